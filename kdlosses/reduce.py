@@ -1,0 +1,101 @@
+"""Reductions: the one place where masks and empty selections are handled.
+
+A `weight` of shape `(N, *)`, bool or non-negative, counts positions: weight 2 means the same as the position standing
+there twice, weight 0 the same as its absence. An empty selection gives 0 and keeps the autograd graph.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def weighted_mean(values: Tensor, weight: Tensor | None = None) -> Tensor:
+    r"""Mean of per-position values, $\sum_i w_i l_i / \sum_i w_i$.
+
+    Args:
+        values: `(N, *)`, one loss value a position.
+        weight: `(N, *)`, bool or non-negative; all ones if not given.
+
+    >>> weighted_mean(torch.tensor([1.0, 3.0]), torch.tensor([True, False])).item()
+    1.0
+    >>> weighted_mean(torch.tensor([1.0, 3.0]), torch.zeros(2)).item()
+    0.0
+    """
+    if weight is None:
+        return values.mean()
+    weight = weight.to(values.dtype)
+    values = torch.where(weight > 0, values, 0)  # 0 * nan is nan: a masked value must not be multiplied
+    return (values * weight).sum() / count(weight)
+
+
+def count(weight: Tensor) -> Tensor:
+    """Sum of weights, kept away from 0 so that an empty selection divides 0 by something."""
+    return weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
+
+
+def labelled(labels: Tensor, weight: Tensor | None, ignore_index: int) -> tuple[Tensor, Tensor]:
+    """Labels that can index, and a weight that is 0 where the label is negative or `ignore_index`.
+
+    >>> labelled(torch.tensor([2, 255, -1]), None, 255)
+    (tensor([2, 0, 0]), tensor([ True, False, False]))
+    """
+    valid = (labels >= 0) & (labels != ignore_index)
+    return labels.where(valid, 0), valid if weight is None else weight * valid
+
+
+def centred(values: Tensor, weight: Tensor | None, axes: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Values minus their weighted mean over `axes`, times $\sqrt{w}$, with their norm and the number of positions.
+
+    With $x = \sqrt w (v - \bar v)$ the sum of products over `axes` is a weighted covariance times n.
+
+    Args:
+        values: `(N, C, *)`.
+        weight: `(N, *)` or None; only meaningful where `axes` are axes of positions.
+        axes: axes to reduce.
+
+    Returns:
+        centred values `(N, C, *)`, their 2-norm and n = sum of weights, both with the reduced axes kept.
+    """
+    if weight is None:
+        mean, root = values.mean(axes, keepdim=True), None
+        n = values.new_tensor(values.numel() / mean.numel())
+    else:
+        weight = weight.to(values.dtype).unsqueeze(1)
+        n, root = count(weight), weight.sqrt()
+        mean = (values * weight).sum(axes, keepdim=True) / n
+    x = values - mean if root is None else (values - mean) * root
+    return x, torch.linalg.vector_norm(x, dim=axes, keepdim=True), n  # its gradient at 0 is 0, that of sqrt is not
+
+
+def by_sample(
+    student: Tensor, teacher: Tensor, weight: Tensor | None = None, batch: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Give a pair the layout `(samples, C, positions)`: a map is a sample, and so is a graph.
+
+    Maps `(N, C, *)` are flattened. Nodes `(N, C)` are the positions of one graph, or of the graphs that `batch`
+    numbers; graphs are padded to the largest with weight 0.
+
+    Returns:
+        student, teacher and weight `(samples, positions)` (None: all ones).
+
+    >>> s, t, w = by_sample(torch.ones(3, 2), torch.ones(3, 5), batch=torch.tensor([0, 0, 1]))
+    >>> s.shape, t.shape, w.tolist()
+    (torch.Size([2, 2, 2]), torch.Size([2, 5, 2]), [[1.0, 1.0], [1.0, 0.0]])
+    """
+    if student.ndim > 2:
+        return student.flatten(2), teacher.flatten(2), None if weight is None else weight.flatten(1)
+    if batch is None:
+        return student.t()[None], teacher.t()[None], None if weight is None else weight[None]
+    graph = torch.unique(batch, return_inverse=True)[1]
+    size = torch.bincount(graph)
+    order = torch.argsort(graph, stable=True)
+    slot = torch.empty_like(order)
+    slot[order] = torch.arange(len(order), device=order.device) - (size.cumsum(0) - size)[graph[order]]
+
+    def pad(values: Tensor) -> Tensor:
+        out = values.new_zeros(len(size), int(size.max()), *values.shape[1:])
+        return out.index_put((graph, slot), values)
+
+    ones = torch.ones_like(graph, dtype=student.dtype) if weight is None else weight.to(student.dtype)
+    return pad(student).transpose(1, 2), pad(teacher).transpose(1, 2), pad(ones)
