@@ -150,7 +150,7 @@ class Loss(nn.Module):
 
 
 def _check_signature(key: str, loss: LossLike) -> None:
-    called: Any = loss.forward if isinstance(loss, type) else loss
+    called: Any = getattr(loss, "forward", loss)
     parameters = list(inspect.signature(called).parameters.values())[isinstance(loss, type) :]
     if [parameter.name for parameter in parameters[:2]] != ["student", "teacher"]:
         raise TypeError(f"loss {key!r}: the first two arguments must be 'student' and 'teacher'")
@@ -200,7 +200,7 @@ def _grounded_class(module: type[nn.Module], match: Match) -> type[nn.Module]:
     def forward(self: nn.Module, student: Tensor, teacher: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return _on_common_ground(functools.partial(inner, self), match, student, teacher, *args, **kwargs)
 
-    module.forward, module.match = forward, match  # type: ignore[method-assign, attr-defined]
+    module.forward, module.match = forward, match  # type: ignore[attr-defined]
     return module
 
 

@@ -32,8 +32,8 @@ def cwd(
         batch: `(N,)`, graph of each node; without it all nodes are one graph.
 
     Paper: Shu et al., "Channel-wise Knowledge Distillation for Dense Prediction", ICCV 2021. Factor 1. On the logits of
-    a segmentation head the authors' recipe is tau 4 with weight 3, another common one tau 1 with weight 5; on each level
-    of a detector's neck tau 1 with weight 10.
+    a segmentation head the authors' recipe is tau 4 with weight 3, another common one tau 1 with weight 5; on each
+    level of a detector's neck tau 1 with weight 10.
 
     >>> import torch
     >>> round(cwd(torch.zeros(1, 1, 1, 2), torch.tensor([[[[0.0, 1.0986]]]])).item(), 4)  # KL((1/4, 3/4) || (1/2, 1/2))

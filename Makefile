@@ -1,0 +1,26 @@
+# Two commands do everything, set-up included: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || echo 1)
+
+.PHONY: help setup demo test lint clean
+
+help: ## what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+setup: ## make .venv once: torch, the compiled mmcv operators, the packages with all extras that the tests need
+	@PYTHON="$(PYTHON)" bash tools/setup.sh $(VENV)
+
+demo: setup ## distil a graph, a segmentation and a detection pair on embedded data; table and HTML report
+	@$(BIN)/python tools/demo.py
+
+test: setup ## lint, types and the whole test suite (real data: KD_DATA_ROOT)
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	@$(BIN)/python -m pytest
+
+lint: setup ## format and check the code
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/mypy
+
+clean: ## remove what the tools made; the environment and the wheel cache stay
+	rm -rf work_dirs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

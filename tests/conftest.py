@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """Folder of the real data sets; its tests are marked `data` and are skipped only where KD_DATA_ROOT is unset."""
+    if "KD_DATA_ROOT" not in os.environ:
+        pytest.skip("KD_DATA_ROOT is not set: it names the folder of the real data sets")
+    root = Path(os.environ["KD_DATA_ROOT"]).resolve()
+    assert root.is_dir(), f"KD_DATA_ROOT={root} is not a folder"
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)

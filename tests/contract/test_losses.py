@@ -1,0 +1,298 @@
+"""What every registered loss owes its callers. A loss enrols by being registered; exceptions stand here with a reason."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import graphkd.losses  # noqa: F401  registers the losses that need edges
+import kdlosses
+
+OPTIONS: dict[str, dict[str, Any]] = {}
+"""Options of losses that cannot be built without any."""
+
+NO_FIXED_POINT = {
+    "nkd": "its target term goes on pushing the probability of the label to 1",
+    "ffg2m_low": "its minimum is the mean prediction of the neighbourhood, not the node's own",
+}
+PER_SAMPLE = {
+    "cwd": "a softmax over the positions of one sample: a map is a sample, and so is a graph",
+    "at": "an attention map over the positions of one sample",
+}
+NO_WEIGHT: dict[str, str] = {
+    "ffg2m_low": "it selects edges, by the edge_index that it is handed",
+    "ffg2m_high": "it selects edges, by the edge_index that it is handed",
+}
+
+NODES, MAPS = (24, 5), (3, 5, 4, 6)
+
+
+def loss_of(key: str) -> kdlosses.Loss:
+    return kdlosses.build(dict(type=key, **OPTIONS.get(key, {})))
+
+
+def shapes_of(key: str) -> list[tuple[int, ...]]:
+    return [NODES] if "edge_index" in loss_of(key).needs else [NODES, MAPS]
+
+
+def pair(shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(7)
+    student, teacher = (2 * torch.randn(shape, generator=generator, dtype=dtype) for _ in range(2))
+    return student.requires_grad_(), teacher
+
+
+def context_of(key: str, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Everything that the loss cannot do without, at this shape."""
+    generator = torch.Generator().manual_seed(11)
+    n, classes, *rest = shape
+    made = {
+        "labels": torch.randint(classes, (n, *rest), generator=generator),
+        "edge_index": torch.randint(max(n, 1), (2, 4 * n), generator=generator),
+        "batch": torch.arange(n) // 8,
+        "progress": 0.5,
+        "epoch": 3,
+    }
+    return {name: made[name] for name in loss_of(key).requires}
+
+
+KEYS = sorted(kdlosses.LOSSES)
+CASES = [
+    pytest.param(key, shape, id=f"{key}-{'nodes' if len(shape) == 2 else 'maps'}")
+    for key in KEYS
+    for shape in shapes_of(key)
+]
+WEIGHTED = [case for case in CASES if "weight" in loss_of(case.values[0]).needs]
+every_loss = pytest.mark.parametrize("key", KEYS)
+every_case = pytest.mark.parametrize(("key", "shape"), CASES)
+every_weighted_case = pytest.mark.parametrize(("key", "shape"), WEIGHTED)
+
+
+def test_exceptions_are_of_registered_losses() -> None:
+    assert {*OPTIONS, *NO_FIXED_POINT, *PER_SAMPLE, *NO_WEIGHT} <= set(KEYS)
+
+
+@every_case
+def test_value_is_a_finite_scalar(key: str, shape: tuple[int, ...]) -> None:
+    value = loss_of(key)(*pair(shape), **context_of(key, shape))
+    assert value.shape == ()
+    assert value.isfinite()
+
+
+@every_case
+def test_perfect_student_is_a_fixed_point(key: str, shape: tuple[int, ...]) -> None:
+    _, teacher = pair(shape)
+    student = teacher.clone().requires_grad_()
+    value = loss_of(key)(student, teacher, **context_of(key, shape))
+    value.backward()
+    fixed = student.grad.abs().max() < 1e-6
+    assert fixed == (key not in NO_FIXED_POINT), NO_FIXED_POINT.get(key)
+    if key not in NO_FIXED_POINT:
+        assert value.abs() < 1e-6
+        moved = teacher + 0.1 * torch.randn_like(teacher)
+        assert loss_of(key)(moved, teacher, **context_of(key, shape)) > value
+
+
+@every_case
+def test_gradient_reaches_the_student_only(key: str, shape: tuple[int, ...]) -> None:
+    student, teacher = pair(shape)
+    teacher.requires_grad_()
+    loss_of(key)(student, teacher, **context_of(key, shape)).backward()
+    assert teacher.grad is None
+    assert student.grad.isfinite().all()
+    assert student.grad.abs().sum() > 0
+
+
+@every_loss
+def test_takes_a_weight(key: str) -> None:
+    assert ("weight" in loss_of(key).needs) == (key not in NO_WEIGHT), NO_WEIGHT.get(key)
+
+
+@every_weighted_case
+@pytest.mark.parametrize("kind", [torch.bool, torch.float64])
+def test_masked_positions_cannot_matter(key: str, shape: tuple[int, ...], kind: torch.dtype) -> None:
+    student, teacher = pair(shape)
+    context = context_of(key, shape)
+    weight = (torch.rand(shape[:1] + shape[2:]) < 0.6).to(kind)
+    loss = loss_of(key)
+    value = loss(student, teacher, weight=weight, **context)
+    (gradient,) = torch.autograd.grad(value, student)
+    masked = (weight == 0).unsqueeze(1).expand_as(student)
+    assert (gradient[masked] == 0).all()
+    assert gradient[~masked].abs().sum() > 0
+
+    noise = 100 * torch.randn_like(teacher)
+    other = (student + noise).where(masked, student)
+    torch.testing.assert_close(loss(other, teacher.where(~masked, -noise), weight=weight, **context), value)
+    if "labels" in context:
+        context["labels"] = context["labels"].where(weight > 0, 0)
+        torch.testing.assert_close(loss(student, teacher, weight=weight, **context), value)
+
+
+@every_weighted_case
+def test_uniform_weight_changes_nothing(key: str, shape: tuple[int, ...]) -> None:
+    student, teacher = pair(shape)
+    ones = torch.ones(shape[:1] + shape[2:], dtype=torch.bool)
+    context = context_of(key, shape)
+    torch.testing.assert_close(
+        loss_of(key)(student, teacher, weight=ones, **context), loss_of(key)(student, teacher, **context)
+    )
+
+
+@every_weighted_case
+def test_empty_selection_is_zero_and_keeps_the_graph(key: str, shape: tuple[int, ...]) -> None:
+    student, teacher = pair(shape)
+    value = loss_of(key)(student, teacher, weight=torch.zeros(shape[:1] + shape[2:]), **context_of(key, shape))
+    assert value == 0
+    value.backward()
+    assert (student.grad == 0).all()
+
+
+@every_loss
+def test_no_position_at_all_is_zero_and_keeps_the_graph(key: str) -> None:
+    student = torch.zeros(0, 5, requires_grad=True)
+    value = loss_of(key)(student, torch.zeros(0, 5), **context_of(key, (0, 5)))
+    assert value == 0
+    value.backward()
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if key not in NO_WEIGHT])
+def test_weight_two_is_two_copies(key: str) -> None:
+    student, teacher = pair(NODES)
+    context = context_of(key, NODES)
+    copies = torch.randint(0, 3, NODES[:1])
+    repeat = {
+        name: value.repeat_interleave(copies, 0) if isinstance(value, Tensor) else value
+        for name, value in context.items()
+    }
+    torch.testing.assert_close(
+        loss_of(key)(student, teacher, weight=copies.double(), **context),
+        loss_of(key)(student.repeat_interleave(copies, 0), teacher.repeat_interleave(copies, 0), **repeat),
+    )
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if MAPS in shapes_of(key)])
+def test_a_node_is_a_pixel_with_no_height_and_width(key: str) -> None:
+    student, teacher = pair(MAPS)
+    context = context_of(key, MAPS)
+    flat = {name: value.flatten() if name == "labels" else value for name, value in context.items()}
+    on_maps = loss_of(key)(student, teacher, **context)
+    on_nodes = loss_of(key)(*(x.movedim(1, -1).flatten(0, -2) for x in (student, teacher)), **flat)
+    assert torch.isclose(on_maps, on_nodes) == (key not in PER_SAMPLE), PER_SAMPLE.get(key)
+
+
+@every_case
+def test_order_of_the_batch_cannot_matter(key: str, shape: tuple[int, ...]) -> None:
+    student, teacher = pair(shape)
+    context = context_of(key, shape)
+    order = torch.randperm(shape[0])
+    moved = {name: value[order] if name in ("labels", "batch") else value for name, value in context.items()}
+    if "edge_index" in moved:
+        moved["edge_index"] = torch.argsort(order)[moved["edge_index"]]
+    torch.testing.assert_close(
+        loss_of(key)(student[order], teacher[order], **moved), loss_of(key)(student, teacher, **context)
+    )
+
+
+@every_case
+def test_gradient_is_that_of_the_value(key: str, shape: tuple[int, ...]) -> None:
+    shape = tuple(min(size, 4) for size in shape)
+    student, teacher = pair(shape)
+    context = context_of(key, shape)
+    assert torch.autograd.gradcheck(lambda s: loss_of(key)(s, teacher, **context), student)
+
+
+@every_case
+def test_autocast_keeps_float32(key: str, shape: tuple[int, ...]) -> None:
+    student, teacher = (x.detach().bfloat16() for x in pair(shape))
+    context = context_of(key, shape)
+    with torch.autocast("cpu", torch.bfloat16):
+        value = loss_of(key)(student, teacher, **context)
+        from_float = loss_of(key)(student.float(), teacher.float(), **context)
+    assert value.dtype == torch.float32
+    assert value == from_float
+    exact = loss_of(key)(student.double(), teacher.double(), **context)
+    torch.testing.assert_close(value.double(), exact, rtol=1e-4, atol=1e-5)
+
+
+@every_case
+def test_memory_layout_cannot_matter(key: str, shape: tuple[int, ...]) -> None:
+    student, teacher = pair(shape)
+    context = context_of(key, shape)
+    strided = [torch.stack([x, x], -1)[..., 0] for x in (student, teacher)]
+    last = [x.movedim(1, -1).contiguous().movedim(-1, 1) for x in (student, teacher)]  # channels_last of maps
+    value = loss_of(key)(student, teacher, **context)
+    torch.testing.assert_close(loss_of(key)(*strided, **context), value)
+    torch.testing.assert_close(loss_of(key)(*last, **context), value)
+
+
+@every_loss
+def test_survives_deepcopy_and_pickle(key: str) -> None:
+    loss, context = loss_of(key), context_of(key, NODES)
+    value = loss(*pair(NODES), **context)
+    assert copy.deepcopy(loss)(*pair(NODES), **context) == value
+    assert pickle.loads(pickle.dumps(loss))(*pair(NODES), **context) == value
+
+
+@every_case
+def test_compiles_without_a_graph_break(key: str, shape: tuple[int, ...]) -> None:
+    torch._dynamo.reset()
+    student, teacher = pair(shape, torch.float32)
+    context = context_of(key, shape)
+    loss = loss_of(key)
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")  # fullgraph: a break is an error
+    value = compiled(student, teacher, **context)
+    value.backward()
+    torch.testing.assert_close(value, loss(student, teacher, **context))
+    (expected,) = torch.autograd.grad(loss(student, teacher, **context), student)
+    torch.testing.assert_close(student.grad, expected)
+
+
+@every_loss
+def test_a_typo_raises_at_build(key: str) -> None:
+    with pytest.raises(KeyError, match=key):
+        kdlosses.build(key + "x")
+    with pytest.raises(TypeError, match="has no option 'taux'"):
+        kdlosses.build(dict(type=key, **OPTIONS.get(key, {}), taux=1.0))
+    with pytest.raises(TypeError, match="unknown context 'wieght'; did you mean 'weight'"):
+        loss_of(key)(*pair(NODES), wieght=1.0)
+
+
+@every_loss
+def test_missing_context_is_named(key: str) -> None:
+    for name in loss_of(key).requires:
+        context = {k: v for k, v in context_of(key, NODES).items() if k != name}
+        with pytest.raises(TypeError, match=name):
+            loss_of(key)(*pair(NODES), **context)
+
+
+@every_loss
+def test_shapes_that_do_not_fit_are_named(key: str) -> None:
+    student, teacher = pair(NODES)
+    with pytest.raises(ValueError, match=r"\(24, 5\).*\(23, 5\)"):
+        loss_of(key)(student, teacher[1:], **context_of(key, NODES))
+    if "weight" in loss_of(key).needs:
+        with pytest.raises(ValueError, match=r"weight must have shape \(24,\)"):
+            loss_of(key)(student, teacher, weight=torch.ones(24, 1), **context_of(key, NODES))
+
+
+@every_loss
+def test_docstring_tells_formula_arguments_paper_and_an_example(key: str) -> None:
+    doc = inspect.getdoc(kdlosses.LOSSES[key]) or ""
+    for part in ("$$", "Args:", "Paper:", ">>> ", "student:", "teacher:"):
+        assert part in doc, f"{key}: no {part!r} in the docstring"
+
+
+@every_loss
+def test_numpy_has_no_say(key: str) -> None:
+    """A loss draws nothing at random unless told so: two calls agree, whatever the global generators."""
+    first = loss_of(key)(*pair(NODES), **context_of(key, NODES))
+    np.random.seed(1)  # noqa: NPY002
+    torch.manual_seed(1)
+    assert loss_of(key)(*pair(NODES), **context_of(key, NODES)) == first

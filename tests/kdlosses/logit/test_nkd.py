@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import entr, softmax
+
+from kdlosses import nkd
+
+
+def reference(s: np.ndarray, t: np.ndarray, y: np.ndarray, gamma: float, tau: float) -> float:
+    total = 0.0
+    for z_s, z_t, label in zip(s, t, y):
+        others = np.arange(len(z_s)) != label
+        p, q = softmax(z_t), softmax(z_s)
+        p_hat, q_hat = softmax(z_t[others] / tau), softmax(z_s[others] / tau)
+        total += -p[label] * np.log(q[label]) - gamma * tau**2 * (p_hat * np.log(q_hat)).sum()
+    return total / len(s)
+
+
+@pytest.mark.parametrize(("gamma", "tau", "classes"), [(1.5, 1.0, 5), (3.5, 3.0, 7), (1.0, 2.0, 2)])
+def test_formula(gamma: float, tau: float, classes: int) -> None:
+    rng = np.random.default_rng(0)
+    s, t, y = rng.normal(size=(9, classes)), rng.normal(size=(9, classes)), rng.integers(classes, size=9)
+    value = nkd(*map(torch.from_numpy, (s, t)), labels=torch.from_numpy(y), gamma=gamma, tau=tau)
+    np.testing.assert_allclose(value.item(), reference(s, t, y, gamma, tau), rtol=1e-10)
+
+
+def test_ignored_positions_do_not_count() -> None:
+    s, t = torch.randn(1, 4, 3, 3), torch.randn(1, 4, 3, 3)
+    labels = torch.randint(4, (1, 3, 3))
+    void = labels.clone()
+    void[0, 0], void[0, 1, 0] = 255, -100
+    valid = torch.ones(1, 3, 3)
+    valid[0, 0], valid[0, 1, 0] = 0, 0
+    torch.testing.assert_close(nkd(s, t, labels=void), nkd(s, t, labels=labels, weight=valid))
+
+
+def test_value_of_a_perfect_student() -> None:
+    t, y = torch.randn(6, 5, dtype=torch.float64), torch.randint(5, (6,))
+    p = softmax(t.numpy(), axis=1)
+    p_y = p[np.arange(6), y]
+    rest = p.copy()
+    rest[np.arange(6), y] = 0
+    rest /= rest.sum(1, keepdims=True)
+    expected = (entr(p_y) + 1.5 * entr(rest).sum(1)).mean()
+    np.testing.assert_allclose(nkd(t, t, labels=y).item(), expected, rtol=1e-12)
+
+
+def test_one_class_has_no_others() -> None:
+    with pytest.raises(ValueError, match="two classes"):
+        nkd(torch.zeros(3, 1), torch.zeros(3, 1), labels=torch.zeros(3, dtype=torch.long))
+
+
+def test_large_logits_stay_finite() -> None:
+    s = torch.tensor([[1e4, -1e4, 0.0]], requires_grad=True)
+    nkd(s, -s.detach(), labels=torch.tensor([1])).backward()
+    assert s.grad.isfinite().all()
