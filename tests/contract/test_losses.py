@@ -1,4 +1,4 @@
-"""What every registered loss owes its callers. A loss enrols by being registered; exceptions stand here with a reason."""
+"""What every registered loss owes its callers. A loss enrols by being registered; exceptions have a reason here."""
 
 from __future__ import annotations
 

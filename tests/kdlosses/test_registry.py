@@ -100,7 +100,7 @@ def test_a_wrong_spec_is_named(spec: object, error: type[Exception], message: st
 
 
 def test_a_taken_key_raises() -> None:
-    with pytest.raises(ValueError, match="registered already, by kdlosses.logit.kl"):
+    with pytest.raises(ValueError, match=r"registered already, by kdlosses\.logit\.kl"):
         register(kdlosses.kl)
 
 
