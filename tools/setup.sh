@@ -46,6 +46,7 @@ run() {
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
 network="see that pip reaches its package index (pip download six), and that the disk has 5 GB free"
 
+mkdir -p "$venv" && touch "$log"
 say "Setting up $venv once; later calls of make go straight to work."
 run "virtual environment" "10 s" "Debian: apt-get install python3-venv" bash -c "test -x $venv/bin/python || '$python' -m venv $venv"
 run "torch" "1 min" "$network" pip install -c constraints.txt torch numpy setuptools wheel ninja psutil
