@@ -1,0 +1,110 @@
+"""Which package may import which, and what an import costs."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+OPENMMLAB = ("mmengine", "mmcv", "mmseg", "mmdet", "mmdet3d")
+BLOCK = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked!r}:
+            raise ModuleNotFoundError(f"blocked: {{name}}", name=name)
+sys.meta_path.insert(0, Blocked())
+"""
+
+
+def run_without(blocked: tuple[str, ...], code: str) -> str:
+    script = BLOCK.format(blocked=set(blocked)) + code
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def imported(package: str) -> set[str]:
+    names: set[str] = set()
+    for file in (ROOT / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                names.add(node.module.split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize(
+    ("package", "never"),
+    [
+        ("kdlosses", {"graphkd", "densekd", "tools", "torch_geometric", "sklearn", "scipy", *OPENMMLAB}),
+        ("graphkd", {"densekd", "tools", *OPENMMLAB}),
+        ("densekd", {"graphkd", "tools", "torch_geometric"}),
+    ],
+)
+def test_arrows_run_one_way(package: str, never: set[str]) -> None:
+    assert not imported(package) & (never | {"torchvision"})
+
+
+def test_kdlosses_runs_with_torch_alone() -> None:
+    blocked = (*OPENMMLAB, "graphkd", "densekd", "torch_geometric", "sklearn", "scipy", "numpy", "safetensors")
+    out = run_without(
+        blocked,
+        """
+import torch, kdlosses
+student, teacher = torch.randn(2, 3, 4, 4, requires_grad=True), torch.randn(2, 3, 4, 4)
+for key in kdlosses.LOSSES:
+    kdlosses.build(key)(student, teacher, labels=torch.zeros(2, 4, 4, dtype=torch.long)).backward()
+print(len(kdlosses.LOSSES))
+""",
+    )
+    assert int(out) >= 8
+
+
+def test_graphkd_distils_without_openmmlab() -> None:
+    run_without(
+        (*OPENMMLAB, "densekd"),
+        """
+from graphkd import distill
+from graphkd.data import digits
+result = distill(digits(), teacher="sage", method="glnn", seed=0, epochs=3)
+assert result.student.predict(digits().x[:5].numpy()).shape == (5,)
+""",
+    )
+
+
+def test_densekd_distils_without_torch_geometric() -> None:
+    run_without(
+        ("torch_geometric", "graphkd"),
+        """
+import torch, densekd
+from mmengine.registry import MODELS, init_default_scope
+import mmseg.models
+init_default_scope("mmseg")
+model = dict(
+    type="EncoderDecoder",
+    data_preprocessor=dict(type="SegDataPreProcessor", size=(32, 32)),
+    backbone=dict(type="ResNetV1c", depth=18, base_channels=8, norm_cfg=dict(type="BN")),
+    decode_head=dict(type="FCNHead", in_channels=64, in_index=3, channels=8, num_classes=3, norm_cfg=dict(type="BN")),
+)
+distills = [dict(loss="cwd", student="decode_head.conv_seg")]
+distiller = MODELS.build(dict(type="densekd.Distiller", student=model, teacher=model, distills=distills))
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+samples = [SegDataSample(gt_sem_seg=PixelData(data=torch.zeros(1, 32, 32, dtype=torch.long))) for _ in range(2)]
+losses = distiller.forward(torch.rand(2, 3, 32, 32), samples, mode="loss")
+assert losses["distill.loss_cwd"] > 0
+""",
+    )
+
+
+@pytest.mark.parametrize("package", ["kdlosses", "graphkd", "densekd"])
+def test_import_takes_less_than_a_fifth_of_a_second_beyond_torch(package: str) -> None:
+    code = f"import torch, time; start = time.perf_counter(); import {package}; print(time.perf_counter() - start)"
+    times = [float(subprocess.check_output([sys.executable, "-c", code], cwd=ROOT)) for _ in range(5)]
+    assert min(times) < 0.2, times  # the best of five: other work on the machine only ever adds
