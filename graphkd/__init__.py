@@ -1,0 +1,66 @@
+"""Knowledge distillation from graph networks to students that need no graph.
+
+>>> import graphkd
+>>> data = graphkd.load("digits")  # 1,797 images, each joined to those most like it
+>>> student = graphkd.StudentClassifier(hidden=(64,), epochs=60)
+>>> result = graphkd.distill(data, teacher=dict(type="sage", epochs=40), student=student, setting="tran")
+>>> result.student.predict(data.x[:3]).tolist()  # no edges needed
+[0, 1, 2]
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from graphkd import losses as losses  # registers them; needs nothing beyond torch
+from graphkd.extras import needs_extra
+
+if TYPE_CHECKING:
+    from graphkd.cache import Cache
+    from graphkd.data import Graph, Split, cpf_split, digits, load, observe, prepare
+    from graphkd.distillation import Result, distill, study, teach
+    from graphkd.student import StudentClassifier
+
+# Loaded when first asked for, so that `import graphkd` costs next to nothing beyond torch.
+_LAZY = {
+    "Cache": "graphkd.cache",
+    "Graph": "graphkd.data",
+    "Result": "graphkd.distillation",
+    "Split": "graphkd.data",
+    "StudentClassifier": "graphkd.student",
+    "cpf_split": "graphkd.data",
+    "digits": "graphkd.data",
+    "distill": "graphkd.distillation",
+    "load": "graphkd.data",
+    "observe": "graphkd.data",
+    "prepare": "graphkd.data",
+    "study": "graphkd.distillation",
+    "teach": "graphkd.distillation",
+}
+
+__all__ = [
+    "Cache",
+    "Graph",
+    "Result",
+    "Split",
+    "StudentClassifier",
+    "cpf_split",
+    "digits",
+    "distill",
+    "load",
+    "losses",
+    "observe",
+    "prepare",
+    "study",
+    "teach",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'graphkd' has no attribute {name!r}")
+    with needs_extra(f"graphkd.{name}"):
+        value = getattr(importlib.import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,98 @@
+"""The preparation and the splits of the CPF protocol, on which the GNN-to-MLP literature reports.
+
+Yang, Liu, Shi, "Extract the Knowledge of Graph Neural Networks and Go Beyond it", 2021.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from graphkd.data.graph import Graph
+from graphkd.extras import needs_extra
+
+
+def prepare(data: Any) -> Graph:
+    """Make a graph undirected, drop self-loops and duplicate edges, and keep its largest connected component.
+
+    Nodes keep their order; `node_id` tells where they stood. Features are left as they are.
+    """
+    with needs_extra("graphkd.data.prepare"):
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+    graph = undirected(Graph.of(data))
+    source, target = graph.edge_index.numpy()
+    adjacency = coo_array((np.ones(len(source), dtype=bool), (source, target)), shape=(len(graph), len(graph)))
+    component = connected_components(adjacency.tocsr(), directed=False)[1]
+    largest = np.bincount(component).argmax()
+    return graph.subgraph(torch.from_numpy(np.flatnonzero(component == largest)))
+
+
+def undirected(graph: Graph) -> Graph:
+    """The graph with every edge in both directions, once, and without self-loops."""
+    source, target = graph.edge_index
+    apart = source != target
+    low, high = torch.minimum(source, target)[apart], torch.maximum(source, target)[apart]
+    pair = torch.unique(low * len(graph) + high)
+    low, high = pair // len(graph), pair % len(graph)
+    edges = torch.stack([torch.cat([low, high]), torch.cat([high, low])])
+    return Graph(graph.x, edges, graph.y, graph.num_classes, graph.node_id)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Node ids to train on, to select on and to test on.
+
+    Raises:
+        ValueError: a part is empty, or two parts share a node.
+    """
+
+    train: Tensor
+    val: Tensor
+    test: Tensor
+
+    def __post_init__(self) -> None:
+        for key in ("train", "val", "test"):
+            if not len(getattr(self, key)):
+                raise ValueError(f"the split has no {key} nodes")
+        ids = torch.cat([self.train, self.val, self.test])
+        if len(ids.unique()) != len(ids):
+            raise ValueError("the split is no split: a node stands in it twice")
+
+
+def cpf_split(y: Tensor, seed: int, train_per_class: int = 20, val_per_class: int = 30) -> Split:
+    """Draw 20 training and 30 validation nodes a class; all other nodes are the test set.
+
+    One `numpy.random.RandomState(seed)` draws all training nodes, class by class, and then all validation nodes.
+
+    Raises:
+        ValueError: a class has too few nodes.
+
+    >>> split = cpf_split(torch.arange(120) % 2, seed=0)
+    >>> len(split.train), len(split.val), len(split.test)
+    (40, 60, 20)
+    """
+    state, labels = np.random.RandomState(seed), y.numpy()  # noqa: NPY002 - the protocol names this generator
+    free = np.ones(len(labels), dtype=bool)
+
+    def draw(count: int) -> Tensor:
+        drawn = []
+        for label in range(int(labels.max()) + 1):
+            pool = np.flatnonzero((labels == label) & free)
+            if len(pool) < count:
+                size = int((labels == label).sum())
+                raise ValueError(
+                    f"class {label} has {size} nodes; the split needs {train_per_class} to train and {val_per_class} "
+                    "to select"
+                )
+            drawn.append(state.choice(pool, count, replace=False))
+        ids = np.concatenate(drawn)
+        free[ids] = False
+        return torch.from_numpy(ids)
+
+    train, val = draw(train_per_class), draw(val_per_class)
+    return Split(train, val, torch.from_numpy(np.flatnonzero(free)))

@@ -1,0 +1,70 @@
+"""What may be seen, and when: transductive, or inductive with its production and cold-start measures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from graphkd.data.cpf import Split
+from graphkd.data.graph import Graph
+
+SettingName = Literal["tran", "ind"]
+UNSEEN_SHARE = 0.2
+"""Share of the test nodes that are unseen in `ind`, and their weight in `prod`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """One way to split a graph into what teacher and student see, and what they are measured on.
+
+    Attributes:
+        name: `tran`: all nodes and edges are seen (of the test nodes all but the label). `ind`: a fifth of the test nodes
+            and every edge at them are hidden until the evaluation.
+        whole: the whole graph.
+        seen: the graph induced on the nodes that are seen, with every label but those of `train` and `val` hidden as -1.
+        observed: ids in `whole` of the nodes of `seen`, ascending.
+        train: ids in `seen`.
+        val: ids in `seen`.
+        test: ids in `whole` of the test nodes that are seen.
+        unseen: ids in `whole` of the test nodes that are not; none in `tran`.
+    """
+
+    name: SettingName
+    whole: Graph
+    seen: Graph
+    observed: Tensor
+    train: Tensor
+    val: Tensor
+    test: Tensor
+    unseen: Tensor
+
+
+def observe(graph: Graph, split: Split, name: SettingName, seed: int) -> Setting:
+    """Hide from `graph` what the setting `name` hides; `seed` draws the unseen nodes of `ind`."""
+    if name not in ("tran", "ind"):
+        raise ValueError(f"no setting is called {name!r}; known: 'tran', 'ind'")
+    order = torch.randperm(len(split.test), generator=torch.Generator().manual_seed(seed))
+    unseen = split.test[order[: int(UNSEEN_SHARE * len(order)) if name == "ind" else 0]].sort().values
+    if name == "ind" and not len(unseen):
+        raise ValueError(f"{len(split.test)} test nodes are too few to hide a fifth of them: the unseen set is empty")
+    hidden = torch.zeros(len(graph), dtype=torch.bool)
+    hidden[unseen] = True
+    observed = (~hidden).nonzero().flatten()
+    known = torch.zeros(len(graph), dtype=torch.bool)
+    known[split.train] = known[split.val] = True
+    place = torch.full((len(graph),), -1)
+    place[observed] = torch.arange(len(observed))
+    masked = Graph(graph.x, graph.edge_index, graph.y.where(known, -1), graph.num_classes, graph.node_id)
+    return Setting(
+        name,
+        graph,
+        masked.subgraph(observed),
+        observed,
+        place[split.train],
+        place[split.val],
+        split.test[~hidden[split.test]],
+        unseen,
+    )

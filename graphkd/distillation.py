@@ -1,0 +1,283 @@
+"""From a graph to a student that needs none: `distill`, and the two steps it is made of, `teach` and `study`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from sklearn.base import clone
+from torch import Tensor, nn
+
+from graphkd.cache import Cache
+from graphkd.data import Graph, Setting, Split, cpf_split, observe, undirected
+from graphkd.data.setting import UNSEEN_SHARE, SettingName
+from graphkd.features import rows
+from graphkd.latency import latency
+from graphkd.recipes import RECIPES
+from graphkd.spec import resolve
+from graphkd.student import StudentClassifier
+from graphkd.teachers import TEACHERS, WEIGHT_DECAY
+from graphkd.teachers.gnn import GNN
+from graphkd.training import Evaluation, History, Schedule, score, train
+
+TeacherSpec = str | Mapping[str, Any] | Callable[..., nn.Module] | nn.Module | Cache
+MethodSpec = str | Mapping[str, Any] | Callable[..., History]
+
+
+@dataclass
+class Outcome:
+    """One trained model and what it reached in one setting.
+
+    Attributes:
+        model: a network for a teacher (None if only its cache is known), a `StudentClassifier` for a student.
+        metrics: accuracies. In `tran`: `tran`, on the test nodes. In `ind`: `observed` and `ind`, on the test nodes that
+            were seen and that were not; `prod`, their mean weighted 0.8 to 0.2; `cold`, the unseen nodes without an edge.
+        oracle_test_best: the best accuracy of any epoch on the test nodes that were seen: what selecting on them would
+            have reported as `tran` or `observed`.
+        val: validation accuracy, by which the epoch was chosen.
+        seconds: wall-clock time of the training.
+        cache: what a teacher leaves.
+    """
+
+    model: Any
+    metrics: dict[str, float]
+    oracle_test_best: float | None
+    val: float | None
+    seconds: float
+    cache: Cache | None = None
+
+
+@dataclass
+class Result:
+    """What `distill` returns.
+
+    Attributes:
+        student: the distilled student, of the transductive run if there was one.
+        metrics: accuracies of `teacher`, `control` and `student`, see `Outcome.metrics`.
+        oracle_test_best: likewise, see there.
+        latency: milliseconds of one forward pass over all nodes, of `teacher` and `student`.
+        outcomes: by setting and role, with models and caches.
+    """
+
+    student: StudentClassifier
+    metrics: dict[str, dict[str, float]]
+    oracle_test_best: dict[str, dict[str, float | None]]
+    latency: dict[str, float]
+    outcomes: dict[SettingName, dict[str, Outcome]]
+
+    @property
+    def cache(self) -> Cache:
+        """What the teacher of `student` left."""
+        cache = next(iter(self.outcomes.values()))["teacher"].cache
+        assert cache is not None
+        return cache
+
+
+def distill(
+    data: Any,
+    teacher: TeacherSpec = "sage",
+    method: MethodSpec = "ffg2m",
+    *,
+    student: StudentClassifier | None = None,
+    split: Split | None = None,
+    seed: int = 0,
+    setting: Literal["all", "tran", "ind"] = "all",
+    isolated: Literal["raise", "keep"] = "raise",
+) -> Result:
+    """Train a teacher on a graph, teach a student, and train the same student untaught beside it.
+
+    Args:
+        data: a `Graph`, a PyG `Data`, or anything with `x`, `edge_index` and `y`. Edges count in both directions.
+        teacher: a builder of `graphkd.teachers` by name, as `dict(type=name, **options)` (options of the builder and of
+            `Schedule`) or as a function `(in_features, classes) -> Module`, to be trained here; a module
+            `(x, edge_index) -> logits`, taken as it is; or the cache of a teacher trained elsewhere.
+        method: a recipe of `graphkd.recipes` by name, as `dict(type=name, **options)` or as a function.
+        student: with the settings wanted; its method and random state are replaced. Default: 3 layers of 256 units.
+        split: training, validation and test nodes; `cpf_split(y, seed)` if not given.
+        seed: of the split, the parameters and whatever is drawn.
+        setting: `tran`, `ind` or both, see `Setting`.
+        isolated: what to do about nodes without edges: a graph cannot teach them anything.
+
+    Raises:
+        ValueError: graph, split, cache or teacher do not fit together; raised before anything is trained.
+        KeyError: unknown teacher or method; names the nearest.
+
+    >>> from graphkd.data import digits
+    >>> quick = StudentClassifier(hidden=(64,), epochs=60, lr=0.01)
+    >>> result = distill(digits(), dict(type="sage", epochs=40), "glnn", student=quick, setting="tran")
+    >>> result.metrics["student"]["tran"] > result.metrics["control"]["tran"]
+    True
+    """
+    graph = undirected(Graph.of(data))
+    _check_connected(graph, isolated)
+    resolve("method", method, RECIPES)
+    split = split or cpf_split(graph.y, seed)
+    names: tuple[SettingName, ...] = ("tran", "ind") if setting == "all" else (setting,)
+    outcomes: dict[SettingName, dict[str, Outcome]] = {}
+    for view in [observe(graph, split, name, seed) for name in names]:
+        taught = teach(view, teacher, seed)
+        outcomes[view.name] = {
+            "teacher": taught,
+            "control": study(view, None, "supervised", student, seed),
+            "student": study(view, taught.cache, method, student, seed),
+        }
+    first = outcomes[names[0]]
+    return Result(
+        first["student"].model,
+        {role: {k: v for name in names for k, v in outcomes[name][role].metrics.items()} for role in first},
+        {role: {name: outcomes[name][role].oracle_test_best for name in names} for role in first},
+        measure_latency(graph, first["teacher"].model, first["student"].model),
+        outcomes,
+    )
+
+
+def teach(setting: Setting, teacher: TeacherSpec = "sage", seed: int = 0) -> Outcome:
+    """Train a teacher on what the setting shows it, and keep what it says in a cache."""
+    if isinstance(teacher, Cache):
+        return _from_cache(setting, teacher)
+    history = History()
+    if isinstance(teacher, nn.Module):
+        network, told = teacher.eval(), {"type": type(teacher).__name__}
+    else:
+        options = dict(teacher) if isinstance(teacher, Mapping) else {"type": teacher}
+        wanted = {key: options.pop(key) for key in [f.name for f in fields(Schedule)] if key in options}
+        builder, options = resolve("teacher", options, TEACHERS)
+        name = builder.__name__
+        schedule = Schedule(**{"weight_decay": WEIGHT_DECAY.get(name, 5e-4), "epochs": 200, **wanted})
+        told = {"type": name, **options, **vars(schedule)}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = builder(setting.seen.x.shape[1], setting.seen.num_classes, **options)
+            history = _train_teacher(network, setting, schedule)
+    hidden, logits = _outputs(network, setting)
+    cache = Cache(
+        logits.numpy(),
+        setting.whole.node_id.numpy(),
+        torch.zeros(len(setting.whole), dtype=torch.bool).index_fill(0, setting.observed, True).numpy(),
+        setting.whole.fingerprint(),
+        tuple(layer.numpy() for layer in hidden),
+        {"teacher": told, "setting": setting.name, "seed": seed},
+    )
+    metrics = _teacher_metrics(network, setting, logits)
+    return Outcome(network, metrics, history.oracle, history.score, sum(history.seconds), cache)
+
+
+def study(
+    setting: Setting, cache: Cache | None, method: MethodSpec, student: StudentClassifier | None = None, seed: int = 0
+) -> Outcome:
+    """Train a student on what the setting shows it; without a cache on the labels alone."""
+    whole, seen = setting.whole, setting.seen
+    learner: StudentClassifier = clone(student or StudentClassifier(hidden=(256, 256), dropout=0.4))
+    learner.set_params(method=method, random_state=seed)
+    learner.fit(
+        seen.x,
+        seen.y,
+        teacher=None if cache is None else cache.logits[setting.observed.numpy()],
+        edge_index=seen.edge_index,
+        labelled=setting.train,
+        validation=(rows(seen.x, setting.val), seen.y[setting.val]),
+        monitor=(rows(whole.x, setting.test), whole.y[setting.test]),
+    )
+    history = learner.history_
+    predicted = torch.from_numpy(learner.predict(whole.x))
+    metrics = _metrics(setting, predicted, predicted, predicted)
+    return Outcome(learner, metrics, history.oracle, history.score, sum(history.seconds))
+
+
+def measure_latency(graph: Graph, teacher: nn.Module | None, student: StudentClassifier) -> dict[str, float]:
+    """Milliseconds of one forward pass over all nodes, by the protocol of `graphkd.latency`."""
+    found = {"student": latency(lambda: student.network_(graph.x))}
+    if teacher is not None:
+        found["teacher"] = latency(lambda: teacher(graph.x, graph.edge_index))
+    return found
+
+
+def _check_connected(graph: Graph, isolated: str) -> None:
+    if isolated not in ("raise", "keep"):
+        raise ValueError(f"isolated is 'raise' or 'keep', not {isolated!r}")
+    if not graph.edge_index.shape[1]:
+        raise ValueError("the graph has no edges: there is nothing that a graph could teach; fit a StudentClassifier")
+    alone = (torch.bincount(graph.edge_index[1], minlength=len(graph)) == 0).nonzero().flatten()
+    if len(alone) and isolated == "raise":
+        raise ValueError(
+            f"{len(alone)} of {len(graph)} nodes have no edge, the first is node {int(alone[0])}: keep the largest "
+            "component with graphkd.data.prepare(data), or pass isolated='keep'"
+        )
+
+
+def _train_teacher(network: nn.Module, setting: Setting, schedule: Schedule) -> History:
+    seen, labels = setting.seen, setting.seen.y
+    watched = setting.test if setting.name == "tran" else torch.searchsorted(setting.observed, setting.test)
+    truth = setting.whole.y[setting.test]
+
+    def loss(nodes: Tensor | slice) -> Tensor:
+        return F.cross_entropy(network(seen.x, seen.edge_index)[setting.train], labels[setting.train])
+
+    def evaluate() -> Evaluation:
+        with torch.inference_mode():
+            logits = network(seen.x, seen.edge_index)
+        return score(logits[setting.val], labels[setting.val]), score(logits[watched], truth)[0]
+
+    return train(network, loss, len(seen), schedule=schedule, evaluate=evaluate)
+
+
+@torch.inference_mode()
+def _outputs(network: nn.Module, setting: Setting) -> tuple[list[Tensor], Tensor]:
+    """Hidden layers, where the network tells them, and logits, in the numbering of the whole graph; NaN where unseen."""
+    seen = setting.seen
+    outputs: list[Tensor] = (
+        network.outputs(seen.x, seen.edge_index) if isinstance(network, GNN) else [network(seen.x, seen.edge_index)]
+    )
+    if outputs[-1].shape != (len(seen), seen.num_classes):
+        raise ValueError(
+            f"the teacher gives {tuple(outputs[-1].shape)}; expected {len(seen)} nodes by {seen.num_classes} classes"
+        )
+    spread = [out.new_full((len(setting.whole), out.shape[1]), torch.nan) for out in outputs]
+    *hidden, logits = [full.index_copy_(0, setting.observed, out) for full, out in zip(spread, outputs)]
+    return hidden, logits
+
+
+@torch.inference_mode()
+def _teacher_metrics(network: nn.Module, setting: Setting, logits: Tensor) -> dict[str, float]:
+    whole = setting.whole
+    if setting.name == "tran":
+        return _metrics(setting, logits.argmax(1))
+    linked = network(whole.x, whole.edge_index).argmax(1)
+    alone = network(whole.x, setting.observed[setting.seen.edge_index]).argmax(1)
+    return _metrics(setting, logits.argmax(1), linked, alone)
+
+
+def _metrics(
+    setting: Setting, observed: Tensor, linked: Tensor | None = None, alone: Tensor | None = None
+) -> dict[str, float]:
+    """Accuracies from the classes predicted for all nodes: with the seen edges, with all edges, and without any."""
+
+    def accuracy(predicted: Tensor, nodes: Tensor) -> float:
+        return (predicted[nodes] == setting.whole.y[nodes]).double().mean().item()
+
+    seen = accuracy(observed, setting.test)
+    if setting.name == "tran":
+        return {"tran": seen}
+    if linked is None or alone is None:
+        return {"observed": seen}
+    unseen = accuracy(linked, setting.unseen)
+    prod = (1 - UNSEEN_SHARE) * seen + UNSEEN_SHARE * unseen
+    return {"observed": seen, "ind": unseen, "prod": prod, "cold": accuracy(alone, setting.unseen)}
+
+
+def _from_cache(setting: Setting, cache: Cache) -> Outcome:
+    cache.check(setting.whole.fingerprint())
+    mask = torch.from_numpy(cache.observed.copy())
+    if not torch.equal(mask.nonzero().flatten(), setting.observed):
+        raise ValueError(
+            f"the cache observed {int(mask.sum())} nodes, the setting {setting.name!r} shows {len(setting.observed)} "
+            "(or others): it was written for another setting or seed"
+        )
+    logits = torch.from_numpy(cache.logits.copy())
+    if logits.shape[1] != setting.whole.num_classes:
+        raise ValueError(f"the cache has {logits.shape[1]} classes, the graph {setting.whole.num_classes}")
+    val = score(logits[setting.observed][setting.val], setting.seen.y[setting.val])[0]
+    return Outcome(None, _metrics(setting, logits.argmax(1)), None, val, 0.0, cache)

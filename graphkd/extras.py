@@ -1,0 +1,26 @@
+"""Optional dependencies: name the extra to install instead of a bare ModuleNotFoundError."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_EXTRAS = {"torch_geometric": "graph", "sklearn": "graph", "scipy": "graph", "safetensors": "graph"}
+
+
+@contextmanager
+def needs_extra(what: str) -> Iterator[None]:
+    """Turn a missing optional package inside the block into an error that says how to install it.
+
+    >>> with needs_extra("graphkd.teachers"):
+    ...     raise ModuleNotFoundError("No module named 'torch_geometric'", name="torch_geometric")
+    Traceback (most recent call last):
+    ImportError: graphkd.teachers needs torch_geometric: pip install graphdensekd[graph]
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRAS:
+            raise
+        raise ImportError(f"{what} needs {package}: pip install graphdensekd[{_EXTRAS[package]}]") from error

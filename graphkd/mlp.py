@@ -1,0 +1,32 @@
+"""The network of a student."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+
+class MLP(nn.Module):
+    """Linear layers with ReLU and dropout between them.
+
+    Args:
+        in_features: width F of the input.
+        hidden: widths of the hidden layers.
+        classes: width C of the output.
+        dropout: share of hidden units dropped in training.
+
+    Shape: `(N, F)`, dense or sparse CSR, to logits `(N, C)`.
+    """
+
+    def __init__(self, in_features: int, hidden: Sequence[int], classes: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        widths = [in_features, *hidden, classes]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:]))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        *inner, last = self.layers
+        for layer in inner:
+            x = self.dropout(layer(x).relu())
+        return last(x)

@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+from torch import nn
+
+from graphkd.lesson import Lesson
+from graphkd.training import History
+
+
+def supervised(model: nn.Module, lesson: Lesson) -> History:
+    r"""Labels alone, no teacher: the control that every distilled student is measured against.
+
+    $$ L = \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(z^s_i, y_i) $$
+    """
+    return lesson.train(model, lambda nodes: lesson.hard_loss(model), len(lesson))

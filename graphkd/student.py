@@ -1,0 +1,257 @@
+"""The student: a scikit-learn classifier that was taught by a graph and needs none to predict."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from graphkd.cache import Cache, check_finite
+from graphkd.features import Matrix, rows
+from graphkd.lesson import Lesson
+from graphkd.mlp import MLP
+from graphkd.recipes import RECIPES
+from graphkd.spec import resolve
+from graphkd.training import Evaluation, Schedule, score, train
+
+_PREDICT_ROWS = 65_536
+
+
+class StudentClassifier(ClassifierMixin, BaseEstimator):
+    """A multi-layer perceptron that learns from labels, from a teacher's logits, and from edges if its method wants them.
+
+    Args:
+        hidden: widths of the hidden layers.
+        dropout: share of hidden units dropped in training.
+        method: a recipe of `graphkd.recipes` by name, as `dict(type=name, **options)` or as a function; used when a
+            teacher is given to `fit`, which without one learns from labels alone.
+        lr: learning rate of Adam.
+        weight_decay: of Adam.
+        epochs: at most.
+        patience: stop when so many epochs brought no better validation score; only with validation data.
+        batch_size: samples in a step; None takes all at once.
+        random_state: seed of initial parameters, dropout, batches and sampled edges.
+
+    Attributes:
+        classes_: the labels, in the order of the columns of `predict_proba`.
+        network_: the trained `MLP`.
+        history_: see `graphkd.training.History`.
+
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> StudentClassifier(epochs=100, random_state=0).fit(X, y).score(X, y) > 0.9
+    True
+    """
+
+    def __init__(
+        self,
+        hidden: Sequence[int] = (128,),
+        dropout: float = 0.0,
+        method: str | Mapping[str, Any] | Callable[..., Any] = "glnn",
+        lr: float = 0.01,
+        weight_decay: float = 5e-4,
+        epochs: int = 200,
+        patience: int = 50,
+        batch_size: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.hidden = hidden
+        self.dropout = dropout
+        self.method = method
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.epochs = epochs
+        self.patience = patience
+        self.batch_size = batch_size
+        self.random_state = random_state
+
+    def fit(
+        self,
+        X: Matrix,
+        y: Sequence[Any] | np.ndarray | Tensor,
+        *,
+        teacher: Cache | Matrix | None = None,
+        edge_index: Tensor | None = None,
+        labelled: np.ndarray | Tensor | None = None,
+        validation: tuple[Matrix, Any] | None = None,
+        monitor: tuple[Matrix, Any] | None = None,
+    ) -> StudentClassifier:
+        """Train.
+
+        Args:
+            X: features `(n, F)`: array, memory-mapped array, scipy CSR or tensor. With `batch_size`, only the rows of a
+                step are read.
+            y: labels `(n,)`. With a teacher, those of its columns: 0 to C - 1, or C different ones in sorted order.
+            teacher: its logits `(n, C)`, or its cache (every row of `X` observed); None trains on labels alone.
+            edge_index: `(2, E)` between rows of `X`, for the methods that learn from edges.
+            labelled: which entries of `y` may be learnt from, as a mask `(n,)` or as indices; all if not given. The
+                others are never read.
+            validation: features and labels to choose the best epoch by; without them the last is kept.
+            monitor: features and labels that only `history_.oracle` is measured on.
+
+        Raises:
+            ValueError: sizes, labels or the teacher's output do not fit; says which.
+        """
+        method, options = resolve("method", "supervised" if teacher is None else self.method, RECIPES)
+        X, targets = self._features_and_labels(X, y, labelled, teacher)
+        logits = _teacher_logits(teacher, X.shape[0])
+        if edge_index is not None:
+            _check_edges(edge_index, X.shape[0])
+        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        generator = torch.Generator().manual_seed(seed)
+        schedule = Schedule(self.lr, self.weight_decay, self.epochs, self.patience, self.batch_size)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.network_ = MLP(X.shape[1], self.hidden, len(self.classes_), self.dropout)
+            loop = functools.partial(
+                train,
+                schedule=schedule,
+                evaluate=self._evaluation(validation, monitor),
+                generator=generator,
+            )
+            resident = rows(X) if self.batch_size is None else X
+            lesson = Lesson(resident, targets, loop, generator, logits, edge_index, self.batch_size)
+            self.history_ = method(self.network_, lesson, **options)
+        self.network_.eval()
+        return self
+
+    def predict_proba(self, X: Matrix) -> np.ndarray:
+        """Class probabilities `(n, C)`."""
+        check_is_fitted(self)
+        X = validate_data(self, _as_array(X), reset=False, accept_sparse="csr", dtype=np.float32)
+        parts = torch.arange(X.shape[0]).split(_PREDICT_ROWS)
+        with torch.inference_mode():
+            return np.concatenate([self.network_(rows(X, part)).double().softmax(1).numpy() for part in parts])
+
+    def predict(self, X: Matrix) -> np.ndarray:
+        """The most probable class of each row, `(n,)`."""
+        return self.classes_[self.predict_proba(X).argmax(1)]
+
+    def save(self, path: str | Path) -> None:
+        """Write parameters and classes to one safetensors file, with the rest as JSON in its header; no pickle."""
+        check_is_fitted(self)
+        meta = {
+            "in_features": self.n_features_in_,
+            "hidden": list(self.hidden),
+            "dropout": self.dropout,
+            "classes": self.classes_.tolist(),
+            "classes_dtype": self.classes_.dtype.str,
+        }
+        save_file(self.network_.state_dict(), path, metadata={"graphkd": json.dumps(meta)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> StudentClassifier:
+        """Read what `save` wrote: a student that predicts the same.
+
+        Raises:
+            ValueError: the file is no saved student.
+        """
+        with safe_open(path, "pt") as file:
+            header = (file.metadata() or {}).get("graphkd")
+            if header is None:
+                raise ValueError(f"{path} holds no student: its header has no 'graphkd' entry")
+            meta = json.loads(header)
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+        student = cls(hidden=tuple(meta["hidden"]), dropout=meta["dropout"])
+        student.n_features_in_ = meta["in_features"]
+        student.classes_ = np.array(meta["classes"], dtype=meta["classes_dtype"])
+        student.network_ = MLP(meta["in_features"], meta["hidden"], len(student.classes_), meta["dropout"]).eval()
+        student.network_.load_state_dict(state)
+        return student
+
+    def _features_and_labels(
+        self, X: Matrix, y: Any, labelled: np.ndarray | Tensor | None, teacher: Cache | Matrix | None
+    ) -> tuple[Any, Tensor]:
+        """Check `X` and `y`; returns them with labels as class numbers, -1 where not labelled."""
+        X, y = validate_data(self, _as_array(X), np.asarray(y), accept_sparse="csr", dtype=np.float32)
+        told = np.ones(len(y), dtype=bool)
+        if labelled is not None:
+            told[:] = False
+            told[np.asarray(labelled)] = True
+            if not told.any():
+                raise ValueError("no entry of y is labelled")
+        check_classification_targets(y[told])
+        self.classes_ = np.unique(y[told])
+        if teacher is not None:
+            columns = (teacher.logits if isinstance(teacher, Cache) else teacher).shape[1]
+            if type_of_target(y[told]) in ("binary", "multiclass") and np.issubdtype(y.dtype, np.integer):
+                bad = told & ((y < 0) | (y >= columns))
+                if bad.any():
+                    row = int(bad.argmax())
+                    raise ValueError(f"label {y[row]} of row {row} is out of range: the teacher knows 0 to {columns - 1}")
+                self.classes_ = np.arange(columns)
+            elif len(self.classes_) != columns:
+                raise ValueError(f"the labels have {len(self.classes_)} classes, the teacher {columns}")
+        elif len(self.classes_) < 2:
+            raise ValueError(f"a classifier needs two classes, the data contains only one class: {self.classes_[0]!r}")
+        targets = torch.full((len(y),), -1)
+        targets[torch.from_numpy(told)] = torch.from_numpy(np.searchsorted(self.classes_, y[told]))
+        return X, targets
+
+    def _evaluation(
+        self, validation: tuple[Matrix, Any] | None, monitor: tuple[Matrix, Any] | None
+    ) -> Callable[[], Evaluation]:
+        """A function that scores the network, as it is when called, on both pairs of features and labels."""
+
+        def prepared(pair: tuple[Matrix, Any] | None) -> tuple[Tensor, Tensor] | None:
+            if pair is None:
+                return None
+            X = validate_data(self, _as_array(pair[0]), reset=False, accept_sparse="csr", dtype=np.float32)
+            return rows(X), torch.from_numpy(np.searchsorted(self.classes_, np.asarray(pair[1])))
+
+        chosen_by, watched = prepared(validation), prepared(monitor)
+
+        def evaluate() -> Evaluation:
+            with torch.inference_mode():
+                return (
+                    None if chosen_by is None else score(self.network_(chosen_by[0]), chosen_by[1]),
+                    None if watched is None else score(self.network_(watched[0]), watched[1])[0],
+                )
+
+        return evaluate
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def _as_array(X: Any) -> Any:
+    """Tensors as what scikit-learn checks: arrays, or scipy matrices for sparse CSR; nothing is copied."""
+    if not isinstance(X, Tensor):
+        return X
+    if X.layout is not torch.sparse_csr:
+        return X.detach().cpu().numpy()
+    from scipy.sparse import csr_matrix
+
+    return csr_matrix((X.values().numpy(), X.col_indices().numpy(), X.crow_indices().numpy()), shape=tuple(X.shape))
+
+
+def _teacher_logits(teacher: Cache | Matrix | None, count: int) -> Matrix | None:
+    if teacher is None:
+        return None
+    logits = teacher.logits if isinstance(teacher, Cache) else teacher
+    if logits.ndim != 2 or len(logits) != count:
+        raise ValueError(f"the teacher has logits {tuple(logits.shape)}; expected one row for each of the {count} of X")
+    array = logits.numpy() if isinstance(logits, Tensor) else logits
+    check_finite(array, np.ones(count, dtype=bool), "the teacher's logits")
+    return logits
+
+
+def _check_edges(edge_index: Tensor, count: int) -> None:
+    if edge_index.ndim != 2 or len(edge_index) != 2:
+        raise ValueError(f"expected edge_index (2, E), got {tuple(edge_index.shape)}")
+    if edge_index.numel() and not (0 <= int(edge_index.min()) and int(edge_index.max()) < count):
+        raise ValueError(f"edge_index names rows up to {int(edge_index.max())}, but X has the rows 0 to {count - 1}")

@@ -1,0 +1,16 @@
+"""Teachers: thin builders over PyG's own layers, `(in_features, classes, **options) -> Module`."""
+
+from graphkd.extras import needs_extra
+
+with needs_extra("graphkd.teachers"):
+    from graphkd.teachers.appnp import appnp
+    from graphkd.teachers.gat import gat
+    from graphkd.teachers.gcn import gcn
+    from graphkd.teachers.sage import sage
+
+TEACHERS = {builder.__name__: builder for builder in (appnp, gat, gcn, sage)}
+
+WEIGHT_DECAY = {"appnp": 0.01, "gat": 0.01, "gcn": 1e-3, "sage": 5e-4}
+"""With which the published figures of each teacher were reached."""
+
+__all__ = ["TEACHERS", "WEIGHT_DECAY", "appnp", "gat", "gcn", "sage"]

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch_geometric.nn import SimpleConv
+
+from graphkd.teachers.gnn import GNN
+
+
+class MeanConv(nn.Module):
+    r"""GraphSAGE layer with the aggregator that the paper calls GCN: $W \, \mathrm{mean}_{j \in N(i) \cup \{i\}} x_j + b$.
+
+    The linear map comes before the mean: the same function as PyG's `SAGEConv(root_weight=False)` on a graph with
+    self-loops, at the cost of the hidden width instead of the feature width, and open to sparse features.
+    """
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_features, out_features)
+        self.mean = SimpleConv(aggr="mean", combine_root="self_loop")
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        return self.mean(self.linear(x), edge_index)
+
+
+def sage(in_features: int, classes: int, *, layers: int = 2, hidden: int = 128, dropout: float = 0.0) -> GNN:
+    """GraphSAGE, over all neighbours. Hamilton et al., "Inductive Representation Learning on Large Graphs", 2017."""
+    widths = [in_features, *[hidden] * (layers - 1), classes]
+    return GNN([MeanConv(a, b) for a, b in zip(widths[:-1], widths[1:])], dropout)

@@ -1,0 +1,125 @@
+"""The one training loop of the graph side: for teachers, for students and for every recipe."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+Score = tuple[float, float]
+"""Accuracy, and minus the mean cross-entropy to break ties between equal accuracies."""
+
+Evaluation = tuple[Score | None, float | None]
+"""The score on the validation nodes, and the accuracy on monitored nodes, which is recorded and of no influence."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to train.
+
+    Attributes:
+        lr: learning rate of Adam.
+        weight_decay: of Adam.
+        epochs: at most.
+        patience: stop when so many epochs brought no better validation score.
+        batch_size: nodes in a step; None takes all at once.
+    """
+
+    lr: float = 0.01
+    weight_decay: float = 5e-4
+    epochs: int = 500
+    patience: int = 50
+    batch_size: int | None = None
+
+
+@dataclass
+class History:
+    """What a training run leaves besides the parameters.
+
+    Attributes:
+        epochs: number of epochs run.
+        best_epoch: epoch, from 0, whose parameters were kept.
+        score: its validation accuracy, None without validation.
+        oracle: best accuracy that any epoch had on the monitored nodes: what selecting on them would have reported.
+        seconds: wall-clock seconds of the training steps of each epoch, validation not counted.
+    """
+
+    epochs: int = 0
+    best_epoch: int = 0
+    score: float | None = None
+    oracle: float | None = None
+    seconds: list[float] = field(default_factory=list)
+
+
+def train(
+    model: nn.Module,
+    loss: Callable[[Tensor | slice], Tensor],
+    nodes: int,
+    *,
+    schedule: Schedule,
+    evaluate: Callable[[], Evaluation] | None = None,
+    generator: torch.Generator | None = None,
+) -> History:
+    """Minimise `loss` over `model` and keep the parameters of the best validation epoch.
+
+    Args:
+        model: trained in place, left in evaluation mode.
+        loss: from the nodes of a step, ids or `slice(None)` for all, to a scalar.
+        nodes: number of nodes in an epoch.
+        schedule: see there.
+        evaluate: called after each epoch. Its validation score chooses the epoch, the earliest of equals; without one
+            the last is kept.
+        generator: draws the batches.
+
+    Raises:
+        FloatingPointError: the loss is not finite; names the epoch.
+    """
+    optimiser = torch.optim.Adam(model.parameters(), lr=schedule.lr, weight_decay=schedule.weight_decay)
+    history, best, kept = History(), (-1.0, 0.0), None
+    for epoch in range(schedule.epochs):
+        model.train()
+        start = time.perf_counter()
+        for batch in _batches(nodes, schedule.batch_size, generator):
+            optimiser.zero_grad()
+            value = loss(batch)
+            if not torch.isfinite(value):
+                raise FloatingPointError(f"the loss is {value.item()} in epoch {epoch}; lower lr ({schedule.lr})?")
+            value.backward()
+            optimiser.step()
+        history.seconds.append(time.perf_counter() - start)
+        history.epochs = epoch + 1
+        model.eval()
+        found, monitored = evaluate() if evaluate is not None else (None, None)
+        if monitored is not None:
+            history.oracle = max(history.oracle or 0.0, monitored)
+        if found is None:
+            history.best_epoch = epoch
+        elif found > best:
+            best, kept, history.best_epoch = found, copy.deepcopy(model.state_dict()), epoch
+        elif epoch - history.best_epoch >= schedule.patience:
+            break
+    if kept is not None:
+        model.load_state_dict(kept)
+        history.score = best[0]
+    return history
+
+
+def score(logits: Tensor, labels: Tensor) -> Score:
+    """Accuracy and minus cross-entropy, both in `Score`'s order.
+
+    >>> score(torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0]))[0]
+    0.5
+    """
+    accuracy = (logits.argmax(1) == labels).float().mean().item()
+    return accuracy, -torch.nn.functional.cross_entropy(logits, labels).item()
+
+
+def _batches(nodes: int, size: int | None, generator: torch.Generator | None) -> Iterator[Tensor | slice]:
+    if size is None or size >= nodes:
+        yield slice(None)
+    else:
+        yield from torch.randperm(nodes, generator=generator).split(size)
