@@ -1,0 +1,11 @@
+# A quarter of the width in the backbone, half in neck and head.
+_base_ = [
+    '../../_base_/models/semantic_fpn_r18.py',
+    '../../_base_/datasets/camvid.py',
+    '../../_base_/schedules/adamw_1k.py',
+]
+model = dict(
+    backbone=dict(base_channels=16, stem_channels=16),
+    neck=dict(in_channels=[16, 32, 64, 128], out_channels=32),
+    decode_head=dict(in_channels=[32, 32, 32, 32], channels=32),
+)

@@ -1,0 +1,56 @@
+"""CamVid road scenes for mmseg."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mmseg.datasets import BaseSegDataset
+
+from densekd.registry import DATASETS
+
+VOID, IGNORE = 11, 255
+
+
+@DATASETS.register_module()
+class CamVid(BaseSegDataset):
+    """CamVid, 480 x 360: 367 training and 101 validation frames of 11 classes; void becomes the ignored label 255.
+
+    Expects `images/{train,val}/*.jpg` and `labels/{train,val}/*.png` under `data_root`, labels 0 to 10 and 11 = void.
+
+    Raises:
+        FileNotFoundError: there is no image folder where the config looks for one.
+
+    Data: Brostow et al., "Semantic object classes in video: a high-definition ground truth database", PRL 2009.
+
+    >>> dataset = CamVid(lazy_init=True)
+    >>> len(dataset.metainfo["classes"]), dataset.label_map
+    (11, {11: 255})
+    """
+
+    METAINFO: ClassVar[dict[str, Any]] = {
+        "classes": (
+            *("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian"),
+            "bicyclist",
+        ),
+        "palette": [
+            *([128, 128, 128], [128, 0, 0], [192, 192, 128], [128, 64, 128], [60, 40, 222], [128, 128, 0]),
+            *([192, 128, 128], [64, 64, 128], [64, 0, 128], [64, 64, 0], [0, 128, 192]),
+        ],
+    }
+
+    @classmethod
+    def get_label_map(cls, new_classes: Sequence[str] | None = None) -> dict[int, int]:
+        """Map void to the ignored label, whatever classes the config selects."""
+        return {**(super().get_label_map(new_classes) or {}), VOID: IGNORE}
+
+    def _update_palette(self) -> list[list[int]]:  # mmseg's own would give the ignored label a colour, and a class
+        return [self.METAINFO["palette"][self.METAINFO["classes"].index(name)] for name in self._metainfo["classes"]]
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """List the frames of the split."""
+        folder = Path(self.data_prefix["img_path"])
+        if not folder.is_dir():
+            raise FileNotFoundError(f"no CamVid images in {str(folder)!r}; KD_DATA_ROOT names the folder of CamVid/")
+        return super().load_data_list()
