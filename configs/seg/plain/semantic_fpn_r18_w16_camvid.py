@@ -1,8 +1,8 @@
-# A quarter of the width in the backbone, half in neck and head.
+# The student: a ResNet-18 of a quarter of the width, neck and head of half.
 _base_ = [
     '../../_base_/models/semantic_fpn_r18.py',
     '../../_base_/datasets/camvid.py',
-    '../../_base_/schedules/adamw_1k.py',
+    '../../_base_/schedules/adamw_600.py',
 ]
 model = dict(
     backbone=dict(base_channels=16, stem_channels=16),
