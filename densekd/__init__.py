@@ -1,0 +1,35 @@
+"""Knowledge distillation for OpenMMLab's segmenters and detectors, from their own configs.
+
+Write `type='densekd.Distiller'` around a model of any mmengine config, or run `tools/train.py` on the plain config.
+"""
+
+from importlib import import_module
+from typing import Any
+
+from densekd.compat import mend_package_names
+
+_HOME = {
+    "Distiller": "densekd.distiller",
+    "ExactResume": "densekd.resume",
+    "Taps": "densekd.taps",
+    "Teacher": "densekd.teacher",
+    "natural_taps": "densekd.natural",
+    "load_weights": "densekd.checkpoint",
+}
+__all__ = list(_HOME)
+
+mend_package_names()
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for when it is asked for: OpenMMLab takes seconds to import."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'densekd' has no attribute {name!r}")
+    try:
+        return getattr(import_module(_HOME[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name and error.name.split(".")[0] in ("mmengine", "mmcv", "mmseg", "mmdet"):
+            raise ModuleNotFoundError(
+                f"densekd.{name} needs {error.name}: pip install 'graphdensekd[dense]'", name=error.name
+            ) from error
+        raise

@@ -1,0 +1,121 @@
+"""Bring the student's tap and the teacher's to a common shape: channels, size, tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ADAPT = ("auto", "none", "conv1x1", "resize", "tokens")
+"""What may be done: whatever is needed; nothing; a 1x1 convolution in any case and what else is needed; only resizing;
+only reading tokens as maps, and resizing."""
+
+Size = tuple[int, int]
+_CONVOLUTION = {2: nn.Linear, 3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}
+
+
+class Adapt(nn.Module):
+    """Align one pair of taps. Built from what a first look at both models showed, before the optimiser is.
+
+    In this order, as far as needed and as `how` allows:
+
+    - tokens `(B, N, C)`, as a transformer block yields them, become `(B, C, N)` where both sides have N of them, else
+      a map `(B, C, h, w)` with the aspect of the image, a class token in front dropped;
+    - the student's channels are projected to the teacher's by a learned 1x1 convolution;
+    - the student is resized bilinearly to the teacher's size.
+
+    Args:
+        student: what the student's tap yields, any batch size.
+        teacher: what the teacher's tap yields.
+        image_size: height and width of the image that both come from.
+        match: which axes the loss wants to agree: 'shape', 'positions' (all but the channels) or 'samples' (axis 0).
+        how: one of `ADAPT`.
+
+    Raises:
+        ValueError: the two cannot be aligned, or not by the means that `how` allows.
+
+    >>> import torch
+    >>> adapt = Adapt(torch.zeros(1, 64, 8, 8), torch.zeros(1, 256, 16, 16), image_size=(128, 128))
+    >>> student, teacher = adapt(torch.zeros(2, 64, 8, 8), torch.zeros(2, 256, 16, 16), (128, 128))
+    >>> student.shape
+    torch.Size([2, 256, 16, 16])
+    >>> Adapt(torch.zeros(1, 64, 8, 8), torch.zeros(1, 64, 8, 8), image_size=(128, 128)).project is None
+    True
+    """
+
+    def __init__(
+        self, student: Tensor, teacher: Tensor, image_size: Size | None, match: str = "shape", how: str = "auto"
+    ) -> None:
+        super().__init__()
+        self.match, self.how = match, how
+        self.project: nn.Module | None = None
+        student, teacher = self._lay_out(student, teacher, image_size)
+        if how == "conv1x1" or (how == "auto" and match == "shape" and student.shape[1] != teacher.shape[1]):
+            if student.ndim not in _CONVOLUTION:
+                raise ValueError(f"a 1x1 convolution cannot follow a tensor of shape {tuple(student.shape)}")
+            size = {} if student.ndim == 2 else {"kernel_size": 1}
+            self.project = _CONVOLUTION[student.ndim](student.shape[1], teacher.shape[1], **size)
+        self._check(student, teacher)
+
+    def forward(self, student: Tensor, teacher: Tensor, image_size: Size | None) -> tuple[Tensor, Tensor]:
+        student, teacher = self._lay_out(student, teacher, image_size)
+        if self.project is not None:
+            student = self.project(student)
+        if self._resizes and student.ndim == teacher.ndim == 4 and student.shape[2:] != teacher.shape[2:]:
+            student = F.interpolate(student, size=teacher.shape[2:], mode="bilinear", align_corners=False)
+        return student, teacher
+
+    @property
+    def _resizes(self) -> bool:
+        return self.match != "samples" and self.how != "none"
+
+    def _lay_out(self, student: Tensor, teacher: Tensor, image_size: Size | None) -> tuple[Tensor, Tensor]:
+        if self.how not in ("auto", "conv1x1", "tokens") or 3 not in (student.ndim, teacher.ndim):
+            return student, teacher
+        if student.ndim == teacher.ndim and student.shape[1] == teacher.shape[1]:
+            return student.transpose(1, 2), teacher.transpose(1, 2)
+        if {student.ndim, teacher.ndim} <= {3, 4} and image_size is not None:
+            return as_map(student, image_size), as_map(teacher, image_size)
+        return student, teacher
+
+    def _check(self, student: Tensor, teacher: Tensor) -> None:
+        a, b = list(student.shape), list(teacher.shape)
+        if self.project is not None or self.match != "shape":
+            a[1] = b[1]
+        if self.match == "samples" or (self._resizes and student.ndim == teacher.ndim == 4):
+            a, b = a[:2], b[:2]
+        if a != b:
+            raise ValueError(
+                f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)} cannot be aligned"
+                + ("" if self.how == "auto" else f" by adapt={self.how!r}")
+            )
+
+
+def as_map(tokens: Tensor, image_size: Size) -> Tensor:
+    """Reshape tokens `(B, N, C)` to a map `(B, C, h, w)` with the aspect of the image; a map is returned as it is.
+
+    Raises:
+        ValueError: neither N nor N - 1 (a class token) tokens fill a grid of that aspect.
+
+    >>> import torch
+    >>> as_map(torch.zeros(2, 1 + 8 * 16, 32), image_size=(128, 256)).shape
+    torch.Size([2, 32, 8, 16])
+    """
+    if tokens.ndim == 4:
+        return tokens
+    count, (height, width) = tokens.shape[1], image_size
+    for n in (count, count - 1):
+        h = round((n * height / width) ** 0.5)
+        if h and n % h == 0 and abs(n // h * height - h * width) <= max(height, width):
+            return tokens[:, count - n :].transpose(1, 2).unflatten(2, (h, n // h))
+    raise ValueError(f"{count} tokens do not fill a grid with the aspect of a {height}x{width} image")
+
+
+def adapts(
+    student: Sequence[Tensor], teacher: Sequence[Tensor], image_size: Size | None, match: str, how: str
+) -> nn.ModuleList:
+    """One `Adapt` for each level; raises `ValueError` if the two taps yield different numbers of levels."""
+    if len(student) != len(teacher):
+        raise ValueError(f"the student's tap yields {len(student)} tensors, the teacher's {len(teacher)}")
+    return nn.ModuleList(Adapt(s, t, image_size, match, how) for s, t in zip(student, teacher))

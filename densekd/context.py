@@ -1,0 +1,128 @@
+"""What a loss may ask for beside the two taps, taken from the batch and brought to the size of the tap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.logging import MessageHub
+from torch import Tensor, nn
+
+Size = tuple[int, int]
+WHERE = ("labelled", "boxes")
+"""Positions that an entry may restrict its loss to: those with a label that is not ignored; those inside a box."""
+
+
+class Context:
+    """Ground truth and training progress of one batch, computed only as far as losses ask for it.
+
+    Args:
+        samples: the batch's data samples, as mmseg (`gt_sem_seg`) and mmdet (`gt_instances`) make them.
+        image_size: height and width of the padded batch.
+        ignore_index: label of pixels that do not count.
+    """
+
+    def __init__(self, samples: Sequence[Any], image_size: Size, ignore_index: int = 255) -> None:
+        self.samples = samples
+        self.image_size = image_size
+        self.ignore_index = ignore_index
+
+    def gather(self, names: Iterable[str], size: Size, where: str | None = None) -> dict[str, Any]:
+        """Return those of `names` that this batch has, for a tap of `size` (height, width)."""
+        known = _OF_A_RUN if len(size) != 2 else (*_OF_A_RUN, *_OF_A_MAP)
+        found = {name: getattr(self, name)(size) for name in names if name in known}
+        if where is not None:
+            if len(size) != 2:
+                raise ValueError(f"where={where!r} needs a tap that yields maps (B, C, h, w)")
+            found["weight"] = self.inside(size) if where == "boxes" else self.labelled(size)
+        return {name: value for name, value in found.items() if value is not None}
+
+    def labels(self, size: Size) -> Tensor | None:
+        """Class of each position `(B, h, w)`: nearest of the label map, so that ignored pixels stay ignored ones."""
+        if not all("gt_sem_seg" in sample for sample in self.samples):
+            return None
+        maps = torch.stack([sample.gt_sem_seg.data for sample in self.samples])
+        return F.interpolate(maps.float(), size=size, mode="nearest")[:, 0].long()
+
+    def boxes(self, size: Size) -> list[Tensor] | None:
+        """Boxes of each image `(n, 4)`, xyxy in positions of the tap."""
+        if not all("gt_instances" in sample and "bboxes" in sample.gt_instances for sample in self.samples):
+            return None
+        y, x = size[0] / self.image_size[0], size[1] / self.image_size[1]
+        boxes = [getattr(b, "tensor", b) for b in (sample.gt_instances.bboxes for sample in self.samples)]
+        return [b * b.new_tensor([x, y, x, y]) for b in boxes]
+
+    def masks(self, size: Size) -> list[Tensor] | None:
+        """Instance masks of each image `(n, h, w)`: the share of each position that the instance covers."""
+        if not all("gt_instances" in sample and "masks" in sample.gt_instances for sample in self.samples):
+            return None
+        masks = []
+        for instances in (sample.gt_instances for sample in self.samples):
+            full = instances.masks.to_tensor(torch.float32, instances.bboxes.device)
+            bottom, right = (whole - own for whole, own in zip(self.image_size, full.shape[-2:]))
+            masks.append(F.adaptive_avg_pool2d(F.pad(full, (0, right, 0, bottom)), size))
+        return masks
+
+    def progress(self, size: Size) -> float | None:
+        """Share of the training that is done, 0 to 1; None outside of a run."""
+        hub = MessageHub.get_current_instance()
+        iteration, last = hub.get_info("iter"), hub.get_info("max_iters")
+        return None if iteration is None or not last else iteration / last
+
+    def epoch(self, size: Size) -> int | None:
+        """Current epoch; None outside of a run."""
+        return MessageHub.get_current_instance().get_info("epoch")
+
+    def labelled(self, size: Size) -> Tensor:
+        """Positions whose label counts, `(B, h, w)` bool."""
+        labels = self.labels(size)
+        if labels is None:
+            raise ValueError("where='labelled' needs gt_sem_seg, which this batch does not have")
+        return labels != self.ignore_index
+
+    def inside(self, size: Size) -> Tensor:
+        """Positions whose centre lies inside a box, `(B, h, w)` bool."""
+        boxes = self.boxes(size)
+        if boxes is None:
+            raise ValueError("where='boxes' needs gt_instances with bboxes, which this batch does not have")
+        return torch.stack([_inside(b, size) for b in boxes])
+
+
+_OF_A_MAP = ("labels", "boxes", "masks")
+_OF_A_RUN = ("progress", "epoch")
+
+
+def _inside(boxes: Tensor, size: Size) -> Tensor:
+    y = torch.arange(size[0], device=boxes.device).add(0.5).view(1, -1, 1)
+    x = torch.arange(size[1], device=boxes.device).add(0.5).view(1, 1, -1)
+    x1, y1, x2, y2 = boxes.view(-1, 4, 1, 1).unbind(1)
+    return ((x >= x1) & (x < x2) & (y >= y1) & (y < y2)).any(0)
+
+
+def check_labels(model: nn.Module, samples: Iterable[Any]) -> None:
+    """Raise `ValueError` if a label of the batch is no class of the model; CUDA would only say that it failed."""
+    for sample in samples:
+        if "gt_sem_seg" in sample and hasattr(model, "decode_head"):
+            head: Any = model.decode_head
+            head = head[-1] if isinstance(head, nn.ModuleList) else head
+            labels, ignored = sample.gt_sem_seg.data, head.ignore_index
+        elif "gt_instances" in sample and "labels" in sample.gt_instances:
+            head = getattr(model, "bbox_head", None) or getattr(getattr(model, "roi_head", None), "bbox_head", None)
+            labels, ignored = sample.gt_instances.labels, None
+        else:
+            continue
+        classes = getattr(head, "num_classes", None)
+        if classes is None or not labels.numel():
+            continue
+        wrong = (labels < 0) | (labels >= classes)
+        if ignored is not None:
+            wrong &= labels != ignored
+        if wrong.any():
+            found = sorted(labels[wrong].unique().tolist())[:5]
+            where = sample.metainfo.get("seg_map_path") or sample.metainfo.get("img_path", "a batch")
+            rest = "" if ignored is None else f" and {ignored} to ignore"
+            raise ValueError(
+                f"labels {found} in {where} are out of range: the student has classes 0 to {classes - 1}{rest}"
+            )

@@ -1,0 +1,219 @@
+"""The student of any mmengine config, taught while it trains and the plain student in everything else."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from densekd.context import Context, check_labels
+from densekd.methods import method_entries
+from densekd.natural import natural_taps
+from densekd.probe import IMAGE_SIZE, probe
+from densekd.registry import MODELS
+from densekd.taps import Taps
+from densekd.teacher import MovingAverage, Source, Teacher, build_model, build_teacher
+from densekd.term import Term
+
+
+@MODELS.register_module()
+class Distiller(nn.Module):
+    """A student with teachers.
+
+    The distiller *is* the student: the student's own class with this one in front of it. Whatever mmengine does with
+    the plain student (checkpoints, validation, test-time augmentation, EMA, parameter groups by name, hooks that reach
+    into the model) it does with the distiller, by the same names. Only `forward(mode='loss')` differs: it adds a term
+    to the losses for each entry of `distills`. `state_dict` holds the student and, under `distill.`, learned
+    connectors; teachers are in neither `state_dict` nor `parameters()`.
+
+    Args:
+        student: model config, config path, `pkg::path`, or a live module, which then becomes the distiller itself.
+        teacher: likewise; `'ema'` for the student's own moving average; or a dict of several, by name. Its weights come
+            from `checkpoint`, and in a live module they are there.
+        distills: entries, see `densekd.term.Term`.
+        method: name of a method instead of `distills`, see `densekd.methods`.
+        checkpoint: weights of the teacher, a dict by name for several; `'random'` for an untrained one.
+        momentum: of the moving average, when the teacher is `'ema'`, see `densekd.teacher.MovingAverage`.
+        unsafe: allow checkpoints that need a full unpickling, which runs the code in them.
+        data_preprocessor: for the student, as mmengine hands it to any model.
+
+    Raises:
+        TypeError, ValueError, KeyError, FileNotFoundError: anything wrong in the entries, a tap that does not exist or
+            never fires, shapes that cannot be aligned, a checkpoint of another architecture, a teacher that yields NaN.
+
+    Example:
+        >>> import torch
+        >>> from mmengine.model import BaseModel
+        >>> class Tiny(BaseModel):
+        ...     def __init__(self, width):
+        ...         super().__init__()
+        ...         self.features, self.head = torch.nn.Conv2d(3, width, 3), torch.nn.Conv2d(width, 5, 1)
+        ...     def forward(self, inputs, data_samples=None, mode="tensor"):
+        ...         logits = self.head(self.features(inputs))
+        ...         return {"loss_mean": logits.mean()} if mode == "loss" else logits
+        >>> entries = [dict(loss="kl", student="head"), dict(loss="mse", student="features")]
+        >>> model = Distiller(student=Tiny(4), teacher=Tiny(8), distills=entries)
+        >>> list(model(torch.rand(2, 3, 16, 16), mode="loss"))
+        ['loss_mean', 'distill.loss_kl', 'distill.loss_mse']
+        >>> [key for key in model.state_dict() if key not in Tiny(4).state_dict()]
+        ['distill.mse.adapt.0.project.weight', 'distill.mse.adapt.0.project.bias']
+    """
+
+    distill: nn.ModuleDict
+    teachers: dict[str, Teacher]
+
+    def __new__(
+        cls, student: Source | None = None, *args: Any, data_preprocessor: Any = None, **kwargs: Any
+    ) -> Distiller:
+        if student is None:  # copy.deepcopy of a distiller, whose class is made already
+            return super().__new__(cls)
+        if isinstance(student, Mapping) and data_preprocessor is not None:
+            student = {"data_preprocessor": data_preprocessor, **student}
+        model: Any = build_model(student)[0]
+        kind = plain_class(model)
+        model._modules.pop("distill", None)
+        model.__class__ = type(f"Distilled{kind.__name__}", (cls, kind), {"__module__": kind.__module__})
+        return model
+
+    def __init__(
+        self,
+        student: Source,
+        teacher: Source | Mapping[str, Source],
+        distills: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        method: str | None = None,
+        checkpoint: str | Path | Mapping[str, str | Path] | None = None,
+        momentum: float = 0.999,
+        unsafe: bool = False,
+        data_preprocessor: Any = None,
+    ) -> None:
+        if (distills is None) == (method is None):
+            raise ValueError("give either distills=[...] or method='...'")
+        with torch.random.fork_rng(devices=[]):  # the student must start as it would without a teacher
+            self.teachers = self._find_teachers(teacher, checkpoint, momentum, unsafe)
+            if method is not None:
+                distills = method_entries(method, self, next(iter(self.teachers.values())).model)
+            terms = [Term.parse(entry) for entry in distills or ()]
+            names = [term.name for term in terms]
+            for name in names:
+                if names.count(name) > 1:
+                    raise ValueError(f"two distills entries are called {name!r}; give them a name=... of their own")
+            self._connect(terms)
+        self.distill = nn.ModuleDict({term.name: term for term in terms}).to(next(self.parameters()).device)
+
+    def _find_teachers(self, source: Any, checkpoint: Any, momentum: float, unsafe: bool) -> dict[str, Teacher]:
+        several = isinstance(source, Mapping) and "type" not in source and "model" not in source
+        sources = dict(source) if several else {"teacher": source}
+        weights = checkpoint if isinstance(checkpoint, Mapping) else dict.fromkeys(sources, checkpoint)
+        teachers: dict[str, Teacher] = {}
+        for name, each in sources.items():
+            if each is self:
+                raise ValueError(f"teacher {name!r} is the student itself; write 'ema' for its moving average")
+            if isinstance(each, str) and each == "ema":
+                teachers[name] = MovingAverage(name, self._plain_copy(), momentum)
+            else:
+                teachers[name] = build_teacher(name, each, weights.get(name), unsafe)
+            teachers[name].model.to(next(self.parameters()).device)
+        return teachers
+
+    def _plain_copy(self) -> nn.Module:
+        plain: Any = copy.deepcopy(self)
+        plain.__class__ = plain_class(self)
+        return plain
+
+    def _connect(self, terms: Sequence[Term]) -> None:
+        """Look once at what every tap yields, on a blank image, and build what aligns them."""
+        mine = probe(self, {term.student for term in terms})
+        theirs = {name: probe(teacher.model, self._taps_of(name, terms)) for name, teacher in self.teachers.items()}
+        for name, seen in theirs.items():
+            for tap, tensors in seen.items():
+                self._check_finite(name, tap, tensors)
+        self._yields = {name: {tap: len(tensors) for tap, tensors in seen.items()} for name, seen in theirs.items()}
+        logits = natural_taps(self).get("logits")
+        for term in terms:
+            student, teacher = mine[term.student], theirs[self._source(term)][term.teacher]
+            classes = student[0].shape[1], teacher[0].shape[1]
+            of_classes = term.student == logits and term.loss.match == "shape" and term.how == "auto"
+            if of_classes and classes[0] != classes[1]:
+                raise ValueError(
+                    f"distills entry {term.name!r}: the student has {classes[0]} classes, the teacher {classes[1]}; "
+                    "logits of other classes are not aligned by guessing (adapt='conv1x1' would learn a map)"
+                )
+            term.fit(student, teacher, IMAGE_SIZE)
+
+    def _source(self, term: Term) -> str:
+        source = term.source or (next(iter(self.teachers)) if len(self.teachers) == 1 else None)
+        if source not in self.teachers:
+            raise ValueError(
+                f"distills entry {term.name!r}: source must say which teacher, one of {', '.join(self.teachers)}; "
+                f"got {source!r}"
+            )
+        return source
+
+    def _taps_of(self, teacher: str, terms: Iterable[Term]) -> set[str]:
+        return {term.teacher for term in terms if self._source(term) == teacher}
+
+    def _terms(self) -> list[Term]:
+        return list(self.distill.values())  # type: ignore[arg-type]
+
+    def forward(self, inputs: Any, data_samples: Any = None, mode: str = "tensor", **kwargs: Any) -> Any:
+        """Run the student; in `mode='loss'` ask the teachers first, and add the distillation terms to its losses."""
+        if mode != "loss":
+            return super().forward(inputs, data_samples, mode=mode, **kwargs)
+        check_labels(self, data_samples or ())
+        teachers = {name: self._ask(teacher, inputs, data_samples) for name, teacher in self.teachers.items()}
+        with Taps(self, {term.student for term in self._terms()}) as student:
+            losses = dict(super().forward(inputs, data_samples, mode=mode, **kwargs))
+        context = Context(data_samples or (), tuple(inputs.shape[-2:]))
+        for term in self._terms():
+            source = self._source(term)
+            key = f"distill.loss_{term.name}"
+            if key in losses:
+                raise KeyError(f"the student has a loss {key!r} of its own; rename the distills entry")
+            losses[key] = self._loss(term, student, source, teachers[source], context)
+        return losses
+
+    def _ask(self, teacher: Teacher, inputs: Any, samples: Any) -> Taps:
+        if isinstance(teacher, MovingAverage) and self.training:
+            teacher.update(self)
+        taps = Taps(teacher.model, self._yields[teacher.name], stop_after=self._yields[teacher.name])
+        teacher.look(inputs, samples, taps, self.data_preprocessor)  # type: ignore[arg-type]
+        return taps
+
+    def _loss(self, term: Term, student: Taps, source: str, teacher: Taps, context: Context) -> Tensor:
+        mine, theirs = student[term.student], teacher[term.teacher]
+        if torch.is_grad_enabled() and term.weight and not any(tensor.requires_grad for tensor in mine):
+            raise RuntimeError(
+                f"distills entry {term.name!r} cannot teach anything: tap {term.student!r} carries no gradient "
+                "(a frozen stage, or a part under activation checkpointing)"
+            )
+        loss = term(mine, theirs, context)
+        if not torch.isfinite(loss):
+            self._check_finite(source, term.teacher, theirs)  # else it is the student's, which loss scaling may mend
+        return loss
+
+    def _check_finite(self, teacher: str, tap: str, tensors: Iterable[Tensor]) -> None:
+        if not all(torch.isfinite(tensor).all() for tensor in tensors):
+            raise FloatingPointError(f"teacher {teacher!r} yields NaN or infinity at tap {tap!r}")
+
+    def train(self, mode: bool = True) -> Distiller:
+        """Set the student's mode; teachers stay in evaluation mode."""
+        super().train(mode)
+        for teacher in self.teachers.values():
+            teacher.model.eval()
+        return self
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Distiller:
+        for teacher in self.teachers.values():  # to another device or precision
+            teacher.model._apply(fn, recurse)
+        return super()._apply(fn, recurse)
+
+
+def plain_class(model: nn.Module) -> type[nn.Module]:
+    """Return the class that a model has, or had before it became a distiller."""
+    kind = type(model)
+    return kind.__bases__[1] if issubclass(kind, Distiller) else kind

@@ -1,0 +1,23 @@
+"""Named methods: one file, one function that returns the `distills` entries for a student and its teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from densekd.methods.cwd import cwd
+from densekd.methods.kl import kl
+from densekd.methods.pkd import pkd
+from kdlosses import nearest
+
+Entries = list[dict[str, Any]]
+METHODS: dict[str, Callable[[nn.Module, nn.Module], Entries]] = {"cwd": cwd, "kl": kl, "pkd": pkd}
+
+
+def method_entries(name: str, student: nn.Module, teacher: nn.Module) -> Entries:
+    """Return the entries of method `name`; an unknown name raises `KeyError` with the nearest."""
+    if name not in METHODS:
+        raise KeyError(f"no method is called {name!r}; {nearest(name, METHODS)}")
+    return METHODS[name](student, teacher)

@@ -1,0 +1,39 @@
+"""Run a model once on a blank image, to learn what its taps yield before any training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from mmengine.structures import BaseDataElement
+from torch import Tensor, nn
+
+from densekd.taps import Taps
+
+IMAGE_SIZE = (128, 128)  # of the blank image: divisible by every usual stride
+
+
+@torch.no_grad()
+def probe(model: nn.Module, specs: Iterable[str], size: tuple[int, int] = IMAGE_SIZE) -> dict[str, list[Tensor]]:
+    """Return what each tap yields for one blank image of `size` (height, width) in `mode='tensor'`.
+
+    The model is left as it was: evaluation mode inside, its own modes afterwards, no statistics updated.
+    """
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with Taps(model, specs) as taps:
+            forward(model, size)
+        return {spec: taps[spec] for spec in taps.modules}
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def forward(model: nn.Module, size: tuple[int, int]) -> None:
+    """Run `mode='tensor'` on a blank image, with the metadata that a two-stage or DETR-like detector asks for."""
+    stem = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+    weight = next(model.parameters())
+    image = torch.zeros(1, stem.in_channels if stem else 3, *size, device=weight.device, dtype=weight.dtype)
+    shapes = dict.fromkeys(("img_shape", "ori_shape", "pad_shape", "batch_input_shape"), size)
+    model(image, [BaseDataElement(metainfo={**shapes, "scale_factor": (1.0, 1.0)})], mode="tensor")

@@ -1,0 +1,10 @@
+"""densekd's nodes in mmengine's registries; mmengine finds them by the scope in `type='densekd.Distiller'`."""
+
+from mmengine import registry
+
+MODELS = registry.Registry("model", parent=registry.MODELS, locations=["densekd.distiller"])
+HOOKS = registry.Registry("hook", parent=registry.HOOKS, locations=["densekd.resume"])
+DATASETS = registry.Registry("dataset", parent=registry.DATASETS, locations=["densekd.datasets"])
+TRANSFORMS = registry.Registry("transform", parent=registry.TRANSFORMS, locations=["densekd.datasets"])
+METRICS = registry.Registry("metric", parent=registry.METRICS, locations=["densekd.datasets"])
+OPTIM_WRAPPERS = registry.Registry("optim_wrapper", parent=registry.OPTIM_WRAPPERS, locations=["densekd.amp"])

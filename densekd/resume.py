@@ -1,0 +1,87 @@
+"""Make a resumed run the continuation of the interrupted one, to the bit."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from densekd.registry import HOOKS
+from densekd.teacher import MovingAverage
+
+
+@HOOKS.register_module()
+class ExactResume(Hook):
+    """Save in each checkpoint what mmengine leaves out: the state of random generators and of moving-average teachers.
+
+    mmengine saves weights, optimiser, schedules and the position in the data. A run in one process, with a seed, on the
+    CPU and with `num_workers=0` then ends with the same weights whether or not it was interrupted. With workers the
+    order of the data is the same, the random augmentation is not.
+    """
+
+    priority = "LOWEST"  # restore last, after whatever other hooks draw
+
+    def __init__(self) -> None:
+        self._restored: dict[str, Any] | None = None
+        self._before_validation: dict[str, Any] | None = None
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        checkpoint["random"] = random_state()
+        checkpoint["averages"] = {
+            name: {"steps": teacher.steps, "weights": teacher.model.state_dict()}
+            for name, teacher in _averages(runner).items()
+        }
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        if not runner._resume:
+            return
+        self._restored = checkpoint.pop("random", None)
+        for name, state in checkpoint.pop("averages", {}).items():
+            teacher = _averages(runner)[name]
+            teacher.model.load_state_dict(state["weights"])
+            teacher.steps = state["steps"]
+
+    def before_train(self, runner: Runner) -> None:
+        # starting an iterator draws a seed for workers; from the global generator that would shift all that follows
+        runner.train_dataloader.generator = torch.Generator().manual_seed(runner.seed)
+        if self._restored is not None:
+            restore_random_state(self._restored)
+
+    def before_val(self, runner: Runner) -> None:
+        self._before_validation = random_state()
+
+    def after_val(self, runner: Runner) -> None:
+        if self._before_validation is not None:  # a resumed run does not repeat the validation after its checkpoint
+            restore_random_state(self._before_validation)
+
+
+def random_state() -> dict[str, Any]:
+    """Return the states of Python's, NumPy's and torch's generators as plain values and tensors."""
+    kind, keys, *rest = np.random.get_state()  # noqa: NPY002 - the generator that OpenMMLab's transforms draw from
+    return {
+        "python": random.getstate(),
+        "numpy": (kind, torch.from_numpy(np.asarray(keys, np.int64)), *rest),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    """Set all generators to what `random_state` returned."""
+    random.setstate(state["python"])
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, keys.cpu().numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    torch.set_rng_state(state["torch"].cpu())
+    if len(state["cuda"]) == torch.cuda.device_count() and state["cuda"]:
+        torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda"]])
+
+
+def _averages(runner: Runner) -> dict[str, MovingAverage]:
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    teachers = getattr(model, "teachers", {})
+    return {name: teacher for name, teacher in teachers.items() if isinstance(teacher, MovingAverage)}

@@ -1,0 +1,142 @@
+"""Read tensors out of a model by the path of the module that makes them, without touching the model."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+
+class Tap(NamedTuple):
+    """Where to read: the output of a module, one item of it, or its input.
+
+    >>> Tap.parse("backbone:2")
+    Tap(path='backbone', item=2, of_input=False)
+    >>> Tap.parse("decode_head.conv_seg:in").of_input
+    True
+    """
+
+    path: str
+    item: int | None = None
+    of_input: bool = False
+
+    @classmethod
+    def parse(cls, spec: str) -> Tap:
+        path, _, suffix = spec.partition(":")
+        if not suffix and not spec.endswith(":"):
+            return cls(path)
+        if suffix == "in":
+            return cls(path, of_input=True)
+        if suffix.lstrip("-").isdigit():
+            return cls(path, int(suffix))
+        raise ValueError(f"tap {spec!r}: write 'path', 'path:i' for item i of a tuple, or 'path:in' for the input")
+
+
+def find(model: nn.Module, path: str) -> nn.Module:
+    """Return the module at `path`; a wrong path raises `KeyError` that names the three nearest ones."""
+    modules = dict(model.named_modules())
+    if not path or path not in modules:
+        near = difflib.get_close_matches(path, [name for name in modules if name], n=3, cutoff=0.0)
+        raise KeyError(f"{type(model).__name__} has no module {path!r}; nearest: {', '.join(near)}")
+    return modules[path]
+
+
+class Taps:
+    """Context manager that records what passes the taps of a model during one forward.
+
+    Args:
+        model: the model to listen to.
+        specs: taps, each `'path'` (output of a module), `'path:i'` (item i of a tuple) or `'path:in'` (first input).
+        stop_after: tensors that each tap yields in one forward. When all have been seen, the rest of the forward is
+            skipped: a teacher need not run past its last tap.
+
+    `taps[spec]` is a list of tensors: one for a plain output, several for a tuple or for a module that is called
+    several times, as a detector's shared head is for each level.
+
+    Raises:
+        KeyError: no such module, before anything runs.
+        RuntimeError: on reading a tap that never fired, or whose tensor was overwritten in place since.
+
+    >>> import torch
+    >>> model = nn.Sequential(nn.Linear(2, 3), nn.Tanh())
+    >>> with Taps(model, ["0", "1:in"]) as taps:
+    ...     _ = model(torch.zeros(4, 2))
+    >>> taps["0"][0].shape, taps["0"][0] is taps["1:in"][0]
+    (torch.Size([4, 3]), True)
+    """
+
+    def __init__(self, model: nn.Module, specs: Iterable[str], stop_after: Mapping[str, int] | None = None) -> None:
+        self.model = model
+        self.modules = {spec: find(model, Tap.parse(spec).path) for spec in specs}
+        self._stop_after = stop_after
+        self._seen: dict[str, list[tuple[Tensor, int]]] = {}
+        self._hooks: list[RemovableHandle] = []
+
+    def __enter__(self) -> Taps:
+        self._seen = {spec: [] for spec in self.modules}
+        for spec, module in self.modules.items():
+            if Tap.parse(spec).of_input:
+                hook = module.register_forward_pre_hook(self._record_input(spec), with_kwargs=True)
+            else:
+                hook = module.register_forward_hook(self._record_output(spec))
+            self._hooks.append(hook)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+        return isinstance(error, _AllSeen)
+
+    def __getitem__(self, spec: str) -> list[Tensor]:
+        if not self._seen[spec]:
+            raise RuntimeError(
+                f"tap {spec!r} of {type(self.model).__name__} never fired: its forward did not call that module"
+                " (heads that serve training only, such as mmseg's auxiliary_head, do not run in mode='tensor')"
+            )
+        for tensor, version in self._seen[spec]:
+            if tensor._version != version:
+                raise RuntimeError(
+                    f"tap {spec!r} of {type(self.model).__name__} was overwritten in place after it was read, as by an"
+                    " inplace activation; tap the module that contains it and its activation instead"
+                )
+        return [tensor for tensor, _ in self._seen[spec]]
+
+    def _record_output(self, spec: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            self._record(spec, output)
+
+        return hook
+
+    def _record_input(self, spec: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            self._record(spec, args[0] if args else next(iter(kwargs.values())))
+
+        return hook
+
+    def _record(self, spec: str, value: Any) -> None:
+        item = Tap.parse(spec).item
+        if item is not None:
+            if not isinstance(value, list | tuple) or not -len(value) <= item < len(value):
+                size = f"{len(value)} items" if isinstance(value, list | tuple) else f"a {type(value).__name__}"
+                raise IndexError(f"tap {spec!r}: there is no item {item}, the module yields {size}")
+            value = value[item]
+        tensors = list(value) if isinstance(value, list | tuple) else [value]
+        if not tensors or not all(isinstance(tensor, Tensor) for tensor in tensors):
+            kinds = ", ".join(type(tensor).__name__ for tensor in tensors)
+            raise TypeError(
+                f"tap {spec!r} yields {kinds or 'nothing'} instead of tensors; choose an item with 'path:i'"
+            )
+        self._seen[spec] += [(tensor, tensor._version) for tensor in tensors]
+        if self._stop_after and all(len(self._seen[key]) >= n for key, n in self._stop_after.items()):
+            raise _AllSeen
+
+
+class _AllSeen(Exception):
+    """Ends a forward that has nothing more to tell."""
