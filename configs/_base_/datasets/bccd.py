@@ -1,11 +1,12 @@
-# BCCD at half resolution: 320 x 240.
+# BCCD at 256 x 192, two fifths of its resolution; the boxes are scored in the coordinates of the full-size image.
 data_root = '{{$KD_DATA_ROOT:data}}/BCCD/BCCD'
-scale = (320, 240)
+reported_on = 'test, 72 images; val served for choosing settings'
+scale = (256, 192)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='RandomResize', scale=scale, ratio_range=(0.8, 1.25), keep_ratio=True),
-    dict(type='RandomCrop', crop_size=(224, 288)),
+    dict(type='RandomCrop', crop_size=(160, 224)),
     dict(type='RandomFlip', prob=0.5, direction=['horizontal', 'vertical']),
     dict(type='PackDetInputs'),
 ]

@@ -2,7 +2,7 @@
 _base_ = [
     '../../_base_/models/semantic_fpn_r18.py',
     '../../_base_/datasets/camvid.py',
-    '../../_base_/schedules/adamw_600.py',
+    '../../_base_/schedules/adamw_500.py',
 ]
 model = dict(
     backbone=dict(base_channels=16, stem_channels=16),

@@ -1,0 +1,3 @@
+_base_ = "../../_base_/graph.py"
+data = "citeseer"
+methods = [dict(type="glnn")]

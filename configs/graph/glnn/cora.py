@@ -1,0 +1,3 @@
+_base_ = "../../_base_/graph.py"
+data = "cora"
+methods = [dict(type="glnn")]

@@ -1,0 +1,198 @@
+"""One run of a comparison: teacher, student alone (the control) or student taught, under one schedule, and its log."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from densekd.config import control, is_taught, read_config
+from densekd.experiment import prepare, train
+
+ROOT = Path(__file__).resolve().parents[1]
+SIDES = {"mmseg": "seg", "mmdet": "det"}
+METRICS = {"mIoU": ("mIoU", 1), "coco/bbox_mAP": ("AP", 100), "coco/bbox_mAP_50": ("AP50", 100)}
+WARMUP, REPEATS = 3, 20
+PROTOCOL = f"one image from preprocessing to prediction, median of {REPEATS} after {WARMUP} warm-ups"
+PACKAGES = ("torch", "numpy", "mmengine", "mmcv", "mmseg", "mmdet")
+
+Role = Literal["teacher", "control", "distilled"]
+Log = dict[str, Any]
+
+
+def run(
+    config: Config,
+    role: Role,
+    seed: int,
+    work_dir: str | Path,
+    *,
+    name: str,
+    checkpoint: str | Path | None = None,
+    hooks: Sequence[Hook] = (),
+) -> Log:
+    """Train one model and measure it on the config's test set.
+
+    Nothing is selected: the last weights count. What the figures are of stands in the config's `reported_on`.
+
+    Args:
+        config: names a `densekd.Distiller`; it is not changed.
+        role: the teacher of the distiller, its student alone, or its student taught.
+        seed: of everything random.
+        work_dir: receives mmengine's logs and the weights, see `last_weights`.
+        name: of the comparison, for the log.
+        checkpoint: the teacher's weights, for role 'distilled'.
+        hooks: more mmengine hooks, say one that shows progress.
+
+    Returns:
+        The log: metrics in per cent, parameters, latency in ms, seconds of training, peak memory in MiB, versions.
+
+    Raises:
+        ValueError: the config names no distiller with the config of one teacher, or no checkpoint was given.
+    """
+    plan = config_of(config, role)
+    log: Log = {"schema": 1, "side": side(config), "name": name, "role": role, "method": method(config, role)}
+    log |= {"seed": seed, "config": source(plan), "fingerprint": fingerprint(plan)}
+    log |= {"schedule": f"{plan.train_cfg.max_iters} iterations of {plan.train_dataloader.batch_size}"}
+    if role == "distilled":
+        if checkpoint is None:
+            raise ValueError("role 'distilled' needs the weights of the teacher: checkpoint=...")
+        plan.model.checkpoint = str(checkpoint)
+    plan.experiment_name = f"{name}-{role}-{seed}-{time.time_ns()}"  # mmengine shares loggers between equal names
+    plan.val_cfg = plan.val_dataloader = plan.val_evaluator = None
+    plan.default_hooks.checkpoint.update(interval=plan.train_cfg.max_iters, save_optimizer=False)
+    prepare(plan, work_dir=work_dir, seed=seed)
+    plan.custom_hooks = [*plan.custom_hooks, *hooks]
+    _reset_peak_memory()
+    start = time.perf_counter()
+    runner = train(plan)
+    log["seconds"] = round(time.perf_counter() - start, 1)
+    log["peak_memory_mb"] = _peak_memory()
+    scores = runner.test()
+    log["metrics"] = {short: factor * scores[key] for key, (short, factor) in METRICS.items() if key in scores}
+    log["selection"] = f"last weights, nothing selected; {plan.reported_on}"
+    log["params"] = _count(runner.model)
+    log["latency_ms"] = {"one_image": _latency(runner), "threads": torch.get_num_threads(), "protocol": PROTOCOL}
+    log["versions"] = _versions()
+    log["commit"] = _commit()
+    return log
+
+
+def config_of(config: Config, role: Role) -> Config:
+    """Return the config that a role is trained with.
+
+    Raises:
+        ValueError: the config names no distiller with the config of one teacher.
+    """
+    if not is_taught(config):
+        raise ValueError(f"{config.filename} names no densekd.Distiller: there is nothing to compare")
+    if role == "teacher":
+        if not isinstance(config.model.teacher, str) or config.model.teacher == "ema":
+            raise ValueError(f"{config.filename}: a teacher that can be trained is the path of a config")
+        return read_config(config.model.teacher)
+    config = copy.deepcopy(config)
+    return control(config) if role == "control" else config
+
+
+def last_weights(work_dir: str | Path) -> Path | None:
+    """Return the weights that a finished run left in its folder, None where there are none."""
+    pointer = Path(work_dir) / "last_checkpoint"
+    path = Path(work_dir) / Path(pointer.read_text().strip()).name if pointer.is_file() else None
+    return path if path is not None and path.is_file() else None
+
+
+def side(config: Config) -> str:
+    """Return 'seg' or 'det', from the scope of the config."""
+    return SIDES[config.default_scope]
+
+
+def method(config: Config, role: Role) -> str:
+    """Name what was done: the method or the losses of the distiller; 'supervised' for teacher and control."""
+    if role != "distilled":
+        return "supervised"
+    losses = [entry["loss"] for entry in config.model.get("distills") or ()]
+    return config.model.get("method") or "+".join(loss if isinstance(loss, str) else loss["type"] for loss in losses)
+
+
+def source(config: Config) -> str:
+    """Return the path of a config inside the project, or its bare name from elsewhere."""
+    path = Path(config.filename).resolve()
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
+
+
+def fingerprint(config: Config) -> str:
+    """Return a short hash of what a config and its teacher's say, the same wherever project and data lie."""
+    plain = _plain(config._cfg_dict)
+    if is_taught(config):
+        plain["model"]["teacher"] = fingerprint(config_of(config, "teacher"))
+    return hashlib.sha256(repr(plain).encode()).hexdigest()[:12]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(value[key]) for key in sorted(value) if key not in ("data_root", "checkpoint")}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value
+
+
+def _count(model: torch.nn.Module) -> int:
+    connectors = getattr(model, "distill", torch.nn.Module())
+    return sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in connectors.parameters())
+
+
+@torch.inference_mode()
+def _latency(runner: Runner) -> float:
+    model = runner.model.eval()
+    batch = next(iter(runner.test_dataloader))
+    batch = {key: value[:1] for key, value in batch.items()}
+    seconds = []
+    for _ in range(WARMUP + REPEATS):
+        start = time.perf_counter()
+        model.test_step(batch)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+    return 1e3 * statistics.median(seconds[WARMUP:])
+
+
+def _reset_peak_memory() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    elif sys.platform == "linux":
+        Path("/proc/self/clear_refs").write_text("5")  # documented in proc(5): resets the high-water mark
+
+
+def _peak_memory() -> int:
+    """MiB on the GPU, else of the whole process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() >> 20
+    if sys.platform == "linux":
+        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        return int(status["VmHWM"].split()[0]) >> 10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 20
+
+
+def _versions() -> dict[str, str]:
+    distributions = packages_distributions()
+    found = {name: version(distributions[name][0]) for name in PACKAGES if name in distributions}
+    return {"python": platform.python_version(), **found}
+
+
+def _commit() -> str | None:
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None
