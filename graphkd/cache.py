@@ -19,8 +19,8 @@ _FORMAT = 1
 class Cache:
     """A teacher's output on one graph, in node order; unobserved rows are NaN, so that a leak fails loudly.
 
-    On disk it is a folder of plain `.npy` files, read memory-mapped and without pickle, beside a `meta.json`; any engine
-    can write one.
+    On disk it is a folder of plain `.npy` files, read memory-mapped and without pickle, beside a `meta.json`, which any
+    engine can write.
 
     Attributes:
         logits: `(N, C)`; logits, not log-probabilities, so that a student may choose its temperature.

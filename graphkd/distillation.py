@@ -33,8 +33,9 @@ class Outcome:
 
     Attributes:
         model: a network for a teacher (None if only its cache is known), a `StudentClassifier` for a student.
-        metrics: accuracies. In `tran`: `tran`, on the test nodes. In `ind`: `observed` and `ind`, on the test nodes that
-            were seen and that were not; `prod`, their mean weighted 0.8 to 0.2; `cold`, the unseen nodes without an edge.
+        metrics: accuracies. In `tran`: `tran`, on the test nodes. In `ind`: `observed` and `ind`, on the test nodes
+            that were seen and that were not; `prod`, their mean weighted 0.8 to 0.2; `cold`, on those that were not,
+            without an edge.
         oracle_test_best: the best accuracy of any epoch on the test nodes that were seen: what selecting on them would
             have reported as `tran` or `observed`.
         val: validation accuracy, by which the epoch was chosen.
@@ -129,7 +130,11 @@ def distill(
         first["student"].model,
         {role: {k: v for name in names for k, v in outcomes[name][role].metrics.items()} for role in first},
         {role: {name: outcomes[name][role].oracle_test_best for name in names} for role in first},
-        measure_latency(graph, first["teacher"].model, first["student"].model),
+        {
+            role: measure_latency(network, graph, needs_edges=role == "teacher")
+            for role, network in (("teacher", first["teacher"].model), ("student", first["student"].model.network_))
+            if network is not None
+        },
         outcomes,
     )
 
@@ -139,11 +144,12 @@ def teach(setting: Setting, teacher: TeacherSpec = "sage", seed: int = 0) -> Out
     if isinstance(teacher, Cache):
         return _from_cache(setting, teacher)
     history = History()
+    told: dict[str, Any]
     if isinstance(teacher, nn.Module):
         network, told = teacher.eval(), {"type": type(teacher).__name__}
     else:
-        options = dict(teacher) if isinstance(teacher, Mapping) else {"type": teacher}
-        wanted = {key: options.pop(key) for key in [f.name for f in fields(Schedule)] if key in options}
+        options: dict[str, Any] = dict(teacher) if isinstance(teacher, Mapping) else {"type": teacher}
+        wanted = {field.name: options.pop(field.name) for field in fields(Schedule) if field.name in options}
         builder, options = resolve("teacher", options, TEACHERS)
         name = builder.__name__
         schedule = Schedule(**{"weight_decay": WEIGHT_DECAY.get(name, 5e-4), "epochs": 200, **wanted})
@@ -187,12 +193,10 @@ def study(
     return Outcome(learner, metrics, history.oracle, history.score, sum(history.seconds))
 
 
-def measure_latency(graph: Graph, teacher: nn.Module | None, student: StudentClassifier) -> dict[str, float]:
+def measure_latency(network: nn.Module, graph: Graph, needs_edges: bool) -> float:
     """Milliseconds of one forward pass over all nodes, by the protocol of `graphkd.latency`."""
-    found = {"student": latency(lambda: student.network_(graph.x))}
-    if teacher is not None:
-        found["teacher"] = latency(lambda: teacher(graph.x, graph.edge_index))
-    return found
+    arguments = (graph.x, graph.edge_index) if needs_edges else (graph.x,)
+    return latency(lambda: network(*arguments))
 
 
 def _check_connected(graph: Graph, isolated: str) -> None:
@@ -226,7 +230,7 @@ def _train_teacher(network: nn.Module, setting: Setting, schedule: Schedule) -> 
 
 @torch.inference_mode()
 def _outputs(network: nn.Module, setting: Setting) -> tuple[list[Tensor], Tensor]:
-    """Hidden layers, where the network tells them, and logits, in the numbering of the whole graph; NaN where unseen."""
+    """Hidden layers, where the network tells them, and logits, for the whole graph; NaN where unseen."""
     seen = setting.seen
     outputs: list[Tensor] = (
         network.outputs(seen.x, seen.edge_index) if isinstance(network, GNN) else [network(seen.x, seen.edge_index)]

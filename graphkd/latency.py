@@ -8,15 +8,16 @@ from collections.abc import Callable
 
 import torch
 
-PROTOCOL = "one forward pass over all nodes, features and edges in memory, median of {repeats} after {warmup} to warm up"
+WARMUP, REPEATS = 2, 10
+PROTOCOL = f"one forward pass over all nodes, features and edges in memory, median of {REPEATS} after {WARMUP} warm-ups"
 
 
-def latency(forward: Callable[[], object], warmup: int = 2, repeats: int = 10) -> float:
-    """Median wall-clock milliseconds of `forward`, without gradients."""
+def latency(forward: Callable[[], object]) -> float:
+    """Median wall-clock milliseconds of `forward`, by the `PROTOCOL`."""
     seconds = []
     with torch.inference_mode():
-        for _ in range(warmup + repeats):
+        for _ in range(WARMUP + REPEATS):
             start = time.perf_counter()
             forward()
             seconds.append(time.perf_counter() - start)
-    return 1e3 * statistics.median(seconds[warmup:])
+    return 1e3 * statistics.median(seconds[WARMUP:])

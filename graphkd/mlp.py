@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ class MLP(nn.Module):
     def __init__(self, in_features: int, hidden: Sequence[int], classes: int, dropout: float = 0.0) -> None:
         super().__init__()
         widths = [in_features, *hidden, classes]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:]))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:

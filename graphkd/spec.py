@@ -29,7 +29,7 @@ def resolve(
     if callable(spec):
         return spec, {}
     options = dict(spec) if isinstance(spec, Mapping) else {"type": spec}
-    name = options.pop("type", None)
+    name: Any = options.pop("type", None)
     if callable(name):
         function = name
     elif name in table:

@@ -30,7 +30,7 @@ _PREDICT_ROWS = 65_536
 
 
 class StudentClassifier(ClassifierMixin, BaseEstimator):
-    """A multi-layer perceptron that learns from labels, from a teacher's logits, and from edges if its method wants them.
+    """A multi-layer perceptron that learns from labels, a teacher's logits and, if the method wants them, edges.
 
     Args:
         hidden: widths of the hidden layers.
@@ -190,7 +190,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
                 bad = told & ((y < 0) | (y >= columns))
                 if bad.any():
                     row = int(bad.argmax())
-                    raise ValueError(f"label {y[row]} of row {row} is out of range: the teacher knows 0 to {columns - 1}")
+                    raise ValueError(f"label {y[row]} of row {row} is out of range; the teacher has {columns} classes")
                 self.classes_ = np.arange(columns)
             elif len(self.classes_) != columns:
                 raise ValueError(f"the labels have {len(self.classes_)} classes, the teacher {columns}")
@@ -253,5 +253,5 @@ def _teacher_logits(teacher: Cache | Matrix | None, count: int) -> Matrix | None
 def _check_edges(edge_index: Tensor, count: int) -> None:
     if edge_index.ndim != 2 or len(edge_index) != 2:
         raise ValueError(f"expected edge_index (2, E), got {tuple(edge_index.shape)}")
-    if edge_index.numel() and not (0 <= int(edge_index.min()) and int(edge_index.max()) < count):
+    if edge_index.numel() and not (int(edge_index.min()) >= 0 and int(edge_index.max()) < count):
         raise ValueError(f"edge_index names rows up to {int(edge_index.max())}, but X has the rows 0 to {count - 1}")

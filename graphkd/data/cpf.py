@@ -76,7 +76,7 @@ def cpf_split(y: Tensor, seed: int, train_per_class: int = 20, val_per_class: in
     >>> len(split.train), len(split.val), len(split.test)
     (40, 60, 20)
     """
-    state, labels = np.random.RandomState(seed), y.numpy()  # noqa: NPY002 - the protocol names this generator
+    state, labels = np.random.RandomState(seed), y.numpy()
     free = np.ones(len(labels), dtype=bool)
 
     def draw(count: int) -> Tensor:

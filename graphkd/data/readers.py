@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,7 +69,6 @@ def _read(name: str, raw: Path) -> Graph:
     with tempfile.TemporaryDirectory() as scratch:  # the readers write processed/ beside raw/
         copy = Path(scratch) / Path(folder).name
         shutil.copytree(raw, copy / "raw")
-        # Planetoid and Coauthor look for a folder with their name under the root, Amazon too.
         return prepare(getattr(datasets, reader)(scratch, copy.name)[0])
 
 
@@ -80,10 +80,11 @@ def _keep(graph: Graph, path: Path) -> None:
         if sparse
         else {"x": x}
     )
-    arrays = {"edge_index": graph.edge_index, "y": graph.y, "node_id": graph.node_id, **features}
+    tensors = {"edge_index": graph.edge_index, "y": graph.y, "node_id": graph.node_id, **features}
+    arrays: dict[str, Any] = {key: value.numpy() for key, value in tensors.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as file:
-        np.savez(file, **{key: value.numpy() for key, value in arrays.items()})
+        np.savez(file, **arrays)
     os.replace(file.name, path)
 
 

@@ -21,10 +21,10 @@ class Setting:
     """One way to split a graph into what teacher and student see, and what they are measured on.
 
     Attributes:
-        name: `tran`: all nodes and edges are seen (of the test nodes all but the label). `ind`: a fifth of the test nodes
-            and every edge at them are hidden until the evaluation.
+        name: `tran`: all nodes and edges are seen (of the test nodes all but the label). `ind`: a fifth of the test
+            nodes and every edge at them are hidden until the evaluation.
         whole: the whole graph.
-        seen: the graph induced on the nodes that are seen, with every label but those of `train` and `val` hidden as -1.
+        seen: the graph induced on the nodes that are seen; labels other than those of `train` and `val` are -1.
         observed: ids in `whole` of the nodes of `seen`, ascending.
         train: ids in `seen`.
         val: ids in `seen`.

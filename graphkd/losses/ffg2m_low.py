@@ -11,7 +11,7 @@ from kdlosses import register, weighted_mean
 def ffg2m_low(student: Tensor, teacher: Tensor, edge_index: Tensor, weight: Tensor | None = None) -> Tensor:
     r"""Low-frequency knowledge of FF-G2M: each node learns what the teacher says about it and about its neighbours.
 
-    $$ L = \frac{1}{|E^+|} \sum_{(j \to i) \in E^+} \mathrm{KL}\bigl(\mathrm{softmax}(z^t_j) \,\|\, \mathrm{softmax}(z^s_i)\bigr) $$
+    $$ L = \frac{1}{|E^+|} \sum_{(j \to i) \in E^+} \mathrm{KL}(p^t_j \,\|\, p^s_i), \quad p = \mathrm{softmax}(z) $$
 
     in nats; $E^+$ is `edge_index` without its self-loops and with one for every node, so that without edges this is
     `kl`. Its minimum over the student is the mean of the teacher over a neighbourhood; a perfect copy of the teacher is
@@ -39,11 +39,11 @@ def ffg2m_low(student: Tensor, teacher: Tensor, edge_index: Tensor, weight: Tens
 def neighbour_targets(teacher: Tensor, edge_index: Tensor) -> tuple[Tensor, Tensor]:
     r"""What `ffg2m_low` asks of each node, summed over its neighbourhood once and for all.
 
-    $$ q_i = \sum_{j \in N(i) \cup \{i\}} \mathrm{softmax}(z^t_j), \quad
-       L = c - \frac{1}{|E^+|} \sum_i \sum_k q_{ik} \log \mathrm{softmax}(z^s_i)_k, \quad |E^+| = \sum_i \sum_k q_{ik} $$
+    $$ q_i = \sum_{j \in N(i) \cup \{i\}} p^t_j, \quad
+       L = c - \frac{1}{|E^+|} \sum_i \sum_k q_{ik} \log p^s_{ik}, \quad |E^+| = \sum_i \sum_k q_{ik} $$
 
-    with a constant c, the mean negative entropy of the teacher over $E^+$. The gradient is that of `ffg2m_low`; a step
-    costs O(nodes), not O(edges), and a batch needs its own rows of q alone.
+    with a constant c, the mean negative entropy of the teacher over $E^+$. The gradient is that of `ffg2m_low`; a
+    step costs O(nodes), not O(edges), and a batch needs its own rows of q alone.
 
     Args:
         teacher: logits `(N, C)`.

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 from torch import nn
 from torch_geometric.nn import GATConv
 
@@ -20,5 +22,5 @@ def gat(
     if hidden % heads:
         raise ValueError(f"gat: hidden ({hidden}) must be a multiple of heads ({heads})")
     widths = [in_features, *[hidden] * (layers - 1)]
-    inner = [GATConv(a, b // heads, heads, dropout=attention_dropout) for a, b in zip(widths[:-1], widths[1:])]
+    inner = [GATConv(a, b // heads, heads, dropout=attention_dropout) for a, b in itertools.pairwise(widths)]
     return GNN([*inner, GATConv(widths[-1], classes, dropout=attention_dropout)], dropout, nn.ELU())

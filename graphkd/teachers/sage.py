@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 from torch import Tensor, nn
 from torch_geometric.nn import SimpleConv
 
@@ -7,7 +9,9 @@ from graphkd.teachers.gnn import GNN
 
 
 class MeanConv(nn.Module):
-    r"""GraphSAGE layer with the aggregator that the paper calls GCN: $W \, \mathrm{mean}_{j \in N(i) \cup \{i\}} x_j + b$.
+    r"""GraphSAGE layer with the aggregator that the paper calls GCN.
+
+    $$ x'_i = W \, \mathrm{mean}_{j \in N(i) \cup \{i\}} x_j + b $$
 
     The linear map comes before the mean: the same function as PyG's `SAGEConv(root_weight=False)` on a graph with
     self-loops, at the cost of the hidden width instead of the feature width, and open to sparse features.
@@ -25,4 +29,4 @@ class MeanConv(nn.Module):
 def sage(in_features: int, classes: int, *, layers: int = 2, hidden: int = 128, dropout: float = 0.0) -> GNN:
     """GraphSAGE, over all neighbours. Hamilton et al., "Inductive Representation Learning on Large Graphs", 2017."""
     widths = [in_features, *[hidden] * (layers - 1), classes]
-    return GNN([MeanConv(a, b) for a, b in zip(widths[:-1], widths[1:])], dropout)
+    return GNN([MeanConv(a, b) for a, b in itertools.pairwise(widths)], dropout)
