@@ -10,25 +10,42 @@
 
 __version__ = "0.1.0"
 
-from kdlosses.feature import at, cosine, cwd, mse, pkd
-from kdlosses.logit import dist, kl, nkd
+from kdlosses.feature import DMAE, LEAF, ND, VID, Hint, at, cosine, cwd, hcl, mse, norm_feature, patient, pkd
+from kdlosses.logit import alpha_div, dist, jeffreys, js, kd, kl, nkd, rkl, skew_kl, skew_rkl, ssld, tvd
 from kdlosses.reduce import weighted_mean
 from kdlosses.registry import CONTEXT, LOSSES, Loss, build, nearest, register
 
 __all__ = [
     "CONTEXT",
+    "DMAE",
+    "LEAF",
     "LOSSES",
+    "ND",
+    "VID",
+    "Hint",
     "Loss",
+    "alpha_div",
     "at",
     "build",
     "cosine",
     "cwd",
     "dist",
+    "hcl",
+    "jeffreys",
+    "js",
+    "kd",
     "kl",
     "mse",
     "nearest",
     "nkd",
+    "norm_feature",
+    "patient",
     "pkd",
     "register",
+    "rkl",
+    "skew_kl",
+    "skew_rkl",
+    "ssld",
+    "tvd",
     "weighted_mean",
 ]

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from kdlosses.logit.mixture import log_mixture
+from kdlosses.reduce import weighted_mean
+from kdlosses.registry import register
+
+
+@register
+def skew_kl(
+    student: Tensor, teacher: Tensor, lam: float = 0.1, tau: float = 1.0, weight: Tensor | None = None
+) -> Tensor:
+    r"""Skewed forward divergence: the teacher against a student that holds a share of the teacher.
+
+    $$ l_i = \tau^2 \, \mathrm{KL}\big(p_i \,\|\, \lambda p_i + (1 - \lambda) q_i\big),
+       \qquad L = \sum_i w_i l_i / \sum_i w_i, $$
+
+    in nats, with $p, q$ the softmax of $z^t / \tau, z^s / \tau$; at most $-\tau^2 \log \lambda$: a class which the
+    student all but excludes cannot run away with the gradient. Without skew,
+    $\lambda = 0$, it is `kl`.
+
+    Args:
+        student: logits `(N, C, *)`.
+        teacher: logits `(N, C, *)`.
+        lam: share of the teacher in the mixture, between 0 and 1.
+        tau: temperature; the factor $\tau^2$ is ours, as in `kl`.
+        weight: `(N, *)`, positions to count.
+
+    Paper: Ko et al., "DistiLLM: Towards Streamlined Distillation for Large Language Models", ICML 2024. A mean over
+    positions: factor 1.
+
+    >>> import torch
+    >>> s, t = torch.tensor([[50.0, -50.0]]), torch.tensor([[-50.0, 50.0]])
+    >>> skew_kl(s, t).item()  # no overlap: -log(0.1)
+    2.3025...
+    """
+    log_p = F.log_softmax(teacher / tau, dim=1)
+    log_q = F.log_softmax(student / tau, dim=1)
+    log_m = log_mixture(log_p, log_q, lam)
+    return tau**2 * weighted_mean(F.kl_div(log_m, log_p, reduction="none", log_target=True).sum(1), weight)

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from kdlosses.logit.mixture import log_mixture
+from kdlosses.reduce import weighted_mean
+from kdlosses.registry import register
+
+
+@register
+def skew_rkl(
+    student: Tensor, teacher: Tensor, lam: float = 0.1, tau: float = 1.0, weight: Tensor | None = None
+) -> Tensor:
+    r"""Skewed reverse divergence: the student against a teacher that holds a share of the student.
+
+    $$ l_i = \tau^2 \, \mathrm{KL}\big(q_i \,\|\, (1 - \lambda) p_i + \lambda q_i\big),
+       \qquad L = \sum_i w_i l_i / \sum_i w_i, $$
+
+    in nats, with $p, q$ the softmax of $z^t / \tau, z^s / \tau$; at most $-\tau^2 \log \lambda$. Without
+    skew, $\lambda = 0$, it is `rkl`.
+
+    Args:
+        student: logits `(N, C, *)`.
+        teacher: logits `(N, C, *)`.
+        lam: share of the student in the mixture, between 0 and 1.
+        tau: temperature; the factor $\tau^2$ is ours, as in `kl`.
+        weight: `(N, *)`, positions to count.
+
+    Paper: Ko et al., "DistiLLM: Towards Streamlined Distillation for Large Language Models", ICML 2024. A mean over
+    positions: factor 1.
+
+    >>> import torch
+    >>> s, t = torch.tensor([[50.0, -50.0]]), torch.tensor([[-50.0, 50.0]])
+    >>> skew_rkl(s, t).item()  # no overlap: -log(0.1)
+    2.3025...
+    """
+    log_p = F.log_softmax(teacher / tau, dim=1)
+    log_q = F.log_softmax(student / tau, dim=1)
+    log_m = log_mixture(log_q, log_p, lam)
+    return tau**2 * weighted_mean(F.kl_div(log_m, log_q, reduction="none", log_target=True).sum(1), weight)

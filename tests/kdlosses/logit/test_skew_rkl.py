@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import rel_entr, softmax
+
+from kdlosses import rkl, skew_rkl
+
+
+@pytest.mark.parametrize(("lam", "tau"), [(0.1, 1.0), (0.5, 3.0)])
+def test_formula(lam: float, tau: float) -> None:
+    rng = np.random.default_rng(0)
+    s, t, w = 3 * rng.normal(size=(9, 6)), 3 * rng.normal(size=(9, 6)), rng.random(9)
+    p, q = softmax(t / tau, axis=1), softmax(s / tau, axis=1)
+    each = tau**2 * rel_entr(q, lam * q + (1 - lam) * p).sum(1)
+    value = skew_rkl(*map(torch.from_numpy, (s, t)), lam=lam, tau=tau, weight=torch.from_numpy(w))
+    np.testing.assert_allclose(value.item(), np.average(each, weights=w), rtol=1e-9)
+
+
+def test_no_skew_is_the_plain_divergence() -> None:
+    s, t = torch.randn(6, 4), torch.randn(6, 4)
+    torch.testing.assert_close(skew_rkl(s, t, lam=0.0), rkl(s, t))
+
+
+@pytest.mark.parametrize("lam", [0.01, 0.1, 0.5])
+def test_is_bounded(lam: float) -> None:
+    for scale in (1.0, 10.0, 1e3):
+        s, t = scale * torch.randn(50, 4, dtype=torch.float64), scale * torch.randn(50, 4, dtype=torch.float64)
+        assert 0 <= skew_rkl(s, t, lam=lam) <= -math.log(lam)
