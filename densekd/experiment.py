@@ -45,6 +45,8 @@ def prepare(
     if resume:
         config.resume = True
         config.load_from = None if resume is True else str(resume)
+    if config.get("train_dataloader"):
+        config.train_dataloader["persistent_workers"] = False  # as ExactResume needs
     config.custom_hooks = [*(config.get("custom_hooks") or []), ConfigDict(type="densekd.ExactResume")]
     checkpoint = (config.get("default_hooks") or {}).get("checkpoint") or {}
     if checkpoint.get("max_keep_ckpts") == 1:  # the old one is deleted before the new one is written

@@ -9,19 +9,20 @@ import numpy as np
 import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from densekd.registry import HOOKS
 from densekd.teacher import MovingAverage
+from densekd.workers import seed_by_position
 
 
 @HOOKS.register_module()
 class ExactResume(Hook):
     """Save in each checkpoint what mmengine leaves out: the state of random generators and of moving-average teachers.
 
-    mmengine saves weights, optimiser, schedules and the position in the data. A run in one process, with a seed, on the
-    CPU and with `num_workers=0` then ends with the same weights whether or not it was interrupted. With workers the
-    order of the data is the same, the random augmentation is not.
+    mmengine saves weights, optimiser, schedules and the position in the data. With this hook a run in one process, with
+    a seed, on the CPU, ends with the same weights whether or not it was interrupted. Loader workers keep no state:
+    they are seeded for each batch, see `densekd.workers`; they must not persist from epoch to epoch.
     """
 
     priority = "LOWEST"  # restore last, after whatever other hooks draw
@@ -51,6 +52,12 @@ class ExactResume(Hook):
         runner.train_dataloader.generator = torch.Generator().manual_seed(runner.seed)
         if self._restored is not None:
             restore_random_state(self._restored)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        loader = runner.train_dataloader
+        # without `skip`, mmengine resumes in mid-epoch by drawing what was seen from the start again
+        replays = not isinstance(runner.train_loop, EpochBasedTrainLoop) and not hasattr(loader.sampler, "skip")
+        seed_by_position(loader, runner.seed, runner.rank, start=0 if replays else runner.iter)
 
     def before_val(self, runner: Runner) -> None:
         self._before_validation = random_state()
