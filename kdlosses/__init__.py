@@ -11,7 +11,26 @@
 __version__ = "0.1.0"
 
 from kdlosses.feature import DMAE, LEAF, ND, VID, Hint, at, cosine, cwd, hcl, mse, norm_feature, patient, pkd
-from kdlosses.logit import alpha_div, dist, jeffreys, js, kd, kl, nkd, rkl, skew_kl, skew_rkl, ssld, tvd
+from kdlosses.logit import (
+    TAID,
+    alpha_div,
+    bd_kd,
+    dist,
+    dkd,
+    jeffreys,
+    js,
+    kd,
+    kl,
+    nkd,
+    ofa,
+    rkl,
+    sce,
+    skew_kl,
+    skew_rkl,
+    ssld,
+    topk_kl,
+    tvd,
+)
 from kdlosses.reduce import weighted_mean
 from kdlosses.registry import CONTEXT, LOSSES, Loss, build, nearest, register
 
@@ -21,15 +40,18 @@ __all__ = [
     "LEAF",
     "LOSSES",
     "ND",
+    "TAID",
     "VID",
     "Hint",
     "Loss",
     "alpha_div",
     "at",
+    "bd_kd",
     "build",
     "cosine",
     "cwd",
     "dist",
+    "dkd",
     "hcl",
     "jeffreys",
     "js",
@@ -39,13 +61,16 @@ __all__ = [
     "nearest",
     "nkd",
     "norm_feature",
+    "ofa",
     "patient",
     "pkd",
     "register",
     "rkl",
+    "sce",
     "skew_kl",
     "skew_rkl",
     "ssld",
+    "topk_kl",
     "tvd",
     "weighted_mean",
 ]

@@ -3,7 +3,15 @@
 from kdlosses.feature.at import at
 from kdlosses.feature.cosine import cosine
 from kdlosses.feature.cwd import cwd
+from kdlosses.feature.dmae import DMAE
+from kdlosses.feature.hcl import hcl
+from kdlosses.feature.hint import Hint
+from kdlosses.feature.leaf import LEAF
 from kdlosses.feature.mse import mse
+from kdlosses.feature.nd import ND
+from kdlosses.feature.norm_feature import norm_feature
+from kdlosses.feature.patient import patient
 from kdlosses.feature.pkd import pkd
+from kdlosses.feature.vid import VID
 
-__all__ = ["at", "cosine", "cwd", "mse", "pkd"]
+__all__ = ["DMAE", "LEAF", "ND", "VID", "Hint", "at", "cosine", "cwd", "hcl", "mse", "norm_feature", "patient", "pkd"]

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class ClassMeans(nn.Module):
+    """The mean feature of every class, kept while batches go by; in the checkpoint, not trained.
+
+    Without `momentum` it is the mean of everything seen: for a frozen teacher, after one epoch, the mean over the
+    training set. With it, a class that a batch has moves to `momentum * old + (1 - momentum) * new`; its first mean is
+    taken whole. Classes that a batch lacks stay.
+
+    Args:
+        classes: number of classes.
+        channels: C.
+        momentum: share of the old mean.
+
+    >>> means = ClassMeans(classes=2, channels=1)
+    >>> means.update(torch.tensor([[1.0], [3.0]]), torch.tensor([0, 0]), torch.ones(2))
+    >>> means.update(torch.tensor([[5.0]]), torch.tensor([0]), torch.ones(1))
+    >>> means.mean.tolist(), means.seen.tolist()
+    ([[3.0], [0.0]], [3.0, 0.0])
+    """
+
+    mean: Tensor
+    seen: Tensor
+
+    def __init__(self, classes: int, channels: int, momentum: float | None = None) -> None:
+        super().__init__()
+        if momentum is not None and not 0 <= momentum < 1:
+            raise ValueError(f"momentum must lie in [0, 1), got {momentum}")
+        self.momentum = momentum
+        self.register_buffer("mean", torch.zeros(classes, channels))
+        self.register_buffer("seen", torch.zeros(classes))
+
+    @torch.no_grad()
+    def update(self, features: Tensor, labels: Tensor, weight: Tensor) -> None:
+        """Take in features `(n, C)` with labels `(n,)` and weight `(n,)`."""
+        new, number = class_means(features, labels, weight, len(self.seen))
+        if self.momentum is None:
+            step = number / _positive(self.seen + number)
+        else:
+            step = torch.where(self.seen > 0, 1 - self.momentum, 1.0) * (number > 0)
+        self.mean += step.unsqueeze(1) * (new - self.mean)
+        self.seen += number
+
+
+def class_means(features: Tensor, labels: Tensor, weight: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Mean feature `(classes, C)` of the rows `(n, C)` of each class, 0 where there are none, and their weight."""
+    weight = weight.to(features.dtype)
+    features = torch.where(weight.unsqueeze(1) > 0, features, 0) * weight.unsqueeze(1)
+    sums = features.new_zeros(classes, features.shape[1]).index_add(0, labels, features)
+    number = features.new_zeros(classes).index_add(0, labels, weight)
+    return sums / _positive(number).unsqueeze(1), number
+
+
+def _positive(number: Tensor) -> Tensor:
+    return number.clamp_min(torch.finfo(number.dtype).tiny)

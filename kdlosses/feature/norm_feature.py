@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from torch import Tensor
+
+from kdlosses.reduce import weighted_mean
+from kdlosses.registry import register
+
+
+@register
+def norm_feature(student: Tensor, teacher: Tensor, eps: float = 1e-8, weight: Tensor | None = None) -> Tensor:
+    r"""Squared error of a layer relative to the energy of the teacher's layer, so that no layer drowns the others.
+
+    $$ L = \sum_i w_i \|f^s_i - f^t_i\|^2 \Big/ \sum_i w_i \|f^t_i\|^2 $$
+
+    One layer a call; the entries of several layers, all of one weight, add up to the whole. Scaling both sides of a
+    layer changes nothing, and a student of zeros scores 1, whatever the size of the layer.
+
+    Args:
+        student: features `(N, C, *)`.
+        teacher: features `(N, C, *)`.
+        eps: least mean square of the teacher, for a layer that is all zeros.
+        weight: `(N, *)`, positions to count.
+
+    Paper: Zhang et al., "LAPTOP-Diff: Layer Pruning and Normalized Distillation for Compressing Diffusion Models",
+    2024, for the idea of balancing layers by magnitude. The normaliser, the teacher's energy, is our choice.
+
+    >>> import torch
+    >>> norm_feature(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 3.0]])).item()
+    0.1...
+    """
+    error = weighted_mean((student - teacher).square().mean(1), weight)
+    return error / weighted_mean(teacher.square().mean(1), weight).clamp_min(eps)
