@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -11,17 +12,17 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
-from mmengine.runner import CheckpointLoader
+from mmengine.runner import CheckpointLoader, find_latest_checkpoint
 from torch import Tensor, nn
 
 IGNORED = ("distill.", "auxiliary_head.")  # connectors of an earlier distillation; heads that serve training only
 
 
 def read(path: str | Path, unsafe: bool = False) -> dict[str, Any]:
-    """Read a checkpoint, a file or an http(s) address, onto the CPU.
+    """Read a checkpoint onto the CPU.
 
     Args:
-        path: where it lies.
+        path: a file, the work_dir of a run for the latest one there, or an http(s) address.
         unsafe: allow a full unpickling, which runs whatever code the file contains. Only for files that you trust.
 
     Raises:
@@ -33,10 +34,13 @@ def read(path: str | Path, unsafe: bool = False) -> dict[str, Any]:
         with _known_classes():
             if name.startswith(("http://", "https://")):
                 return torch.hub.load_state_dict_from_url(name, map_location="cpu", weights_only=not unsafe)
-            return torch.load(Path(name).expanduser(), map_location="cpu", weights_only=not unsafe)
+            file = Path(name).expanduser()
+            file = Path(find_latest_checkpoint(name) or file / "last_checkpoint") if file.is_dir() else file
+            return torch.load(file, map_location="cpu", weights_only=not unsafe)
     except UnpicklingError as error:
+        asked = re.search("WeightsUnpickler error: (.*)", str(error))
         raise ValueError(
-            f"checkpoint {name} was not read: it asks for code besides weights ({str(error).splitlines()[0]}). "
+            f"checkpoint {name} was not read: it asks for code besides weights ({asked[1] if asked else error}). "
             "If you trust its origin, allow that with unsafe=True (--unsafe-checkpoints)"
         ) from error
 
@@ -85,13 +89,19 @@ def load_from_safe(filename: str, map_location: Any = None) -> dict[str, Any]:
     return read(filename)
 
 
+def _buffer_method(owner: Any, name: str) -> Any:
+    if owner is not HistoryBuffer or name not in HistoryBuffer()._statistics_methods:
+        raise UnpicklingError(f"it asks for the attribute {name!r} of {owner!r}")
+    return getattr(owner, name)
+
+
 def _known_classes() -> AbstractContextManager[None]:
     """Besides tensors, mmengine's checkpoints hold its log curves: NumPy arrays in a `HistoryBuffer`.
 
-    `getattr` is how pickle names the buffer's methods; the weights-only reader calls nothing that is not listed here.
+    Pickle names the methods of the buffer by `getattr`, which would reach anything; `_buffer_method` stands in for it.
     """
     multiarray = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray  # type: ignore[attr-defined]
     dtypes = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.uint8, np.bool_)]
     return torch.serialization.safe_globals(
-        [HistoryBuffer, getattr, slice, np.ndarray, np.dtype, multiarray._reconstruct, multiarray.scalar, *dtypes]
+        [HistoryBuffer, (_buffer_method, "builtins.getattr"), slice, np.ndarray, np.dtype, multiarray._reconstruct, multiarray.scalar, *dtypes]
     )

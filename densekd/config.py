@@ -28,8 +28,8 @@ def read_config(source: str | Path) -> Config:
 
 
 def is_taught(config: Config) -> bool:
-    """Whether the model of a config is a `densekd.Distiller`."""
-    return config.model.get("type") in ("densekd.Distiller", "densekd.distiller.Distiller")
+    """Whether the model of a config is a `densekd.Distiller`, or a distiller of one's own: it has student and teacher."""
+    return "student" in config.model and "teacher" in config.model
 
 
 def control(config: Config) -> Config:
