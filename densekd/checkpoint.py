@@ -38,9 +38,9 @@ def read(path: str | Path, unsafe: bool = False) -> dict[str, Any]:
             file = Path(find_latest_checkpoint(name) or file / "last_checkpoint") if file.is_dir() else file
             return torch.load(file, map_location="cpu", weights_only=not unsafe)
     except UnpicklingError as error:
-        asked = re.search("WeightsUnpickler error: (.*)", str(error))
+        asked = re.search(r"GLOBAL [\w.]+|asks for the attribute .*", str(error))
         raise ValueError(
-            f"checkpoint {name} was not read: it asks for code besides weights ({asked[1] if asked else error}). "
+            f"checkpoint {name} was not read: it asks for code besides weights ({asked[0] if asked else error}). "
             "If you trust its origin, allow that with unsafe=True (--unsafe-checkpoints)"
         ) from error
 
