@@ -1,0 +1,233 @@
+"""What distillation costs, as ratios in one run on one machine: `python tools/benchmark.py [dense] [graph] [imports]`.
+
+Two variants are timed in turn, round after round, and the ratio is the median over rounds of the ratio within a round:
+whatever else the machine does meets both. Memory is the peak of what is allocated during a step, plus what models,
+gradients and optimiser keep.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+
+class Ratio(NamedTuple):
+    """A measured ratio and the bound that the project holds itself to."""
+
+    name: str
+    value: float
+    bound: float
+    detail: str
+
+
+def median_ratio(one: Callable[[], object], other: Callable[[], object], rounds: int) -> tuple[float, float, float]:
+    """Median of time(one) / time(other) over rounds, and the median seconds of each."""
+    for _ in range(2):
+        one(), other()
+    first, second = [], []
+    for _ in range(rounds):
+        for step, times in ((one, first), (other, second)):
+            start = time.perf_counter()
+            step()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            times.append(time.perf_counter() - start)
+    ratios = [a / b for a, b in zip(first, second)]
+    return statistics.median(ratios), statistics.median(first), statistics.median(second)
+
+
+def peak_bytes(step: Callable[[], object]) -> int:
+    """Peak of the memory allocated on top of what was there before the step."""
+    step()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        step()
+        return torch.cuda.max_memory_allocated() - before
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        step()
+    level = peak = 0
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        level += event.nbytes()
+        peak = max(peak, level)
+    return peak
+
+
+def imports(rounds: int = 7) -> list[Ratio]:
+    """Seconds that `import package` takes beyond `import torch`, over the bound of 0.2 s."""
+    found = []
+    for package in ("kdlosses", "graphkd", "densekd"):
+        code = f"import torch, time; t = time.perf_counter(); import {package}; print(time.perf_counter() - t)"
+        times = [float(subprocess.check_output([sys.executable, "-c", code])) for _ in range(rounds)]
+        seconds = statistics.median(times)
+        found.append(Ratio(f"import {package} / 0.2 s", seconds / 0.2, 1.0, f"{1e3 * seconds:.0f} ms beyond torch"))
+    return found
+
+
+def dense(rounds: int = 15) -> list[Ratio]:
+    """A distillation step against a teacher's forward plus a plain student's step, time and memory."""
+    from mmengine.registry import init_default_scope
+
+    import densekd  # noqa: F401  mends `mmseg::`
+
+    found = []
+    for scope, name, make in (("mmseg", "cwd on logits", _segmentation), ("mmdet", "pkd on the neck", _detection)):
+        init_default_scope(scope)
+        student, teacher, distills, batch = make()
+        found += _distillation_step(name, student, teacher, distills, batch, rounds)
+    return found
+
+
+def _distillation_step(
+    name: str, student: dict, teacher: dict, distills: list[dict], batch: dict, rounds: int
+) -> list[Ratio]:
+    from mmengine.optim import OptimWrapper
+    from mmengine.registry import MODELS
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.manual_seed(0)
+    plain = MODELS.build(student).to(device).train()
+    asked = MODELS.build(teacher).to(device).eval().requires_grad_(False)
+    spec = dict(type="densekd.Distiller", student=student, teacher=teacher, checkpoint="random", distills=distills)
+    distiller = MODELS.build(spec).to(device).train()
+
+    def stepper(model: Any) -> Callable[[], object]:
+        optimiser = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9))
+        return lambda: model.train_step(batch, optimiser)
+
+    plain_step, distilled = stepper(plain), stepper(distiller)
+
+    def separate() -> None:
+        with torch.no_grad():
+            data = asked.data_preprocessor(batch, False)
+            asked(data["inputs"], data["data_samples"], mode="tensor")
+        plain_step()
+
+    ratio, seconds, reference = median_ratio(distilled, separate, rounds)
+    # weights, gradients and momentum of the student, weights of the teacher: resident in both
+    resident = 3 * _bytes(plain) + _bytes(asked)
+    memory, memory_reference = (resident + peak_bytes(step) for step in (distilled, separate))
+    return [
+        Ratio(f"step time, {name}", ratio, 1.05, f"{seconds:.3f} s against {reference:.3f} s"),
+        Ratio(
+            f"step memory, {name}",
+            memory / memory_reference,
+            1.10,
+            f"{memory / 2**20:.0f} MiB against {memory_reference / 2**20:.0f} MiB",
+        ),
+    ]
+
+
+def _bytes(model: torch.nn.Module) -> int:
+    return sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+
+
+def _segmentation() -> tuple[dict, dict, list[dict], dict]:
+    from mmengine.config import Config
+    from mmengine.hub import get_config
+    from mmengine.structures import PixelData
+    from mmseg.structures import SegDataSample
+
+    side, images = 256, 2
+    base = get_config("mmseg::_base_/models/pspnet_r50-d8.py")
+    base.merge_from_dict(_without_pretraining(base))
+    base.model.data_preprocessor.size = (side, side)
+    for part in (base.model, base.model.decode_head, base.model.auxiliary_head, base.model.backbone):
+        part.pop("norm_cfg", None)
+        if part is not base.model:
+            part.norm_cfg = dict(type="BN")
+    student = Config(base.to_dict())
+    student.model.backbone.depth = 18
+    student.model.decode_head.update(in_channels=512, channels=128)
+    student.model.auxiliary_head.update(in_channels=256, channels=64)
+    sample = SegDataSample(gt_sem_seg=PixelData(data=torch.randint(19, (1, side, side))))
+    batch = dict(
+        inputs=[torch.randint(256, (3, side, side), dtype=torch.uint8)] * images, data_samples=[sample] * images
+    )
+    distills = [dict(loss=dict(type="cwd", tau=4.0), student="decode_head.conv_seg", weight=3.0)]
+    return student.model.to_dict(), base.model.to_dict(), distills, batch
+
+
+def _detection() -> tuple[dict, dict, list[dict], dict]:
+    from mmdet.structures import DetDataSample
+    from mmengine.config import Config
+    from mmengine.hub import get_config
+    from mmengine.structures import InstanceData
+
+    height, width, images = 256, 320, 2
+    base = get_config("mmdet::_base_/models/retinanet_r50_fpn.py")
+    base.merge_from_dict(_without_pretraining(base))
+    student = Config(base.to_dict())
+    student.model.backbone.depth = 18
+    student.model.neck.in_channels = [64, 128, 256, 512]
+    boxes = torch.tensor([[20.0, 30, 120, 140], [150, 60, 300, 200]])
+    shape = dict(img_shape=(height, width), ori_shape=(height, width), scale_factor=(1.0, 1.0))
+    sample = DetDataSample(metainfo=shape, gt_instances=InstanceData(bboxes=boxes, labels=torch.tensor([1, 7])))
+    image = torch.randint(256, (3, height, width), dtype=torch.uint8)
+    batch = dict(inputs=[image] * images, data_samples=[sample] * images)
+    distills = [dict(loss="pkd", student="neck", weight=10.0)]
+    return student.model.to_dict(), base.model.to_dict(), distills, batch
+
+
+def _without_pretraining(config: Any) -> dict[str, None]:
+    return {"model.pretrained": None} if "pretrained" in config.model else {"model.backbone.init_cfg": None}
+
+
+def graph(rounds: int = 9) -> list[Ratio]:
+    """An epoch of `ffg2m` against one of `glnn` on Physics, and whether memory grows with the edges."""
+    from graphkd import StudentClassifier
+    from graphkd.data import read
+
+    physics = read("physics", os.environ["KD_DATA_ROOT"])
+    logits = torch.randn(len(physics), physics.num_classes)
+
+    def epoch(method: str, edge_index: torch.Tensor) -> Callable[[], object]:
+        student = StudentClassifier(hidden=(1024,), dropout=0.5, epochs=1, method=method)
+        return lambda: student.fit(physics.x, physics.y, teacher=logits, edge_index=edge_index)
+
+    raise NotImplementedError(epoch, rounds)
+
+
+BENCHMARKS: dict[str, Callable[[], list[Ratio]]] = {"imports": imports, "dense": dense, "graph": graph}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"which: {', '.join(BENCHMARKS)}; all if none is given"
+    )
+    parser.add_argument("--out", type=Path, help="write a JSON log here")
+    arguments = parser.parse_args()
+    for name in arguments.names:
+        if name not in BENCHMARKS:
+            parser.error(f"there is no benchmark {name!r}; choose from {', '.join(BENCHMARKS)}")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.machine()}", flush=True)
+    found = [ratio for name in arguments.names or BENCHMARKS for ratio in _shown(BENCHMARKS[name]())]
+    if arguments.out:
+        arguments.out.write_text(json.dumps([ratio._asdict() for ratio in found], indent=1) + "\n")
+    return int(any(ratio.value > ratio.bound for ratio in found))
+
+
+def _shown(ratios: list[Ratio]) -> list[Ratio]:
+    for ratio in ratios:
+        verdict = "within" if ratio.value <= ratio.bound else "ABOVE"
+        print(f"{ratio.name:<36} {ratio.value:5.2f}  {verdict} {ratio.bound:.2f}   ({ratio.detail})", flush=True)
+    return ratios
+
+
+if __name__ == "__main__":
+    sys.exit(main())
