@@ -103,5 +103,14 @@ def _known_classes() -> AbstractContextManager[None]:
     multiarray = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray  # type: ignore[attr-defined]
     dtypes = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.uint8, np.bool_)]
     return torch.serialization.safe_globals(
-        [HistoryBuffer, (_buffer_method, "builtins.getattr"), slice, np.ndarray, np.dtype, multiarray._reconstruct, multiarray.scalar, *dtypes]
+        [
+            HistoryBuffer,
+            (_buffer_method, "builtins.getattr"),
+            slice,
+            np.ndarray,
+            np.dtype,
+            multiarray._reconstruct,
+            multiarray.scalar,
+            *dtypes,
+        ]
     )

@@ -82,7 +82,7 @@ def run(
     log["seconds"] = round(time.perf_counter() - start, 1)
     log["peak_memory_mb"] = _peak_memory()
     scores = runner.test()
-    log["metrics"] = {short: factor * scores[key] for key, (short, factor) in METRICS.items() if key in scores}
+    log["metrics"] = {short: factor * float(scores[key]) for key, (short, factor) in METRICS.items() if key in scores}
     log["selection"] = f"last weights, nothing selected; {plan.reported_on}"
     log["params"] = _count(runner.model)
     log["latency_ms"] = {"one_image": _latency(runner), "threads": torch.get_num_threads(), "protocol": PROTOCOL}

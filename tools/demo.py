@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 ROOT = Path(__file__).resolve().parents[1]
-ROLES = ("teacher", "control", "distilled")
+ROLES: tuple[Any, ...] = ("teacher", "control", "distilled")
 SECONDS = {  # seconds of each training on two cores: what the bar and its remaining time are measured in
     "graph": {"teacher": 5.0, "control": 3.0, "distilled": 6.0},
     "seg": {"teacher": 60.0, "control": 25.0, "distilled": 40.0},
@@ -56,14 +57,14 @@ def main() -> None:
     with bar:
         whole = bar.add_task("", total=sum(sum(SECONDS[name].values()) for name in args.only))
         for name in args.only:
-            found, shown = pairs[name](args.out, lambda role, name=name: _stage(bar, whole, name, role))
+            found, shown = pairs[name](args.out, partial(_stage, bar, whole, name))
             rows += found
             pictures += shown
     report = args.out / "report.html"
     pictures.insert(0, Picture("Quality against latency", "Up and to the left is better.", _quality_by_latency(rows)))
     minutes = (time.monotonic() - start) / 60
     foot = f"Made in {minutes:.1f} minutes on {os.cpu_count()} cores with torch {torch.__version__}, one seed."
-    intro = "A small student learns three tasks alone (control) and from a larger teacher (distilled); all else is the same."
+    intro = "A small student learns three tasks, alone (control) and from a larger teacher (distilled)."
     report.write_text(page("Distillation on graphs and on dense prediction", intro, rows, pictures, foot))
     Console().print(_table(rows))
     print(f"{minutes:.1f} minutes; pictures: {os.path.relpath(report)}")
@@ -109,8 +110,8 @@ def graph_pair(out: Path, stage: Stage) -> Pair:
     test = view.test.numpy()
     picture = Picture(
         "Graph: which test nodes each model gets wrong",
-        "The 1,797 handwritten digits, joined to their nearest neighbours, laid out by t-SNE. Red crosses are test nodes "
-        "with a wrong prediction. Control and distilled are the same MLP and see no edge; only the teacher does.",
+        "The 1,797 handwritten digits, joined to their nearest neighbours, laid out by t-SNE. Red crosses are test "
+        "nodes with a wrong prediction. Control and distilled are the same MLP and see no edge; only the teacher does.",
         _graph_figure(graph.x.numpy(), graph.y.numpy(), test, classes),
     )
     return rows, [picture]
@@ -182,18 +183,19 @@ def _dense_pair(
     side: str, path: Path, task: str, metric: str, out: Path, stage: Stage, shown: Sequence[int] = (0, 1, 2)
 ) -> tuple[list[Row], list[tuple[np.ndarray, dict[str, Any]]]]:
     """Train teacher, control and distilled; returns the rows, and scenes with what each model sees in them."""
-    from compare import last_weights, run
+    from compare import run
 
     from densekd.config import read_config
 
     config = read_config(path)
     config.log_level = "ERROR"
-    rows, samples, scenes = [], [], []
+    rows, samples = [], []
+    scenes: list[np.ndarray] = []
     for role in ROLES:
         folder = out / side / role
         with stage(role) as tick:
             log = run(
-                config, role, 0, folder, name=f"demo-{side}", checkpoint=last_weights(out / side / "teacher"),
+                config, role, 0, folder, name=f"demo-{side}", checkpoint=out / side / "teacher",
                 hooks=[_progress_hook(tick)],
             )  # fmt: skip
         rows.append(Row(task, role, metric, log["metrics"][metric], log["params"], log["latency_ms"]["one_image"]))
@@ -213,7 +215,7 @@ def _progress_hook(tick: Tick) -> Any:
 
 
 def _predict(config: Any, role: Any, folder: Path, shown: Sequence[int]) -> tuple[list[np.ndarray], list[Any]]:
-    from compare import config_of, last_weights
+    from compare import config_of
     from mmengine.dataset import pseudo_collate
     from mmengine.registry import DATASETS, DefaultScope
 
@@ -223,8 +225,8 @@ def _predict(config: Any, role: Any, folder: Path, shown: Sequence[int]) -> tupl
 
     plan = config_of(config, role)
     plan = control(plan) if is_taught(plan) else plan
-    model, _ = build_model(plan)
-    load_weights(model, last_weights(folder))
+    model: Any = build_model(plan)[0]
+    load_weights(model, folder)
     with DefaultScope.overwrite_default_scope(plan.default_scope), torch.inference_mode():
         data = DATASETS.build(plan.test_dataloader.dataset)
         batch = pseudo_collate([data[index] for index in shown])

@@ -49,7 +49,7 @@ def losses() -> str:
     rows = ["| loss | kind | on | context | paper |", "| --- | --- | --- | --- | --- |"]
     for key in sorted(kdlosses.LOSSES, key=lambda key: (_kind(key), key)):
         loss = kdlosses.LOSSES[key]
-        called = loss.forward if inspect.isclass(loss) else loss
+        called = getattr(loss, "forward", loss)
         arguments = inspect.signature(called).parameters
         context = [
             f"`{name}`" + ("" if _required(arguments[name]) else "?") for name in kdlosses.CONTEXT if name in arguments

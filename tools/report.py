@@ -45,13 +45,19 @@ def table(logs: Sequence[Log]) -> str:
     The difference is taken seed by seed against the control.
     """
     models = sorted({(log["role"], log["method"]) for log in logs}, key=lambda model: (ROLES.index(model[0]), model[1]))
-    runs = {model: sorted((log for log in logs if model == (log["role"], log["method"])), key=_seed) for model in models}
+    runs = {
+        model: sorted((log for log in logs if model == (log["role"], log["method"])), key=_seed) for model in models
+    }
     shared = [key for key in logs[0]["metrics"] if all(log["metrics"].get(key) is not None for log in logs)]
     control = {log["seed"]: log for log in logs if log["role"] == "control"}
     head = ["model", "seeds", *shared, f"Δ {shared[0]}", "parameters", "latency, ms", "schedule", "seconds"]
     rows = [head, ["---"] * len(head)]
     for (role, method), group in runs.items():
-        gaps = [log["metrics"][shared[0]] - control[log["seed"]]["metrics"][shared[0]] for log in group if log["seed"] in control]
+        gaps = [
+            log["metrics"][shared[0]] - control[log["seed"]]["metrics"][shared[0]]
+            for log in group
+            if log["seed"] in control
+        ]
         rows.append(
             [
                 role if role != "distilled" else f"{role}, {method}",
