@@ -14,8 +14,8 @@ from densekd.registry import DATASETS
 class BCCD(XMLDataset):
     """BCCD, 640 x 480 microscope images with boxes of red cells, white cells and platelets: 205 / 87 / 72 images.
 
-    Expects the VOC layout (`Annotations/`, `ImageSets/Main/`, `JPEGImages/`) under `data_root`. Boxes without area,
-    of which the published annotations hold two, are dropped: no detector could find them and each would count as missed.
+    Expects the VOC layout (`Annotations/`, `ImageSets/Main/`, `JPEGImages/`) under `data_root`. Boxes without area, of
+    which the published annotations hold two, are dropped: no detector could find them, each would count as missed.
 
     Raises:
         FileNotFoundError: the list of the split is not where the config looks for it.

@@ -1,4 +1,4 @@
-"""Scenes of real handwritten digits on real photographs, with masks and boxes, drawn on the fly from what scikit-learn ships."""
+"""Scenes of real handwritten digits on real photographs, with masks and boxes, drawn on the fly from scikit-learn."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ def draw(index: int, split: Split = "train", size: int = 96, seed: int = 0) -> S
     images, labels = _digits()
     candidates = np.flatnonzero(np.isin(np.arange(len(labels)) % 5, _SHARES[split]))
     taken = np.zeros((size, size), bool)
-    boxes, sources = [], []
+    boxes: list[tuple[int, int, int, int]] = []
+    sources: list[int] = []
     wanted = rng.integers(2, 6)
     for _ in range(50):  # far more tries than are needed: two digits always find room
         if len(sources) == wanted:

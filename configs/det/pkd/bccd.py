@@ -1,9 +1,9 @@
 # PKD on the levels of the neck, with the weight of its authors.
-_base_ = '../plain/gfl_r18_w16_bccd.py'
+_base_ = "../plain/gfl_r18_w16_bccd.py"
 model = dict(
     _delete_=True,
-    type='densekd.Distiller',
+    type="densekd.Distiller",
     student=_base_.model,
-    teacher='{{fileDirname}}/../plain/gfl_r34_w32_bccd.py',
-    method='pkd',
+    teacher="{{fileDirname}}/../plain/gfl_r34_w24_bccd.py",
+    method="pkd",
 )

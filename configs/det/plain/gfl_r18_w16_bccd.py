@@ -1,3 +1,3 @@
 # The student: a ResNet-18 of a quarter of the width.
-_base_ = ['../../_base_/models/gfl_r18.py', '../../_base_/datasets/bccd.py', '../../_base_/schedules/adamw_500.py']
+_base_ = ["../../_base_/models/gfl_r18.py", "../../_base_/datasets/bccd.py", "../../_base_/schedules/adamw_500.py"]
 model = dict(backbone=dict(base_channels=16, stem_channels=16), neck=dict(in_channels=[16, 32, 64, 128]))

@@ -1,8 +1,8 @@
-# The student: a ResNet-18 of a quarter of the width, neck and head of half.
+# The student: a ResNet-18 of a quarter of the width.
 _base_ = [
-    '../../_base_/models/semantic_fpn_r18.py',
-    '../../_base_/datasets/camvid.py',
-    '../../_base_/schedules/adamw_500.py',
+    "../../_base_/models/semantic_fpn_r18.py",
+    "../../_base_/datasets/camvid.py",
+    "../../_base_/schedules/adamw_400.py",
 ]
 model = dict(
     backbone=dict(base_channels=16, stem_channels=16),

@@ -1,7 +1,11 @@
 # The teacher: a ResNet-18 of half width, trained twice as long as its student.
 _base_ = [
-    '../../_base_/models/semantic_fpn_r18.py',
-    '../../_base_/datasets/camvid.py',
-    '../../_base_/schedules/adamw_1k.py',
+    "../../_base_/models/semantic_fpn_r18.py",
+    "../../_base_/datasets/camvid.py",
+    "../../_base_/schedules/adamw_800.py",
 ]
-model = dict(backbone=dict(base_channels=32, stem_channels=32), neck=dict(in_channels=[32, 64, 128, 256]))
+model = dict(
+    backbone=dict(base_channels=32, stem_channels=32),
+    neck=dict(in_channels=[32, 64, 128, 256], out_channels=32),
+    decode_head=dict(in_channels=[32, 32, 32, 32], channels=32),
+)

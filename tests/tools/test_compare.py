@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from densekd.comparison import fingerprint, last_weights, run
+from densekd.config import read_config
+
+ROOT = Path(__file__).parents[2]
+STUDENT = """
+_base_ = {base!r}
+model = dict(
+    backbone=dict(base_channels=8, stem_channels=8),
+    neck=dict(in_channels=[8, 16, 32, 64], out_channels=16),
+    decode_head=dict(in_channels=[16, 16, 16, 16], channels=16),
+)
+train_dataloader = dict(batch_size=2, dataset=dict(size=32, count=4))
+test_dataloader = dict(dataset=dict(size=32, count=4))
+train_cfg = dict(max_iters=2)
+"""
+TAUGHT = """
+_base_ = 'student.py'
+model = dict(
+    _delete_=True, type='densekd.Distiller', student=_base_.model, teacher='{{fileDirname}}/teacher.py', method='cwd'
+)
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    base = str(ROOT / "configs" / "seg" / "plain" / "semantic_fpn_r18_w8_digits.py")
+    for name in ("student.py", "teacher.py"):
+        (folder / name).write_text(STUDENT.format(base=base))
+    (folder / "pair.py").write_text(TAUGHT)
+    return folder / "pair.py"
+
+
+@pytest.fixture
+def compare(monkeypatch: pytest.MonkeyPatch) -> object:
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    import compare
+
+    return compare
+
+
+def test_a_comparison_logs_each_run_once_and_refuses_to_mix_configs(config, compare, tmp_path, capsys) -> None:
+    call = [str(config), "--seeds", "1", "--out", str(tmp_path / "out"), "--work-dir", str(tmp_path / "work")]
+    compare.main(call)
+    printed = capsys.readouterr()
+    assert "[3/3] pair-tiny: distilled, seed 0" in printed.err
+    assert "| distilled, cwd | 1 |" in printed.out
+    logs = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "out").glob("*.json")}
+    assert sorted(logs) == ["control-seed0", "distilled-seed0", "teacher-seed0"]
+    assert logs["control-seed0"]["params"] == logs["distilled-seed0"]["params"]
+    assert all(0 <= log["metrics"]["mIoU"] <= 100 and log["latency_ms"]["one_image"] > 0 for log in logs.values())
+    assert not any(str(tmp_path) in json.dumps(log) for log in logs.values())
+    assert last_weights(tmp_path / "work" / "teacher-seed0") is not None
+
+    compare.main(call)
+    assert "[1/" not in capsys.readouterr().err  # nothing is trained twice
+
+    config.write_text(config.read_text().replace("cwd", "kl"))
+    with pytest.raises(SystemExit, match=r"distilled-seed0.json is of another version"):
+        compare.main(call)
+
+
+def test_the_fingerprint_follows_the_teacher_but_not_the_place_of_the_data(config, monkeypatch) -> None:
+    before = fingerprint(read_config(config))
+    teacher = config.with_name("teacher.py")
+    teacher.write_text(teacher.read_text().replace("max_iters=2", "max_iters=3"))
+    assert fingerprint(read_config(config)) != before
+    camvid = ROOT / "configs" / "seg" / "cwd" / "camvid.py"
+    monkeypatch.setenv("KD_DATA_ROOT", "here")
+    here = fingerprint(read_config(camvid))
+    monkeypatch.setenv("KD_DATA_ROOT", "there")
+    assert fingerprint(read_config(camvid)) == here
+
+
+def test_what_cannot_be_compared_says_why(config, tmp_path) -> None:
+    with pytest.raises(ValueError, match=r"names no densekd\.Distiller"):
+        run(read_config(config.with_name("student.py")), "control", 0, tmp_path, name="x")
+    with pytest.raises(ValueError, match="needs the weights of the teacher"):
+        run(read_config(config), "distilled", 0, tmp_path, name="x")
+    live = read_config(config)
+    live.model.teacher = "ema"
+    with pytest.raises(ValueError, match="the path of a config"):
+        run(live, "teacher", 0, tmp_path, name="x")
