@@ -6,7 +6,7 @@ Write `type='densekd.Distiller'` around a model of any mmengine config, or run `
 from importlib import import_module
 from typing import Any
 
-from densekd.compat import mend_package_names
+from densekd.compat import mend_when_imported
 
 _HOME = {
     "Distiller": "densekd.distiller",
@@ -18,7 +18,7 @@ _HOME = {
 }
 __all__ = list(_HOME)
 
-mend_package_names()
+mend_when_imported()
 
 
 def __getattr__(name: str) -> Any:
