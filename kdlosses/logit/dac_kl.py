@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kdlosses.pointwise import Pointwise
+from kdlosses.reduce import labelled, weighted_mean
+from kdlosses.registry import register
+
+
+@register(name="dac_kl")
+class DACKL(nn.Module):
+    r"""Distil the dense part of the teacher's distribution, within bounds that a small network sets per position.
+
+    Rank the classes by the teacher, $p$ falling, and let $F_c$ be the mass above class c plus half its own. A network
+    $C \to h \to 2$ with sigmoid outputs reads the ranked $p$ and gives bounds $\mathrm{lo} < \mathrm{hi}$;
+
+    $$ m_c = \sigma\Big(\frac{F_c - \mathrm{lo}}{\epsilon}\Big) \, \sigma\Big(\frac{\mathrm{hi} - F_c}{\epsilon}\Big),
+       \qquad l_i = \mathrm{KL}\Big(\frac{m p}{\sum_c m_c p_c} \Big\| \frac{m q}{\sum_c m_c q_c}\Big), $$
+
+    with $m = 1$ for the likeliest class and for the label. Beside it, over pairs of neighbours $(i, j)$, edges of a
+    graph or adjacent positions of a map,
+
+    $$ L = \frac{\sum_i w_i l_i}{\sum_i w_i} + \lambda \,
+       \frac{\sum_{ij} w_i w_j \frac1C \sum_c |p_{ic} p_{jc} - q_{ic} q_{jc}|}{\sum_{ij} w_i w_j}. $$
+
+    The paper publishes the idea; network, soft mask and the pairs in place of its spans of tokens are ours. The network
+    learns by lowering the same loss, which an empty window would do best: `width` is the least share of the mass that
+    it leaves open. At the start it leaves almost all of it open, so that training begins at `kl`.
+
+    Args:
+        classes: C.
+        hidden: $h$.
+        eps: softness of the bounds, in probability mass.
+        width: least hi - lo, 0 to 1; at 1 there are no bounds.
+        pair_weight: $\lambda$.
+        ignore_index: label that marks a position to leave out.
+
+    `forward`:
+        student: logits `(N, C, *)`.
+        teacher: logits `(N, C, *)`.
+        labels: `(N, *)`, class indices, to keep the label inside; negative or `ignore_index` means weight 0.
+        edge_index: `(2, E)`, pairs of nodes; without it nodes have no pairs, maps have those of their grid.
+        weight: `(N, *)`, positions to count.
+
+    Paper: Liu et al., "Multi-Granularity Semantic Revision for Large Language Model Distillation", 2024 (there DAC-KL
+    and span relation). Means over positions and pairs; the factor to the authors' weights is unknown.
+
+    >>> loss = DACKL(classes=3)
+    >>> z = torch.randn(2, 3, 4, 4)
+    >>> loss(z, z).item()
+    0.0
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        hidden: int = 64,
+        eps: float = 0.02,
+        width: float = 0.5,
+        pair_weight: float = 0.1,
+        ignore_index: int = 255,
+    ) -> None:
+        super().__init__()
+        if eps <= 0 or not 0 <= width <= 1:
+            raise ValueError(f"dac_kl needs eps > 0 and width in [0, 1], got {eps} and {width}")
+        self.eps, self.width, self.pair_weight, self.ignore_index = eps, width, pair_weight, ignore_index
+        last = Pointwise(hidden, 2)
+        nn.init.normal_(last.weight, std=0.01)
+        with torch.no_grad():
+            last.bias.copy_(torch.tensor([-5.0, 5.0]))
+        self.network = nn.Sequential(Pointwise(classes, hidden), nn.ReLU(), last)
+
+    def bounds(self, ranked: Tensor) -> tuple[Tensor, Tensor]:
+        """Lower and upper bound `(N, 1, *)` from the teacher's probabilities in falling order, `(N, C, *)`."""
+        ends = torch.sigmoid(self.network(ranked)) * (1 - self.width)
+        return ends.amin(1, keepdim=True), ends.amax(1, keepdim=True) + self.width
+
+    def forward(
+        self,
+        student: Tensor,
+        teacher: Tensor,
+        labels: Tensor | None = None,
+        edge_index: Tensor | None = None,
+        weight: Tensor | None = None,
+    ) -> Tensor:
+        log_p, log_q = F.log_softmax(teacher, dim=1), F.log_softmax(student, dim=1)
+        p, q = log_p.exp(), log_q.exp()
+        order = p.argsort(dim=1, descending=True)
+        ranked = p.gather(1, order)
+        low, high = self.bounds(ranked)
+        place = ranked.cumsum(1) - ranked / 2
+        log_mask = F.logsigmoid((place - low) / self.eps) + F.logsigmoid((high - place) / self.eps)
+        log_mask = torch.cat([torch.zeros_like(log_mask[:, :1]), log_mask[:, 1:]], dim=1)
+        log_mask = torch.empty_like(p).scatter(1, order, log_mask)
+        if labels is not None:
+            labels, weight = labelled(labels, weight, self.ignore_index)
+            log_mask = log_mask.scatter(1, labels.unsqueeze(1), 0.0)
+        inside_p, inside_q = F.log_softmax(log_p + log_mask, dim=1), F.log_softmax(log_q + log_mask, dim=1)
+        each = F.kl_div(inside_q, inside_p, reduction="none", log_target=True).sum(1)
+        return weighted_mean(each, weight) + self.pair_weight * _pairs(p, q, edge_index, weight)
+
+
+def _pairs(p: Tensor, q: Tensor, edge_index: Tensor | None, weight: Tensor | None) -> Tensor:
+    """Mean over the pairs of neighbours of how far the products of their distributions differ."""
+    ones = torch.ones_like(p[:, 0]) if weight is None else weight.to(p.dtype)
+    if edge_index is not None:
+        p, q, ones = (x[edge_index[0]] * x[edge_index[1]] for x in (p, q, ones))
+        return weighted_mean((p - q).abs().mean(1), ones)
+
+    def grid(x: Tensor, axis: int) -> Tensor:
+        return x.narrow(axis, 1, x.shape[axis] - 1) * x.narrow(axis, 0, x.shape[axis] - 1)
+
+    axes = range(2, q.ndim)
+    values = [(grid(p, axis) - grid(q, axis)).abs().mean(1).flatten() for axis in axes]
+    counts = [grid(ones, axis - 1).flatten() for axis in axes]
+    return weighted_mean(torch.cat(values), torch.cat(counts)) if values else q.new_zeros(())

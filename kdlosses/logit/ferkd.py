@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kdlosses.logit.smoothed import smoothed_cross_entropy
+from kdlosses.reduce import labelled, weighted_mean
+from kdlosses.registry import register
+
+
+@register
+def ferkd(
+    student: Tensor,
+    teacher: Tensor,
+    labels: Tensor,
+    low: float = 0.1,
+    medium: float = 0.3,
+    high: float = 1.0,
+    smoothing: float = 0.1,
+    ignore_index: int = 255,
+    weight: Tensor | None = None,
+) -> Tensor:
+    r"""Label calibration: the teacher's soft label where it is sure, the true one where it is not, none at the ends.
+
+    With $p = \mathrm{softmax}(z^t)$, $q = \mathrm{softmax}(z^s)$ and $s_i = \max_c p_{ic}$,
+
+    $$ l_i = -\sum_c u_{ic} \log q_{ic}, \quad
+       u_i = \begin{cases} \text{the label } y_i \text{, smoothed} & \text{low} \le s_i < \text{medium} \\
+                           p_i & \text{medium} \le s_i \le \text{high} \end{cases}, \qquad
+       L = \sum_i w_i l_i / \sum_i w_i, $$
+
+    and positions with $s_i < \text{low}$ (nothing there to learn) or $s_i > \text{high}$ (too easy) have weight 0. A
+    position is what the teacher judges as a whole: a crop of an image, a node, a pixel. With `low` and `medium` 0 and
+    `high` 1 it is plain soft cross-entropy.
+
+    Args:
+        student: logits `(N, C, *)`, C of at least 2.
+        teacher: logits `(N, C, *)`; the logarithm of cached soft labels will do.
+        labels: `(N, *)`, class indices; negative or `ignore_index` means weight 0.
+        low: least confidence that counts.
+        medium: least confidence for a soft label.
+        high: greatest confidence that counts.
+        smoothing: probability that a true label leaves to the other classes, see `label_smoothing`.
+        ignore_index: label that marks a position to leave out.
+        weight: `(N, *)`, positions to count.
+
+    Raises:
+        ValueError: the thresholds are out of order.
+
+    Paper: Shen, "FerKD: Surgical Label Adaptation for Efficient Distillation", ICCV 2023. Factor 1. The thresholds are
+    not published: these are ours to start from.
+
+    >>> s, y = torch.zeros(2, 2), torch.tensor([0, 0])
+    >>> t = torch.tensor([[0.6, 0.4], [0.1, 0.9]]).log()
+    >>> ferkd(s, t, labels=y, medium=0.7).item()  # a true and a soft label, log(2) for both
+    0.6931...
+    """
+    if not 0 <= low <= medium <= high <= 1:
+        raise ValueError(f"ferkd needs 0 <= low <= medium <= high <= 1, got {low}, {medium}, {high}")
+    labels, weight = labelled(labels, weight, ignore_index)
+    log_q, p = F.log_softmax(student, dim=1), F.softmax(teacher, dim=1)
+    sure = p.amax(1)
+    true, soft = smoothed_cross_entropy(log_q, labels, 1 - smoothing), -(p * log_q).sum(1)
+    return weighted_mean(torch.where(sure < medium, true, soft), weight * ((sure >= low) & (sure <= high)))

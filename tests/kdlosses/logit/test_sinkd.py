@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
+from scipy.special import softmax
+from torch import Tensor
+
+from kdlosses import sinkd
+
+
+def naive(student: Tensor, teacher: Tensor) -> Tensor:
+    """The definition, with the whole plan normalised again and again."""
+    cost = torch.cdist((student / 2).softmax(1), (teacher / 2).softmax(1), p=1)
+    plan = (-cost / 0.1).exp()
+    for _ in range(20):
+        plan = plan / plan.sum(1, keepdim=True)
+        plan = plan / plan.sum(0, keepdim=True)
+    return (plan * cost).sum() / len(plan)
+
+
+@pytest.mark.parametrize(("tau", "eps", "iterations"), [(2.0, 0.1, 20), (1.0, 0.5, 3)])
+def test_formula(tau: float, eps: float, iterations: int) -> None:
+    rng = np.random.default_rng(0)
+    s, t = 3 * rng.normal(size=(13, 5)), 3 * rng.normal(size=(13, 5))
+    cost = cdist(softmax(s / tau, axis=1), softmax(t / tau, axis=1), "cityblock")
+    plan = np.exp(-cost / eps)
+    for _ in range(iterations):
+        plan /= plan.sum(1, keepdims=True)
+        plan /= plan.sum(0, keepdims=True)
+    value = sinkd(*map(torch.from_numpy, (s, t)), tau=tau, eps=eps, iterations=iterations)
+    np.testing.assert_allclose(value.item(), (plan * cost).sum() / 13, rtol=1e-9)
+
+
+def test_gradient_goes_through_the_scalings() -> None:
+    s, t = torch.randn(9, 4, dtype=torch.float64, requires_grad=True), torch.randn(9, 4, dtype=torch.float64)
+    (gradient,) = torch.autograd.grad(sinkd(s, t), s)
+    (expected,) = torch.autograd.grad(naive(s, t), s)
+    torch.testing.assert_close(gradient, expected)
+
+
+def test_order_of_the_teachers_rows_cannot_matter() -> None:
+    s, t = torch.randn(9, 4), torch.randn(9, 4)
+    torch.testing.assert_close(sinkd(s, t.flip(0)), sinkd(s, t))
+
+
+def test_smoothing_keeps_it_above_zero_at_equality() -> None:
+    t = torch.randn(9, 4)
+    assert sinkd(t, t) > 0.01
+
+
+def test_without_smoothing_it_is_the_best_assignment() -> None:
+    s, t = 3 * torch.randn(8, 4, dtype=torch.float64), 3 * torch.randn(8, 4, dtype=torch.float64)
+    cost = cdist((s / 2).softmax(1).numpy(), (t / 2).softmax(1).numpy(), "cityblock")
+    best = cost[linear_sum_assignment(cost)].mean()
+    np.testing.assert_allclose(sinkd(s, t, eps=0.004, iterations=3000), best, rtol=1e-2)
+
+
+def test_smoothing_too_small_for_the_number_type_is_named() -> None:
+    with pytest.raises(ValueError, match=r"eps 0\.01 is too small for torch\.float32"):
+        sinkd(torch.zeros(3, 2), torch.zeros(3, 2), eps=0.01)
+
+
+def test_memory_is_a_quarter_of_the_naive_at_most() -> None:
+    def saved(loss: object, n: int = 200) -> int:
+        kept: dict[int, int] = {}
+
+        def keep(x: Tensor) -> Tensor:
+            kept[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+            value = loss(torch.randn(n, 8, requires_grad=True), torch.randn(n, 8))  # type: ignore[operator]
+        assert value.requires_grad
+        return sum(kept.values())
+
+    assert saved(sinkd) * 4 < saved(naive)
