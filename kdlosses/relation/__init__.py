@@ -1,0 +1,17 @@
+"""Losses on relations between positions. One loss a file; file, function and registry key have one name."""
+
+from kdlosses.relation.cka import cka
+from kdlosses.relation.hybrid import hybrid
+from kdlosses.relation.pkt import pkt
+from kdlosses.relation.rkd import rkd
+from kdlosses.relation.sp import sp
+from kdlosses.relation.trg import trg
+
+__all__ = [
+    "cka",
+    "hybrid",
+    "pkt",
+    "rkd",
+    "sp",
+    "trg",
+]

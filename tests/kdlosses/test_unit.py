@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import torch
+from sklearn.preprocessing import normalize
+
+from kdlosses.unit import unit
+
+
+def test_formula() -> None:
+    x = torch.randn(5, 3, dtype=torch.float64)
+    torch.testing.assert_close(unit(x, dim=1), torch.from_numpy(normalize(x.numpy())))
+
+
+def test_zero_vector_stays_zero_and_gets_no_gradient() -> None:
+    x = torch.tensor([[0.0, 0.0], [1.0, 2.0]], requires_grad=True)
+    y = unit(x, dim=1)
+    (y * torch.randn(2, 2)).sum().backward()
+    assert (y[0] == 0).all()
+    assert (x.grad[0] == 0).all()
+    assert x.grad[1].abs().sum() > 0
