@@ -66,4 +66,4 @@ def csr(crow: Tensor, column: Tensor, value: Tensor, width: int) -> Tensor:
     """A sparse CSR tensor from its three arrays and its number of columns."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
-        return torch.sparse_csr_tensor(crow, column, value, (len(crow) - 1, width))
+        return torch.sparse_csr_tensor(crow, column, value, (len(crow) - 1, width), check_invariants=False)

@@ -137,7 +137,8 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Matrix) -> np.ndarray:
         """The most probable class of each row, `(n,)`."""
-        return self.classes_[self.predict_proba(X).argmax(1)]
+        probabilities = self.predict_proba(X)
+        return self.classes_[probabilities.argmax(1)]
 
     def save(self, path: str | Path) -> None:
         """Write parameters and classes to one safetensors file, with the rest as JSON in its header; no pickle."""

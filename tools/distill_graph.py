@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import platform
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from report import Log, table
 from tqdm import tqdm
 
 from graphkd.data import Graph, cpf_split, load, observe
@@ -34,17 +33,7 @@ ROOT = Path(__file__).parents[1]
 SELECTION = (
     "epoch by validation accuracy, ties by validation cross-entropy; test labels are read by the evaluation alone"
 )
-COLUMNS = {
-    "tran": "transductive",
-    "oracle_test_best": "oracle_test_best",
-    "prod": "production",
-    "observed": "observed",
-    "ind": "inductive",
-    "cold": "cold-start",
-}
-
 Config = dict[str, Any]
-Log = dict[str, Any]
 
 
 def main() -> None:
@@ -115,11 +104,13 @@ def make_log(
     metrics: dict[str, float | None] = {}
     for setting, outcome in outcomes.items():
         metrics |= {key: 100 * value for key, value in outcome.metrics.items()}
-        suffix = "" if setting == "tran" else "_observed"
-        for key, share in (("oracle_test_best", outcome.oracle_test_best), ("val", outcome.val)):
-            metrics[key + suffix] = None if share is None else 100 * share
-    model = next(iter(outcomes.values())).model
-    network = model.network_ if isinstance(model, StudentClassifier) else model
+        if setting == "tran":
+            metrics["oracle_test_best"] = _per_cent(outcome.oracle_test_best)
+    first = next(iter(outcomes.values()))
+    if first.cache is None:
+        network, epochs = first.model.network_, first.model.epochs
+    else:
+        network, epochs = first.model, first.cache.settings["teacher"]["epochs"]
     forward = measure_latency(network, graph, needs_edges=role == "teacher")
     return {
         "schema": 1,
@@ -131,6 +122,15 @@ def make_log(
         "config": config,
         "metrics": metrics,
         "selection": SELECTION,
+        "schedule": f"at most {epochs} epochs",
+        "settings": {
+            setting: {
+                "val": _per_cent(outcome.val),
+                "oracle_test_best": _per_cent(outcome.oracle_test_best),
+                "seconds": outcome.seconds,
+            }
+            for setting, outcome in outcomes.items()
+        },
         "params": sum(parameter.numel() for parameter in network.parameters()),
         "latency_ms": {"all_nodes": forward, "threads": torch.get_num_threads(), "protocol": PROTOCOL},
         "seconds": sum(outcome.seconds for outcome in outcomes.values()),
@@ -159,34 +159,8 @@ def write(path: Path, logs: list[Log]) -> None:
     os.replace(file.name, path)
 
 
-def table(logs: list[Log]) -> str:
-    """Markdown: mean and sample standard deviation over seeds, in per cent; differences are taken seed by seed."""
-    models = list(dict.fromkeys((log["role"], log["method"]) for log in logs))
-    runs = {model: [log for log in logs if (log["role"], log["method"]) == model] for model in models}
-    columns = [key for key in COLUMNS if all(key in log["metrics"] for log in logs)]
-    reference = ("distilled", "glnn") if ("distilled", "glnn") in models else ("control", "supervised")
-    difference = f"paired difference to {reference[1]}"
-    head = ["model", *(COLUMNS[key] for key in columns), difference, "parameters", "all nodes, ms"]
-    lines = [head, ["---"] * len(head)]
-    for model in models:
-        row = [f"{model[0]} ({model[1]})"]
-        row += [_mean([log["metrics"][key] for log in runs[model]]) for key in columns]
-        first = columns[0]
-        pairs = zip(runs[model], runs[reference])
-        gaps = [one["metrics"][first] - other["metrics"][first] for one, other in pairs]
-        row.append("" if model == reference else f"{_mean(gaps, '+.2f')} ({COLUMNS[first]})")
-        row += [f"{runs[model][0]['params']:,}", _mean([log["latency_ms"]["all_nodes"] for log in runs[model]])]
-        lines.append(row)
-    seeds = sorted({log["seed"] for log in logs})
-    return "\n".join([f"{logs[0]['name']}, {len(seeds)} seeds", "", *(f"| {' | '.join(line)} |" for line in lines)])
-
-
-def _mean(values: list[float | None], form: str = ".2f") -> str:
-    known = [value for value in values if value is not None]
-    if not known:
-        return "-"
-    spread = statistics.stdev(known) if len(known) > 1 else math.nan
-    return f"{statistics.mean(known):{form}} ± {spread:.2f}"
+def _per_cent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def _macos() -> bool:

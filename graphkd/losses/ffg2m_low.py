@@ -59,15 +59,15 @@ def neighbour_targets(teacher: Tensor, edge_index: Tensor) -> tuple[Tensor, Tens
     """
     log_p = F.log_softmax(teacher, dim=1)
     p = log_p.exp()
-    source, target = drop_self_loops(edge_index)
-    q = p.clone()
-    for block in range(0, len(source), _BLOCK):  # so that memory does not grow with the edges
-        q.index_add_(0, target[block : block + _BLOCK], p[source[block : block + _BLOCK]])
-    reach = 1 + torch.bincount(source, minlength=len(p))
+    q, reach = p.clone(), torch.ones_like(p[:, 0])
+    for block in edge_index.split(_BLOCK, dim=1):
+        source, target = drop_self_loops(block)
+        q.index_add_(0, target, p[source])
+        reach.index_add_(0, source, torch.ones_like(reach[source]))
     return q, (reach * (p * log_p).sum(1)).sum() / reach.sum()
 
 
-_BLOCK = 1 << 20
+_BLOCK = 1 << 16  # edges at a time, so that memory does not grow with their number
 
 
 def drop_self_loops(edge_index: Tensor) -> Tensor:

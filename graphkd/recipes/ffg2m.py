@@ -35,24 +35,28 @@ def ffg2m(
     if not 0 <= lam <= 1:
         raise ValueError(f"ffg2m: lam is the weight of the labels, from 0 to 1, got {lam}")
     teacher = lesson.teacher_logits()
-    edges = drop_self_loops(lesson.edges())
+    edges = lesson.edges()
     nothing = torch.zeros(())
     if lam < 1:
         target, constant = neighbour_targets(rows(teacher), edges)
         scale = len(lesson) / target.sum()  # nodes over edges: a batch stands for all nodes
 
+    def drawn_edges(count: int) -> Tensor:
+        if high == 0 or edges.shape[1] == 0:
+            return edges[:, :0]
+        return drop_self_loops(edges[:, torch.randint(edges.shape[1], (count,), generator=lesson.generator)])
+
     def soft_loss(nodes: Tensor | slice) -> Tensor:
-        count = len(lesson) if isinstance(nodes, slice) else len(nodes)
-        drawn = (pairs or max(1, count // 8)) if high > 0 and edges.shape[1] else 0
-        ends = edges[:, torch.randint(max(1, edges.shape[1]), (drawn,), generator=lesson.generator)].flatten()
+        size = len(lesson) if isinstance(nodes, slice) else len(nodes)
+        ends = drawn_edges(pairs or max(1, size // 8)).flatten()
         if isinstance(nodes, slice):
             logits = model(rows(lesson.x))
-            pair = logits[ends]
+            logits_of_ends = logits[ends]
         else:
-            logits, pair = model(rows(lesson.x, torch.cat([nodes, ends]))).split([count, 2 * drawn])
+            logits, logits_of_ends = model(rows(lesson.x, torch.cat([nodes, ends]))).split([size, len(ends)])
         low = constant - scale * (target[nodes] * logits.log_softmax(1)).sum(1).mean()
-        joined = torch.arange(2 * drawn).view(2, drawn)
-        return low + high * ffg2m_high(pair, rows(teacher, ends), joined, tau) if drawn else low
+        joined = torch.arange(len(ends)).view(2, -1)
+        return low + high * ffg2m_high(logits_of_ends, rows(teacher, ends), joined, tau)
 
     def loss(nodes: Tensor | slice) -> Tensor:
         hard = lesson.hard_loss(model) if lam > 0 else nothing

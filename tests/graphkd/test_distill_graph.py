@@ -1,0 +1,133 @@
+"""The tool: every config parses, a run that was killed goes on, and ends where one in one go ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TOOL = [sys.executable, str(ROOT / "tools" / "distill_graph.py")]
+CONFIGS = sorted((ROOT / "configs" / "graph").glob("*/*.py"))
+CONFIG = f"""
+_base_ = {str(ROOT / "configs/_base_/graph.py")!r}
+data = "digits"
+teacher = dict(epochs=20)
+student = dict(hidden=[16], epochs=20)
+methods = [dict(type="glnn"), dict(type="ffg2m", lam=0.2)]
+"""
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("configs") / "digits.py"
+    path.write_text(CONFIG)
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The log of three seeds in one go."""
+    out = tmp_path_factory.mktemp("logs") / "whole.json"
+    done = call(config, "--seeds", 3, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "| distilled, ffg2m | 3 |" in done.stdout
+    return out
+
+
+def call(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*TOOL, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def measured(path: Path) -> list[tuple[Any, ...]]:
+    return [(log["seed"], log["role"], log["method"], log["metrics"]) for log in json.loads(path.read_text())]
+
+
+def test_a_killed_run_goes_on_and_ends_where_an_uninterrupted_one_ends(
+    config: Path, whole: Path, tmp_path: Path
+) -> None:
+    killed = tmp_path / "killed.json"
+    command = [*TOOL, str(config), "--seeds", "3", "--out", str(killed)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not killed.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = json.loads(killed.read_text())
+    assert 0 < len(kept) < len(measured(whole))
+    again = call(config, "--seeds", 3, "--out", killed)
+    assert again.returncode == 0, again.stderr
+    assert json.loads(killed.read_text())[: len(kept)] == kept  # seconds and all: nothing was trained again
+    assert measured(killed) == measured(whole)
+
+
+def test_logs_follow_the_schema_and_name_no_machine(whole: Path) -> None:
+    logs = json.loads(whole.read_text())
+    assert [(log["seed"], log["role"], log["method"]) for log in logs[:4]] == [
+        (0, "teacher", "sage"),
+        (0, "control", "supervised"),
+        (0, "distilled", "glnn"),
+        (0, "distilled", "ffg2m"),
+    ]
+    for log in logs:
+        assert log["schema"] == 1
+        assert log["side"] == "graph"
+        assert {"tran", "oracle_test_best", "observed", "ind", "prod", "cold"} == set(log["metrics"])
+        assert log["latency_ms"]["all_nodes"] > 0
+        assert log["params"] > 0
+    assert str(Path.home()) not in whole.read_text()
+    assert str(ROOT) not in whole.read_text()
+
+
+def test_a_log_of_another_config_is_not_touched(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    from distill_graph import finished
+
+    config = json.loads(whole.read_text())[0]["config"]
+    assert len(finished(whole, config)) == 12
+    with pytest.raises(SystemExit, match="holds runs of another config"):
+        finished(whole, {**config, "data": "cora"})
+
+
+def test_every_config_names_what_exists() -> None:
+    from mmengine.config import Config
+
+    from graphkd import StudentClassifier
+    from graphkd.data import NAMES
+    from graphkd.recipes import RECIPES
+    from graphkd.spec import resolve
+    from graphkd.teachers import TEACHERS
+
+    assert {path.parent.name for path in CONFIGS} == {"ffg2m", "glnn"}
+    for path in CONFIGS:
+        config = Config.fromfile(path)
+        assert config.data == path.stem
+        assert config.data in NAMES
+        assert path.parent.name in {method.type for method in config.methods}
+        for method in config.methods:
+            resolve("method", dict(method), RECIPES)
+        assert config.teacher.type in TEACHERS
+        StudentClassifier(**config.student)
+
+
+@pytest.mark.data
+def test_published_config_runs_on_real_data(data_root: Path, tmp_path: Path) -> None:
+    short = tmp_path / "ffg2m" / "cora.py"
+    short.parent.mkdir()
+    short.write_text(
+        f"_base_ = {str(ROOT / 'configs/graph/ffg2m/cora.py')!r}\nsettings = ['tran']\nstudent = dict(epochs=40)\n"
+    )
+    out = tmp_path / "log.json"
+    done = call(short, "--seeds", 1, "--out", out)
+    assert done.returncode == 0, done.stderr
+    tran = {log["method"]: log["metrics"]["tran"] for log in json.loads(out.read_text())}
+    assert tran["supervised"] < 66
+    assert min(tran["glnn"], tran["ffg2m"]) > 76

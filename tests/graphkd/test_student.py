@@ -1,0 +1,181 @@
+"""The student as scikit-learn, as a file, on disk-sized data, and without PyG."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+from safetensors.torch import save_file
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import check_estimator
+
+from graphkd import Cache, StudentClassifier
+
+# Checks of scikit-learn that do not pass, each with its reason. None fails; these two may be skipped by scikit-learn.
+EXEMPT = {
+    "check_array_api_input": "scikit-learn runs it only where SCIPY_ARRAY_API is set",
+    "check_classifier_data_not_an_array": "scikit-learn runs it only where pandas is installed",
+}
+
+
+@pytest.fixture(scope="module")
+def images() -> tuple[np.ndarray, np.ndarray]:
+    X, y = load_digits(return_X_y=True)
+    return (X[:600] / 16).astype(np.float32), y[:600]
+
+
+@pytest.fixture(scope="module")
+def teacher(images: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    X, y = images
+    return np.log(StudentClassifier((64,), epochs=60, random_state=1).fit(X, y).predict_proba(X) + 1e-6).astype("f4")
+
+
+def quick(**options: object) -> StudentClassifier:
+    return StudentClassifier(**{**dict(hidden=(32,), epochs=40, random_state=0), **options})  # type: ignore[arg-type]
+
+
+def test_passes_the_estimator_checks_of_scikit_learn() -> None:
+    results = check_estimator(StudentClassifier(epochs=100), on_fail=None)
+    assert {result["check_name"] for result in results if result["status"] != "passed"} <= set(EXEMPT)
+    assert len(results) > 50
+
+
+def test_composes_with_scikit_learn(images: tuple[np.ndarray, np.ndarray]) -> None:
+    X, y = images
+    search = GridSearchCV(make_pipeline(StandardScaler(), quick()), {"studentclassifier__hidden": [(4,), (32,)]}, cv=2)
+    assert search.fit(X, y).best_params_["studentclassifier__hidden"] == (32,)
+    assert clone(quick(dropout=0.3)).get_params()["dropout"] == 0.3
+
+
+def test_labels_may_be_names(images: tuple[np.ndarray, np.ndarray], teacher: np.ndarray) -> None:
+    X, y = images
+    names = np.array(["d" + str(label) for label in y])
+    student = quick().fit(X, names, teacher=teacher)
+    assert student.predict(X[:3]).tolist() == ["d0", "d1", "d2"]
+
+
+@pytest.mark.parametrize("form", ["array", "tensor", "csr", "sparse tensor"])
+def test_every_form_of_features_gives_the_same_student(images: tuple[np.ndarray, np.ndarray], form: str) -> None:
+    X, y = images
+    made = {
+        "array": lambda: X,
+        "tensor": lambda: torch.from_numpy(X),
+        "csr": lambda: scipy.sparse.csr_matrix(X),
+        "sparse tensor": lambda: torch.from_numpy(X).to_sparse_csr(),
+    }[form]()
+    expected = quick(batch_size=100).fit(X, y).predict_proba(X)
+    found = quick(batch_size=100).fit(made, y).predict_proba(made)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_learns_from_disk_in_batches_exactly_what_it_learns_in_memory(
+    images: tuple[np.ndarray, np.ndarray], teacher: np.ndarray, tmp_path: Path
+) -> None:
+    X, y = images
+    np.save(tmp_path / "x.npy", X)
+    cache = Cache(teacher, np.arange(len(X)), np.ones(len(X), dtype=bool), "f00d")
+    cache.save(tmp_path / "cache")
+    student = quick(batch_size=128, epochs=5)
+    on_disk = clone(student).fit(np.load(tmp_path / "x.npy", mmap_mode="r"), y, teacher=Cache.load(tmp_path / "cache"))
+    in_memory = clone(student).fit(X, y, teacher=teacher)
+    np.testing.assert_array_equal(on_disk.predict_proba(X), in_memory.predict_proba(X))
+
+
+def test_unlabelled_entries_are_never_read(images: tuple[np.ndarray, np.ndarray], teacher: np.ndarray) -> None:
+    X, y = images
+    told = np.arange(100)
+    noise = np.concatenate([y[:100], np.random.default_rng(0).permutation(y[100:])])
+    method = dict(type="glnn", lam=0.5)
+    one, other = (
+        quick(method=method).fit(X, labels, teacher=teacher, labelled=told).predict_proba(X) for labels in (y, noise)
+    )
+    np.testing.assert_array_equal(one, other)
+
+
+def test_monitoring_changes_nothing(images: tuple[np.ndarray, np.ndarray]) -> None:
+    X, y = images
+    plain = quick().fit(X[:300], y[:300], validation=(X[300:400], y[300:400]))
+    watched = quick().fit(X[:300], y[:300], validation=(X[300:400], y[300:400]), monitor=(X[400:], y[400:]))
+    np.testing.assert_array_equal(plain.predict_proba(X), watched.predict_proba(X))
+    assert plain.history_.oracle is None
+    assert watched.history_.oracle is not None
+    assert watched.history_.oracle >= watched.score(X[400:], y[400:]) - 1e-6
+
+
+def test_the_best_validation_epoch_is_kept(images: tuple[np.ndarray, np.ndarray]) -> None:
+    X, y = images
+    student = quick(epochs=300, patience=5).fit(X[:60], y[:60], validation=(X[300:], y[300:]))
+    assert student.history_.score == pytest.approx(student.score(X[300:], y[300:]), abs=1e-6)
+    assert student.history_.epochs == student.history_.best_epoch + 6
+    assert student.history_.epochs < 300
+
+
+def test_the_seed_decides_and_the_global_generator_is_left_alone(images: tuple[np.ndarray, np.ndarray]) -> None:
+    X, y = images
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    one = quick(dropout=0.5).fit(X, y).predict_proba(X)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(6)
+    np.testing.assert_array_equal(one, quick(dropout=0.5).fit(X, y).predict_proba(X))
+    assert not np.array_equal(one, quick(dropout=0.5, random_state=1).fit(X, y).predict_proba(X))
+
+
+def test_saved_and_read_it_predicts_the_same_where_pyg_is_not_installed(
+    images: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    X, y = images
+    student = quick().fit(X, np.array([f"digit {label}" for label in y]))
+    student.save(tmp_path / "student.safetensors")
+    again = StudentClassifier.load(tmp_path / "student.safetensors")
+    np.testing.assert_array_equal(again.predict_proba(X), student.predict_proba(X))
+    np.save(tmp_path / "x.npy", X[:5])
+    code = (
+        "import sys; sys.modules['torch_geometric'] = None\n"
+        "import numpy, graphkd\n"
+        f"student = graphkd.StudentClassifier.load({str(tmp_path / 'student.safetensors')!r})\n"
+        f"print(*student.predict(numpy.load({str(tmp_path / 'x.npy')!r})), sep=',')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().split(",") == student.predict(X[:5]).tolist()
+
+
+def test_a_file_that_is_no_student_is_refused(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match="holds no student"):
+        StudentClassifier.load(tmp_path / "other.safetensors")
+
+
+def test_bad_input_is_named(images: tuple[np.ndarray, np.ndarray], teacher: np.ndarray) -> None:
+    X, y = images
+    broken = teacher.copy()
+    broken[7, 2] = np.nan
+    with pytest.raises(ValueError, match="the teacher's logits are NaN or infinite at node 7"):
+        quick().fit(X, y, teacher=broken)
+    with pytest.raises(ValueError, match=r"logits \(599, 10\); expected one row for each of the 600 of X"):
+        quick().fit(X, y, teacher=teacher[1:])
+    with pytest.raises(ValueError, match="label 9 of row 9 is out of range; the teacher has 9 classes"):
+        quick().fit(X, y, teacher=teacher[:, :9])
+    with pytest.raises(ValueError, match="no entry of y is labelled"):
+        quick().fit(X, y, labelled=np.zeros(len(y), dtype=bool))
+    with pytest.raises(ValueError, match="this recipe learns from the edges"):
+        quick(method="ffg2m").fit(X, y, teacher=teacher)
+    with pytest.raises(ValueError, match="edge_index names rows up to 600"):
+        quick(method="ffg2m").fit(X, y, teacher=teacher, edge_index=torch.tensor([[0], [600]]))
+    with pytest.raises(KeyError, match="no method is called 'ffgm2'; did you mean 'ffg2m'"):
+        quick(method="ffgm2").fit(X, y, teacher=teacher)
+    with pytest.raises(TypeError, match="method 'glnn' has no option 'lamb'; did you mean 'lam'"):
+        quick(method=dict(type="glnn", lamb=0.5)).fit(X, y, teacher=teacher)
+    with pytest.raises(ValueError, match="lam is the weight of the labels, from 0 to 1, got 2"):
+        quick(method=dict(type="glnn", lam=2)).fit(X, y, teacher=teacher)
+    with pytest.raises(FloatingPointError, match=r"the loss is .* in epoch"):
+        quick(lr=1e30).fit(X, y, teacher=teacher)
