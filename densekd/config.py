@@ -28,7 +28,7 @@ def read_config(source: str | Path) -> Config:
 
 
 def is_taught(config: Config) -> bool:
-    """Whether the model of a config is a `densekd.Distiller`, or a distiller of one's own: it has student and teacher."""
+    """Whether the model of a config is a distiller, ours or one of the user's own: it has student and teacher."""
     return "student" in config.model and "teacher" in config.model
 
 

@@ -66,12 +66,22 @@ def train(config: Config) -> Runner:
     """
     runner = Runner.from_cfg(config)
     for split in ("train", "val"):
-        loop = getattr(runner, f"{split}_loop") if config.get(f"{split}_dataloader") else None
-        if loop is not None and len(loop.dataloader.dataset) == 0:
-            dataset = type(loop.dataloader.dataset).__name__
-            raise ValueError(f"the {split} split is empty: {dataset} found nothing to use, check its paths and filters")
+        if config.get(f"{split}_dataloader"):
+            _check_not_empty(runner, split)
     runner.train()
     return runner
+
+
+def _check_not_empty(runner: Runner, split: str) -> None:
+    message = f"the {split} split is empty: its dataset found nothing to use, check paths and filters"
+    try:
+        loop = getattr(runner, f"{split}_loop")
+    except ValueError as error:
+        if "at least one array" in str(error):  # how mmengine fails to pack an empty list of samples
+            raise ValueError(message) from error
+        raise
+    if len(loop.dataloader.dataset) == 0:
+        raise ValueError(message)
 
 
 def _use_amp(config: Config) -> None:

@@ -55,7 +55,7 @@ Batch = dict[str, Any]
 
 
 def seg_batch(model: torch.nn.Module, n: int = 2, size: int = 64) -> Batch:
-    """A batch as the loader and the model's own preprocessor make it: random images, random labels with some ignored."""
+    """A batch as the model's own preprocessor makes it: random images, random labels with some ignored."""
     from mmseg.structures import SegDataSample
 
     generator = torch.Generator().manual_seed(0)

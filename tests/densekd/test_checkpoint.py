@@ -87,7 +87,7 @@ def test_another_architecture_is_told_apart(model: nn.Module, tmp_path: Path) ->
 def test_a_deeper_network_is_not_cut_down_to_fit(tmp_path: Path) -> None:
     deep = nn.Sequential(*(nn.Conv2d(1, 1, 1) for _ in range(3)))
     torch.save(deep.state_dict(), tmp_path / "deep.pth")
-    with pytest.raises(ValueError, match="2 unexpected: 2.weight, 2.bias"):
+    with pytest.raises(ValueError, match=r"2 unexpected: 2\.weight, 2\.bias"):
         load_weights(deep[:2], tmp_path / "deep.pth")
 
 

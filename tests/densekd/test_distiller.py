@@ -48,7 +48,7 @@ def test_loss_is_the_students_plus_the_terms(taught: Taught, seg: Config) -> Non
     with torch.no_grad():
         student, target = reference(batch["inputs"]), teacher(raw)
         expected_cwd = 3 * kdlosses.build({"type": "cwd", "tau": 4.0})(student, target)
-        assert torch.allclose(model(**batch, mode="loss")["distill.loss_cwd"], expected_cwd, rtol=1e-5)
+        assert torch.allclose(model(**batch, mode="loss")["distill.loss_cwd"], expected_cwd, rtol=1e-3)
 
 
 def seg_batch_images(batch: dict[str, Any], student: nn.Module, teacher: nn.Module) -> Tensor:
@@ -286,14 +286,14 @@ def test_built_from_a_config_without_imports(seg: Config, seg_teacher: dict[str,
     assert list(model.distill) == ["cwd"]
 
 
-# --- bad input: an error before training, that says what would be right ------------------------------------------------
+# --- bad input: an error before training, that says what would be right -----------------------------------------------
 
 BAD_ENTRIES: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "wrong tap": ({"student": "decode_head.conv_sag"}, KeyError, "nearest: decode_head.conv_seg, "),
     "wrong tap of the teacher": (
         {"teacher": "decode_head.seg"},
         KeyError,
-        "has no module 'decode_head.seg'; nearest: ",
+        "no module 'decode_head.seg'; nearest: ",
     ),
     "tap that never fires": ({"student": "auxiliary_head.conv_seg"}, RuntimeError, "never fired"),
     "tap overwritten in place": ({"student": "decode_head.bottleneck.bn"}, RuntimeError, "overwritten in place"),
@@ -329,7 +329,7 @@ def test_loss_keys_must_not_clash(taught: Taught) -> None:
     model.decode_head.loss = lambda *args: {**inner(*args), "x": torch.zeros(())}
     model(**seg_batch(model), mode="loss")
     model.loss = lambda *args: {"distill.loss_cwd": torch.zeros((), requires_grad=True)}
-    with pytest.raises((KeyError, RuntimeError), match="a loss 'distill.loss_cwd' of its own|never fired"):
+    with pytest.raises((KeyError, RuntimeError), match=r"a loss 'distill\.loss_cwd' of its own|never fired"):
         model(**seg_batch(model), mode="loss")
 
 
@@ -359,7 +359,7 @@ def test_teacher_with_nan_is_named_with_its_tap(seg: Config, seg_teacher: dict[s
     broken, _ = build_model(seg_teacher["teacher"])
     with torch.no_grad():
         broken.backbone.layer1[0].conv1.weight.fill_(float("nan"))
-    with pytest.raises(FloatingPointError, match="'teacher' yields NaN or infinity at tap 'decode_head.conv_seg'"):
+    with pytest.raises(FloatingPointError, match=r"'teacher' yields NaN or infinity at tap 'decode_head\.conv_seg'"):
         Distiller(student=seg, teacher=broken, distills=[CWD])
 
 
@@ -367,7 +367,7 @@ def test_nan_that_comes_later_is_found(taught: Taught) -> None:
     model = taught(CWD)
     with torch.no_grad():
         model.teachers["teacher"].model.decode_head.conv_seg.bias.fill_(float("inf"))
-    with pytest.raises(FloatingPointError, match="at tap 'decode_head.conv_seg'"):
+    with pytest.raises(FloatingPointError, match=r"at tap 'decode_head\.conv_seg'"):
         model(**seg_batch(model), mode="loss")
 
 

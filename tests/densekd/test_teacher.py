@@ -49,7 +49,7 @@ def test_a_teacher_comes_from_a_package(source: str) -> None:
 
 
 def test_wrong_sources(seg: Config, seg_teacher: Sources) -> None:
-    with pytest.raises(FileNotFoundError, match="there is no config nowhere.py"):
+    with pytest.raises(FileNotFoundError, match=r"there is no config nowhere\.py"):
         build_model("nowhere.py")
     with pytest.raises(ModuleNotFoundError, match="the package mmnothing is not installed"):
         build_model("mmnothing::a/b.py")
@@ -131,13 +131,9 @@ def test_detector_padding(det: Config) -> None:
 def test_unknown_preprocessors_must_be_equal() -> None:
     x = torch.rand(1, 3, 4, 4)
     assert renormalise(x, None, nn.Identity(), nn.Identity()) is x
+    other = MODELS.build({"type": "mmseg.SegDataPreProcessor", "size": (4, 4), "mean": [1] * 3, "std": [2] * 3})
     with pytest.raises(TypeError, match="cannot turn the input of Identity into that of SegDataPreProcessor"):
-        renormalise(
-            x,
-            None,
-            nn.Identity(),
-            MODELS.build({"type": "mmseg.SegDataPreProcessor", "size": (4, 4), "mean": [1] * 3, "std": [2] * 3}),
-        )
+        renormalise(x, None, nn.Identity(), other)
 
 
 def test_moving_average_follows_its_formula(seg: Config) -> None:

@@ -1,0 +1,303 @@
+"""The tools end to end: real mmengine runs on digit scenes."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import mmdet
+import mmseg
+import pytest
+import torch
+from mmengine.runner import CheckpointLoader
+
+from densekd.checkpoint import read
+from densekd.teacher import build_model
+
+from .conftest import CONFIGS
+
+ROOT = Path(__file__).parents[2]
+Run = Callable[..., Path]
+
+
+def tool(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"tools_{name}", ROOT / "tools" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def _own_loaders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training makes mmengine's loader safe for the whole process; here for the test only."""
+    monkeypatch.setattr(CheckpointLoader, "_schemes", dict(CheckpointLoader._schemes))
+
+
+@pytest.fixture
+def arguments(seg_teacher: dict[str, str]) -> list[str]:
+    teacher = ["--teacher", seg_teacher["teacher"], "--checkpoint", seg_teacher["checkpoint"]]
+    return [str(CONFIGS / "seg.py"), *teacher, "--method", "cwd", "--seed", "0"]
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Run:
+    """Train in this process and return the work dir."""
+
+    def run(arguments: list[str], name: str = "run") -> Path:
+        tool("train").main([*arguments, "--work-dir", str(tmp_path / name)])
+        return tmp_path / name
+
+    return run
+
+
+def state(folder: Path, name: str = "iter_6.pth") -> dict[str, torch.Tensor]:
+    return read(folder / name)["state_dict"]
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return list(a) == list(b) and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def log(folder: Path) -> str:
+    return max(folder.glob("*/*.log")).read_text()
+
+
+def test_a_taught_student_is_a_plain_student_afterwards(arguments: list[str], train: Run) -> None:
+    work = train(arguments)
+    assert "distill.loss_cwd" in log(work)
+    trained, untrained = mmseg_metric(work, "iter_6.pth"), re.findall(r"mIoU: ([\d.]+)", log(work))[-1]
+    assert f"{trained:.2f}" == f"{float(untrained):.2f}"
+    plain, _ = build_model(CONFIGS / "seg.py")
+    assert list(state(work)) == list(plain.state_dict())
+
+
+def mmseg_metric(work: Path, name: str, *options: str) -> float:
+    return tool("test").main([str(CONFIGS / "seg.py"), str(work / name), *options])["mIoU"]
+
+
+def test_control_is_the_same_student_and_schedule(arguments: list[str], train: Run) -> None:
+    taught, control = train(arguments, "taught"), train([arguments[0], "--control", "--seed", "0"], "control")
+    first = [re.search(r"decode.loss_ce: ([\d.]+)", log(folder)) for folder in (taught, control)]
+    assert first[0] is not None
+    assert first[0].group(1) == first[1].group(1)  # the same start, the same first batch
+    assert "distill" not in log(control)
+    rates = [re.findall(r" lr: ([\d.e-]+)", log(folder)) for folder in (taught, control)]
+    assert rates[0] == rates[1]
+    assert len(rates[0]) == 6
+    assert not same(state(taught), state(control))
+
+
+def test_detector(det_teacher: dict[str, str], train: Run) -> None:
+    teacher = ["--teacher", det_teacher["teacher"], "--checkpoint", det_teacher["checkpoint"]]
+    work = train([str(CONFIGS / "det.py"), *teacher, "--method", "pkd", "--seed", "0"])
+    assert "distill.loss_pkd" in log(work)
+    plain, _ = build_model(CONFIGS / "det.py")
+    extra = set(state(work, "epoch_2.pth")) - set(plain.state_dict())
+    assert extra == {f"distill.pkd.adapt.{i}.project.{kind}" for i in range(5) for kind in ("weight", "bias")}
+    assert "pascal_voc/mAP" in tool("test").main([str(CONFIGS / "det.py"), str(work / "epoch_2.pth")])
+
+
+# --- interrupted and resumed ------------------------------------------------------------------------------------------
+
+
+def kill_after_first_checkpoint(arguments: list[str], work: Path, sign: signal.Signals) -> int:
+    """Train in a process of its own, end it as soon as there is a checkpoint, and return its exit code."""
+    command = [sys.executable, str(ROOT / "tools" / "train.py"), *arguments, "--work-dir", str(work)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) as process:
+        deadline = time.monotonic() + 120
+        while not (work / "last_checkpoint").exists():
+            assert process.poll() is None, "training ended by itself"
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        process.send_signal(sign)
+    return process.returncode
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sign", "workers"), [(signal.SIGKILL, 2), (signal.SIGINT, 0)])
+def test_interrupted_and_resumed_ends_with_the_same_bits(
+    sign: signal.Signals, workers: int, arguments: list[str], train: Run, tmp_path: Path
+) -> None:
+    schedule = ["train_cfg.max_iters=12", "train_cfg.val_interval=12"]
+    arguments += ["--cfg-options", f"train_dataloader.num_workers={workers}", *schedule]
+    whole = train(arguments, "whole")
+    kill_after_first_checkpoint(arguments, tmp_path / "broken", sign)
+    assert not (tmp_path / "broken" / "iter_12.pth").exists()
+    resumed = train([*arguments, "--resume"], "broken")
+    assert same(state(whole, "iter_12.pth"), state(resumed, "iter_12.pth"))
+    assert re.findall(r"mIoU: [\d.]+", log(whole))[-1] == re.findall(r"mIoU: [\d.]+", log(resumed))[-1]
+
+
+def resumed_from(train: Run, arguments: list[str], first: str, last: str) -> bool:
+    """Whether a run resumed from checkpoint `first` of another ends as that one did."""
+    whole = train(arguments, "whole")
+    resumed = train([*arguments, "--resume", str(whole / first)], "resumed")
+    return same(state(whole, last), state(resumed, last))
+
+
+def test_resume_of_epochs_with_workers(det_teacher: dict[str, str], train: Run) -> None:
+    teacher = ["--teacher", det_teacher["teacher"], "--checkpoint", det_teacher["checkpoint"]]
+    options = ["--cfg-options", "train_dataloader.num_workers=2", "train_dataloader.persistent_workers=True"]
+    arguments = [str(CONFIGS / "det.py"), *teacher, "--method", "pkd", "--seed", "0", *options]
+    assert resumed_from(train, arguments, "epoch_1.pth", "epoch_2.pth")
+
+
+def test_resume_of_a_moving_average(train: Run) -> None:
+    arguments = [str(CONFIGS / "seg.py"), "--teacher", "ema", "--method", "kl", "--seed", "0"]
+    assert resumed_from(train, arguments, "iter_2.pth", "iter_6.pth")
+
+
+def test_resume_with_mixed_precision_and_ema_hook(arguments: list[str], train: Run, tmp_path: Path) -> None:
+    config = tmp_path / "ema.py"
+    config.write_text(f"_base_ = {arguments[0]!r}\ncustom_hooks = [dict(type='EMAHook', momentum=0.1)]\n")
+    assert resumed_from(train, [str(config), *arguments[1:], "--amp"], "iter_2.pth", "iter_6.pth")
+    checkpoint = read(tmp_path / "whole" / "iter_6.pth")
+    assert not any(key.startswith("module.teachers") for key in checkpoint["ema_state_dict"])
+    averaged, last = checkpoint["state_dict"], checkpoint["ema_state_dict"]
+    assert not torch.equal(averaged["decode_head.conv_seg.weight"], last["module.decode_head.conv_seg.weight"])
+
+
+# --- as mmengine and OpenMMLab run it ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("package", [mmseg, mmdet])
+def test_openmmlabs_own_tool_runs_a_config_that_names_the_distiller(
+    package: ModuleType, seg_teacher: dict[str, str], det_teacher: dict[str, str], tmp_path: Path
+) -> None:
+    side = {"mmseg": "seg", "mmdet": "det"}[package.__name__]
+    teacher, tap = {"seg": (seg_teacher, "decode_head.conv_seg"), "det": (det_teacher, "neck")}[side]
+    (tmp_path / "taught.py").write_text(
+        f"_base_ = {str(CONFIGS / side)!r} + '.py'\n"
+        "model = dict(_delete_=True, type='densekd.Distiller', student=_base_.model,\n"
+        f"             teacher={teacher['teacher']!r}, checkpoint={teacher['checkpoint']!r},\n"
+        f"             distills=[dict(loss=dict(type='cwd', tau=4.), student={tap!r}, weight=3.)])\n"
+    )
+    script = Path(package.__file__).parent / ".mim" / "tools" / "train.py"
+    command = [sys.executable, str(script), "taught.py", "--work-dir", "work"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "distill.loss_cwd" in log(tmp_path / "work")
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_same_student(arguments: list[str], tmp_path: Path) -> None:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    own = ["--launcher", "pytorch", "--work-dir", str(tmp_path)]
+    command = [*launch, str(ROOT / "tools" / "train.py"), *arguments, *own]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "distill.loss_cwd" in log(tmp_path)
+    plain, _ = build_model(CONFIGS / "seg.py")
+    assert list(state(tmp_path)) == list(plain.state_dict())
+
+
+def test_mixed_precision(arguments: list[str], train: Run) -> None:
+    work = train([*arguments, "--amp"])
+    losses = [float(value) for value in re.findall(r" loss: ([\d.]+)", log(work))]
+    assert len(losses) == 6
+    assert all(0 < value < 100 for value in losses)
+
+
+def test_test_time_augmentation(arguments: list[str], train: Run, tmp_path: Path) -> None:
+    work = train(arguments)
+    flips = "[dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)]"
+    config = tmp_path / "tta.py"
+    config.write_text(
+        f"_base_ = {arguments[0]!r}\n"
+        f"tta_pipeline = [dict(type='TestTimeAug', transforms=[{flips}, [dict(type='PackSegInputs')]])]\n"
+    )
+    assert 0 <= tool("test").main([str(config), str(work / "iter_6.pth"), "--tta"])["mIoU"] <= 100
+    with pytest.raises(ValueError, match="has no tta_model and tta_pipeline"):
+        tool("test").main([arguments[0], str(work / "iter_6.pth"), "--tta"])
+
+
+# --- bad input --------------------------------------------------------------------------------------------------------
+
+
+class Payload:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.target),)
+
+
+@pytest.mark.parametrize("role", ["teacher", "student", "resume"])
+def test_a_malicious_checkpoint_is_not_executed(role: str, arguments: list[str], train: Run, tmp_path: Path) -> None:
+    model, _ = build_model(CONFIGS / ("seg_teacher.py" if role == "teacher" else "seg.py"))
+    bad = tmp_path / "bad.pth"
+    torch.save({"state_dict": model.state_dict(), "meta": Payload(tmp_path / "owned")}, bad)
+    extra = {
+        "teacher": ["--checkpoint", str(bad)],
+        "student": ["--cfg-options", f"load_from={bad}"],
+        "resume": ["--resume", str(bad)],
+    }[role]
+    with pytest.raises(ValueError, match="asks for code besides weights"):
+        train([*arguments, *extra])
+    assert not (tmp_path / "owned").exists()
+
+
+def test_an_empty_split_is_an_error(arguments: list[str], train: Run, tmp_path: Path) -> None:
+    config = tmp_path / "empty.py"
+    (tmp_path / "images").mkdir()
+    config.write_text(
+        f"_base_ = {arguments[0]!r}\n"
+        "train_dataloader = dict(dataset=dict(_delete_=True, type='BaseSegDataset', data_root='.',\n"
+        f"    data_prefix=dict(img_path={str(tmp_path / 'images')!r}), metainfo=dict(classes=('a',)), pipeline=[]))\n"
+    )
+    with pytest.raises(ValueError, match="the train split is empty"):
+        train([str(config), *arguments[1:]])
+
+
+def test_test_refuses_weights_of_another_model(arguments: list[str], seg_teacher: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="keys matched"):
+        tool("test").main([arguments[0], seg_teacher["checkpoint"]])
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--control"], "takes no --method"),
+        (["--method", "cvd"], "invalid choice: 'cvd'"),
+    ],
+)
+def test_contradicting_arguments(extra: list[str], message: str, arguments: list[str], capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        tool("train").main([*arguments, *extra])
+    assert message in capsys.readouterr().err
+
+
+def test_nothing_to_teach_with() -> None:
+    with pytest.raises(SystemExit, match="give --teacher and --method, or --control"):
+        tool("train").main([str(CONFIGS / "seg.py")])
+
+
+# --- inspection -------------------------------------------------------------------------------------------------------
+
+
+def test_inspect_model(seg_teacher: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    tool("inspect_model").main([str(CONFIGS / "seg.py"), "--teacher", seg_teacher["teacher"], "--size", "64", "128"])
+    lines = capsys.readouterr().out.splitlines()
+    rows = {line[2:].split()[0]: line for line in lines if line[:2] in ("* ", "  ")}
+    assert rows["decode_head.conv_seg"].split() == ["*", "decode_head.conv_seg", "1x11x8x16", "1x11x8x16"]
+    assert rows["decode_head.bottleneck"].split() == ["*", "decode_head.bottleneck", "1x16x8x16", "1x32x8x16"]
+    assert "!1x16x8x16" in rows["decode_head.bottleneck.bn"]
+    assert rows["backbone"].split()[1:5] == ["1x8x16x32", "1x16x8x16", "1x32x8x16", "1x64x8x16"]
+    assert "auxiliary_head.conv_seg" not in rows
+    model, _ = build_model(CONFIGS / "seg.py")
+    listed = {path for path in rows if rows[path].split()[-2] != "-"}
+    assert listed <= {name for name, _ in model.named_modules()} | {name for name in listed if "backbone" in name}
