@@ -28,7 +28,7 @@ def rows(matrix: Matrix, index: Tensor | slice = slice(None)) -> Tensor:
     Only the rows asked for are read, so that a memory-mapped array stays on disk.
 
     >>> import scipy.sparse
-    >>> rows(scipy.sparse.eye(3, format="csr"), torch.tensor([2, 0])).to_dense()
+    >>> rows(scipy.sparse.eye(3, dtype="f4", format="csr"), torch.tensor([2, 0])).to_dense()
     tensor([[0., 0., 1.],
             [1., 0., 0.]])
     """

@@ -210,7 +210,13 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
             if pair is None:
                 return None
             X = validate_data(self, _as_array(pair[0]), reset=False, accept_sparse="csr", dtype=np.float32)
-            return rows(X), torch.from_numpy(np.searchsorted(self.classes_, np.asarray(pair[1])))
+            labels = np.asarray(pair[1])
+            strange = np.setdiff1d(labels, self.classes_)
+            if len(strange):
+                raise ValueError(
+                    f"validation or monitor holds the label {strange[0]!r}, which the student cannot learn"
+                )
+            return rows(X), torch.from_numpy(np.searchsorted(self.classes_, labels))
 
         chosen_by, watched = prepared(validation), prepared(monitor)
 

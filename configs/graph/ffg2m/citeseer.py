@@ -1,3 +1,4 @@
 _base_ = "../../_base_/graph.py"
 data = "citeseer"
-methods = [dict(type="glnn"), dict(type="ffg2m", lam=0.5, tau=1.3)]
+teacher = dict(dropout=0.8, weight_decay=0.01)
+methods = [dict(type="glnn"), dict(type="ffg2m", lam=0.1, tau=1.2, pairs=2000)]
