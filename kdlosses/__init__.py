@@ -10,8 +10,8 @@
 
 __version__ = "0.1.0"
 
-from kdlosses.contrastive import infonce
-from kdlosses.feature import DMAE, LEAF, ND, VID, Hint, at, cosine, cwd, hcl, mse, norm_feature, patient, pkd
+from kdlosses.contrastive import COMODO, CRD, infonce
+from kdlosses.feature import DMAE, LEAF, ND, VID, Hint, at, cosine, cwd, g2sd, hcl, mse, norm_feature, patient, pkd
 from kdlosses.logit import (
     DACKL,
     TAID,
@@ -49,7 +49,9 @@ from kdlosses.registry import CONTEXT, LOSSES, Loss, build, nearest, register
 from kdlosses.relation import cka, hybrid, pkt, rkd, sp, trg
 
 __all__ = [
+    "COMODO",
     "CONTEXT",
+    "CRD",
     "DACKL",
     "DMAE",
     "LEAF",
@@ -72,6 +74,7 @@ __all__ = [
     "dkd",
     "dse",
     "ferkd",
+    "g2sd",
     "hcl",
     "hybrid",
     "infonce",

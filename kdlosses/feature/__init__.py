@@ -4,6 +4,7 @@ from kdlosses.feature.at import at
 from kdlosses.feature.cosine import cosine
 from kdlosses.feature.cwd import cwd
 from kdlosses.feature.dmae import DMAE
+from kdlosses.feature.g2sd import g2sd
 from kdlosses.feature.hcl import hcl
 from kdlosses.feature.hint import Hint
 from kdlosses.feature.leaf import LEAF
@@ -14,4 +15,19 @@ from kdlosses.feature.patient import patient
 from kdlosses.feature.pkd import pkd
 from kdlosses.feature.vid import VID
 
-__all__ = ["DMAE", "LEAF", "ND", "VID", "Hint", "at", "cosine", "cwd", "hcl", "mse", "norm_feature", "patient", "pkd"]
+__all__ = [
+    "DMAE",
+    "LEAF",
+    "ND",
+    "VID",
+    "Hint",
+    "at",
+    "cosine",
+    "cwd",
+    "g2sd",
+    "hcl",
+    "mse",
+    "norm_feature",
+    "patient",
+    "pkd",
+]

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdlosses.pointwise import Pointwise
 from kdlosses.reduce import weighted_mean
 from kdlosses.registry import register
+from kdlosses.unit import unit
 
 
 @register(match="positions")
@@ -43,5 +43,5 @@ class DMAE(nn.Module):
         self.projection = Pointwise(student_channels, teacher_channels)
 
     def forward(self, student: Tensor, teacher: Tensor, weight: Tensor | None = None) -> Tensor:
-        student = F.normalize(self.projection(student), dim=1)
-        return weighted_mean((student - F.normalize(teacher, dim=1)).abs().mean(1), weight)
+        difference = unit(self.projection(student), dim=1) - unit(teacher, dim=1)
+        return weighted_mean(difference.abs().mean(1), weight)

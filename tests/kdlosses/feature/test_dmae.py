@@ -33,3 +33,11 @@ def test_scale_of_a_token_does_not_matter() -> None:
     loss, s, t = identity(), torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
     scale = torch.rand(2, 2, 1, 4, 4) + 0.1
     torch.testing.assert_close(loss(s * scale[0], t * scale[1]), loss(s, t))
+
+
+def test_zero_token_gets_no_gradient() -> None:
+    s = torch.zeros(2, 3, requires_grad=True)
+    value = identity()(s, torch.randn(2, 3))
+    value.backward()
+    assert value > 0
+    assert (s.grad == 0).all()

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Queue(nn.Module):
+    """The last features that were seen, first in, first out; in the checkpoint and on the device, not trained.
+
+    Under `DistributedDataParallel` every process goes on with the queue of the first, which is how buffers are kept.
+
+    Args:
+        size: number of places.
+        channels: C.
+
+    >>> queue = Queue(size=3, channels=1)
+    >>> for value in (1.0, 2.0, 3.0, 4.0):
+    ...     queue.push(torch.tensor([[value]]), torch.ones(1))
+    >>> queue.items.flatten().tolist(), queue.weight.tolist()
+    ([4.0, 2.0, 3.0], [1.0, 1.0, 1.0])
+    """
+
+    items: Tensor
+    weight: Tensor
+    pointer: Tensor
+
+    def __init__(self, size: int, channels: int) -> None:
+        super().__init__()
+        if size < 1:
+            raise ValueError(f"a queue needs at least one place, got size {size}")
+        self.register_buffer("items", torch.zeros(size, channels))
+        self.register_buffer("weight", torch.zeros(size))  # 0: a place that is empty
+        self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
+
+    @torch.no_grad()
+    def push(self, items: Tensor, weight: Tensor) -> None:
+        """Take in rows `(n, C)` with weight `(n,)`; rows of weight 0 take no place, nor do more rows than there are."""
+        size = len(self.weight)
+        kept = weight > 0
+        # which of the kept rows lands on each place: no shape depends on their number
+        rank = (torch.arange(size, device=weight.device) - self.pointer) % size
+        taken = rank < kept.sum()
+        source = torch.argsort(~kept, stable=True)[rank.clamp(max=len(weight) - 1)]
+        self.items.copy_(torch.where(taken.unsqueeze(1), items[source].to(self.items.dtype), self.items))
+        self.weight.copy_(torch.where(taken, weight[source].to(self.weight.dtype), self.weight))
+        self.pointer.copy_((self.pointer + kept.sum().clamp(max=size)) % size)
