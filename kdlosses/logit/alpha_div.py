@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -41,6 +42,5 @@ def alpha_div(
         return rkl(student, teacher, tau=tau, weight=weight)
     log_p = F.log_softmax(teacher / tau, dim=1)
     log_q = F.log_softmax(student / tau, dim=1)
-    # 1 = sum(a p + (1 - a) q), class by class: each term has one sign then, and nothing cancels near equality
-    each = (alpha * log_p + (1 - alpha) * log_q).exp() - alpha * log_p.exp() - (1 - alpha) * log_q.exp()
-    return tau**2 / (alpha * (alpha - 1)) * weighted_mean(each.sum(1), weight)
+    overlap = torch.lerp(log_q, log_p, alpha).exp().sum(1)
+    return tau**2 / (alpha * (alpha - 1)) * weighted_mean(overlap - 1, weight)

@@ -49,14 +49,14 @@ def crkd(
     >>> crkd(s, t, tau=1.0).item()  # log(2)
     0.6931...
     """
-    channels = list(range(teacher.shape[1]) if known is None else known)
+    channels = slice(teacher.shape[1]) if known is None else list(known)
     if known is not None and teacher.shape[1] == student.shape[1]:
         teacher = teacher[:, channels]
-    if teacher.shape[1] != len(channels):
-        raise ValueError(f"crkd: a teacher of {teacher.shape[1]} classes for {len(channels)} known ones")
     logits = student / tau
     old = logits[:, channels]
-    k = (old.logsumexp(1) - logits.logsumexp(1)).exp()
+    if old.shape[1] != teacher.shape[1]:
+        raise ValueError(f"crkd: a teacher of {teacher.shape[1]} classes for {old.shape[1]} known ones")
+    k = F.softmax(logits, dim=1)[:, channels].sum(1)
     mean = weighted_mean(k, weight)
     share = k / torch.where(mean > 0, mean, 1.0)  # 0 of an empty selection
     each = (F.softmax(teacher / tau, dim=1) * F.log_softmax(old, dim=1)).sum(1)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -59,6 +60,7 @@ def dkd(
 
 def _decouple(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     r"""Return $\log p_y$, $\log(1 - p_y)$ and $\log \hat p$, the last with 0 in the place of y."""
-    others = logits.scatter(1, y, -float("inf"))
-    total, rest = logits.logsumexp(1, keepdim=True), others.logsumexp(1, keepdim=True)
-    return logits.gather(1, y) - total, rest - total, (others - rest).scatter(1, y, 0.0)
+    target, others = logits.gather(1, y), logits.scatter(1, y, -float("inf"))
+    rest = others.logsumexp(1, keepdim=True)
+    total = torch.logaddexp(target, rest)
+    return target - total, rest - total, (others - rest).scatter(1, y, 0.0)

@@ -32,4 +32,5 @@ def sce(student: Tensor, teacher: Tensor, alpha: float = 0.5, weight: Tensor | N
     0.7650...
     """
     log_p, log_q = F.log_softmax(teacher, dim=1), F.log_softmax(student, dim=1)
-    return -weighted_mean(((1 - alpha) * log_p.exp() * log_q + alpha * log_q.exp() * log_p).sum(1), weight)
+    forward, reverse = (log_p.exp() * log_q).sum(1), (log_q.exp() * log_p).sum(1)
+    return -weighted_mean((1 - alpha) * forward + alpha * reverse, weight)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import math
+
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdlosses.logit.mixture import log_mixture
+from kdlosses.logit.kl import kl
 from kdlosses.reduce import weighted_mean
 from kdlosses.registry import register
 
@@ -24,9 +26,12 @@ def skew_kl(
     Args:
         student: logits `(N, C, *)`.
         teacher: logits `(N, C, *)`.
-        lam: share of the teacher in the mixture, between 0 and 1.
+        lam: share of the teacher in the mixture, from 0 to below 1 (there it is 0 everywhere).
         tau: temperature; the factor $\tau^2$ is ours, as in `kl`.
         weight: `(N, *)`, positions to count.
+
+    Raises:
+        ValueError: lam is out of range.
 
     Paper: Ko et al., "DistiLLM: Towards Streamlined Distillation for Large Language Models", ICML 2024. A mean over
     positions: factor 1.
@@ -36,7 +41,12 @@ def skew_kl(
     >>> skew_kl(s, t).item()  # no overlap: -log(0.1)
     2.3025...
     """
+    if not 0 <= lam < 1:
+        raise ValueError(f"skew_kl: lam must be from 0 to below 1, got {lam!r}")
+    if lam == 0:
+        return kl(student, teacher, tau=tau, weight=weight)
     log_p = F.log_softmax(teacher / tau, dim=1)
     log_q = F.log_softmax(student / tau, dim=1)
-    log_m = log_mixture(log_p, log_q, lam)
-    return tau**2 * weighted_mean(F.kl_div(log_m, log_p, reduction="none", log_target=True).sum(1), weight)
+    # log(p / m) = -log(lam) - softplus(x): bounded on its face, and m is never laid out
+    x = log_q - log_p - math.log(lam / (1 - lam))
+    return tau**2 * weighted_mean(-math.log(lam) - (log_p.exp() * F.softplus(x)).sum(1), weight)

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from kdlosses.logit.kl import kl
+from kdlosses.reduce import weighted_mean
 from kdlosses.registry import register
 
 
@@ -32,7 +33,8 @@ def std_kd(student: Tensor, teacher: Tensor, eps: float = 1e-7, weight: Tensor |
     """
     if student.shape[1] < 2:
         raise ValueError(f"std_kd needs at least two classes, got logits of shape {tuple(student.shape)}")
-    return kl(_standardised(student, eps), _standardised(teacher, eps), weight=weight)
+    log_p, log_q = (F.log_softmax(_standardised(z, eps), dim=1) for z in (teacher, student))
+    return weighted_mean(F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1), weight)
 
 
 def _standardised(logits: Tensor, eps: float) -> Tensor:

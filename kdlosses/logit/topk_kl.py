@@ -41,8 +41,10 @@ def topk_kl(student: Tensor, teacher: Tensor, k: int = 10, tau: float = 1.0, wei
     if k >= student.shape[1]:
         return kl(student, teacher, tau=tau, weight=weight)
     log_p, log_q = F.log_softmax(teacher / tau, dim=1), F.log_softmax(student / tau, dim=1)
-    top = torch.zeros_like(teacher, dtype=torch.bool).scatter(1, teacher.topk(k, dim=1).indices, True)
-    rest_p, rest_q = (x.masked_fill(top, -float("inf")).logsumexp(1) for x in (log_p, log_q))
+    outside = torch.ones_like(log_p).scatter(1, teacher.topk(k, dim=1).indices, 0.0)
+    difference = log_p - log_q
+    p, q = log_p.exp_(), log_q.exp()
+    rest_p, rest_q = ((x * outside).sum(1).clamp_min(torch.finfo(x.dtype).tiny) for x in (p, q))
     # the three divergences, summed: P log P and the like cancel, the mass of R stays
-    each = (torch.where(top, log_p.exp(), -log_q.exp()) * (log_p - log_q)).sum(1)
-    return tau**2 * weighted_mean(each + (rest_p.exp() + rest_q.exp()) * (rest_p - rest_q), weight)
+    each = ((p - p * outside - q * outside) * difference).sum(1)
+    return tau**2 * weighted_mean(each + (rest_p + rest_q) * (rest_p.log() - rest_q.log()), weight)

@@ -33,6 +33,15 @@ def test_swapping_the_roles_swaps_the_shares() -> None:
     torch.testing.assert_close(js(s, t, beta=0.1), js(t, s, beta=0.9))
 
 
-def test_a_share_outside_of_zero_to_one_is_named() -> None:
-    with pytest.raises(ValueError, match=r"in \[0, 1\], got 1\.5"):
+def test_a_share_out_of_range_is_named() -> None:
+    with pytest.raises(ValueError, match=r"above 0 and below 1, got 1\.5"):
         js(torch.zeros(2, 3), torch.zeros(2, 3), beta=1.5)
+
+
+@pytest.mark.parametrize("beta", [0.1, 0.5, 0.9])
+def test_large_logits_stay_finite(beta: float) -> None:
+    s = torch.tensor([[1e4, -1e4, 0.0]], requires_grad=True)
+    value = js(s, -s.detach(), beta=beta)
+    value.backward()
+    assert value.isfinite()
+    assert s.grad.isfinite().all()

@@ -30,3 +30,17 @@ def test_is_bounded(lam: float) -> None:
     for scale in (1.0, 10.0, 1e3):
         s, t = scale * torch.randn(50, 4, dtype=torch.float64), scale * torch.randn(50, 4, dtype=torch.float64)
         assert 0 <= skew_rkl(s, t, lam=lam) <= -math.log(lam)
+
+
+@pytest.mark.parametrize("lam", [-0.1, 1.0])
+def test_a_share_out_of_range_is_named(lam: float) -> None:
+    with pytest.raises(ValueError, match="from 0 to below 1"):
+        skew_rkl(torch.zeros(2, 3), torch.zeros(2, 3), lam=lam)
+
+
+def test_large_logits_stay_finite() -> None:
+    s = torch.tensor([[1e4, -1e4, 0.0]], requires_grad=True)
+    value = skew_rkl(s, -s.detach())
+    value.backward()
+    assert value.isfinite()
+    assert s.grad.isfinite().all()
