@@ -252,8 +252,9 @@ def _teacher_logits(teacher: Cache | Matrix | None, count: int) -> Matrix | None
     logits = teacher.logits if isinstance(teacher, Cache) else teacher
     if logits.ndim != 2 or len(logits) != count:
         raise ValueError(f"the teacher has logits {tuple(logits.shape)}; expected one row for each of the {count} of X")
-    array = logits.numpy() if isinstance(logits, Tensor) else logits
-    check_finite(array, np.ones(count, dtype=bool), "the teacher's logits")
+    if isinstance(logits, Tensor):
+        logits = logits.detach().cpu().numpy()
+    check_finite(logits, np.ones(count, dtype=bool), "the teacher's logits")
     return logits
 
 
