@@ -30,8 +30,8 @@ def sinkd(
     the teacher's rows may be permuted, so that it needs a loss per position (say `kl`) beside it. Entropic smoothing
     keeps it above 0 at equality, with a gradient. With weights the marginals are the weights (ours).
 
-    The n x n matrices K and K * W are all that is kept, whatever the number of iterations; time is $n^2 (C + 40)$, so
-    sample the positions of a map to a few thousand.
+    A few n x n matrices are kept, whatever the number of iterations, and time goes with $n^2$: sample the positions of
+    a map down to a few thousand.
 
     Args:
         student: logits `(N, C, *)`.

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from kdlosses.reduce import weighted_mean
+from kdlosses.registry import register
+
+
+@register(match="positions")
+def assistive(
+    student: Tensor,
+    teacher: Tensor,
+    beyond: Sequence[float] = (1.9, 1.8),
+    within: Sequence[float] = (-0.45, -0.4),
+    share: Sequence[float] = (1.0, 1.0),
+    weight: Tensor | None = None,
+) -> Tensor:
+    r"""Regression with a tough and a tolerant teacher, who pull a student that errs more and push one that errs less.
+
+    With $e = |s - g|$ the student's error in a coordinate and $d_k = |t_k - g|$ that of teacher k (the side on which
+    anybody errs does not matter), and $L$ the error of the last, tolerant teacher,
+
+    $$ l = m(e) + \sum_k \lambda_k \, \varphi_k(e) \, |e - d_k|, \quad
+       m(e) = \begin{cases} 3 e & e \le L \\ e^2 + 3 L - L^2 & e > L \end{cases}, \quad
+       \varphi_k(e) = \begin{cases} \varphi_k^+ & e > d_k > 0 \\ \varphi_k^- & 0.15 \, d_k \le e \le d_k \\
+                                    0 & \text{else} \end{cases} $$
+
+    averaged over coordinates and positions. $\varphi^- < 0$ pushes a student that is better than its teacher on towards
+    the truth. The value jumps where $\varphi$ changes. At the truth it is 0, but with all $\lambda = 1$ and two
+    teachers of error d the least value is -0.2725 d, at $e = 0.15 d$: keep $\lambda$ small.
+
+    Args:
+        student: predictions `(N, C, *)`.
+        teacher: `(N, (1 + K) C, *)`: the truth, then the K teachers, the tolerant one last, all along axis 1. With no
+            teacher at all it is $3 e$.
+        beyond: $\varphi^+$ of each teacher.
+        within: $\varphi^-$ of each teacher.
+        share: $\lambda$ of each teacher (the authors record none).
+        weight: `(N, *)`, positions to count.
+
+    Raises:
+        ValueError: the teacher's channels are not those of the truth and of as many teachers as there are numbers.
+
+    Paper: Fard and Mahoor, "Facial Landmark Points Detection Using Knowledge Distillation-Based Neural Networks", 2022.
+    Mean over all elements: factor 1.
+
+    >>> truth, tough, tolerant = torch.tensor([[0.0]]), torch.tensor([[1.0]]), torch.tensor([[-2.0]])
+    >>> stacked = torch.cat([truth, tough, tolerant], dim=1)
+    >>> round(assistive(torch.tensor([[1.5]]), stacked).item(), 2)  # 3 * 1.5 + 1.9 * 0.5 - 0.4 * 0.5
+    5.25
+    """
+    truth, *teachers = teacher.split(student.shape[1], dim=1)
+    if teacher.shape[1] % student.shape[1] or (teachers and len(teachers) != len(beyond)):
+        raise ValueError(
+            f"assistive: the teacher needs {1 + len(beyond)} times the student's {student.shape[1]} channels (the "
+            f"truth, then {len(beyond)} teachers), got {teacher.shape[1]}"
+        )
+    error = (student - truth).abs()
+    errors = [(t - truth).abs() for t in teachers]
+    each = 3 * error
+    if errors:
+        bound = errors[-1]
+        each = torch.where(error <= bound, each, error.square() + 3 * bound - bound.square())
+    for d, plus, minus, factor in zip(errors, beyond, within, share):
+        gap = factor * (error - d).abs()
+        worse, no_worse = (error > d) & (d > 0), (error >= 0.15 * d) & (error <= d)
+        each = each + torch.where(worse, plus * gap, 0.0) + torch.where(no_worse, minus * gap, 0.0)
+    return weighted_mean(each.mean(1), weight)
