@@ -1,3 +1,5 @@
 _base_ = "../../_base_/graph.py"
 data = "photo"
-methods = [dict(type="glnn"), dict(type="ffg2m", lam=0.5, tau=1.3)]
+# lam and tau are the paper's.
+methods = [dict(type="glnn"), dict(type="ffg2m", lam=0.2, tau=1.5, pairs=7500)]
+student = dict(dropout=0.4, lr=0.005)
