@@ -82,7 +82,7 @@ def run(
     log["seconds"] = round(time.perf_counter() - start, 1)
     log["peak_memory_mb"] = _peak_memory()
     scores = runner.test()
-    log["metrics"] = {short: factor * float(scores[key]) for key, (short, factor) in METRICS.items() if key in scores}
+    log["metrics"] = {short: round(factor * float(scores[key]), 4) for key, (short, factor) in METRICS.items() if key in scores}
     log["selection"] = f"last weights, nothing selected; {plan.reported_on}"
     log["params"] = _count(runner.model)
     log["latency_ms"] = {"one_image": _latency(runner), "threads": torch.get_num_threads(), "protocol": PROTOCOL}
@@ -143,7 +143,7 @@ def fingerprint(config: Config) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _plain(value[key]) for key in sorted(value) if key not in ("data_root", "checkpoint")}
+        return {key: _plain(value[key]) for key in sorted(value) if key not in ("data_root", "checkpoint", "reported_on")}
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
     return value

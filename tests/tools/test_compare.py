@@ -32,7 +32,7 @@ model = dict(
 def config(tmp_path: Path) -> Path:
     folder = tmp_path / "tiny"
     folder.mkdir()
-    base = str(ROOT / "configs" / "seg" / "plain" / "semantic_fpn_r18_w8_digits.py")
+    base = str(ROOT / "configs" / "seg" / "plain" / "semantic_fpn_r18_w16_digits.py")
     for name in ("student.py", "teacher.py"):
         (folder / name).write_text(STUDENT.format(base=base))
     (folder / "pair.py").write_text(TAUGHT)

@@ -1,6 +1,6 @@
-# Digit scenes with boxes, 96 x 96, drawn on the fly: no download.
+# Digit scenes with boxes, 64 x 64, drawn on the fly: no download.
 reported_on = "test, 200 scenes of digits that are in no training scene"
-scenes = dict(type="densekd.DigitScenesDet", size=96)
+scenes = dict(type="densekd.DigitScenesDet", size=64)
 boxes = dict(type="LoadAnnotations", with_bbox=True)
 # 'instances' hands the ground truth to the metric, which then needs no annotation file
 pack = dict(
@@ -8,7 +8,7 @@ pack = dict(
 )
 one_scale = dict(type="Resize", scale_factor=1.0)
 train_dataloader = dict(
-    batch_size=16,
+    batch_size=8,
     num_workers=0,
     sampler=dict(type="InfiniteSampler", shuffle=True),
     dataset=dict(**scenes, split="train", count=2000, pipeline=[boxes, dict(type="PackDetInputs")]),

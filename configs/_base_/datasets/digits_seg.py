@@ -1,8 +1,8 @@
-# Digit scenes, 96 x 96, drawn on the fly: no download.
+# Digit scenes, 64 x 64, drawn on the fly: no download.
 reported_on = "test, 200 scenes of digits that are in no training scene"
-scenes = dict(type="densekd.DigitScenesSeg", size=96)
+scenes = dict(type="densekd.DigitScenesSeg", size=64)
 train_dataloader = dict(
-    batch_size=16,
+    batch_size=8,
     num_workers=0,
     sampler=dict(type="InfiniteSampler", shuffle=True),
     dataset=dict(**scenes, split="train", count=2000, pipeline=[dict(type="PackSegInputs")]),

@@ -1,9 +1,9 @@
 # PKD on the levels of the neck, with the weight of its authors.
-_base_ = "../plain/gfl_r18_w8_digits.py"
+_base_ = "../plain/gfl_r18_w16_digits.py"
 model = dict(
     _delete_=True,
     type="densekd.Distiller",
     student=_base_.model,
-    teacher="{{fileDirname}}/../plain/gfl_r34_w32_digits.py",
+    teacher="{{fileDirname}}/../plain/gfl_r18_w32_digits.py",
     method="pkd",
 )

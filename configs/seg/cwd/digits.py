@@ -1,5 +1,5 @@
 # CWD on the logits, with the weight and temperature of its authors.
-_base_ = "../plain/semantic_fpn_r18_w8_digits.py"
+_base_ = "../plain/semantic_fpn_r18_w16_digits.py"
 model = dict(
     _delete_=True,
     type="densekd.Distiller",

@@ -1,11 +1,11 @@
-# The teacher: a ResNet-34 of half width, trained twice as long as its student.
+# The teacher: a ResNet-18 of half width, trained longer than its student.
 _base_ = [
     "../../_base_/models/gfl_r18.py",
     "../../_base_/datasets/digits_det.py",
-    "../../_base_/schedules/adamw_500.py",
+    "../../_base_/schedules/adamw_600.py",
 ]
 model = dict(
-    backbone=dict(depth=34, base_channels=32, stem_channels=32),
+    backbone=dict(base_channels=32, stem_channels=32),
     neck=dict(in_channels=[32, 64, 128, 256]),
     bbox_head=dict(num_classes=10),
 )

@@ -1,5 +1,5 @@
-# AdamW, 250 iterations: warm-up, then cosine decay. No early stopping: the last checkpoint is what counts.
-max_iters = 250
+# AdamW, 1500 iterations: warm-up, then cosine decay. No early stopping: the last checkpoint is what counts.
+max_iters = 1500
 optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.02),
