@@ -20,8 +20,7 @@ def skew_kl(
        \qquad L = \sum_i w_i l_i / \sum_i w_i, $$
 
     in nats, with $p, q$ the softmax of $z^t / \tau, z^s / \tau$; at most $-\tau^2 \log \lambda$: a class which the
-    student all but excludes cannot run away with the gradient. Without skew,
-    $\lambda = 0$, it is `kl`.
+    student all but excludes cannot run away with the gradient. Without skew, $\lambda = 0$, it is `kl`.
 
     Args:
         student: logits `(N, C, *)`.

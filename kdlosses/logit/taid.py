@@ -18,8 +18,8 @@ class TAID(nn.Module):
     with no gradient through $\pi$. At $t = 0$ the gradient is 0, at $t = 1$ it is that of `kl`. After each step $t$
     moves on by $\alpha \, \sigma(m) (1 - t)$, where $m$ is a moving average of the relative fall of L, and never lags
     behind the straight line from `t_start` to `t_end` over `progress`. It moves in training mode only, and only when
-    `progress` has moved since the last call: micro-batches of one optimiser step count as one. The state is in the
-    checkpoint. Where student and teacher agree the value is $H(p)$.
+    `progress` has moved since the last call, so that the micro-batches of one optimiser step count as one step. The
+    state is in the checkpoint. Where student and teacher agree the value is $H(p)$.
 
     Args:
         t_start: share of the teacher at the start (paper: 0.2 to 0.4).

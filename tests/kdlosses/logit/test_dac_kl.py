@@ -67,10 +67,10 @@ def test_an_empty_window_keeps_the_likeliest_class_and_the_label() -> None:
 
 def test_the_network_learns_but_cannot_close_the_window() -> None:
     loss = DACKL(6, width=0.4)
-    s, t = torch.randn(64, 6), 2 * torch.randn(64, 6)
-    optimiser = torch.optim.Adam(loss.parameters(), lr=0.05)
+    s, t = torch.randn(32, 6), 2 * torch.randn(32, 6)
+    optimiser = torch.optim.Adam(loss.parameters(), lr=0.1)
     values = []
-    for _ in range(60):
+    for _ in range(25):
         optimiser.zero_grad()
         values.append(loss(s, t))
         values[-1].backward()
