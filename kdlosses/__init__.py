@@ -10,12 +10,14 @@
 
 __version__ = "0.1.0"
 
-from kdlosses.contrastive import COMODO, CRD, infonce
+from kdlosses.contrastive import COMODO, CRD, MIAlpha, ProCKD, ProKD, infonce
 from kdlosses.feature import DMAE, LEAF, ND, VID, Hint, at, cosine, cwd, g2sd, hcl, mse, norm_feature, patient, pkd
 from kdlosses.logit import (
     DACKL,
+    LELP,
     TAID,
     alpha_div,
+    assistive,
     bd_kd,
     crkd,
     dhkd,
@@ -55,13 +57,18 @@ __all__ = [
     "DACKL",
     "DMAE",
     "LEAF",
+    "LELP",
     "LOSSES",
     "ND",
     "TAID",
     "VID",
     "Hint",
     "Loss",
+    "MIAlpha",
+    "ProCKD",
+    "ProKD",
     "alpha_div",
+    "assistive",
     "at",
     "bd_kd",
     "build",

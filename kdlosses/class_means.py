@@ -35,15 +35,25 @@ class ClassMeans(nn.Module):
         self.register_buffer("seen", torch.zeros(classes))
 
     @torch.no_grad()
-    def update(self, features: Tensor, labels: Tensor, weight: Tensor) -> None:
-        """Take in features `(n, C)` with labels `(n,)` and weight `(n,)`."""
+    def moved(self, features: Tensor, labels: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and `seen` after features `(n, C)` with labels and weight `(n,)`, which are not kept."""
         new, number = class_means(features, labels, weight, len(self.seen))
+        seen = self.seen + number
         if self.momentum is None:
-            step = number / _positive(self.seen + number)
+            step = number / _positive(seen)
         else:
-            step = torch.where(self.seen > 0, 1 - self.momentum, 1.0) * (number > 0)
-        self.mean += step.unsqueeze(1) * (new - self.mean)
-        self.seen += number
+            step = (1 - self.momentum * (self.seen > 0).to(new.dtype)) * (number > 0)
+        return self.mean + step.unsqueeze(1) * (new - self.mean), seen
+
+    @torch.no_grad()
+    def keep(self, mean: Tensor, seen: Tensor) -> None:
+        """Take over what `moved` gave."""
+        self.mean.copy_(mean)
+        self.seen.copy_(seen)
+
+    def update(self, features: Tensor, labels: Tensor, weight: Tensor) -> None:
+        """Take in features `(n, C)` with labels and weight `(n,)`."""
+        self.keep(*self.moved(features, labels, weight))
 
 
 def class_means(features: Tensor, labels: Tensor, weight: Tensor, classes: int) -> tuple[Tensor, Tensor]:

@@ -3,9 +3,15 @@
 from kdlosses.contrastive.comodo import COMODO
 from kdlosses.contrastive.crd import CRD
 from kdlosses.contrastive.infonce import infonce
+from kdlosses.contrastive.mi_alpha import MIAlpha
+from kdlosses.contrastive.prockd import ProCKD
+from kdlosses.contrastive.prokd import ProKD
 
 __all__ = [
     "COMODO",
     "CRD",
+    "MIAlpha",
+    "ProCKD",
+    "ProKD",
     "infonce",
 ]

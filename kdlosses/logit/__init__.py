@@ -1,6 +1,7 @@
 """Losses on logits `(N, classes, *)`. One loss a file; file, function and registry key have one name."""
 
 from kdlosses.logit.alpha_div import alpha_div
+from kdlosses.logit.assistive import assistive
 from kdlosses.logit.bd_kd import bd_kd
 from kdlosses.logit.crkd import crkd
 from kdlosses.logit.dac_kl import DACKL
@@ -14,6 +15,7 @@ from kdlosses.logit.js import js
 from kdlosses.logit.kd import kd
 from kdlosses.logit.kl import kl
 from kdlosses.logit.label_smoothing import label_smoothing
+from kdlosses.logit.lelp import LELP
 from kdlosses.logit.meal import meal
 from kdlosses.logit.nkd import nkd
 from kdlosses.logit.ofa import ofa
@@ -33,8 +35,10 @@ from kdlosses.logit.uskd import uskd
 
 __all__ = [
     "DACKL",
+    "LELP",
     "TAID",
     "alpha_div",
+    "assistive",
     "bd_kd",
     "crkd",
     "dhkd",

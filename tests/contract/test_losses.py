@@ -28,6 +28,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "nd": dict(classes=5, channels=5),
     "comodo": dict(channels=5, size=32),
     "crd": dict(student_channels=5, teacher_channels=5, samples=100, negatives=32, channels=4),
+    "mi_alpha": dict(student_channels=5, teacher_channels=5, hidden_channels=8, channels=4),
+    "prockd": dict(student_channels=5, teacher_channels=5, prototypes=6),
+    "prokd": dict(classes=5, channels=5, ignore_index=3),
+    "lelp": dict(head_weight=np.eye(5)[[0, 1, 2, 3, 3]], head_bias=np.zeros(5), embeddings=np.eye(5), subclasses=1),
 }
 """Options of losses that cannot be built without any."""
 
@@ -50,6 +54,10 @@ NO_FIXED_POINT = {
     "g2sd": "the teacher is normalised, the student predicts that",
     "comodo": "the teacher is the hotter one",
     "crd": "a pair is told from others by embeddings that are still to be learned",
+    "mi_alpha": "a critic that is still to be learned stands between",
+    "prokd": "it aligns two domains of the student; the teacher names the classes of one",
+    "prockd": "a projection and prototypes that are still to be learned stand between",
+    "lelp": "the teacher is an embedding, the student logits",
 }
 PER_SAMPLE = {
     "cwd": "a softmax over the positions of one sample: a map is a sample, and so is a graph",
@@ -61,6 +69,7 @@ PER_SAMPLE = {
 NO_WEIGHT: dict[str, str] = {}
 NO_COPIES: dict[str, str] = {
     "trg": "a copy would be the nearest neighbour",
+    "mi_alpha": "a point is left out of its own baseline, with all its copies",
 }
 """Losses in which weight 2 is not the same as two copies."""
 ENTROPY = {

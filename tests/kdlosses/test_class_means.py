@@ -47,3 +47,11 @@ def test_stands_in_the_checkpoint_and_is_not_trained() -> None:
 def test_wrong_momentum_raises() -> None:
     with pytest.raises(ValueError, match="momentum"):
         ClassMeans(2, 3, momentum=1.0)
+
+
+def test_moved_keeps_nothing() -> None:
+    means, rows = ClassMeans(classes=2, channels=3), (torch.randn(5, 3), torch.tensor([0, 0, 1, 1, 1]), torch.ones(5))
+    mean, seen = means.moved(*rows)
+    assert (means.mean == 0).all()
+    means.update(*rows)
+    torch.testing.assert_close((means.mean, means.seen), (mean, seen))

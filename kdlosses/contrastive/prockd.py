@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kdlosses.pointwise import Pointwise
+from kdlosses.reduce import weighted_mean
+from kdlosses.registry import register
+from kdlosses.unit import unit
+
+
+@register(name="prockd", match="positions")
+class ProCKD(nn.Module):
+    r"""Prototypes of local parts, learned from the teacher: match which of them a position resembles.
+
+    With K learned prototypes M, $a_i = \mathrm{softmax}_k(\cos(f^t_i, M_k) / \tau)$ for the teacher and $b_i$ the same
+    of $W f^s_i$, W linear and learned,
+
+    $$ L = \underbrace{\mathrm{mean}_{i,c} \big( (a_i M)_c - f^t_{ic} \big)^2}_{\text{learns M}}
+         + \lambda \underbrace{\mathrm{KL}(U \,\|\, \mathrm{mean}_i a_i)}_{\text{uses all of M}}
+         + \mathrm{mean}_i \, \mathrm{KL}(a_i \,\|\, b_i), $$
+
+    U uniform. The last term alone teaches the student, with a and M held fixed: the label spaces of the two sides need
+    not agree, and neither need the channels. Changing the order of the prototypes changes nothing.
+
+    Args:
+        student_channels: $C_s$.
+        teacher_channels: $C_t$.
+        prototypes: K.
+        tau: temperature.
+        balance: $\lambda$.
+
+    `forward`:
+        student: features `(N, C_s, *)`.
+        teacher: features `(N, C_t, *)`.
+        weight: `(N, *)`, positions to count.
+
+    Paper: Li et al., "Prototype-guided Cross-task Knowledge Distillation for Large-scale Models", 2022, for the idea.
+    The formula is our own; the paper's augmentation of the student's features by prototypes is a change of the student
+    and no part of this loss.
+
+    >>> import torch
+    >>> loss = ProCKD(student_channels=3, teacher_channels=4, prototypes=8)
+    >>> loss(torch.randn(5, 3), torch.randn(5, 4)) > 0
+    tensor(True)
+    """
+
+    def __init__(
+        self,
+        student_channels: int,
+        teacher_channels: int,
+        prototypes: int = 64,
+        tau: float = 0.1,
+        balance: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.projection = Pointwise(student_channels, teacher_channels, bias=False)
+        self.prototypes = nn.Parameter(torch.randn(prototypes, teacher_channels))
+        self.tau, self.balance = tau, balance
+
+    def forward(self, student: Tensor, teacher: Tensor, weight: Tensor | None = None) -> Tensor:
+        log_a = _log_shares(teacher, self.prototypes, self.tau)
+        rebuilt = (log_a.exp() @ self.prototypes).movedim(-1, 1)
+        learn = weighted_mean((rebuilt - teacher).square().mean(1), weight)
+
+        weight = student.new_ones(log_a.shape[:-1]) if weight is None else weight.to(student.dtype)
+        share = weight.flatten() / weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
+        used = share @ log_a.exp().flatten(0, -2)
+        spread = -math.log(used.numel()) - used.clamp_min(torch.finfo(used.dtype).tiny).log().mean()
+        spread = spread * (weight > 0).any()
+
+        log_b = _log_shares(self.projection(student), self.prototypes.detach(), self.tau)
+        teach = F.kl_div(log_b, log_a.detach(), reduction="none", log_target=True).sum(-1)
+        return learn + self.balance * spread + weighted_mean(teach, weight)
+
+
+def _log_shares(features: Tensor, prototypes: Tensor, tau: float) -> Tensor:
+    """Log of how much each position of `(N, C, *)` resembles each prototype, `(N, *, K)`."""
+    rows = unit(features.movedim(1, -1), dim=-1)
+    return (rows @ unit(prototypes, dim=1).mT / tau).log_softmax(-1)
