@@ -42,7 +42,7 @@ def read(path: Path) -> list[Log]:
 def table(logs: Sequence[Log]) -> str:
     """Format logs as Markdown: for each model mean ± sample standard deviation over its seeds.
 
-    The difference is taken seed by seed against the control.
+    The difference is taken seed by seed against the control. A column that would be empty is left out.
     """
     models = sorted({(log["role"], log["method"]) for log in logs}, key=lambda model: (ROLES.index(model[0]), model[1]))
     runs = {
@@ -70,6 +70,8 @@ def table(logs: Sequence[Log]) -> str:
                 f"{statistics.mean(log['seconds'] for log in group):.0f}",
             ]
         )
+    filled = [column for column, cells in enumerate(zip(*rows[2:])) if any(cells)]
+    rows = [[row[column] for column in filled] for row in rows]
     lines = [f"**{logs[0]['name']}** ({logs[0]['selection']})", "", *(f"| {' | '.join(row)} |" for row in rows)]
     return "\n".join(lines)
 
