@@ -61,7 +61,8 @@ def swing(
     tau = tau_min + (tau_max - tau_min) * privacy
     p, log_q = F.softmax(teacher / tau, dim=1), F.log_softmax(student / tau, dim=1)
     if noise > 0:
-        laplace = torch.empty_like(p).exponential_() - torch.empty_like(p).exponential_()
+        u = 2 * torch.rand_like(p) - 1  # one draw: a compiler may take two alike for the same
+        laplace = -u.sign() * torch.log1p((-u.abs()).clamp_min(torch.finfo(p.dtype).eps - 1))
         p = (p + noise * privacy * laplace).clamp_min(torch.finfo(p.dtype).tiny)
         p = p / p.sum(1, keepdim=True)
     return weighted_mean(F.kl_div(log_q, p, reduction="none").sum(1) * tau.squeeze(1) ** 2, weight)

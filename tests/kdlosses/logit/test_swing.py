@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from scipy.special import log_softmax, rel_entr, softmax
 
-from kdlosses import kl, swing
+from kdlosses import build, kl, swing
 
 
 def test_formula_without_noise() -> None:
@@ -24,7 +25,7 @@ def test_formula_with_noise() -> None:
     torch.manual_seed(3)
     value = swing(*map(torch.from_numpy, (s, t)), private=[0], tau_max=5.0, noise=0.2)
     torch.manual_seed(3)
-    laplace = np.subtract(*(torch.empty(50, 4, dtype=torch.float64).exponential_().numpy() for _ in range(2)))
+    laplace = stats.laplace.ppf(torch.rand(50, 4, dtype=torch.float64).numpy())
     privacy = softmax(t, axis=1)[:, :1]
     tau = 1 + 4 * privacy
     p = np.maximum(softmax(t / tau, axis=1) + 0.2 * privacy * laplace, 0)
@@ -54,3 +55,12 @@ def test_noise_is_reproducible_and_stays_finite() -> None:
 def test_options_out_of_range_are_named(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="swing needs 0 < tau_min <= tau_max and noise >= 0"):
         swing(torch.zeros(2, 3), torch.zeros(2, 3), **options)
+
+
+def test_compilation_keeps_the_noise() -> None:
+    loss = build(dict(type="swing", private=[0], noise=0.3))
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    s, t = torch.randn(20000, 4), torch.randn(20000, 4)
+    first, second = compiled(s, t), compiled(s, t)
+    assert first != second
+    torch.testing.assert_close(first, loss(s, t), rtol=0.1, atol=0)
