@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from densekd.context import Context, check_labels
 from densekd.methods import method_entries
 from densekd.natural import natural_taps
-from densekd.probe import IMAGE_SIZE, probe
+from densekd.probe import blank_size, probe
 from densekd.registry import MODELS
 from densekd.taps import Taps
 from densekd.teacher import MovingAverage, Source, Teacher, build_model, build_teacher
@@ -127,8 +127,10 @@ class Distiller(nn.Module):
 
     def _connect(self, terms: Sequence[Term]) -> None:
         """Look once at what every tap yields, on a blank image, and build what aligns them."""
-        mine = probe(self, {term.student for term in terms})
-        theirs = {name: probe(teacher.model, self._taps_of(name, terms)) for name, teacher in self.teachers.items()}
+        asked = {name: (teacher.model, self._taps_of(name, terms)) for name, teacher in self.teachers.items()}
+        size = blank_size([self, *(model for model, _ in asked.values())])
+        mine = probe(self, {term.student for term in terms}, size)
+        theirs = {name: probe(model, taps, size) for name, (model, taps) in asked.items()}
         for name, seen in theirs.items():
             for tap, tensors in seen.items():
                 self._check_finite(name, tap, tensors)
@@ -143,7 +145,7 @@ class Distiller(nn.Module):
                     f"distills entry {term.name!r}: the student has {classes[0]} classes, the teacher {classes[1]}; "
                     "logits of other classes are not aligned by guessing (adapt='conv1x1' would learn a map)"
                 )
-            term.fit(student, teacher, IMAGE_SIZE)
+            term.fit(student, teacher, size)
 
     def _source(self, term: Term) -> str:
         source = term.source or (next(iter(self.teachers)) if len(self.teachers) == 1 else None)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from torch import nn
 
+PRE_LOGIT = ("fpn_bottleneck", "sep_bottleneck", "fusion_conv", "conv_cat", "bottleneck")
+"""Last layers of mmseg's heads before dropout and classifier; of several in one head the first of these is the last."""
 CLASSIFIERS = ("retina_cls", "gfl_cls", "conv_cls", "atss_cls", "fcos_cls", "rtm_cls", "vfnet_cls", "fc_cls")
 
 
 def natural_taps(model: nn.Module) -> dict[str, str]:
     """Return the usual taps of a segmenter or detector: `logits` and `features`, those that it has.
 
-    Segmenters (mmseg): the class logits of the last decode head and what goes into them before dropout where the head
-    has such a layer, else the backbone's last stage. Detectors (mmdet): the class branch and the neck.
+    Segmenters (mmseg): the class logits of the last decode head that has them, and what goes into them before dropout
+    where there is such a layer, else the neck or the backbone's last stage. Detectors (mmdet): the class branch and the
+    neck.
 
     >>> natural_taps(nn.Linear(2, 2))
     {}
@@ -19,15 +22,16 @@ def natural_taps(model: nn.Module) -> dict[str, str]:
     modules = dict(model.named_modules())
     taps = {}
     if "decode_head" in modules:
-        cascade = isinstance(modules["decode_head"], nn.ModuleList)
-        head = f"decode_head.{len(modules['decode_head']) - 1}" if cascade else "decode_head"
-        if f"{head}.conv_seg" in modules:
+        cascade = modules["decode_head"]
+        stages = range(len(cascade) - 1, -1, -1) if isinstance(cascade, nn.ModuleList) else ()
+        heads = [f"decode_head.{stage}" for stage in stages] or ["decode_head"]
+        head = next((name for name in heads if f"{name}.conv_seg" in modules), None)
+        if head is not None:
             taps["logits"] = f"{head}.conv_seg"
-        clean = ("bottleneck", "fusion_conv", "fpn_bottleneck", "sep_bottleneck")  # each ends before dropout
-        found = [f"{head}.{name}" for name in clean if f"{head}.{name}" in modules]
-        taps["features"] = found[0] if found else "backbone:-1"
+        found = [f"{head}.{name}" for name in PRE_LOGIT if f"{head}.{name}" in modules]
+        taps["features"] = found[0] if found else "neck" if "neck" in modules else "backbone:-1"
     elif "backbone" in modules:
-        heads = ("bbox_head", "roi_head.bbox_head")
+        heads = ["bbox_head", "roi_head.bbox_head"]
         found = [f"{head}.{name}" for head in heads for name in CLASSIFIERS if f"{head}.{name}" in modules]
         if found:
             taps["logits"] = found[0]

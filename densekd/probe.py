@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from mmengine.structures import BaseDataElement
@@ -28,6 +28,23 @@ def probe(model: nn.Module, specs: Iterable[str], size: tuple[int, int] = IMAGE_
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+def blank_size(models: Sequence[nn.Module]) -> tuple[int, int]:
+    """Return a size of image that all models run on: a small one, else what one of them is trained on.
+
+    Some transformers accept the size of their position embedding alone.
+    """
+    trained_on = [getattr(getattr(model, "data_preprocessor", None), "size", None) for model in models]
+    *first, last = [IMAGE_SIZE, *(tuple(size) for size in trained_on if size is not None)]
+    for size in first:
+        try:
+            for model in models:
+                probe(model, (), size)
+        except (RuntimeError, ValueError, AssertionError):  # as each model words it; there is another size to try
+            continue
+        return size
+    return last
 
 
 def forward(model: nn.Module, size: tuple[int, int]) -> None:

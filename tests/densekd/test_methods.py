@@ -46,6 +46,23 @@ def test_segmenters(path: str) -> None:
         assert losses[f"distill.loss_{method}"].requires_grad
 
 
+@pytest.mark.parametrize(
+    ("path", "logits", "features"),
+    [
+        (SEGMENTERS["pspnet"], "decode_head.conv_seg", "decode_head.bottleneck"),
+        (SEGMENTERS["deeplabv3plus"], "decode_head.conv_seg", "decode_head.sep_bottleneck"),
+        (SEGMENTERS["ocrnet, a cascade"], "decode_head.1.conv_seg", "decode_head.1.bottleneck"),
+        ("fcn/fcn_r18-d8_4xb2-80k_cityscapes-512x1024.py", "decode_head.conv_seg", "decode_head.conv_cat"),
+        ("upernet/upernet_r18_4xb2-40k_cityscapes-512x1024.py", "decode_head.conv_seg", "decode_head.fpn_bottleneck"),
+        ("sem_fpn/fpn_r50_4xb2-80k_cityscapes-512x1024.py", "decode_head.conv_seg", "neck"),
+        ("point_rend/pointrend_r50_4xb2-80k_cityscapes-512x1024.py", "decode_head.0.conv_seg", "neck"),
+    ],
+)
+def test_natural_taps(path: str, logits: str, features: str) -> None:
+    model, _ = build_model(config_of("mmseg", path))
+    assert natural_taps(model) == {"logits": logits, "features": features}
+
+
 def natural_classes(config: Config) -> int:
     head = config.model.decode_head
     return (head[-1] if isinstance(head, list) else head).num_classes
