@@ -100,7 +100,7 @@ def distill(
             of 256 units with dropout 0.5, at most 500 epochs.
         split: training, validation and test nodes; `cpf_split(y, seed)` if not given.
         seed: of the split, the parameters and whatever is drawn.
-        setting: `tran`, `ind` or both, see `Setting`.
+        setting: `tran`, `ind` or both, see `Setting`; a cache has but one.
         isolated: what to do about nodes without edges: a graph cannot teach them anything.
 
     Raises:
@@ -118,14 +118,18 @@ def distill(
     resolve("method", method, RECIPES)
     split = split or cpf_split(graph.y, seed)
     names: tuple[SettingName, ...] = ("tran", "ind") if setting == "all" else (setting,)
-    outcomes: dict[SettingName, dict[str, Outcome]] = {}
-    for view in [observe(graph, split, name, seed) for name in names]:
-        taught = teach(view, teacher, seed)
-        outcomes[view.name] = {
-            "teacher": taught,
+    if setting == "all" and isinstance(teacher, Cache):
+        names = ("tran",) if teacher.observed.all() else ("ind",)
+    views = [observe(graph, split, name, seed) for name in names]
+    taught = [teach(view, teacher, seed) for view in views]
+    outcomes: dict[SettingName, dict[str, Outcome]] = {
+        view.name: {
+            "teacher": lessons,
             "control": study(view, None, "supervised", student, seed),
-            "student": study(view, taught.cache, method, student, seed),
+            "student": study(view, lessons.cache, method, student, seed),
         }
+        for view, lessons in zip(views, taught)
+    }
     first = outcomes[names[0]]
     return Result(
         first["student"].model,

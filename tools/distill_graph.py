@@ -14,7 +14,6 @@ import platform
 import resource
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -154,9 +153,9 @@ def finished(path: Path, config: Config) -> list[Log]:
 def write(path: Path, logs: list[Log]) -> None:
     """Replace the log in one go: whoever is killed leaves the old or the new one whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".json", delete=False) as file:
-        json.dump(logs, file, indent=1)
-    os.replace(file.name, path)
+    draft = path.with_suffix(".part")
+    draft.write_text(json.dumps(logs, indent=1) + "\n")
+    os.replace(draft, path)
 
 
 def _per_cent(share: float | None) -> float | None:

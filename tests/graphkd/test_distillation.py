@@ -76,7 +76,7 @@ def test_the_cache_holds_what_the_teacher_saw(graph: Graph, result: Result) -> N
 
 def test_a_student_learns_from_the_cache_alone(graph: Graph, result: Result, tmp_path: Path) -> None:
     result.cache.save(tmp_path / "sage")
-    again = distill(graph, Cache.load(tmp_path / "sage"), "ffg2m", student=STUDENT, seed=0, setting="tran")
+    again = distill(graph, Cache.load(tmp_path / "sage"), "ffg2m", student=STUDENT, seed=0)
     assert np.array_equal(again.student.predict_proba(graph.x), result.student.predict_proba(graph.x))
     assert again.metrics["teacher"]["tran"] == result.metrics["teacher"]["tran"]
     assert "teacher" not in again.latency
