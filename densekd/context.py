@@ -103,26 +103,31 @@ def _inside(boxes: Tensor, size: Size) -> Tensor:
 
 def check_labels(model: nn.Module, samples: Iterable[Any]) -> None:
     """Raise `ValueError` if a label of the batch is no class of the model; CUDA would only say that it failed."""
-    for sample in samples:
-        if "gt_sem_seg" in sample and hasattr(model, "decode_head"):
-            head: Any = model.decode_head
-            head = head[-1] if isinstance(head, nn.ModuleList) else head
-            labels, ignored = sample.gt_sem_seg.data, head.ignore_index
-        elif "gt_instances" in sample and "labels" in sample.gt_instances:
-            head = getattr(model, "bbox_head", None) or getattr(getattr(model, "roi_head", None), "bbox_head", None)
-            labels, ignored = sample.gt_instances.labels, None
-        else:
-            continue
-        classes = getattr(head, "num_classes", None)
-        if classes is None or not labels.numel():
-            continue
-        wrong = (labels < 0) | (labels >= classes)
-        if ignored is not None:
-            wrong &= labels != ignored
-        if wrong.any():
-            found = sorted(labels[wrong].unique().tolist())[:5]
-            where = sample.metainfo.get("seg_map_path") or sample.metainfo.get("img_path", "a batch")
-            rest = "" if ignored is None else f" and {ignored} to ignore"
-            raise ValueError(
-                f"labels {found} in {where} are out of range: the student has classes 0 to {classes - 1}{rest}"
-            )
+    classes, ignored = _classes(model)
+    if classes is None:
+        return
+    labels = [(sample, found) for sample in samples if (found := _labels(sample)) is not None and found.numel()]
+    wrong = [((found < 0) | (found >= classes)) & (found != ignored) for _, found in labels]
+    if not wrong or not torch.stack([each.any() for each in wrong]).any():  # one wait for the device, not one a sample
+        return
+    sample, found, outside = next((s, found, each) for (s, found), each in zip(labels, wrong) if each.any())
+    where = sample.metainfo.get("seg_map_path") or sample.metainfo.get("img_path", "a batch")
+    raise ValueError(
+        f"labels {sorted(found[outside].unique().tolist())[:5]} in {where} are out of range: the student has classes "
+        f"0 to {classes - 1}" + ("" if ignored is None else f" and {ignored} to ignore")
+    )
+
+
+def _classes(model: Any) -> tuple[int | None, int | None]:
+    """Return the number of classes and the label to ignore, as far as the model's head tells."""
+    if hasattr(model, "decode_head"):
+        head = model.decode_head[-1] if isinstance(model.decode_head, nn.ModuleList) else model.decode_head
+        return getattr(head, "num_classes", None), getattr(head, "ignore_index", None)
+    head = getattr(model, "bbox_head", None) or getattr(getattr(model, "roi_head", None), "bbox_head", None)
+    return getattr(head, "num_classes", None), None
+
+
+def _labels(sample: Any) -> Tensor | None:
+    if "gt_sem_seg" in sample:
+        return sample.gt_sem_seg.data
+    return sample.gt_instances.get("labels") if "gt_instances" in sample else None

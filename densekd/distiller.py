@@ -132,9 +132,11 @@ class Distiller(nn.Module):
         mine = probe(self, {term.student for term in terms}, size)
         theirs = {name: probe(model, taps, size) for name, (model, taps) in asked.items()}
         for name, seen in theirs.items():
+            if not seen:
+                raise ValueError(f"no distills entry asks teacher {name!r}")
             for tap, tensors in seen.items():
                 self._check_finite(name, tap, tensors)
-        self._yields = {name: {tap: len(tensors) for tap, tensors in seen.items()} for name, seen in theirs.items()}
+            self.teachers[name].meet(self, {tap: len(tensors) for tap, tensors in seen.items()})
         logits = natural_taps(self).get("logits")
         for term in terms:
             student, teacher = mine[term.student], theirs[self._source(term)][term.teacher]
@@ -167,7 +169,11 @@ class Distiller(nn.Module):
         if mode != "loss":
             return super().forward(inputs, data_samples, mode=mode, **kwargs)
         check_labels(self, data_samples or ())
-        teachers = {name: self._ask(teacher, inputs, data_samples) for name, teacher in self.teachers.items()}
+        for teacher in self.teachers.values():
+            if isinstance(teacher, MovingAverage) and self.training:
+                teacher.update(self)
+        # teachers go first: what they allocate on the way is free again when the student's graph grows
+        seen = {name: teacher.look(inputs, data_samples) for name, teacher in self.teachers.items()}
         with Taps(self, {term.student for term in self._terms()}) as student:
             losses = dict(super().forward(inputs, data_samples, mode=mode, **kwargs))
         context = Context(data_samples or (), tuple(inputs.shape[-2:]))
@@ -176,15 +182,8 @@ class Distiller(nn.Module):
             key = f"distill.loss_{term.name}"
             if key in losses:
                 raise KeyError(f"the student has a loss {key!r} of its own; rename the distills entry")
-            losses[key] = self._loss(term, student, source, teachers[source], context)
+            losses[key] = self._loss(term, student, source, seen[source], context)
         return losses
-
-    def _ask(self, teacher: Teacher, inputs: Any, samples: Any) -> Taps:
-        if isinstance(teacher, MovingAverage) and self.training:
-            teacher.update(self)
-        taps = Taps(teacher.model, self._yields[teacher.name], stop_after=self._yields[teacher.name])
-        teacher.look(inputs, samples, taps, self.data_preprocessor)  # type: ignore[arg-type]
-        return taps
 
     def _loss(self, term: Term, student: Taps, source: str, teacher: Taps, context: Context) -> Tensor:
         mine, theirs = student[term.student], teacher[term.teacher]

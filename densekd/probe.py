@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import torch
-from mmengine.structures import BaseDataElement
+from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor, nn
 
 from densekd.taps import Taps
@@ -48,9 +48,11 @@ def blank_size(models: Sequence[nn.Module]) -> tuple[int, int]:
 
 
 def forward(model: nn.Module, size: tuple[int, int]) -> None:
-    """Run `mode='tensor'` on a blank image, with the metadata that a two-stage or DETR-like detector asks for."""
-    stem = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+    """Run `mode='tensor'` on a blank image, with the metadata and the empty truth that some detectors ask for."""
+    stem = next((module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d)), 3)
+    channels = 3 if stem % 3 == 0 else stem  # some stems fold pixels into channels first
     weight = next(model.parameters())
-    image = torch.zeros(1, stem.in_channels if stem else 3, *size, device=weight.device, dtype=weight.dtype)
     shapes = dict.fromkeys(("img_shape", "ori_shape", "pad_shape", "batch_input_shape"), size)
-    model(image, [BaseDataElement(metainfo={**shapes, "scale_factor": (1.0, 1.0)})], mode="tensor")
+    sample = BaseDataElement(metainfo={**shapes, "scale_factor": (1.0, 1.0)})
+    sample.gt_instances = InstanceData(bboxes=weight.new_zeros(0, 4), labels=weight.new_zeros(0).long())
+    model(torch.zeros(1, channels, *size, device=weight.device, dtype=weight.dtype), [sample], mode="tensor")

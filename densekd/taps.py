@@ -38,11 +38,12 @@ class Tap(NamedTuple):
 
 def find(model: nn.Module, path: str) -> nn.Module:
     """Return the module at `path`; a wrong path raises `KeyError` that names the three nearest ones."""
-    modules = dict(model.named_modules())
-    if not path or path not in modules:
-        near = difflib.get_close_matches(path, [name for name in modules if name], n=3, cutoff=0.0)
-        raise KeyError(f"{type(model).__name__} has no module {path!r}; nearest: {', '.join(near)}")
-    return modules[path]
+    try:
+        return model.get_submodule(path or "?")  # an empty path would be the model itself
+    except AttributeError:
+        names = [name for name, _ in model.named_modules() if name]
+        near = difflib.get_close_matches(path, names, n=3, cutoff=0.0)
+        raise KeyError(f"{type(model).__name__} has no module {path!r}; nearest: {', '.join(near)}") from None
 
 
 class Taps:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from densekd.checkpoint import load_weights
 from densekd.config import read_config
+from densekd.normalisation import Renormalise
 from densekd.taps import Taps
 
 Source = str | Path | Mapping[str, Any] | nn.Module
@@ -38,12 +39,19 @@ class Teacher:
     def __deepcopy__(self, memo: dict[int, Any]) -> Teacher:
         return self
 
+    def meet(self, student: nn.Module, yields: Mapping[str, int]) -> None:
+        """Learn how the student's input differs, and how many tensors each tap to watch yields."""
+        self._renormalise = Renormalise(
+            *(getattr(model, "data_preprocessor", model) for model in (student, self.model))
+        )
+        self._yields = dict(yields)
+
     @torch.no_grad()
-    def look(self, inputs: Any, samples: Any, taps: Taps, student_preprocessor: nn.Module) -> None:
-        """Run on the batch as the student's preprocessor made it; `taps` then hold what was seen."""
-        inputs = renormalise(inputs, samples, student_preprocessor, self.model.data_preprocessor)
-        with taps:
-            self.model(inputs, samples, mode="tensor")
+    def look(self, inputs: Any, samples: Any) -> Taps:
+        """Run on the batch as the student's preprocessor made it, no further than to the last tap."""
+        with Taps(self.model, self._yields, stop_after=self._yields) as taps:
+            self.model(self._renormalise(inputs, samples), samples, mode="tensor")
+        return taps
 
 
 class MovingAverage(Teacher):
@@ -126,48 +134,3 @@ def build_teacher(name: str, source: Source, checkpoint: str | Path | None = Non
     if checkpoint not in (None, "random"):
         load_weights(model, checkpoint, unsafe)
     return Teacher(name, model)
-
-
-def renormalise(inputs: Any, samples: Iterable[Any] | None, student: nn.Module, teacher: nn.Module) -> Any:
-    """Turn a batch that the student's preprocessor normalised into what the teacher's would have made of the images.
-
-    With mean m and deviation s of each: `x_t = (x_s * s_s + m_s - m_t) / s_t`, after a swap of the colour channels
-    where the two disagree on their order. Padding is then set to the teacher's own padding value. Equal preprocessing
-    costs nothing, the batch is handed on as it is.
-
-    Raises:
-        TypeError: the two preprocess differently and at least one is none of mmengine's image preprocessors.
-    """
-    mine, its = _normalisation(student), _normalisation(teacher)
-    if mine == its:
-        return inputs
-    if mine is None or its is None or not isinstance(inputs, Tensor):
-        raise TypeError(
-            f"cannot turn the input of {type(student).__name__} into that of {type(teacher).__name__}: "
-            "only preprocessors of images with mean, std and channel order are understood"
-        )
-    shape = (-1, 1, 1)
-    m_s, s_s, m_t, s_t = (
-        torch.tensor(values, dtype=inputs.dtype, device=inputs.device).view(shape)
-        for values in (mine["mean"], mine["std"], its["mean"], its["std"])
-    )
-    if mine["swapped"] != its["swapped"]:
-        inputs, m_s, s_s = inputs.flip(1), m_s.flip(0), s_s.flip(0)
-    renormalised = inputs * (s_s / s_t) + (m_s - m_t) / s_t
-    for image, sample in zip(renormalised, samples or ()):
-        height, width = sample.metainfo.get("img_shape", image.shape[-2:])[:2]
-        image[:, height:] = its["padding"]
-        image[:, :, width:] = its["padding"]
-    return renormalised
-
-
-def _normalisation(preprocessor: nn.Module) -> dict[str, Any] | None:
-    if not hasattr(preprocessor, "_enable_normalize"):
-        return None
-    on = preprocessor._enable_normalize
-    return {
-        "mean": preprocessor.mean.flatten().tolist() if on else [0.0],  # type: ignore[operator]
-        "std": preprocessor.std.flatten().tolist() if on else [1.0],  # type: ignore[operator]
-        "swapped": preprocessor._channel_conversion,
-        "padding": getattr(preprocessor, "pad_val", getattr(preprocessor, "pad_value", 0)),
-    }

@@ -249,6 +249,13 @@ def test_several_teachers(seg: Config, seg_teacher: dict[str, str], taught: Taug
         taught(CWD, teacher={"big": seg_teacher["teacher"], "own": "ema"})
 
 
+def test_a_teacher_that_nobody_asks_is_an_error(taught: Taught, seg_teacher: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="no distills entry asks teacher 'own'"):
+        taught({**CWD, "source": "big"}, teacher={"big": seg_teacher["teacher"], "own": "ema"})
+    with pytest.raises(ValueError, match="no distills entry asks teacher 'teacher'"):
+        taught(distills=[])
+
+
 def test_self_distillation(taught: Taught) -> None:
     model = taught(CWD, teacher="ema", checkpoint=None, momentum=0.5)
     assert not isinstance(model.teachers["teacher"].model, Distiller)

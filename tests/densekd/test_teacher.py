@@ -10,7 +10,8 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from densekd.checkpoint import read
-from densekd.teacher import MovingAverage, Teacher, build_model, build_teacher, renormalise
+from densekd.normalisation import Renormalise
+from densekd.teacher import MovingAverage, Teacher, build_model, build_teacher
 
 from .conftest import seg_batch
 
@@ -95,7 +96,7 @@ def test_teacher_sees_what_its_own_preprocessor_would_make(options: dict, seg: C
     images = [torch.randint(0, 256, (3, h, w), dtype=torch.uint8) for h, w in ((64, 64), (40, 50))]  # one is padded
     student = _preprocess(mine, images)
     expected = _preprocess(its, images)["inputs"]
-    got = renormalise(student["inputs"], student["data_samples"], mine, its)
+    got = Renormalise(mine, its)(student["inputs"], student["data_samples"])
     assert torch.allclose(got, expected, atol=1e-4)
     assert (got is student["inputs"]) == (not options)
 
@@ -124,16 +125,16 @@ def test_detector_padding(det: Config) -> None:
         return preprocessor({"inputs": images, "data_samples": samples}, training=False)
 
     student = batch(mine)
-    got = renormalise(student["inputs"], student["data_samples"], mine, its)
+    got = Renormalise(mine, its)(student["inputs"], student["data_samples"])
     assert torch.allclose(got, batch(its)["inputs"], atol=1e-5)
 
 
 def test_unknown_preprocessors_must_be_equal() -> None:
     x = torch.rand(1, 3, 4, 4)
-    assert renormalise(x, None, nn.Identity(), nn.Identity()) is x
+    assert Renormalise(nn.Identity(), nn.Identity())(x, None) is x
     other = MODELS.build({"type": "mmseg.SegDataPreProcessor", "size": (4, 4), "mean": [1] * 3, "std": [2] * 3})
     with pytest.raises(TypeError, match="cannot turn the input of Identity into that of SegDataPreProcessor"):
-        renormalise(x, None, nn.Identity(), other)
+        Renormalise(nn.Identity(), other)
 
 
 def test_moving_average_follows_its_formula(seg: Config) -> None:
@@ -157,5 +158,5 @@ def test_moving_average_sees_the_students_input(seg: Config) -> None:
     batch = seg_batch(student)
     average = MovingAverage("ema", build_model(seg)[0])
     assert (
-        renormalise(batch["inputs"], (), student.data_preprocessor, average.model.data_preprocessor) is batch["inputs"]
+        Renormalise(student.data_preprocessor, average.model.data_preprocessor)(batch["inputs"], ()) is batch["inputs"]
     )
