@@ -2,7 +2,7 @@
 _base_ = [
     "../../_base_/models/semantic_fpn_r18.py",
     "../../_base_/datasets/digits_seg.py",
-    "../../_base_/schedules/adamw_400.py",
+    "../../_base_/schedules/adamw_600.py",
 ]
 model = dict(
     backbone=dict(base_channels=16, stem_channels=16),
