@@ -15,6 +15,14 @@ _HOME = {
     "Teacher": "densekd.teacher",
     "natural_taps": "densekd.natural",
     "load_weights": "densekd.checkpoint",
+    "read_config": "densekd.config",
+    "distil": "densekd.config",
+    "control": "densekd.config",
+    "is_taught": "densekd.config",
+    "prepare": "densekd.experiment",
+    "train": "densekd.experiment",
+    "METHODS": "densekd.methods",
+    "build_model": "densekd.teacher",
 }
 __all__ = list(_HOME)
 

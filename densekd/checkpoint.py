@@ -52,6 +52,8 @@ def load_weights(model: nn.Module, path: str | Path, unsafe: bool = False) -> No
         ValueError: keys or shapes differ; the message tells how many keys matched and which did not.
     """
     checkpoint = read(path, unsafe)
+    if not isinstance(checkpoint, Mapping):
+        raise ValueError(f"checkpoint {path} holds a {type(checkpoint).__name__}, not weights by name")
     weights: Mapping[str, Tensor] = checkpoint.get("state_dict", checkpoint)
     weights = {key.removeprefix("module."): value for key, value in weights.items()}
     own = model.state_dict()

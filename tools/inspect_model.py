@@ -14,13 +14,10 @@ import itertools
 from typing import Any
 
 import torch
-from mmengine.config import DictAction
 from torch import Tensor, nn
 
-from densekd.config import control, read_config
-from densekd.natural import natural_taps
+from densekd import build_model, control, natural_taps, read_config
 from densekd.probe import IMAGE_SIZE, forward
-from densekd.teacher import build_model
 
 Size = tuple[int, int]
 
@@ -33,8 +30,10 @@ def outputs(model: nn.Module, size: Size) -> dict[str, str]:
     def record(path: str) -> Any:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
             tensors = list(output) if isinstance(output, list | tuple) else [output]
-            if all(isinstance(tensor, Tensor) for tensor in tensors):
-                seen.setdefault(path, []).extend((tensor, tensor._version) for tensor in tensors)
+            whole = all(isinstance(tensor, Tensor) for tensor in tensors)
+            for i, tensor in enumerate(tensors):
+                if isinstance(tensor, Tensor):  # beside other things, as tokens beside their grid, only by its item
+                    seen.setdefault(path if whole else f"{path}:{i}", []).append((tensor, tensor._version))
 
         return hook
 
@@ -70,6 +69,8 @@ def table(student: nn.Module, teacher: nn.Module | None, size: Size, contains: s
 
 def main(arguments: list[str] | None = None) -> None:
     """Print the table and the natural taps."""
+    from mmengine.config import DictAction
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="config of the student, or of a distiller; a path or pkg::path")
     parser.add_argument("--teacher", help="config of the teacher, a path or pkg::path")

@@ -8,15 +8,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmengine.config import ConfigDict, DictAction
-from mmengine.runner import Runner
-
-from densekd.checkpoint import load_weights
-from densekd.config import control, read_config
+from densekd import control, load_weights, read_config
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
+    from mmengine.config import DictAction
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="config of the student, or of a distiller; a path or pkg::path")
     parser.add_argument("checkpoint", help="what training left, or any checkpoint of the plain student")
@@ -29,6 +27,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> dict[str, float]:
     """Build the plain student, load its weights, test, and return the metrics."""
+    from mmengine.config import ConfigDict
+    from mmengine.runner import Runner
+
     args = parse(arguments)
     config = control(read_config(args.config))
     if args.cfg_options:

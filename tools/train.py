@@ -11,15 +11,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
-
-from densekd.config import control, distil, is_taught, read_config
-from densekd.experiment import prepare, train
-from densekd.methods import METHODS
+from densekd import METHODS, control, distil, is_taught, prepare, read_config, train
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
+    from mmengine.config import DictAction
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="config of the student, or of a distiller; a path or pkg::path")
     parser.add_argument("--teacher", help="config of the teacher, a path or pkg::path; 'ema' for the student's average")

@@ -47,6 +47,13 @@ def test_tokens_meet_a_map() -> None:
     assert torch.equal(a, t)
 
 
+def test_tokens_of_unlike_number_meet_as_maps() -> None:
+    s, t = torch.rand(2, 4 * 8, 3), torch.rand(2, 1 + 8 * 16, 5)
+    a, b = Adapt(s, t, IMAGE)(s, t, IMAGE)
+    assert a.shape == b.shape == (2, 5, 8, 16)
+    assert torch.equal(b.flatten(2).transpose(1, 2), t[:, 1:])
+
+
 def test_rows_are_projected_too() -> None:
     a, b = Adapt(torch.rand(7, 3), torch.rand(7, 4), IMAGE)(torch.rand(9, 3), torch.rand(9, 4), IMAGE)
     assert a.shape == b.shape == (9, 4)

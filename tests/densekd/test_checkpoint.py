@@ -91,6 +91,12 @@ def test_a_deeper_network_is_not_cut_down_to_fit(tmp_path: Path) -> None:
         load_weights(deep[:2], tmp_path / "deep.pth")
 
 
+def test_a_file_without_weights(model: nn.Module, tmp_path: Path) -> None:
+    torch.save(torch.zeros(3), tmp_path / "tensor.pth")
+    with pytest.raises(ValueError, match="holds a Tensor, not weights by name"):
+        load_weights(model, tmp_path / "tensor.pth")
+
+
 def test_missing_file() -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pth"):
         read("nowhere.pth")
