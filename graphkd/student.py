@@ -213,9 +213,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
             labels = np.asarray(pair[1])
             strange = np.setdiff1d(labels, self.classes_)
             if len(strange):
-                raise ValueError(
-                    f"validation or monitor holds the label {strange[0]!r}, which the student cannot learn"
-                )
+                raise ValueError(f"validation or monitor holds the label {strange[0]}, which is not among the classes")
             return rows(X), torch.from_numpy(np.searchsorted(self.classes_, labels))
 
         chosen_by, watched = prepared(validation), prepared(monitor)

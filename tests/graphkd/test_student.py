@@ -165,7 +165,7 @@ def test_bad_input_is_named(images: tuple[np.ndarray, np.ndarray], teacher: np.n
         quick().fit(X, y, teacher=teacher[1:])
     with pytest.raises(ValueError, match="label 9 of row 9 is out of range; the teacher has 9 classes"):
         quick().fit(X, y, teacher=teacher[:, :9])
-    with pytest.raises(ValueError, match=r"holds the label .*12.*, which is not among the classes"):
+    with pytest.raises(ValueError, match="holds the label 12, which is not among the classes"):
         quick().fit(X, y, validation=(X[:2], [3, 12]))
     with pytest.raises(ValueError, match="no entry of y is labelled"):
         quick().fit(X, y, labelled=np.zeros(len(y), dtype=bool))
