@@ -123,6 +123,7 @@ class Distiller(nn.Module):
     def _plain_copy(self) -> nn.Module:
         plain: Any = copy.deepcopy(self)
         plain.__class__ = plain_class(self)
+        plain.__dict__.pop("teachers", None)  # of an earlier distillation
         return plain
 
     def _connect(self, terms: Sequence[Term]) -> None:

@@ -21,18 +21,22 @@ class ExactResume(Hook):
     """Save in each checkpoint what mmengine leaves out: the state of random generators and of moving-average teachers.
 
     mmengine saves weights, optimiser, schedules and the position in the data. With this hook a run in one process, with
-    a seed, on the CPU, ends with the same weights whether or not it was interrupted. Loader workers keep no state:
-    they are seeded for each batch, see `densekd.workers`; they must not persist from epoch to epoch.
+    a seed, on the CPU, ends with the same weights and scores whether or not it was interrupted. A validation that was
+    due after the checkpoint is made up for; no validation shifts the random numbers of the training. Loader workers
+    keep no state: they are seeded for each batch, see `densekd.workers`; they must not persist from epoch to epoch.
     """
 
     priority = "LOWEST"  # restore last, after whatever other hooks draw
 
     def __init__(self) -> None:
         self._restored: dict[str, Any] | None = None
+        self._validated = False
         self._before_validation: dict[str, Any] | None = None
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        checkpoint["random"] = random_state()
+        # mmengine writes a checkpoint before the validation, and once more within it where the score is the best so far
+        checkpoint["random"] = self._before_validation or random_state()
+        checkpoint["validated"] = self._before_validation is not None
         checkpoint["averages"] = {
             name: {"steps": teacher.steps, "weights": teacher.model.state_dict()}
             for name, teacher in _averages(runner).items()
@@ -42,6 +46,7 @@ class ExactResume(Hook):
         if not runner._resume:
             return
         self._restored = checkpoint.pop("random", None)
+        self._validated = checkpoint.pop("validated", False)
         for name, state in checkpoint.pop("averages", {}).items():
             teacher = _averages(runner)[name]
             teacher.model.load_state_dict(state["weights"])
@@ -52,6 +57,8 @@ class ExactResume(Hook):
         runner.train_dataloader.generator = torch.Generator().manual_seed(runner.seed)
         if self._restored is not None:
             restore_random_state(self._restored)
+            if not self._validated:
+                self._catch_up_on_validation(runner)
 
     def before_train_epoch(self, runner: Runner) -> None:
         loader = runner.train_dataloader
@@ -63,8 +70,19 @@ class ExactResume(Hook):
         self._before_validation = random_state()
 
     def after_val(self, runner: Runner) -> None:
-        if self._before_validation is not None:  # a resumed run does not repeat the validation after its checkpoint
+        if self._before_validation is not None:
             restore_random_state(self._before_validation)
+            self._before_validation = None
+
+    def _catch_up_on_validation(self, runner: Runner) -> None:
+        """Validate if that was due right after the checkpoint: the best score and schedules that follow it need it."""
+        loop = runner.train_loop
+        by_epoch = isinstance(loop, EpochBasedTrainLoop)
+        done, last = (loop.epoch, loop.max_epochs) if by_epoch else (loop.iter, loop.max_iters)
+        loop._decide_current_val_interval()
+        due = done >= loop.val_begin and (done % loop.val_interval == 0 or done == last)
+        if runner.val_loop is not None and due:
+            runner.val_loop.run()
 
 
 def random_state() -> dict[str, Any]:

@@ -41,9 +41,8 @@ class Teacher:
 
     def meet(self, student: nn.Module, yields: Mapping[str, int]) -> None:
         """Learn how the student's input differs, and how many tensors each tap to watch yields."""
-        self._renormalise = Renormalise(
-            *(getattr(model, "data_preprocessor", model) for model in (student, self.model))
-        )
+        mine, its = (getattr(model, "data_preprocessor", model) for model in (student, self.model))
+        self._renormalise = Renormalise(mine, its)
         self._yields = dict(yields)
 
     @torch.no_grad()

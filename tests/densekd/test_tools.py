@@ -154,6 +154,22 @@ def test_resume_of_epochs_with_workers(det_teacher: dict[str, str], train: Run) 
     assert resumed_from(train, arguments, "epoch_1.pth", "epoch_2.pth")
 
 
+@pytest.mark.parametrize("save_best", ["mIoU", "None"])
+def test_validation_after_the_checkpoint_is_made_up_for(
+    save_best: str, arguments: list[str], train: Run, tmp_path: Path
+) -> None:
+    """With `save_best` mmengine writes the checkpoint again when it has been validated, without it does not."""
+    checkpoint = [f"default_hooks.checkpoint.{option}" for option in ("interval=3", f"save_best={save_best}")]
+    assert resumed_from(train, [*arguments, "--cfg-options", *checkpoint], "iter_3.pth", "iter_6.pth")
+    if save_best == "None":
+        assert [len(re.findall("mIoU: ", log(tmp_path / name))) for name in ("whole", "resumed")] == [2, 2]
+        return
+    assert len(re.findall("mIoU: ", log(tmp_path / "resumed"))) == 1
+    hubs = [read(tmp_path / name / "iter_6.pth")["message_hub"]["runtime_info"] for name in ("whole", "resumed")]
+    assert hubs[0]["best_score"] == hubs[1]["best_score"]
+    assert [Path(hub["best_ckpt"]).name for hub in hubs] == ["best_mIoU_iter_3.pth"] * 2
+
+
 def test_resume_of_a_moving_average(train: Run) -> None:
     arguments = [str(CONFIGS / "seg.py"), "--teacher", "ema", "--method", "kl", "--seed", "0"]
     assert resumed_from(train, arguments, "iter_2.pth", "iter_6.pth")
