@@ -32,10 +32,14 @@ def is_taught(config: Config) -> bool:
     return "student" in config.model and "teacher" in config.model
 
 
+def plain_model(model: Any) -> Any:
+    """Return the student's part of a distiller's model config, any other model config as it is."""
+    return model["student"] if "student" in model and "teacher" in model else model
+
+
 def control(config: Config) -> Config:
     """Return the config with the plain student for a model: the same schedule without distillation."""
-    if is_taught(config):
-        config.model = config.model.student
+    config.model = plain_model(config.model)
     return config
 
 

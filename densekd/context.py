@@ -21,13 +21,13 @@ class Context:
     Args:
         samples: the batch's data samples, as mmseg (`gt_sem_seg`) and mmdet (`gt_instances`) make them.
         image_size: height and width of the padded batch.
-        ignore_index: label of pixels that do not count.
+        ignore_index: label of pixels that do not count, 255 if not given.
     """
 
-    def __init__(self, samples: Sequence[Any], image_size: Size, ignore_index: int = 255) -> None:
+    def __init__(self, samples: Sequence[Any], image_size: Size, ignore_index: int | None = None) -> None:
         self.samples = samples
         self.image_size = image_size
-        self.ignore_index = ignore_index
+        self.ignore_index = 255 if ignore_index is None else ignore_index
 
     def gather(self, names: Iterable[str], size: Size, where: str | None = None) -> dict[str, Any]:
         """Return those of `names` that this batch has, for a tap of `size` (height, width)."""
@@ -103,7 +103,7 @@ def _inside(boxes: Tensor, size: Size) -> Tensor:
 
 def check_labels(model: nn.Module, samples: Iterable[Any]) -> None:
     """Raise `ValueError` if a label of the batch is no class of the model; CUDA would only say that it failed."""
-    classes, ignored = _classes(model)
+    classes, ignored = classes_of(model)
     if classes is None:
         return
     labels = [(sample, found) for sample in samples if (found := _labels(sample)) is not None and found.numel()]
@@ -118,11 +118,12 @@ def check_labels(model: nn.Module, samples: Iterable[Any]) -> None:
     )
 
 
-def _classes(model: Any) -> tuple[int | None, int | None]:
+def classes_of(model: Any) -> tuple[int | None, int | None]:
     """Return the number of classes and the label to ignore, as far as the model's head tells."""
     if hasattr(model, "decode_head"):
         head = model.decode_head[-1] if isinstance(model.decode_head, nn.ModuleList) else model.decode_head
-        return getattr(head, "num_classes", None), getattr(head, "ignore_index", None)
+        binary = getattr(head, "out_channels", None) == 1  # one sigmoid, two labels
+        return 2 if binary else getattr(head, "num_classes", None), getattr(head, "ignore_index", None)
     head = getattr(model, "bbox_head", None) or getattr(getattr(model, "roi_head", None), "bbox_head", None)
     return getattr(head, "num_classes", None), None
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from densekd.context import Context, check_labels
+from densekd.context import Context, check_labels, classes_of
 from densekd.methods import method_entries
 from densekd.natural import natural_taps
 from densekd.probe import blank_size, probe
@@ -177,7 +177,7 @@ class Distiller(nn.Module):
         seen = {name: teacher.look(inputs, data_samples) for name, teacher in self.teachers.items()}
         with Taps(self, {term.student for term in self._terms()}) as student:
             losses = dict(super().forward(inputs, data_samples, mode=mode, **kwargs))
-        context = Context(data_samples or (), tuple(inputs.shape[-2:]))
+        context = Context(data_samples or (), tuple(inputs.shape[-2:]), ignore_index=classes_of(self)[1])
         for term in self._terms():
             source = self._source(term)
             key = f"distill.loss_{term.name}"

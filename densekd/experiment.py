@@ -86,6 +86,7 @@ def _check_not_empty(runner: Runner, split: str) -> None:
 
 def _use_amp(config: Config) -> None:
     kind = config.optim_wrapper.get("type", "OptimWrapper")
+    kind = getattr(kind, "__name__", kind)  # configs in pure Python hold the class
     if kind != "OptimWrapper":
         raise ValueError(f"mixed precision replaces mmengine's plain OptimWrapper, but the config has {kind}")
     if get_device() == "cpu":

@@ -14,7 +14,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
 from densekd.checkpoint import load_weights
-from densekd.config import read_config
+from densekd.config import plain_model, read_config
 from densekd.normalisation import Renormalise
 from densekd.taps import Taps
 
@@ -102,9 +102,8 @@ def build_model(source: Source) -> tuple[nn.Module, str | None]:
     config: Any = read_config(source) if isinstance(source, str | Path) else source
     if "model" not in config:
         config = {"model": config}
-    model = ConfigDict(copy.deepcopy(dict(config["model"])))
-    if str(model.get("type", "")).endswith("densekd.Distiller"):
-        model = model["student"]  # a distilled student teaches as the plain model that it is
+    # a distilled student teaches as the plain model that it is
+    model = ConfigDict(copy.deepcopy(dict(plain_model(config["model"]))))
     if "type" not in model:
         raise TypeError(f"a model config needs a 'type', got the keys {', '.join(map(repr, model))}")
     if "data_preprocessor" in config:

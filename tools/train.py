@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> None:
     elif not is_taught(config):
         sys.exit(f"{args.config} names no densekd.Distiller: give --teacher and --method, or --control")
     suffix = "-control" if args.control else f"-{args.method}" if args.method else ""
-    work_dir = args.work_dir or config.get("work_dir") or f"work_dirs/{Path(args.config).stem}{suffix}"
+    work_dir = args.work_dir or (config.get("work_dir") or f"work_dirs/{Path(args.config).stem}") + suffix
     config = prepare(
         config,
         work_dir=work_dir,

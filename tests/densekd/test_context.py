@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.structures import InstanceData
 
-from densekd.context import Context, check_labels
+from densekd.context import Context, check_labels, classes_of
 from densekd.teacher import build_model
 
 from .conftest import det_batch, seg_batch
@@ -33,6 +33,16 @@ def test_labels_are_taken_by_nearest_and_ignored_ones_stay(seg: Config) -> None:
     full = torch.cat([sample.gt_sem_seg.data for sample in batch["data_samples"]])
     assert torch.equal(labels, full[:, ::4, ::4])
     assert torch.equal(context.gather(["weight"], (16, 16), "labelled")["weight"], labels != 255)
+
+
+def test_the_head_says_which_label_does_not_count(seg: Config) -> None:
+    seg.model.decode_head.ignore_index = 200
+    model, _ = build_model(seg)
+    assert classes_of(model) == (11, 200)
+    context = Context(seg_batch(model)["data_samples"], (64, 64), ignore_index=200)
+    assert context.gather(["weight"], (16, 16), "labelled")["weight"].all()  # 255 is a label like any other here
+    seg.model.decode_head.update(num_classes=2, out_channels=1, threshold=0.3)
+    assert classes_of(build_model(seg)[0]) == (2, 200)
 
 
 def test_boxes_and_masks_come_at_the_size_of_the_tap(instances: Context) -> None:
