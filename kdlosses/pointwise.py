@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+_CONVOLVE = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}
 
 
 class Pointwise(nn.Linear):
@@ -18,7 +21,5 @@ class Pointwise(nn.Linear):
             raise ValueError(f"expected {self.in_features} channels on axis 1, got features {tuple(features.shape)}")
         if features.ndim == 2:
             return super().forward(features)
-        mapped = self.weight @ features.flatten(2)
-        if self.bias is not None:
-            mapped = mapped + self.bias[:, None]
-        return mapped.reshape(features.shape[0], self.out_features, *features.shape[2:])
+        kernel = self.weight[(...,) + (None,) * (features.ndim - 2)]
+        return _CONVOLVE[features.ndim](features, kernel, self.bias)

@@ -73,16 +73,16 @@ class COMODO(nn.Module):
     ) -> Tensor:
         student, teacher, weight = points(student, teacher, weight, batch, self.view, self.draw)
         student, teacher = unit(student, dim=2), unit(teacher, dim=2)
-        keys = torch.cat([self.queue.items.to(teacher.dtype), teacher[0]])
+        keys = torch.cat([self.queue.items.to(teacher.dtype), teacher[0]]).mT.unsqueeze(0)
         log_w = torch.cat([self.queue.weight.to(weight.dtype), weight[0]]).log()
-        log_w = log_w.clamp_min(torch.finfo(weight.dtype).min / 4)
+        log_w = log_w.clamp_min(torch.finfo(weight.dtype).min / 4)[None, None]
 
         def cross_entropy(rows_s: Tensor, rows_t: Tensor) -> Tensor:
-            near = rows_s @ keys.mT / self.student_tau
+            near = rows_s / self.student_tau @ keys
             log_b = near - (near + log_w).logsumexp(2, keepdim=True)  # of one copy, where a key counts as several
-            return -((rows_t @ keys.mT / self.teacher_tau + log_w).softmax(2) * log_b).sum(2)
+            return -(torch.baddbmm(log_w, rows_t / self.teacher_tau, keys).softmax(2) * log_b).sum(2)
 
-        value = weighted_mean(by_rows(cross_entropy, student, teacher, columns=len(keys)), weight)
+        value = weighted_mean(by_rows(cross_entropy, student, teacher, columns=keys.shape[2]), weight)
         if self.training:
             self.queue.push(teacher[0], weight[0])
         return value

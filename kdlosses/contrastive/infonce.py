@@ -77,7 +77,7 @@ def _direction(anchors: Tensor, others: Tensor, weight: Tensor, classes: Tensor 
     index = torch.arange(n, device=anchors.device).expand(weight.shape)
 
     def surprise(rows: Tensor, own: Tensor, place: Tensor) -> Tensor:
-        logits = rows @ others.mT / tau + log_w
+        logits = torch.baddbmm(log_w, rows / tau, others.mT)
         positive = (rows * own).sum(2) / tau
         if classes is not None:
             same = classes.gather(1, place).unsqueeze(2) == classes.unsqueeze(1)

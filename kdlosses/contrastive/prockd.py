@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from kdlosses.pointwise import Pointwise
 from kdlosses.reduce import weighted_mean
 from kdlosses.registry import register
+from kdlosses.squared_error import squared_error
 from kdlosses.unit import unit
 
 
@@ -63,8 +64,9 @@ class ProCKD(nn.Module):
 
     def forward(self, student: Tensor, teacher: Tensor, weight: Tensor | None = None) -> Tensor:
         log_a = _log_shares(teacher, self.prototypes, self.tau)
-        rebuilt = (log_a.exp() @ self.prototypes).movedim(-1, 1)
-        learn = weighted_mean((rebuilt - teacher).square().mean(1), weight)
+        rebuilt = log_a.exp().flatten(0, -2) @ self.prototypes
+        rows = teacher.movedim(1, -1).flatten(0, -2)
+        learn = squared_error(rebuilt, rows, None if weight is None else weight.flatten())
 
         weight = student.new_ones(log_a.shape[:-1]) if weight is None else weight.to(student.dtype)
         share = weight.flatten() / weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)

@@ -38,4 +38,6 @@ def g2sd(
     if beta <= 0:
         raise ValueError(f"g2sd: beta must be positive, got {beta}")
     teacher = F.layer_norm(teacher.movedim(1, -1), teacher.shape[1:2], eps=eps).movedim(-1, 1)
+    if weight is None:
+        return F.smooth_l1_loss(student, teacher, beta=beta)  # the same in one fused pass
     return weighted_mean(F.smooth_l1_loss(student, teacher, reduction="none", beta=beta).mean(1), weight)

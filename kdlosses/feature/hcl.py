@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdlosses.reduce import weighted_mean
 from kdlosses.registry import register
+from kdlosses.squared_error import squared_error
 
 _POOL: dict[int, Callable[..., Tensor]] = {3: F.adaptive_avg_pool1d, 4: F.adaptive_avg_pool2d, 5: F.adaptive_avg_pool3d}
 
@@ -39,24 +39,23 @@ def hcl(student: Tensor, teacher: Tensor, levels: Sequence[int] = (4, 2, 1), wei
     """
     if student.ndim > 5:
         raise ValueError(f"hcl pools up to three axes of space, got features of shape {tuple(student.shape)}")
-    difference = student - teacher  # pooling is linear: one pyramid does for both sides
-    total, norm, factor = weighted_mean(difference.square().mean(1), weight), 1.0, 1.0
+    total, norm, factor = squared_error(student, teacher, weight), 1.0, 1.0
     if student.ndim == 2:
         return total
     pool, space = _POOL[student.ndim], student.ndim - 2
-    share = None if weight is None else weight.to(student.dtype)
-    if share is not None:
-        difference = difference.masked_fill((share == 0).unsqueeze(1), 0) * share.unsqueeze(1)
+    if weight is not None:
+        weight = weight.to(student.dtype).unsqueeze(1)
+        student, teacher = (x.masked_fill(weight == 0, 0) * weight for x in (student, teacher))
     for level in levels:
         if level >= student.shape[2]:
             continue
         factor /= 2
         norm += factor
-        cells = pool(difference, (level,) * space)
-        if share is None:
-            total = total + factor * weighted_mean(cells.square().mean(1))
-            continue
-        filled = pool(share.unsqueeze(1), (level,) * space)
-        cells = cells / filled.masked_fill(filled == 0, 1)
-        total = total + factor * weighted_mean(cells.square().mean(1), filled.squeeze(1))
+        cells_s, cells_t = (pool(x, (level,) * space) for x in (student, teacher))
+        share = None
+        if weight is not None:
+            share = pool(weight, (level,) * space)
+            cells_s, cells_t = (x / share.masked_fill(share == 0, 1) for x in (cells_s, cells_t))
+            share = share.squeeze(1)
+        total = total + factor * squared_error(cells_s, cells_t, share)
     return total / norm

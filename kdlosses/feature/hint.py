@@ -3,8 +3,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from kdlosses.pointwise import Pointwise
-from kdlosses.reduce import weighted_mean
 from kdlosses.registry import register
+from kdlosses.squared_error import squared_error
 
 
 @register(match="positions")
@@ -43,4 +43,4 @@ class Hint(nn.Module):
         self.regressor = Pointwise(student_channels, teacher_channels)
 
     def forward(self, student: Tensor, teacher: Tensor, weight: Tensor | None = None) -> Tensor:
-        return weighted_mean((self.regressor(student) - teacher).square().mean(1), weight)
+        return squared_error(self.regressor(student), teacher, weight)

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from kdlosses.reduce import weighted_mean
 from kdlosses.registry import register
+from kdlosses.squared_error import squared_error
 
 
 @register
@@ -26,4 +26,4 @@ def mse(student: Tensor, teacher: Tensor, weight: Tensor | None = None) -> Tenso
     >>> mse(torch.tensor([[1.0, 2.0]]), torch.tensor([[0.0, 0.0]])).item()
     2.5
     """
-    return weighted_mean((student - teacher).square().mean(1), weight)
+    return squared_error(student, teacher, weight)

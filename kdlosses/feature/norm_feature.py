@@ -4,6 +4,7 @@ from torch import Tensor
 
 from kdlosses.reduce import weighted_mean
 from kdlosses.registry import register
+from kdlosses.squared_error import squared_error
 
 
 @register
@@ -28,5 +29,6 @@ def norm_feature(student: Tensor, teacher: Tensor, eps: float = 1e-8, weight: Te
     >>> norm_feature(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 3.0]])).item()
     0.1...
     """
-    error = weighted_mean((student - teacher).square().mean(1), weight)
-    return error / weighted_mean(teacher.square().mean(1), weight).clamp_min(eps)
+    energy = teacher.square()
+    energy = energy.mean() if weight is None else weighted_mean(energy.mean(1), weight)
+    return squared_error(student, teacher, weight) / energy.clamp_min(eps)

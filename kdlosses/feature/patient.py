@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from kdlosses.reduce import weighted_mean
 from kdlosses.registry import register
+from kdlosses.unit import cosines
 
 
 @register
@@ -28,4 +28,4 @@ def patient(student: Tensor, teacher: Tensor, weight: Tensor | None = None) -> T
     >>> patient(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 3.0]])).item()
     2.0
     """
-    return 2 * weighted_mean(1 - F.cosine_similarity(student, teacher, dim=1), weight)
+    return 2 * weighted_mean(1 - cosines(student, teacher, dim=1), weight)

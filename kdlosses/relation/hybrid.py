@@ -59,8 +59,8 @@ def hybrid(
     log_w = weight.log().clamp_min(torch.finfo(student.dtype).min / 4).unsqueeze(1)
 
     def divergence(rows_s: Tensor, rows_t: Tensor) -> Tensor:
-        log_q = (rows_s @ student.mT / tau + log_w).log_softmax(2)
-        log_p = (rows_t @ teacher.mT / tau + log_w).log_softmax(2)
+        log_q = torch.baddbmm(log_w, rows_s / tau, student.mT).log_softmax(2)
+        log_p = torch.baddbmm(log_w, rows_t / tau, teacher.mT).log_softmax(2)
         return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(2)
 
     return weighted_mean(by_rows(divergence, student, teacher, columns=weight.shape[1]), weight)

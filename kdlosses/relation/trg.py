@@ -66,11 +66,11 @@ def _graph(student: Tensor, teacher: Tensor, weight: Tensor | None, tau: float, 
     floor = torch.finfo(student.dtype).min / 4  # finite, so that a token without neighbours has no nan
 
     def divergence(rows_s: Tensor, rows_t: Tensor, rows: Tensor) -> Tensor:
-        near = (rows_t @ teacher.mT / tau).masked_fill(absent | (rows.unsqueeze(2) == index.unsqueeze(1)), floor)
+        near = (rows_t / tau @ teacher.mT).masked_fill(absent | (rows.unsqueeze(2) == index.unsqueeze(1)), floor)
         near, neighbours = near.topk(min(k, n - 1), dim=2)
         none = near == floor
         log_p = near.log_softmax(2)
-        log_q = (rows_s @ student.mT / tau).gather(2, neighbours).masked_fill(none, floor).log_softmax(2)
+        log_q = (rows_s / tau @ student.mT).gather(2, neighbours).masked_fill(none, floor).log_softmax(2)
         return F.kl_div(log_q, log_p, reduction="none", log_target=True).masked_fill(none, 0).sum(2)
 
     return weighted_mean(by_rows(divergence, student, teacher, index, columns=n), weight)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from sklearn.preprocessing import normalize
 
-from kdlosses.unit import unit
+from kdlosses.unit import cosines, unit
 
 
 def test_formula() -> None:
@@ -18,3 +18,13 @@ def test_zero_vector_stays_zero_and_gets_no_gradient() -> None:
     assert (y[0] == 0).all()
     assert (x.grad[0] == 0).all()
     assert x.grad[1].abs().sum() > 0
+
+
+def test_cosines() -> None:
+    a, b = torch.randn(2, 3, 5, requires_grad=True), torch.randn(2, 3, 5)
+    torch.testing.assert_close(cosines(a, b, dim=1), torch.cosine_similarity(a, b, dim=1))
+    zero = torch.zeros(4, 3, requires_grad=True)
+    value = cosines(zero, torch.randn(4, 3), dim=1)
+    value.sum().backward()
+    assert (value == 0).all()
+    assert (zero.grad == 0).all()
