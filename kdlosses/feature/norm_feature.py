@@ -8,18 +8,18 @@ from kdlosses.squared_error import squared_error
 
 
 @register
-def norm_feature(student: Tensor, teacher: Tensor, eps: float = 1e-8, weight: Tensor | None = None) -> Tensor:
+def norm_feature(student: Tensor, teacher: Tensor, weight: Tensor | None = None) -> Tensor:
     r"""Squared error of a layer relative to the energy of the teacher's layer, so that no layer drowns the others.
 
     $$ L = \sum_i w_i \|f^s_i - f^t_i\|^2 \Big/ \sum_i w_i \|f^t_i\|^2 $$
 
     One layer a call; the entries of several layers, all of one weight, add up to the whole. Scaling both sides of a
-    layer changes nothing, and a student of zeros scores 1, whatever the size of the layer.
+    layer changes nothing, and a student of zeros scores 1, whatever the size of the layer. Where the
+    teacher's layer is all zeros the mean squared error stays as it is.
 
     Args:
         student: features `(N, C, *)`.
         teacher: features `(N, C, *)`.
-        eps: least mean square of the teacher, for a layer that is all zeros.
         weight: `(N, *)`, positions to count.
 
     Paper: Zhang et al., "LAPTOP-Diff: Layer Pruning and Normalized Distillation for Compressing Diffusion Models",
@@ -31,4 +31,4 @@ def norm_feature(student: Tensor, teacher: Tensor, eps: float = 1e-8, weight: Te
     """
     energy = teacher.square()
     energy = energy.mean() if weight is None else weighted_mean(energy.mean(1), weight)
-    return squared_error(student, teacher, weight) / energy.clamp_min(eps)
+    return squared_error(student, teacher, weight) / energy.masked_fill(energy == 0, 1)
