@@ -1,6 +1,6 @@
 """Train teacher, control and distilled student under one schedule, with several seeds; log each run, print the table.
 
-python tools/compare.py configs/seg/cwd/camvid.py --seeds 3
+python tools/compare.py configs/seg/pkd/camvid.py --seeds 3
 
 CONFIG names a `densekd.Distiller` whose teacher is a config. The teacher is trained once, with seed 0, by the schedule
 of its own config; the control is the distiller's student without it. Finished runs are not repeated, and the log of

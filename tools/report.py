@@ -1,4 +1,4 @@
-"""Print the table of comparisons from their result logs: python tools/report.py results/seg/camvid-cwd ..."""
+"""Print the table of comparisons from their result logs: python tools/report.py results/seg/camvid-pkd ..."""
 
 from __future__ import annotations
 

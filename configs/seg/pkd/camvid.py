@@ -5,5 +5,5 @@ model = dict(
     type="densekd.Distiller",
     student=_base_.model,
     teacher="{{fileDirname}}/../plain/semantic_fpn_r18_w32_camvid.py",
-    distills=[dict(loss="pkd", student="neck", weight=3.0)],
+    distills=[dict(loss="pkd", student="neck", weight=10.0)],
 )
