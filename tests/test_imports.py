@@ -94,7 +94,8 @@ model = dict(
     decode_head=dict(type="FCNHead", in_channels=64, in_index=3, channels=8, num_classes=3, norm_cfg=dict(type="BN")),
 )
 distills = [dict(loss="cwd", student="decode_head.conv_seg")]
-distiller = MODELS.build(dict(type="densekd.Distiller", student=model, teacher=model, checkpoint="random", distills=distills))
+taught = dict(student=model, teacher=model, checkpoint="random", distills=distills)
+distiller = MODELS.build(dict(type="densekd.Distiller", **taught))
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 samples = [SegDataSample(gt_sem_seg=PixelData(data=torch.zeros(1, 32, 32, dtype=torch.long))) for _ in range(2)]
