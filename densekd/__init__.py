@@ -21,6 +21,7 @@ _HOME = {
     "is_taught": "densekd.config",
     "prepare": "densekd.experiment",
     "train": "densekd.experiment",
+    "leave": "densekd.experiment",
     "METHODS": "densekd.methods",
     "build_model": "densekd.teacher",
 }

@@ -72,6 +72,13 @@ def train(config: Config) -> Runner:
     return runner
 
 
+def leave() -> None:
+    """Part from the other processes, if there are any; threads that still listen can abort the interpreter's exit."""
+    if distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
+
+
 def _check_not_empty(runner: Runner, split: str) -> None:
     message = f"the {split} split is empty: its dataset found nothing to use, check paths and filters"
     try:

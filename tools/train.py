@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from densekd import METHODS, control, distil, is_taught, prepare, read_config, train
+from densekd import METHODS, control, distil, is_taught, leave, prepare, read_config, train
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -65,6 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     try:
         train(config)
+        leave()
     except KeyboardInterrupt:
         sys.exit("interrupted; the same command with --resume continues from the last checkpoint")
 
