@@ -28,6 +28,7 @@ SIDES = {"mmseg": "seg", "mmdet": "det"}
 METRICS = {"mIoU": ("mIoU", 1), "coco/bbox_mAP": ("AP", 100), "coco/bbox_mAP_50": ("AP50", 100)}
 WARMUP, REPEATS = 3, 20
 PROTOCOL = f"one image from preprocessing to prediction, median of {REPEATS} after {WARMUP} warm-ups"
+UNTRAINED = ("data_root", "checkpoint", "reported_on")  # fields of a config that do not change what is trained
 PACKAGES = ("torch", "numpy", "mmengine", "mmcv", "mmseg", "mmdet")
 
 Role = Literal["teacher", "control", "distilled"]
@@ -82,7 +83,8 @@ def run(
     log["seconds"] = round(time.perf_counter() - start, 1)
     log["peak_memory_mb"] = _peak_memory()
     scores = runner.test()
-    log["metrics"] = {short: round(factor * float(scores[key]), 4) for key, (short, factor) in METRICS.items() if key in scores}
+    known = {key: METRICS[key] for key in METRICS if key in scores}
+    log["metrics"] = {short: round(factor * float(scores[key]), 4) for key, (short, factor) in known.items()}
     log["selection"] = f"last weights, nothing selected; {plan.reported_on}"
     log["params"] = _count(runner.model)
     log["latency_ms"] = {"one_image": _latency(runner), "threads": torch.get_num_threads(), "protocol": PROTOCOL}
@@ -143,7 +145,7 @@ def fingerprint(config: Config) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _plain(value[key]) for key in sorted(value) if key not in ("data_root", "checkpoint", "reported_on")}
+        return {key: _plain(value[key]) for key in sorted(value) if key not in UNTRAINED}
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
     return value
