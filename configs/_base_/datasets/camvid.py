@@ -1,6 +1,6 @@
 # CamVid at half resolution; predictions are resized to 480 x 360 and scored against the full-size labels.
 data_root = "{{$KD_DATA_ROOT:data}}/CamVid"
-reported_on = "val, 101 frames of one drive, which served to choose the method and its weight too: there is no test split here"
+reported_on = "val, 101 frames of one drive, which served to choose the method too: there is no test split here"
 scale = (240, 180)
 train_pipeline = [
     dict(type="LoadImageFromFile"),
