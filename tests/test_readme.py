@@ -15,6 +15,7 @@ README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, flags=re.M | re.S)
 SHORT = {  # the same commands, but short: this checks that they run, not how well they train
     "tools/train.py": "--cfg-options train_cfg.max_iters=2 default_hooks.checkpoint.interval=2",
+    "tools/distill_graph.py": "--seeds 1 --out log.json",
     "tools/test.py": "--cfg-options test_dataloader.dataset.count=2",
 }
 

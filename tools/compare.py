@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-import tempfile
 from pathlib import Path
 
-from report import read, table
+from comparison import Role, config_of, fingerprint, last_weights, run, side
+from logs import ROOT, read, write
+from report import table
 
-from densekd.comparison import ROOT, Log, Role, config_of, fingerprint, last_weights, run, side
 from densekd.config import read_config
 
 
@@ -63,14 +62,6 @@ def finished(path: Path, wanted: str) -> bool:
     if json.loads(path.read_text())["fingerprint"] != wanted:
         sys.exit(f"{path} is of another version of this config: --force trains again, --out logs elsewhere")
     return True
-
-
-def write(path: Path, log: Log) -> None:
-    """Replace the log in one go: whoever is killed leaves the old or the new one whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".json", delete=False) as file:
-        file.write(json.dumps(log, indent=1) + "\n")
-    os.replace(file.name, path)
 
 
 if __name__ == "__main__":

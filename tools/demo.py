@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 import torch
 from html_report import Picture, Row, page
+from logs import ROOT
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-ROOT = Path(__file__).resolve().parents[1]
 ROLES: tuple[Any, ...] = ("teacher", "control", "distilled")
 SECONDS = {  # seconds of each training on two cores: what the bar and its remaining time are measured in
     "graph": {"teacher": 5.0, "control": 3.0, "distilled": 6.0},
@@ -183,7 +183,7 @@ def _dense_pair(
     side: str, path: Path, task: str, metric: str, out: Path, stage: Stage, shown: Sequence[int] = (0, 1, 2)
 ) -> tuple[list[Row], list[tuple[np.ndarray, dict[str, Any]]]]:
     """Train teacher, control and distilled; returns the rows, and scenes with what each model sees in them."""
-    from compare import run
+    from comparison import run
 
     from densekd.config import read_config
 
@@ -215,7 +215,7 @@ def _progress_hook(tick: Tick) -> Any:
 
 
 def _predict(config: Any, role: Any, folder: Path, shown: Sequence[int]) -> tuple[list[np.ndarray], list[Any]]:
-    from compare import config_of
+    from comparison import config_of
     from mmengine.dataset import pseudo_collate
     from mmengine.registry import DATASETS, DefaultScope
 

@@ -9,18 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import resource
-import subprocess
-import sys
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from report import Log, table
+from logs import ROOT, SCHEMA, Log, commit, peak_memory, read, reset_peak_memory, versions, write
+from report import table
 from tqdm import tqdm
 
 from graphkd.data import Graph, cpf_split, load, observe
@@ -28,7 +23,6 @@ from graphkd.distillation import Outcome, measure_latency, study, teach
 from graphkd.latency import PROTOCOL
 from graphkd.student import StudentClassifier
 
-ROOT = Path(__file__).parents[1]
 SELECTION = (
     "epoch by validation accuracy, ties by validation cross-entropy; test labels are read by the evaluation alone"
 )
@@ -75,6 +69,7 @@ def trainings(config: Config) -> int:
 
 def run_seed(graph: Graph, config: Config, name: str, seed: int, tick: Callable[[], object]) -> list[Log]:
     """Train everything for one seed; `tick` is called after each training. Returns one log for each model."""
+    reset_peak_memory()
     student = StudentClassifier(**config["student"])
     split = cpf_split(graph.y, seed)
     found: list[dict[str, Outcome]] = [{} for _ in range(2 + len(config["methods"]))]
@@ -112,7 +107,7 @@ def make_log(
         network, epochs = first.model, first.cache.settings["teacher"]["epochs"]
     forward = measure_latency(network, graph, needs_edges=role == "teacher")
     return {
-        "schema": 1,
+        "schema": SCHEMA,
         "side": "graph",
         "name": name,
         "role": role,
@@ -133,10 +128,9 @@ def make_log(
         "params": sum(parameter.numel() for parameter in network.parameters()),
         "latency_ms": {"all_nodes": forward, "threads": torch.get_num_threads(), "protocol": PROTOCOL},
         "seconds": sum(outcome.seconds for outcome in outcomes.values()),
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << (20 if _macos() else 10)),
-        "versions": {"python": platform.python_version()}
-        | {package: version(package) for package in ("torch", "torch-geometric", "scikit-learn", "numpy")},
-        "commit": _commit(),
+        "peak_memory_mb": peak_memory(),
+        "versions": versions("torch", "torch-geometric", "scikit-learn", "numpy"),
+        "commit": commit(),
     }
 
 
@@ -144,32 +138,14 @@ def finished(path: Path, config: Config) -> list[Log]:
     """The runs that an earlier call left in `path`."""
     if not path.exists():
         return []
-    logs: list[Log] = json.loads(path.read_text())
+    logs = read(path)
     if any(log["config"] != config for log in logs):
         raise SystemExit(f"{path} holds runs of another config; choose another --out, or pass --force to replace it")
     return logs
 
 
-def write(path: Path, logs: list[Log]) -> None:
-    """Replace the log in one go: whoever is killed leaves the old or the new one whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".part")
-    draft.write_text(json.dumps(logs, indent=1) + "\n")
-    os.replace(draft, path)
-
-
 def _per_cent(share: float | None) -> float | None:
     return None if share is None else 100 * share
-
-
-def _macos() -> bool:
-    return sys.platform == "darwin"
-
-
-def _commit() -> str | None:
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or None
 
 
 if __name__ == "__main__":

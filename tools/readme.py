@@ -9,14 +9,13 @@ import argparse
 import inspect
 import re
 import sys
-from pathlib import Path
 
-from report import read, table
+from logs import ROOT, read
+from report import table
 
 import graphkd
 import kdlosses
 
-ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 SECTION = r"(<!-- {name}(?:: (?P<logs>.*?))? -->\n)(?P<body>.*?)(<!-- end -->)"
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-Log = dict[str, Any]
+from logs import Log, read
+
 ROLES = ("teacher", "control", "distilled")
 
 
@@ -19,24 +18,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("paths", type=Path, nargs="+", help="folders of logs, or single files")
     args = parser.parse_args(arguments)
     print("\n\n".join(table(read(path)) for path in args.paths))
-
-
-def read(path: Path) -> list[Log]:
-    """Read all logs in a folder or a file; a file holds one log or a list of them.
-
-    Raises:
-        FileNotFoundError: there are none.
-        ValueError: a log of a schema that this version does not know.
-    """
-    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
-    found = [json.loads(file.read_text()) for file in files]
-    logs = [log for each in found for log in (each if isinstance(each, list) else [each])]
-    if not logs:
-        raise FileNotFoundError(f"no result logs in {path}")
-    for log in logs:
-        if log.get("schema") != 1:
-            raise ValueError(f"{path}: a log of schema {log.get('schema')!r}, this tool reads schema 1")
-    return logs
 
 
 def table(logs: Sequence[Log]) -> str:

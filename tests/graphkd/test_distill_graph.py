@@ -88,7 +88,6 @@ def test_logs_follow_the_schema_and_name_no_machine(whole: Path) -> None:
 
 
 def test_a_log_of_another_config_is_not_touched(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(ROOT / "tools")
     from distill_graph import finished
 
     config = json.loads(whole.read_text())[0]["config"]

@@ -1,30 +1,18 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
-import pytest
 import torch
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True)
-def _tools(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(ROOT / "tools")
+from benchmark import median_ratio, peak_bytes
 
 
 def test_a_ratio_of_times() -> None:
-    from benchmark import median_ratio
-
     ratio, slow, fast = median_ratio(lambda: time.sleep(0.02), lambda: time.sleep(0.01), rounds=5)
     assert 1.5 < ratio < 2.5
     assert slow > fast
 
 
 def test_peak_memory_is_what_lives_at_once() -> None:
-    from benchmark import peak_bytes
-
     def at_once() -> None:
         kept = [torch.ones(1 << 18) for _ in range(4)]
         assert len(kept) == 4

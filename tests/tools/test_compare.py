@@ -3,9 +3,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import compare
 import pytest
+from comparison import fingerprint, last_weights, run
 
-from densekd.comparison import fingerprint, last_weights, run
 from densekd.config import read_config
 
 ROOT = Path(__file__).parents[2]
@@ -39,15 +40,7 @@ def config(tmp_path: Path) -> Path:
     return folder / "pair.py"
 
 
-@pytest.fixture
-def compare(monkeypatch: pytest.MonkeyPatch) -> object:
-    monkeypatch.syspath_prepend(str(ROOT / "tools"))
-    import compare
-
-    return compare
-
-
-def test_a_comparison_logs_each_run_once_and_refuses_to_mix_configs(config, compare, tmp_path, capsys) -> None:
+def test_a_comparison_logs_each_run_once_and_refuses_to_mix_configs(config, tmp_path, capsys) -> None:
     call = [str(config), "--seeds", "1", "--out", str(tmp_path / "out"), "--work-dir", str(tmp_path / "work")]
     compare.main(call)
     printed = capsys.readouterr()

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+import report
+from logs import read
 
 VALUES = {"control": (50.0, 52.0, 54.0), "distilled": (53.0, 56.0, 59.0), "teacher": (60.0,)}
 
@@ -30,15 +32,7 @@ def logs(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def report(monkeypatch: pytest.MonkeyPatch) -> object:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "tools"))
-    import report
-
-    return report
-
-
-def test_the_table_has_means_sample_deviations_and_paired_differences(report, logs, capsys) -> None:
+def test_the_table_has_means_sample_deviations_and_paired_differences(logs, capsys) -> None:
     report.main([str(logs)])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "**pair** (last weights)"
@@ -49,17 +43,17 @@ def test_the_table_has_means_sample_deviations_and_paired_differences(report, lo
     assert cells["distilled, cwd"][:4] == ["3", "56.00 ± 3.00", "+4.00 ± 1.00", "100"]
 
 
-def test_a_list_of_logs_in_one_file_reads_the_same(report, logs, tmp_path) -> None:
+def test_a_list_of_logs_in_one_file_reads_the_same(logs, tmp_path) -> None:
     together = tmp_path / "all" / "runs.json"
     together.parent.mkdir()
-    together.write_text(json.dumps(report.read(logs)))
-    assert report.table(report.read(together)) == report.table(report.read(logs))
+    together.write_text(json.dumps(read(logs)))
+    assert report.table(read(together)) == report.table(read(logs))
 
 
-def test_no_logs_and_an_unknown_schema_are_errors(report, logs, tmp_path) -> None:
+def test_no_logs_and_an_unknown_schema_are_errors(logs, tmp_path) -> None:
     (empty := tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="no result logs"):
-        report.read(empty)
+        read(empty)
     (logs / "odd.json").write_text(json.dumps({"schema": 2}))
     with pytest.raises(ValueError, match="schema 2"):
-        report.read(logs)
+        read(logs)

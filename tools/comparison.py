@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import platform
-import resource
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from logs import ROOT, SCHEMA, Log, commit, peak_memory, reset_peak_memory, versions
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -23,7 +20,6 @@ from mmengine.runner import Runner
 from densekd.config import control, is_taught, read_config
 from densekd.experiment import prepare, train
 
-ROOT = Path(__file__).resolve().parents[1]
 SIDES = {"mmseg": "seg", "mmdet": "det"}
 METRICS = {"mIoU": ("mIoU", 1), "coco/bbox_mAP": ("AP", 100), "coco/bbox_mAP_50": ("AP50", 100)}
 WARMUP, REPEATS = 3, 20
@@ -32,7 +28,6 @@ UNTRAINED = ("data_root", "checkpoint", "reported_on")  # fields of a config tha
 PACKAGES = ("torch", "numpy", "mmengine", "mmcv", "mmseg", "mmdet")
 
 Role = Literal["teacher", "control", "distilled"]
-Log = dict[str, Any]
 
 
 def run(
@@ -65,7 +60,7 @@ def run(
         ValueError: the config names no distiller with the config of one teacher, or no checkpoint was given.
     """
     plan = config_of(config, role)
-    log: Log = {"schema": 1, "side": side(config), "name": name, "role": role, "method": method(config, role)}
+    log: Log = {"schema": SCHEMA, "side": side(config), "name": name, "role": role, "method": method(config, role)}
     log |= {"seed": seed, "config": source(plan), "fingerprint": fingerprint(plan)}
     log |= {"schedule": f"{plan.train_cfg.max_iters} iterations of {plan.train_dataloader.batch_size}"}
     if role == "distilled":
@@ -77,19 +72,19 @@ def run(
     plan.default_hooks.checkpoint.update(interval=plan.train_cfg.max_iters, save_optimizer=False)
     prepare(plan, work_dir=work_dir, seed=seed)
     plan.custom_hooks = [*plan.custom_hooks, *hooks]
-    _reset_peak_memory()
+    reset_peak_memory()
     start = time.perf_counter()
     runner = train(plan)
     log["seconds"] = round(time.perf_counter() - start, 1)
-    log["peak_memory_mb"] = _peak_memory()
+    log["peak_memory_mb"] = peak_memory()
     scores = runner.test()
     known = {key: METRICS[key] for key in METRICS if key in scores}
     log["metrics"] = {short: round(factor * float(scores[key]), 4) for key, (short, factor) in known.items()}
     log["selection"] = f"last weights, nothing selected; {plan.reported_on}"
     log["params"] = _count(runner.model)
     log["latency_ms"] = {"one_image": _latency(runner), "threads": torch.get_num_threads(), "protocol": PROTOCOL}
-    log["versions"] = _versions()
-    log["commit"] = _commit()
+    log["versions"] = versions(*_distributions())
+    log["commit"] = commit()
     return log
 
 
@@ -171,30 +166,7 @@ def _latency(runner: Runner) -> float:
     return 1e3 * statistics.median(seconds[WARMUP:])
 
 
-def _reset_peak_memory() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-    elif sys.platform == "linux":
-        Path("/proc/self/clear_refs").write_text("5")  # documented in proc(5): resets the high-water mark
-
-
-def _peak_memory() -> int:
-    """MiB on the GPU, else of the whole process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() >> 20
-    if sys.platform == "linux":
-        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-        return int(status["VmHWM"].split()[0]) >> 10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 20
-
-
-def _versions() -> dict[str, str]:
-    distributions = packages_distributions()
-    found = {name: version(distributions[name][0]) for name in PACKAGES if name in distributions}
-    return {"python": platform.python_version(), **found}
-
-
-def _commit() -> str | None:
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or None
+def _distributions() -> list[str]:
+    """Names under which the packages are installed here: OpenMMLab's own, or those of its continuation."""
+    names = packages_distributions()
+    return [names[package][0] for package in PACKAGES if package in names]

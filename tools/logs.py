@@ -1,0 +1,83 @@
+"""Result logs: read them, write them whole, and note what a run ran on."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+SCHEMA = 1
+
+Log = dict[str, Any]
+
+
+def read(path: Path) -> list[Log]:
+    """Read all logs in a folder or a file; a file holds one log or a list of them.
+
+    Raises:
+        FileNotFoundError: there are none.
+        ValueError: a log of a schema that this version does not know.
+    """
+    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+    found = [json.loads(file.read_text()) for file in files]
+    logs = [log for each in found for log in (each if isinstance(each, list) else [each])]
+    if not logs:
+        raise FileNotFoundError(f"no result logs in {path}")
+    for log in logs:
+        if log.get("schema") != SCHEMA:
+            raise ValueError(f"{path}: a log of schema {log.get('schema')!r}, this tool reads schema {SCHEMA}")
+    return logs
+
+
+def write(path: Path, logs: Log | list[Log]) -> None:
+    """Replace the file in one go: whoever is killed leaves the old or the new one whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".part")
+    draft.write_text(json.dumps(logs, indent=1) + "\n")
+    os.replace(draft, path)
+
+
+def versions(*distributions: str) -> dict[str, str]:
+    """Return the versions of Python and of those distributions that are installed."""
+    found = {"python": platform.python_version()}
+    for name in distributions:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str | None:
+    """Name the commit of the code, marked `-dirty` if it was changed since; None outside of a clone."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None
+
+
+def reset_peak_memory() -> None:
+    """Start measuring `peak_memory` anew, where the system can."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    elif sys.platform == "linux":
+        Path("/proc/self/clear_refs").write_text("5")  # documented in proc(5): resets the high-water mark
+
+
+def peak_memory() -> int:
+    """MiB at most allocated on the GPU, or else held by the whole process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() >> 20
+    if sys.platform == "linux":
+        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        return int(status["VmHWM"].split()[0]) >> 10
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 20  # bytes, on macOS
