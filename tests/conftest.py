@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+
+import kdlosses
 
 
 @pytest.fixture(scope="session")
@@ -15,6 +18,15 @@ def data_root() -> Path:
     root = Path(os.environ["KD_DATA_ROOT"]).resolve()
     assert root.is_dir(), f"KD_DATA_ROOT={root} is not a folder"
     return root
+
+
+@pytest.fixture
+def registry_restored() -> Iterator[None]:
+    """Take back what a test registers."""
+    before = dict(kdlosses.LOSSES)
+    yield
+    kdlosses.LOSSES.clear()
+    kdlosses.LOSSES.update(before)
 
 
 @pytest.fixture(autouse=True)

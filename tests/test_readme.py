@@ -26,11 +26,12 @@ def test_every_block_has_a_language_that_is_run() -> None:
 
 
 @pytest.mark.slow
-def test_every_code_block_runs(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("registry_restored")
+def test_every_code_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("configs", "tools"):
         (tmp_path / name).symlink_to(ROOT / name)
     names: dict[str, object] = {"__name__": "readme"}
-    os.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)
     for language, code in BLOCKS:
         if language == "bash":
             for command in code.replace("\\\n", " ").strip().splitlines():

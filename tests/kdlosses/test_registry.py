@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,13 +7,7 @@ from torch import Tensor, nn
 import kdlosses
 from kdlosses import LOSSES, build, register
 
-
-@pytest.fixture(autouse=True)
-def _restored() -> Iterator[None]:
-    before = dict(LOSSES)
-    yield
-    LOSSES.clear()
-    LOSSES.update(before)
+pytestmark = pytest.mark.usefixtures("registry_restored")
 
 
 def test_the_three_ways_to_build_agree() -> None:
