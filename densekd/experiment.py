@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
+from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch import distributed
@@ -58,8 +59,12 @@ def prepare(
     return config
 
 
-def train(config: Config) -> Runner:
+def train(config: Config, hooks: Iterable[Hook] = ()) -> Runner:
     """Build mmengine's runner from a prepared config, check the data, train, and return the runner.
+
+    Args:
+        config: see `prepare`.
+        hooks: live hooks beside those of the config, which can only hold what is text.
 
     Raises:
         ValueError: a split is empty.
@@ -68,6 +73,8 @@ def train(config: Config) -> Runner:
     for split in ("train", "val"):
         if config.get(f"{split}_dataloader"):
             _check_not_empty(runner, split)
+    for hook in hooks:
+        runner.register_hook(hook)
     runner.train()
     return runner
 

@@ -71,10 +71,9 @@ def run(
     plan.val_cfg = plan.val_dataloader = plan.val_evaluator = None
     plan.default_hooks.checkpoint.update(interval=plan.train_cfg.max_iters, save_optimizer=False)
     prepare(plan, work_dir=work_dir, seed=seed)
-    plan.custom_hooks = [*plan.custom_hooks, *hooks]
     reset_peak_memory()
     start = time.perf_counter()
-    runner = train(plan)
+    runner = train(plan, hooks)
     log["seconds"] = round(time.perf_counter() - start, 1)
     log["peak_memory_mb"] = peak_memory()
     scores = runner.test()
