@@ -39,6 +39,7 @@ def run(
     name: str,
     checkpoint: str | Path | None = None,
     hooks: Sequence[Hook] = (),
+    log_level: str = "INFO",
 ) -> Log:
     """Train one model and measure it on the config's test set.
 
@@ -52,6 +53,7 @@ def run(
         name: of the comparison, for the log.
         checkpoint: the teacher's weights, for role 'distilled'.
         hooks: more mmengine hooks, say one that shows progress.
+        log_level: what mmengine prints.
 
     Returns:
         The log: metrics in per cent, parameters, latency in ms, seconds of training, peak memory in MiB, versions.
@@ -68,6 +70,7 @@ def run(
             raise ValueError("role 'distilled' needs the weights of the teacher: checkpoint=...")
         plan.model.checkpoint = str(checkpoint)
     plan.experiment_name = f"{name}-{role}-{seed}-{time.time_ns()}"  # mmengine shares loggers between equal names
+    plan.log_level = log_level
     plan.val_cfg = plan.val_dataloader = plan.val_evaluator = None
     plan.default_hooks.checkpoint.update(interval=plan.train_cfg.max_iters, save_optimizer=False)
     prepare(plan, work_dir=work_dir, seed=seed)

@@ -188,7 +188,6 @@ def _dense_pair(
     from densekd.config import read_config
 
     config = read_config(path)
-    config.log_level = "ERROR"
     rows, samples = [], []
     scenes: list[np.ndarray] = []
     for role in ROLES:
@@ -197,6 +196,7 @@ def _dense_pair(
             log = run(
                 config, role, 0, folder, name=f"demo-{side}", checkpoint=out / side / "teacher",
                 hooks=[_progress_hook(tick)],
+                log_level="ERROR",
             )  # fmt: skip
         rows.append(Row(task, role, metric, log["metrics"][metric], log["params"], log["latency_ms"]["one_image"]))
         scenes, seen = _predict(config, role, folder, shown)
