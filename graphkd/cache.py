@@ -115,6 +115,12 @@ class Cache:
             cache.check(fingerprint)
         return cache
 
+    def take(self, nodes: np.ndarray) -> Cache:
+        """The rows of some nodes, in memory."""
+        taken = {name: array[nodes] for name, array in self._arrays().items()}
+        logits, node_id, observed, *hidden = taken.values()
+        return Cache(logits, node_id, observed, self.fingerprint, tuple(hidden), self.settings)
+
     def check(self, fingerprint: str) -> None:
         """Raise ValueError unless the cache was written for the graph with this fingerprint."""
         if fingerprint != self.fingerprint:

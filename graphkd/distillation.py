@@ -186,7 +186,7 @@ def study(
     learner.fit(
         seen.x,
         seen.y,
-        teacher=None if cache is None else cache.logits[setting.observed.numpy()],
+        teacher=None if cache is None else cache.take(setting.observed.numpy()),
         edge_index=seen.edge_index,
         labelled=setting.train,
         validation=(rows(seen.x, setting.val), seen.y[setting.val]),

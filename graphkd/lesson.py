@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphkd.features import Matrix, rows
-from graphkd.training import History
+from graphkd.training import Clock, History
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +26,8 @@ class Lesson:
         teacher: logits `(N, C)` in memory or on disk.
         edge_index: `(2, E)` among these nodes.
         batch_size: labelled nodes in one step, None for all.
+        hidden: the teacher's hidden layers `(N, d)`, first to last, as far as it tells them.
+        clock: how far the training is.
     """
 
     x: Matrix
@@ -34,6 +37,8 @@ class Lesson:
     teacher: Matrix | None = None
     edge_index: Tensor | None = None
     batch_size: int | None = None
+    hidden: Sequence[Matrix] = ()
+    clock: Clock = field(default_factory=Clock)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -49,6 +54,20 @@ class Lesson:
         if self.edge_index is None:
             raise ValueError("this recipe learns from the edges: fit(..., edge_index=edges)")
         return self.edge_index
+
+    def context(self, nodes: Tensor | slice, needs: Collection[str]) -> dict[str, Any]:
+        """What losses on these nodes ask for: labels (-1 unknown), edges among them; epoch and progress always."""
+        context: dict[str, Any] = {"labels": self.labels[nodes], **vars(self.clock)}
+        if "edge_index" in needs and self.edge_index is not None:
+            context["edge_index"] = self.edge_index if isinstance(nodes, slice) else self._among(nodes)
+        return context
+
+    def _among(self, nodes: Tensor) -> Tensor:
+        place = torch.full((len(self),), -1)
+        place[nodes] = torch.arange(len(nodes))
+        assert self.edge_index is not None
+        ends = place[self.edge_index]
+        return ends[:, (ends >= 0).all(0)]
 
     def hard_loss(self, model: nn.Module) -> Tensor:
         """Cross-entropy on the labelled nodes, or on `batch_size` of them drawn anew."""

@@ -26,8 +26,14 @@ class MLP(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def outputs(self, x: Tensor) -> list[Tensor]:
+        """Every hidden layer after its activation, before dropout, and the logits last."""
         *inner, last = self.layers
+        found: list[Tensor] = []
         for layer in inner:
-            x = self.dropout(layer(x).relu())
-        return last(x)
+            found.append(layer(x).relu())
+            x = self.dropout(found[-1])
+        return [*found, last(x)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.outputs(x)[-1]

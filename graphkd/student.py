@@ -24,7 +24,7 @@ from graphkd.lesson import Lesson
 from graphkd.mlp import MLP
 from graphkd.recipes import RECIPES
 from graphkd.spec import resolve
-from graphkd.training import Evaluation, Schedule, score, train
+from graphkd.training import Clock, Evaluation, Schedule, score, train
 
 _PREDICT_ROWS = 65_536
 
@@ -107,6 +107,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         method, options = resolve("method", "supervised" if teacher is None else self.method, RECIPES)
         X, targets = self._features_and_labels(X, y, labelled, teacher)
         logits = _teacher_logits(teacher, X.shape[0])
+        hidden = teacher.hidden if isinstance(teacher, Cache) else ()
         if edge_index is not None:
             _check_edges(edge_index, X.shape[0])
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
@@ -115,14 +116,16 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.network_ = MLP(X.shape[1], self.hidden, len(self.classes_), self.dropout)
+            clock = Clock()
             loop = functools.partial(
                 train,
                 schedule=schedule,
                 evaluate=self._evaluation(validation, monitor),
                 generator=generator,
+                clock=clock,
             )
             resident = rows(X) if self.batch_size is None else X
-            lesson = Lesson(resident, targets, loop, generator, logits, edge_index, self.batch_size)
+            lesson = Lesson(resident, targets, loop, generator, logits, edge_index, self.batch_size, hidden, clock)
             self.history_ = method(self.network_, lesson, **options)
         self.network_.eval()
         return self

@@ -37,6 +37,19 @@ class Schedule:
 
 
 @dataclass
+class Clock:
+    """How far the training is, for losses that change with time; the loop sets it before each step.
+
+    Attributes:
+        epoch: current epoch, from 0.
+        progress: share of the steps of the longest possible training that are done, 0 to 1.
+    """
+
+    epoch: int = 0
+    progress: float = 0.0
+
+
+@dataclass
 class History:
     """What a training run leaves besides the parameters.
 
@@ -63,6 +76,7 @@ def train(
     schedule: Schedule,
     evaluate: Callable[[], Evaluation] | None = None,
     generator: torch.Generator | None = None,
+    clock: Clock | None = None,
 ) -> History:
     """Minimise `loss` over `model` and keep the parameters of the best validation epoch.
 
@@ -74,16 +88,22 @@ def train(
         evaluate: called after each epoch. Its validation score chooses the epoch, the earliest of equals; without one
             the last is kept.
         generator: draws the batches.
+        clock: told how far the training is.
 
     Raises:
         FloatingPointError: the loss is not finite; names the epoch.
     """
     optimiser = torch.optim.Adam(model.parameters(), lr=schedule.lr, weight_decay=schedule.weight_decay)
     history, best, kept = History(), (-1.0, 0.0), None
+    clock, step = clock or Clock(), 0
+    steps = schedule.epochs * -(-nodes // min(schedule.batch_size or nodes, nodes)) if nodes else 1
     for epoch in range(schedule.epochs):
         model.train()
         start = time.perf_counter()
+        clock.epoch = epoch
         for batch in _batches(nodes, schedule.batch_size, generator):
+            clock.progress = step / steps
+            step += 1
             optimiser.zero_grad()
             value = loss(batch)
             if not torch.isfinite(value):

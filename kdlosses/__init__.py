@@ -46,6 +46,7 @@ from kdlosses.logit import (
     tvd,
     uskd,
 )
+from kdlosses.policy import Until
 from kdlosses.reduce import weighted_mean
 from kdlosses.registry import CONTEXT, LOSSES, Loss, build, nearest, register
 from kdlosses.relation import cka, hybrid, pkt, rkd, sp, trg
@@ -67,6 +68,7 @@ __all__ = [
     "MIAlpha",
     "ProCKD",
     "ProKD",
+    "Until",
     "alpha_div",
     "assistive",
     "at",

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, overload
 import torch
 from torch import Tensor, nn
 
-Match = Literal["shape", "positions", "samples"]
+Match = Literal["shape", "positions", "samples", "inner"]
 LossLike = Callable[..., Tensor] | type[nn.Module]
 T = TypeVar("T", bound=LossLike)
 
@@ -47,7 +47,10 @@ def register(loss: Any = None, *, name: str | None = None, match: Match = "shape
         loss: first two arguments `student, teacher`; then hyper-parameters with defaults and context (see `CONTEXT`).
         name: registry key; the function's name, or the class's name in snake case, if not given.
         match: what must agree between student and teacher: the whole `shape`, the `positions` (every axis but the
-            channel axis 1), or only the number of `samples` (axis 0).
+            channel axis 1), or only the number of `samples` (axis 0); `inner` for a policy, whose loss says it.
+
+    A policy is a loss around another one: an `nn.Module` class that builds what its option `loss` says, and whose
+    `forward` ends in `**context`, all the context there is, to be handed on to that loss.
 
     Raises:
         TypeError: the signature breaks the contract.
@@ -118,20 +121,26 @@ class Loss(nn.Module):
     Attributes:
         name: the registry key.
         options: the hyper-parameters that were given.
-        needs: names of `CONTEXT` that the loss accepts.
+        needs: names of `CONTEXT` that the loss accepts, or a loss inside of it.
         requires: those of `needs` that it cannot do without.
         match: what must agree between the two tensors, see `register`.
     """
+
+    match: Match
 
     def __init__(self, name: str, loss: Callable[..., Tensor] | nn.Module, options: dict[str, Any]) -> None:
         super().__init__()
         self.name = name
         self.loss = loss
         self.options = options
-        self.match: Match = getattr(loss, "match", "shape")
         arguments = inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss).parameters
-        self.needs = tuple(key for key in CONTEXT if key in arguments)
-        self.requires = tuple(key for key in self.needs if arguments[key].default is inspect.Parameter.empty)
+        needs = {key for key in CONTEXT if key in arguments}
+        requires = {key for key in needs if arguments[key].default is inspect.Parameter.empty}
+        inner = [m for m in loss.modules() if isinstance(m, Loss)] if isinstance(loss, nn.Module) else []
+        self.needs = tuple(key for key in CONTEXT if key in needs.union(*(each.needs for each in inner)))
+        self.requires = tuple(key for key in CONTEXT if key in requires.union(*(each.requires for each in inner)))
+        match = getattr(loss, "match", "shape")
+        self.match = inner[0].match if match == "inner" else match
 
     def forward(self, student: Tensor, teacher: Tensor, **context: Any) -> Tensor:
         unknown = [key for key in context if key not in CONTEXT]
@@ -145,6 +154,11 @@ class Loss(nn.Module):
         taken = {key: context[key] for key in self.needs if key in context}
         return self.loss(student, teacher, **self.options, **taken)
 
+    def active(self, **context: Any) -> bool:
+        """Whether the loss can differ from 0 now; where it cannot, its caller may save the teacher's forward."""
+        active = getattr(self.loss, "active", None)
+        return True if active is None else bool(active(**context))
+
     def extra_repr(self) -> str:
         return ", ".join([self.name, *(f"{key}={value}" for key, value in self.options.items())])
 
@@ -154,7 +168,10 @@ def _check_signature(key: str, loss: LossLike) -> None:
     parameters = list(inspect.signature(called).parameters.values())[isinstance(loss, type) :]
     if [parameter.name for parameter in parameters[:2]] != ["student", "teacher"]:
         raise TypeError(f"loss {key!r}: the first two arguments must be 'student' and 'teacher'")
+    policy = isinstance(loss, type) and {"loss", "losses"} & set(inspect.signature(loss).parameters)
     for parameter in parameters:
+        if parameter.kind is parameter.VAR_KEYWORD and parameter.name == "context" and policy:
+            continue  # handed on to the loss inside, which checks it
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise TypeError(f"loss {key!r}: *{parameter.name} would swallow a typo; name every argument")
         if parameter.name in _RESERVED:
@@ -225,7 +242,12 @@ def _check_shapes(
     a, b = student.shape, teacher.shape
     if len(a) < 2 or len(b) < 2:
         raise ValueError(f"{_name(body)}: expected (N, C, *) tensors, got student {tuple(a)} and teacher {tuple(b)}")
-    fits = {"shape": a == b, "positions": a[:1] + a[2:] == b[:1] + b[2:], "samples": a[0] == b[0]}[match]
+    fits = {
+        "shape": a == b,
+        "positions": a[:1] + a[2:] == b[:1] + b[2:],
+        "samples": a[0] == b[0],
+        "inner": True,  # the loss inside checks
+    }[match]
     if not fits:
         raise ValueError(f"{_name(body)}: student {tuple(a)} and teacher {tuple(b)} must agree in {match}")
     for key in ("weight", "labels"):

@@ -7,7 +7,8 @@ and hands that to the shared loop.
 from graphkd.recipes.ffg2m import ffg2m
 from graphkd.recipes.glnn import glnn
 from graphkd.recipes.supervised import supervised
+from graphkd.recipes.terms import terms
 
-RECIPES = {recipe.__name__: recipe for recipe in (ffg2m, glnn, supervised)}
+RECIPES = {recipe.__name__: recipe for recipe in (ffg2m, glnn, supervised, terms)}
 
-__all__ = ["RECIPES", "ffg2m", "glnn", "supervised"]
+__all__ = ["RECIPES", "ffg2m", "glnn", "supervised", "terms"]

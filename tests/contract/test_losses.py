@@ -21,6 +21,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "dac_kl": dict(classes=5),
     "ferkd": dict(low=0.4, medium=0.6, high=0.9),  # each of its cases
     "swing": dict(private=(1, 3)),
+    "until": dict(stop=0.9),
     "hint": dict(student_channels=5, teacher_channels=5),
     "vid": dict(student_channels=5, teacher_channels=5),
     "leaf": dict(student_channels=5, teacher_channels=5),

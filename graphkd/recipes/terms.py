@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from graphkd.features import rows
+from graphkd.lesson import Lesson
+from graphkd.mlp import MLP
+from graphkd.term import Term
+from graphkd.training import History
+
+
+def terms(
+    model: MLP, lesson: Lesson, *, distills: Sequence[Mapping[str, Any]] = ({"loss": "kl"},), lam: float = 0.0
+) -> History:
+    r"""Any registered losses and policies, on logits and hidden layers: the graph's twin of a dense `distills`.
+
+    $$ L = \lambda \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(z^s_i, y_i)
+         + (1 - \lambda) \sum_k w_k \, \ell_k(s_k, t_k) $$
+
+    With one `kl` it is `glnn`. A step in a mini-batch shows a loss the edges among the nodes of the batch.
+
+    Args:
+        model: the student, trained in place.
+        lesson: with the teacher's logits and, for taps of them, its hidden layers.
+        distills: entries, see `graphkd.term.Term`.
+        lam: weight of the labels; 1 is `supervised`.
+
+    Paper: those of its losses.
+    """
+    if not 0 <= lam <= 1:
+        raise ValueError(f"terms: lam is the weight of the labels, from 0 to 1, got {lam}")
+    if lam == 1:
+        return lesson.train(model, lambda nodes: lesson.hard_loss(model), len(lesson))
+    if not distills:
+        raise ValueError("terms: distills is empty: there is nothing to learn from the teacher (lam=1 is the control)")
+    each = [Term.parse(entry, model, lesson) for entry in distills]
+    needs = {name for term in each for name in term.loss.needs}
+    nothing = torch.zeros(())
+
+    def loss(nodes: Tensor | slice) -> Tensor:
+        hard = lesson.hard_loss(model) if lam > 0 else nothing
+        outputs, context = model.outputs(rows(lesson.x, nodes)), lesson.context(nodes, needs)
+        soft = torch.stack([term(outputs, nodes, context) for term in each])
+        return lam * hard + (1 - lam) * soft.sum()
+
+    return lesson.train(nn.ModuleList([model, *each]), loss, len(lesson))
