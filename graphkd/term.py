@@ -57,7 +57,7 @@ class Term(nn.Module):
         self.layer = _layer("student", student, len(model.layers) - 1)
         source = _layer("teacher", teacher or student, len(lesson.hidden))
         self.teacher: Matrix = [*lesson.hidden, lesson.teacher_logits()][source]
-        mine, theirs = model.layers[self.layer].out_features, self.teacher.shape[1]
+        mine, theirs = model.widths[self.layer], self.teacher.shape[1]
         project = self.loss.match == "shape" and mine != theirs
         if project and (self.layer == len(model.layers) - 1 or source == len(lesson.hidden)):
             raise ValueError(

@@ -127,6 +127,8 @@ class Loss(nn.Module):
     """
 
     match: Match
+    needs: tuple[str, ...]
+    requires: tuple[str, ...]
 
     def __init__(self, name: str, loss: Callable[..., Tensor] | nn.Module, options: dict[str, Any]) -> None:
         super().__init__()
@@ -139,7 +141,7 @@ class Loss(nn.Module):
         inner = [m for m in loss.modules() if isinstance(m, Loss)] if isinstance(loss, nn.Module) else []
         self.needs = tuple(key for key in CONTEXT if key in needs.union(*(each.needs for each in inner)))
         self.requires = tuple(key for key in CONTEXT if key in requires.union(*(each.requires for each in inner)))
-        match = getattr(loss, "match", "shape")
+        match: Match = getattr(loss, "match", "shape")
         self.match = inner[0].match if match == "inner" else match
 
     def forward(self, student: Tensor, teacher: Tensor, **context: Any) -> Tensor:

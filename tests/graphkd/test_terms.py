@@ -77,7 +77,8 @@ def test_a_batch_shows_its_own_edges_labels_and_time(setting: Setting, taught: O
     progress = [done for *_, done in calls]
     np.testing.assert_allclose(progress, np.arange(8) / 8)
     for size, labels, edges, _, _ in calls:
-        assert len(labels) == size and edges.max() < size
+        assert len(labels) == size
+        assert edges.max() < size
     whole = setting.seen.edge_index.shape[1]
     assert 0 < sum(edges.shape[1] for _, _, edges, _, _ in calls[:4]) < whole
     told = sum(int((labels >= 0).sum()) for _, labels, *_ in calls[:4])

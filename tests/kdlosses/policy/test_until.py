@@ -13,7 +13,8 @@ def test_on_before_the_stop_and_off_from_it_on() -> None:
     assert loss.active(progress=0.399)
     value = loss(s, t, progress=0.4)
     value.backward()
-    assert value == 0 and (s.grad == 0).all()
+    assert value == 0
+    assert (s.grad == 0).all()
     assert not loss.active(progress=0.4)
 
 
