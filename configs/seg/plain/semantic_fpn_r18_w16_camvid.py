@@ -1,8 +1,8 @@
-# The student: a ResNet-18 of a quarter of the width; half the teacher's batch.
+# The student: a ResNet-18 of a quarter of the width, under the teacher's schedule with half its batch.
 _base_ = [
     "../../_base_/models/semantic_fpn_r18.py",
     "../../_base_/datasets/camvid.py",
-    "../../_base_/schedules/adamw_800.py",
+    "../../_base_/schedules/adamw_1500.py",
 ]
 model = dict(
     backbone=dict(base_channels=16, stem_channels=16),
