@@ -230,8 +230,14 @@ def _on_common_ground(
     _check_shapes(body, match, student, teacher, kwargs)
     if student.numel() == 0:
         return _full(student).sum()
+    student, teacher = _full(student), _full(teacher.detach())
+    weight = kwargs.get("weight")
+    if weight is not None:  # masked positions cannot matter, not even in the gradient of a NaN
+        counts = (weight > 0).unsqueeze(1)
+        student = torch.where(counts, student, 0)
+        teacher = torch.where(counts, teacher, 0) if teacher.shape[2:] == student.shape[2:] else teacher
     with torch.autocast(student.device.type, enabled=False):
-        return body(_full(student), _full(teacher.detach()), *args, **kwargs)
+        return body(student, teacher, *args, **kwargs)
 
 
 def _full(tensor: Tensor) -> Tensor:
@@ -244,6 +250,9 @@ def _check_shapes(
     a, b = student.shape, teacher.shape
     if len(a) < 2 or len(b) < 2:
         raise ValueError(f"{_name(body)}: expected (N, C, *) tensors, got student {tuple(a)} and teacher {tuple(b)}")
+    for name, value in (("student", student), ("teacher", teacher)):
+        if not value.is_floating_point():
+            raise TypeError(f"{_name(body)}: {name} must be floating point, got {value.dtype}")
     fits = {
         "shape": a == b,
         "positions": a[:1] + a[2:] == b[:1] + b[2:],

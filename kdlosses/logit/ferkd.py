@@ -62,4 +62,4 @@ def ferkd(
     log_q, p = F.log_softmax(student, dim=1), F.softmax(teacher, dim=1)
     sure = p.amax(1)
     true, soft = smoothed_cross_entropy(log_q, labels, 1 - smoothing), -(p * log_q).sum(1)
-    return weighted_mean(torch.where(sure < medium, true, soft), weight * ((sure >= low) & (sure <= high)))
+    return weighted_mean(torch.where(sure < medium, true, soft), weight * ~((sure < low) | (sure > high)))  # NaN stays

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+import re
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,14 @@ STOPPED = {
 }
 """Losses that keep the gradient from a part of their own value."""
 
+NO_TEACHER = {
+    "label_smoothing": "its target is made of the label",
+    "tfkd_reg": "its target is made of the label",
+    "uskd": "its target is made of the label and the student's ranks",
+    "prokd": "the teacher only names the classes of positions without a label",
+}
+"""Losses that do not look at the teacher, or not everywhere."""
+
 NODES, MAPS = (24, 5), (3, 5, 4, 6)
 
 
@@ -133,7 +142,9 @@ every_weighted_case = pytest.mark.parametrize(("key", "shape"), WEIGHTED)
 
 
 def test_exceptions_are_of_registered_losses() -> None:
-    assert {*OPTIONS, *NO_FIXED_POINT, *PER_SAMPLE, *NO_WEIGHT, *NO_COPIES, *ENTROPY, *STOPPED} <= set(KEYS)
+    assert {*OPTIONS, *NO_FIXED_POINT, *PER_SAMPLE, *NO_WEIGHT, *NO_COPIES, *ENTROPY, *STOPPED, *NO_TEACHER} <= set(
+        KEYS
+    )
 
 
 @every_case
@@ -345,6 +356,78 @@ def test_shapes_that_do_not_fit_are_named(key: str) -> None:
     if "weight" in loss_of(key).needs:
         with pytest.raises(ValueError, match=r"weight must have shape \(24,\)"):
             loss_of(key)(student, teacher, weight=torch.ones(24, 1), **context_of(key, NODES))
+
+
+# --- bad input --------------------------------------------------------------------------------------------------------
+
+
+@every_case
+def test_integers_are_named(key: str, shape: tuple[int, ...]) -> None:
+    student, teacher = pair(shape)
+    with pytest.raises(TypeError, match="student must be floating point, got"):
+        loss_of(key)(student.long(), teacher, **context_of(key, shape))
+    with pytest.raises(TypeError, match="teacher must be floating point, got"):
+        loss_of(key)(student, teacher.long(), **context_of(key, shape))
+
+
+@every_case
+def test_nan_where_it_counts_is_not_hidden(key: str, shape: tuple[int, ...]) -> None:
+    student, teacher = pair(shape)
+    context = context_of(key, shape)
+    (gradient,) = torch.autograd.grad(loss_of(key)(student, teacher, **context), student)
+    heaviest = gradient.abs().flatten().argmax()
+    for name, value in (("student", student), ("teacher", teacher)):
+        bad = value.detach().clone()
+        bad.view(-1)[heaviest] = torch.nan
+        both = {"student": student, "teacher": teacher, name: bad}
+        assert loss_of(key)(**both, **context).isnan() == (name == "student" or key not in NO_TEACHER)
+
+
+@every_weighted_case
+def test_nan_at_a_masked_position_cannot_matter(key: str, shape: tuple[int, ...]) -> None:
+    student, teacher = pair(shape)
+    context = context_of(key, shape)
+    weight = torch.ones(shape[:1] + shape[2:])
+    weight.view(-1)[::5] = 0
+    masked = (weight == 0).unsqueeze(1)
+    value = loss_of(key)(student, teacher, weight=weight, **context)
+    bad = student.detach().masked_fill(masked, torch.nan).requires_grad_()
+    again = loss_of(key)(bad, teacher.masked_fill(masked, torch.nan), weight=weight, **context)
+    torch.testing.assert_close(again, value)
+    again.backward()
+    assert bad.grad.isfinite().all()
+
+
+@every_case
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_batch_of_one_and_one_class(key: str, shape: tuple[int, ...], axis: int) -> None:
+    """Either there is a value with a gradient, or the error says which loss needs more."""
+    context = context_of(key, shape)
+    student, teacher = (x.detach().narrow(axis, 0, 1) for x in pair(shape))
+    student.requires_grad_()
+    options = OPTIONS.get(key, {})
+    if axis == 0:
+        context = {
+            name: value[:1]
+            if name in ("labels", "batch")
+            else torch.zeros(2, 1, dtype=torch.long)
+            if name == "edge_index"
+            else value
+            for name, value in context.items()
+        }
+    else:
+        context |= {"labels": torch.zeros_like(context["labels"])} if "labels" in context else {}
+        one = {"student_channels", "teacher_channels", "channels", "classes", "k"}
+        options = {k: 1 if k in one else (0,) if k in ("known", "private") else v for k, v in options.items()}
+    try:
+        value = kdlosses.build(dict(type=key, **options)).double()(student, teacher, **context)
+    except ValueError as error:
+        assert re.search(rf"{key}|label", str(error))  # noqa: PT017
+        assert "one" in str(error) or "two" in str(error) or str(tuple(student.shape)) in str(error)  # noqa: PT017
+        return
+    value.backward()
+    assert value.isfinite()
+    assert student.grad.isfinite().all()
 
 
 @every_loss
