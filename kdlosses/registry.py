@@ -262,9 +262,9 @@ def _check_shapes(
     if not fits:
         raise ValueError(f"{_name(body)}: student {tuple(a)} and teacher {tuple(b)} must agree in {match}")
     for key in ("weight", "labels"):
-        value = context.get(key)
-        if value is not None and value.shape != a[:1] + a[2:]:
-            raise ValueError(f"{_name(body)}: {key} must have shape {tuple(a[:1] + a[2:])}, got {tuple(value.shape)}")
+        given = context.get(key)
+        if given is not None and given.shape != a[:1] + a[2:]:
+            raise ValueError(f"{_name(body)}: {key} must have shape {tuple(a[:1] + a[2:])}, got {tuple(given.shape)}")
 
 
 def _name(body: Callable[..., Tensor]) -> str:
