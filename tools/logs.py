@@ -57,10 +57,18 @@ def versions(*distributions: str) -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """Name the commit of the code, marked `-dirty` if it was changed since; None outside of a clone."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or None
+    """Name the commit of the code, marked `-dirty` if it was changed since; None outside of a clone.
+
+    Logs are no code: a run whose log replaces another one is not dirty for that.
+    """
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(ROOT), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+    name = git("describe", "--always")
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)results")
+    return f"{name}-dirty" if name and changed else name or None
 
 
 def reset_peak_memory() -> None:
