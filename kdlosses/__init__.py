@@ -46,7 +46,7 @@ from kdlosses.logit import (
     tvd,
     uskd,
 )
-from kdlosses.policy import Until
+from kdlosses.policy import Anneal, Milestones, Ramp, Stages, Until, Warmup
 from kdlosses.reduce import weighted_mean
 from kdlosses.registry import CONTEXT, LOSSES, Loss, build, nearest, register
 from kdlosses.relation import cka, hybrid, pkt, rkd, sp, trg
@@ -63,12 +63,17 @@ __all__ = [
     "ND",
     "TAID",
     "VID",
+    "Anneal",
     "Hint",
     "Loss",
     "MIAlpha",
+    "Milestones",
     "ProCKD",
     "ProKD",
+    "Ramp",
+    "Stages",
     "Until",
+    "Warmup",
     "alpha_div",
     "assistive",
     "at",

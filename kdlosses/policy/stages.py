@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from kdlosses.registry import Loss, build, register
+
+
+@register(match="inner")
+class Stages(nn.Module):
+    r"""One loss after another: each is on for a stretch of the training, then the next one takes over.
+
+    $$ L = \ell_k(s, t), \quad k = \min \{ k : \mathrm{progress} < u_k \} $$
+
+    A student goes from the general to the specific: first what the teacher sees, then what it says, and so on. A stage
+    without a loss is off: it is 0 and nobody asks for the teacher, see `Loss.active`. So several entries of `distills`,
+    each with its own teacher and layers and all with the same points of change, take turns.
+
+    Args:
+        losses: pairs of a point of the training up to which the stage lasts, and what `kdlosses.build` takes or None.
+
+    `forward`:
+        student: as the losses want it.
+        teacher: likewise.
+        progress: share of the training that is done, 0 to 1; the last stage includes 1.
+        context: what the losses name; what one of them needs is needed all the time.
+
+    Raises:
+        ValueError: the points do not rise to 1, there is no loss at all, or the losses differ in what must agree
+            between student and teacher.
+
+    Paper: Su et al., "ERNIE-Tiny: A Progressive Distillation Framework for Pretrained Transformer Compression", 2021:
+    four stages, hidden states and attention of a pretrained teacher, of a fine-tuned one, the same on the data of the
+    task, and last its soft labels and the true ones, too. The lengths of the stages are not known to us. Factor 1.
+
+    >>> import torch
+    >>> loss, s, t = Stages([(0.5, "mse"), (0.8, None), (1.0, "cosine")]), torch.eye(2), torch.eye(2).flip(0)
+    >>> [loss(s, t, progress=p).item() for p in (0.0, 0.49, 0.5, 0.8, 1.0)]
+    [1.0, 1.0, 0.0, 1.0, 1.0]
+    """
+
+    def __init__(self, losses: Sequence[tuple[float, Any]] = ((0.5, "mse"), (1.0, "kl"))) -> None:
+        super().__init__()
+        if any(not isinstance(stage, list | tuple) or len(stage) != 2 for stage in losses):
+            raise ValueError(f"stages: a stage is a pair (until, loss), got {losses!r}")
+        self.ends = tuple(end for end, _ in losses)
+        if not losses or list(self.ends) != sorted(set(self.ends)) or self.ends[0] <= 0 or self.ends[-1] != 1:
+            raise ValueError(f"stages: the points of change rise from above 0 to 1, got {self.ends}")
+        self.losses = nn.ModuleList(nn.Identity() if loss is None else build(loss) for _, loss in losses)
+        told = [loss for loss in self.losses if isinstance(loss, Loss)]
+        if not told:
+            raise ValueError("stages: all stages are None, there is no loss")
+        for loss in told:
+            if loss.match != told[0].match:
+                raise ValueError(
+                    f"stages: {told[0].name!r} wants student and teacher to agree in {told[0].match}, {loss.name!r} "
+                    f"in {loss.match}; give them entries of their own, with None where the other one is on"
+                )
+
+    def forward(self, student: Tensor, teacher: Tensor, progress: float, **context: Any) -> Tensor:
+        loss = self.stage(progress)
+        if not isinstance(loss, Loss):
+            return student.flatten()[:0].sum()
+        return loss(student, teacher, progress=progress, **context)
+
+    def stage(self, progress: float) -> nn.Module:
+        """What is on at this point of the training: a `Loss`, or something else for nothing."""
+        for end, loss in zip(self.ends, self.losses):
+            if progress < end:
+                return loss
+        return self.losses[-1]
+
+    def active(self, progress: float, **context: Any) -> bool:
+        """Whether there is a loss in this stage, and it has something to say."""
+        loss = self.stage(progress)
+        return isinstance(loss, Loss) and loss.active(progress=progress, **context)
