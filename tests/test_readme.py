@@ -54,7 +54,7 @@ def run(command: str, folder: Path) -> None:
     assert done.returncode == 0, f"{command}\n{done.stdout[-1500:]}\n{done.stderr[-3000:]}"
 
 
-@pytest.mark.parametrize("section", ["losses", "results"])
+@pytest.mark.parametrize("section", ["losses", "rules", "recipes", "results"])
 def test_tables_are_those_of_the_registry_and_the_logs(section: str) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "tools" / "readme.py", "--check", section], capture_output=True, text=True, cwd=ROOT
