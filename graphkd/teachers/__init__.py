@@ -6,6 +6,7 @@ with needs_extra("graphkd.teachers"):
     from graphkd.teachers.appnp import appnp
     from graphkd.teachers.gat import gat
     from graphkd.teachers.gcn import gcn
+    from graphkd.teachers.mcmi import mcmi
     from graphkd.teachers.sage import sage
 
 TEACHERS = {builder.__name__: builder for builder in (appnp, gat, gcn, sage)}
@@ -13,4 +14,7 @@ TEACHERS = {builder.__name__: builder for builder in (appnp, gat, gcn, sage)}
 WEIGHT_DECAY = {"appnp": 0.01, "gat": 0.01, "gcn": 1e-3, "sage": 5e-4}
 """With which the published figures of each teacher were reached."""
 
-__all__ = ["TEACHERS", "WEIGHT_DECAY", "appnp", "gat", "gcn", "sage"]
+TUNES = {"mcmi": mcmi}
+"""Ways to fine-tune a trained teacher for its student: `tune(network, setting, **options) -> History`."""
+
+__all__ = ["TEACHERS", "TUNES", "WEIGHT_DECAY", "appnp", "gat", "gcn", "mcmi", "sage"]
