@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -62,8 +63,8 @@ class Adapt(nn.Module):
         student, teacher = self._lay_out(student, teacher, image_size)
         if self.project is not None:
             student = self.project(student)
-        if self._resizes and student.ndim == teacher.ndim == 4 and student.shape[2:] != teacher.shape[2:]:
-            student = F.interpolate(student, size=teacher.shape[2:], mode="bilinear", align_corners=False)
+        if self._resizes and student.ndim == teacher.ndim == 4:
+            student = _resized(student, teacher.shape[2:])
         return student, teacher
 
     @property
@@ -119,3 +120,51 @@ def adapts(
     if len(student) != len(teacher):
         raise ValueError(f"the student's tap yields {len(student)} tensors, the teacher's {len(teacher)}")
     return nn.ModuleList(Adapt(s, t, image_size, match, how) for s, t in zip(student, teacher))
+
+
+def join(
+    student: Sequence[Tensor], teachers: Sequence[Sequence[Tensor]], image_size: Size, how: str
+) -> Sequence[Tensor]:
+    """Make one teacher of several, level by level: all their channels, one after the other.
+
+    Maps are resized bilinearly to the student's size, and tokens read as maps, as far as `how` allows.
+
+    Args:
+        student: levels of the student's tap.
+        teachers: for each teacher the levels of its tap; a single one is returned as it is.
+        image_size: height and width of the image.
+        how: one of `ADAPT`.
+
+    Raises:
+        ValueError: the teachers differ in levels, in channels, or in sizes that `how` does not let change.
+
+    >>> one, other = torch.zeros(2, 11, 8, 8), torch.ones(2, 11, 16, 16)
+    >>> join([torch.zeros(2, 11, 4, 4)], [[one], [other]], image_size=(64, 64), how="auto")[0].shape
+    torch.Size([2, 22, 4, 4])
+    """
+    if len(teachers) == 1:
+        return teachers[0]
+    counts = [len(levels) for levels in teachers]
+    if len({*counts, len(student)}) > 1:
+        raise ValueError(f"the student's tap yields {len(student)} tensors, the teachers' {counts}")
+    return [_join(s, level, image_size, how) for s, level in zip(student, zip(*teachers))]
+
+
+def _join(student: Tensor, teachers: Sequence[Tensor], image_size: Size, how: str) -> Tensor:
+    shapes = [tuple(each.shape) for each in (student, *teachers)]
+    if how in ("auto", "tokens") and 3 in map(len, shapes) and {3, 4}.issuperset(map(len, shapes)):
+        student, *teachers = (as_map(each, image_size) for each in (student, *teachers))
+    if how != "none" and student.ndim == 4:
+        teachers = [_resized(each, student.shape[2:]) for each in teachers]
+    if len({each.shape for each in teachers}) > 1:
+        raise ValueError(
+            f"the teachers yield {', '.join(map(str, shapes[1:]))}: where several are one, they must agree"
+            + (" in their channels" if how == "auto" else f" in all that adapt={how!r} leaves as it is")
+        )
+    return torch.cat(list(teachers), dim=1)
+
+
+def _resized(maps: Tensor, size: Sequence[int]) -> Tensor:
+    if maps.ndim != 4 or maps.shape[2:] == tuple(size):
+        return maps
+    return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)

@@ -14,6 +14,9 @@ Size = tuple[int, int]
 WHERE = ("labelled", "boxes")
 """Positions that an entry may restrict its loss to: those with a label that is not ignored; those inside a box."""
 
+OF_A_RUN = ("progress", "epoch")
+"""What is known before a batch has passed through a model."""
+
 
 class Context:
     """Ground truth and training progress of one batch, computed only as far as losses ask for it.
@@ -29,10 +32,10 @@ class Context:
         self.image_size = image_size
         self.ignore_index = 255 if ignore_index is None else ignore_index
 
-    def gather(self, names: Iterable[str], size: Size, where: str | None = None) -> dict[str, Any]:
-        """Return those of `names` that this batch has, for a tap of `size` (height, width)."""
-        known = _OF_A_RUN if len(size) != 2 else (*_OF_A_RUN, *_OF_A_MAP)
-        found = {name: getattr(self, name)(size) for name in names if name in known}
+    def gather(self, names: Iterable[str], size: tuple[int, ...], where: str | None = None) -> dict[str, Any]:
+        """Return those of `names` that this batch has, for a tap of `size` (height, width); of any other the run's."""
+        known = OF_A_RUN if len(size) != 2 else (*OF_A_RUN, *_OF_A_MAP)
+        found: dict[str, Any] = {name: getattr(self, name)(size) for name in names if name in known}
         if where is not None:
             if len(size) != 2:
                 raise ValueError(f"where={where!r} needs a tap that yields maps (B, C, h, w)")
@@ -72,8 +75,9 @@ class Context:
         return None if iteration is None or not last else iteration / last
 
     def epoch(self, size: Size) -> int | None:
-        """Current epoch; None outside of a run."""
-        return MessageHub.get_current_instance().get_info("epoch")
+        """Current epoch; None outside of a run, and in one of iterations, which mmengine takes for a single epoch."""
+        hub = MessageHub.get_current_instance()
+        return None if hub.get_info("max_epochs") == 1 else hub.get_info("epoch")
 
     def labelled(self, size: Size) -> Tensor:
         """Positions whose label counts, `(B, h, w)` bool."""
@@ -91,7 +95,6 @@ class Context:
 
 
 _OF_A_MAP = ("labels", "boxes", "masks")
-_OF_A_RUN = ("progress", "epoch")
 
 
 def _inside(boxes: Tensor, size: Size) -> Tensor:

@@ -27,8 +27,9 @@ class Distiller(nn.Module):
     The distiller *is* the student: the student's own class with this one in front of it. Whatever mmengine does with
     the plain student (checkpoints, validation, test-time augmentation, EMA, parameter groups by name, hooks that reach
     into the model) it does with the distiller, by the same names. Only `forward(mode='loss')` differs: it adds a term
-    to the losses for each entry of `distills`. `state_dict` holds the student and, under `distill.`, learned
-    connectors; teachers are in neither `state_dict` nor `parameters()`.
+    to the losses for each entry of `distills`; a teacher that no entry asks in this step, by its weight or schedule,
+    does not run. `state_dict` holds the student and, under `distill.`, learned connectors; teachers are in neither
+    `state_dict` nor `parameters()`.
 
     Args:
         student: model config, config path, `pkg::path`, or a live module, which then becomes the distiller itself.
@@ -140,27 +141,32 @@ class Distiller(nn.Module):
             self.teachers[name].meet(self, {tap: len(tensors) for tap, tensors in seen.items()})
         logits = natural_taps(self).get("logits")
         for term in terms:
-            student, teacher = mine[term.student], theirs[self._source(term)][term.teacher]
-            classes = student[0].shape[1], teacher[0].shape[1]
-            of_classes = term.student == logits and term.loss.match == "shape" and term.how == "auto"
-            if of_classes and classes[0] != classes[1]:
-                raise ValueError(
-                    f"distills entry {term.name!r}: the student has {classes[0]} classes, the teacher {classes[1]}; "
-                    "logits of other classes are not aligned by guessing (adapt='conv1x1' would learn a map)"
-                )
-            term.fit(student, teacher, size)
+            student, each = mine[term.student], [theirs[name][tap] for name, tap in self._asks(term)]
+            if term.student == logits and (len(each) > 1 or (term.loss.match == "shape" and term.how == "auto")):
+                self._check_classes(term.name, student[0].shape[1], [levels[0].shape[1] for levels in each])
+            term.fit(student, each, size)
 
-    def _source(self, term: Term) -> str:
-        source = term.source or (next(iter(self.teachers)) if len(self.teachers) == 1 else None)
-        if source not in self.teachers:
+    def _check_classes(self, entry: str, mine: int, theirs: Sequence[int]) -> None:
+        if {mine, *theirs} != {mine}:
             raise ValueError(
-                f"distills entry {term.name!r}: source must say which teacher, one of {', '.join(self.teachers)}; "
-                f"got {source!r}"
+                f"distills entry {entry!r}: the student has {mine} classes, the teacher {', '.join(map(str, theirs))}; "
+                "logits of other classes are not aligned by guessing"
+                + (" (adapt='conv1x1' would learn a map)" if len(theirs) == 1 else "")
             )
-        return source
+
+    def _asks(self, term: Term) -> list[tuple[str, str]]:
+        """Teachers of a term, each with its tap."""
+        names = list(self.teachers) if term.sources == [None] and len(self.teachers) == 1 else term.sources
+        for name in names:
+            if name not in self.teachers:
+                raise ValueError(
+                    f"distills entry {term.name!r}: source must say which teacher, one of {', '.join(self.teachers)}; "
+                    f"got {name!r}"
+                )
+        return list(zip(names, term.teachers))  # type: ignore[arg-type]
 
     def _taps_of(self, teacher: str, terms: Iterable[Term]) -> set[str]:
-        return {term.teacher for term in terms if self._source(term) == teacher}
+        return {tap for term in terms for name, tap in self._asks(term) if name == teacher}
 
     def _terms(self) -> list[Term]:
         return list(self.distill.values())  # type: ignore[arg-type]
@@ -173,30 +179,35 @@ class Distiller(nn.Module):
         for teacher in self.teachers.values():
             if isinstance(teacher, MovingAverage) and self.training:
                 teacher.update(self)
+        context = Context(data_samples or (), tuple(inputs.shape[-2:]), ignore_index=classes_of(self)[1])
+        active = [term for term in self._terms() if term.active(context)]
         # teachers go first: what they allocate on the way is free again when the student's graph grows
-        seen = {name: teacher.look(inputs, data_samples) for name, teacher in self.teachers.items()}
+        asked = {name: self._taps_of(name, active) for name in self.teachers}
+        seen = {name: self.teachers[name].look(inputs, data_samples, taps) for name, taps in asked.items() if taps}
         with Taps(self, {term.student for term in self._terms()}) as student:
             losses = dict(super().forward(inputs, data_samples, mode=mode, **kwargs))
-        context = Context(data_samples or (), tuple(inputs.shape[-2:]), ignore_index=classes_of(self)[1])
         for term in self._terms():
-            source = self._source(term)
             key = f"distill.loss_{term.name}"
             if key in losses:
                 raise KeyError(f"the student has a loss {key!r} of its own; rename the distills entry")
-            losses[key] = self._loss(term, student, source, seen[source], context)
+            mine = student[term.student]
+            self._check_gradient(term, mine)
+            losses[key] = self._loss(term, mine, seen, context) if term in active else term.nothing(mine)
         return losses
 
-    def _loss(self, term: Term, student: Taps, source: str, teacher: Taps, context: Context) -> Tensor:
-        mine, theirs = student[term.student], teacher[term.teacher]
-        if torch.is_grad_enabled() and term.weight and not any(tensor.requires_grad for tensor in mine):
+    def _loss(self, term: Term, mine: Sequence[Tensor], seen: Mapping[str, Taps], context: Context) -> Tensor:
+        loss = term(mine, [seen[name][tap] for name, tap in self._asks(term)], context)
+        if not torch.isfinite(loss):
+            for name, tap in self._asks(term):
+                self._check_finite(name, tap, seen[name][tap])  # else it is the student's, which loss scaling may mend
+        return loss
+
+    def _check_gradient(self, term: Term, tensors: Sequence[Tensor]) -> None:
+        if torch.is_grad_enabled() and term.weight and not any(tensor.requires_grad for tensor in tensors):
             raise RuntimeError(
                 f"distills entry {term.name!r} cannot teach anything: tap {term.student!r} carries no gradient "
                 "(a frozen stage, or a part under activation checkpointing)"
             )
-        loss = term(mine, theirs, context)
-        if not torch.isfinite(loss):
-            self._check_finite(source, term.teacher, theirs)  # else it is the student's, which loss scaling may mend
-        return loss
 
     def _check_finite(self, teacher: str, tap: str, tensors: Iterable[Tensor]) -> None:
         if not all(torch.isfinite(tensor).all() for tensor in tensors):

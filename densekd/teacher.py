@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +46,10 @@ class Teacher:
         self._yields = dict(yields)
 
     @torch.no_grad()
-    def look(self, inputs: Any, samples: Any) -> Taps:
-        """Run on the batch as the student's preprocessor made it, no further than to the last tap."""
-        with Taps(self.model, self._yields, stop_after=self._yields) as taps:
+    def look(self, inputs: Any, samples: Any, specs: Iterable[str]) -> Taps:
+        """Run on the batch as the student's preprocessor made it, no further than to the last of the taps `specs`."""
+        yields = {spec: self._yields[spec] for spec in specs}
+        with Taps(self.model, yields, stop_after=yields) as taps:
             self.model(self._renormalise(inputs, samples), samples, mode="tensor")
         return taps
 

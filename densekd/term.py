@@ -12,24 +12,25 @@ import torch
 from torch import Tensor, nn
 
 import kdlosses
-from densekd.adapt import ADAPT, Size, adapts
-from densekd.context import WHERE, Context
+from densekd.adapt import ADAPT, Size, adapts, join
+from densekd.context import OF_A_RUN, WHERE, Context
 
 
 class Term(nn.Module):
     """One distillation term: a loss between a tap of the student and a tap of a teacher.
 
-    Where the taps yield several levels, the losses of the levels are summed.
+    Where the taps yield several levels, the losses of the levels are summed. Several teachers are one teacher with the
+    channels of all of them, one after the other, for a loss that can tell them apart, such as `meal`.
 
     Args:
         loss: what `kdlosses.build` takes: a key, a dict with a `type`, a function or a module.
         student: tap of the student, see `densekd.Taps`.
-        teacher: tap of the teacher, the student's if not given.
-        weight: factor of the term in the total loss.
+        teacher: tap of the teacher, the student's if not given; of several teachers one that all have, or a list.
+        weight: factor of the term in the total loss; at 0 the teacher is not asked.
         name: the term is logged as `distill.loss_<name>`; the loss's own name if not given.
         adapt: how unlike taps are aligned, one of `densekd.adapt.ADAPT`.
         where: restrict the loss to some positions, one of `densekd.context.WHERE`.
-        source: which teacher, where there are several.
+        source: which teacher, where there are several, or a list of them.
 
     Raises:
         TypeError, ValueError, KeyError: the entry is wrong; the message says what would be right.
@@ -39,22 +40,23 @@ class Term(nn.Module):
         self,
         loss: Any,
         student: str,
-        teacher: str | None = None,
+        teacher: str | Sequence[str] | None = None,
         weight: float = 1.0,
         name: str | None = None,
         adapt: str = "auto",
         where: str | None = None,
-        source: str | None = None,
+        source: str | Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         self.loss = kdlosses.build(loss)
         self.student = student
-        self.teacher = teacher or student
         self.weight = weight
         self.name = name or self.loss.name
         self.how = adapt
         self.where = where
-        self.source = source
+        self.sources = [source] if source is None or isinstance(source, str) else list(source)
+        taps = teacher or student
+        self.teachers = [taps] * len(self.sources) if isinstance(taps, str) else list(taps)
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
             raise TypeError(f"distills entry {self.name!r}: weight must be a finite number, got {weight!r}")
         if "." in self.name:
@@ -67,6 +69,17 @@ class Term(nn.Module):
             raise ValueError(
                 f"distills entry {self.name!r}: its loss takes no weight, so where={where!r} has no effect"
             )
+        if not self.sources or len(self.teachers) != len(self.sources):
+            raise ValueError(
+                f"distills entry {self.name!r}: teacher={teacher!r} must be one tap, or one for each of {source!r}"
+            )
+        if len(self.sources) > 1 and self.loss.match == "shape":
+            raise ValueError(
+                f"distills entry {self.name!r}: its loss compares the student with one teacher, source names "
+                f"{len(self.sources)}; a loss for several, such as 'meal', takes the channels of all of them"
+            )
+        if len(self.sources) > 1 and adapt == "conv1x1":
+            raise ValueError(f"distills entry {self.name!r}: adapt='conv1x1' projects onto one teacher, not several")
 
     @classmethod
     def parse(cls, entry: Mapping[str, Any]) -> Term:
@@ -81,14 +94,28 @@ class Term(nn.Module):
                 raise TypeError(f"a distills entry needs {key!r}, got {dict(entry)}")
         return cls(**entry)
 
-    def fit(self, student: Sequence[Tensor], teacher: Sequence[Tensor], image_size: Size) -> None:
-        """Build what aligns the two taps from one look at what they yield."""
+    def fit(self, student: Sequence[Tensor], teachers: Sequence[Sequence[Tensor]], image_size: Size) -> None:
+        """Build what aligns the taps from one look at what they yield."""
         try:
+            teacher = join(student, teachers, image_size, self.how)
             self.adapt = adapts(student, teacher, image_size, self.loss.match, self.how)
         except ValueError as error:
-            raise ValueError(f"distills entry {self.name!r} ({self.student} <- {self.teacher}): {error}") from error
+            taps = ", ".join(dict.fromkeys(self.teachers))
+            raise ValueError(f"distills entry {self.name!r} ({self.student} <- {taps}): {error}") from error
 
-    def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor], context: Context) -> Tensor:
+    def active(self, context: Context) -> bool:
+        """Whether the term can differ from 0 now, so that its teachers must be asked."""
+        now = context.gather(self.loss.needs, ())
+        unknown = [key for key in OF_A_RUN if key in self.loss.requires and key not in now]  # the loss will say so
+        return bool(self.weight) and (bool(unknown) or self.loss.active(**now))
+
+    def nothing(self, student: Sequence[Tensor]) -> Tensor:
+        """Return the 0 of a term that is off. What it would teach gets a gradient of 0: DDP waits for one."""
+        taught = [*(x[:0] for x in student), *(weight.flatten()[:0] for weight in self.parameters())]
+        return torch.stack([x.sum().float() for x in taught]).sum()
+
+    def forward(self, student: Sequence[Tensor], teachers: Sequence[Sequence[Tensor]], context: Context) -> Tensor:
+        teacher = join(student, teachers, context.image_size, self.how)
         if not len(student) == len(teacher) == len(self.adapt):
             raise RuntimeError(
                 f"distills entry {self.name!r}: the taps yielded {len(student)} (student) and {len(teacher)} (teacher) "
