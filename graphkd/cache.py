@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-_FORMAT = 1
+_FORMATS = (1, 2)  # one teacher, several
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,15 +23,24 @@ class Cache:
     engine can write.
 
     Attributes:
-        logits: `(N, C)`; logits, not log-probabilities, so that a student may choose its temperature.
+        logits: `(N, C)`; logits, not log-probabilities, so that a student may choose its temperature. Of several
+            teachers one after the other along axis 1.
         node_id: `(N,)`, see `Graph.node_id`.
         observed: `(N,)` bool, the nodes that the teacher saw.
         fingerprint: of the graph, see `Graph.fingerprint`.
-        hidden: hidden layers `(N, d)`, first to last.
+        hidden: hidden layers `(N, d)`, first to last, teacher by teacher.
         settings: what the teacher is and how it was trained: JSON values.
+        parts: of several teachers, how many columns of `logits` and how many hidden layers are those of each, in order;
+            empty for one.
+        own_tasks: whether their classes are not those of the student, but of tasks of their own.
 
     Raises:
         ValueError: sizes differ, or an observed row is not finite.
+
+    >>> one = Cache(np.zeros((2, 3)), np.arange(2), np.ones(2, dtype=bool), "f00d")
+    >>> both = Cache.join([one, one])
+    >>> both.logits.shape, both.parts, [each.logits.shape for each in both.split()]
+    ((2, 6), ((3, 0), (3, 0)), [(2, 3), (2, 3)])
     """
 
     logits: np.ndarray
@@ -40,12 +49,17 @@ class Cache:
     fingerprint: str
     hidden: tuple[np.ndarray, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    parts: tuple[tuple[int, int], ...] = ()
+    own_tasks: bool = False
 
     def __post_init__(self) -> None:
         if self.logits.ndim != 2:
             raise ValueError(f"teacher logits must be (N, C), got {self.logits.shape}")
         if self.observed.dtype != np.bool_:
             raise ValueError(f"the observed mask must be bool, got {self.observed.dtype}")
+        told = (self.logits.shape[1], len(self.hidden))
+        if self.parts and tuple(map(sum, zip(*self.parts))) != told:
+            raise ValueError(f"parts are (columns, hidden layers) of each teacher, in all {told}, got {self.parts}")
         for name, array in self._arrays().items():
             if len(array) != len(self.logits):
                 raise ValueError(f"the cache has {len(self.logits)} rows of logits but {len(array)} of {name}")
@@ -68,11 +82,14 @@ class Cache:
             for name, array in self._arrays().items():
                 np.save(draft / f"{name}.npy", array, allow_pickle=False)
             meta = {
-                "format": _FORMAT,
+                "format": _FORMATS[bool(self.parts) or self.own_tasks],
                 "fingerprint": self.fingerprint,
                 "hidden": len(self.hidden),
                 "settings": self.settings,
             }
+            if self.parts or self.own_tasks:  # nothing more for one teacher: its cache is read by every version
+                meta["teachers"] = [{"columns": columns, "hidden": hidden} for columns, hidden in self.parts]
+                meta["own_tasks"] = self.own_tasks
             (draft / "meta.json").write_text(json.dumps(meta, indent=1))
             if path.exists():
                 os.replace(path, Path(scratch) / "old")
@@ -94,8 +111,9 @@ class Cache:
         if not (path / "meta.json").is_file():
             raise FileNotFoundError(f"{path} is no teacher cache: it has no meta.json")
         meta = json.loads((path / "meta.json").read_text())
-        if meta.get("format") != _FORMAT:
-            raise ValueError(f"{path} has cache format {meta.get('format')!r}; this version reads {_FORMAT}")
+        if meta.get("format") not in _FORMATS:
+            known = " and ".join(map(str, _FORMATS))
+            raise ValueError(f"{path} has cache format {meta.get('format')!r}; this version reads {known}")
 
         def array(name: str) -> np.ndarray:
             try:
@@ -110,6 +128,8 @@ class Cache:
             meta["fingerprint"],
             tuple(array(f"hidden{i}") for i in range(meta["hidden"])),
             meta["settings"],
+            tuple((each["columns"], each["hidden"]) for each in meta.get("teachers", ())),
+            meta.get("own_tasks", False),
         )
         if fingerprint is not None:
             cache.check(fingerprint)
@@ -119,7 +139,51 @@ class Cache:
         """The rows of some nodes, in memory."""
         taken = {name: array[nodes] for name, array in self._arrays().items()}
         logits, node_id, observed, *hidden = taken.values()
-        return Cache(logits, node_id, observed, self.fingerprint, tuple(hidden), self.settings)
+        return replace(self, logits=logits, node_id=node_id, observed=observed, hidden=tuple(hidden))
+
+    @classmethod
+    def join(cls, caches: Sequence[Cache]) -> Cache:
+        """Several teachers of one graph as one cache, in memory.
+
+        Raises:
+            ValueError: there are none, or they saw different graphs or nodes.
+        """
+        if not caches:
+            raise ValueError("there is no cache to join")
+        first = caches[0]
+        if len(caches) == 1:
+            return first
+        for place, cache in enumerate(caches):
+            cache.check(first.fingerprint)
+            if not np.array_equal(cache.observed, first.observed):
+                raise ValueError(f"teacher {place} observed other nodes than teacher 0")
+        return cls(
+            np.concatenate([cache.logits for cache in caches], axis=1),
+            first.node_id,
+            first.observed,
+            first.fingerprint,
+            tuple(layer for cache in caches for layer in cache.hidden),
+            {**first.settings, "teacher": [told for cache in caches for told in cache._teachers()]},
+            tuple(part for cache in caches for part in cache._parts()),
+            any(cache.own_tasks for cache in caches),
+        )
+
+    def split(self) -> list[Cache]:
+        """The cache of each teacher alone: views, nothing is copied."""
+        found, column, layer = [], 0, 0
+        for (columns, hidden), told in zip(self._parts(), self._teachers()):
+            logits, layers = self.logits[:, column : column + columns], self.hidden[layer : layer + hidden]
+            settings = {**self.settings, "teacher": told}
+            found.append(replace(self, logits=logits, hidden=layers, settings=settings, parts=()))
+            column, layer = column + columns, layer + hidden
+        return found
+
+    def _parts(self) -> tuple[tuple[int, int], ...]:
+        return self.parts or ((self.logits.shape[1], len(self.hidden)),)
+
+    def _teachers(self) -> list[Any]:
+        told = self.settings.get("teacher")
+        return list(told) if self.parts and isinstance(told, list) else [told] * len(self._parts())
 
     def check(self, fingerprint: str) -> None:
         """Raise ValueError unless the cache was written for the graph with this fingerprint."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -12,18 +13,21 @@ from sklearn.base import clone
 from torch import Tensor, nn
 
 from graphkd.cache import Cache
-from graphkd.data import Graph, Setting, Split, cpf_split, observe, undirected
+from graphkd.data import Graph, Setting, Split, cpf_split, observe, part, undirected
 from graphkd.data.setting import UNSEEN_SHARE, SettingName
 from graphkd.features import rows
 from graphkd.latency import latency
 from graphkd.recipes import RECIPES
 from graphkd.spec import resolve
 from graphkd.student import StudentClassifier
-from graphkd.teachers import TEACHERS, WEIGHT_DECAY
+from graphkd.teachers import TEACHERS, TUNES, WEIGHT_DECAY
+from graphkd.teachers.ensemble import Ensemble
 from graphkd.teachers.gnn import GNN
-from graphkd.training import Evaluation, History, Schedule, score, train
+from graphkd.training import History, Schedule, Score, score, train
+from kdlosses.policy.ensemble import experts, mixture
 
 TeacherSpec = str | Mapping[str, Any] | Callable[..., nn.Module] | nn.Module | Cache
+TeacherSpecs = TeacherSpec | Sequence[TeacherSpec]
 MethodSpec = str | Mapping[str, Any] | Callable[..., History]
 
 
@@ -32,12 +36,13 @@ class Outcome:
     """One trained model and what it reached in one setting.
 
     Attributes:
-        model: a network for a teacher (None if only its cache is known), a `StudentClassifier` for a student.
+        model: a network for a teacher (None if only its cache is known; an `Ensemble` for several), a
+            `StudentClassifier` for a student.
         metrics: accuracies. In `tran`: `tran`, on the test nodes. In `ind`: `observed` and `ind`, on the test nodes
             that were seen and that were not; `prod`, their mean weighted 0.8 to 0.2; `cold`, on those that were not,
             without an edge.
         oracle_test_best: the best accuracy of any epoch on the test nodes that were seen: what selecting on them would
-            have reported as `tran` or `observed`.
+            have reported as `tran` or `observed`; None for several teachers, which have no epoch in common.
         val: validation accuracy, by which the epoch was chosen.
         seconds: wall-clock time of the training.
         cache: what a teacher leaves.
@@ -79,7 +84,7 @@ class Result:
 
 def distill(
     data: Any,
-    teacher: TeacherSpec = "sage",
+    teacher: TeacherSpecs = "sage",
     method: MethodSpec = "ffg2m",
     *,
     student: StudentClassifier | None = None,
@@ -94,7 +99,8 @@ def distill(
         data: a `Graph`, a PyG `Data`, or anything with `x`, `edge_index` and `y`. Edges count in both directions.
         teacher: a builder of `graphkd.teachers` by name, as `dict(type=name, **options)` (options of the builder and of
             `Schedule`) or as a function `(in_features, classes) -> Module`, to be trained here; a module
-            `(x, edge_index) -> logits`, taken as it is; or the cache of a teacher trained elsewhere.
+            `(x, edge_index) -> logits`, taken as it is; or the cache of a teacher trained elsewhere. A list of these
+            teaches together, see `teach`.
         method: a recipe of `graphkd.recipes` by name, as `dict(type=name, **options)` or as a function.
         student: with the settings wanted; its method and random state are replaced. Default: one hidden layer
             of 256 units with dropout 0.5, at most 500 epochs.
@@ -118,8 +124,9 @@ def distill(
     resolve("method", method, RECIPES)
     split = split or cpf_split(graph.y, seed)
     names: tuple[SettingName, ...] = ("tran", "ind") if setting == "all" else (setting,)
-    if setting == "all" and isinstance(teacher, Cache):
-        names = ("tran",) if teacher.observed.all() else ("ind",)
+    given = next((each for each in _listed(teacher) if isinstance(each, Cache)), None)
+    if setting == "all" and given is not None:
+        names = ("tran",) if given.observed.all() else ("ind",)
     views = [observe(graph, split, name, seed) for name in names]
     taught = [teach(view, teacher, seed) for view in views]
     outcomes: dict[SettingName, dict[str, Outcome]] = {
@@ -144,26 +151,43 @@ def distill(
     )
 
 
-def teach(setting: Setting, teacher: TeacherSpec = "sage", seed: int = 0) -> Outcome:
-    """Train a teacher on what the setting shows it, and keep what it says in a cache."""
+def teach(setting: Setting, teacher: TeacherSpecs = "sage", seed: int = 0) -> Outcome:
+    """Train a teacher on what the setting shows it, and keep what it says in a cache.
+
+    The dict of a teacher to be trained here may also have the options `shard`, `known` and `task` of
+    `graphkd.data.part`, which tell it less than all, or something else.
+
+    With `tune`, one of `graphkd.teachers.TUNES` like `dict(type='mcmi', lam=0.15)`, it is fine-tuned for its students
+    after that. With `epochs=0` it stays as random as it was made: the control for what a teacher knows.
+
+    Several teachers are trained one by one, number k with `seed + 1000 k`, and leave one cache, see `Cache.join`. Their
+    prediction is the mean of theirs; if they have tasks of their own, their metrics are the means of their own metrics.
+    """
+    listed = _listed(teacher)
+    if len(listed) > 1:
+        for each in listed:  # a typo in the last is found before the first is trained
+            if not isinstance(each, Cache | nn.Module):
+                _parse(each)
+        return _joined(setting, [_teach(setting, each, seed + 1000 * k, seed) for k, each in enumerate(listed)])
+    return _teach(setting, listed[0], seed, seed)
+
+
+def _teach(setting: Setting, teacher: TeacherSpec, seed: int, deal: int) -> Outcome:
     if isinstance(teacher, Cache):
         return _from_cache(setting, teacher)
-    history = History()
+    history, view = History(), setting
     told: dict[str, Any]
     if isinstance(teacher, nn.Module):
         network, told = teacher.eval(), {"type": type(teacher).__name__}
     else:
-        options: dict[str, Any] = dict(teacher) if isinstance(teacher, Mapping) else {"type": teacher}
-        wanted = {field.name: options.pop(field.name) for field in fields(Schedule) if field.name in options}
-        builder, options = resolve("teacher", options, TEACHERS)
-        name = builder.__name__
-        schedule = Schedule(**{"weight_decay": WEIGHT_DECAY.get(name, 5e-4), "epochs": 200, **wanted})
-        told = {"type": name, **options, **vars(schedule)}
+        builder, options, schedule, share, tune = _parse(teacher)
+        told = {"type": builder.__name__, **options, **vars(schedule), **share, **({"tune": tune} if tune else {})}
+        view = part(setting, **share, seed=deal)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = builder(setting.seen.x.shape[1], setting.seen.num_classes, **options)
-            history = _train_teacher(network, setting, schedule)
-    hidden, logits = _outputs(network, setting)
+            network = builder(view.seen.x.shape[1], view.seen.num_classes, **options)
+            history = _train_teacher(network, view, schedule, tune)
+    hidden, logits = _outputs(network, view)
     cache = Cache(
         logits.numpy(),
         setting.whole.node_id.numpy(),
@@ -171,8 +195,9 @@ def teach(setting: Setting, teacher: TeacherSpec = "sage", seed: int = 0) -> Out
         setting.whole.fingerprint(),
         tuple(layer.numpy() for layer in hidden),
         {"teacher": told, "setting": setting.name, "seed": seed},
+        own_tasks="task" in told,
     )
-    metrics = _teacher_metrics(network, setting, logits)
+    metrics = _teacher_metrics(network, view, logits)
     return Outcome(network, metrics, history.oracle, history.score, sum(history.seconds), cache)
 
 
@@ -204,6 +229,48 @@ def measure_latency(network: nn.Module, graph: Graph, needs_edges: bool) -> floa
     return latency(lambda: network(*arguments))
 
 
+def _listed(teacher: TeacherSpecs) -> list[TeacherSpec]:
+    """Teachers as a list; a module that is a sequence of layers is one teacher."""
+    if not isinstance(teacher, Sequence) or isinstance(teacher, str | nn.Module):
+        return [teacher]
+    if not teacher:
+        raise ValueError("the list of teachers is empty")
+    return list(teacher)
+
+
+def _parse(teacher: TeacherSpec) -> tuple[Callable[..., nn.Module], dict[str, Any], Schedule, dict[str, Any], Any]:
+    """Builder, its options, schedule, share and fine-tuning of a teacher that is to be trained here."""
+    options: dict[str, Any] = dict(teacher) if isinstance(teacher, Mapping) else {"type": teacher}
+    wanted = {field.name: options.pop(field.name) for field in fields(Schedule) if field.name in options}
+    share: dict[str, Any] = {key: options.pop(key) for key in ("shard", "known", "task") if key in options}
+    tune = options.pop("tune", None)
+    if tune is not None:
+        resolve("tune", tune, TUNES)
+    builder, options = resolve("teacher", options, TEACHERS)
+    decay = WEIGHT_DECAY.get(builder.__name__, 5e-4)
+    return builder, options, Schedule(**{"weight_decay": decay, "epochs": 200, **wanted}), share, tune
+
+
+def _joined(setting: Setting, outcomes: Sequence[Outcome]) -> Outcome:
+    """Several teachers as one."""
+    networks = [outcome.model for outcome in outcomes]
+    network = None if None in networks else Ensemble(networks).eval()
+    cache = Cache.join([outcome.cache for outcome in outcomes if outcome.cache is not None])
+    if cache.own_tasks:
+        keys = outcomes[0].metrics.keys()
+        metrics = {key: statistics.mean(outcome.metrics[key] for outcome in outcomes) for key in keys}
+        return Outcome(network, metrics, None, None, sum(outcome.seconds for outcome in outcomes), cache)
+    classes = setting.whole.num_classes
+    logits = mixture(experts(torch.from_numpy(cache.logits), classes, "teach"))
+    val = score(logits[setting.observed][setting.val], setting.seen.y[setting.val])[0]
+    metrics = (
+        _metrics(setting, logits.argmax(1))
+        if network is None
+        else _teacher_metrics(lambda x, edges: mixture(experts(network(x, edges), classes, "teach")), setting, logits)
+    )
+    return Outcome(network, metrics, None, val, sum(outcome.seconds for outcome in outcomes), cache)
+
+
 def _check_connected(graph: Graph, isolated: str) -> None:
     if isolated not in ("raise", "keep"):
         raise ValueError(f"isolated is 'raise' or 'keep', not {isolated!r}")
@@ -217,7 +284,7 @@ def _check_connected(graph: Graph, isolated: str) -> None:
         )
 
 
-def _train_teacher(network: nn.Module, setting: Setting, schedule: Schedule) -> History:
+def _train_teacher(network: nn.Module, setting: Setting, schedule: Schedule, tune: Any = None) -> History:
     seen, labels = setting.seen, setting.seen.y
     watched = setting.test if setting.name == "tran" else torch.searchsorted(setting.observed, setting.test)
     truth = setting.whole.y[setting.test]
@@ -225,12 +292,19 @@ def _train_teacher(network: nn.Module, setting: Setting, schedule: Schedule) -> 
     def loss(nodes: Tensor | slice) -> Tensor:
         return F.cross_entropy(network(seen.x, seen.edge_index)[setting.train], labels[setting.train])
 
-    def evaluate() -> Evaluation:
+    def evaluate() -> tuple[Score, float]:
         with torch.inference_mode():
             logits = network(seen.x, seen.edge_index)
         return score(logits[setting.val], labels[setting.val]), score(logits[watched], truth)[0]
 
-    return train(network, loss, len(seen), schedule=schedule, evaluate=evaluate)
+    history = train(network, loss, len(seen), schedule=schedule, evaluate=evaluate)
+    network.eval()  # also after no epoch at all
+    if tune is not None:
+        tuned, options = resolve("tune", tune, TUNES)
+        history.seconds += tuned(network, setting, **options).seconds
+        (history.score, _), monitored = evaluate()
+        history.oracle = max(history.oracle or 0.0, monitored)
+    return history
 
 
 @torch.inference_mode()
@@ -250,7 +324,7 @@ def _outputs(network: nn.Module, setting: Setting) -> tuple[list[Tensor], Tensor
 
 
 @torch.inference_mode()
-def _teacher_metrics(network: nn.Module, setting: Setting, logits: Tensor) -> dict[str, float]:
+def _teacher_metrics(network: Callable[..., Tensor], setting: Setting, logits: Tensor) -> dict[str, float]:
     whole = setting.whole
     if setting.name == "tran":
         return _metrics(setting, logits.argmax(1))
@@ -285,8 +359,12 @@ def _from_cache(setting: Setting, cache: Cache) -> Outcome:
             f"the cache observed {int(mask.sum())} nodes, the setting {setting.name!r} shows {len(setting.observed)} "
             "(or others): it was written for another setting or seed"
         )
-    logits = torch.from_numpy(cache.logits.copy())
-    if logits.shape[1] != setting.whole.num_classes:
-        raise ValueError(f"the cache has {logits.shape[1]} classes, the graph {setting.whole.num_classes}")
+    several = [torch.from_numpy(each.logits.copy()) for each in cache.split()]
+    if cache.own_tasks:
+        return Outcome(None, {}, None, None, 0.0, cache)  # nobody here knows their tasks
+    for logits in several:
+        if logits.shape[1] != setting.whole.num_classes:
+            raise ValueError(f"the cache has {logits.shape[1]} classes, the graph {setting.whole.num_classes}")
+    logits = mixture(torch.stack(several, 1)) if len(several) > 1 else several[0]
     val = score(logits[setting.observed][setting.val], setting.seen.y[setting.val])[0]
     return Outcome(None, _metrics(setting, logits.argmax(1)), None, val, 0.0, cache)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from graphkd.features import Matrix, rows
 from graphkd.training import Clock, History
+from kdlosses.policy.ensemble import mixture
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,11 +24,13 @@ class Lesson:
         labels: `(N,)`, -1 where the student is not told.
         train: the shared training loop with its schedule bound, to be called as `train(model, loss, nodes)`.
         generator: for whatever a recipe samples.
-        teacher: logits `(N, C)` in memory or on disk.
+        teacher: logits `(N, C)` in memory or on disk; of several teachers one after the other, `(N, E C)`.
         edge_index: `(2, E)` among these nodes.
         batch_size: labelled nodes in one step, None for all.
-        hidden: the teacher's hidden layers `(N, d)`, first to last, as far as it tells them.
+        hidden: the teacher's hidden layers `(N, d)`, first to last, as far as it tells them; teacher by teacher.
         clock: how far the training is.
+        parts: see `Cache.parts`; counts only while `teacher` has as many columns.
+        own_tasks: see `Cache.own_tasks`.
     """
 
     x: Matrix
@@ -39,15 +42,40 @@ class Lesson:
     batch_size: int | None = None
     hidden: Sequence[Matrix] = ()
     clock: Clock = field(default_factory=Clock)
+    parts: tuple[tuple[int, int], ...] = ()
+    own_tasks: bool = False
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def teacher_logits(self) -> Matrix:
-        """The teacher's logits, or an error that says where to pass them."""
+        """The teacher's logits `(N, C)`, or an error that says where to pass them.
+
+        Several teachers speak as one: the logarithm of the mean of their predictions, in memory.
+        """
+        if self.own_tasks:
+            raise ValueError(
+                "the teachers have classes of their own; this recipe wants the student's (distill_weighted does not)"
+            )
+        several = [rows(logits) for _, logits in self.teachers()]
+        return mixture(torch.stack(several, 1)) if len(several) > 1 else self.joined_logits()
+
+    def joined_logits(self) -> Matrix:
+        """The logits of all teachers, one after the other: `(N, E C)`."""
         if self.teacher is None:
             raise ValueError("this recipe learns from a teacher: fit(..., teacher=logits or cache)")
         return self.teacher
+
+    def teachers(self) -> list[tuple[Sequence[Matrix], Matrix]]:
+        """The hidden layers and the logits of each teacher."""
+        logits = self.joined_logits()
+        if not self.parts or sum(columns for columns, _ in self.parts) != logits.shape[1]:
+            return [(self.hidden, logits)]
+        found, column, layer = [], 0, 0
+        for columns, layers in self.parts:
+            found.append((self.hidden[layer : layer + layers], logits[:, column : column + columns]))
+            column, layer = column + columns, layer + layers
+        return found
 
     def edges(self) -> Tensor:
         """The edges, or an error that says where to pass them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,8 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
             X: features `(n, F)`: array, memory-mapped array, scipy CSR or tensor. With `batch_size`, only the rows of a
                 step are read.
             y: labels `(n,)`. With a teacher, those of its columns: 0 to C - 1, or C different ones in sorted order.
-            teacher: its logits `(n, C)`, or its cache (every row of `X` observed); None trains on labels alone.
+            teacher: its logits `(n, C)`, or its cache (every row of `X` observed), which may be that of several
+                teachers of C classes each; None trains on labels alone.
             edge_index: `(2, E)` between rows of `X`, for the methods that learn from edges.
             labelled: which entries of `y` may be learnt from, as a mask `(n,)` or as indices; all if not given. The
                 others are never read.
@@ -126,6 +128,8 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
             )
             resident = rows(X) if self.batch_size is None else X
             lesson = Lesson(resident, targets, loop, generator, logits, edge_index, self.batch_size, hidden, clock)
+            if isinstance(teacher, Cache):
+                lesson = replace(lesson, parts=teacher.parts, own_tasks=teacher.own_tasks)
             self.history_ = method(self.network_, lesson, **options)
         self.network_.eval()
         return self
@@ -188,8 +192,8 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
                 raise ValueError("no entry of y is labelled")
         check_classification_targets(y[told])
         self.classes_ = np.unique(y[told])
-        if teacher is not None:
-            columns = (teacher.logits if isinstance(teacher, Cache) else teacher).shape[1]
+        columns = None if teacher is None else _classes(teacher)
+        if columns is not None:
             if type_of_target(y[told]) in ("binary", "multiclass") and np.issubdtype(y.dtype, np.integer):
                 bad = told & ((y < 0) | (y >= columns))
                 if bad.any():
@@ -245,6 +249,18 @@ def _as_array(X: Any) -> Any:
     from scipy.sparse import csr_matrix
 
     return csr_matrix((X.values().numpy(), X.col_indices().numpy(), X.crow_indices().numpy()), shape=tuple(X.shape))
+
+
+def _classes(teacher: Cache | Matrix) -> int | None:
+    """Number of classes that all teachers share with the student; None if their tasks are others."""
+    if not isinstance(teacher, Cache):
+        return teacher.shape[1]
+    if teacher.own_tasks:
+        return None
+    found = {each.logits.shape[1] for each in teacher.split()}
+    if len(found) > 1:
+        raise ValueError(f"the teachers have {', '.join(map(str, sorted(found)))} classes; they must have the same")
+    return found.pop()
 
 
 def _teacher_logits(teacher: Cache | Matrix | None, count: int) -> Matrix | None:

@@ -26,7 +26,8 @@ class Term(nn.Module):
         lesson: what the student learns from.
         loss: what `kdlosses.build` takes: a key, a dict with a `type`, a function or a module.
         student: `logits`, `hidden` (the last hidden layer) or `hidden:i`.
-        teacher: likewise, the student's if not given.
+        teacher: likewise, the student's if not given. Of several teachers `logits` are those of all, one after the
+            other, as the policies for several teachers want them, and `hidden:i` counts their layers through.
         weight: factor of the term in the total loss.
 
     Raises:
@@ -56,7 +57,7 @@ class Term(nn.Module):
             lesson.edges()
         self.layer = _layer("student", student, len(model.layers) - 1)
         source = _layer("teacher", teacher or student, len(lesson.hidden))
-        self.teacher: Matrix = [*lesson.hidden, lesson.teacher_logits()][source]
+        self.teacher: Matrix = [*lesson.hidden, lesson.joined_logits()][source]
         mine, theirs = model.widths[self.layer], self.teacher.shape[1]
         project = self.loss.match == "shape" and mine != theirs
         if project and (self.layer == len(model.layers) - 1 or source == len(lesson.hidden)):

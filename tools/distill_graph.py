@@ -1,6 +1,7 @@
 """Distil a graph network into a student that needs no graph: `python tools/distill_graph.py CONFIG --seeds 10`.
 
 For each seed and in each setting a teacher, an untaught student (control) and one student for each method are trained.
+Where `teacher` is a list, its teachers are trained one by one and teach together.
 One JSON log holds all runs; it is written after each seed, so that a run that was stopped goes on where it was, and it
 is what the table is printed from.
 """
@@ -83,13 +84,26 @@ def run_seed(graph: Graph, config: Config, name: str, seed: int, tick: Callable[
             outcomes[setting] = study(view, taught.cache, method, student, seed)
             tick()
     roles = [
-        ("teacher", config["teacher"]["type"]),
+        ("teacher", " + ".join(each["type"] for each in _listed(config["teacher"]))),
         ("control", "supervised"),
-        *(("distilled", method["type"]) for method in config["methods"]),
+        *(("distilled", label(method)) for method in config["methods"]),
     ]
     return [
         make_log(graph, config, name, seed, role, method, outcomes) for (role, method), outcomes in zip(roles, found)
     ]
+
+
+def label(method: Any) -> str:
+    """Name a method, a loss or a policy by its type and what it is put around, to tell two of one config apart.
+
+    >>> label(dict(type="terms", distills=[dict(loss=dict(type="until", loss="kl"))]))
+    'terms(until(kl))'
+    """
+    if not isinstance(method, dict):
+        return str(method)
+    inside = [entry["loss"] for entry in method.get("distills", ())]
+    inside += [method[key] for key in ("method", "loss") if key in method]
+    return method["type"] + (f"({' + '.join(map(label, inside))})" if inside else "")
 
 
 def make_log(
@@ -104,7 +118,8 @@ def make_log(
     if first.cache is None:
         network, epochs = first.model.network_, first.model.epochs
     else:
-        network, epochs = first.model, first.cache.settings["teacher"]["epochs"]
+        network, told = first.model, _listed(first.cache.settings["teacher"])
+        epochs = max(each["epochs"] for each in told)
     forward = measure_latency(network, graph, needs_edges=role == "teacher")
     return {
         "schema": SCHEMA,
@@ -142,6 +157,10 @@ def finished(path: Path, config: Config) -> list[Log]:
     if any(log["config"] != config for log in logs):
         raise SystemExit(f"{path} holds runs of another config; choose another --out, or pass --force to replace it")
     return logs
+
+
+def _listed(teacher: Any) -> list[Any]:
+    return teacher if isinstance(teacher, list) else [teacher]
 
 
 def _per_cent(share: float | None) -> float | None:

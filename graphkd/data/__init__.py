@@ -3,7 +3,20 @@
 from graphkd.data.cpf import Split, cpf_split, prepare, undirected
 from graphkd.data.digits import digits
 from graphkd.data.graph import Graph
+from graphkd.data.part import part
 from graphkd.data.readers import NAMES, load
 from graphkd.data.setting import Setting, observe
 
-__all__ = ["NAMES", "Graph", "Setting", "Split", "cpf_split", "digits", "load", "observe", "prepare", "undirected"]
+__all__ = [
+    "NAMES",
+    "Graph",
+    "Setting",
+    "Split",
+    "cpf_split",
+    "digits",
+    "load",
+    "observe",
+    "part",
+    "prepare",
+    "undirected",
+]
