@@ -11,7 +11,23 @@
 __version__ = "0.1.0"
 
 from kdlosses.contrastive import COMODO, CRD, MIAlpha, ProCKD, ProKD, infonce
-from kdlosses.feature import DMAE, LEAF, ND, VID, Hint, at, cosine, cwd, g2sd, hcl, mse, norm_feature, patient, pkd
+from kdlosses.feature import (
+    DMAE,
+    LEAF,
+    ND,
+    VID,
+    Hint,
+    Talking,
+    at,
+    cosine,
+    cwd,
+    g2sd,
+    hcl,
+    mse,
+    norm_feature,
+    patient,
+    pkd,
+)
 from kdlosses.logit import (
     DACKL,
     LELP,
@@ -46,7 +62,7 @@ from kdlosses.logit import (
     tvd,
     uskd,
 )
-from kdlosses.policy import Anneal, Milestones, Ramp, Stages, Until, Warmup
+from kdlosses.policy import Anneal, Confident, Milestones, Ramp, Stages, Until, Warmup
 from kdlosses.reduce import weighted_mean
 from kdlosses.registry import CONTEXT, LOSSES, Loss, build, nearest, register
 from kdlosses.relation import cka, hybrid, pkt, rkd, sp, trg
@@ -64,6 +80,7 @@ __all__ = [
     "TAID",
     "VID",
     "Anneal",
+    "Confident",
     "Hint",
     "Loss",
     "MIAlpha",
@@ -72,6 +89,7 @@ __all__ = [
     "ProKD",
     "Ramp",
     "Stages",
+    "Talking",
     "Until",
     "Warmup",
     "alpha_div",

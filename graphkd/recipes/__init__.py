@@ -4,11 +4,36 @@ A recipe is `recipe(model, lesson, **options) -> History`: it prepares its targe
 and hands that to the shared loop.
 """
 
+from graphkd.recipes.ddk import ddk
 from graphkd.recipes.ffg2m import ffg2m
 from graphkd.recipes.glnn import glnn
+from graphkd.recipes.hard import hard
+from graphkd.recipes.kd3 import kd3
+from graphkd.recipes.mixup import mixup
+from graphkd.recipes.pruned import pruned
+from graphkd.recipes.rad import rad
 from graphkd.recipes.supervised import supervised
+from graphkd.recipes.talking import talking
 from graphkd.recipes.terms import terms
+from graphkd.recipes.tgeo import tgeo
 
-RECIPES = {recipe.__name__: recipe for recipe in (ffg2m, glnn, supervised, terms)}
+RECIPES = {
+    recipe.__name__: recipe
+    for recipe in (ddk, ffg2m, glnn, hard, kd3, mixup, pruned, rad, supervised, talking, terms, tgeo)
+}
 
-__all__ = ["RECIPES", "ffg2m", "glnn", "supervised", "terms"]
+__all__ = [
+    "RECIPES",
+    "ddk",
+    "ffg2m",
+    "glnn",
+    "hard",
+    "kd3",
+    "mixup",
+    "pruned",
+    "rad",
+    "supervised",
+    "talking",
+    "terms",
+    "tgeo",
+]

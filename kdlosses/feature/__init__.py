@@ -13,6 +13,7 @@ from kdlosses.feature.nd import ND
 from kdlosses.feature.norm_feature import norm_feature
 from kdlosses.feature.patient import patient
 from kdlosses.feature.pkd import pkd
+from kdlosses.feature.talking import Talking
 from kdlosses.feature.vid import VID
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "ND",
     "VID",
     "Hint",
+    "Talking",
     "at",
     "cosine",
     "cwd",

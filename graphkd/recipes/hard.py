@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import kdlosses
+from graphkd.features import rows
+from graphkd.lesson import Lesson
+from graphkd.training import History
+from kdlosses.policy.feature_mask import FeatureMask
+
+
+def hard(
+    model: nn.Module,
+    lesson: Lesson,
+    *,
+    lam: float = 0.0,
+    loss: Any = "kl",
+    bound: float = 0.5,
+    up: float = 2.0,
+    low: float = 1.0,
+    lr: float = 0.01,
+    steps: int = 5,
+) -> History:
+    r"""Hard augmentation: features are masked so that the student departs from its teacher, and it learns not to.
+
+    $$ L = \lambda \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(z^s_i, y_i)
+         + (1 - \lambda) \, D\big(g_\phi(x)\big), \qquad D(x) = \ell\big(z^s(x), z^t\big), $$
+
+    with $g_\phi$ a `FeatureMask`, the identity at first. The two take turns: $\phi$ climbs D until it is more than u
+    times its value on the clean x; then it rests until the student has brought it below l times, and climbs again. The
+    student steps all the time, the mask at most so many times between two of its steps.
+
+    A teacher on a graph speaks about nodes as they are, so that its answer stays that for the clean features: the
+    bounds are what keeps it true, and a mask is all that is learnt, no edges. This is our own form, as is the rule of
+    turns.
+
+    Args:
+        model: the student, trained in place.
+        lesson: with the teacher's logits.
+        lam: weight of the labels, on clean features; 1 is `supervised`: a mask needs a teacher to learn from.
+        loss: $\ell$ between logits, what `kdlosses.build` takes.
+        bound: how far a feature is turned up or down; 0 leaves x as it is, the method without augmentation.
+        up: u, at least l.
+        low: l.
+        lr: learning rate of the mask, by Adam.
+        steps: of the mask for one of the student, at most.
+
+    Paper: Nath et al., "HARD: Hard Augmentations for Robust Distillation", 2023, where the teacher sees the augmented
+    input as well.
+    """
+    if not 0 <= lam <= 1:
+        raise ValueError(f"hard: lam is the weight of the labels, from 0 to 1, got {lam}")
+    if not 0 < low <= up:
+        raise ValueError(f"hard: it takes 0 < low <= up, got low={low} and up={up}")
+    if lam == 1:
+        return lesson.train(model, lambda nodes: lesson.hard_loss(model), len(lesson))
+    teacher = lesson.teacher_logits()
+    soft = kdlosses.build(loss)
+    mask = FeatureMask(lesson.x.shape[1], bound)
+    optimiser = torch.optim.Adam(mask.parameters(), lr, maximize=True)
+    nothing = torch.zeros(())
+    climbing = bound > 0
+
+    def soft_loss(nodes: Tensor | slice) -> Tensor:
+        nonlocal climbing
+        x, target = rows(lesson.x, nodes).to_dense(), rows(teacher, nodes)
+        context = lesson.context(nodes, soft.needs)
+        taken = {name: context[name] for name in soft.needs if name in context}
+        mask.to(x.dtype)
+        with torch.no_grad():
+            clean = soft(model(x), target, **taken)
+        value = soft(model(mask(x)), target, **taken)
+        for _ in range(steps if climbing else 0):
+            if value > up * clean:
+                break
+            optimiser.zero_grad()
+            value.backward(inputs=list(mask.parameters()))
+            optimiser.step()
+            value = soft(model(mask(x)), target, **taken)
+        climbing = bound > 0 and (not value > up * clean if climbing else bool(value < low * clean))
+        return value
+
+    def step(nodes: Tensor | slice) -> Tensor:
+        first = lesson.hard_loss(model) if lam > 0 else nothing
+        return lam * first + (1 - lam) * soft_loss(nodes)
+
+    return lesson.train(nn.ModuleList([model, soft]), step, len(lesson))

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import kdlosses
+from graphkd.features import rows
+from graphkd.lesson import Lesson
+from graphkd.mlp import MLP
+from graphkd.training import History
+from kdlosses.policy.confident import Confident, confidence
+from kdlosses.policy.mix_statistics import mix_statistics
+from kdlosses.policy.mixup import mixup as drawn
+
+
+def kd3(
+    model: MLP,
+    lesson: Lesson,
+    *,
+    lam: float = 0.0,
+    loss: Any = "kl",
+    kappa: float = 0.5,
+    feature: float = 1.0,
+    contrast: float = 0.1,
+    points: int = 512,
+    alpha: float = 1.0,
+    tau: float = 0.1,
+) -> History:
+    r"""KD3: distillation on inputs gathered from elsewhere, whose distribution is not that of the teacher's own.
+
+    $$ L = \lambda \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(z^s_i, y_i) + (1 - \lambda) \Big(
+         \frac{\sum_i w_i \ell_i}{\sum_i w_i} + f \, \frac{\sum_i w_i \tfrac1d \|W h^s_i - h^t_i\|^2}{\sum_i w_i}
+         + c \, \mathrm{InfoNCE}\big(h^s(\tilde x), h^s(x)\big) \Big) $$
+
+    with $w_i$ how sure teacher and student are together, 0 below $\kappa$, see `Confident`; $h$ the last hidden
+    layers; $W$ a linear layer learnt beside the student; and $\tilde x$ the features with mean and spread moved,
+    channel by channel, towards those of the nodes that the teacher takes for one class, drawn in each step, see
+    `mix_statistics`. A student that is to recognise $\tilde x$ cannot go by what a whole distribution has in common.
+
+    Args:
+        model: the student, trained in place.
+        lesson: with the teacher's logits and, for f > 0, its last hidden layer.
+        lam: weight of the labels; 1 is `supervised`.
+        loss: $\ell$ between logits, what `kdlosses.build` takes; with a weight.
+        kappa: least confidence that counts; 0 selects all.
+        feature: f.
+        contrast: c.
+        points: nodes to tell apart in a step, at most.
+        alpha: of the Beta distribution of the share of x's own statistics that is kept.
+        tau: temperature of InfoNCE.
+
+    Raises:
+        ValueError: f > 0, and teacher or student have no hidden layer.
+
+    Paper: Tang et al., "Distribution Shift Matters for Knowledge Distillation with Webly Collected Images", ICCV 2023.
+    Its three parts are public, their form is not: this one is our own. There the student also shares the teacher's
+    classifier; that of a graph network works on neighbourhoods, so that this student keeps its own.
+    """
+    if not 0 <= lam <= 1:
+        raise ValueError(f"kd3: lam is the weight of the labels, from 0 to 1, got {lam}")
+    if lam == 1:
+        return lesson.train(model, lambda nodes: lesson.hard_loss(model), len(lesson))
+    teacher = lesson.teacher_logits()
+    if len(model.layers) < 2 or (feature > 0 and not lesson.hidden):
+        raise ValueError(
+            "kd3: it takes a hidden layer of the student and, from its cache, one of the teacher (or feature=0)"
+        )
+    parts = nn.ModuleDict({"soft": kdlosses.build(Confident(loss, kappa))})
+    if feature > 0:
+        parts["adapter"] = nn.Linear(model.widths[-2], lesson.hidden[-1].shape[1]).to(next(model.parameters()).dtype)
+    mse, infonce = kdlosses.build("mse"), kdlosses.build(dict(type="infonce", tau=tau))
+    nothing = torch.zeros(())
+
+    def contrast_loss(x: Tensor, hidden: Tensor, target: Tensor) -> Tensor:
+        if len(x) < 2:
+            return nothing
+        named = target.argmax(1)
+        group = x[named == named[torch.randint(len(x), (), generator=lesson.generator)]]
+        _, keep = drawn(1, lesson.generator, alpha)
+        some = torch.randperm(len(x), generator=lesson.generator)[:points]
+        moved = mix_statistics(x, group, keep[0].to(x.dtype))[some]
+        return infonce(model.outputs(moved)[-2], hidden[some])
+
+    def soft_loss(nodes: Tensor | slice) -> Tensor:
+        x, target = rows(lesson.x, nodes).to_dense(), rows(teacher, nodes)
+        *_, hidden, logits = model.outputs(x)
+        value = parts["soft"](logits, target)
+        if feature > 0:
+            weight = confidence(logits, target, kappa)
+            value = value + feature * mse(parts["adapter"](hidden), rows(lesson.hidden[-1], nodes), weight=weight)
+        return value + contrast * contrast_loss(x, hidden, target) if contrast > 0 else value
+
+    def step(nodes: Tensor | slice) -> Tensor:
+        hard = lesson.hard_loss(model) if lam > 0 else nothing
+        return lam * hard + (1 - lam) * soft_loss(nodes)
+
+    return lesson.train(nn.ModuleList([model, parts]), step, len(lesson))

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+import kdlosses
+from graphkd.features import rows
+from graphkd.lesson import Lesson
+from graphkd.mlp import MLP
+from graphkd.training import History
+from kdlosses.feature.talking import Talking
+
+
+def talking(
+    model: MLP,
+    lesson: Lesson,
+    *,
+    lam: float = 0.0,
+    messages: int = 64,
+    interaction: float = 0.1,
+    consistency: float = 1.0,
+) -> History:
+    r"""Talking models: hidden layers are put into messages, and each side uses what the other one tells it.
+
+    With the coders $E_s, D_s, E_t, D_t$ of the loss `talking` on the last hidden layers $h$, and $U_s, U_t$ what
+    follows these layers, down to the logits,
+
+    $$ L = \lambda \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(z^s_i, y_i)
+         + (1 - \lambda) \big(\mathrm{KL}(p^t \,\|\, p^s) + \iota \, L_\mathrm{int} + c \, L_\mathrm{talking}\big), $$
+
+    $$ L_\mathrm{int} = \mathrm{KL}\big(p^t \,\|\, \mathrm{softmax}\, U_s D_s E_t h^t\big)
+         + \tfrac1C \big\|U_t D_t E_s h^s - U_t h^t\big\|^2. $$
+
+    $U_s$ is the student's last layer. $U_t$ is not in a cache: a linear map, fitted once from $h^t$ to the teacher's
+    logits by least squares and then frozen, stands for it.
+
+    Args:
+        model: the student, trained in place.
+        lesson: with the teacher's logits and its last hidden layer.
+        lam: weight of the labels; 1 is `supervised`.
+        messages: width of a message.
+        interaction: $\iota$.
+        consistency: c.
+
+    Raises:
+        ValueError: teacher or student have no hidden layer.
+
+    Paper: Zhao et al., "Talking Models: Distill Pre-trained Knowledge to Downstream Models via Interactive
+    Communication", 2023. Only the names of its terms are public; their form, the weights and $U_t$ are ours.
+    """
+    if not 0 <= lam <= 1:
+        raise ValueError(f"talking: lam is the weight of the labels, from 0 to 1, got {lam}")
+    if lam == 1:
+        return lesson.train(model, lambda nodes: lesson.hard_loss(model), len(lesson))
+    teacher = lesson.teacher_logits()
+    if not lesson.hidden or len(model.layers) < 2:
+        raise ValueError("talking: it takes a hidden layer of the student and, from its cache, one of the teacher")
+    states = lesson.hidden[-1]
+    talk = Talking(model.widths[-2], states.shape[1], messages).to(next(model.parameters()).dtype)
+    upper = _readout(rows(states), rows(teacher))
+    kl, mse = kdlosses.build("kl"), kdlosses.build("mse")
+    nothing = torch.zeros(())
+
+    def soft_loss(nodes: Tensor | slice) -> Tensor:
+        *_, mine, logits = model.outputs(rows(lesson.x, nodes))
+        state, target = rows(states, nodes), rows(teacher, nodes)
+        told = model.layers[-1](model.dropout(talk.to_student(state)))
+        answer = mse(upper(talk.to_teacher(mine)), upper(state))
+        return kl(logits, target) + interaction * (kl(told, target) + answer) + consistency * talk(mine, state)
+
+    def loss(nodes: Tensor | slice) -> Tensor:
+        hard = lesson.hard_loss(model) if lam > 0 else nothing
+        return lam * hard + (1 - lam) * soft_loss(nodes)
+
+    return lesson.train(nn.ModuleList([model, talk]), loss, len(lesson))
+
+
+def _readout(hidden: Tensor, logits: Tensor) -> nn.Linear:
+    """The frozen linear map that comes nearest to the teacher's logits from its hidden layer."""
+    middle = hidden.mean(0)
+    centred, target = (hidden - middle).double(), (logits - logits.mean(0)).double()
+    # directions in which the layer hardly varies would get weights without bounds
+    weight = torch.linalg.lstsq(centred, target, rcond=1e-2, driver="gelsd").solution
+    upper = nn.Linear(hidden.shape[1], logits.shape[1]).to(logits.dtype).requires_grad_(False)
+    upper.weight.copy_(weight.t())
+    upper.bias.copy_(logits.mean(0) - upper.weight @ middle)
+    return upper
