@@ -59,7 +59,7 @@ def run(
         The log: metrics in per cent, parameters, latency in ms, seconds of training, peak memory in MiB, versions.
 
     Raises:
-        ValueError: the config names no distiller with the config of one teacher, or no checkpoint was given.
+        ValueError: the config names no distiller with one teacher to be trained, or no checkpoint was given.
     """
     plan = config_of(config, role)
     log: Log = {"schema": SCHEMA, "side": side(config), "name": name, "role": role, "method": method(config, role)}
@@ -68,7 +68,8 @@ def run(
     if role == "distilled":
         if checkpoint is None:
             raise ValueError("role 'distilled' needs the weights of the teacher: checkpoint=...")
-        plan.model.checkpoint = str(checkpoint)
+        name_of = _trained(config)[0]
+        plan.model.checkpoint = str(checkpoint) if name_of is None else {name_of: str(checkpoint)}
     plan.experiment_name = f"{name}-{role}-{seed}-{time.time_ns()}"  # mmengine shares loggers between equal names
     plan.log_level = log_level
     plan.val_cfg = plan.val_dataloader = plan.val_evaluator = None
@@ -94,14 +95,12 @@ def config_of(config: Config, role: Role) -> Config:
     """Return the config that a role is trained with.
 
     Raises:
-        ValueError: the config names no distiller with the config of one teacher.
+        ValueError: the config names no distiller with one teacher to be trained.
     """
     if not is_taught(config):
         raise ValueError(f"{config.filename} names no densekd.Distiller: there is nothing to compare")
     if role == "teacher":
-        if not isinstance(config.model.teacher, str) or config.model.teacher == "ema":
-            raise ValueError(f"{config.filename}: a teacher that can be trained is the path of a config")
-        return read_config(config.model.teacher)
+        return read_config(_trained(config)[1])
     config = copy.deepcopy(config)
     return control(config) if role == "control" else config
 
@@ -122,8 +121,7 @@ def method(config: Config, role: Role) -> str:
     """Name what was done: the method or the losses of the distiller; 'supervised' for teacher and control."""
     if role != "distilled":
         return "supervised"
-    losses = [entry["loss"] for entry in config.model.get("distills") or ()]
-    return config.model.get("method") or "+".join(loss if isinstance(loss, str) else loss["type"] for loss in losses)
+    return config.model.get("method") or "+".join(_called(entry["loss"]) for entry in config.model.distills)
 
 
 def source(config: Config) -> str:
@@ -136,8 +134,27 @@ def fingerprint(config: Config) -> str:
     """Return a short hash of what a config and its teacher's say, the same wherever project and data lie."""
     plain = _plain(config._cfg_dict)
     if is_taught(config):
-        plain["model"]["teacher"] = fingerprint(config_of(config, "teacher"))
+        name, trained = _trained(config)[0], fingerprint(config_of(config, "teacher"))
+        plain["model"]["teacher"] = trained if name is None else {**plain["model"]["teacher"], name: trained}
     return hashlib.sha256(repr(plain).encode()).hexdigest()[:12]
+
+
+def _trained(config: Config) -> tuple[str | None, str]:
+    """Return the name (None where there is one teacher only) and the config of the teacher that is to be trained."""
+    teacher = config.model.teacher
+    several = isinstance(teacher, dict) and "type" not in teacher and "model" not in teacher
+    found = [(name, each) for name, each in (teacher.items() if several else [(None, teacher)]) if each != "ema"]
+    if len(found) != 1 or not isinstance(found[0][1], str):
+        raise ValueError(f"{config.filename}: a teacher that can be trained is the path of a config, and there is one")
+    return found[0]
+
+
+def _called(loss: Any) -> str:
+    """Name a loss, a policy with what it is around: 'until(cwd)'."""
+    if isinstance(loss, dict):
+        inside = [loss["loss"]] if "loss" in loss else [each for _, each in loss.get("losses", ()) if each is not None]
+        return loss["type"] + (f"({', '.join(map(_called, inside))})" if inside else "")
+    return loss
 
 
 def _plain(value: Any) -> Any:

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import compare
 import pytest
-from comparison import fingerprint, last_weights, run
+import torch
+from comparison import config_of, fingerprint, last_weights, method, run
 
 from densekd.config import read_config
+from densekd.teacher import build_model
 
 ROOT = Path(__file__).parents[2]
 STUDENT = """
@@ -82,3 +84,35 @@ def test_what_cannot_be_compared_says_why(config, tmp_path) -> None:
     live.model.teacher = "ema"
     with pytest.raises(ValueError, match="the path of a config"):
         run(live, "teacher", 0, tmp_path, name="x")
+
+
+def test_one_of_several_teachers_is_trained(config, tmp_path) -> None:
+    several = "teacher=dict(trained='{{fileDirname}}/teacher.py', own='ema'), distills=[dict(loss='meal', student="
+    several += "'decode_head.conv_seg', source=['trained', 'own'])]"
+    config.write_text(TAUGHT.replace("teacher='{{fileDirname}}/teacher.py', method='cwd'", several))
+    before, teacher = fingerprint(read_config(config)), config.with_name("teacher.py")
+    torch.save({"state_dict": build_model(teacher)[0].state_dict()}, tmp_path / "teacher.pth")
+    log = run(read_config(config), "distilled", 0, tmp_path / "work", name="x", checkpoint=tmp_path / "teacher.pth")
+    assert log["method"] == "meal"
+    assert log["fingerprint"] == before
+    teacher.write_text(teacher.read_text().replace("max_iters=2", "max_iters=3"))
+    assert fingerprint(read_config(config)) != before
+    config.write_text(config.read_text().replace("'ema'", "'{{fileDirname}}/student.py'"))
+    with pytest.raises(ValueError, match="a teacher that can be trained is the path of a config, and there is one"):
+        config_of(read_config(config), "teacher")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("until", "until(cwd)"), ("stages", "stages(pkd)+stages(cwd)"), ("cwd", "cwd")]
+)
+def test_a_policy_is_named_with_what_it_is_around(name: str, expected: str) -> None:
+    assert method(read_config(ROOT / "configs" / "seg" / name / "digits.py"), "distilled") == expected
+
+
+@pytest.mark.parametrize("folder", ["seg/digits-cwd", "det/digits-pkd", "det/bccd-pkd"])
+def test_committed_logs_are_of_the_configs_as_they_stand(folder: str) -> None:
+    side, (data, name) = folder.split("/")[0], folder.split("/")[1].split("-")
+    config = read_config(ROOT / "configs" / side / name / f"{data}.py")
+    for path in (ROOT / "results" / folder).glob("*.json"):
+        log = json.loads(path.read_text())
+        assert log["fingerprint"] == fingerprint(config_of(config, log["role"])), path.name

@@ -1,0 +1,50 @@
+"""Every distiller config on the digit scenes: it builds, and a step at each third of the training teaches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.logging import MessageHub
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+
+from densekd import Distiller
+from densekd.config import read_config
+
+ROOT = Path(__file__).parents[2] / "configs"
+PATHS = sorted([*ROOT.glob("seg/*/digits.py"), *ROOT.glob("det/*/digits.py")])
+
+
+@pytest.mark.parametrize("path", PATHS, ids=[f"{path.parts[-3]}-{path.parts[-2]}" for path in PATHS])
+def test_a_step_of_each_third_of_the_training(path: Path) -> None:
+    config = read_config(path)
+    config.model.pop("type")
+    config.train_dataloader.batch_size = 2
+    hub = MessageHub.get_instance("test_digits_configs")
+    seen: dict[str, list[float]] = {}
+    try:
+        with DefaultScope.overwrite_default_scope(config.default_scope):
+            model = Distiller(**config.model, checkpoint="random")
+            batches = iter(Runner.build_dataloader(config.train_dataloader, seed=0))
+            for progress in (0, 1, 2):
+                hub.update_info_dict({"iter": progress, "max_iters": 3})
+                losses = model(**model.data_preprocessor(next(batches), training=True), mode="loss")
+                total, values = model.parse_losses(losses)
+                model.zero_grad()
+                total.backward()
+                assert all(
+                    p.grad is not None and p.grad.isfinite().all() for p in model.parameters() if p.requires_grad
+                )
+                for key in losses:
+                    seen.setdefault(key, []).append(values[key].item())
+    finally:
+        MessageHub._instance_dict.pop("test_digits_configs")
+    terms = {f"distill.loss_{name}" for name in model.distill}
+    assert terms
+    assert terms <= set(seen)
+    for key in terms:
+        assert len(seen[key]) == 3  # a term that is off keeps its place in the log
+        assert max(seen[key]) > 0, key
+    assert torch.isfinite(torch.tensor(list(seen.values()))).all()
