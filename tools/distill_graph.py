@@ -86,24 +86,33 @@ def run_seed(graph: Graph, config: Config, name: str, seed: int, tick: Callable[
     roles = [
         ("teacher", " + ".join(each["type"] for each in _listed(config["teacher"]))),
         ("control", "supervised"),
-        *(("distilled", label(method)) for method in config["methods"]),
+        *(("distilled", name) for name in labels(config["methods"])),
     ]
     return [
         make_log(graph, config, name, seed, role, method, outcomes) for (role, method), outcomes in zip(roles, found)
     ]
 
 
-def label(method: Any) -> str:
-    """Name a method, a loss or a policy by its type and what it is put around, to tell two of one config apart.
+def labels(methods: list[Any]) -> list[str]:
+    """Name methods by their type and by what they are put around; with options where that would not tell them apart.
 
-    >>> label(dict(type="terms", distills=[dict(loss=dict(type="until", loss="kl"))]))
-    'terms(until(kl))'
+    >>> labels([dict(type="glnn"), dict(type="ffg2m", lam=0.2), dict(type="ffg2m", lam=0.5)])
+    ['glnn', 'ffg2m(lam=0.2)', 'ffg2m(lam=0.5)']
+    >>> labels([dict(type="terms", distills=[dict(loss=dict(type="until", loss="kl"))])])
+    ['terms(until(kl))']
     """
-    if not isinstance(method, dict):
-        return str(method)
-    inside = [entry["loss"] for entry in method.get("distills", ())]
-    inside += [method[key] for key in ("method", "loss") if key in method]
-    return method["type"] + (f"({' + '.join(map(label, inside))})" if inside else "")
+    short = [_label(method) for method in methods]
+    return [name if short.count(name) == 1 else _label(method, True) for name, method in zip(short, methods)]
+
+
+def _label(spec: Any, full: bool = False) -> str:
+    if not isinstance(spec, dict):
+        return str(spec)
+    inside = [_label(entry["loss"], full) for entry in spec.get("distills", ())]
+    inside += [_label(spec[key], full) for key in ("method", "loss") if key in spec]
+    rest = {key: value for key, value in spec.items() if key not in ("type", "distills", "method", "loss")}
+    inside += [f"{key}={value}" for key, value in rest.items() if full]
+    return spec["type"] + (f"({', '.join(dict.fromkeys(inside))})" if inside else "")
 
 
 def make_log(

@@ -1,0 +1,9 @@
+_base_ = "../../_base_/graph.py"
+data = "digits"
+# the second stands in for a robust teacher: dropout on every hidden unit
+teacher = [dict(type="sage", epochs=100), dict(type="sage", dropout=0.5, epochs=100)]
+student = dict(hidden=[64], epochs=100)
+methods = [
+    dict(type="terms", distills=[dict(loss=dict(type="mtard", teachers=2))]),  # no attack: balance alone
+    dict(type="mtard", steps=3),
+]

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+import kdlosses
+from graphkd.features import rows
+from graphkd.lesson import Lesson
+from graphkd.training import History
+
+
+def mtard(
+    model: nn.Module,
+    lesson: Lesson,
+    *,
+    lam: float = 0.0,
+    loss: Any = "kl",
+    radius: float = 8 / 255,
+    step: float = 2 / 255,
+    steps: int = 10,
+    noise: float = 0.001,
+    rate: float = 0.025,
+    attack: Literal["eval", "train"] = "eval",
+) -> History:
+    r"""Two teachers, one for clean features and one for attacked ones, learnt at the same pace.
+
+    $$ L = \lambda \, \mathrm{CE} + (1 - \lambda) \, \mathrm{mtard}\big([z^s(x), z^s(x')], [z^{t_1}, z^{t_2}]\big),
+       \quad x' = \arg\max_{\|x' - x\|_\infty \le r} \mathrm{KL}(p^{t_2} \,\|\, p^s(x')) $$
+
+    with the policy `mtard`, which balances the two terms, and x' by projected gradient ascent on the student's
+    features; edges are not attacked, for the student has none. A cache cannot be asked about x': own form, the second
+    teacher's prediction on the clean features is the target, as a robust teacher would say the same of x'. One teacher
+    teaches both.
+
+    Args:
+        model: the student, trained in place.
+        lesson: with the logits of the natural teacher and the robust one, or of one teacher.
+        lam: weight of the labels; 1 is `supervised`.
+        loss: inside of the policy, and what the attack raises.
+        radius: r, in units of the features.
+        step: of the ascent, each feature by its sign.
+        steps: of the ascent.
+        noise: standard deviation of the start.
+        rate: of the weights, see `kdlosses.policy.MTARD`.
+        attack: mode of the student while it is attacked: dropout only in `train`.
+
+    Raises:
+        ValueError: there are more than two teachers, or an option is out of range.
+
+    Paper: Zhao et al., "Mitigating the Accuracy-Robustness Trade-off via Multi-Teacher Adversarial Distillation", 2024,
+    there with pixels.
+    """
+    if not 0 <= lam <= 1:
+        raise ValueError(f"mtard: lam is the weight of the labels, from 0 to 1, got {lam}")
+    if attack not in ("eval", "train"):
+        raise ValueError(f"mtard: attack is 'eval' or 'train', not {attack!r}")
+    if lam == 1:
+        return lesson.train(model, lambda nodes: lesson.hard_loss(model), len(lesson))
+    teachers = [logits for _, logits in lesson.teachers()]
+    if len(teachers) > 2:
+        raise ValueError(f"mtard: a natural and a robust teacher are wanted, got {len(teachers)}")
+    natural, robust = teachers[0], teachers[-1]
+    policy = kdlosses.build(dict(type="mtard", teachers=2, loss=loss, rate=rate))
+    inner = kdlosses.build(loss)
+
+    def attacked(x: Tensor, target: Tensor) -> Tensor:
+        training = model.training
+        model.train(attack == "train")
+        start = noise * torch.randn(x.shape, generator=lesson.generator).to(x.dtype)
+        moved = (x + start).requires_grad_()
+        for _ in range(steps):
+            (slope,) = torch.autograd.grad(inner(model(moved), target), moved)
+            moved = (moved.detach() + step * slope.sign()).clamp(x - radius, x + radius).requires_grad_()
+        model.train(training)
+        return moved.detach()
+
+    def loss_of(nodes: Tensor | slice) -> Tensor:
+        x = rows(lesson.x, nodes)
+        x = x.to_dense() if x.layout is torch.sparse_csr else x
+        told = rows(natural, nodes), rows(robust, nodes)
+        student = torch.cat([model(x), model(attacked(x, told[1]))], dim=1)
+        soft = policy(student, torch.cat(told, dim=1), **lesson.context(nodes, policy.needs))
+        return (lam * lesson.hard_loss(model) if lam > 0 else 0) + (1 - lam) * soft
+
+    return lesson.train(nn.ModuleList([model, policy]), loss_of, len(lesson))

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+import kdlosses
+from graphkd.features import rows
+from graphkd.lesson import Lesson
+from graphkd.recipes.voting import logits_of
+from graphkd.training import History
+
+
+def partition(
+    model: nn.Module,
+    lesson: Lesson,
+    *,
+    lam: float = 0.0,
+    loss: Any = "kl",
+    by: Literal["confidence", "label"] = "confidence",
+) -> History:
+    r"""A trained student learns from the teacher where that knows better, and stays as it is elsewhere.
+
+    First the student learns from the labels alone, as `supervised`. Then
+
+    $$ L = \lambda \, \mathrm{CE} + (1 - \lambda) \, \mathrm{partition}(z^s, [z^t, z^0]) $$
+
+    with $z^0$ what it said at that point, frozen, and the policy `partition`, in as many epochs again. Of several
+    teachers the surest counts.
+
+    Args:
+        model: the student, trained in place.
+        lesson: with the teacher's logits.
+        lam: weight of the labels in the second part; 1 is `supervised`.
+        loss: inside of the policy.
+        by: what is compared, see `kdlosses.policy.Partition`.
+
+    Paper: Roth et al., "Fantastic Gains and Where to Find Them: On the Existence and Prospect of General Knowledge
+    Transfer between Any Pretrained Model", ICLR 2024.
+    """
+    if not 0 <= lam <= 1:
+        raise ValueError(f"partition: lam is the weight of the labels, from 0 to 1, got {lam}")
+    first = lesson.train(model, lambda nodes: lesson.hard_loss(model), len(lesson))
+    if lam == 1:
+        return first
+    teacher, start = lesson.joined_logits(), logits_of(model, lesson)
+    policy = kdlosses.build(dict(type="partition", loss=loss, by=by))
+
+    def step(nodes: Tensor | slice) -> Tensor:
+        told = torch.cat([rows(teacher, nodes), start[nodes]], dim=1)
+        soft = policy(model(rows(lesson.x, nodes)), told, **lesson.context(nodes, policy.needs))
+        return (lam * lesson.hard_loss(model) if lam > 0 else 0) + (1 - lam) * soft
+
+    history = lesson.train(model, step, len(lesson))
+    history.seconds = first.seconds + history.seconds
+    return history

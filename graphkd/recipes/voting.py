@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+import kdlosses
+from graphkd.features import rows
+from graphkd.lesson import Lesson
+from graphkd.training import History
+from kdlosses.policy.votes import Votes
+
+_ROWS = 65_536
+
+
+def voting(
+    model: nn.Module, lesson: Lesson, *, lam: float = 0.0, k: int = 3, every: int = 1, votes: float = 1.0
+) -> History:
+    r"""Self-distillation: beside its teacher a student learns from the mean of its own last snapshots.
+
+    $$ L = \lambda \, \mathrm{CE} + (1 - \lambda) \Big( \frac1N \sum_i \mathrm{KL}(p^t_i \,\|\, p^s_i)
+         + v \, \frac1N \sum_i \mathrm{KL}\Big(\frac1K \sum_k p^{(k)}_i \,\Big\|\, p^s_i\Big) \Big) $$
+
+    with $p^{(k)}$ the student as it was at the end of each of the last K times `every` epochs, without dropout. Before
+    the first snapshot the term is 0. The predictions of the snapshots are kept in memory, K N C numbers.
+
+    Args:
+        model: the student, trained in place.
+        lesson: with the teacher's logits.
+        lam: weight of the labels; 1 is `supervised`.
+        k: K.
+        every: epochs from one snapshot to the next.
+        votes: weight v; 0 is `glnn`.
+
+    Paper: Zhu et al., "Improving Differentiable Architecture Search via Self-Distillation", 2023. There is no other
+    teacher there. How the votes are counted was not found: the uniform mean of K = 3 is our own form.
+    """
+    if not 0 <= lam <= 1:
+        raise ValueError(f"voting: lam is the weight of the labels, from 0 to 1, got {lam}")
+    if every < 1:
+        raise ValueError(f"voting: every is a number of epochs, at least 1, got {every}")
+    teacher = lesson.teacher_logits()
+    kl = kdlosses.build("kl")
+    past = Votes(k)
+    nothing = torch.zeros(())
+    taken = 0
+    voted: Tensor | None = None
+
+    def snapshot() -> None:
+        nonlocal taken, voted
+        epoch = lesson.clock.epoch
+        if epoch != taken and epoch % every == 0:
+            taken = epoch
+            past.add(logits_of(model, lesson))
+            voted = past.mean()
+
+    def loss(nodes: Tensor | slice) -> Tensor:
+        hard = lesson.hard_loss(model) if lam > 0 else nothing
+        if lam == 1:
+            return hard
+        if votes > 0:
+            snapshot()
+        student = model(rows(lesson.x, nodes))
+        soft = kl(student, rows(teacher, nodes))
+        if voted is not None:
+            soft = soft + votes * kl(student, voted[nodes])
+        return lam * hard + (1 - lam) * soft
+
+    return lesson.train(model, loss, len(lesson))
+
+
+@torch.no_grad()
+def logits_of(model: nn.Module, lesson: Lesson) -> Tensor:
+    """What the student says of all nodes now, without dropout."""
+    training = model.training
+    model.eval()
+    found = torch.cat([model(rows(lesson.x, part)) for part in torch.arange(len(lesson)).split(_ROWS)])
+    model.train(training)
+    return found
