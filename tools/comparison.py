@@ -151,10 +151,11 @@ def _trained(config: Config) -> tuple[str | None, str]:
 
 def _called(loss: Any) -> str:
     """Name a loss, a policy with what it is around: 'until(cwd)'."""
-    if isinstance(loss, dict):
-        inside = [loss["loss"]] if "loss" in loss else [each for _, each in loss.get("losses", ()) if each is not None]
-        return loss["type"] + (f"({', '.join(map(_called, inside))})" if inside else "")
-    return loss
+    if not isinstance(loss, dict):
+        return loss
+    stages = [each[1] if isinstance(each, list | tuple) else each for each in loss.get("losses", ())]
+    inside = [_called(each) for each in ([loss["loss"]] if "loss" in loss else stages) if each is not None]
+    return loss["type"] + (f"({', '.join(inside)})" if inside else "")
 
 
 def _plain(value: Any) -> Any:
