@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import inspect
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +21,49 @@ from graphkd.training import History, Schedule, train
 
 TAUGHT = sorted(set(RECIPES) - {"supervised"})
 GRAPH_FREE = TAUGHT  # recipes whose students look at features alone
+
+# Options with which a recipe that changes something else is what it would be without that, and quick.
+PLAIN: dict[str, dict[str, Any]] = {
+    "diff_quant": dict(bits=32),
+    "incremental": dict(memory=10**6),
+    "m2m": dict(epochs=5, wide=48),
+    "quant_distill": dict(bits=32),
+    "rounded": dict(bits=32),
+}
+NO_CONTROL = {
+    "random_teacher": "its last layer is a logistic regression, whatever the labels weigh",
+    "weight_align": "it changes the last layer after any training",
+}
+READS_LABELS = {
+    "distill_weighted": "labels say which source is like the task",
+    "partition": "its student has learnt from the labels before",
+    "random_teacher": "its last layer is a logistic regression on the labels",
+    "tfkd_self": "its teacher is a student that learnt from the labels",
+}
+LEARNS_LESS = {
+    "dual_head": "the head that is kept hears of labels alone",
+    "tfkd_self": "no teacher from outside",
+}
+"""With so few labels as here; their accuracies are in tests of their own."""
+DRAWS: dict[str, dict[str, Any]] = {
+    "dual_head": dict(dropout=0.0),
+    "ffg2m": dict(high=0.0),
+    "incremental": dict(memory=10**6),
+    "m2m": dict(epochs=5, wide=48),
+    "mtard": dict(noise=0.0),
+    "random_teacher": dict(epochs=20),
+    "selfdistill": dict(lam=0.5),
+    "weight_align": dict(method="glnn"),
+}
+"""Options with which nothing is drawn from the order of the nodes, and training is short."""
+
+
+def weighing(name: str, lam: float, **options: Any) -> dict[str, Any]:
+    """A recipe, or the one that it is put around, with `lam` as the weight of the labels."""
+    inner = (
+        {"lam": lam} if "lam" in inspect.signature(RECIPES[name]).parameters else {"method": dict(type="glnn", lam=lam)}
+    )
+    return dict(type=name, **inner, **options)
 
 
 @pytest.fixture(scope="module")
@@ -43,21 +88,19 @@ def fitted(setting: Setting, teacher: Tensor | None, method: object, **options: 
     return student.fit(seen.x, seen.y, teacher=teacher, edge_index=seen.edge_index, labelled=setting.train)
 
 
-@pytest.mark.parametrize("name", TAUGHT)
+@pytest.mark.parametrize("name", sorted(set(TAUGHT) - set(NO_CONTROL)))
 def test_lambda_one_is_the_control_to_the_bit(setting: Setting, teacher: Tensor, name: str) -> None:
     for batch_size in (None, 400):
         control = fitted(setting, None, name, batch_size=batch_size)
-        taught = fitted(setting, teacher, dict(type=name, lam=1.0), batch_size=batch_size)
+        taught = fitted(setting, teacher, weighing(name, 1.0, **PLAIN.get(name, {})), batch_size=batch_size)
         assert np.array_equal(control.predict_proba(setting.whole.x), taught.predict_proba(setting.whole.x))
 
 
-@pytest.mark.parametrize("name", TAUGHT)
+@pytest.mark.parametrize("name", sorted(set(TAUGHT) - set(READS_LABELS)))
 def test_lambda_zero_reads_no_label(setting: Setting, teacher: Tensor, name: str) -> None:
     shuffled = Graph(**{**vars(setting.seen), "y": setting.seen.y.flip(0).clamp_min(0)})
     other = Setting(**{**vars(setting), "seen": shuffled})
-    one, two = (
-        fitted(view, teacher, dict(type=name, lam=0.0)).predict_proba(setting.whole.x) for view in (setting, other)
-    )
+    one, two = (fitted(view, teacher, weighing(name, 0.0)).predict_proba(setting.whole.x) for view in (setting, other))
     assert np.array_equal(one, two)
 
 
@@ -65,14 +108,15 @@ def test_lambda_zero_reads_no_label(setting: Setting, teacher: Tensor, name: str
 def test_in_batches_it_learns_as_well_as_all_at_once(setting: Setting, teacher: Tensor, name: str) -> None:
     whole = setting.whole
     for batch_size in (None, 256):
-        student = fitted(setting, teacher, name, epochs=60, batch_size=batch_size)
-        assert student.score(whole.x[setting.test], whole.y[setting.test]) > 0.9
+        student = fitted(setting, teacher, dict(type=name, **PLAIN.get(name, {})), epochs=60, batch_size=batch_size)
+        accuracy = student.score(whole.x[setting.test], whole.y[setting.test])
+        assert accuracy > (0.85 if name in LEARNS_LESS else 0.9)
 
 
 @pytest.mark.parametrize("name", TAUGHT)
 def test_relabelling_the_nodes_permutes_the_predictions(setting: Setting, teacher: Tensor, name: str) -> None:
     # in double precision and without what is drawn (dropout, edges), only the order of summation is left
-    options = {"high": 0.0} if name == "ffg2m" else {}
+    options = DRAWS.get(name, {})
     seen = setting.seen
     order = torch.randperm(len(seen), generator=torch.Generator().manual_seed(2))
     place = torch.argsort(order)

@@ -1,0 +1,4 @@
+_base_ = "../../_base_/graph.py"
+data = "digits"
+# beside it the same loss on the only head there is
+methods = [dict(type="terms", distills=[dict(loss="dhkd")], lam=0.5), dict(type="dual_head", lam=0.5)]

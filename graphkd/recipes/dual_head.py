@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import kdlosses
+from graphkd.features import rows
+from graphkd.lesson import Lesson
+from graphkd.mlp import MLP
+from graphkd.training import History
+from kdlosses.policy import align_gradients
+
+
+def dual_head(
+    model: MLP,
+    lesson: Lesson,
+    *,
+    lam: float = 0.5,
+    loss: Any = "dhkd",
+    wide: int = 200,
+    dropout: float = 0.1,
+    align: bool = True,
+) -> History:
+    r"""Two heads on one body: the labels train the one that is kept, the teacher the one that is thrown away.
+
+    $$ L = \lambda \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(z_i, y_i) + (1 - \lambda) \, \ell(z', z^t) $$
+
+    on the same hidden features. What of the second gradient opposes the first one on the body is taken away, see
+    `kdlosses.policy.align_gradients`, at the cost of a backward pass through the body for each of the two losses.
+
+    The kept head sees labelled nodes alone: where these are few, a teacher that speaks to it directly teaches more.
+
+    Args:
+        model: the student, trained in place; its last layer is the first head.
+        lesson: with the teacher's logits.
+        lam: weight of the labels; 1 is `supervised`.
+        loss: of the second head, what `kdlosses.build` takes.
+        wide: hidden width of the second head; 0 makes it linear.
+        dropout: in the second head.
+        align: align the gradients.
+
+    Paper: Yang et al., "Dual-Head Knowledge Distillation: Enhancing Logits Utilization with an Auxiliary Head", 2024:
+    CE plus `dhkd` with weight 1, which is $\lambda = 0.5$ but for the step size.
+    """
+    if not 0 <= lam <= 1:
+        raise ValueError(f"dual_head: lam is the weight of the labels, from 0 to 1, got {lam}")
+    if len(model.layers) < 2:
+        raise ValueError("dual_head: the student needs a hidden layer for the second head to stand on")
+    if lam == 1:
+        return lesson.train(model, lambda nodes: lesson.hard_loss(model), len(lesson))
+    teacher, distil, nothing = lesson.teacher_logits(), kdlosses.build(loss), torch.zeros(())
+    width, classes = model.widths[-2:]
+    second = (
+        nn.Sequential(nn.Linear(width, wide), nn.ReLU(), nn.Dropout(dropout), nn.Linear(wide, classes))
+        if wide
+        else nn.Linear(width, classes)
+    ).to(model.layers[0].weight.dtype)  # type: ignore[arg-type]
+    body = [parameter for layer in list(model.layers)[:-1] for parameter in layer.parameters()]
+
+    def step(nodes: Tensor | slice) -> Tensor:
+        context = lesson.context(nodes, distil.needs)
+        taken = {name: context[name] for name in distil.needs if name in context}
+        features = model.dropout(model.outputs(rows(lesson.x, nodes))[-2])
+        soft = (1 - lam) * distil(second(features), rows(teacher, nodes), **taken)
+        hard = lam * lesson.hard_loss(model) if lam > 0 else nothing
+        if not align or lam == 0:
+            return hard + soft
+        main, side = (torch.autograd.grad(part, body, retain_graph=True) for part in (hard, soft))
+        change = [kept - whole for kept, whole in zip(align_gradients(side, main), side)]
+        bend = torch.stack([(weight * by).sum() for weight, by in zip(body, change)]).sum()
+        return hard + soft + (bend - bend.detach())  # adds 0 to the value, and the change to the gradient
+
+    return lesson.train(nn.ModuleList([model, second]), step, len(lesson))

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+from graphkd.lesson import Lesson
+from graphkd.spec import resolve
+from graphkd.training import History
+from kdlosses.policy import bake, quantise
+
+
+def rounded(
+    model: nn.Module,
+    lesson: Lesson,
+    *,
+    bits: int = 4,
+    bucket: int = 256,
+    ends: bool = True,
+    method: str | Mapping[str, Any] | Callable[..., History] = "glnn",
+) -> History:
+    """Any recipe in full precision, its weights rounded to a few bits at the end: the control of `quant_distill`.
+
+    Args:
+        model: the student, trained in place.
+        lesson: what the method needs.
+        bits: of a weight, see `kdlosses.policy.EvenPoints`.
+        bucket: weights that share a scale.
+        ends: round the first and the last layer too.
+        method: any recipe.
+
+    Paper: Polino et al., "Model Compression via Distillation and Quantization", ICLR 2018, where it is the baseline.
+    """
+    from graphkd.recipes import RECIPES
+
+    recipe, options = resolve("method", method, RECIPES)
+    history = recipe(model, lesson, **options)
+    bake(quantise(model, bits, bucket, ends=ends))
+    return history

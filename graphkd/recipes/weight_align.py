@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from graphkd.lesson import Lesson
+from graphkd.mlp import MLP
+from graphkd.spec import resolve
+from graphkd.training import History
+from kdlosses.policy import weight_align as align
+
+
+def weight_align(
+    model: MLP,
+    lesson: Lesson,
+    *,
+    old: int | None = None,
+    method: str | Mapping[str, Any] | Callable[..., History] = "incremental",
+) -> History:
+    """Any recipe, after which the weights of new classes in the last layer get the size of those of old ones.
+
+    See `kdlosses.policy.weight_align`. The epoch was chosen before that, by the accuracy without it.
+
+    Args:
+        model: the student, trained in place.
+        lesson: what the method needs.
+        old: number of old classes, the first ones; half of all if not given.
+        method: any recipe.
+
+    Paper: Zhao et al., "Maintaining Discrimination and Fairness in Class Incremental Learning", CVPR 2020.
+    """
+    from graphkd.recipes import RECIPES
+
+    recipe, options = resolve("method", method, RECIPES)
+    history = recipe(model, lesson, **options)
+    align(model.layers[-1], model.widths[-1] // 2 if old is None else old)
+    return history
