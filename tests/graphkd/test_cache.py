@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -86,9 +87,59 @@ def test_what_is_not_a_cache_is_refused(tmp_path: Path) -> None:
         Cache.load(tmp_path)
 
 
+def test_several_teachers_are_joined_and_taken_apart(tmp_path: Path) -> None:
+    one, other = make(), make(hidden=(), settings={"teacher": {"type": "gat"}, "seed": 3})
+    both = Cache.join([one, other])
+    assert both.parts == ((3, 1), (3, 0))
+    assert both.settings == {"teacher": [{"type": "sage"}, {"type": "gat"}], "seed": 3}
+    both.save(tmp_path / "both")
+    for cache in (both, Cache.load(tmp_path / "both"), both.take(np.arange(4))):
+        for part, whole in zip(cache.split(), (one, other)):
+            np.testing.assert_array_equal(part.logits, whole.logits)
+            assert [layer.shape for layer in part.hidden] == [layer.shape for layer in whole.hidden]
+            assert part.settings == whole.settings
+            assert part.parts == ()
+    again = Cache.join([both, one])
+    assert again.parts == ((3, 1), (3, 0), (3, 1))
+    assert [told["type"] for told in again.settings["teacher"]] == ["sage", "gat", "sage"]
+    assert isinstance(Cache.load(tmp_path / "both").split()[1].logits, np.memmap)
+
+
+def test_one_teacher_is_written_as_before(tmp_path: Path) -> None:
+    make().save(tmp_path / "c")
+    meta = json.loads((tmp_path / "c" / "meta.json").read_text())
+    assert meta == {
+        "format": 1,
+        "fingerprint": "f00d",
+        "hidden": 1,
+        "settings": {"teacher": {"type": "sage"}, "seed": 3},
+    }
+    one = make()
+    assert Cache.join([one]) is one
+    assert one.split()[0].logits is not None
+    Cache.join([one, one]).save(tmp_path / "two")
+    assert json.loads((tmp_path / "two" / "meta.json").read_text())["format"] == 2  # no older version reads it as one
+
+
+def test_tasks_of_their_own_are_remembered(tmp_path: Path) -> None:
+    make(own_tasks=True).save(tmp_path / "c")
+    assert Cache.load(tmp_path / "c").own_tasks
+    assert Cache.join([make(), make(own_tasks=True)]).own_tasks
+
+
+def test_teachers_of_different_graphs_or_nodes_are_not_joined() -> None:
+    with pytest.raises(ValueError, match="belongs to another graph"):
+        Cache.join([make(), make(fingerprint="beef")])
+    with pytest.raises(ValueError, match="teacher 1 observed other nodes"):
+        Cache.join([make(), make(observed=np.array([True, False, False, True]))])
+    with pytest.raises(ValueError, match="no cache to join"):
+        Cache.join([])
+
+
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
+        (dict(parts=((2, 0), (2, 1))), r"in all \(3, 1\), got \(\(2, 0\), \(2, 1\)\)"),
         (dict(observed=np.ones(4, dtype=bool)), "the teacher's logits are NaN or infinite at node 2"),
         (dict(hidden=(np.full((4, 2), np.inf),)), "the teacher's hidden layer 0 are NaN or infinite at node 0"),
         (dict(observed=np.ones(4)), "the observed mask must be bool, got float64"),

@@ -5,5 +5,5 @@ student = dict(hidden=[64], epochs=200)
 methods = [
     dict(type="glnn"),  # the same: any recipe for one teacher hears the mean of several
     dict(type="terms", distills=[dict(loss="average")]),
-    dict(type="terms", distills=[dict(loss=dict(type="average", loss=dict(type="dkd", tau=2.0), weights=[0.7, 0.3]))]),
+    dict(type="terms", distills=[dict(loss=dict(type="average", loss="dist", weights=[0.7, 0.3]))]),
 ]
