@@ -1,70 +1,28 @@
-"""What distillation costs, as ratios in one run on one machine: `python tools/benchmark.py [dense] [graph] [imports]`.
+"""What distillation costs, as ratios in one run: `python tools/benchmark.py [imports] [dense] [graph] [losses]`.
 
 Two variants are timed in turn, round after round, and the ratio is the median over rounds of the ratio within a round:
 whatever else the machine does meets both. Memory is the peak of what is allocated during a step, plus what models,
-gradients and optimiser keep.
+gradients and optimiser keep. See `benchmark_losses.py` for what the losses are compared with.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
-import json
+import math
+import os
 import platform
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # torch's profiler, which tells memory, chats
 
 import torch
-
-
-class Ratio(NamedTuple):
-    """A measured ratio and the bound that the project holds itself to."""
-
-    name: str
-    value: float
-    bound: float
-    detail: str
-
-
-def median_ratio(one: Callable[[], object], other: Callable[[], object], rounds: int) -> tuple[float, float, float]:
-    """Median of time(one) / time(other) over rounds, and the median seconds of each."""
-    for _ in range(2):
-        one(), other()
-    first: list[float] = []
-    second: list[float] = []
-    for _ in range(rounds):
-        for step, times in ((one, first), (other, second)):
-            start = time.perf_counter()
-            step()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            times.append(time.perf_counter() - start)
-    ratios = [a / b for a, b in zip(first, second)]
-    return statistics.median(ratios), statistics.median(first), statistics.median(second)
-
-
-def peak_bytes(step: Callable[[], object]) -> int:
-    """Peak of the memory allocated on top of what was there before the step."""
-    step()
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        step()
-        return torch.cuda.max_memory_allocated() - before
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        step()
-    level = peak = 0
-    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        level += event.nbytes()
-        peak = max(peak, level)
-    return peak
+from logs import commit, versions, write
+from measure import Ratio, median_ratio, peak_bytes
 
 
 def imports(rounds: int = 7) -> list[Ratio]:
@@ -218,7 +176,19 @@ def graph(rounds: int = 5) -> list[Ratio]:
     ]
 
 
-BENCHMARKS: dict[str, Callable[[], list[Ratio]]] = {"imports": imports, "dense": dense, "graph": graph}
+def losses(only: Sequence[str] = (), compiled: bool = True) -> list[Ratio]:
+    """Each registered loss against its formula typed straight down, and what compiling it gains."""
+    from benchmark_losses import measure
+
+    return measure(only, compiled=compiled)
+
+
+BENCHMARKS: dict[str, Callable[..., list[Ratio]]] = {
+    "imports": imports,
+    "dense": dense,
+    "graph": graph,
+    "losses": losses,
+}
 
 
 def main() -> int:
@@ -226,15 +196,23 @@ def main() -> int:
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=f"which: {', '.join(BENCHMARKS)}; all if none is given"
     )
-    parser.add_argument("--out", type=Path, help="write a JSON log here")
+    parser.add_argument("--only", default="", help="of the losses those with these keys: kl,dkd")
+    parser.add_argument("--no-compile", action="store_true", help="leave out what compiling the losses gains")
+    parser.add_argument("--out", type=Path, help="write a JSON log here, say results/benchmark/losses.json")
     arguments = parser.parse_args()
     for name in arguments.names:
         if name not in BENCHMARKS:
             parser.error(f"there is no benchmark {name!r}; choose from {', '.join(BENCHMARKS)}")
+    only = [key for key in arguments.only.split(",") if key]
+    names = arguments.names or (["losses"] if only else list(BENCHMARKS))
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.machine()}", flush=True)
-    found = [ratio for name in arguments.names or BENCHMARKS for ratio in _shown(BENCHMARKS[name]())]
+    found: list[Ratio] = []
+    for name in names:
+        found += losses(only, not arguments.no_compile) if name == "losses" else _shown(BENCHMARKS[name]())
     if arguments.out:
-        arguments.out.write_text(json.dumps([ratio._asdict() for ratio in found], indent=1) + "\n")
+        ratios = [ratio._asdict() | {"bound": ratio.bound if math.isfinite(ratio.bound) else None} for ratio in found]
+        log = {"versions": versions("torch", "numpy"), "commit": commit(), "ratios": ratios}
+        write(arguments.out, log | {"machine": platform.machine(), "threads": torch.get_num_threads()})
     return int(any(ratio.value > ratio.bound for ratio in found))
 
 

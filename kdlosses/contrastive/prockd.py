@@ -3,7 +3,6 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdlosses.pointwise import Pointwise
@@ -63,23 +62,24 @@ class ProCKD(nn.Module):
         self.tau, self.balance = tau, balance
 
     def forward(self, student: Tensor, teacher: Tensor, weight: Tensor | None = None) -> Tensor:
-        log_a = _log_shares(teacher, self.prototypes, self.tau)
-        rebuilt = log_a.exp().flatten(0, -2) @ self.prototypes
+        weight = None if weight is None else weight.flatten()
         rows = teacher.movedim(1, -1).flatten(0, -2)
-        learn = squared_error(rebuilt, rows, None if weight is None else weight.flatten())
+        log_a = _log_shares(rows, self.prototypes, self.tau)
+        a = log_a.exp()
+        learn = squared_error(a @ self.prototypes, rows, weight)
 
-        weight = student.new_ones(log_a.shape[:-1]) if weight is None else weight.to(student.dtype)
-        share = weight.flatten() / weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
-        used = share @ log_a.exp().flatten(0, -2)
+        weight = rows.new_ones(len(rows)) if weight is None else weight.to(rows.dtype)
+        share = weight / weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
+        used = share @ a
         spread = -math.log(used.numel()) - used.clamp_min(torch.finfo(used.dtype).tiny).log().mean()
         spread = spread * (weight > 0).any()
 
-        log_b = _log_shares(self.projection(student), self.prototypes.detach(), self.tau)
-        teach = F.kl_div(log_b, log_a.detach(), reduction="none", log_target=True).sum(-1)
+        projected = self.projection(student).movedim(1, -1).flatten(0, -2)
+        log_b = _log_shares(projected, self.prototypes.detach(), self.tau)
+        teach = (a.detach() * (log_a.detach() - log_b)).sum(1)
         return learn + self.balance * spread + weighted_mean(teach, weight)
 
 
-def _log_shares(features: Tensor, prototypes: Tensor, tau: float) -> Tensor:
-    """Log of how much each position of `(N, C, *)` resembles each prototype, `(N, *, K)`."""
-    rows = unit(features.movedim(1, -1), dim=-1)
-    return (rows @ unit(prototypes, dim=1).mT / tau).log_softmax(-1)
+def _log_shares(rows: Tensor, prototypes: Tensor, tau: float) -> Tensor:
+    """Log of how much each row of `(n, C)` resembles each prototype, `(n, K)`."""
+    return (unit(rows, dim=1) @ unit(prototypes, dim=1).mT / tau).log_softmax(1)

@@ -40,13 +40,12 @@ def cwd(
     0.1308
     """
     student, teacher, weight = by_sample(student, teacher, weight, batch)
-    student, teacher = student / tau, teacher / tau
     if weight is None:
-        log_s, log_t = F.log_softmax(student, dim=2), F.log_softmax(teacher, dim=2)
-        divergence = F.kl_div(log_s, log_t, reduction="none", log_target=True).sum(2)
-        return tau**2 * weighted_mean(divergence)
+        log_s, log_t = F.log_softmax(student / tau, dim=2), F.log_softmax(teacher / tau, dim=2)
+        difference = log_t - log_s
+        return tau**2 * weighted_mean((log_t.exp_() * difference).sum(2))  # in place: no gradient asks for log_t
     # log w inside the softmax makes weight 2 the same as two copies; a finite floor keeps empty samples finite
     log_w = weight.to(student.dtype).log().clamp_min(torch.finfo(student.dtype).min / 4).unsqueeze(1)
-    log_s, log_t = F.log_softmax(student + log_w, dim=2), F.log_softmax(teacher + log_w, dim=2)
+    log_s, log_t = F.log_softmax(student / tau + log_w, dim=2), F.log_softmax(teacher / tau + log_w, dim=2)
     divergence = F.kl_div(log_s, log_t, reduction="none", log_target=True).sum(2)
     return tau**2 * weighted_mean(divergence.mean(1), (weight > 0).any(1))

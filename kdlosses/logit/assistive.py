@@ -59,13 +59,13 @@ def assistive(
             f"truth, then {len(beyond)} teachers), got {teacher.shape[1]}"
         )
     error = (student - truth).abs()
-    errors = [(t - truth).abs() for t in teachers]
     each = 3 * error
-    if errors:
-        bound = errors[-1]
+    if teachers:
+        bound = (teachers[-1] - truth).abs()
         each = torch.where(error <= bound, each, error.square() + 3 * bound - bound.square())
-    for d, plus, minus, factor in zip(errors, beyond, within, share):
-        gap = factor * (error - d).abs()
-        worse, no_worse = (error > d) & (d > 0), (error >= 0.15 * d) & (error <= d)
-        each = each + torch.where(worse, plus * gap, 0.0) + torch.where(no_worse, minus * gap, 0.0)
+    for t, plus, minus, factor in zip(teachers, beyond, within, share):
+        d = (t - truth).abs()
+        phi = torch.full_like(d, factor * plus).masked_fill_(error <= d, factor * minus)
+        phi.masked_fill_((error < 0.15 * d) | (d == 0), 0.0)
+        each = each + phi * (error - d).abs()
     return weighted_mean(each.mean(1), weight)

@@ -107,7 +107,7 @@ class LELP(nn.Module):
 
     def targets(self, teacher: Tensor) -> Tensor:
         """Probabilities of the subclasses, `(N, *, C, S)`, for embeddings `(N, D, *)`."""
-        h = teacher.movedim(1, -1)
+        h = teacher.movedim(1, -1).contiguous()  # once for both products
         p = ((h @ self.head_weight.T + self.head_bias) / self.tau).softmax(-1)
         score = (h @ self.directions.T - self.offsets).unflatten(-1, (-1, self.subclasses))
         return p.unsqueeze(-1) * (score / self.subclass_tau).softmax(-1)
@@ -122,6 +122,5 @@ class LELP(nn.Module):
                 f"lelp: expected {len(self.offsets)} logits and embeddings of {self.head_weight.shape[1]} channels, "
                 f"got {tuple(student.shape)} and {tuple(teacher.shape)}"
             )
-        log_q = F.log_softmax(student / self.tau, dim=1)
-        target = self.targets(teacher).flatten(-2).movedim(-1, 1)
-        return -(self.tau**2) * weighted_mean((target * log_q).sum(1), weight)
+        log_q = F.log_softmax((student / self.tau).movedim(1, -1), dim=-1)
+        return -(self.tau**2) * weighted_mean((self.targets(teacher).flatten(-2) * log_q).sum(-1), weight)

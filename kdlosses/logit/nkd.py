@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -51,7 +52,8 @@ def nkd(
     log_q, p = F.log_softmax(student, dim=1).gather(1, y), F.softmax(teacher, dim=1).gather(1, y)
     target = -(p * log_q).squeeze(1)
 
-    log_q_hat = F.log_softmax((student / tau).scatter(1, y, -float("inf")), dim=1).scatter(1, y, 0.0)
-    p_hat = F.softmax((teacher / tau).scatter(1, y, -float("inf")), dim=1)
+    none = torch.finfo(student.dtype).min / 4  # finite: the label's share is 0, and 0 times this is 0
+    log_q_hat = F.log_softmax((student / tau).scatter_(1, y, none), dim=1)
+    p_hat = F.softmax((teacher / tau).scatter_(1, y, none), dim=1)
     others = -(p_hat * log_q_hat).sum(1)
     return weighted_mean(target + gamma * tau**2 * others, weight)
