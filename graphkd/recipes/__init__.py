@@ -7,6 +7,7 @@ and hands that to the shared loop.
 from graphkd.recipes.ddk import ddk
 from graphkd.recipes.dho import dho
 from graphkd.recipes.diff_quant import diff_quant
+from graphkd.recipes.distill_weighted import distill_weighted
 from graphkd.recipes.dual_head import dual_head
 from graphkd.recipes.ffg2m import ffg2m
 from graphkd.recipes.glnn import glnn
@@ -15,6 +16,8 @@ from graphkd.recipes.incremental import incremental
 from graphkd.recipes.kd3 import kd3
 from graphkd.recipes.m2m import m2m
 from graphkd.recipes.mixup import mixup
+from graphkd.recipes.mtard import mtard
+from graphkd.recipes.partition import partition
 from graphkd.recipes.pruned import pruned
 from graphkd.recipes.quant_distill import quant_distill
 from graphkd.recipes.rad import rad
@@ -26,6 +29,7 @@ from graphkd.recipes.talking import talking
 from graphkd.recipes.terms import terms
 from graphkd.recipes.tfkd_self import tfkd_self
 from graphkd.recipes.tgeo import tgeo
+from graphkd.recipes.voting import voting
 from graphkd.recipes.weight_align import weight_align
 
 RECIPES = {
@@ -34,6 +38,7 @@ RECIPES = {
         ddk,
         dho,
         diff_quant,
+        distill_weighted,
         dual_head,
         ffg2m,
         glnn,
@@ -42,6 +47,8 @@ RECIPES = {
         kd3,
         m2m,
         mixup,
+        mtard,
+        partition,
         pruned,
         quant_distill,
         rad,
@@ -53,6 +60,7 @@ RECIPES = {
         terms,
         tfkd_self,
         tgeo,
+        voting,
         weight_align,
     )
 }
@@ -62,6 +70,7 @@ __all__ = [
     "ddk",
     "dho",
     "diff_quant",
+    "distill_weighted",
     "dual_head",
     "ffg2m",
     "glnn",
@@ -70,6 +79,8 @@ __all__ = [
     "kd3",
     "m2m",
     "mixup",
+    "mtard",
+    "partition",
     "pruned",
     "quant_distill",
     "rad",
@@ -81,5 +92,6 @@ __all__ = [
     "terms",
     "tfkd_self",
     "tgeo",
+    "voting",
     "weight_align",
 ]

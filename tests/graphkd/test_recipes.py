@@ -27,6 +27,7 @@ PLAIN: dict[str, dict[str, Any]] = {
     "diff_quant": dict(bits=32),
     "incremental": dict(memory=10**6),
     "m2m": dict(epochs=5, wide=48),
+    "mtard": dict(steps=1),
     "quant_distill": dict(bits=32),
     "rounded": dict(bits=32),
 }
@@ -100,7 +101,10 @@ def test_lambda_one_is_the_control_to_the_bit(setting: Setting, teacher: Tensor,
 def test_lambda_zero_reads_no_label(setting: Setting, teacher: Tensor, name: str) -> None:
     shuffled = Graph(**{**vars(setting.seen), "y": setting.seen.y.flip(0).clamp_min(0)})
     other = Setting(**{**vars(setting), "seen": shuffled})
-    one, two = (fitted(view, teacher, weighing(name, 0.0)).predict_proba(setting.whole.x) for view in (setting, other))
+    one, two = (
+        fitted(view, teacher, weighing(name, 0.0, **PLAIN.get(name, {}))).predict_proba(setting.whole.x)
+        for view in (setting, other)
+    )
     assert np.array_equal(one, two)
 
 
