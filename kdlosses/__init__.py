@@ -62,7 +62,23 @@ from kdlosses.logit import (
     tvd,
     uskd,
 )
-from kdlosses.policy import Anneal, Confident, Milestones, Ramp, Stages, Until, Warmup
+from kdlosses.policy import (
+    MTARD,
+    Adversary,
+    Anneal,
+    Average,
+    Balance,
+    Confident,
+    KnFu,
+    Milestones,
+    MSTDistill,
+    MulKI,
+    Partition,
+    Ramp,
+    Stages,
+    Until,
+    Warmup,
+)
 from kdlosses.reduce import weighted_mean
 from kdlosses.registry import CONTEXT, LOSSES, Loss, build, nearest, register
 from kdlosses.relation import cka, hybrid, pkt, rkd, sp, trg
@@ -76,15 +92,23 @@ __all__ = [
     "LEAF",
     "LELP",
     "LOSSES",
+    "MTARD",
     "ND",
     "TAID",
     "VID",
+    "Adversary",
     "Anneal",
+    "Average",
+    "Balance",
     "Confident",
     "Hint",
+    "KnFu",
     "Loss",
     "MIAlpha",
+    "MSTDistill",
     "Milestones",
+    "MulKI",
+    "Partition",
     "ProCKD",
     "ProKD",
     "Ramp",
