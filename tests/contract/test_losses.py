@@ -17,6 +17,8 @@ import graphkd.losses  # noqa: F401  registers the losses that need edges
 import kdlosses
 
 OPTIONS: dict[str, dict[str, Any]] = {
+    "adversary": dict(classes=5),
+    "mst_distill": dict(classes=5, teachers=1),
     "topk_kl": dict(k=2),  # of five classes
     "crkd": dict(known=(0, 2, 3)),
     "dac_kl": dict(classes=5),
@@ -38,6 +40,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 """Options of losses that cannot be built without any."""
 
 NO_FIXED_POINT = {
+    "adversary": "a discriminator that is still to be learned finds a difference",
     "sce": "it goes on lowering the student's entropy",
     "label_smoothing": "there is no teacher in it",
     "tfkd_reg": "its teacher is made by hand from the label",
@@ -81,7 +84,9 @@ ENTROPY = {
 }
 """Losses whose least value is not 0."""
 STOPPED = {
+    "adversary": "the gradient of the discriminator is turned round",
     "bd_kd": "the balance of the two directions is taken as it is",
+    "confident": "how sure the student is weighs and is taken as it is",
     "taid": "the student's part in the target is taken as it is",
     "uskd": "the target, made of the student's own scores, is taken as it is",
 }
