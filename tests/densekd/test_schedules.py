@@ -11,7 +11,10 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub, MMLogger
+from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import CheckpointLoader
+from torch import distributed
+from torch.nn.parallel import DistributedDataParallel
 
 from densekd import Distiller, distil, prepare, train
 
@@ -150,3 +153,20 @@ def test_a_real_run_and_its_resumption_land_on_the_same_side(
         train(prepare(config.copy(), work_dir=tmp_path, seed=0, resume=resume), [count])
         counts.append(len(count.calls))
     assert counts == [4, 1]  # iterations 0, 1, 2 and 5 of 6; then 5 alone
+
+
+@pytest.fixture
+def one_process(tmp_path: Path) -> Iterator[None]:
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("one_process")
+def test_distributed_training_goes_on_while_a_term_is_off(taught: Taught, at: Callable[..., None]) -> None:
+    """DDP gives up when a parameter got no gradient in the step before."""
+    model = taught(entry({"type": "until", "loss": "mse"}, "backbone:2"), entry({"type": "ramp"}, FEATURES))
+    wrapped = DistributedDataParallel(revert_sync_batchnorm(model))
+    for step in range(4):
+        at(iter=step, max_iters=4)
+        model.parse_losses(wrapped(**seg_batch(model), mode="loss"))[0].backward()
