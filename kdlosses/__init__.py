@@ -10,7 +10,7 @@
 
 __version__ = "0.1.0"
 
-from kdlosses.contrastive import COMODO, CRD, MIAlpha, ProCKD, ProKD, infonce
+from kdlosses.contrastive import CMD, COMODO, CRD, MIAlpha, ProCKD, ProKD, infonce
 from kdlosses.feature import (
     DMAE,
     LEAF,
@@ -84,6 +84,7 @@ from kdlosses.registry import CONTEXT, LOSSES, Loss, build, nearest, register
 from kdlosses.relation import cka, hybrid, pkt, rkd, sp, trg
 
 __all__ = [
+    "CMD",
     "COMODO",
     "CONTEXT",
     "CRD",

@@ -1,5 +1,6 @@
 """Contrastive and prototype losses. One loss a file; file, function and registry key have one name."""
 
+from kdlosses.contrastive.cmd import CMD
 from kdlosses.contrastive.comodo import COMODO
 from kdlosses.contrastive.crd import CRD
 from kdlosses.contrastive.infonce import infonce
@@ -8,6 +9,7 @@ from kdlosses.contrastive.prockd import ProCKD
 from kdlosses.contrastive.prokd import ProKD
 
 __all__ = [
+    "CMD",
     "COMODO",
     "CRD",
     "MIAlpha",

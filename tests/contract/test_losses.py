@@ -26,10 +26,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "swing": dict(private=(1, 3)),
     "until": dict(stop=0.9),
     "hint": dict(student_channels=5, teacher_channels=5),
+    "talking": dict(student_channels=5, teacher_channels=5, message_channels=4),
     "vid": dict(student_channels=5, teacher_channels=5),
     "leaf": dict(student_channels=5, teacher_channels=5),
     "dmae": dict(student_channels=5, teacher_channels=5),
     "nd": dict(classes=5, channels=5),
+    "cmd": dict(student_channels=5, teacher_channels=5, size=32, k=7),
     "comodo": dict(channels=5, size=32),
     "crd": dict(student_channels=5, teacher_channels=5, samples=100, negatives=32, channels=4),
     "mi_alpha": dict(student_channels=5, teacher_channels=5, hidden_channels=8, channels=4),
@@ -51,12 +53,14 @@ NO_FIXED_POINT = {
     "nkd": "its target term goes on pushing the probability of the label to 1",
     "ffg2m_low": "its minimum is the mean prediction of the neighbourhood, not the node's own",
     "hint": "a regressor that is still to be learned stands between",
+    "talking": "codes that are still to be learned stand between",
     "vid": "a regressor and variances that are still to be learned stand between",
     "leaf": "an output layer that is still to be learned stands between",
     "dmae": "a projection that is still to be learned stands between",
     "nd": "its minimum is the mean of the class, not the feature of the sample",
     "infonce": "a point is pushed away from all others as well",
     "g2sd": "the teacher is normalised, the student predicts that",
+    "cmd": "the teacher is the colder one",
     "comodo": "the teacher is the hotter one",
     "crd": "a pair is told from others by embeddings that are still to be learned",
     "mi_alpha": "a critic that is still to be learned stands between",
@@ -74,6 +78,7 @@ PER_SAMPLE = {
 NO_WEIGHT: dict[str, str] = {}
 NO_COPIES: dict[str, str] = {
     "trg": "a copy would be the nearest neighbour",
+    "cmd": "a copy would be the nearest neighbour, and neighbours are counted",
     "mi_alpha": "a point is left out of its own baseline, with all its copies",
 }
 """Losses in which weight 2 is not the same as two copies."""
