@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
+from mmengine.logging import MessageHub
 from torch import Tensor, nn
 
 import kdlosses
@@ -16,7 +17,7 @@ from densekd import Distiller
 from densekd.adapt import join
 from densekd.teacher import build_model
 
-from .conftest import det_batch, seg_batch
+from .conftest import CONFIGS, det_batch, seg_batch
 
 Taught = Callable[..., Distiller]
 BOTH = {"loss": "meal", "student": "decode_head.conv_seg", "source": ["one", "other"]}
@@ -30,20 +31,18 @@ def pair(seg: Config, seg_teacher: dict[str, str]) -> dict[str, nn.Module]:
     return {"one": one, "other": build_model(seg)[0]}
 
 
-def test_the_loss_sees_the_channels_of_all_at_the_students_size(seg: Config, pair: dict[str, nn.Module]) -> None:
+@pytest.mark.usefixtures("registry_restored")
+def test_the_loss_sees_the_channels_of_all_at_the_students_size(pair: dict[str, nn.Module]) -> None:
     seen: list[Tensor] = []
 
     def nosy(student: Tensor, teacher: Tensor) -> Tensor:
         seen.extend([student, teacher])
         return student.mean()
 
-    nosy = kdlosses.register(match="positions")(nosy)
-    try:
-        model = Distiller(student=seg_student(), teacher=pair, distills=[{**BOTH, "loss": nosy}]).eval()
-        batch = seg_batch(model)
-        model(**batch, mode="loss")
-    finally:
-        del kdlosses.LOSSES["nosy"]
+    loss = kdlosses.register(match="positions")(nosy)
+    model = Distiller(student=seg_student(), teacher=pair, distills=[{**BOTH, "loss": loss}]).eval()
+    batch = seg_batch(model)
+    model(**batch, mode="loss")
     student, teacher = seen
     assert teacher.shape == (2, 22, *student.shape[2:])
     with torch.no_grad():
@@ -55,8 +54,6 @@ def test_the_loss_sees_the_channels_of_all_at_the_students_size(seg: Config, pai
 
 
 def seg_student() -> nn.Module:
-    from .conftest import CONFIGS
-
     torch.manual_seed(0)
     return build_model(CONFIGS / "seg.py")[0]
 
@@ -144,3 +141,28 @@ def test_other_classes_are_not_guessed(seg: Config, seg_teacher: dict[str, str],
     teachers = {"one": build_model(seg_teacher["teacher"])[0], "other": build_model(seg)[0]}
     with pytest.raises(ValueError, match=r"the student has 11 classes, the teacher 11, 5; logits of other classes"):
         Distiller(student=seg_student(), teacher=teachers, distills=[BOTH])
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "average",
+        {"type": "average", "loss": {"type": "kl", "tau": 2.0}, "weights": [0.7, 0.3]},
+        "knfu",
+        {"type": "mtard", "teachers": 2},
+        {"type": "mst_distill", "classes": 11, "teachers": 2},
+        {"type": "stages", "losses": [(0.5, "meal"), (1.0, "average")]},
+    ],
+    ids=str,
+)
+def test_policies_for_several_teachers_teach(loss: Any, pair: dict[str, nn.Module]) -> None:
+    hub = MessageHub.get_instance("test_several_teachers")
+    hub.update_info_dict({"iter": 3, "max_iters": 4})
+    try:
+        model = Distiller(student=seg_student(), teacher=pair, distills=[{**BOTH, "loss": loss, "name": "term"}])
+        value = model(**seg_batch(model), mode="loss")["distill.loss_term"]
+    finally:
+        MessageHub._instance_dict.pop("test_several_teachers")
+    value.backward()
+    assert value > 0
+    assert model.backbone.stem[0].weight.grad.abs().sum() > 0
