@@ -39,12 +39,12 @@ class Anneal(nn.Module):
         ValueError: the option is set in `loss` already, the loss does not take one of the two values, or a stretch or
             shape is wrong.
 
-    Paper: Cui et al., "Sinkhorn Distance Minimization for Knowledge Distillation", COLING 2024: tau from 3 to 1,
-    linear, per step. Factor 1.
+    Paper: Cui et al., "Sinkhorn Distance Minimization for Knowledge Distillation", COLING 2024: tau of the `kd` that
+    stands beside `sinkd` goes from 3 to 1 in a straight line. Factor 1.
 
     >>> import torch
-    >>> loss, s, t = build(dict(type="anneal", loss="sinkd")), torch.eye(3), torch.zeros(3, 3)
-    >>> loss(s, t, progress=0.5) == build(dict(type="sinkd", tau=2.0))(s, t)
+    >>> loss, s, t = build(dict(type="anneal", loss="kd")), torch.eye(3), torch.zeros(3, 3)
+    >>> loss(s, t, progress=0.5) == build(dict(type="kd", tau=2.0))(s, t)
     tensor(True)
     """
 
