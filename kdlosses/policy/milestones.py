@@ -30,8 +30,8 @@ class Milestones(nn.Module):
         ValueError: milestones outside of (0, 1] or out of order, `gamma` below 0.
 
     Paper: Zhao et al., "Mitigating the Accuracy-Robustness Trade-off via Multi-Teacher Adversarial Distillation",
-    TPAMI 2024, divide the rate of their weights by 10 at epochs 215, 260 and 285 of 300, as they do the learning rate;
-    those are the defaults. To put it on a loss is our own.
+    2024, divide the rate of their weights by 10 at epochs 215, 260 and 285 of 300, as they do the learning rate; those
+    are the defaults. To put it on a loss is our own.
 
     >>> import torch
     >>> loss, s, t = build(dict(type="milestones", loss="mse", at=(0.5, 0.8))), torch.zeros(1, 2), torch.ones(1, 2)

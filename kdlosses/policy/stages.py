@@ -32,8 +32,9 @@ class Stages(nn.Module):
             between student and teacher.
 
     Paper: Su et al., "ERNIE-Tiny: A Progressive Distillation Framework for Pretrained Transformer Compression", 2021:
-    four stages, hidden states and attention of a pretrained teacher, of a fine-tuned one, the same on the data of the
-    task, and last its soft labels and the true ones, too. The lengths of the stages are not known to us. Factor 1.
+    hidden states of a pretrained teacher, those of a fine-tuned one, the same on the data of the task, and last the
+    soft labels and the true ones, too. Neither the lengths of its stages nor its loss on hidden states are known to us;
+    the losses given here are our own. Factor 1.
 
     >>> import torch
     >>> loss, s, t = Stages([(0.5, "mse"), (0.8, None), (1.0, "cosine")]), torch.eye(2), torch.eye(2).flip(0)
