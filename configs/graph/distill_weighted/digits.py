@@ -1,4 +1,4 @@
-# Three sources with tasks of their own: odd or even, holes in the digit, and one that splits the digits at random.
+# Three sources with tasks of their own: odd or even, holes in the digit, and the digits up to six.
 _base_ = "../../_base_/graph.py"
 data = "digits"
 teacher = [
