@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from graphkd.cache import Cache
     from graphkd.data import Graph, Split, cpf_split, digits, load, observe, prepare
     from graphkd.distillation import Result, distill, study, teach
+    from graphkd.ranking import rank_students
     from graphkd.student import StudentClassifier
 
 # Loaded when first asked for, so that `import graphkd` costs next to nothing beyond torch.
@@ -35,6 +36,7 @@ _LAZY = {
     "load": "graphkd.data",
     "observe": "graphkd.data",
     "prepare": "graphkd.data",
+    "rank_students": "graphkd.ranking",
     "study": "graphkd.distillation",
     "teach": "graphkd.distillation",
 }
@@ -52,6 +54,7 @@ __all__ = [
     "losses",
     "observe",
     "prepare",
+    "rank_students",
     "study",
     "teach",
 ]

@@ -1,8 +1,9 @@
 _base_ = "../../_base_/graph.py"
 data = "digits"
-# two bits a weight: taught through the rounding, and rounded after it was taught
+settings = ["tran"]
+# bits of a weight: rounded after it was taught, and taught through the rounding
 methods = [
     dict(type="glnn", lam=0.3),
-    dict(type="rounded", bits=2, method=dict(type="glnn", lam=0.3)),
-    dict(type="quant_distill", bits=2),
+    *(dict(type="rounded", bits=bits, method=dict(type="glnn", lam=0.3)) for bits in (1, 2)),
+    *(dict(type="quant_distill", bits=bits) for bits in (1, 2, 4, 8)),
 ]
