@@ -22,6 +22,8 @@ def rounded(
 ) -> History:
     """Any recipe in full precision, its weights rounded to a few bits at the end: the control of `quant_distill`.
 
+    The epoch was chosen before that, by the accuracy in full precision, which is also what the history tells.
+
     Args:
         model: the student, trained in place.
         lesson: what the method needs.

@@ -19,7 +19,8 @@ def weight_align(
 ) -> History:
     """Any recipe, after which the weights of new classes in the last layer get the size of those of old ones.
 
-    See `kdlosses.policy.weight_align`. The epoch was chosen before that, by the accuracy without it.
+    See `kdlosses.policy.weight_align`. The epoch was chosen before that, by the accuracy without it, which is also what
+    the history tells.
 
     Args:
         model: the student, trained in place.

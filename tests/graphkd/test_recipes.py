@@ -30,6 +30,7 @@ PLAIN: dict[str, dict[str, Any]] = {
     "mtard": dict(steps=1),
     "quant_distill": dict(bits=32),
     "rounded": dict(bits=32),
+    "weight_align": dict(method="glnn"),
 }
 NO_CONTROL = {
     "random_teacher": "its last layer is a logistic regression, whatever the labels weigh",
@@ -65,7 +66,7 @@ def weighing(name: str, lam: float, **options: Any) -> dict[str, Any]:
     inner = (
         {"lam": lam} if "lam" in inspect.signature(RECIPES[name]).parameters else {"method": dict(type="glnn", lam=lam)}
     )
-    return dict(type=name, **inner, **options)
+    return dict(type=name, **{**options, **inner})
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +147,7 @@ def test_a_graph_free_student_is_as_good_on_cold_nodes(name: str) -> None:
     graph = digits()
     setting = observe(graph, cpf_split(graph.y, 0), "ind", 0)
     teacher = torch.randn(len(setting.seen), 10, generator=torch.Generator().manual_seed(1))
-    student = fitted(setting, teacher, name)
+    student = fitted(setting, teacher, dict(type=name, **PLAIN.get(name, {})))
     assert np.array_equal(student.predict(graph.x)[setting.unseen], student.predict(graph.x[setting.unseen]))
 
 
