@@ -18,7 +18,7 @@ def hard(
     *,
     lam: float = 0.0,
     loss: Any = "kl",
-    bound: float = 0.5,
+    bound: float = 0.2,
     up: float = 2.0,
     low: float = 1.0,
     lr: float = 0.01,

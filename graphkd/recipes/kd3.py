@@ -21,9 +21,9 @@ def kd3(
     *,
     lam: float = 0.0,
     loss: Any = "kl",
-    kappa: float = 0.5,
-    feature: float = 1.0,
-    contrast: float = 0.1,
+    kappa: float = 0.3,
+    feature: float = 0.1,
+    contrast: float = 0.01,
     points: int = 512,
     alpha: float = 1.0,
     tau: float = 0.1,
@@ -55,8 +55,8 @@ def kd3(
         ValueError: f > 0, and teacher or student have no hidden layer.
 
     Paper: Tang et al., "Distribution Shift Matters for Knowledge Distillation with Webly Collected Images", ICCV 2023.
-    Its three parts are public, their form is not: this one is our own. There the student also shares the teacher's
-    classifier; that of a graph network works on neighbourhoods, so that this student keeps its own.
+    Its three parts are public, their form and weights are not: these are our own. There the student also shares the
+    teacher's classifier; that of a graph network works on neighbourhoods, so that this student keeps its own.
     """
     if not 0 <= lam <= 1:
         raise ValueError(f"kd3: lam is the weight of the labels, from 0 to 1, got {lam}")

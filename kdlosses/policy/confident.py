@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from kdlosses.registry import build, register
 
 
-@register(match="inner")
+@register
 class Confident(nn.Module):
     r"""Any loss on those positions about which teacher and student together are sure, and as much as they are.
 
@@ -42,7 +42,7 @@ class Confident(nn.Module):
     0.6931...
     """
 
-    def __init__(self, loss: Any = "kl", kappa: float = 0.5) -> None:
+    def __init__(self, loss: Any = "kl", kappa: float = 0.3) -> None:
         super().__init__()
         if not 0 <= kappa <= 1:
             raise ValueError(f"confident: kappa is a probability, 0 to 1, got {kappa}")
@@ -67,4 +67,4 @@ def confidence(student: Tensor, teacher: Tensor, kappa: float = 0.0) -> Tensor:
     tensor([0.7500])
     """
     sure = (0.5 * (F.softmax(student.detach(), dim=1) + F.softmax(teacher.detach(), dim=1))).amax(1)
-    return torch.where(sure >= kappa, sure, 0)
+    return torch.where(sure < kappa, 0, sure)  # NaN is not hidden
