@@ -23,6 +23,7 @@ class MLP(nn.Module):
     def __init__(self, in_features: int, hidden: Sequence[int], classes: int, dropout: float = 0.0) -> None:
         super().__init__()
         widths = [in_features, *hidden, classes]
+        self.in_features = in_features
         self.widths = widths[1:]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         self.dropout = nn.Dropout(dropout)

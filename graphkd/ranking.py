@@ -88,7 +88,7 @@ def rank_students(
         labels[view.train] = view.seen.y[view.train]
         untrained = teach(view, {**spec, "epochs": 0, "tune": None}, seed).cache
         assert untrained is not None
-        last = graph.x if not untrained.hidden else torch.from_numpy(untrained.hidden[-1])
+        last = torch.from_numpy(untrained.hidden[-1]) if untrained.hidden else graph.x.to_dense()
         theirs = (last, torch.from_numpy(untrained.logits))
         trained = teach(view, spec, seed).cache if check else None
         for place, widths in enumerate(hidden):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -42,8 +44,8 @@ def dho(
     if lam == 1:
         return lesson.train(model, lambda nodes: lesson.hard_loss(model), len(lesson))
     teacher, kl, nothing = lesson.teacher_logits(), kdlosses.build(dict(type="kl", tau=tau)), torch.zeros(())
-    last = model.layers[-1]
-    second = nn.Linear(last.in_features, last.out_features, dtype=last.weight.dtype)  # type: ignore[arg-type]
+    last = cast(nn.Linear, model.layers[-1])
+    second = nn.Linear(last.in_features, last.out_features, dtype=last.weight.dtype)
     for name in ("weight", "bias"):
         folded = FoldedHeads(getattr(second, name), share if lam > 0 else 0.0, sharp)
         parametrize.register_parametrization(last, name, folded)

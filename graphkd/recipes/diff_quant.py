@@ -50,6 +50,9 @@ def diff_quant(
     from graphkd.recipes import RECIPES
 
     recipe, options = resolve("method", method, RECIPES)
+    resolve("method", {"type": recipe, "lam": lam}, RECIPES)
+    if bits < 32:
+        quantise(copy.deepcopy(model), bits, bucket, learnt=True, ends=ends)  # what is wrong is said before training
     history = recipe(model, lesson, **{"lam": lam, **options})
     if bits >= 32:
         return history

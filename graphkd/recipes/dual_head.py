@@ -56,7 +56,7 @@ def dual_head(
         nn.Sequential(nn.Linear(width, wide), nn.ReLU(), nn.Dropout(dropout), nn.Linear(wide, classes))
         if wide
         else nn.Linear(width, classes)
-    ).to(model.layers[0].weight.dtype)  # type: ignore[arg-type]
+    ).to(next(model.parameters()).dtype)
     body = [parameter for layer in list(model.layers)[:-1] for parameter in layer.parameters()]
 
     def step(nodes: Tensor | slice) -> Tensor:

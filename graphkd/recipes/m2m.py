@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import torch
@@ -64,28 +65,24 @@ def m2m(
         done = train(network, loss, len(lesson), schedule=schedule, generator=lesson.generator)
         seconds.extend(done.seconds)
 
-    features, *hidden = model.layers[0].in_features, *model.widths[:-1]
-    classes = model.widths[-1]
-    networks = [MLP(features, [width] * len(hidden), classes) for width in (wide, narrow)]  # type: ignore[arg-type]
-    for network in networks:
-        network.to(model.layers[0].weight.dtype)  # type: ignore[arg-type]
-        prepare(network, lambda nodes, network=network: task(network, nodes))  # type: ignore[misc]
-    monolith, meta = networks
+    *hidden, classes = model.widths
+    dtype = next(model.parameters()).dtype
+    monolith, meta = (MLP(model.in_features, [width] * len(hidden), classes).to(dtype) for width in (wide, narrow))
+    for network in (monolith, meta):
+        prepare(network, functools.partial(task, network))
 
     for place in range(len(model.layers)):
-        paths = [
-            splice(meta, place, blocks(network)[place], frozen=network is monolith) for network in (monolith, model)
-        ]
-        theirs, mine = paths
+        theirs = splice(meta, place, monolith, frozen=True)
+        mine = splice(meta, place, model, frozen=False)
 
         def loss(nodes: Tensor | slice, theirs: Spliced = theirs, mine: Spliced = mine) -> Tensor:
             x = rows(lesson.x, nodes)
             return share * kl(mine(x), theirs(x)) + (1 - share) * (task(mine, nodes) + task(theirs, nodes))
 
-        prepare(nn.ModuleList(paths), loss)
+        prepare(nn.ModuleList([theirs, mine]), loss)
 
     model.requires_grad_(True)
-    history = lesson.train(model, lambda nodes: task(model, nodes), len(lesson))
+    history = lesson.train(model, functools.partial(task, model), len(lesson))
     history.seconds = seconds + history.seconds
     return history
 
@@ -96,11 +93,10 @@ def blocks(network: MLP) -> list[nn.Module]:
     return [*(nn.Sequential(layer, nn.ReLU()) for layer in inner), last]
 
 
-def splice(meta: MLP, place: int, block: nn.Module, frozen: bool) -> Spliced:
-    """Put a block of another width into its place, stitched where the widths can differ."""
-    linear = block[0] if isinstance(block, nn.Sequential) else block
-    into, out_of = linear.in_features, linear.out_features
-    before = stitch(meta.widths[place - 1], into) if place else None  # type: ignore[arg-type]
-    after = stitch(out_of, meta.widths[place]) if place < len(meta.layers) - 1 else None  # type: ignore[arg-type]
-    path = Spliced(blocks(meta), place, block, before, after, frozen)
-    return path.to(linear.weight.dtype)  # type: ignore[arg-type]
+def splice(meta: MLP, place: int, network: MLP, frozen: bool) -> Spliced:
+    """Put a layer of another network in the place of the meta model's, stitched where the widths can differ."""
+    into, out_of = [network.in_features, *network.widths][place : place + 2]
+    before = stitch(meta.widths[place - 1], into) if place else None
+    after = stitch(out_of, meta.widths[place]) if place < len(meta.layers) - 1 else None
+    path = Spliced(blocks(meta), place, blocks(network)[place], before, after, frozen)
+    return path.to(next(network.parameters()).dtype)

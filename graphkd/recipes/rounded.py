@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -37,6 +38,7 @@ def rounded(
     from graphkd.recipes import RECIPES
 
     recipe, options = resolve("method", method, RECIPES)
+    quantise(copy.deepcopy(model), bits, bucket, ends=ends)  # what is wrong is said before training
     history = recipe(model, lesson, **options)
     bake(quantise(model, bits, bucket, ends=ends))
     return history

@@ -61,6 +61,7 @@ def selfdistill(
     recipe, options = resolve("method", method, RECIPES)
     if "lam" in options:
         raise ValueError("selfdistill: lam is what is to be found; pass it to selfdistill itself to set it")
+    resolve("method", {"type": recipe, "lam": 0.0}, RECIPES)
     if lam is not None:
         return recipe(model, lesson, lam=lam, **options)
     told = (lesson.labels >= 0).nonzero().flatten()

@@ -33,6 +33,10 @@ def weight_align(
     from graphkd.recipes import RECIPES
 
     recipe, options = resolve("method", method, RECIPES)
+    classes = model.widths[-1]
+    old = classes // 2 if old is None else old
+    if not 0 < old < classes:
+        raise ValueError(f"weight_align: of {classes} classes 1 to {classes - 1} can be old, got {old}")
     history = recipe(model, lesson, **options)
-    align(model.layers[-1], model.widths[-1] // 2 if old is None else old)
+    align(model.layers[-1], old)
     return history

@@ -52,3 +52,9 @@ def test_more_bits_come_nearer_to_full_precision(setting: Setting, taught: Outco
         for bits in (2, 4, 8)
     ]
     assert gaps[0] > 2 * gaps[1] > 4 * gaps[2] > 0
+
+
+@pytest.mark.parametrize("name", ["quant_distill", "diff_quant", "rounded"])
+def test_bits_that_cannot_be_are_named_before_training(setting: Setting, taught: Outcome, name: str) -> None:
+    with pytest.raises(ValueError, match=r"at least 1 bit|1 to 16 bits"):
+        studied(setting, taught, name, 10**9, bits=0)  # it would never end

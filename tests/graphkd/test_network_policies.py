@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 import torch.nn.functional as F
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
@@ -310,3 +312,24 @@ def test_a_weight_that_is_no_share_is_named(setting: Setting, taught: Outcome, n
     with pytest.raises(ValueError, match=rf"{name}: lam .*1\.5"):
         studied(setting, taught, name, lam=1.5)
     assert name not in kdlosses.LOSSES
+
+
+def test_what_a_method_inside_must_have_is_said_before_training(setting: Setting, taught: Outcome) -> None:
+    for name in ("selfdistill", "diff_quant"):
+        with pytest.raises(TypeError, match="has no option 'lam'"):
+            studied(setting, taught, name, method="supervised")
+    with pytest.raises(ValueError, match="of 10 classes 1 to 9 can be old, got 10"):
+        studied(setting, taught, "weight_align", old=10)
+
+
+@pytest.mark.parametrize("name", ["dho", "dual_head", "m2m", "quant_distill", "random_teacher", "tfkd_self"])
+def test_sparse_features_make_the_same_student(setting: Setting, taught: Outcome, name: str) -> None:
+    assert taught.cache is not None
+    seen = setting.seen
+    options = dict(epochs=3, wide=16) if name == "m2m" else {}
+    student = StudentClassifier((16,), method=dict(type=name, **options), epochs=3, random_state=0, batch_size=600)
+    found = [
+        clone(student).fit(x, seen.y, teacher=taught.cache, labelled=setting.train).predict_proba(x)
+        for x in (seen.x.numpy(), scipy.sparse.csr_matrix(seen.x.numpy()))
+    ]
+    np.testing.assert_allclose(found[0], found[1], atol=2e-3)
