@@ -39,12 +39,14 @@ class FoldedHeads(nn.Module):
 
     Its softmax is the geometric mixture of the two predictions, $\propto q_1^a \, q_2^{1-a}$ with
     $q_2 = \mathrm{softmax}(z' / b)$; the arithmetic one of `mix_heads` is the output of no linear layer. In training
-    mode the weight is $W_1$ alone, so that the labels train the first head. This form is our own.
+    mode the weight is $W_1$ alone, so that the labels train the first head.
 
     Args:
         other: the second head's weight or bias, of the same shape.
         share: a, 0 to 1.
         tau: b.
+
+    Paper: none; a form of our own of the mixture in `mix_heads`.
 
     >>> from torch.nn.utils import parametrize
     >>> one, two = nn.Linear(3, 2), nn.Linear(3, 2)

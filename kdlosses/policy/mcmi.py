@@ -20,6 +20,9 @@ def class_means(logits: Tensor, labels: Tensor, ignore_index: int = 255, weight:
     Returns:
         probabilities `(C, C)`, a row for each class; uniform where a class has no member. No gradient flows into it.
 
+    Paper: Ye et al., "Bayes Conditional Distribution Estimation for Knowledge Distillation Based on Conditional Mutual
+    Information", ICLR 2024.
+
     >>> import torch
     >>> class_means(torch.tensor([[50.0, 0.0], [0.0, 0.0]]), torch.tensor([0, 0]))
     tensor([[0.7500, 0.2500],
@@ -54,6 +57,15 @@ def conditional_information(
             nothing of the gradient: at the mean, $\sum_i \mathrm{KL}(P_i \| Q)$ is least in Q.
         ignore_index: label that marks a position to leave out.
         weight: `(N, *)`, positions to count.
+
+    Paper: Ye et al., "Bayes Conditional Distribution Estimation for Knowledge Distillation Based on Conditional Mutual
+    Information", ICLR 2024.
+
+    >>> import torch
+    >>> y, z = torch.tensor([0, 0, 1, 1]), torch.tensor([[2.0, 0.0], [2.0, 0.0], [0.0, 5.0], [0.0, 0.0]])
+    >>> alike, unlike = conditional_information(z[:2], y[:2]), conditional_information(z[2:], y[2:])
+    >>> round(abs(alike.item()), 3), round(unlike.item(), 3)
+    (0.0, 0.199)
     """
     if means is None:
         means = class_means(logits, labels, ignore_index, weight)

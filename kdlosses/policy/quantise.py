@@ -53,7 +53,7 @@ class LearntPoints(nn.Module):
     Attributes:
         points: p `(k,)`, within 0 and 1 at the start; a step may change their order, which means nothing.
 
-    Paper: see `EvenPoints`.
+    Paper: Polino et al., "Model Compression via Distillation and Quantization", ICLR 2018.
     """
 
     def __init__(self, weight: Tensor, bits: int, bucket: int = 256) -> None:
@@ -90,6 +90,8 @@ def quantise(network: nn.Module, bits: int, bucket: int = 256, learnt: bool = Fa
 
     Raises:
         ValueError: there is no layer to quantise.
+
+    Paper: Polino et al., "Model Compression via Distillation and Quantization", ICLR 2018.
 
     >>> layer = bake(quantise(nn.Sequential(nn.Linear(8, 8)), bits=2))[0]
     >>> len(layer.weight.unique()) <= 4
