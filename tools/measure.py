@@ -19,6 +19,11 @@ class Ratio(NamedTuple):
     bound: float
     detail: str
 
+    @property
+    def missed(self) -> bool:
+        """Whether the value is over the bound by more than half a per cent, which is what two digits show."""
+        return self.value > 1.005 * self.bound
+
 
 def median_ratio(
     one: Callable[[], object],

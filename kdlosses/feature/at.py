@@ -62,6 +62,6 @@ def at(
 
 
 def _attention(features: Tensor, weight: Tensor, p: float) -> Tensor:
-    energy = torch.linalg.vector_norm(features, p, dim=1).pow(p) / features.shape[1]
+    energy = (features.square() if p == 2 else features.abs().pow(p)).mean(1)
     root = weight.sqrt()
     return energy / torch.linalg.vector_norm(energy * root, dim=1, keepdim=True).clamp_min(1e-12)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -57,10 +58,11 @@ def uskd(
     square = (2 * log_q.detach()).exp()
     target = (1 + square - weighted_mean(square, weight)) * log_q
 
-    others, weak = (x.scatter(1, y, -float("inf")) for x in (student, teacher))
+    none = torch.finfo(student.dtype).min / 4  # finite: the label's share is 0, and 0 times this is 0
+    others, weak = (x.scatter(1, y, none) for x in (student, teacher))
     score = F.softmax(others.detach(), dim=1) + F.softmax(weak, dim=1)
     rank = score.scatter(1, y, -1.0).argsort(dim=1, descending=True).argsort(dim=1) + 1  # the label comes last
     zipf = (1 / rank.to(score.dtype)).scatter(1, y, 0.0)
     zipf = zipf / zipf.sum(1, keepdim=True)
-    rest = (zipf * F.log_softmax(others, dim=1).scatter(1, y, 0.0)).sum(1)
+    rest = (zipf * F.log_softmax(others, dim=1)).sum(1)
     return -weighted_mean(alpha * target + beta * rest, weight)

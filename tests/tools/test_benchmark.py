@@ -1,15 +1,26 @@
 from __future__ import annotations
 
-import time
+from pathlib import Path
 
+import benchmark
+import pytest
 import torch
-from benchmark import median_ratio, peak_bytes
+from benchmark_losses import PAIRS, case, measure, measured
+from measure import Ratio, median_ratio, peak_bytes
+from transcriptions import TRANSCRIPTIONS
+
+import kdlosses
 
 
 def test_a_ratio_of_times() -> None:
-    ratio, slow, fast = median_ratio(lambda: time.sleep(0.02), lambda: time.sleep(0.01), rounds=5)
-    assert 1.5 < ratio < 2.5
-    assert slow > fast
+    now, slowness = 0.0, iter([1, 1, 1, 3, 3, 2, 2, 9, 1, 1, 1, 1, 1, 1])  # of the machine, step by step
+
+    def step(seconds: float) -> None:
+        nonlocal now
+        now += seconds * next(slowness)
+
+    ratio, slow, fast = median_ratio(lambda: step(2.0), lambda: step(1.0), rounds=5, clock=lambda: now)
+    assert (ratio, slow, fast) == (2.0, 2.0, 1.0)
 
 
 def test_peak_memory_is_what_lives_at_once() -> None:
@@ -23,3 +34,46 @@ def test_peak_memory_is_what_lives_at_once() -> None:
 
     assert 4 << 20 <= peak_bytes(at_once) < 5 << 20
     assert 1 << 20 <= peak_bytes(in_turn) < 3 << 20
+
+
+def test_a_goal_is_missed_by_what_two_digits_show() -> None:
+    assert Ratio("", 1.06, 1.05, "").missed
+    assert not Ratio("", 1.0501, 1.05, "").missed
+
+
+@pytest.mark.parametrize("key", measured())
+def test_a_loss_and_its_formula_typed_straight_down_are_the_same(key: str) -> None:
+    """Value and gradient in float64, from two pens: the loss, and `tools/transcriptions`."""
+    maps = [] if key in PAIRS or "edge_index" in kdlosses.build(_spec(key)).needs else [(2, 20, 12, 16)]
+    for shape in [(300, 20), *maps]:
+        assert case(key, shape).difference() < 1e-6
+
+
+def _spec(key: str) -> kdlosses.Loss:
+    return case(key, (300, 20)).loss
+
+
+def test_no_transcription_is_of_a_loss_that_is_gone() -> None:
+    assert set(TRANSCRIPTIONS) <= set(kdlosses.LOSSES)
+
+
+def test_time_and_memory_of_one_loss(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmark_losses.LOGITS", {"nodes": (2000, 10), "maps": (1, 10, 40, 50)})
+    found = {ratio.name: ratio for ratio in measure(["tvd"], rounds=3, compiled=False)}
+    assert {
+        f"{what}, tvd on {where}" for what in ("time", "memory", "difference") for where in ("nodes", "maps")
+    } == set(found)
+    assert 0.5 < found["memory, tvd on nodes"].value < 1.01  # the same tensors, the same size
+    assert "tvd" in capsys.readouterr().out
+
+
+def test_a_typo_in_only_names_the_nearest() -> None:
+    with pytest.raises(SystemExit, match="did you mean 'dkd'"):
+        measure(["dkdd"])
+
+
+def test_an_unknown_part(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    monkeypatch.setattr("sys.argv", ["benchmark.py", "loses", "--out", str(tmp_path / "x.json")])
+    with pytest.raises(SystemExit):
+        benchmark.main()
+    assert "losses" in capsys.readouterr().err

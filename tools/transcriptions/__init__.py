@@ -1,4 +1,4 @@
-"""Each registered loss once more, typed straight from its formula in plain eager torch: what `benchmark.py losses` compares with.
+"""Each registered loss once more, typed straight from its formula in plain eager torch, for `benchmark.py losses`.
 
 No masks, no care for extreme values, nothing held in blocks: what a reader of the paper would write on a first day. A
 function takes `student, teacher`, the context that the loss requires, and, as `own`, the built loss where that has

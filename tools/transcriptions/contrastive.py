@@ -27,7 +27,7 @@ def comodo(student: Tensor, teacher: Tensor, own: Any) -> Tensor:
 def cmd(student: Tensor, teacher: Tensor, own: Any) -> Tensor:
     s, t = F.normalize(student, dim=1), F.normalize(teacher, dim=1)
     taken = own.teacher_queue.weight > 0
-    keys_s = torch.cat([own.student_queue.items[taken], s.detach()])
+    keys_s = torch.cat([own.student_queue.items[taken], s])
     keys_t = torch.cat([own.teacher_queue.items[taken], t])
     cosine_t = t @ keys_t.T
     n = len(t)
