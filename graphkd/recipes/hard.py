@@ -68,18 +68,17 @@ def hard(
         nonlocal climbing
         x, target = rows(lesson.x, nodes).to_dense(), rows(teacher, nodes)
         context = lesson.context(nodes, soft.needs)
-        taken = {name: context[name] for name in soft.needs if name in context}
         mask.to(x.dtype)
         with torch.no_grad():
-            clean = soft(model(x), target, **taken)
-        value = soft(model(mask(x)), target, **taken)
+            clean = soft(model(x), target, **context)
+        value = soft(model(mask(x)), target, **context)
         for _ in range(steps if climbing else 0):
             if value > up * clean:
                 break
             optimiser.zero_grad()
             value.backward(inputs=list(mask.parameters()))
             optimiser.step()
-            value = soft(model(mask(x)), target, **taken)
+            value = soft(model(mask(x)), target, **context)
         climbing = bound > 0 and (not value > up * clean if climbing else bool(value < low * clean))
         return value
 

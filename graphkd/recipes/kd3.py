@@ -67,7 +67,8 @@ def kd3(
         raise ValueError(
             "kd3: it takes a hidden layer of the student and, from its cache, one of the teacher (or feature=0)"
         )
-    parts = nn.ModuleDict({"soft": kdlosses.build(Confident(loss, kappa))})
+    soft = kdlosses.build(Confident(loss, kappa))
+    parts = nn.ModuleDict({"soft": soft})
     if feature > 0:
         parts["adapter"] = nn.Linear(model.widths[-2], lesson.hidden[-1].shape[1]).to(next(model.parameters()).dtype)
     mse, infonce = kdlosses.build("mse"), kdlosses.build(dict(type="infonce", tau=tau))
@@ -86,7 +87,7 @@ def kd3(
     def soft_loss(nodes: Tensor | slice) -> Tensor:
         x, target = rows(lesson.x, nodes).to_dense(), rows(teacher, nodes)
         *_, hidden, logits = model.outputs(x)
-        value = parts["soft"](logits, target)
+        value = soft(logits, target, **lesson.context(nodes, soft.needs))
         if feature > 0:
             weight = confidence(logits, target, kappa)
             value = value + feature * mse(parts["adapter"](hidden), rows(lesson.hidden[-1], nodes), weight=weight)

@@ -36,6 +36,9 @@ def mixup(
         alpha: of the Beta distribution.
         loss: between logits, what `kdlosses.build` takes.
 
+    Raises:
+        ValueError: an option is out of range, or the loss needs labels or edges: a mixture of nodes has none.
+
     Paper: Choi et al., "Understanding the Role of Mixup in Knowledge Distillation: An Empirical Study", WACV 2023, with
     `std_kd` and these weights; the option 0.9 of its code is `share=0.41`.
     """
@@ -45,6 +48,8 @@ def mixup(
         return terms(model, lesson, distills=[dict(loss=loss)], lam=lam)  # type: ignore[arg-type]
     teacher = lesson.teacher_logits() if lam < 1 else None
     between = kdlosses.build(loss)
+    for name in set(between.requires) - {"progress", "epoch"}:
+        raise ValueError(f"mixup: the loss {between.name!r} needs {name}, which a mixture of nodes does not have")
     told = (lesson.labels >= 0).nonzero().flatten()
     nothing = torch.zeros(())
 
@@ -60,9 +65,7 @@ def mixup(
         x, p = rows(lesson.x, nodes).to_dense(), rows(teacher, nodes).softmax(1)
         partner, keep = drawn(len(x), lesson.generator, alpha, share)
         target = mixed(p, p[partner], keep).log()
-        context = lesson.context(nodes, between.needs)
-        taken = {name: context[name] for name in between.needs if name in context}
-        return between(model(mixed(x, x[partner], keep)), target, **taken)
+        return between(model(mixed(x, x[partner], keep)), target, **vars(lesson.clock))
 
     def step(nodes: Tensor | slice) -> Tensor:
         hard = hard_loss() if lam > 0 else nothing

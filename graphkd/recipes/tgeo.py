@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -55,7 +56,7 @@ def tgeo(
         weight_decay: likewise.
 
     Raises:
-        ValueError: `held` leaves nothing to hold out.
+        ValueError: `held` leaves nothing to hold out, or the loss takes no weight.
 
     Paper: Hu et al., "Less or More From Teacher: Exploiting Trilateral Geometry For Knowledge Distillation", ICLR 2024,
     which averages over labelled samples, having no others. How it solves the bilevel problem was not read: the unrolled
@@ -66,6 +67,11 @@ def tgeo(
         return terms(model, lesson, distills=[dict(loss=loss)], lam=lam)  # type: ignore[arg-type]
     if not 0 < held < 1 or every < 1:
         raise ValueError(f"tgeo: held is a share between 0 and 1 and every counts from 1, got {held} and {every}")
+    soft = kdlosses.build(loss)
+    if "weight" not in soft.needs:
+        raise ValueError(
+            f"tgeo: the loss {soft.name!r} takes no weight, by which nodes follow the teacher more or less"
+        )
     teacher, labels = lesson.teacher_logits(), lesson.labels
     told = (labels >= 0).nonzero().flatten()
     learnt = stratified(labels[told], 1 - held, lesson.generator)
@@ -77,7 +83,7 @@ def tgeo(
     means, _ = class_means(taught.softmax(1), labels[inner], torch.ones(len(inner)), taught.shape[1])
     ratio = FusionRatio(taught.shape[1]).to(taught.dtype)
     optimiser = torch.optim.AdamW(ratio.parameters(), lr, weight_decay=weight_decay)
-    soft = kdlosses.build(loss)
+    shown = replace(lesson, labels=labels.index_fill(0, outer, -1))
     tuned = -1  # epoch of the last step of the ratio network
 
     def fused(nodes: Tensor | slice) -> Tensor:
@@ -87,7 +93,7 @@ def tgeo(
         hard = ((1 - a) * F.cross_entropy(logits, labels[some], reduction="none")).mean()
         logits, target = model(rows(lesson.x, nodes)), rows(teacher, nodes)
         a = torch.where(is_inner[nodes], ratio(logits, target, labels[nodes].clamp_min(0), means), a.mean())
-        return hard + a.mean() * soft(logits, target, weight=a)
+        return hard + a.mean() * soft(logits, target, weight=a, **shown.context(nodes, soft.needs))
 
     def tune(nodes: Tensor | slice) -> None:
         parameters = dict(model.named_parameters())
