@@ -38,12 +38,17 @@ def pruned(
         stratify: keep the share of each class of the labelled nodes; else of all of them together.
         method: any recipe. With `lam=1`, or `supervised`, it is the control: the same data and no teacher.
 
+    Raises:
+        ValueError: `keep` is no such share.
+
     Paper: Ben-Baruch et al., "Distilling the Knowledge in Data Pruning", 2024. Random pruning is its baseline, which
     distillation makes competitive; scores to prune by are left out.
     """
     from graphkd.recipes import RECIPES
 
     recipe, options = resolve("method", method, RECIPES)
+    if not 0 < keep <= 1:
+        raise ValueError(f"pruned: keep is a share of the nodes, above 0 and at most 1, got {keep}")
     if keep == 1:
         return recipe(model, lesson, **options)
     groups = lesson.labels + 1 if stratify else (lesson.labels >= 0).long()

@@ -196,6 +196,11 @@ def test_sampling_domains_learns_as_well(setting: Setting) -> None:
     assert np.min(scores) > 0.9
 
 
+def test_a_share_that_keeps_nothing_is_named(setting: Setting) -> None:
+    with pytest.raises(ValueError, match="keep is a share"):
+        pruned(network(), lesson_of(setting), keep=0.0)
+
+
 def test_a_kind_of_domain_that_is_none_is_named(setting: Setting) -> None:
     with pytest.raises(ValueError, match="'class' or 'degree'"):
         ddk(network(), lesson_of(setting), domains="size")
