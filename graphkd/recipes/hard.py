@@ -48,8 +48,8 @@ def hard(
         lr: learning rate of the mask, by Adam.
         steps: of the mask for one of the student, at most.
 
-    Paper: Nath et al., "HARD: Hard Augmentations for Robust Distillation", 2023, where the teacher sees the augmented
-    input as well.
+    Paper: Nix, Burg, Sinz, "HARD: Hard Augmentations for Robust Distillation", 2023, where the teacher sees the
+    augmented input as well. Its rule of turns was not at hand.
     """
     if not 0 <= lam <= 1:
         raise ValueError(f"hard: lam is the weight of the labels, from 0 to 1, got {lam}")

@@ -55,8 +55,8 @@ def kd3(
         ValueError: f > 0, and teacher or student have no hidden layer.
 
     Paper: Tang et al., "Distribution Shift Matters for Knowledge Distillation with Webly Collected Images", ICCV 2023.
-    Its three parts are public, their form and weights are not: these are our own. There the student also shares the
-    teacher's classifier; that of a graph network works on neighbourhoods, so that this student keeps its own.
+    Its formulas were not at hand: the parts are the paper's, their form and weights our own. There the student also
+    shares the teacher's classifier; a graph network's works on neighbourhoods, so that this student keeps its own.
     """
     if not 0 <= lam <= 1:
         raise ValueError(f"kd3: lam is the weight of the labels, from 0 to 1, got {lam}")

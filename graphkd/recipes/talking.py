@@ -46,7 +46,8 @@ def talking(
         ValueError: teacher or student have no hidden layer.
 
     Paper: Zhao et al., "Talking Models: Distill Pre-trained Knowledge to Downstream Models via Interactive
-    Communication", 2023. Only the names of its terms are public; their form, the weights and $U_t$ are ours.
+    Communication", 2023. Its formulas were not at hand: the terms bear its names; their form, the weights and $U_t$ are
+    ours.
     """
     if not 0 <= lam <= 1:
         raise ValueError(f"talking: lam is the weight of the labels, from 0 to 1, got {lam}")

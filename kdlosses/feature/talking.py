@@ -31,7 +31,7 @@ class Talking(nn.Module):
         weight: `(N, *)`, positions to count.
 
     Paper: Zhao et al., "Talking Models: Distill Pre-trained Knowledge to Downstream Models via Interactive
-    Communication", 2023. Only the names of its terms are public: their form here is our own.
+    Communication", 2023. Its formulas were not at hand: the terms bear its names, their form is our own.
 
     >>> import torch
     >>> talk = Talking(student_channels=2, teacher_channels=3)

@@ -34,7 +34,7 @@ class Confident(nn.Module):
         ValueError: `kappa` is not in [0, 1], or the loss takes no weight.
 
     Paper: Tang et al., "Distribution Shift Matters for Knowledge Distillation with Webly Collected Images" (KD3), ICCV
-    2023, of which the selection by the combined prediction is public, its form not: threshold and weight are our own.
+    2023, which selects by the combined prediction. Its formula was not at hand: threshold and weight are our own.
     A mean of $w' l$ over all inputs is this times the mean of $w'$.
 
     >>> s, sure = torch.zeros(2, 2), torch.tensor([[0.0, 50.0], [0.0, 0.0]])

@@ -19,7 +19,7 @@ def mix_statistics(x: Tensor, other: Tensor, keep: float | Tensor = 0.0, eps: fl
         eps: a channel of smaller spread is constant: it takes the other mean alone.
 
     Paper: the mixing of Tang et al., "Distribution Shift Matters for Knowledge Distillation with Webly Collected
-    Images", ICCV 2023, of which only the idea is public; the form is that of MixStyle (Zhou et al., 2021).
+    Images", ICCV 2023, whose formula was not at hand; the form is that of MixStyle (Zhou et al., 2021).
 
     >>> mix_statistics(torch.tensor([[0.0], [2.0]]), torch.tensor([[10.0], [14.0]]))
     tensor([[10.],
