@@ -46,7 +46,7 @@ class LearntPoints(nn.Module):
        \frac{\partial L}{\partial p_j} = \sum_{w: j(w) = j} (h - l) \frac{\partial L}{\partial q(w)} $$
 
     Args:
-        weight: weights whose quantiles the points start at.
+        weight: the points start at its quantiles $(j + 1/2) / k$.
         bits: there are $k = 2^b$ points.
         bucket: neighbouring weights that share l and h.
 
@@ -62,8 +62,8 @@ class LearntPoints(nn.Module):
             raise ValueError(f"quantise: 1 to 16 bits and at least 2 weights in a bucket, got {bits} and {bucket}")
         self.bucket = bucket
         unit = to_unit(weight.detach(), bucket)[0].flatten().sort().values
-        place = torch.linspace(0, len(unit) - 1, 2**bits, device=unit.device)
-        self.points = nn.Parameter(unit[place.round().long()])
+        middle = (torch.arange(2**bits, device=unit.device) + 0.5) / 2**bits  # of as many groups of equal size
+        self.points = nn.Parameter(unit[(middle * (len(unit) - 1)).round().long()])
 
     def forward(self, weight: Tensor) -> Tensor:
         unit, low, width = to_unit(weight.detach(), self.bucket)
