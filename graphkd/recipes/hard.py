@@ -22,7 +22,7 @@ def hard(
     up: float = 2.0,
     low: float = 1.0,
     lr: float = 0.01,
-    steps: int = 5,
+    steps: int = 2,
 ) -> History:
     r"""Hard augmentation: features are masked so that the student departs from its teacher, and it learns not to.
 
