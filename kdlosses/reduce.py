@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from kdlosses.unit import length
+
 
 def weighted_mean(values: Tensor, weight: Tensor | None = None) -> Tensor:
     r"""Mean of per-position values, $\sum_i w_i l_i / \sum_i w_i$.
@@ -65,7 +67,9 @@ def centred(values: Tensor, weight: Tensor | None, axes: tuple[int, ...]) -> tup
         n, root = count(weight), weight.sqrt()
         mean = (values * weight).sum(axes, keepdim=True) / n
     x = values - mean if root is None else (values - mean) * root
-    return x, torch.linalg.vector_norm(x, dim=axes, keepdim=True), n  # its gradient at 0 is 0, that of sqrt is not
+    # the gradient of either is 0 at 0, that of sqrt is not
+    norm = length(x, 1, keepdim=True) if axes == (1,) else torch.linalg.vector_norm(x, dim=axes, keepdim=True)
+    return x, norm, n
 
 
 def by_sample(

@@ -6,6 +6,20 @@ import torch
 from torch import Tensor
 
 
+def length(vectors: Tensor, dim: int, keepdim: bool = False) -> Tensor:
+    """2-norm along one axis, with gradient 0 where it is 0.
+
+    `vector_norm` is quick along the last axis only, several times slower than the sum of squares along any other.
+
+    >>> length(torch.tensor([[3.0, 4.0], [0.0, 0.0]]), dim=1)
+    tensor([5., 0.])
+    """
+    if dim in (-1, vectors.ndim - 1):
+        return torch.linalg.vector_norm(vectors, dim=dim, keepdim=keepdim)
+    square = vectors.square().sum(dim, keepdim=keepdim)
+    return square.masked_fill(square == 0, 1).sqrt().masked_fill(square == 0, 0)
+
+
 def unit(vectors: Tensor, dim: int) -> Tensor:
     """Scale vectors to length 1. A zero vector stays zero and gets no gradient, where dividing by an eps explodes it.
 
@@ -13,8 +27,8 @@ def unit(vectors: Tensor, dim: int) -> Tensor:
     tensor([[0.6000, 0.8000],
             [0.0000, 0.0000]])
     """
-    length = torch.linalg.vector_norm(vectors, dim=dim, keepdim=True)
-    return vectors / length.masked_fill(length == 0, math.inf)
+    lengths = length(vectors, dim, keepdim=True)
+    return vectors / lengths.masked_fill(lengths == 0, math.inf)
 
 
 def cosines(a: Tensor, b: Tensor, dim: int) -> Tensor:
@@ -23,5 +37,5 @@ def cosines(a: Tensor, b: Tensor, dim: int) -> Tensor:
     >>> cosines(torch.tensor([[3.0, 4.0], [0.0, 0.0]]), torch.tensor([[0.0, 2.0], [0.0, 2.0]]), dim=1)
     tensor([0.8000, 0.0000])
     """
-    lengths = torch.linalg.vector_norm(a, dim=dim) * torch.linalg.vector_norm(b, dim=dim)
+    lengths = length(a, dim) * length(b, dim)
     return torch.linalg.vecdot(a, b, dim=dim) / lengths.masked_fill(lengths == 0, math.inf)

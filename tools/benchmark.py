@@ -197,7 +197,11 @@ def main() -> int:
         "names", nargs="*", metavar="NAME", help=f"which: {', '.join(BENCHMARKS)}; all if none is given"
     )
     parser.add_argument("--only", default="", help="of the losses those with these keys: kl,dkd")
-    parser.add_argument("--no-compile", action="store_true", help="leave out what compiling the losses gains")
+    parser.add_argument(
+        "--no-compile",
+        action="store_true",
+        help="leave out what compiling the losses gains; so does a call without names",
+    )
     parser.add_argument("--out", type=Path, help="write a JSON log here, say results/benchmark/losses.json")
     arguments = parser.parse_args()
     for name in arguments.names:
@@ -207,8 +211,9 @@ def main() -> int:
     names = arguments.names or (["losses"] if only else list(BENCHMARKS))
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.machine()}", flush=True)
     found: list[Ratio] = []
+    compiled = not arguments.no_compile and "losses" in names and bool(arguments.names or only)
     for name in names:
-        found += losses(only, not arguments.no_compile) if name == "losses" else _shown(BENCHMARKS[name]())
+        found += losses(only, compiled) if name == "losses" else _shown(BENCHMARKS[name]())
     if arguments.out:
         ratios = [ratio._asdict() | {"bound": ratio.bound if math.isfinite(ratio.bound) else None} for ratio in found]
         log = {"versions": versions("torch", "numpy"), "commit": commit(), "ratios": ratios}

@@ -184,9 +184,13 @@ def _each_position(keys: Sequence[str], rounds: int, compiled: bool) -> list[Rat
             found += [speed, memory, same]
             shown = ""
             if compiled and kind in ("logit", "feature"):
-                gains.append(_gain(here, rounds))
-                found.append(Ratio(f"compiled / eager, {name}", 1 / gains[-1], math.inf, ""))
-                shown = f"{gains[-1]:.2f}"
+                try:
+                    gains.append(_gain(here, rounds))
+                    found.append(Ratio(f"compiled / eager, {name}", 1 / gains[-1], math.inf, ""))
+                    shown = f"{gains[-1]:.2f}"
+                except Exception as error:
+                    found.append(Ratio(f"compiles, {name}", 1.0, 0.0, str(error).splitlines()[0]))
+                    shown = "fails*"
             print(
                 f"{_cell(speed, 13)}{_cell(memory, 9)}{shown:>10}{'  DIFFERS' if same.missed else ''}",
                 end="",

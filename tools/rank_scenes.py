@@ -27,11 +27,11 @@ TEACHER, STUDENT = "semantic_fpn_r18_w32_digits", "semantic_fpn_r18_w16_digits"
 COUNTS = {"train": 600, "val": 150, "test": 150}
 BUDGET: dict[str, Any] = {
     "data": f"digit scenes, 64 x 64: {COUNTS}",
-    "teacher": f"{TEACHER}, 1200 steps",
-    "student": f"{STUDENT}, 150 steps",
-    "schedule": "batch 8, AdamW, learning rate 1e-3 falling as a cosine after 15 steps, weight decay 0.02, clip 10",
+    "teacher": f"{TEACHER}, 1200 steps, learning rate 1e-3",
+    "student": f"{STUDENT}, 250 steps, learning rate 3e-3",
+    "schedule": "batch 8, AdamW, learning rate falling as a cosine after 15 steps, weight decay 0.02, clip 10",
 }
-STEPS = {TEACHER: 1200, STUDENT: 150}
+PLAN = {TEACHER: (1200, 1e-3), STUDENT: (250, 3e-3)}  # steps, learning rate
 CLASSES = 11
 Batch = dict[str, Any]
 
@@ -51,7 +51,7 @@ def run(key: str | None, seed: int) -> dict[str, Any]:
         model = MODELS.build(dict(type="densekd.Distiller", student=model, teacher=teacher, distills=[entry]))
         weight = balance(model, tap, next(_batches(1, seed)))
     start = time.perf_counter()
-    _train(model, STEPS[STUDENT], seed)
+    _train(model, *PLAN[STUDENT], seed)
     seconds = time.perf_counter() - start
     test, val = (100 * mean_iou(model, split) for split in ("test", "val"))
     return dict(metric="mIoU on test scenes", test=test, val=val, teacher=its_test, weight=weight, seconds=seconds)
@@ -85,11 +85,11 @@ def _norm(gradients: tuple[Tensor, ...]) -> float:
 @functools.lru_cache(maxsize=1)
 def taught() -> tuple[Any, float]:
     """The teacher, the same for all runs, and its mIoU on the test scenes."""
-    path = ROOT / "work_dirs" / "rank" / f"{TEACHER}-{STEPS[TEACHER]}-{COUNTS['train']}.pth"
+    path = ROOT / "work_dirs" / "rank" / f"{TEACHER}-{PLAN[TEACHER][0]}-{COUNTS['train']}.pth"
     torch.manual_seed(0)
     model: Any = MODELS.build(_config(TEACHER))
     if not path.exists():
-        _train(model, STEPS[TEACHER], seed=0)
+        _train(model, *PLAN[TEACHER], seed=0)
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(model.state_dict(), path)
     model.load_state_dict(torch.load(path, weights_only=True))
@@ -100,8 +100,8 @@ def _config(name: str) -> Any:
     return Config.fromfile(ROOT / "configs" / "seg" / "plain" / f"{name}.py").model
 
 
-def _train(model: Any, steps: int, seed: int) -> None:
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.02)
+def _train(model: Any, steps: int, rate: float, seed: int) -> None:
+    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.02)
     cosine = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: min(1.0, (step + 1) / 15) * 0.5 * (1 + np.cos(np.pi * step / steps))
     )
