@@ -36,7 +36,7 @@ def imports(rounds: int = 7) -> list[Ratio]:
     return found
 
 
-def dense(rounds: int = 15) -> list[Ratio]:
+def dense(rounds: int = 9) -> list[Ratio]:
     """A distillation step against a teacher's forward plus a plain student's step, time and memory."""
     from mmengine.registry import init_default_scope
 
