@@ -5,7 +5,8 @@ and one loss; the control on the labels alone, from the same start, on the same 
 of a loss follows one rule for all: before the first step it is set so that the gradient of the loss and that of the
 labels have the same norm where the student is tapped (logits for logit losses; the last hidden layer, the neck for
 feature losses), and stays. No weight, no option is searched: a rank says how a loss does out of the box. On the graph
-validation nodes choose the epoch and test nodes are reported; on scenes the last step counts, on test scenes.
+validation nodes choose the epoch and test nodes are reported; on scenes the last step counts, on test scenes. A loss
+that reads labels has them on labelled nodes alone, so on the graph it teaches there and nowhere else.
 
 Finished runs are kept in the log and not repeated. The loss under the control's mean by the paired differences is
 worse than no teacher.
@@ -33,11 +34,8 @@ KINDS = ("logit", "feature")
 EXCLUDED = {
     "assistive": "its teacher is the truth stacked with several regressors",
     "crkd": "it is for classes that the teacher does not know",
-    "label_smoothing": "there is no teacher in it",
     "lelp": "it needs the teacher's classifier and embeddings fitted beforehand",
     "swing": "without private classes it is kl",
-    "tfkd_reg": "there is no teacher in it",
-    "uskd": "its teacher is a head of the student",
     "sinkd": "it pairs all positions with all, at twenty times the cost of the others",
 }
 
