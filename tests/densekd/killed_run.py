@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import runpy
+import signal
 import sys
 import time
 from pathlib import Path
@@ -30,6 +31,7 @@ class EndBySignal(Hook):
 
 if __name__ == "__main__":
     sign, iteration = map(int, sys.argv[1:3])
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # started in the background it would be ignored
     hooks = [EndBySignal(sign, iteration)]
     densekd.experiment.train = functools.partial(densekd.experiment.train, hooks=hooks)  # type: ignore[assignment]
     train = Path(__file__).parents[2] / "tools" / "train.py"
