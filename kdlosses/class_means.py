@@ -59,7 +59,7 @@ class ClassMeans(nn.Module):
 def class_means(features: Tensor, labels: Tensor, weight: Tensor, classes: int) -> tuple[Tensor, Tensor]:
     """Mean feature `(classes, C)` of the rows `(n, C)` of each class, 0 where there are none, and their weight."""
     weight = weight.to(features.dtype)
-    features = torch.where(weight.unsqueeze(1) > 0, features, 0) * weight.unsqueeze(1)
+    features = (features * weight.unsqueeze(1)).masked_fill_(weight.unsqueeze(1) == 0, 0)  # 0 * nan is nan
     sums = features.new_zeros(classes, features.shape[1]).index_add(0, labels, features)
     number = features.new_zeros(classes).index_add(0, labels, weight)
     return sums / _positive(number).unsqueeze(1), number

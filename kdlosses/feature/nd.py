@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.linalg import vector_norm
 
 from kdlosses.class_means import ClassMeans
 from kdlosses.reduce import labelled, weighted_mean
 from kdlosses.registry import register
-from kdlosses.unit import length
 
 
 @register(name="nd")
@@ -67,6 +67,6 @@ class ND(nn.Module):
         labels, weight = labelled(labels, weight, self.ignore_index)
         if self.training and not self.fixed:
             self.teacher.update(teacher.movedim(1, -1).flatten(0, -2), labels.flatten(), weight.flatten())
-        longest = torch.maximum(length(student, 1), length(teacher, 1)).clamp_min(1e-12)
+        longest = torch.maximum(vector_norm(student, dim=1), vector_norm(teacher, dim=1)).clamp_min(1e-12)
         direction = F.normalize(self.teacher.mean, dim=1)[labels].movedim(-1, 1)
         return weighted_mean(1 - (student * direction).sum(1) / longest, weight)

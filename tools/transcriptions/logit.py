@@ -76,7 +76,7 @@ def bd_kd(student: Tensor, teacher: Tensor, tau: float = 4.0) -> Tensor:
 
 def topk_kl(student: Tensor, teacher: Tensor, k: int = 10, tau: float = 1.0) -> Tensor:
     p, q = F.softmax(teacher / tau, dim=1), F.softmax(student / tau, dim=1)
-    likeliest = torch.zeros_like(p).scatter(1, p.topk(k, dim=1).indices, 1.0)
+    likeliest = torch.zeros_like(p).scatter(1, teacher.topk(k, dim=1).indices, 1.0)
     rest = 1 - likeliest
     mass_p, mass_q = (p * likeliest).sum(1, keepdim=True), (q * likeliest).sum(1, keepdim=True)
     covered = (likeliest * p * (p / mass_p / (q / mass_q)).log()).sum(1)
