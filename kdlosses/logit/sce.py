@@ -31,7 +31,6 @@ def sce(student: Tensor, teacher: Tensor, alpha: float = 0.5, weight: Tensor | N
     >>> sce(s, t).item()  # (log(2) + log(16 / 3) / 2) / 2
     0.7650...
     """
-    log_p, log_q = F.log_softmax(teacher, dim=1), student - student.logsumexp(1, keepdim=True)
-    forward = (log_p.exp() * log_q).sum(1)
-    reverse = (log_q.exp_() * log_p).sum(1)  # in place: no gradient asks for log_q, made so
+    log_p, log_q = F.log_softmax(teacher, dim=1), F.log_softmax(student, dim=1)
+    forward, reverse = (log_p.exp() * log_q).sum(1), (log_q.exp() * log_p).sum(1)
     return -weighted_mean((1 - alpha) * forward + alpha * reverse, weight)
