@@ -128,7 +128,7 @@ def _plain(key: str, loss: kdlosses.Loss) -> Callable[..., Tensor]:
     names = list(inspect.signature(function).parameters)[2:]
 
     def plain(student: Tensor, teacher: Tensor, **context: Any) -> Tensor:
-        known = {"own": loss.loss, **context}
+        known = {"own": loss.loss, **loss.options, **context}
         return function(student, teacher, **{name: known[name] for name in names if name in known})
 
     return plain
