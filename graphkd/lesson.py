@@ -14,6 +14,8 @@ from graphkd.features import Matrix, rows
 from graphkd.training import Clock, History
 from kdlosses.policy.ensemble import mixture
 
+_ROWS = 65_536  # nodes in one forward
+
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
@@ -97,9 +99,25 @@ class Lesson:
         ends = place[self.edge_index]
         return ends[:, (ends >= 0).all(0)]
 
+    @torch.no_grad()
+    def predict(self, model: nn.Module, nodes: Tensor | None = None) -> Tensor:
+        """Logits of a model in evaluation mode, of all nodes or of some, in parts; its mode stays as it was."""
+        training = model.training
+        model.eval()
+        parts = (torch.arange(len(self)) if nodes is None else nodes).split(_ROWS)
+        found = torch.cat([model(rows(self.x, part)) for part in parts])
+        model.train(training)
+        return found
+
     def hard_loss(self, model: nn.Module) -> Tensor:
         """Cross-entropy on the labelled nodes, or on `batch_size` of them drawn anew."""
         told = (self.labels >= 0).nonzero().flatten()
         if self.batch_size is not None and self.batch_size < len(told):
             told = told[torch.randperm(len(told), generator=self.generator)[: self.batch_size]]
         return F.cross_entropy(model(rows(self.x, told)), self.labels[told])
+
+
+def check_lam(recipe: str, lam: float) -> None:
+    """Raise ValueError unless `lam`, the weight of the labels in a recipe, is a share."""
+    if not 0 <= lam <= 1:
+        raise ValueError(f"{recipe}: lam is the weight of the labels, from 0 to 1, got {lam}")

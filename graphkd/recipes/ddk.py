@@ -62,13 +62,10 @@ def ddk(
 
     @torch.no_grad()
     def gap() -> Tensor:
-        was = model.training
-        model.eval()
         total = torch.zeros(len(size))
         for nodes in torch.arange(len(lesson)).split(65_536):
-            log_q, log_p = model(rows(lesson.x, nodes)).log_softmax(1), rows(teacher, nodes).log_softmax(1)
+            log_q, log_p = lesson.predict(model, nodes).log_softmax(1), rows(teacher, nodes).log_softmax(1)
             total.index_add_(0, domain[nodes], F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1).float())
-        model.train(was)
         return total / size
 
     def train(trained: nn.Module, loss: Callable[[Tensor | slice], Tensor], count: int) -> History:

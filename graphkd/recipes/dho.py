@@ -8,8 +8,9 @@ from torch.nn.utils import parametrize
 
 import kdlosses
 from graphkd.features import rows
-from graphkd.lesson import Lesson
+from graphkd.lesson import Lesson, check_lam
 from graphkd.mlp import MLP
+from graphkd.recipes.supervised import supervised
 from graphkd.training import History
 from kdlosses.policy import FoldedHeads
 
@@ -39,10 +40,9 @@ def dho(
     Paper: Kang et al., "Simple Semi-supervised Knowledge Distillation from Vision-Language Models via Dual-Head
     Optimization", 2025: both losses with weight 1, which is $\lambda = 0.5$ but for the step size.
     """
-    if not 0 <= lam <= 1:
-        raise ValueError(f"dho: lam is the weight of the labels, from 0 to 1, got {lam}")
+    check_lam("dho", lam)
     if lam == 1:
-        return lesson.train(model, lambda nodes: lesson.hard_loss(model), len(lesson))
+        return supervised(model, lesson)
     teacher, kl, nothing = lesson.teacher_logits(), kdlosses.build(dict(type="kl", tau=tau)), torch.zeros(())
     last = cast(nn.Linear, model.layers[-1])
     second = nn.Linear(last.in_features, last.out_features, dtype=last.weight.dtype)

@@ -5,8 +5,9 @@ from torch import Tensor, nn
 
 import kdlosses
 from graphkd.features import rows
-from graphkd.lesson import Lesson
+from graphkd.lesson import Lesson, check_lam
 from graphkd.mlp import MLP
+from graphkd.recipes.supervised import supervised
 from graphkd.training import History
 from kdlosses.policy.similar import source_weights, task_similarity
 
@@ -36,10 +37,9 @@ def distill_weighted(
     Paper: Borup, Phoo, Hariharan, "Distilling from Similar Tasks for Transfer Learning on a Budget", ICCV 2023; there
     as cross-entropy: the same gradient.
     """
-    if not 0 <= lam <= 1:
-        raise ValueError(f"distill_weighted: lam is the weight of the labels, from 0 to 1, got {lam}")
+    check_lam("distill_weighted", lam)
     if lam == 1:
-        return lesson.train(model, lambda nodes: lesson.hard_loss(model), len(lesson))
+        return supervised(model, lesson)
     if len(model.widths) < 2:
         raise ValueError("distill_weighted: the heads of the sources stand on a hidden layer, the student has none")
     told = (lesson.labels >= 0).nonzero().flatten()

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 import kdlosses
 from graphkd.features import rows
-from graphkd.lesson import Lesson
+from graphkd.lesson import Lesson, check_lam
 from graphkd.mlp import MLP
+from graphkd.recipes.supervised import supervised
 from graphkd.training import History
 from kdlosses.policy import align_gradients
 
@@ -44,12 +45,11 @@ def dual_head(
     Paper: Yang et al., "Dual-Head Knowledge Distillation: Enhancing Logits Utilization with an Auxiliary Head", 2024:
     CE plus `dhkd` with weight 1, which is $\lambda = 0.5$ but for the step size.
     """
-    if not 0 <= lam <= 1:
-        raise ValueError(f"dual_head: lam is the weight of the labels, from 0 to 1, got {lam}")
+    check_lam("dual_head", lam)
     if len(model.layers) < 2:
         raise ValueError("dual_head: the student needs a hidden layer for the second head to stand on")
     if lam == 1:
-        return lesson.train(model, lambda nodes: lesson.hard_loss(model), len(lesson))
+        return supervised(model, lesson)
     teacher, distil, nothing = lesson.teacher_logits(), kdlosses.build(loss), torch.zeros(())
     width, classes = model.widths[-2:]
     second = (

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from graphkd.features import rows
-from graphkd.lesson import Lesson
+from graphkd.lesson import Lesson, check_lam
 from graphkd.losses.ffg2m_high import ffg2m_high
 from graphkd.losses.ffg2m_low import drop_self_loops, neighbour_targets
 from graphkd.training import History
@@ -32,8 +32,7 @@ def ffg2m(
     Paper: Wu et al., "Extracting Low-/High-Frequency Knowledge from Graph Neural Networks and Injecting it into MLPs",
     2023. The authors' code takes the means over all edges in every step; the gradient here has the same expectation.
     """
-    if not 0 <= lam <= 1:
-        raise ValueError(f"ffg2m: lam is the weight of the labels, from 0 to 1, got {lam}")
+    check_lam("ffg2m", lam)
     teacher = lesson.teacher_logits()
     edges = lesson.edges()
     nothing = torch.zeros(())

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 import kdlosses
 from graphkd.features import rows
-from graphkd.lesson import Lesson
+from graphkd.lesson import Lesson, check_lam
 from graphkd.training import History
 
 
@@ -23,8 +23,7 @@ def glnn(model: nn.Module, lesson: Lesson, *, lam: float = 0.0) -> History:
     Paper: Zhang et al., "Graph-less Neural Networks: Teaching Old MLPs New Tricks via Distillation", 2022. The authors'
     code takes the two terms in two optimiser steps an epoch; this is one step on their sum, as the paper writes it.
     """
-    if not 0 <= lam <= 1:
-        raise ValueError(f"glnn: lam is the weight of the labels, from 0 to 1, got {lam}")
+    check_lam("glnn", lam)
     teacher = lesson.teacher_logits()
     kl = kdlosses.build("kl")
     nothing = torch.zeros(())

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 import kdlosses
 from graphkd.features import rows
-from graphkd.lesson import Lesson
+from graphkd.lesson import Lesson, check_lam
+from graphkd.recipes.supervised import supervised
 from graphkd.training import History
 from kdlosses.policy.feature_mask import FeatureMask
 
@@ -51,12 +52,11 @@ def hard(
     Paper: Nix, Burg, Sinz, "HARD: Hard Augmentations for Robust Distillation", 2023, where the teacher sees the
     augmented input as well. Its rule of turns was not at hand.
     """
-    if not 0 <= lam <= 1:
-        raise ValueError(f"hard: lam is the weight of the labels, from 0 to 1, got {lam}")
+    check_lam("hard", lam)
     if not 0 < low <= up:
         raise ValueError(f"hard: it takes 0 < low <= up, got low={low} and up={up}")
     if lam == 1:
-        return lesson.train(model, lambda nodes: lesson.hard_loss(model), len(lesson))
+        return supervised(model, lesson)
     teacher = lesson.teacher_logits()
     soft = kdlosses.build(loss)
     mask = FeatureMask(lesson.x.shape[1], bound)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 import kdlosses
 from graphkd.features import rows
-from graphkd.lesson import Lesson
+from graphkd.lesson import Lesson, check_lam
 from graphkd.mlp import MLP
 from graphkd.training import History
 
@@ -37,8 +37,7 @@ def incremental(
     """
     classes = model.widths[-1]
     old = classes // 2 if old is None else old
-    if not 0 <= lam <= 1:
-        raise ValueError(f"incremental: lam is the weight of the labels, from 0 to 1, got {lam}")
+    check_lam("incremental", lam)
     if not 0 < old < classes or memory < 0:
         raise ValueError(f"incremental: 1 to {classes - 1} old classes and a memory of 0 or more, got {old}, {memory}")
     labels = lesson.labels.clone()

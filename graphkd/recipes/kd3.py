@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 import kdlosses
 from graphkd.features import rows
-from graphkd.lesson import Lesson
+from graphkd.lesson import Lesson, check_lam
 from graphkd.mlp import MLP
+from graphkd.recipes.supervised import supervised
 from graphkd.training import History
 from kdlosses.policy.confident import Confident, confidence
 from kdlosses.policy.mix_statistics import mix_statistics
@@ -58,10 +59,9 @@ def kd3(
     Its formulas were not at hand: the parts are the paper's, their form and weights our own. There the student also
     shares the teacher's classifier; a graph network's works on neighbourhoods, so that this student keeps its own.
     """
-    if not 0 <= lam <= 1:
-        raise ValueError(f"kd3: lam is the weight of the labels, from 0 to 1, got {lam}")
+    check_lam("kd3", lam)
     if lam == 1:
-        return lesson.train(model, lambda nodes: lesson.hard_loss(model), len(lesson))
+        return supervised(model, lesson)
     teacher = lesson.teacher_logits()
     if len(model.layers) < 2 or (feature > 0 and not lesson.hidden):
         raise ValueError(

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 import kdlosses
 from graphkd.features import rows
-from graphkd.lesson import Lesson
+from graphkd.lesson import Lesson, check_lam
 from graphkd.mlp import MLP
+from graphkd.recipes.supervised import supervised
 from graphkd.training import History, Schedule, train
 from kdlosses.policy import Spliced, stitch
 
@@ -48,12 +49,11 @@ def m2m(
     Paper: Lo et al., "m2mKD: Module-to-Module Knowledge Distillation for Modular Transformers", 2024: blocks of
     transformers, into modules of a larger modular network. Its KL is a mean over all elements: factor 1 / C.
     """
-    if not 0 <= lam <= 1:
-        raise ValueError(f"m2m: lam is the weight of the labels, from 0 to 1, got {lam}")
+    check_lam("m2m", lam)
     if not 0 <= share <= 1:
         raise ValueError(f"m2m: share is that of the teacher's path, from 0 to 1, got {share}")
     if lam == 1:
-        return lesson.train(model, lambda nodes: lesson.hard_loss(model), len(lesson))
+        return supervised(model, lesson)
     teacher, kl, nothing = lesson.teacher_logits(), kdlosses.build("kl"), torch.zeros(())
     schedule, seconds = Schedule(lr, 0.0, epochs, batch_size=lesson.batch_size), []
 

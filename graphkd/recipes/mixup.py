@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import kdlosses
 from graphkd.features import rows
-from graphkd.lesson import Lesson
+from graphkd.lesson import Lesson, check_lam
 from graphkd.recipes.terms import terms
 from graphkd.training import History
 from kdlosses.policy.mixup import mixed
@@ -42,8 +42,7 @@ def mixup(
     Paper: Choi et al., "Understanding the Role of Mixup in Knowledge Distillation: An Empirical Study", WACV 2023, with
     `std_kd` and these weights; the option 0.9 of its code is `share=0.41`.
     """
-    if not 0 <= lam <= 1:
-        raise ValueError(f"mixup: lam is the weight of the labels, from 0 to 1, got {lam}")
+    check_lam("mixup", lam)
     if share == 0:
         return terms(model, lesson, distills=[dict(loss=loss)], lam=lam)  # type: ignore[arg-type]
     teacher = lesson.teacher_logits() if lam < 1 else None

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 import kdlosses
 from graphkd.features import rows
-from graphkd.lesson import Lesson
+from graphkd.lesson import Lesson, check_lam
+from graphkd.recipes.supervised import supervised
 from graphkd.training import History
 
 
@@ -52,12 +53,11 @@ def mtard(
     Paper: Zhao et al., "Mitigating the Accuracy-Robustness Trade-off via Multi-Teacher Adversarial Distillation", 2024,
     there with pixels.
     """
-    if not 0 <= lam <= 1:
-        raise ValueError(f"mtard: lam is the weight of the labels, from 0 to 1, got {lam}")
+    check_lam("mtard", lam)
     if attack not in ("eval", "train"):
         raise ValueError(f"mtard: attack is 'eval' or 'train', not {attack!r}")
     if lam == 1:
-        return lesson.train(model, lambda nodes: lesson.hard_loss(model), len(lesson))
+        return supervised(model, lesson)
     teachers = [logits for _, logits in lesson.teachers()]
     if len(teachers) > 2:
         raise ValueError(f"mtard: a natural and a robust teacher are wanted, got {len(teachers)}")

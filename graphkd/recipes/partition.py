@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 import kdlosses
 from graphkd.features import rows
-from graphkd.lesson import Lesson
-from graphkd.recipes.voting import logits_of
+from graphkd.lesson import Lesson, check_lam
+from graphkd.recipes.supervised import supervised
 from graphkd.training import History
 
 
@@ -39,12 +39,11 @@ def partition(
     Paper: Roth et al., "Fantastic Gains and Where to Find Them: On the Existence and Prospect of General Knowledge
     Transfer between Any Pretrained Model", ICLR 2024.
     """
-    if not 0 <= lam <= 1:
-        raise ValueError(f"partition: lam is the weight of the labels, from 0 to 1, got {lam}")
-    first = lesson.train(model, lambda nodes: lesson.hard_loss(model), len(lesson))
+    check_lam("partition", lam)
+    first = supervised(model, lesson)
     if lam == 1:
         return first
-    teacher, start = lesson.joined_logits(), logits_of(model, lesson)
+    teacher, start = lesson.joined_logits(), lesson.predict(model)
     policy = kdlosses.build(dict(type="partition", loss=loss, by=by))
 
     def step(nodes: Tensor | slice) -> Tensor:

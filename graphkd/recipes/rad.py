@@ -91,8 +91,5 @@ def rad(
 
 @torch.no_grad()
 def _doubt(model: nn.Module, lesson: Lesson, nodes: Tensor) -> Tensor:
-    was = model.training
-    model.eval()
-    best = torch.cat([model(rows(lesson.x, part)).softmax(1).topk(2).values for part in nodes.split(65_536)])
-    model.train(was)
+    best = lesson.predict(model, nodes).softmax(1).topk(2).values
     return 1 - (best[:, 0] - best[:, 1])

@@ -5,8 +5,9 @@ from torch import Tensor, nn
 
 import kdlosses
 from graphkd.features import rows
-from graphkd.lesson import Lesson
+from graphkd.lesson import Lesson, check_lam
 from graphkd.mlp import MLP
+from graphkd.recipes.supervised import supervised
 from graphkd.training import History
 from kdlosses.feature.talking import Talking
 
@@ -49,10 +50,9 @@ def talking(
     Communication", 2023. Its formulas were not at hand: the terms bear its names; their form, the weights and $U_t$ are
     ours.
     """
-    if not 0 <= lam <= 1:
-        raise ValueError(f"talking: lam is the weight of the labels, from 0 to 1, got {lam}")
+    check_lam("talking", lam)
     if lam == 1:
-        return lesson.train(model, lambda nodes: lesson.hard_loss(model), len(lesson))
+        return supervised(model, lesson)
     teacher = lesson.teacher_logits()
     if not lesson.hidden or len(model.layers) < 2:
         raise ValueError("talking: it takes a hidden layer of the student and, from its cache, one of the teacher")

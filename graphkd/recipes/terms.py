@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from graphkd.features import rows
-from graphkd.lesson import Lesson
+from graphkd.lesson import Lesson, check_lam
 from graphkd.mlp import MLP
+from graphkd.recipes.supervised import supervised
 from graphkd.term import Term
 from graphkd.training import History
 
@@ -31,10 +32,9 @@ def terms(
 
     Paper: those of its losses.
     """
-    if not 0 <= lam <= 1:
-        raise ValueError(f"terms: lam is the weight of the labels, from 0 to 1, got {lam}")
+    check_lam("terms", lam)
     if lam == 1:
-        return lesson.train(model, lambda nodes: lesson.hard_loss(model), len(lesson))
+        return supervised(model, lesson)
     if not distills:
         raise ValueError("terms: distills is empty: there is nothing to learn from the teacher (lam=1 is the control)")
     each = [Term.parse(entry, model, lesson) for entry in distills]

@@ -11,6 +11,7 @@ import kdlosses
 from graphkd.features import rows
 from graphkd.lesson import Lesson
 from graphkd.mlp import MLP
+from graphkd.recipes.supervised import supervised
 from graphkd.spec import resolve
 from graphkd.training import History
 
@@ -51,7 +52,7 @@ def tfkd_self(
         raise ValueError(f"tfkd_self: lam from 0 to 1 and a generation or more, got lam={lam}, {generations}")
     recipe, options = resolve("method", method, RECIPES)
     if lam == 1:
-        return lesson.train(model, lambda nodes: lesson.hard_loss(model), len(lesson))
+        return supervised(model, lesson)
     history = recipe(model, lesson, **options)
     kl, nothing = kdlosses.build(dict(type="kl", tau=tau)), torch.zeros(())
     for _ in range(generations):

@@ -5,11 +5,9 @@ from torch import Tensor, nn
 
 import kdlosses
 from graphkd.features import rows
-from graphkd.lesson import Lesson
+from graphkd.lesson import Lesson, check_lam
 from graphkd.training import History
 from kdlosses.policy.votes import Votes
-
-_ROWS = 65_536
 
 
 def voting(
@@ -34,8 +32,7 @@ def voting(
     Paper: Zhu et al., "Improving Differentiable Architecture Search via Self-Distillation", 2023. There is no other
     teacher there. How the votes are counted was not found: the uniform mean of K = 3 is our own form.
     """
-    if not 0 <= lam <= 1:
-        raise ValueError(f"voting: lam is the weight of the labels, from 0 to 1, got {lam}")
+    check_lam("voting", lam)
     if every < 1:
         raise ValueError(f"voting: every is a number of epochs, at least 1, got {every}")
     teacher = lesson.teacher_logits()
@@ -50,7 +47,7 @@ def voting(
         epoch = lesson.clock.epoch
         if epoch != taken and epoch % every == 0:
             taken = epoch
-            past.add(logits_of(model, lesson))
+            past.add(lesson.predict(model))
             voted = past.mean()
 
     def loss(nodes: Tensor | slice) -> Tensor:
@@ -66,13 +63,3 @@ def voting(
         return lam * hard + (1 - lam) * soft
 
     return lesson.train(model, loss, len(lesson))
-
-
-@torch.no_grad()
-def logits_of(model: nn.Module, lesson: Lesson) -> Tensor:
-    """What the student says of all nodes now, without dropout."""
-    training = model.training
-    model.eval()
-    found = torch.cat([model(rows(lesson.x, part)) for part in torch.arange(len(lesson)).split(_ROWS)])
-    model.train(training)
-    return found

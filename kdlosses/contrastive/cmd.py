@@ -80,10 +80,9 @@ class CMD(nn.Module):
     ) -> Tensor:
         student, teacher, weight = points(student, teacher, weight, batch, self.view, self.draw)
         student, teacher = unit(student, dim=2), unit(teacher, dim=2)
-        keys_s = torch.cat([self.student_queue.items.to(student.dtype), student[0]]).mT
-        keys_t = torch.cat([self.teacher_queue.items.to(teacher.dtype), teacher[0]]).mT
-        log_w = torch.cat([self.teacher_queue.weight.to(weight.dtype), weight[0]]).log()
-        log_w = log_w.clamp_min(torch.finfo(weight.dtype).min / 4)
+        kept_s, _ = self.student_queue.with_batch(student[0], weight[0])
+        kept_t, log_w = self.teacher_queue.with_batch(teacher[0], weight[0])
+        keys_s, keys_t = kept_s.mT, kept_t.mT
         places = torch.arange(len(log_w), device=log_w.device)
         own = places[-student.shape[1] :].unsqueeze(0)
 

@@ -73,9 +73,8 @@ class COMODO(nn.Module):
     ) -> Tensor:
         student, teacher, weight = points(student, teacher, weight, batch, self.view, self.draw)
         student, teacher = unit(student, dim=2), unit(teacher, dim=2)
-        keys = torch.cat([self.queue.items.to(teacher.dtype), teacher[0]]).mT.unsqueeze(0)
-        log_w = torch.cat([self.queue.weight.to(weight.dtype), weight[0]]).log()
-        log_w = log_w.clamp_min(torch.finfo(weight.dtype).min / 4)[None, None]
+        kept, log_w = self.queue.with_batch(teacher[0], weight[0])
+        keys, log_w = kept.mT.unsqueeze(0), log_w[None, None]
 
         def cross_entropy(rows_s: Tensor, rows_t: Tensor) -> Tensor:
             near = rows_s / self.student_tau @ keys

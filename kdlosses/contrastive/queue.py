@@ -32,6 +32,14 @@ class Queue(nn.Module):
         self.register_buffer("weight", torch.zeros(size))  # 0: a place that is empty
         self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
 
+    def with_batch(self, items: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """What is kept and, after it, rows `(n, C)` with weight `(n,)`: all as `(size + n, C)`, and log weights.
+
+        The logarithm of 0 is finite, so that it can be multiplied by 0.
+        """
+        log_w = torch.cat([self.weight.to(weight.dtype), weight]).log().clamp_min(torch.finfo(weight.dtype).min / 4)
+        return torch.cat([self.items.to(items.dtype), items]), log_w
+
     @torch.no_grad()
     def push(self, items: Tensor, weight: Tensor) -> None:
         """Take in rows `(n, C)` with weight `(n,)`; rows of weight 0 take no place, nor do more rows than there are."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from kdlosses.class_means import class_means as means_of
 from kdlosses.reduce import labelled, weighted_mean
 
 
@@ -30,10 +31,8 @@ def class_means(logits: Tensor, labels: Tensor, ignore_index: int = 255, weight:
     """
     labels, weight = labelled(labels, weight, ignore_index)
     p = logits.detach().softmax(1).movedim(1, -1).flatten(0, -2)
-    member = F.one_hot(labels.flatten(), p.shape[1]).to(p.dtype) * weight.flatten().to(p.dtype).unsqueeze(1)
-    p = p.where(weight.flatten().unsqueeze(1) > 0, 0)  # 0 * nan is nan
-    size = member.sum(0).unsqueeze(1)
-    return (member.T @ p / size.masked_fill(size == 0, 1)).masked_fill(size == 0, 1 / p.shape[1])
+    means, size = means_of(p, labels.flatten(), weight.flatten(), p.shape[1])
+    return means.masked_fill(size.unsqueeze(1) == 0, 1 / p.shape[1])
 
 
 def conditional_information(

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from kdlosses.reduce import nothing
 from kdlosses.registry import Loss, build, register
 
 
@@ -63,7 +64,7 @@ class Stages(nn.Module):
     def forward(self, student: Tensor, teacher: Tensor, progress: float, **context: Any) -> Tensor:
         loss = self.stage(progress)
         if not isinstance(loss, Loss):
-            return student.flatten()[:0].sum()
+            return nothing(student)
         return loss(student, teacher, progress=progress, **context)
 
     def stage(self, progress: float) -> nn.Module:
