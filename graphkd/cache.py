@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-_FORMATS = (1, 2)  # one teacher, several
+_FORMATS = (1, 2, 3)  # one teacher, several, one that tells more
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +32,9 @@ class Cache:
         settings: what the teacher is and how it was trained: JSON values.
         parts: of several teachers, how many columns of `logits` and how many hidden layers are those of each, in order;
             empty for one.
+        more: by name, what else a teacher tells of each node, `(N, ...)`: its logits under noise, a position, a code.
+            Not of several teachers.
+        params: by name, what it tells of itself: its weights, a codebook. Not of several teachers.
         own_tasks: whether their classes are not those of the student, but of tasks of their own.
 
     Raises:
@@ -51,6 +54,8 @@ class Cache:
     settings: Mapping[str, Any] = field(default_factory=dict)
     parts: tuple[tuple[int, int], ...] = ()
     own_tasks: bool = False
+    more: Mapping[str, np.ndarray] = field(default_factory=dict)
+    params: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.logits.ndim != 2:
@@ -79,15 +84,18 @@ class Cache:
         with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as scratch:
             draft = Path(scratch) / "new"
             draft.mkdir()
-            for name, array in self._arrays().items():
+            for name, array in {**self._arrays(), **_named("param", self.params)}.items():
                 np.save(draft / f"{name}.npy", array, allow_pickle=False)
-            meta = {
-                "format": _FORMATS[bool(self.parts) or self.own_tasks],
+            several, tells = bool(self.parts) or self.own_tasks, bool(self.more or self.params)
+            meta: dict[str, Any] = {
+                "format": 3 if tells else 2 if several else 1,  # the oldest that holds it, for older readers
                 "fingerprint": self.fingerprint,
                 "hidden": len(self.hidden),
                 "settings": self.settings,
             }
-            if self.parts or self.own_tasks:  # nothing more for one teacher: its cache is read by every version
+            if tells:
+                meta |= {"more": list(self.more), "params": list(self.params)}
+            if several:
                 meta["teachers"] = [{"columns": columns, "hidden": hidden} for columns, hidden in self.parts]
                 meta["own_tasks"] = self.own_tasks
             (draft / "meta.json").write_text(json.dumps(meta, indent=1))
@@ -130,6 +138,8 @@ class Cache:
             meta["settings"],
             tuple((each["columns"], each["hidden"]) for each in meta.get("teachers", ())),
             meta.get("own_tasks", False),
+            {name: array(f"more-{name}") for name in meta.get("more", ())},
+            {name: array(f"param-{name}") for name in meta.get("params", ())},
         )
         if fingerprint is not None:
             cache.check(fingerprint)
@@ -138,8 +148,12 @@ class Cache:
     def take(self, nodes: np.ndarray) -> Cache:
         """The rows of some nodes, in memory."""
         taken = {name: array[nodes] for name, array in self._arrays().items()}
-        logits, node_id, observed, *hidden = taken.values()
-        return replace(self, logits=logits, node_id=node_id, observed=observed, hidden=tuple(hidden))
+        return replace(
+            self,
+            **{name: taken[name] for name in ("logits", "node_id", "observed")},
+            hidden=tuple(taken[f"hidden{place}"] for place in range(len(self.hidden))),
+            more={name: taken[f"more-{name}"] for name in self.more},
+        )
 
     @classmethod
     def join(cls, caches: Sequence[Cache]) -> Cache:
@@ -194,7 +208,11 @@ class Cache:
 
     def _arrays(self) -> dict[str, np.ndarray]:
         arrays = {"logits": self.logits, "node_id": self.node_id, "observed": self.observed}
-        return arrays | {f"hidden{i}": layer for i, layer in enumerate(self.hidden)}
+        return arrays | {f"hidden{i}": layer for i, layer in enumerate(self.hidden)} | _named("more", self.more)
+
+
+def _named(kind: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {f"{kind}-{name}": array for name, array in arrays.items()}
 
 
 def check_finite(values: np.ndarray, observed: np.ndarray, what: str) -> None:

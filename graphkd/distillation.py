@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from sklearn.base import clone
@@ -17,7 +18,7 @@ from graphkd.data import Graph, Setting, Split, cpf_split, observe, part, undire
 from graphkd.data.setting import UNSEEN_SHARE, SettingName
 from graphkd.features import rows
 from graphkd.latency import latency
-from graphkd.recipes import RECIPES
+from graphkd.recipes import RECIPES, asked
 from graphkd.spec import resolve
 from graphkd.student import StudentClassifier
 from graphkd.teachers import TEACHERS, TUNES, WEIGHT_DECAY
@@ -128,7 +129,7 @@ def distill(
     if setting == "all" and given is not None:
         names = ("tran",) if given.observed.all() else ("ind",)
     views = [observe(graph, split, name, seed) for name in names]
-    taught = [teach(view, teacher, seed) for view in views]
+    taught = [teach(view, teacher, seed, asked(method)) for view in views]
     outcomes: dict[SettingName, dict[str, Outcome]] = {
         view.name: {
             "teacher": lessons,
@@ -151,7 +152,7 @@ def distill(
     )
 
 
-def teach(setting: Setting, teacher: TeacherSpecs = "sage", seed: int = 0) -> Outcome:
+def teach(setting: Setting, teacher: TeacherSpecs = "sage", seed: int = 0, tells: Collection[str] = ()) -> Outcome:
     """Train a teacher on what the setting shows it, and keep what it says in a cache.
 
     The dict of a teacher to be trained here may also have the options `shard`, `known` and `task` of
@@ -162,6 +163,10 @@ def teach(setting: Setting, teacher: TeacherSpecs = "sage", seed: int = 0) -> Ou
 
     Several teachers are trained one by one, number k with `seed + 1000 k`, and leave one cache, see `Cache.join`. Their
     prediction is the mean of theirs; if they have tasks of their own, their metrics are the means of their own metrics.
+
+    `tells` names what a single teacher is asked beyond logits and hidden layers, see `graphkd.recipes.TELLS`: `noisy`,
+    its logits when every feature has a normal number added, or `weights`, its parameters under their names. A network
+    with a method `tells(x, edge_index)` tells what that returns, `(more, params)`, in any case.
     """
     listed = _listed(teacher)
     if len(listed) > 1:
@@ -169,10 +174,10 @@ def teach(setting: Setting, teacher: TeacherSpecs = "sage", seed: int = 0) -> Ou
             if not isinstance(each, Cache | nn.Module):
                 _parse(each)
         return _joined(setting, [_teach(setting, each, seed + 1000 * k, seed) for k, each in enumerate(listed)])
-    return _teach(setting, listed[0], seed, seed)
+    return _teach(setting, listed[0], seed, seed, tells)
 
 
-def _teach(setting: Setting, teacher: TeacherSpec, seed: int, deal: int) -> Outcome:
+def _teach(setting: Setting, teacher: TeacherSpec, seed: int, deal: int, tells: Collection[str] = ()) -> Outcome:
     if isinstance(teacher, Cache):
         return _from_cache(setting, teacher)
     history, view = History(), setting
@@ -188,6 +193,7 @@ def _teach(setting: Setting, teacher: TeacherSpec, seed: int, deal: int) -> Outc
             network = builder(view.seen.x.shape[1], view.seen.num_classes, **options)
             history = _train_teacher(network, view, schedule, tune)
     hidden, logits = _outputs(network, view)
+    more, params = _told(network, view, tells, seed)
     cache = Cache(
         logits.numpy(),
         setting.whole.node_id.numpy(),
@@ -196,6 +202,8 @@ def _teach(setting: Setting, teacher: TeacherSpec, seed: int, deal: int) -> Outc
         tuple(layer.numpy() for layer in hidden),
         {"teacher": told, "setting": setting.name, "seed": seed},
         own_tasks="task" in told,
+        more=more,
+        params=params,
     )
     metrics = _teacher_metrics(network, view, logits)
     return Outcome(network, metrics, history.oracle, history.score, sum(history.seconds), cache)
@@ -288,9 +296,11 @@ def _train_teacher(network: nn.Module, setting: Setting, schedule: Schedule, tun
     seen, labels = setting.seen, setting.seen.y
     watched = setting.test if setting.name == "tran" else torch.searchsorted(setting.observed, setting.test)
     truth = setting.whole.y[setting.test]
+    auxiliary = getattr(network, "auxiliary_loss", None)
 
     def loss(nodes: Tensor | slice) -> Tensor:
-        return F.cross_entropy(network(seen.x, seen.edge_index)[setting.train], labels[setting.train])
+        hard = F.cross_entropy(network(seen.x, seen.edge_index)[setting.train], labels[setting.train])
+        return hard if auxiliary is None else hard + auxiliary()
 
     def evaluate() -> tuple[Score, float]:
         with torch.inference_mode():
@@ -318,9 +328,33 @@ def _outputs(network: nn.Module, setting: Setting) -> tuple[list[Tensor], Tensor
         raise ValueError(
             f"the teacher gives {tuple(outputs[-1].shape)}; expected {len(seen)} nodes by {seen.num_classes} classes"
         )
-    spread = [out.new_full((len(setting.whole), out.shape[1]), torch.nan) for out in outputs]
-    *hidden, logits = [full.index_copy_(0, setting.observed, out) for full, out in zip(spread, outputs)]
+    *hidden, logits = [_spread(out, setting) for out in outputs]
     return hidden, logits
+
+
+def _spread(seen: Tensor, setting: Setting) -> Tensor:
+    """Rows of the nodes that are seen as rows of the whole graph, NaN where unseen."""
+    full = seen.new_full((len(setting.whole), *seen.shape[1:]), torch.nan)
+    return full.index_copy_(0, setting.observed, seen)
+
+
+@torch.inference_mode()
+def _told(
+    network: nn.Module, setting: Setting, tells: Collection[str], seed: int
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """What a teacher tells beyond its layers, of each node and of itself; see `teach`."""
+    seen = setting.seen
+    own = getattr(network, "tells", None)
+    more, params = ({}, {}) if own is None else own(seen.x, seen.edge_index)
+    if "noisy" in tells:
+        noise = torch.randn(seen.x.shape, generator=torch.Generator().manual_seed(seed))
+        more = {**more, "noisy": network(seen.x.to_dense() + noise, seen.edge_index)}
+    if "weights" in tells:
+        params = {**params, **network.state_dict()}
+    return (
+        {name: _spread(told, setting).numpy() for name, told in more.items()},
+        {name: told.numpy() for name, told in params.items()},
+    )
 
 
 @torch.inference_mode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +33,8 @@ class Lesson:
         clock: how far the training is.
         parts: see `Cache.parts`; counts only while `teacher` has as many columns.
         own_tasks: see `Cache.own_tasks`.
+        more: see `Cache.more`; asked for by `told`.
+        params: see `Cache.params`; asked for by `told`.
     """
 
     x: Matrix
@@ -46,6 +48,8 @@ class Lesson:
     clock: Clock = field(default_factory=Clock)
     parts: tuple[tuple[int, int], ...] = ()
     own_tasks: bool = False
+    more: Mapping[str, Matrix] = field(default_factory=dict)
+    params: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -84,6 +88,16 @@ class Lesson:
         if self.edge_index is None:
             raise ValueError("this recipe learns from the edges: fit(..., edge_index=edges)")
         return self.edge_index
+
+    def told(self, name: str) -> Any:
+        """What the teacher tells under this name of each node or of itself, or an error that says how."""
+        found = {**self.more, **self.params}
+        if name not in found:
+            raise ValueError(
+                f"this recipe needs {name!r} of the teacher, which tells {sorted(found) or 'nothing more'}: "
+                f"teach(..., tells=[{name!r}]), or a Cache with it in `more` or `params`"
+            )
+        return found[name]
 
     def context(self, nodes: Tensor | slice, needs: Collection[str]) -> dict[str, Any]:
         """What losses on these nodes ask for: labels (-1 unknown), edges among them; epoch and progress always."""

@@ -4,36 +4,48 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Literal
 
 from torch import Tensor, nn
 
+NORMS = {None: nn.Identity, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+
 
 class MLP(nn.Module):
-    """Linear layers with ReLU and dropout between them.
+    """Linear layers with normalisation, if any, ReLU and dropout between them.
 
     Args:
         in_features: width F of the input.
         hidden: widths of the hidden layers.
         classes: width C of the output.
         dropout: share of hidden units dropped in training.
+        norm: `batch`, `layer` or None, of each hidden layer before its ReLU.
 
     Shape: `(N, F)`, dense or sparse CSR, to logits `(N, C)`.
     """
 
-    def __init__(self, in_features: int, hidden: Sequence[int], classes: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        in_features: int,
+        hidden: Sequence[int],
+        classes: int,
+        dropout: float = 0.0,
+        norm: Literal["batch", "layer"] | None = None,
+    ) -> None:
         super().__init__()
         widths = [in_features, *hidden, classes]
         self.in_features = in_features
         self.widths = widths[1:]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
+        self.norms = nn.ModuleList(NORMS[norm](width) for width in hidden)
         self.dropout = nn.Dropout(dropout)
 
     def outputs(self, x: Tensor) -> list[Tensor]:
         """Every hidden layer after its activation, before dropout, and the logits last."""
         *inner, last = self.layers
         found: list[Tensor] = []
-        for layer in inner:
-            found.append(layer(x).relu())
+        for layer, norm in zip(inner, self.norms):
+            found.append(norm(layer(x)).relu())
             x = self.dropout(found[-1])
         return [*found, last(x)]
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from graphkd.cache import Cache, check_finite
 from graphkd.features import Matrix, rows
 from graphkd.lesson import Lesson
 from graphkd.mlp import MLP
-from graphkd.recipes import RECIPES
+from graphkd.recipes import NETWORKS, RECIPES, network_of
 from graphkd.spec import resolve
 from graphkd.training import Clock, Evaluation, Schedule, score, train
 
@@ -36,6 +36,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
     Args:
         hidden: widths of the hidden layers.
         dropout: share of hidden units dropped in training.
+        norm: `batch`, `layer` or None, see `graphkd.mlp.MLP`.
         method: a recipe of `graphkd.recipes` by name, as `dict(type=name, **options)` or as a function; used when a
             teacher is given to `fit`, which without one learns from labels alone.
         lr: learning rate of Adam.
@@ -67,9 +68,11 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         patience: int = 50,
         batch_size: int | None = None,
         random_state: int | np.random.RandomState | None = None,
+        norm: Literal["batch", "layer"] | None = None,
     ) -> None:
         self.hidden = hidden
         self.dropout = dropout
+        self.norm = norm
         self.method = method
         self.lr = lr
         self.weight_decay = weight_decay
@@ -106,7 +109,8 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             ValueError: sizes, labels or the teacher's output do not fit; says which.
         """
-        method, options = resolve("method", "supervised" if teacher is None else self.method, RECIPES)
+        spec = "supervised" if teacher is None else self.method
+        method, options = resolve("method", spec, RECIPES)
         X, targets = self._features_and_labels(X, y, labelled, teacher)
         logits = _teacher_logits(teacher, X.shape[0])
         hidden = teacher.hidden if isinstance(teacher, Cache) else ()
@@ -117,7 +121,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         schedule = Schedule(self.lr, self.weight_decay, self.epochs, self.patience, self.batch_size)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.network_ = MLP(X.shape[1], self.hidden, len(self.classes_), self.dropout)
+            self.network_ = network_of(spec)(X.shape[1], self.hidden, len(self.classes_), self.dropout, self.norm)
             clock = Clock()
             loop = functools.partial(
                 train,
@@ -129,7 +133,13 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
             resident = rows(X) if self.batch_size is None else X
             lesson = Lesson(resident, targets, loop, generator, logits, edge_index, self.batch_size, hidden, clock)
             if isinstance(teacher, Cache):
-                lesson = replace(lesson, parts=teacher.parts, own_tasks=teacher.own_tasks)
+                lesson = replace(
+                    lesson,
+                    parts=teacher.parts,
+                    own_tasks=teacher.own_tasks,
+                    more=teacher.more,
+                    params={name: torch.from_numpy(array.copy()) for name, array in teacher.params.items()},
+                )
             self.history_ = method(self.network_, lesson, **options)
         self.network_.eval()
         return self
@@ -154,6 +164,8 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
             "in_features": self.n_features_in_,
             "hidden": list(self.hidden),
             "dropout": self.dropout,
+            "norm": self.norm,
+            "network": type(self.network_).__name__,
             "classes": self.classes_.tolist(),
             "classes_dtype": self.classes_.dtype.str,
         }
@@ -172,10 +184,13 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
                 raise ValueError(f"{path} holds no student: its header has no 'graphkd' entry")
             meta = json.loads(header)
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
-        student = cls(hidden=tuple(meta["hidden"]), dropout=meta["dropout"])
+        student = cls(hidden=tuple(meta["hidden"]), dropout=meta["dropout"], norm=meta.get("norm"))
         student.n_features_in_ = meta["in_features"]
         student.classes_ = np.array(meta["classes"], dtype=meta["classes_dtype"])
-        student.network_ = MLP(meta["in_features"], meta["hidden"], len(student.classes_), meta["dropout"]).eval()
+        network = {each.__name__: each for each in (MLP, *NETWORKS.values())}[meta.get("network", "MLP")]
+        student.network_ = network(
+            student.n_features_in_, student.hidden, len(student.classes_), student.dropout, student.norm
+        ).eval()
         student.network_.load_state_dict(state)
         return student
 

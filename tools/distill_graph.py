@@ -22,6 +22,7 @@ from tqdm import tqdm
 from graphkd.data import Graph, cpf_split, load, observe
 from graphkd.distillation import Outcome, measure_latency, study, teach
 from graphkd.latency import PROTOCOL
+from graphkd.recipes import asked
 from graphkd.student import StudentClassifier
 
 SELECTION = (
@@ -76,7 +77,8 @@ def run_seed(graph: Graph, config: Config, name: str, seed: int, tick: Callable[
     found: list[dict[str, Outcome]] = [{} for _ in range(2 + len(config["methods"]))]
     for setting in config["settings"]:
         view = observe(graph, split, setting, seed)
-        taught = found[0][setting] = teach(view, config["teacher"], seed)
+        tells = set().union(*(asked(method) for method in config["methods"]))
+        taught = found[0][setting] = teach(view, config["teacher"], seed, tells)
         tick()
         found[1][setting] = study(view, None, "supervised", student, seed)
         tick()

@@ -4,6 +4,12 @@ A recipe is `recipe(model, lesson, **options) -> History`: it prepares its targe
 and hands that to the shared loop.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from graphkd.mlp import MLP
 from graphkd.recipes.ddk import ddk
 from graphkd.recipes.dho import dho
 from graphkd.recipes.diff_quant import diff_quant
@@ -65,8 +71,40 @@ RECIPES = {
     )
 }
 
+TELLS: dict[str, tuple[str, ...]] = {}
+"""What a recipe asks of its teacher beyond logits and hidden layers, by the names of `graphkd.teach`."""
+
+NETWORKS: dict[str, Callable[..., Any]] = {}
+"""The network that a recipe trains, where that is not an `MLP`; built with the same arguments."""
+
+
+def nested(method: str | Mapping[str, Any] | Callable[..., Any]) -> Iterator[str]:
+    """Names of a recipe and of the recipes that it is put around, outermost first.
+
+    >>> list(nested(dict(type="mixup", method=dict(type="glnn", lam=0.5))))
+    ['mixup', 'glnn']
+    """
+    inner = method.get("type") if isinstance(method, Mapping) else method
+    yield inner.__name__ if callable(inner) else str(inner)
+    if isinstance(method, Mapping) and "method" in method:
+        yield from nested(method["method"])
+
+
+def asked(method: str | Mapping[str, Any] | Callable[..., Any]) -> set[str]:
+    """All that a method asks of its teacher, see `TELLS`."""
+    return {what for name in nested(method) for what in TELLS.get(name, ())}
+
+
+def network_of(method: str | Mapping[str, Any] | Callable[..., Any]) -> Callable[..., Any]:
+    """The network that a method trains: that of the innermost recipe which has one of its own."""
+    return next((NETWORKS[name] for name in reversed(list(nested(method))) if name in NETWORKS), MLP)
+
+
 __all__ = [
+    "NETWORKS",
     "RECIPES",
+    "TELLS",
+    "asked",
     "ddk",
     "dho",
     "diff_quant",
@@ -80,6 +118,8 @@ __all__ = [
     "m2m",
     "mixup",
     "mtard",
+    "nested",
+    "network_of",
     "partition",
     "pruned",
     "quant_distill",

@@ -150,3 +150,17 @@ def test_teachers_of_different_graphs_or_nodes_are_not_joined() -> None:
 def test_a_bad_cache_is_named(parts: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make(**parts)
+
+
+def test_what_else_a_teacher_tells_comes_back_and_is_taken_by_node(tmp_path: Path) -> None:
+    noisy = np.arange(8, dtype=np.float32).reshape(4, 2)
+    cache = make(more={"noisy": noisy}, params={"codebook": np.eye(3, dtype=np.float32)})
+    cache.save(tmp_path / "c")
+    again = Cache.load(tmp_path / "c")
+    assert json.loads((tmp_path / "c" / "meta.json").read_text())["format"] == 3
+    np.testing.assert_array_equal(again.more["noisy"], noisy)
+    taken = again.take(np.array([3, 0]))
+    np.testing.assert_array_equal(taken.more["noisy"], noisy[[3, 0]])
+    np.testing.assert_array_equal(taken.params["codebook"], np.eye(3))
+    with pytest.raises(ValueError, match="4 rows of logits but 3 of more-noisy"):
+        make(more={"noisy": noisy[:3]})

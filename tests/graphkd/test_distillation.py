@@ -16,7 +16,9 @@ import graphkd
 from graphkd import Cache, Graph, Result, StudentClassifier, cpf_split, digits, distill, observe, study, teach
 from graphkd.data.setting import UNSEEN_SHARE
 from graphkd.features import compact
+from graphkd.lesson import Lesson
 from graphkd.teachers import TEACHERS
+from graphkd.training import History
 
 TEACHER = dict(type="sage", epochs=60)
 STUDENT = StudentClassifier(hidden=(64,), dropout=0.3, epochs=80)
@@ -237,3 +239,24 @@ def test_losses_are_known_to_the_shared_registry() -> None:
     import kdlosses
 
     assert kdlosses.LOSSES["ffg2m_low"] is graphkd.losses.ffg2m_low
+
+
+def test_a_teacher_is_asked_for_more() -> None:
+    graph = digits()
+    view = observe(graph, cpf_split(graph.y, 0), "ind", 0)
+    outcome = teach(view, dict(type="sage", epochs=20), 0, ("noisy", "weights"))
+    cache, network = outcome.cache, outcome.model
+    assert cache is not None
+    unseen = ~cache.observed
+    assert np.isnan(cache.more["noisy"][unseen]).all()
+    assert np.isfinite(cache.more["noisy"][~unseen]).all()
+    assert not np.allclose(cache.more["noisy"][~unseen], cache.logits[~unseen])
+    np.testing.assert_array_equal(cache.params["layers.0.linear.weight"], network.layers[0].linear.weight.detach())
+    plain = teach(view, dict(type="sage", epochs=20), 0).cache
+    assert plain is not None
+    assert not plain.more
+    assert not plain.params
+    np.testing.assert_array_equal(plain.logits, cache.logits)
+    lesson = Lesson(graph.x, graph.y, lambda *_: History(), torch.Generator())
+    with pytest.raises(ValueError, match="needs 'noisy' of the teacher, which tells nothing more"):
+        lesson.told("noisy")

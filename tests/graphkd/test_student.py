@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -147,6 +148,19 @@ def test_saved_and_read_it_predicts_the_same_where_pyg_is_not_installed(
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().split(",") == student.predict(X[:5]).tolist()
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer"])
+def test_a_normalised_student_is_saved_whole(
+    images: tuple[np.ndarray, np.ndarray], tmp_path: Path, norm: Literal["batch", "layer"]
+) -> None:
+    X, y = images
+    student = quick(norm=norm).fit(X, y)
+    student.save(tmp_path / "student.safetensors")
+    again = StudentClassifier.load(tmp_path / "student.safetensors")
+    assert again.norm == norm
+    np.testing.assert_array_equal(again.predict_proba(X), student.predict_proba(X))
+    assert not np.array_equal(student.predict_proba(X), quick().fit(X, y).predict_proba(X))
 
 
 def test_a_file_that_is_no_student_is_refused(tmp_path: Path) -> None:
