@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,10 +14,10 @@ from sklearn.base import clone
 from torch import Tensor, nn
 
 from graphkd.cache import Cache
-from graphkd.data import Graph, Setting, Split, cpf_split, observe, part, undirected
+from graphkd.data import Graph, Setting, Split, observe, part, split_of, undirected
 from graphkd.data.setting import UNSEEN_SHARE, SettingName
 from graphkd.features import rows
-from graphkd.latency import latency
+from graphkd.latency import student_latencies, teacher_latencies
 from graphkd.recipes import RECIPES, asked
 from graphkd.spec import resolve
 from graphkd.student import StudentClassifier
@@ -65,14 +65,15 @@ class Result:
         student: the distilled student, of the transductive run if there was one.
         metrics: accuracies of `teacher`, `control` and `student`, see `Outcome.metrics`.
         oracle_test_best: likewise, see there.
-        latency: milliseconds of one forward pass over all nodes, of `teacher` and `student`.
+        latency: milliseconds of an answer of `teacher` and `student`, about all nodes and about new ones, see
+            `graphkd.latency`.
         outcomes: by setting and role, with models and caches.
     """
 
     student: StudentClassifier
     metrics: dict[str, dict[str, float]]
     oracle_test_best: dict[str, dict[str, float | None]]
-    latency: dict[str, float]
+    latency: dict[str, dict[str, float]]
     outcomes: dict[SettingName, dict[str, Outcome]]
 
     @property
@@ -105,7 +106,7 @@ def distill(
         method: a recipe of `graphkd.recipes` by name, as `dict(type=name, **options)` or as a function.
         student: with the settings wanted; its method and random state are replaced. Default: one hidden layer
             of 256 units with dropout 0.5, at most 500 epochs.
-        split: training, validation and test nodes; `cpf_split(y, seed)` if not given.
+        split: training, validation and test nodes; if not given that of the graph, or else `cpf_split(y, seed)`.
         seed: of the split, the parameters and whatever is drawn.
         setting: `tran`, `ind` or both, see `Setting`; a cache has but one.
         isolated: what to do about nodes without edges: a graph cannot teach them anything.
@@ -123,7 +124,7 @@ def distill(
     graph = undirected(Graph.of(data))
     _check_connected(graph, isolated)
     resolve("method", method, RECIPES)
-    split = split or cpf_split(graph.y, seed)
+    split = split or split_of(graph, seed)
     names: tuple[SettingName, ...] = ("tran", "ind") if setting == "all" else (setting,)
     given = next((each for each in _listed(teacher) if isinstance(each, Cache)), None)
     if setting == "all" and given is not None:
@@ -179,11 +180,12 @@ def teach(setting: Setting, teacher: TeacherSpecs = "sage", seed: int = 0, tells
 
 def _teach(setting: Setting, teacher: TeacherSpec, seed: int, deal: int, tells: Collection[str] = ()) -> Outcome:
     if isinstance(teacher, Cache):
-        return _from_cache(setting, teacher)
+        return _from_cache(setting, teacher, tells)
     history, view = History(), setting
     told: dict[str, Any]
     if isinstance(teacher, nn.Module):
         network, told = teacher.eval(), {"type": type(teacher).__name__}
+        view = _readable(network, view)
     else:
         builder, options, schedule, share, tune = _parse(teacher)
         told = {"type": builder.__name__, **options, **vars(schedule), **share, **({"tune": tune} if tune else {})}
@@ -191,6 +193,7 @@ def _teach(setting: Setting, teacher: TeacherSpec, seed: int, deal: int, tells: 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = builder(view.seen.x.shape[1], view.seen.num_classes, **options)
+            view = _readable(network, view)
             history = _train_teacher(network, view, schedule, tune)
     hidden, logits = _outputs(network, view)
     more, params = _told(network, view, tells, seed)
@@ -231,10 +234,9 @@ def study(
     return Outcome(learner, metrics, history.oracle, history.score, sum(history.seconds))
 
 
-def measure_latency(network: nn.Module, graph: Graph, needs_edges: bool) -> float:
-    """Milliseconds of one forward pass over all nodes, by the protocol of `graphkd.latency`."""
-    arguments = (graph.x, graph.edge_index) if needs_edges else (graph.x,)
-    return latency(lambda: network(*arguments))
+def measure_latency(network: nn.Module, graph: Graph, needs_edges: bool) -> dict[str, float]:
+    """Milliseconds of an answer about all nodes (`all_nodes`) and about new ones, see `graphkd.latency`."""
+    return teacher_latencies(network, graph.x, graph.edge_index) if needs_edges else student_latencies(network, graph.x)
 
 
 def _listed(teacher: TeacherSpecs) -> list[TeacherSpec]:
@@ -268,13 +270,13 @@ def _joined(setting: Setting, outcomes: Sequence[Outcome]) -> Outcome:
         keys = outcomes[0].metrics.keys()
         metrics = {key: statistics.mean(outcome.metrics[key] for outcome in outcomes) for key in keys}
         return Outcome(network, metrics, None, None, sum(outcome.seconds for outcome in outcomes), cache)
-    classes = setting.whole.num_classes
+    classes, view = setting.whole.num_classes, setting if network is None else _readable(network, setting)
     logits = mixture(experts(torch.from_numpy(cache.logits), classes, "teach"))
     val = score(logits[setting.observed][setting.val], setting.seen.y[setting.val])[0]
     metrics = (
         _metrics(setting, logits.argmax(1))
         if network is None
-        else _teacher_metrics(lambda x, edges: mixture(experts(network(x, edges), classes, "teach")), setting, logits)
+        else _teacher_metrics(lambda x, edges: mixture(experts(network(x, edges), classes, "teach")), view, logits)
     )
     return Outcome(network, metrics, None, val, sum(outcome.seconds for outcome in outcomes), cache)
 
@@ -290,6 +292,17 @@ def _check_connected(graph: Graph, isolated: str) -> None:
             f"{len(alone)} of {len(graph)} nodes have no edge, the first is node {int(alone[0])}: keep the largest "
             "component with graphkd.data.prepare(data), or pass isolated='keep'"
         )
+
+
+def _readable(network: nn.Module, setting: Setting) -> Setting:
+    """The setting with its features as the network takes them."""
+    seen, whole = (replace(graph, x=_features(network, graph.x)) for graph in (setting.seen, setting.whole))
+    return replace(setting, seen=seen, whole=whole)
+
+
+def _features(network: nn.Module, x: Tensor) -> Tensor:
+    """Dense features, unless the network says that it takes sparse ones: many layers of PyG do not."""
+    return x if x.layout is torch.strided or getattr(network, "sparse", False) else x.to_dense()
 
 
 def _train_teacher(network: nn.Module, setting: Setting, schedule: Schedule, tune: Any = None) -> History:
@@ -385,8 +398,13 @@ def _metrics(
     return {"observed": seen, "ind": unseen, "prod": prod, "cold": accuracy(alone, setting.unseen)}
 
 
-def _from_cache(setting: Setting, cache: Cache) -> Outcome:
+def _from_cache(setting: Setting, cache: Cache, tells: Collection[str] = ()) -> Outcome:
     cache.check(setting.whole.fingerprint())
+    missing = sorted(set(tells) - {*cache.more, *cache.params})
+    if missing:
+        raise ValueError(
+            f"the method needs {missing} of the teacher, which its cache has not: teach(..., tells={missing})"
+        )
     mask = torch.from_numpy(cache.observed.copy())
     if not torch.equal(mask.nonzero().flatten(), setting.observed):
         raise ValueError(

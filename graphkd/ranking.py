@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from scipy.stats import kendalltau
 
-from graphkd.data import Graph, cpf_split, observe
+from graphkd.data import Graph, observe, split_of
 from graphkd.distillation import study, teach
 from graphkd.mlp import MLP
 from graphkd.student import StudentClassifier
@@ -83,7 +83,7 @@ def rank_students(
     accuracies: list[list[float]] = [[] for _ in hidden]
     sizes = [0 for _ in hidden]
     for seed in seeds:
-        view = observe(graph, cpf_split(graph.y, seed), "tran", seed)
+        view = observe(graph, split_of(graph, seed), "tran", seed)
         labels = torch.full((len(graph),), -1)
         labels[view.train] = view.seen.y[view.train]
         untrained = teach(view, {**spec, "epochs": 0, "tune": None}, seed).cache

@@ -1,11 +1,12 @@
 """Graphs, how they are split, and what may be seen of them."""
 
-from graphkd.data.cpf import Split, cpf_split, prepare, undirected
+from graphkd.data.cpf import cpf_split, prepare, split_of, undirected
 from graphkd.data.digits import digits
 from graphkd.data.graph import Graph
 from graphkd.data.part import part
 from graphkd.data.readers import NAMES, load
 from graphkd.data.setting import Setting, observe
+from graphkd.data.split import Split
 
 __all__ = [
     "NAMES",
@@ -18,5 +19,6 @@ __all__ = [
     "observe",
     "part",
     "prepare",
+    "split_of",
     "undirected",
 ]

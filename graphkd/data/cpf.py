@@ -5,7 +5,7 @@ Yang, Liu, Shi, "Extract the Knowledge of Graph Neural Networks and Go Beyond it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from graphkd.data.graph import Graph
+from graphkd.data.split import Split
 from graphkd.extras import needs_extra
 
 
@@ -40,28 +41,7 @@ def undirected(graph: Graph) -> Graph:
     pair = torch.unique(low * len(graph) + high)
     low, high = pair // len(graph), pair % len(graph)
     edges = torch.stack([torch.cat([low, high]), torch.cat([high, low])])
-    return Graph(graph.x, edges, graph.y, graph.num_classes, graph.node_id)
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Node ids to train on, to select on and to test on.
-
-    Raises:
-        ValueError: a part is empty, or two parts share a node.
-    """
-
-    train: Tensor
-    val: Tensor
-    test: Tensor
-
-    def __post_init__(self) -> None:
-        for key in ("train", "val", "test"):
-            if not len(getattr(self, key)):
-                raise ValueError(f"the split has no {key} nodes")
-        ids = torch.cat([self.train, self.val, self.test])
-        if len(ids.unique()) != len(ids):
-            raise ValueError("the split is no split: a node stands in it twice")
+    return replace(graph, edge_index=edges)
 
 
 def cpf_split(y: Tensor, seed: int, train_per_class: int = 20, val_per_class: int = 30) -> Split:
@@ -96,3 +76,8 @@ def cpf_split(y: Tensor, seed: int, train_per_class: int = 20, val_per_class: in
 
     train, val = draw(train_per_class), draw(val_per_class)
     return Split(train, val, torch.from_numpy(np.flatnonzero(free)))
+
+
+def split_of(graph: Graph, seed: int) -> Split:
+    """The split that came with the graph, whatever the seed, or else one drawn by `cpf_split`."""
+    return graph.split or cpf_split(graph.y, seed)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from graphkd.data.split import Split
 from graphkd.features import compact, rows
 
 
@@ -22,6 +23,7 @@ class Graph:
         y: labels `(N,)`, 0 to `num_classes` - 1.
         num_classes: number of classes C.
         node_id: `(N,)`, where each node stood in the graph that this one was taken from.
+        split: the one that the graph came with, if it did; a subgraph has none.
     """
 
     x: Tensor
@@ -29,6 +31,7 @@ class Graph:
     y: Tensor
     num_classes: int
     node_id: Tensor
+    split: Split | None = None
 
     def __len__(self) -> int:
         return len(self.y)

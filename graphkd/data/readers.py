@@ -1,4 +1,4 @@
-"""The benchmark graphs by name, read with PyG's own readers and prepared by the CPF rule."""
+"""The benchmark graphs by name: those of PyG, prepared by the CPF rule, and those of OGB, with their own split."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ import torch
 from graphkd.data.cpf import prepare
 from graphkd.data.digits import digits
 from graphkd.data.graph import Graph
+from graphkd.data.ogb import read_ogb
+from graphkd.data.split import Split
 from graphkd.extras import needs_extra
 from graphkd.features import csr
 from kdlosses import nearest
@@ -23,21 +25,26 @@ from kdlosses import nearest
 _READERS = {
     "cora": ("Planetoid", "Planetoid/Cora"),
     "citeseer": ("Planetoid", "Planetoid/CiteSeer"),
+    "pubmed": ("Planetoid", "Planetoid/PubMed"),
     "computers": ("Amazon", "Amazon/Computers"),
     "photo": ("Amazon", "Amazon/Photo"),
+    "cs": ("Coauthor", "Coauthor/CS"),
     "physics": ("Coauthor", "Coauthor/Physics"),
 }
-NAMES = ("digits", *_READERS)
+# name: the folder under the data root, and the split
+_OGB = {"arxiv": ("OGB/ogbn_arxiv", "time"), "products": ("OGB/ogbn_products", "sales_ranking")}
+NAMES = ("digits", *_READERS, *_OGB)
 
 
 def load(name: str, root: str | Path | None = None) -> Graph:
-    """Load a benchmark graph, prepared by the CPF rule.
+    """Load a benchmark graph: prepared by the CPF rule, or of OGB, whole and with the benchmark's split.
 
     Args:
-        name: `digits` (embedded), `cora`, `citeseer`, `computers`, `photo` or `physics`.
-        root: folder with `Planetoid/`, `Amazon/` and `Coauthor/` as PyG lays them out; `KD_DATA_ROOT` if not given.
-            Nothing is written there: PyG's readers work on a copy, and what they read is kept in the user's cache
-            folder.
+        name: `digits` (embedded), `cora`, `citeseer`, `pubmed`, `computers`, `photo`, `cs`, `physics`, `arxiv` or
+            `products`.
+        root: folder with `Planetoid/`, `Amazon/` and `Coauthor/` as PyG lays them out, and `OGB/` as the package `ogb`
+            does (`OGB/ogbn_arxiv/raw` and so on); `KD_DATA_ROOT` if not given. Nothing is written there: PyG's readers
+            work on a copy, and what was read is kept in the user's cache folder.
 
     Raises:
         KeyError: no such name.
@@ -45,21 +52,22 @@ def load(name: str, root: str | Path | None = None) -> Graph:
     """
     if name == "digits":
         return digits()
-    if name not in _READERS:
+    if name not in NAMES:
         raise KeyError(f"no graph is called {name!r}; {nearest(name, NAMES)}")
     root = root or os.environ.get("KD_DATA_ROOT")
     if not root:
         raise FileNotFoundError(f"{name!r} is read from a data folder: set KD_DATA_ROOT, or pass root")
-    raw = Path(root) / _READERS[name][1] / "raw"
-    if not raw.is_dir():
-        raise FileNotFoundError(f"{name!r} should lie in {raw}, which does not exist")
-    kept = _cache_folder() / f"{name}-{_state_of(raw)}.npz"
+    folder = Path(root) / (_OGB[name][0] if name in _OGB else _READERS[name][1])
+    if not (folder / "raw").is_dir():
+        raise FileNotFoundError(f"{name!r} should lie in {folder / 'raw'}, which does not exist")
+    kept = cache_folder() / f"{name}-{_state_of(folder)}.npz"
     if not kept.exists():
-        _keep(_read(name, raw), kept)
+        _keep(read_ogb(folder, _OGB[name][1]) if name in _OGB else _read(name, folder / "raw"), kept)
     with np.load(kept, allow_pickle=False) as arrays:
         part = {key: torch.from_numpy(arrays[key]) for key in arrays.files}
     x = part["x"] if "x" in part else csr(part["crow"], part["column"], part["value"], int(part["width"]))
-    return Graph(x, part["edge_index"], part["y"], int(part["y"].max()) + 1, part["node_id"])
+    split = Split(part["train"], part["val"], part["test"]) if "train" in part else None
+    return Graph(x, part["edge_index"], part["y"], int(part["y"].max()) + 1, part["node_id"], split)
 
 
 def _read(name: str, raw: Path) -> Graph:
@@ -80,7 +88,8 @@ def _keep(graph: Graph, path: Path) -> None:
         if sparse
         else {"x": x}
     )
-    tensors = {"edge_index": graph.edge_index, "y": graph.y, "node_id": graph.node_id, **features}
+    split = vars(graph.split) if graph.split else {}
+    tensors = {"edge_index": graph.edge_index, "y": graph.y, "node_id": graph.node_id, **features, **split}
     arrays: dict[str, Any] = {key: value.numpy() for key, value in tensors.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as file:
@@ -88,10 +97,12 @@ def _keep(graph: Graph, path: Path) -> None:
     os.replace(file.name, path)
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "graphkd"
 
 
 def _state_of(folder: Path) -> str:
-    files = sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in folder.iterdir())
+    """Changes when a file under `raw/` or `split/` does."""
+    paths = sorted(path for part in ("raw", "split") for path in (folder / part).rglob("*"))
+    files = [(str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
     return hashlib.blake2b(repr((str(folder.resolve()), files)).encode(), digest_size=8).hexdigest()

@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from graphkd.data.cpf import Split
 from graphkd.data.graph import Graph
+from graphkd.data.split import Split
 
 SettingName = Literal["tran", "ind"]
 UNSEEN_SHARE = 0.2

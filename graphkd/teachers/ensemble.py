@@ -18,6 +18,7 @@ class Ensemble(nn.Module):
     def __init__(self, teachers: Sequence[nn.Module]) -> None:
         super().__init__()
         self.teachers = nn.ModuleList(teachers)
+        self.sparse = all(getattr(teacher, "sparse", False) for teacher in teachers)
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
         return torch.cat([teacher(x, edge_index) for teacher in self.teachers], dim=1)

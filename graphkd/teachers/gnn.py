@@ -15,26 +15,35 @@ class GNN(nn.Module):
         layers: modules called as `layer(x, edge_index)`.
         dropout: share of hidden units dropped in training.
         activation: between the layers.
+        norms: of each layer but the last, before its activation; none if not given.
 
     Shape: features `(N, F)`, dense or sparse CSR, and edges `(2, E)` to logits `(N, C)`.
     """
 
-    def __init__(self, layers: Sequence[nn.Module], dropout: float = 0.0, activation: nn.Module | None = None) -> None:
+    sparse = True
+    """Takes sparse features. A network that does not say so is given dense ones."""
+
+    def __init__(
+        self,
+        layers: Sequence[nn.Module],
+        dropout: float = 0.0,
+        activation: nn.Module | None = None,
+        norms: Sequence[nn.Module] = (),
+    ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
         self.dropout = dropout
         self.activation = activation or nn.ReLU()
+        self.norms = nn.ModuleList(norms or [nn.Identity() for _ in layers[1:]])
 
     def outputs(self, x: Tensor, edge_index: Tensor) -> list[Tensor]:
         """Every hidden layer after its activation, and the logits last."""
         found: list[Tensor] = []
-        for layer in self.layers:
-            if found:
-                x = F.dropout(found[-1], self.dropout, self.training)
-            found.append(layer(x, edge_index))
-            if len(found) < len(self.layers):
-                found[-1] = self.activation(found[-1])
-        return found
+        *inner, last = self.layers
+        for layer, norm in zip(inner, self.norms):
+            found.append(self.activation(norm(layer(x, edge_index))))
+            x = F.dropout(found[-1], self.dropout, self.training)
+        return [*found, last(x, edge_index)]
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
         return self.outputs(x, edge_index)[-1]

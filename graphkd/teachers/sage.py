@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import itertools
+from typing import Literal
 
 from torch import Tensor, nn
 from torch_geometric.nn import SimpleConv
 
+from graphkd.mlp import NORMS
 from graphkd.teachers.gnn import GNN
 
 
@@ -26,7 +28,16 @@ class MeanConv(nn.Module):
         return self.mean(self.linear(x), edge_index)
 
 
-def sage(in_features: int, classes: int, *, layers: int = 2, hidden: int = 128, dropout: float = 0.0) -> GNN:
+def sage(
+    in_features: int,
+    classes: int,
+    *,
+    layers: int = 2,
+    hidden: int = 128,
+    dropout: float = 0.0,
+    norm: Literal["batch", "layer"] | None = None,
+) -> GNN:
     """GraphSAGE, over all neighbours. Hamilton et al., "Inductive Representation Learning on Large Graphs", 2017."""
     widths = [in_features, *[hidden] * (layers - 1), classes]
-    return GNN([MeanConv(a, b) for a, b in itertools.pairwise(widths)], dropout)
+    norms = [NORMS[norm](width) for width in widths[1:-1]]
+    return GNN([MeanConv(a, b) for a, b in itertools.pairwise(widths)], dropout, norms=norms)
