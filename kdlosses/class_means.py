@@ -35,9 +35,8 @@ class ClassMeans(nn.Module):
         self.register_buffer("seen", torch.zeros(classes))
 
     @torch.no_grad()
-    def moved(self, features: Tensor, labels: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Means and `seen` after features `(n, C)` with labels and weight `(n,)`, which are not kept."""
-        new, number = class_means(features, labels, weight, len(self.seen))
+    def moved(self, new: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and `seen` after a batch with the means and weights that `class_means` gives; they are not kept."""
         seen = self.seen + number
         if self.momentum is None:
             step = number / _positive(seen)
@@ -51,9 +50,10 @@ class ClassMeans(nn.Module):
         self.mean.copy_(mean)
         self.seen.copy_(seen)
 
+    @torch.no_grad()
     def update(self, features: Tensor, labels: Tensor, weight: Tensor) -> None:
         """Take in features `(n, C)` with labels and weight `(n,)`."""
-        self.keep(*self.moved(features, labels, weight))
+        self.keep(*self.moved(*class_means(features, labels, weight, len(self.seen))))
 
 
 def class_means(features: Tensor, labels: Tensor, weight: Tensor, classes: int) -> tuple[Tensor, Tensor]:

@@ -62,12 +62,20 @@ class ProKD(nn.Module):
         known = (labels >= 0) & (labels != self.ignore_index)
         rows, weight, known = student.movedim(1, -1).flatten(0, -2), weight.flatten(), known.flatten()
         classes = torch.where(known, labels.flatten(), teacher.argmax(1).flatten())
-        share = 1 - self.momentum
-        mu_a, met_a, here_a = _prototypes(self.labelled, rows, classes, weight * known, share, self.training)
-        mu_b, met_b, here_b = _prototypes(self.unlabelled, rows, classes, weight * ~known, share, self.training)
+        count = len(self.labelled.seen)
+        new, number = class_means(rows, classes + count * ~known, weight, 2 * count)  # those of A, then those of B
+        mu_a, met_a, here_a = self._moved(self.labelled, new[:count], number[:count])
+        mu_b, met_b, here_b = self._moved(self.unlabelled, new[count:], number[count:])
         near = unit(mu_a, dim=1) @ unit(mu_b, dim=1).mT / self.tau
         near = near.masked_fill(~met_b, torch.finfo(near.dtype).min / 4)
         return weighted_mean(near.logsumexp(1) - near.diagonal(), met_a & met_b & (here_a | here_b))
+
+    def _moved(self, bank: ClassMeans, new: Tensor, number: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Prototypes, with the gradient of the batch's share; whether each has been met so far; whether it is here."""
+        mean, seen = bank.moved(new.detach(), number)
+        if self.training:
+            bank.keep(mean, seen)
+        return mean + (1 - self.momentum) * (new - new.detach()), seen > 0, number > 0
 
     def prototype_logits(self, features: Tensor, tau: float = 1.0) -> Tensor:
         r"""$-\|f_i - \mu^B_c\|^2 / 	au$, `(N, classes, *)`, of features `(N, C, *)`; their softmax is the target.
@@ -78,14 +86,3 @@ class ProKD(nn.Module):
         square = (rows.unsqueeze(-2) - mu).square().sum(-1)
         absent = self.unlabelled.seen == 0
         return (-square / tau).masked_fill(absent, torch.finfo(square.dtype).min / 4).movedim(-1, 1)
-
-
-def _prototypes(
-    bank: ClassMeans, rows: Tensor, classes: Tensor, weight: Tensor, share: float, training: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Prototypes, with the gradient of the batch's share; whether each has been met so far; whether it is here."""
-    mean, seen = bank.moved(rows, classes, weight)
-    if training:
-        bank.keep(mean, seen)
-    new, number = class_means(rows, classes, weight, len(seen))
-    return mean + share * (new - new.detach()), seen > 0, number > 0

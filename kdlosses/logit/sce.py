@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -26,11 +27,14 @@ def sce(student: Tensor, teacher: Tensor, alpha: float = 0.5, weight: Tensor | N
 
     Paper: Doebler et al., "Robust Mean Teacher for Continual and Gradual Test-Time Adaptation", CVPR 2023. Factor 1.
 
-    >>> import torch
     >>> s, t = torch.zeros(1, 2), torch.tensor([[0.0, 1.0986]])  # (1/2, 1/2) and (1/4, 3/4)
     >>> sce(s, t).item()  # (log(2) + log(16 / 3) / 2) / 2
     0.7650...
     """
-    log_p, log_q = F.log_softmax(teacher, dim=1), F.log_softmax(student, dim=1)
-    forward, reverse = (log_p.exp() * log_q).sum(1), (log_q.exp() * log_p).sum(1)
-    return -weighted_mean((1 - alpha) * forward + alpha * reverse, weight)
+    log_q = F.log_softmax(student, dim=1)
+    with torch.no_grad():  # dq = q dlog(q): the reverse term pulls at log(q) by q log(p), and its value is added after
+        log_p = F.log_softmax(teacher, dim=1)
+        reverse = log_q.exp().mul_(log_p).mul_(alpha)
+        pull = log_p.exp_().mul_(1 - alpha).add_(reverse)
+        rest = reverse.mul_(log_q - 1).sum(1)
+    return -weighted_mean((pull * log_q).sum(1) - rest, weight)

@@ -51,7 +51,7 @@ def test_wrong_momentum_raises() -> None:
 
 def test_moved_keeps_nothing() -> None:
     means, rows = ClassMeans(classes=2, channels=3), (torch.randn(5, 3), torch.tensor([0, 0, 1, 1, 1]), torch.ones(5))
-    mean, seen = means.moved(*rows)
+    mean, seen = means.moved(*class_means(*rows, classes=2))
     assert (means.mean == 0).all()
     means.update(*rows)
     torch.testing.assert_close((means.mean, means.seen), (mean, seen))
