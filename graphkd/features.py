@@ -41,16 +41,16 @@ def rows(matrix: Matrix, index: Tensor | slice = slice(None)) -> Tensor:
         taken = matrix[index] if isinstance(index, slice) else matrix[index.numpy()]
         return torch.from_numpy(taken if taken.flags.writeable else taken.copy())
     else:
-        crow, column = (torch.from_numpy(part).long() for part in (matrix.indptr, matrix.indices))
-        value = torch.from_numpy(matrix.data)
+        crow, column, value = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data))
     if not isinstance(index, slice):
-        count = crow.diff()[index]
+        first = crow[index]
+        count = crow[index + 1] - first  # of these rows alone: one row must not cost as much as the matrix has rows
         start = torch.cat([count.new_zeros(1), count.cumsum(0)])
-        taken = torch.arange(int(start[-1])) + (crow[index] - start[:-1]).repeat_interleave(count)
+        taken = torch.arange(int(start[-1])) + (first - start[:-1]).repeat_interleave(count)
         crow, column, value = start, column[taken], value[taken]
     elif index != slice(None):
         raise ValueError(f"rows of a sparse matrix are taken by an index tensor, not by {index}")
-    return csr(crow, column, value, matrix.shape[1])
+    return csr(crow.long(), column.long(), value, matrix.shape[1])
 
 
 def compact(matrix: Tensor) -> Tensor:

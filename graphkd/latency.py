@@ -1,23 +1,174 @@
-"""How long a forward pass takes, by one protocol for teachers and students."""
+"""How long an answer takes, by one protocol for teachers and students.
+
+A student answers from the features of a node. A teacher must first look up who is near: all who are, as many hops away
+as it has layers, or at most `FANOUT` neighbours a hop, drawn anew each time. That look-up counts, as do reading the
+features and the forward pass; sorting the edges by target, once and for all, does not.
+"""
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
+from torch import Tensor, nn
+
+from graphkd.features import Matrix, rows
 
 WARMUP, REPEATS = 2, 10
-PROTOCOL = f"one forward pass over all nodes, features and edges in memory, median of {REPEATS} after {WARMUP} warm-ups"
+FANOUT, BATCH = 10, 256
+PROTOCOL = (
+    "wall clock of look-up and forward pass, features and edges in memory: all nodes; one node with its whole "
+    f"neighbourhood; one node, and {BATCH}, with at most {FANOUT} neighbours a hop; a student needs no neighbours; "
+    f"median of {REPEATS} after {WARMUP} warm-ups"
+)
 
 
-def latency(forward: Callable[[], object]) -> float:
-    """Median wall-clock milliseconds of `forward`, by the `PROTOCOL`."""
+def latency(forward: Callable[[], object], warmup: int = WARMUP, repeats: int = REPEATS) -> float:
+    """Median wall-clock milliseconds of `forward`."""
     seconds = []
     with torch.inference_mode():
-        for _ in range(WARMUP + REPEATS):
+        for _ in range(warmup + repeats):
             start = time.perf_counter()
             forward()
             seconds.append(time.perf_counter() - start)
-    return 1e3 * statistics.median(seconds[WARMUP:])
+    return 1e3 * statistics.median(seconds[warmup:])
+
+
+def student_latencies(network: nn.Module, x: Matrix, warmup: int = WARMUP, repeats: int = REPEATS) -> dict[str, float]:
+    """Milliseconds of a network that reads features alone: `all_nodes`, `one_node`, `batch`, see `PROTOCOL`.
+
+    >>> list(student_latencies(nn.Linear(4, 2), torch.ones(9, 4)))
+    ['all_nodes', 'one_node', 'batch']
+    """
+    asked = _asked(x.shape[0])
+    whole = rows(x)  # a view: of what is on disk the first pass reads it, a warm-up
+    return {
+        "all_nodes": latency(lambda: network(whole), warmup, repeats),
+        "one_node": latency(lambda: network(rows(x, next(asked)[:1]))),
+        "batch": latency(lambda: network(rows(x, next(asked)))),
+    }
+
+
+def teacher_latencies(
+    network: nn.Module, x: Matrix, edge_index: Tensor, crow: Tensor | None = None, all_nodes: float | None = None
+) -> dict[str, float]:
+    """Milliseconds of a network on a graph: `all_nodes`, `one_node`, `one_node_sampled`, `batch`, see `PROTOCOL`.
+
+    Only `all_nodes` of a network whose reach is not known, see `hops`.
+
+    Args:
+        network: called as `network(x, edge_index)`.
+        x: features `(N, F)`.
+        edge_index: `(2, E)`, source above target.
+        crow: where the edges into each node begin, `(N + 1,)`, if the edges are sorted by target already.
+        all_nodes: milliseconds, if measured elsewhere.
+    """
+    if all_nodes is None:
+        whole = rows(x)
+        all_nodes = latency(lambda: network(whole, edge_index))
+    reach = hops(network)
+    if not reach:
+        return {"all_nodes": all_nodes}
+    source = edge_index[0]
+    if crow is None:
+        crow, source = by_target(edge_index, x.shape[0])
+    asked = _asked(x.shape[0])
+    draw = torch.Generator().manual_seed(0)
+
+    def answer(count: int, fanout: int | None) -> Tensor:
+        nodes, near = neighbourhood(crow, source, next(asked)[:count], reach, fanout, draw)
+        return network(rows(x, nodes), near)[:count]
+
+    return {
+        "all_nodes": all_nodes,
+        "one_node": latency(lambda: answer(1, None)),
+        "one_node_sampled": latency(lambda: answer(1, FANOUT)),
+        "batch": latency(lambda: answer(BATCH, FANOUT)),
+    }
+
+
+def hops(network: nn.Module) -> int:
+    """How many edges away a network looks: its attribute `hops`, or the steps of its message-passing layers.
+
+    0 if it has none, so that nobody outside knows. Members of an `Ensemble` look side by side.
+    """
+    from torch_geometric.nn import MessagePassing
+
+    from graphkd.teachers.ensemble import Ensemble
+
+    if isinstance(network, Ensemble):
+        found = [hops(teacher) for teacher in network.teachers]
+        return max(found) if all(found) else 0
+    told = getattr(network, "hops", None)
+    if told is not None:
+        return int(told)
+    return sum(int(getattr(layer, "K", 1)) for layer in network.modules() if isinstance(layer, MessagePassing))
+
+
+def by_target(edge_index: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
+    """Edges sorted by target: where those into each node begin `(N + 1,)`, and their sources `(E,)`.
+
+    >>> by_target(torch.tensor([[2, 0, 1], [1, 0, 0]]), 3)
+    (tensor([0, 2, 3, 3]), tensor([0, 1, 2]))
+    """
+    count = torch.bincount(edge_index[1], minlength=nodes)
+    return torch.cat([count.new_zeros(1), count.cumsum(0)]), edge_index[0][edge_index[1].argsort(stable=True)]
+
+
+def neighbourhood(
+    crow: Tensor,
+    source: Tensor,
+    seeds: Tensor,
+    hops: int,
+    fanout: int | None = None,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The nodes from which `seeds` can be reached in some hops, and the edges on the way.
+
+    A layer that averages over the edges into a node gives the seeds what it gives them on the whole graph, if there is
+    no `fanout`. Costs as much as it finds, whatever the size of the graph.
+
+    Args:
+        crow: where the edges into each node begin, see `by_target`.
+        source: where they come from.
+        seeds: different nodes.
+        hops: how far to go.
+        fanout: at most so many edges into a node, drawn without replacement; None takes all.
+        generator: draws them.
+
+    Returns:
+        The nodes, seeds first, and the edges `(2, E)` between their places.
+
+    >>> crow, source = by_target(torch.tensor([[0, 1, 2], [1, 2, 3]]), 4)  # a path 0 -> 1 -> 2 -> 3
+    >>> neighbourhood(crow, source, torch.tensor([3]), hops=2)
+    (tensor([3, 2, 1]), tensor([[1, 2],
+            [0, 1]]))
+    """
+    frontier, seen, found = seeds, seeds, []
+    for _ in range(hops):
+        first = crow[frontier]
+        count = crow[frontier + 1] - first
+        start = count.cumsum(0) - count
+        target = torch.arange(len(frontier)).repeat_interleave(count)
+        edge = torch.arange(len(target)) + (first - start)[target]
+        if fanout is not None:
+            # a random order within each target, of which the first are kept
+            order = (target + torch.rand(len(target), generator=generator, dtype=torch.float64)).argsort()
+            kept = torch.arange(len(target)) - start[target] < fanout
+            target, edge = target[kept], edge[order][kept]
+        found.append(torch.stack([source[edge].long(), frontier[target]]))
+        new = found[-1][0].unique()
+        frontier = new[~torch.isin(new, seen)]
+        seen = torch.cat([seen, frontier])
+    edges = torch.cat(found, dim=1)
+    order = seen.argsort()
+    return seen, order[torch.searchsorted(seen[order], edges)]
+
+
+def _asked(nodes: int) -> Iterator[Tensor]:
+    """Different nodes for each call, the same ones for every network; drawn before the clock runs."""
+    draw = torch.Generator().manual_seed(0)
+    return itertools.cycle([torch.randperm(nodes, generator=draw)[:BATCH] for _ in range(WARMUP + REPEATS)])

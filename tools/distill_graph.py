@@ -131,7 +131,7 @@ def make_log(
     else:
         network, told = first.model, _listed(first.cache.settings["teacher"])
         epochs = max(each["epochs"] for each in told)
-    forward = measure_latency(network, graph, needs_edges=role == "teacher")
+    answers = measure_latency(network, graph, needs_edges=role == "teacher")
     return {
         "schema": SCHEMA,
         "side": "graph",
@@ -152,7 +152,7 @@ def make_log(
             for setting, outcome in outcomes.items()
         },
         "params": sum(parameter.numel() for parameter in network.parameters()),
-        "latency_ms": {"all_nodes": forward, "threads": torch.get_num_threads(), "protocol": PROTOCOL},
+        "latency_ms": {**answers, "threads": torch.get_num_threads(), "protocol": PROTOCOL},
         "seconds": sum(outcome.seconds for outcome in outcomes.values()),
         "peak_memory_mb": peak_memory(),
         "versions": versions("torch", "torch-geometric", "scikit-learn", "numpy"),

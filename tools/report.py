@@ -31,7 +31,17 @@ def table(logs: Sequence[Log]) -> str:
     }
     shared = [key for key in logs[0]["metrics"] if all(log["metrics"].get(key) is not None for log in logs)]
     control = {log["seed"]: log for log in logs if log["role"] == "control"}
-    head = ["model", "seeds", *shared, f"Δ {shared[0]}", "parameters", "latency, ms", "schedule", "seconds"]
+    head = [
+        "model",
+        "seeds",
+        *shared,
+        f"Δ {shared[0]}",
+        "parameters",
+        "latency, ms",
+        "one node, ms",
+        "schedule",
+        "seconds",
+    ]
     rows = [head, ["---"] * len(head)]
     for (role, method), group in runs.items():
         gaps = [
@@ -47,6 +57,7 @@ def table(logs: Sequence[Log]) -> str:
                 spread(gaps, "+.2f") if role == "distilled" else "",
                 f"{group[0]['params']:,}",
                 spread([latency(log) for log in group], ".1f"),
+                spread([log["latency_ms"]["one_node"] for log in group if "one_node" in log["latency_ms"]], ".2f"),
                 group[0].get("schedule", ""),
                 f"{statistics.mean(log['seconds'] for log in group):.0f}",
             ]

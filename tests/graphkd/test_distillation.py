@@ -61,7 +61,9 @@ def test_oracle_and_latency_are_reported(result: Result) -> None:
         for name, key in (("tran", "tran"), ("ind", "observed")):
             assert result.oracle_test_best[role][name] >= result.metrics[role][key] - 1e-6  # type: ignore[operator]
     assert result.latency.keys() == {"teacher", "student"}
-    assert min(result.latency.values()) > 0
+    assert result.latency["teacher"].keys() == {"all_nodes", "one_node", "one_node_sampled", "batch"}
+    assert result.latency["student"].keys() == {"all_nodes", "one_node", "batch"}
+    assert all(0 < milliseconds for found in result.latency.values() for milliseconds in found.values())
 
 
 def test_the_cache_holds_what_the_teacher_saw(graph: Graph, result: Result) -> None:
