@@ -87,6 +87,7 @@ class DACKL(nn.Module):
     ) -> Tensor:
         log_p, log_q = F.log_softmax(teacher, dim=1), F.log_softmax(student, dim=1)
         p, q = log_p.exp(), log_q.exp()
+        pairs = self.pair_weight * _pairs(p, q, edge_index, weight)
         order = p.argsort(dim=1, descending=True)
         ranked = p.gather(1, order)
         low, high = self.bounds(ranked)
@@ -99,7 +100,7 @@ class DACKL(nn.Module):
             log_mask = log_mask.scatter(1, labels.unsqueeze(1), 0.0)
         inside_p, inside_q = F.log_softmax(log_p + log_mask, dim=1), F.log_softmax(log_q + log_mask, dim=1)
         each = F.kl_div(inside_q, inside_p, reduction="none", log_target=True).sum(1)
-        return weighted_mean(each, weight) + self.pair_weight * _pairs(p, q, edge_index, weight)
+        return weighted_mean(each, weight) + pairs
 
 
 def _pairs(p: Tensor, q: Tensor, edge_index: Tensor | None, weight: Tensor | None) -> Tensor:
