@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from graphkd.edges import with_self_loops
 from kdlosses import register, weighted_mean
 
 
@@ -34,51 +35,6 @@ def ffg2m_low(student: Tensor, teacher: Tensor, edge_index: Tensor, weight: Tens
     log_p, log_q = F.log_softmax(teacher, dim=1)[source], F.log_softmax(student, dim=1)[target]
     divergence = F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1)
     return weighted_mean(divergence, None if weight is None else _edge_weight(weight.to(student.dtype), source, target))
-
-
-def neighbour_targets(teacher: Tensor, edge_index: Tensor) -> tuple[Tensor, Tensor]:
-    r"""What `ffg2m_low` asks of each node, summed over its neighbourhood once and for all.
-
-    $$ q_i = \sum_{j \in N(i) \cup \{i\}} p^t_j, \quad
-       L = c - \frac{1}{|E^+|} \sum_i \sum_k q_{ik} \log p^s_{ik}, \quad |E^+| = \sum_i \sum_k q_{ik} $$
-
-    with a constant c, the mean negative entropy of the teacher over $E^+$. The gradient is that of `ffg2m_low`; a
-    step costs O(nodes), not O(edges), and a batch needs its own rows of q alone.
-
-    Args:
-        teacher: logits `(N, C)`.
-        edge_index: `(2, E)`, source j above target i.
-
-    Returns:
-        q `(N, C)` and c, a scalar.
-
-    >>> neighbour_targets(torch.zeros(3, 2), torch.tensor([[0, 1], [1, 0]]))[0]  # two neighbours and a lone node
-    tensor([[1.0000, 1.0000],
-            [1.0000, 1.0000],
-            [0.5000, 0.5000]])
-    """
-    log_p = F.log_softmax(teacher, dim=1)
-    p = log_p.exp()
-    q, reach = p.clone(), torch.ones_like(p[:, 0])
-    for block in edge_index.split(_BLOCK, dim=1):
-        source, target = drop_self_loops(block)
-        q.index_add_(0, target, p[source])
-        reach.index_add_(0, source, torch.ones_like(reach[source]))
-    return q, (reach * (p * log_p).sum(1)).sum() / reach.sum()
-
-
-_BLOCK = 1 << 16  # edges at a time, so that memory does not grow with their number
-
-
-def drop_self_loops(edge_index: Tensor) -> Tensor:
-    """`edge_index` without the edges that join a node to itself."""
-    return edge_index[:, edge_index[0] != edge_index[1]]
-
-
-def with_self_loops(edge_index: Tensor, nodes: int) -> Tensor:
-    """`edge_index` with exactly one self-loop a node, the loops last."""
-    loops = torch.arange(nodes, device=edge_index.device).expand(2, -1)
-    return torch.cat([drop_self_loops(edge_index), loops], dim=1)
 
 
 def _edge_weight(weight: Tensor, source: Tensor, target: Tensor) -> Tensor:

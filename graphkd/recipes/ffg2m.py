@@ -3,10 +3,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from graphkd.edges import drop_self_loops, neighbour_targets
 from graphkd.features import rows
 from graphkd.lesson import Lesson, check_lam
 from graphkd.losses.ffg2m_high import ffg2m_high
-from graphkd.losses.ffg2m_low import drop_self_loops, neighbour_targets
 from graphkd.training import History
 
 
@@ -37,8 +37,7 @@ def ffg2m(
     edges = lesson.edges()
     nothing = torch.zeros(())
     if lam < 1:
-        target, constant = neighbour_targets(rows(teacher), edges)
-        scale = len(lesson) / target.sum()  # nodes over edges: a batch stands for all nodes
+        targets = neighbour_targets(rows(teacher), edges)
 
     def drawn_edges(count: int) -> Tensor:
         if high == 0 or edges.shape[1] == 0:
@@ -53,9 +52,8 @@ def ffg2m(
             logits_of_ends = logits[ends]
         else:
             logits, logits_of_ends = model(rows(lesson.x, torch.cat([nodes, ends]))).split([size, len(ends)])
-        low = constant - scale * (target[nodes] * logits.log_softmax(1)).sum(1).mean()
         joined = torch.arange(len(ends)).view(2, -1)
-        return low + high * ffg2m_high(logits_of_ends, rows(teacher, ends), joined, tau)
+        return targets.loss(logits, nodes) + high * ffg2m_high(logits_of_ends, rows(teacher, ends), joined, tau)
 
     def loss(nodes: Tensor | slice) -> Tensor:
         hard = lesson.hard_loss(model) if lam > 0 else nothing

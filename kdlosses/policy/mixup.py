@@ -40,10 +40,15 @@ def mixup(count: int, generator: torch.Generator, alpha: float = 1.0, share: flo
     if share == 0:
         return torch.arange(count), keep
     chosen = torch.randperm(count, generator=generator)[: round(share * count)]
+    keep[chosen] = beta(len(chosen), generator, alpha)
+    return torch.randperm(count, generator=generator), keep
+
+
+def beta(count: int, generator: torch.Generator, alpha: float) -> Tensor:
+    """Numbers `(count,)` from Beta(alpha, alpha); the global generator is left alone."""
     with torch.random.fork_rng(devices=[]):  # distributions take no generator
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
-        keep[chosen] = torch.distributions.Beta(alpha, alpha).sample(chosen.shape)
-    return torch.randperm(count, generator=generator), keep
+        return torch.distributions.Beta(alpha, alpha).sample((count,))
 
 
 def mixed(values: Tensor, others: Tensor, keep: Tensor) -> Tensor:

@@ -1,0 +1,85 @@
+"""The teacher's answers across edges, summed so that a step of the student costs O(nodes), whatever edges are kept."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_BLOCK = 1 << 16  # edges at a time, so that memory does not grow with their number
+
+
+class EdgeTargets(NamedTuple):
+    r"""A KL along edges as a cross-entropy of nodes, see `neighbour_targets`.
+
+    Attributes:
+        q: `(N, C)`, the weighted sum of what a node is told.
+        constant: c, minus the mean entropy of what is told.
+        scale: N over the sum of all weights: nodes over edges.
+    """
+
+    q: Tensor
+    constant: Tensor
+    scale: Tensor
+
+    def loss(self, logits: Tensor, nodes: Tensor | slice = slice(None)) -> Tensor:
+        """The mean over edges, from the student's logits of all nodes; those of a batch of `nodes` stand for all."""
+        return self.constant - self.scale * (self.q[nodes] * logits.log_softmax(1)).sum(1).mean()
+
+
+def neighbour_targets(
+    teacher: Tensor, edge_index: Tensor, weight: Tensor | None = None, own: Tensor | None = None
+) -> EdgeTargets:
+    r"""What the teacher says to each node across the edges that lead to it, summed before any step.
+
+    $$ q_i = v_i p^t_i + \sum_{(j \to i)} w_{ji} \, p^t_j, \qquad
+       \frac{1}{W} \Bigl( \sum_i v_i \mathrm{KL}(p^t_i \,\|\, p^s_i)
+         + \sum_{(j \to i)} w_{ji} \, \mathrm{KL}(p^t_j \,\|\, p^s_i) \Bigr)
+       = c - \frac{1}{W} \sum_i \sum_k q_{ik} \log p^s_{ik} $$
+
+    with W the sum of all weights. The gradient is that of the mean over edges, and its value too; the edges are read
+    once and a batch needs its own rows of q alone. With all weights 1 it is `ffg2m_low`, without edges `kl`.
+
+    Args:
+        teacher: logits `(N, C)`, divided by the temperature; the student's are to be divided as well.
+        edge_index: `(2, E)`, source j above target i. Self-loops do not count: every node has the one of `own`.
+        weight: w `(E,)`, all 1 if not given; edges that a sampler left out are best left out of `edge_index`.
+        own: v `(N,)`, of what a node is told about itself; all 1 if not given.
+
+    >>> neighbour_targets(torch.zeros(3, 2), torch.tensor([[0, 1], [1, 0]])).q  # two neighbours and a lone node
+    tensor([[1.0000, 1.0000],
+            [1.0000, 1.0000],
+            [0.5000, 0.5000]])
+    """
+    log_p = F.log_softmax(teacher, dim=1)
+    p = log_p.exp()
+    reach = torch.ones_like(p[:, 0]) if own is None else own.to(p.dtype).clone()
+    q = p.clone() if own is None else p * reach[:, None]
+    for block in _proper(edge_index).split(_BLOCK):
+        source, target = edge_index[:, block]
+        told, share = p[source], torch.ones_like(p[:1, 0]).expand(len(block))
+        if weight is not None:
+            share = weight[block].to(p.dtype)
+            told = told * share[:, None]
+        q.index_add_(0, target, told)
+        reach.index_add_(0, source, share)
+    total = reach.sum()
+    return EdgeTargets(q, (reach * (p * log_p).sum(1)).sum() / total, len(q) / q.sum())
+
+
+def drop_self_loops(edge_index: Tensor) -> Tensor:
+    """`edge_index` without the edges that join a node to itself."""
+    return edge_index[:, _proper(edge_index)]
+
+
+def with_self_loops(edge_index: Tensor, nodes: int) -> Tensor:
+    """`edge_index` with exactly one self-loop a node, the loops last."""
+    loops = torch.arange(nodes, device=edge_index.device).expand(2, -1)
+    return torch.cat([drop_self_loops(edge_index), loops], dim=1)
+
+
+def _proper(edge_index: Tensor) -> Tensor:
+    """Which columns join two different nodes."""
+    return (edge_index[0] != edge_index[1]).nonzero().flatten()
