@@ -18,7 +18,7 @@ from graphkd.data import Graph, Setting, Split, observe, part, split_of, undirec
 from graphkd.data.setting import UNSEEN_SHARE, SettingName
 from graphkd.features import rows
 from graphkd.latency import student_latencies, teacher_latencies
-from graphkd.recipes import RECIPES, asked
+from graphkd.recipes import RECIPES, asked, inputs_of
 from graphkd.spec import resolve
 from graphkd.student import StudentClassifier
 from graphkd.teachers import TEACHERS, TUNES, WEIGHT_DECAY
@@ -47,6 +47,8 @@ class Outcome:
         val: validation accuracy, by which the epoch was chosen.
         seconds: wall-clock time of the training.
         cache: what a teacher leaves.
+        x: features of all nodes as a student sees them, where they are not those of the graph, see
+            `graphkd.recipes.INPUTS`.
     """
 
     model: Any
@@ -55,6 +57,7 @@ class Outcome:
     val: float | None
     seconds: float
     cache: Cache | None = None
+    x: Tensor | None = None
 
 
 @dataclass
@@ -124,6 +127,7 @@ def distill(
     graph = undirected(Graph.of(data))
     _check_connected(graph, isolated)
     resolve("method", method, RECIPES)
+    inputs_of(method)
     split = split or split_of(graph, seed)
     names: tuple[SettingName, ...] = ("tran", "ind") if setting == "all" else (setting,)
     given = next((each for each in _listed(teacher) if isinstance(each, Cache)), None)
@@ -145,7 +149,7 @@ def distill(
         {role: {k: v for name in names for k, v in outcomes[name][role].metrics.items()} for role in first},
         {role: {name: outcomes[name][role].oracle_test_best for name in names} for role in first},
         {
-            role: measure_latency(network, graph, needs_edges=role == "teacher")
+            role: measure_latency(network, graph, needs_edges=role == "teacher", x=first[role].x)
             for role, network in (("teacher", first["teacher"].model), ("student", first["student"].model.network_))
             if network is not None
         },
@@ -215,28 +219,38 @@ def _teach(setting: Setting, teacher: TeacherSpec, seed: int, deal: int, tells: 
 def study(
     setting: Setting, cache: Cache | None, method: MethodSpec, student: StudentClassifier | None = None, seed: int = 0
 ) -> Outcome:
-    """Train a student on what the setting shows it; without a cache on the labels alone."""
+    """Train a student on what the setting shows it; without a cache on the labels alone.
+
+    A method may show it more than the features of the graph, see `graphkd.recipes.INPUTS`.
+    """
     whole, seen = setting.whole, setting.seen
+    features = inputs_of(method)(setting, seed)
     learner: StudentClassifier = clone(student or StudentClassifier(hidden=(256,), dropout=0.5, epochs=500))
     learner.set_params(method=method, random_state=seed)
     learner.fit(
-        seen.x,
+        features.seen,
         seen.y,
         teacher=None if cache is None else cache.take(setting.observed.numpy()),
         edge_index=seen.edge_index,
         labelled=setting.train,
-        validation=(rows(seen.x, setting.val), seen.y[setting.val]),
-        monitor=(rows(whole.x, setting.test), whole.y[setting.test]),
+        validation=(rows(features.seen, setting.val), seen.y[setting.val]),
+        monitor=(rows(features.linked, setting.test), whole.y[setting.test]),
     )
     history = learner.history_
-    predicted = torch.from_numpy(learner.predict(whole.x))
-    metrics = _metrics(setting, predicted, predicted, predicted)
-    return Outcome(learner, metrics, history.oracle, history.score, sum(history.seconds))
+    linked = torch.from_numpy(learner.predict(features.linked))
+    alone = linked if features.alone is features.linked else torch.from_numpy(learner.predict(features.alone))
+    metrics = _metrics(setting, linked, linked, alone)
+    x = None if features.linked is whole.x else rows(features.linked)
+    return Outcome(learner, metrics, history.oracle, history.score, sum(history.seconds), x=x)
 
 
-def measure_latency(network: nn.Module, graph: Graph, needs_edges: bool) -> dict[str, float]:
-    """Milliseconds of an answer about all nodes (`all_nodes`) and about new ones, see `graphkd.latency`."""
-    return teacher_latencies(network, graph.x, graph.edge_index) if needs_edges else student_latencies(network, graph.x)
+def measure_latency(network: nn.Module, graph: Graph, needs_edges: bool, x: Tensor | None = None) -> dict[str, float]:
+    """Milliseconds of an answer about all nodes (`all_nodes`) and about new ones, see `graphkd.latency`.
+
+    `x` is what the network sees in place of the graph's features; what it takes to make that is not measured.
+    """
+    x = graph.x if x is None else x
+    return teacher_latencies(network, x, graph.edge_index) if needs_edges else student_latencies(network, x)
 
 
 def _listed(teacher: TeacherSpecs) -> list[TeacherSpec]:

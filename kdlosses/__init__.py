@@ -81,7 +81,7 @@ from kdlosses.policy import (
 )
 from kdlosses.reduce import weighted_mean
 from kdlosses.registry import CONTEXT, LOSSES, Loss, build, nearest, register
-from kdlosses.relation import cka, hybrid, pkt, rkd, sp, trg
+from kdlosses.relation import cka, hybrid, pkt, rkd, rsd_gram, sp, trg
 
 __all__ = [
     "CMD",
@@ -152,6 +152,7 @@ __all__ = [
     "register",
     "rkd",
     "rkl",
+    "rsd_gram",
     "sce",
     "sinkd",
     "skew_kl",

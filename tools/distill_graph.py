@@ -131,7 +131,7 @@ def make_log(
     else:
         network, told = first.model, _listed(first.cache.settings["teacher"])
         epochs = max(each["epochs"] for each in told)
-    answers = measure_latency(network, graph, needs_edges=role == "teacher")
+    answers = measure_latency(network, graph, needs_edges=role == "teacher", x=first.x)
     return {
         "schema": SCHEMA,
         "side": "graph",

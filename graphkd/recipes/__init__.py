@@ -7,9 +7,14 @@ and hands that to the shared loop.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
+from graphkd.boosted import Boosted
+from graphkd.data.positions import Inputs, with_positions
+from graphkd.data.setting import Setting
 from graphkd.mlp import MLP
+from graphkd.recipes.adagmlp import adagmlp
 from graphkd.recipes.ddk import ddk
 from graphkd.recipes.dho import dho
 from graphkd.recipes.diff_quant import diff_quant
@@ -23,6 +28,7 @@ from graphkd.recipes.kd3 import kd3
 from graphkd.recipes.m2m import m2m
 from graphkd.recipes.mixup import mixup
 from graphkd.recipes.mtard import mtard
+from graphkd.recipes.nosmog import nosmog
 from graphkd.recipes.partition import partition
 from graphkd.recipes.pruned import pruned
 from graphkd.recipes.quant_distill import quant_distill
@@ -37,10 +43,12 @@ from graphkd.recipes.tfkd_self import tfkd_self
 from graphkd.recipes.tgeo import tgeo
 from graphkd.recipes.voting import voting
 from graphkd.recipes.weight_align import weight_align
+from graphkd.spec import resolve
 
 RECIPES = {
     recipe.__name__: recipe
     for recipe in (
+        adagmlp,
         ddk,
         dho,
         diff_quant,
@@ -54,6 +62,7 @@ RECIPES = {
         m2m,
         mixup,
         mtard,
+        nosmog,
         partition,
         pruned,
         quant_distill,
@@ -74,8 +83,12 @@ RECIPES = {
 TELLS: dict[str, tuple[str, ...]] = {}
 """What a recipe asks of its teacher beyond logits and hidden layers, by the names of `graphkd.teach`."""
 
-NETWORKS: dict[str, Callable[..., Any]] = {}
+NETWORKS: dict[str, Callable[..., Any]] = {"adagmlp": Boosted}
 """The network that a recipe trains, where that is not an `MLP`; built with the same arguments."""
+
+INPUTS: dict[str, Callable[..., Inputs]] = {"nosmog": with_positions}
+"""What makes the features of a recipe's students, where they are not the graph's own; its options are those of the
+recipe's option `inputs`."""
 
 
 def nested(method: str | Mapping[str, Any] | Callable[..., Any]) -> Iterator[str]:
@@ -100,10 +113,34 @@ def network_of(method: str | Mapping[str, Any] | Callable[..., Any]) -> Callable
     return next((NETWORKS[name] for name in reversed(list(nested(method))) if name in NETWORKS), MLP)
 
 
+def inputs_of(method: str | Mapping[str, Any] | Callable[..., Any]) -> Callable[[Setting, int], Inputs]:
+    """What makes the features of a method's students from a setting and a seed, see `INPUTS`.
+
+    >>> inputs_of(dict(type="nosmog", inputs=dict(lenght=16)))
+    Traceback (most recent call last):
+    TypeError: input 'nosmog' has no option 'lenght'; did you mean 'length'?
+    """
+    *_, name = nested(method)
+    if name not in INPUTS:
+        return own_features
+    while isinstance(method, Mapping) and "method" in method:
+        method = method["method"]
+    options = method.get("inputs") if isinstance(method, Mapping) else None
+    make, options = resolve("input", {"type": name, **(options or {})}, INPUTS)
+    return partial(make, **options)
+
+
+def own_features(setting: Setting, seed: int) -> Inputs:
+    """The features of the graph, edges or not."""
+    return Inputs(setting.seen.x, setting.whole.x, setting.whole.x)
+
+
 __all__ = [
+    "INPUTS",
     "NETWORKS",
     "RECIPES",
     "TELLS",
+    "adagmlp",
     "asked",
     "ddk",
     "dho",
@@ -114,12 +151,14 @@ __all__ = [
     "glnn",
     "hard",
     "incremental",
+    "inputs_of",
     "kd3",
     "m2m",
     "mixup",
     "mtard",
     "nested",
     "network_of",
+    "nosmog",
     "partition",
     "pruned",
     "quant_distill",

@@ -4,6 +4,7 @@ from kdlosses.relation.cka import cka
 from kdlosses.relation.hybrid import hybrid
 from kdlosses.relation.pkt import pkt
 from kdlosses.relation.rkd import rkd
+from kdlosses.relation.rsd_gram import rsd_gram
 from kdlosses.relation.sp import sp
 from kdlosses.relation.trg import trg
 
@@ -12,6 +13,7 @@ __all__ = [
     "hybrid",
     "pkt",
     "rkd",
+    "rsd_gram",
     "sp",
     "trg",
 ]
