@@ -247,10 +247,11 @@ def study(
 def measure_latency(network: nn.Module, graph: Graph, needs_edges: bool, x: Tensor | None = None) -> dict[str, float]:
     """Milliseconds of an answer about all nodes (`all_nodes`) and about new ones, see `graphkd.latency`.
 
-    `x` is what the network sees in place of the graph's features; what it takes to make that is not measured.
+    `x` is what a student sees in place of the graph's features; what it takes to make that is not measured.
     """
-    x = graph.x if x is None else x
-    return teacher_latencies(network, x, graph.edge_index) if needs_edges else student_latencies(network, x)
+    if needs_edges:
+        return teacher_latencies(network, _features(network, graph.x), graph.edge_index)
+    return student_latencies(network, graph.x if x is None else x)
 
 
 def _listed(teacher: TeacherSpecs) -> list[TeacherSpec]:
@@ -425,7 +426,7 @@ def _from_cache(setting: Setting, cache: Cache, tells: Collection[str] = ()) -> 
             f"the cache observed {int(mask.sum())} nodes, the setting {setting.name!r} shows {len(setting.observed)} "
             "(or others): it was written for another setting or seed"
         )
-    several = [torch.from_numpy(each.logits.copy()) for each in cache.split()]
+    several = [torch.from_numpy(np.array(each.logits)) for each in cache.split()]
     if cache.own_tasks:
         return Outcome(None, {}, None, None, 0.0, cache)  # nobody here knows their tasks
     for logits in several:

@@ -1,9 +1,11 @@
-"""Distil a graph network into a student that needs no graph: `python tools/distill_graph.py CONFIG --seeds 10`.
+"""Distil a graph network into a student that needs no graph: `python tools/distill_graph.py CONFIG ... --seeds 10`.
 
 For each seed and in each setting a teacher, an untaught student (control) and one student for each method are trained.
-Where `teacher` is a list, its teachers are trained one by one and teach together.
-One JSON log holds all runs; it is written after each seed, so that a run that was stopped goes on where it was, and it
-is what the table is printed from.
+Where `teacher` is a list, its teachers are trained one by one and teach together. A teacher of one's own is
+`dict(type="module:function", ...)`, a function `(in_features, classes, *, ...) -> Module` that Python can import, or,
+trained elsewhere, `dict(cache="folder/{setting}-{seed}")`, where caches lie, see `graphkd.Cache`.
+One JSON log for each config holds all runs; it is written after each seed, so that a run that was stopped goes on
+where it was, and it is what the table is printed from.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,8 @@ from logs import ROOT, SCHEMA, Log, commit, peak_memory, read, reset_peak_memory
 from report import table
 from tqdm import tqdm
 
-from graphkd.data import Graph, cpf_split, load, observe
+from graphkd.cache import Cache
+from graphkd.data import Graph, load, observe, split_of
 from graphkd.distillation import Outcome, measure_latency, study, teach
 from graphkd.latency import PROTOCOL
 from graphkd.recipes import asked
@@ -33,22 +37,31 @@ Config = dict[str, Any]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", type=Path, help="a file under configs/graph, or one like it")
+    parser.add_argument("configs", type=Path, nargs="+", help="files under configs/graph, or like them")
     parser.add_argument("--seeds", type=int, default=10, help="seeds 0 to SEEDS - 1; each is a split of its own")
-    parser.add_argument("--out", type=Path, help="log file; default: results/graph/METHOD-DATA.json")
+    parser.add_argument("--out", type=Path, help="log file, of several configs their folder; default: results/graph")
     parser.add_argument("--force", action="store_true", help="start anew where a log of another config lies")
     args = parser.parse_args()
-    name = f"{args.config.parent.name}-{args.config.stem}"
-    out = args.out or ROOT / "results" / "graph" / f"{name}.json"
-    config = read_config(args.config)
-    logs = [] if args.force else finished(out, config)
-    todo = [seed for seed in range(args.seeds) if seed not in {log["seed"] for log in logs}]
-    graph = load(config["data"])
-    with tqdm(total=len(todo) * trainings(config), desc=name, unit="training", disable=not todo) as bar:
-        for seed in todo:
-            logs += run_seed(graph, config, name, seed, lambda: bar.update())
-            write(out, logs)
-    print(table([log for log in logs if log["seed"] < args.seeds]))
+    runs: dict[Path, tuple[str, Config, list[Log]]] = {}
+    for path in args.configs:
+        name, config = f"{path.parent.name}-{path.stem}", read_config(path)
+        out = (args.out or ROOT / "results" / "graph") / f"{name}.json"
+        if args.out and len(args.configs) == 1:
+            out = args.out
+        if out in runs:
+            raise SystemExit(f"two configs would share the log {out}: run them one by one, each with its --out")
+        runs[out] = name, config, [] if args.force else finished(out, config)
+        for seed in todo(runs[out][2], args.seeds):
+            for setting in config["settings"]:
+                teacher_of(config["teacher"], setting, seed)
+    for out, (name, config, logs) in runs.items():
+        seeds = todo(logs, args.seeds)
+        graph = load(config["data"])
+        with tqdm(total=len(seeds) * trainings(config), desc=name, unit="training", disable=not seeds) as bar:
+            for seed in seeds:
+                logs += run_seed(graph, config, name, seed, lambda: bar.update())
+                write(out, logs)
+        print(table([log for log in logs if log["seed"] < args.seeds]), end="\n\n")
 
 
 def read_config(path: Path) -> Config:
@@ -61,7 +74,24 @@ def read_config(path: Path) -> Config:
     known = {"data", "teacher", "student", "methods", "settings"}
     if set(config) != known:
         raise SystemExit(f"{path}: a graph config has the keys {sorted(known)}, this one {sorted(config)}")
+    if any("cache" in each and len(each) > 1 for each in _listed(config["teacher"])):
+        raise SystemExit(f"{path}: a teacher from a cache has no other option: dict(_delete_=True, cache=...)")
     return json.loads(json.dumps(config))  # tuples as lists: as it will be read back from the log
+
+
+def teacher_of(spec: Any, setting: str, seed: int) -> Any:
+    """The teacher of a config as `teach` takes it: its cache opened, its function imported."""
+    if isinstance(spec, list):
+        return [teacher_of(each, setting, seed) for each in spec]
+    if "cache" in spec:
+        return Cache.load(spec["cache"].format(setting=setting, seed=seed))
+    module, colon, name = spec["type"].partition(":")
+    return {**spec, "type": getattr(import_module(module), name)} if colon else spec
+
+
+def todo(logs: list[Log], seeds: int) -> list[int]:
+    """The seeds that no log has yet."""
+    return sorted(set(range(seeds)) - {log["seed"] for log in logs})
 
 
 def trainings(config: Config) -> int:
@@ -73,12 +103,12 @@ def run_seed(graph: Graph, config: Config, name: str, seed: int, tick: Callable[
     """Train everything for one seed; `tick` is called after each training. Returns one log for each model."""
     reset_peak_memory()
     student = StudentClassifier(**config["student"])
-    split = cpf_split(graph.y, seed)
+    split = split_of(graph, seed)
     found: list[dict[str, Outcome]] = [{} for _ in range(2 + len(config["methods"]))]
     for setting in config["settings"]:
         view = observe(graph, split, setting, seed)
         tells = set().union(*(asked(method) for method in config["methods"]))
-        taught = found[0][setting] = teach(view, config["teacher"], seed, tells)
+        taught = found[0][setting] = teach(view, teacher_of(config["teacher"], setting, seed), seed, tells)
         tick()
         found[1][setting] = study(view, None, "supervised", student, seed)
         tick()
@@ -86,7 +116,7 @@ def run_seed(graph: Graph, config: Config, name: str, seed: int, tick: Callable[
             outcomes[setting] = study(view, taught.cache, method, student, seed)
             tick()
     roles = [
-        ("teacher", " + ".join(each["type"] for each in _listed(config["teacher"]))),
+        ("teacher", " + ".join(_teacher_label(each) for each in _listed(config["teacher"]))),
         ("control", "supervised"),
         *(("distilled", name) for name in labels(config["methods"])),
     ]
@@ -128,10 +158,10 @@ def make_log(
     first = next(iter(outcomes.values()))
     if first.cache is None:
         network, epochs = first.model.network_, first.model.epochs
-    else:
-        network, told = first.model, _listed(first.cache.settings["teacher"])
-        epochs = max(each["epochs"] for each in told)
-    answers = measure_latency(network, graph, needs_edges=role == "teacher", x=first.x)
+    else:  # of a teacher trained elsewhere there may be no network, and whatever its cache tells
+        network, told = first.model, _listed(first.cache.settings.get("teacher"))
+        epochs = max((each.get("epochs", 0) for each in told if isinstance(each, dict)), default=0)
+    answers = network and measure_latency(network, graph, needs_edges=role == "teacher", x=first.x)
     return {
         "schema": SCHEMA,
         "side": "graph",
@@ -142,7 +172,7 @@ def make_log(
         "config": config,
         "metrics": metrics,
         "selection": SELECTION,
-        "schedule": f"at most {epochs} epochs",
+        "schedule": f"at most {epochs} epochs" if epochs else "",
         "settings": {
             setting: {
                 "val": _per_cent(outcome.val),
@@ -151,8 +181,8 @@ def make_log(
             }
             for setting, outcome in outcomes.items()
         },
-        "params": sum(parameter.numel() for parameter in network.parameters()),
-        "latency_ms": {**answers, "threads": torch.get_num_threads(), "protocol": PROTOCOL},
+        "params": network and sum(parameter.numel() for parameter in network.parameters()),
+        "latency_ms": answers and {**answers, "threads": torch.get_num_threads(), "protocol": PROTOCOL},
         "seconds": sum(outcome.seconds for outcome in outcomes.values()),
         "peak_memory_mb": peak_memory(),
         "versions": versions("torch", "torch-geometric", "scikit-learn", "numpy"),
@@ -168,6 +198,10 @@ def finished(path: Path, config: Config) -> list[Log]:
     if any(log["config"] != config for log in logs):
         raise SystemExit(f"{path} holds runs of another config; choose another --out, or pass --force to replace it")
     return logs
+
+
+def _teacher_label(spec: Any) -> str:
+    return "cache" if "cache" in spec else spec["type"].rpartition(":")[2]
 
 
 def _listed(teacher: Any) -> list[Any]:

@@ -23,19 +23,24 @@ def main(arguments: list[str] | None = None) -> None:
 def table(logs: Sequence[Log]) -> str:
     """Format logs as Markdown: for each model mean ± sample standard deviation over its seeds.
 
-    The difference is taken seed by seed against the control. A column that would be empty is left out.
+    The difference is taken seed by seed against the control; on graphs also against `glnn`, as the mean with its 95 %
+    confidence interval. A column that would be empty is left out.
     """
     models = sorted({(log["role"], log["method"]) for log in logs}, key=lambda model: (ROLES.index(model[0]), model[1]))
     runs = {
         model: sorted((log for log in logs if model == (log["role"], log["method"])), key=_seed) for model in models
     }
-    shared = [key for key in logs[0]["metrics"] if all(log["metrics"].get(key) is not None for log in logs)]
-    control = {log["seed"]: log for log in logs if log["role"] == "control"}
+    students = [log for log in logs if log["role"] != "teacher"] or logs
+    shared = [key for key in students[0]["metrics"] if all(log["metrics"].get(key) is not None for log in students)]
+    control = [log for log in logs if log["role"] == "control"]
+    glnn = [log for log in logs if log["side"] == "graph" and (log["role"], log["method"]) == ("distilled", "glnn")]
+    paired = [key for key in dict.fromkeys((shared[0], "prod")) if key in shared]
     head = [
         "model",
         "seeds",
         *shared,
         f"Δ {shared[0]}",
+        *(f"Δ {key} to glnn [95 %]" for key in paired),
         "parameters",
         "latency, ms",
         "one node, ms",
@@ -44,20 +49,18 @@ def table(logs: Sequence[Log]) -> str:
     ]
     rows = [head, ["---"] * len(head)]
     for (role, method), group in runs.items():
-        gaps = [
-            log["metrics"][shared[0]] - control[log["seed"]]["metrics"][shared[0]]
-            for log in group
-            if log["seed"] in control
-        ]
+        taught = group if role == "distilled" else []
+        speeds = [log for log in group if log["latency_ms"] is not None]
         rows.append(
             [
                 role if role != "distilled" else f"{role}, {method}",
                 str(len(group)),
-                *(spread([log["metrics"][key] for log in group]) for key in shared),
-                spread(gaps, "+.2f") if role == "distilled" else "",
-                f"{group[0]['params']:,}",
-                spread([latency(log) for log in group], ".1f"),
-                spread([log["latency_ms"]["one_node"] for log in group if "one_node" in log["latency_ms"]], ".2f"),
+                *(spread([value for log in group if (value := log["metrics"].get(key)) is not None]) for key in shared),
+                spread(gaps(taught, control, shared[0]), "+.2f"),
+                *("" if method == "glnn" else interval(gaps(taught, glnn, key)) for key in paired),
+                "" if group[0]["params"] is None else f"{group[0]['params']:,}",
+                spread([latency(log) for log in speeds], ".1f"),
+                spread([log["latency_ms"]["one_node"] for log in speeds if "one_node" in log["latency_ms"]], ".2f"),
                 group[0].get("schedule", ""),
                 f"{statistics.mean(log['seconds'] for log in group):.0f}",
             ]
@@ -66,6 +69,12 @@ def table(logs: Sequence[Log]) -> str:
     rows = [[row[column] for column in filled] for row in rows]
     lines = [f"**{logs[0]['name']}** ({logs[0]['selection']})", "", *(f"| {' | '.join(row)} |" for row in rows)]
     return "\n".join(lines)
+
+
+def gaps(group: Sequence[Log], other: Sequence[Log], key: str) -> list[float]:
+    """Return the differences in a metric between two models, for each seed that both have."""
+    metrics = {log["seed"]: log["metrics"] for log in other}
+    return [log["metrics"][key] - metrics[log["seed"]][key] for log in group if log["seed"] in metrics]
 
 
 def latency(log: Log) -> float:
@@ -79,6 +88,17 @@ def spread(values: Sequence[float], form: str = ".2f") -> str:
         return ""
     mean = format(statistics.mean(values), form)
     return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
+
+
+def interval(gaps: Sequence[float]) -> str:
+    """Format the mean of paired differences and its 95 % confidence interval by Student's t; nothing for one."""
+    if len(gaps) < 2:
+        return ""
+    from scipy.stats import t
+
+    mean = statistics.mean(gaps)
+    reach = t.ppf(0.975, len(gaps) - 1) * statistics.stdev(gaps) / len(gaps) ** 0.5
+    return f"{mean:+.2f} [{mean - reach:.2f}, {mean + reach:.2f}]"
 
 
 def _seed(log: Log) -> int:

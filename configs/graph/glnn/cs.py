@@ -1,0 +1,3 @@
+_base_ = "../../_base_/graph.py"
+data = "cs"
+methods = [dict(type="glnn")]
