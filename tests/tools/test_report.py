@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import report
 from logs import read
+from scipy.stats import ttest_rel
 
 VALUES = {"control": (50.0, 52.0, 54.0), "distilled": (53.0, 56.0, 59.0), "teacher": (60.0,)}
 
@@ -57,3 +60,65 @@ def test_no_logs_and_an_unknown_schema_are_errors(logs, tmp_path) -> None:
     (logs / "odd.json").write_text(json.dumps({"schema": 2}))
     with pytest.raises(ValueError, match="schema 2"):
         read(logs)
+
+
+@pytest.fixture
+def graph_logs() -> list[dict[str, Any]]:
+    """Eight seeds of a control, of glnn and of another method, with nothing between them but noise and a shift."""
+    draw = np.random.default_rng(0)
+    shift = {"supervised": 0.0, "glnn": 20.0, "ffg2m": 21.0}
+    return [
+        {
+            "side": "graph",
+            "name": "cora",
+            "role": "control" if method == "supervised" else "distilled",
+            "method": method,
+            "seed": seed,
+            "metrics": {key: 60 + shift[method] + draw.normal() for key in ("tran", "observed", "prod")},
+            "selection": "validation",
+            "params": 100,
+            "latency_ms": {"all_nodes": 2.0, "threads": 1, "protocol": "median"},
+            "seconds": 3.0,
+        }
+        for method in shift
+        for seed in draw.permutation(8).tolist()
+    ]
+
+
+def cells_of(table: str) -> dict[str, dict[str, str]]:
+    head, _, *lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+    return {line[0]: dict(zip(head, line)) for line in lines}
+
+
+@pytest.mark.parametrize("key", ["tran", "prod"])
+def test_graph_methods_are_set_against_glnn_as_scipy_does_it(graph_logs, key: str) -> None:
+    one, other = (
+        [log["metrics"][key] for seed in range(8) for log in graph_logs if (log["method"], log["seed"]) == (name, seed)]
+        for name in ("ffg2m", "glnn")
+    )
+    low, high = ttest_rel(one, other).confidence_interval(0.95)
+    cells = cells_of(report.table(graph_logs))
+    column = f"Δ {key} to glnn [95 %]"
+    assert cells["distilled, ffg2m"][column] == f"{np.mean(one) - np.mean(other):+.2f} [{low:.2f}, {high:.2f}]"
+    assert cells["distilled, glnn"][column] == cells["control"][column] == ""
+    assert not any("observed to" in head for head in cells["control"])
+
+
+def test_there_is_no_interval_without_a_glnn_run_of_the_same_seeds_or_for_one_seed(graph_logs) -> None:
+    def heads(logs: list[dict[str, Any]]) -> str:
+        return " ".join(cells_of(report.table(logs))["control"])
+
+    assert "to glnn" in heads(graph_logs)
+    assert "to glnn" not in heads([log for log in graph_logs if log["method"] != "glnn"])
+    assert "to glnn" not in heads([log for log in graph_logs if log["seed"] == 3])
+    apart = [log for log in graph_logs if log["role"] == "control" or (log["method"] == "glnn") == (log["seed"] < 4)]
+    assert "to glnn" not in heads(apart)
+    assert "to glnn" not in heads([{**log, "side": "seg"} for log in graph_logs])
+
+
+def test_a_teacher_that_only_a_cache_is_known_of_leaves_its_cells_empty(graph_logs) -> None:
+    told = {"role": "teacher", "method": "cache", "metrics": {"tran": 81.0}, "params": None, "latency_ms": None}
+    cells = cells_of(report.table([*graph_logs, {**graph_logs[0], **told}]))
+    assert cells["teacher"]["tran"] == "81.00"
+    assert cells["teacher"]["prod"] == cells["teacher"]["parameters"] == cells["teacher"]["latency, ms"] == ""
+    assert cells["control"]["prod"] != ""
