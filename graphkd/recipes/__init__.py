@@ -23,8 +23,10 @@ from graphkd.recipes.dual_head import dual_head
 from graphkd.recipes.ffg2m import ffg2m
 from graphkd.recipes.glnn import glnn
 from graphkd.recipes.hard import hard
+from graphkd.recipes.hgmd import hgmd
 from graphkd.recipes.incremental import incremental
 from graphkd.recipes.kd3 import kd3
+from graphkd.recipes.krd import krd
 from graphkd.recipes.m2m import m2m
 from graphkd.recipes.mixup import mixup
 from graphkd.recipes.mtard import mtard
@@ -57,8 +59,10 @@ RECIPES = {
         ffg2m,
         glnn,
         hard,
+        hgmd,
         incremental,
         kd3,
+        krd,
         m2m,
         mixup,
         mtard,
@@ -80,7 +84,7 @@ RECIPES = {
     )
 }
 
-TELLS: dict[str, tuple[str, ...]] = {}
+TELLS: dict[str, tuple[str, ...]] = {"krd": ("noisy",)}
 """What a recipe asks of its teacher beyond logits and hidden layers, by the names of `graphkd.teach`."""
 
 NETWORKS: dict[str, Callable[..., Any]] = {"adagmlp": Boosted}
@@ -150,9 +154,11 @@ __all__ = [
     "ffg2m",
     "glnn",
     "hard",
+    "hgmd",
     "incremental",
     "inputs_of",
     "kd3",
+    "krd",
     "m2m",
     "mixup",
     "mtard",

@@ -27,6 +27,7 @@ PLAIN: dict[str, dict[str, Any]] = {
     "diff_quant": dict(bits=32),
     "hard": dict(steps=1),
     "incremental": dict(memory=10**6),
+    "krd": dict(start=0),
     "m2m": dict(epochs=5, wide=48),
     "mixup": dict(share=0.0),
     "mtard": dict(steps=1),
@@ -59,6 +60,7 @@ DRAWS: dict[str, dict[str, Any]] = {
     "hard": dict(steps=1),
     "incremental": dict(memory=10**6),
     "kd3": dict(contrast=0.0),
+    "krd": dict(start=0),
     "m2m": dict(epochs=5, wide=48),
     "mixup": dict(share=0.0),
     "mtard": dict(noise=0.0),
@@ -107,7 +109,7 @@ def fitted(setting: Setting, teacher: Tensor | None, method: object, **options: 
 def cached(logits: Tensor) -> Cache:
     """The teacher with a hidden layer, for the recipes that want one."""
     z, nodes = logits.numpy(), np.arange(len(logits))
-    return Cache(z, nodes, np.ones(len(nodes), dtype=bool), "", (np.tanh(z),))
+    return Cache(z, nodes, np.ones(len(nodes), dtype=bool), "", (np.tanh(z),), more={"noisy": z + np.tanh(z)})
 
 
 @pytest.mark.parametrize("name", sorted(set(TAUGHT) - set(NO_CONTROL)))
@@ -155,7 +157,9 @@ def test_relabelling_the_nodes_permutes_the_predictions(setting: Setting, teache
         torch.manual_seed(0)
         model = MLP(64, (16,), 10).double()
         loop = functools.partial(train, schedule=Schedule(epochs=20))
-        lesson = Lesson(x.double(), y, loop, torch.Generator(), z.double(), edges, hidden=[z.double().tanh()])
+        hidden = z.double().tanh()
+        told: dict[str, Any] = dict(more={"noisy": z.double() + hidden})
+        lesson = Lesson(x.double(), y, loop, torch.Generator(), z.double(), edges, hidden=[hidden], **told)
         RECIPES[name](model, lesson, **options)
         outputs.append(model(x.double()).detach())
     torch.testing.assert_close(outputs[0][order], outputs[1], atol=1e-6, rtol=1e-6)
