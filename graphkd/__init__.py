@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from graphkd.cache import Cache
     from graphkd.data import Graph, Split, cpf_split, digits, load, observe, prepare
     from graphkd.distillation import Result, distill, study, teach
+    from graphkd.links import LinkResult, LinkStudent, distill_links
     from graphkd.ranking import rank_students
     from graphkd.student import StudentClassifier
 
@@ -27,12 +28,15 @@ if TYPE_CHECKING:
 _LAZY = {
     "Cache": "graphkd.cache",
     "Graph": "graphkd.data",
+    "LinkResult": "graphkd.links",
+    "LinkStudent": "graphkd.links",
     "Result": "graphkd.distillation",
     "Split": "graphkd.data",
     "StudentClassifier": "graphkd.student",
     "cpf_split": "graphkd.data",
     "digits": "graphkd.data",
     "distill": "graphkd.distillation",
+    "distill_links": "graphkd.links",
     "load": "graphkd.data",
     "observe": "graphkd.data",
     "prepare": "graphkd.data",
@@ -44,12 +48,15 @@ _LAZY = {
 __all__ = [
     "Cache",
     "Graph",
+    "LinkResult",
+    "LinkStudent",
     "Result",
     "Split",
     "StudentClassifier",
     "cpf_split",
     "digits",
     "distill",
+    "distill_links",
     "load",
     "losses",
     "observe",

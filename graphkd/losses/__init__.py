@@ -1,7 +1,9 @@
-"""Losses that need the edges of a graph; importing this module registers them beside those of `kdlosses`."""
+"""Losses for graphs: on edges, or on pairs of nodes; importing this module registers them beside `kdlosses`' own."""
 
 from graphkd.edges import neighbour_targets
 from graphkd.losses.ffg2m_high import ffg2m_high
 from graphkd.losses.ffg2m_low import ffg2m_low
+from graphkd.losses.llp_dist import llp_dist
+from graphkd.losses.llp_rank import llp_rank
 
-__all__ = ["ffg2m_high", "ffg2m_low", "neighbour_targets"]
+__all__ = ["ffg2m_high", "ffg2m_low", "llp_dist", "llp_rank", "neighbour_targets"]

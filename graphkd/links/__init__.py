@@ -1,0 +1,27 @@
+"""Links instead of labels: edges are split, told by a graph network, and learnt by a student that needs no graph."""
+
+from graphkd.links.distillation import LinkOutcome, LinkResult, distill_links, split_links, study_links, teach_links
+from graphkd.links.metrics import auc, hits
+from graphkd.links.pairs import NonEdges, both_ways, once
+from graphkd.links.split import SPLITS, LinkSplit, prod, tran
+from graphkd.links.student import LINK_RECIPES, LinkStudent
+
+__all__ = [
+    "LINK_RECIPES",
+    "SPLITS",
+    "LinkOutcome",
+    "LinkResult",
+    "LinkSplit",
+    "LinkStudent",
+    "NonEdges",
+    "auc",
+    "both_ways",
+    "distill_links",
+    "hits",
+    "once",
+    "prod",
+    "split_links",
+    "study_links",
+    "teach_links",
+    "tran",
+]

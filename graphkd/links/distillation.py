@@ -1,0 +1,205 @@
+"""From a graph to a student that tells its links without it: `distill_links`, `teach_links` and `study_links`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from sklearn.base import clone
+from torch import Tensor, nn
+
+from graphkd.data import Graph
+from graphkd.latency import latency
+from graphkd.links.lesson import LinkLesson
+from graphkd.links.metrics import auc, hits, ranked
+from graphkd.links.network import LinkGNN
+from graphkd.links.pairs import both_ways
+from graphkd.links.split import SPLITS, LinkSplit
+from graphkd.links.student import LINK_RECIPES, LinkStudent
+from graphkd.spec import resolve
+from graphkd.teachers import TEACHERS
+from graphkd.training import Evaluation, History, Schedule, train
+
+TeacherSpec = str | Mapping[str, Any] | Callable[..., nn.Module] | LinkGNN
+MethodSpec = str | Mapping[str, Any] | Callable[..., Any]
+Metrics = dict[str, dict[str, float]]
+
+_WIDTH = 256  # of a teacher's representations, if not given
+
+
+@dataclass
+class LinkOutcome:
+    """One trained model and what it reached on one split.
+
+    Attributes:
+        model: a `LinkGNN` for a teacher, a `LinkStudent` for a student.
+        hits: Hits@K by the kinds of test edges of the split.
+        auc: area under the ROC curve, likewise.
+        val: validation Hits@K, by which the epoch was chosen.
+        oracle_test_best: the best Hits@K of any epoch on the test edges: what selecting on them would have reported.
+        seconds: wall-clock time of the training.
+        latency: milliseconds to score all pairs of the test, from features (and edges) in memory.
+        score: of a teacher, logits of pairs of the nodes that training knows of.
+    """
+
+    model: Any
+    hits: dict[str, float]
+    auc: dict[str, float]
+    val: float | None
+    oracle_test_best: float | None
+    seconds: float
+    latency: float
+    score: Callable[[Tensor], Tensor] | None = None
+
+
+@dataclass
+class LinkResult:
+    """What `distill_links` returns.
+
+    Attributes:
+        student: the distilled student.
+        hits: Hits@K of `teacher`, `control` and `student` by the kinds of test edges.
+        auc: likewise.
+        outcomes: by role, with models.
+    """
+
+    student: LinkStudent
+    hits: Metrics
+    auc: Metrics
+    outcomes: dict[str, LinkOutcome]
+
+
+def distill_links(
+    data: Any,
+    teacher: TeacherSpec = "sage",
+    method: MethodSpec = "llp",
+    *,
+    student: LinkStudent | None = None,
+    split: str | Mapping[str, Any] | LinkSplit = "tran",
+    seed: int = 0,
+) -> LinkResult:
+    """Train a graph network to tell links, teach a student, and train the same student untaught beside it.
+
+    Args:
+        data: a `Graph`, a PyG `Data`, or anything with `x` and `edge_index`. Edges count in both directions.
+        teacher: a builder of `graphkd.teachers` by name, as `dict(type=name, **options)` (options of the builder and of
+            `Schedule`; `hidden` is the width of representations, too) or as a function, to be trained here; or a
+            trained `LinkGNN`, taken as it is.
+        method: a recipe of `LINK_RECIPES` by name, as `dict(type=name, **options)` or as a function.
+        student: with the settings wanted; its method and random state are replaced.
+        split: one of `SPLITS` by name or as `dict(type=name, **options)`, or a split of one's own.
+        seed: of the split, the parameters and whatever is drawn.
+
+    Raises:
+        ValueError: graph and split do not fit together; raised before anything is trained.
+        KeyError: unknown teacher, method or split; names the nearest.
+
+    >>> from graphkd.data import digits
+    >>> quick = LinkStudent(hidden=(64, 64), dropout=0.2, epochs=30, lr=0.01)
+    >>> result = distill_links(digits(), dict(type="sage", hidden=64, epochs=60), student=quick)
+    >>> sorted(result.hits), result.student.decision_function(digits().x, torch.tensor([[0, 0], [1, 2]])).shape
+    (['control', 'student', 'teacher'], (2,))
+    """
+    resolve("method", method, LINK_RECIPES)
+    student = student or LinkStudent()
+    view = split if isinstance(split, LinkSplit) else split_links(data, split, seed)
+    taught = teach_links(view, teacher, seed, student.k)
+    outcomes = {
+        "teacher": taught,
+        "control": study_links(view, None, method, student, seed),
+        "student": study_links(view, taught.score, method, student, seed),
+    }
+    return LinkResult(
+        outcomes["student"].model,
+        {role: outcome.hits for role, outcome in outcomes.items()},
+        {role: outcome.auc for role, outcome in outcomes.items()},
+        outcomes,
+    )
+
+
+def split_links(data: Any, split: str | Mapping[str, Any] = "tran", seed: int = 0) -> LinkSplit:
+    """Split the links of a graph, as `distill_links` does; labels of nodes may be missing."""
+    if getattr(data, "y", None) is None and isinstance(getattr(data, "x", None), Tensor):
+        data = SimpleNamespace(x=data.x, edge_index=data.edge_index, y=torch.zeros(len(data.x), dtype=torch.long))
+    deal, options = resolve("split", split, SPLITS)
+    return deal(Graph.of(data), seed, **options)
+
+
+def teach_links(split: LinkSplit, teacher: TeacherSpec = "sage", seed: int = 0, k: int = 20) -> LinkOutcome:
+    """Train a graph network on the edges of the split, over which it also passes its messages."""
+    x, known, visible = split.x_seen, both_ways(split.train), both_ways(split.visible)
+    history = History()
+    if isinstance(teacher, LinkGNN):
+        network = teacher.eval()
+    else:
+        builder, options, schedule, width, dropout = _parse(teacher)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = LinkGNN(builder(x.shape[1], width, **options), width, dropout)
+
+            @torch.inference_mode()
+            def evaluate() -> Evaluation:
+                chosen_by = ranked(lambda pairs: network(x, known, pairs), split.val, split.val_none)
+                watched = ranked(lambda pairs: network(split.x, visible, pairs), split.all_tested, split.test_none)
+                return (hits(*chosen_by, k), auc(*chosen_by)), hits(*watched, k)
+
+            generator = torch.Generator().manual_seed(seed)
+            loop = functools.partial(train, schedule=schedule, evaluate=evaluate, generator=generator)
+            lesson = LinkLesson(x, split.train, loop, generator)
+            history = lesson.train(
+                network, lambda batch: lesson.hard_loss(lambda pairs: network(x, known, pairs), batch), len(lesson)
+            )
+    with torch.inference_mode():
+        h = network.encoder(x, known)
+    outcome = _outcome(network, lambda pairs: network(split.x, visible, pairs), split, history, k)
+    outcome.score = torch.inference_mode()(lambda pairs: network.predictor(h, pairs))
+    return outcome
+
+
+def study_links(
+    split: LinkSplit,
+    teacher: Callable[[Tensor], Tensor] | None,
+    method: MethodSpec = "llp",
+    student: LinkStudent | None = None,
+    seed: int = 0,
+) -> LinkOutcome:
+    """Train a student on what the split shows it; without a teacher, pairs to logits, on the edges alone."""
+    learner: LinkStudent = clone(student or LinkStudent())
+    learner.set_params(method=method, random_state=seed)
+    learner.fit(
+        split.x_seen,
+        split.train,
+        teacher=teacher,
+        validation=(split.x_seen, split.val, split.val_none),
+        monitor=(split.x, split.all_tested, split.test_none),
+    )
+    return _outcome(learner, lambda pairs: learner.network_(split.x, pairs), split, learner.history_, learner.k)
+
+
+def _parse(teacher: Any) -> tuple[Callable[..., nn.Module], dict[str, Any], Schedule, int, float]:
+    """Builder, its options, schedule, width and the predictor's dropout of a teacher that is to be trained here."""
+    options: dict[str, Any] = dict(teacher) if isinstance(teacher, Mapping) else {"type": teacher}
+    wanted = {field.name: options.pop(field.name) for field in fields(Schedule) if field.name in options}
+    builder, options = resolve("teacher", options, TEACHERS)
+    if builder in TEACHERS.values():
+        options = {"hidden": _WIDTH, **options}
+    schedule = Schedule(**{"lr": 0.005, "weight_decay": 0.0, "epochs": 200, **wanted})
+    return builder, options, schedule, options.get("hidden", _WIDTH), options.get("dropout", 0.0)
+
+
+def _outcome(model: Any, score: Callable[[Tensor], Tensor], split: LinkSplit, history: History, k: int) -> LinkOutcome:
+    with torch.inference_mode():
+        found = {kind: ranked(score, edges, split.test_none) for kind, edges in split.test.items()}
+    return LinkOutcome(
+        model,
+        {kind: hits(*each, k) for kind, each in found.items()},
+        {kind: auc(*each) for kind, each in found.items()},
+        history.score,
+        history.oracle,
+        sum(history.seconds),
+        latency(lambda: score(split.all_tested)),
+    )

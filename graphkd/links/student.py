@@ -1,0 +1,206 @@
+"""A student that tells which nodes are joined by an edge, from their features alone."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from graphkd.features import Matrix, rows
+from graphkd.links.lesson import LinkLesson
+from graphkd.links.metrics import auc, hits, ranked
+from graphkd.links.network import LinkMLP
+from graphkd.links.pairs import once
+from graphkd.recipes.link_supervised import link_supervised
+from graphkd.recipes.llp import llp
+from graphkd.spec import resolve
+from graphkd.training import Evaluation, Schedule, train
+
+LINK_RECIPES = {recipe.__name__: recipe for recipe in (link_supervised, llp)}
+"""Recipes for links: `recipe(model, lesson, **options) -> History` on a `LinkLesson`."""
+
+Ranked = tuple[Matrix, Tensor, Tensor]
+"""Features, edges between their rows, and the non-edges to rank these among."""
+
+_SCORE_PAIRS = 65_536
+
+
+class LinkStudent(BaseEstimator):
+    """A multi-layer perceptron that scores pairs of rows of a feature matrix.
+
+    Args:
+        hidden: widths of the encoder's layers, see `LinkMLP`.
+        dropout: share of hidden units dropped in training.
+        method: a recipe of `LINK_RECIPES` by name, as `dict(type=name, **options)` or as a function; used when a
+            teacher is given to `fit`, which without one learns from the edges alone.
+        lr: learning rate of Adam.
+        weight_decay: of Adam.
+        epochs: at most.
+        patience: stop when so many epochs brought no better validation score; only with validation data.
+        batch_size: edges in a step; None takes all at once.
+        k: K of the Hits@K to select by and to score with.
+        random_state: seed of initial parameters, dropout, batches and whatever is sampled.
+
+    Attributes:
+        network_: the trained `LinkMLP`.
+        history_: see `graphkd.training.History`; its scores are Hits@K.
+
+    >>> from graphkd.data import digits
+    >>> from graphkd.links import tran
+    >>> split = tran(digits(), seed=0)
+    >>> student = LinkStudent(hidden=(32,), epochs=20, lr=0.01, random_state=0).fit(split.x, split.train)
+    >>> student.decision_function(split.x, split.test["test"][:, :3]).shape
+    (3,)
+    """
+
+    def __init__(
+        self,
+        hidden: Sequence[int] = (256, 256),
+        dropout: float = 0.5,
+        method: str | Mapping[str, Any] | Callable[..., Any] = "llp",
+        lr: float = 0.005,
+        weight_decay: float = 0.0,
+        epochs: int = 200,
+        patience: int = 50,
+        batch_size: int | None = None,
+        k: int = 20,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.hidden = hidden
+        self.dropout = dropout
+        self.method = method
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.epochs = epochs
+        self.patience = patience
+        self.batch_size = batch_size
+        self.k = k
+        self.random_state = random_state
+
+    def fit(
+        self,
+        X: Matrix,
+        edges: Tensor,
+        *,
+        teacher: Callable[[Tensor], Tensor] | None = None,
+        validation: Ranked | None = None,
+        monitor: Ranked | None = None,
+    ) -> LinkStudent:
+        """Train.
+
+        Args:
+            X: features `(n, F)`: array, memory-mapped array, scipy CSR or tensor.
+            edges: `(2, E)` between rows of `X`, in either direction or both: all that is learnt from.
+            teacher: from pairs `(2, *)` of rows of `X` to logits `(*)`; None trains on the edges alone.
+            validation: to choose the best epoch by Hits@K, ties by AUC; without it the last is kept.
+            monitor: that only `history_.oracle` is measured on.
+
+        Raises:
+            ValueError: a pair names a row that is not there, or there are too few edges or non-edges.
+        """
+        method, options = resolve("method", "link_supervised" if teacher is None else self.method, LINK_RECIPES)
+        _check_pairs("edges", edges, X.shape[0])
+        evaluate = self._evaluation(validation, monitor)
+        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        generator = torch.Generator().manual_seed(seed)
+        schedule = Schedule(self.lr, self.weight_decay, self.epochs, self.patience, self.batch_size)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.network_ = LinkMLP(X.shape[1], self.hidden, self.dropout)
+            loop = functools.partial(train, schedule=schedule, evaluate=evaluate, generator=generator)
+            self.history_ = method(self.network_, LinkLesson(X, once(edges), loop, generator, teacher), **options)
+        self.network_.eval()
+        self.n_features_in_ = X.shape[1]
+        return self
+
+    def decision_function(self, X: Matrix, pairs: Tensor) -> np.ndarray:
+        """Logits of being joined, `(P,)`, of pairs `(2, P)` of rows of `X`."""
+        check_is_fitted(self)
+        if X.shape[1] != self.n_features_in_:
+            raise ValueError(f"X has {X.shape[1]} features, the student was fitted on {self.n_features_in_}")
+        _check_pairs("pairs", pairs, X.shape[0])
+        return _scores(self.network_, X, pairs).numpy()
+
+    def score(self, X: Matrix, edges: Tensor, non_edges: Tensor) -> float:
+        """Hits@K of the edges among the non-edges."""
+        return hits(*ranked(lambda pairs: torch.from_numpy(self.decision_function(X, pairs)), edges, non_edges), self.k)
+
+    def save(self, path: str | Path) -> None:
+        """Write the parameters to one safetensors file, with the rest as JSON in its header; no pickle."""
+        check_is_fitted(self)
+        meta = {
+            "in_features": self.n_features_in_,
+            "hidden": list(self.hidden),
+            "dropout": self.dropout,
+            "k": self.k,
+        }
+        save_file(self.network_.state_dict(), path, metadata={"graphkd_links": json.dumps(meta)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> LinkStudent:
+        """Read what `save` wrote: a student that scores the same.
+
+        Raises:
+            ValueError: the file is no saved student of links.
+        """
+        with safe_open(path, "pt") as file:
+            header = (file.metadata() or {}).get("graphkd_links")
+            if header is None:
+                raise ValueError(f"{path} holds no student of links: its header has no 'graphkd_links' entry")
+            meta = json.loads(header)
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+        student = cls(hidden=tuple(meta["hidden"]), dropout=meta["dropout"], k=meta["k"])
+        student.n_features_in_ = meta["in_features"]
+        student.network_ = LinkMLP(student.n_features_in_, student.hidden, student.dropout).eval()
+        student.network_.load_state_dict(state)
+        return student
+
+    def _evaluation(self, validation: Ranked | None, monitor: Ranked | None) -> Callable[[], Evaluation]:
+        """A function that ranks both sets of edges by the network as it is when called."""
+        for name, given in (("validation", validation), ("monitor", monitor)):
+            if given is not None:
+                _check_pairs(f"the edges of {name}", given[1], given[0].shape[0])
+                _check_pairs(f"the non-edges of {name}", given[2], given[0].shape[0])
+                if given[2].shape[1] < self.k:
+                    raise ValueError(f"Hits@{self.k} needs {self.k} non-edges; {name} has {given[2].shape[1]}")
+
+        def told(given: Ranked | None) -> tuple[Tensor, Tensor] | None:
+            return given and ranked(functools.partial(_scores, self.network_, given[0]), *given[1:])
+
+        def evaluate() -> Evaluation:
+            chosen_by, watched = told(validation), told(monitor)
+            return (
+                chosen_by and (hits(*chosen_by, self.k), auc(*chosen_by)),
+                watched and hits(*watched, self.k),
+            )
+
+        return evaluate
+
+
+@torch.inference_mode()
+def _scores(network: nn.Module, X: Matrix, pairs: Tensor) -> Tensor:
+    """Logits `(P,)` of pairs `(2, P)`, in parts."""
+    features = X if isinstance(X, np.ndarray) else rows(X)
+    return torch.cat([network(features, part) for part in pairs.split(_SCORE_PAIRS, 1)])
+
+
+def _check_pairs(what: str, pairs: Tensor, count: int) -> None:
+    if pairs.ndim != 2 or len(pairs) != 2 or pairs.is_floating_point():
+        raise ValueError(f"expected {what} as integers (2, P), got {pairs.dtype} {tuple(pairs.shape)}")
+    if not pairs.numel():
+        raise ValueError(f"{what} are none")
+    if int(pairs.min()) < 0 or int(pairs.max()) >= count:
+        raise ValueError(
+            f"{what} name rows from {int(pairs.min())} to {int(pairs.max())}; X has the rows 0 to {count - 1}"
+        )

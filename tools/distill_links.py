@@ -1,0 +1,125 @@
+"""Distil a graph network that tells links into a student that needs no graph: `python tools/distill_links.py CONFIG`.
+
+For each seed and each split of the edges a teacher, an untaught student (control) and one student for each method are
+trained. One JSON log holds all runs, as that of `tools/distill_graph.py` does; a run that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from distill_graph import Config, finished, labels, read_config, trainings
+from logs import ROOT, SCHEMA, Log, commit, peak_memory, reset_peak_memory, versions, write
+from report import table
+from tqdm import tqdm
+
+from graphkd.data import Graph, load
+from graphkd.latency import REPEATS, WARMUP
+from graphkd.links import LinkOutcome, LinkStudent, split_links, study_links, teach_links
+
+SELECTION = "epoch by validation Hits@{k}, ties by AUC; test edges are read by the evaluation alone"
+PROTOCOL = f"all test pairs scored, features and edges in memory, median of {REPEATS} after {WARMUP} warm-ups"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", type=Path, help="a file under configs/links, or one like it")
+    parser.add_argument("--seeds", type=int, default=10, help="seeds 0 to SEEDS - 1; each is a split of its own")
+    parser.add_argument("--out", type=Path, help="log file; default: results/links/METHOD-DATA.json")
+    parser.add_argument("--force", action="store_true", help="start anew where a log of another config lies")
+    args = parser.parse_args()
+    name = f"{args.config.parent.name}-{args.config.stem}"
+    out = args.out or ROOT / "results" / "links" / f"{name}.json"
+    config = read_config(args.config)
+    logs = [] if args.force else finished(out, config)
+    todo = [seed for seed in range(args.seeds) if seed not in {log["seed"] for log in logs}]
+    graph = load(config["data"])
+    with tqdm(total=len(todo) * trainings(config), desc=name, unit="training", disable=not todo) as bar:
+        for seed in todo:
+            logs += run_seed(graph, config, name, seed, lambda: bar.update())
+            write(out, logs)
+    print(table([log for log in logs if log["seed"] < args.seeds]))
+
+
+def run_seed(graph: Graph, config: Config, name: str, seed: int, tick: Callable[[], object]) -> list[Log]:
+    """Train everything for one seed; `tick` is called after each training. Returns one log for each model."""
+    reset_peak_memory()
+    student, methods = LinkStudent(**config["student"]), config["methods"]
+    found: list[dict[str, LinkOutcome]] = [{} for _ in range(2 + len(methods))]
+    for setting in config["settings"]:
+        split = split_links(graph, setting, seed)
+        kind = setting["type"] if isinstance(setting, dict) else setting
+        taught = found[0][kind] = teach_links(split, config["teacher"], seed, student.k)
+        tick()
+        for outcomes, method in zip(found[1:], ["link_supervised", *methods]):
+            score = None if method == "link_supervised" else taught.score
+            outcomes[kind] = study_links(split, score, method, student, seed)
+            tick()
+    roles = [
+        ("teacher", config["teacher"]["type"]),
+        ("control", "link_supervised"),
+        *(("distilled", label) for label in labels(methods)),
+    ]
+    return [
+        make_log(config, name, seed, role, method, student.k, outcomes)
+        for (role, method), outcomes in zip(roles, found)
+    ]
+
+
+def make_log(
+    config: Config, name: str, seed: int, role: str, method: str, k: int, outcomes: dict[str, LinkOutcome]
+) -> Log:
+    """One log: of `tran` Hits@K and AUC, of `prod` Hits@K by the kinds of edges; what else there is in `settings`."""
+    metrics: dict[str, float | None] = {}
+    for setting, outcome in outcomes.items():
+        if setting == "tran":
+            metrics |= {f"hits@{k}": 100 * outcome.hits["test"], "auc": 100 * outcome.auc["test"]}
+            metrics["oracle_test_best"] = per_cent(outcome.oracle_test_best)
+        else:
+            metrics |= {f"{setting}_{kind}": 100 * value for kind, value in outcome.hits.items()}
+    first = next(iter(outcomes.values()))
+    network, options = (
+        (first.model, config["teacher"]) if role == "teacher" else (first.model.network_, config["student"])
+    )
+    return {
+        "schema": SCHEMA,
+        "side": "links",
+        "name": name,
+        "role": role,
+        "method": method,
+        "seed": seed,
+        "config": config,
+        "metrics": metrics,
+        "selection": SELECTION.format(k=k),
+        "schedule": f"at most {options['epochs']} epochs",
+        "settings": {setting: told(outcome) for setting, outcome in outcomes.items()},
+        "params": sum(parameter.numel() for parameter in network.parameters()),
+        "latency_ms": {"test_pairs": first.latency, "threads": torch.get_num_threads(), "protocol": PROTOCOL},
+        "seconds": sum(outcome.seconds for outcome in outcomes.values()),
+        "peak_memory_mb": peak_memory(),
+        "versions": versions("torch", "torch-geometric", "scikit-learn", "numpy"),
+        "commit": commit(),
+    }
+
+
+def told(outcome: LinkOutcome) -> dict[str, Any]:
+    """What a log keeps of one setting beside the metrics."""
+    return {
+        "val": per_cent(outcome.val),
+        "oracle_test_best": per_cent(outcome.oracle_test_best),
+        "hits": {kind: 100 * value for kind, value in outcome.hits.items()},
+        "auc": {kind: 100 * value for kind, value in outcome.auc.items()},
+        "seconds": outcome.seconds,
+    }
+
+
+def per_cent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+if __name__ == "__main__":
+    main()
