@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from graphkd.cache import Cache, check_finite
+from graphkd.data.graph import as_edges
 from graphkd.features import Matrix, rows
 from graphkd.lesson import Lesson
 from graphkd.mlp import MLP
@@ -100,7 +101,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
             y: labels `(n,)`. With a teacher, those of its columns: 0 to C - 1, or C different ones in sorted order.
             teacher: its logits `(n, C)`, or its cache (every row of `X` observed), which may be that of several
                 teachers of C classes each; None trains on labels alone.
-            edge_index: `(2, E)` between rows of `X`, for the methods that learn from edges.
+            edge_index: `(2, E)` between rows of `X`, for the methods that learn from edges: both directions, each once.
             labelled: which entries of `y` may be learnt from, as a mask `(n,)` or as indices; all if not given. The
                 others are never read.
             validation: features and labels to choose the best epoch by; without them the last is kept.
@@ -115,7 +116,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         logits = _teacher_logits(teacher, X.shape[0])
         hidden = teacher.hidden if isinstance(teacher, Cache) else ()
         if edge_index is not None:
-            _check_edges(edge_index, X.shape[0])
+            edge_index = _checked_edges(edge_index, X.shape[0])
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         generator = torch.Generator().manual_seed(seed)
         schedule = Schedule(self.lr, self.weight_decay, self.epochs, self.patience, self.batch_size)
@@ -157,20 +158,6 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         probabilities = self.predict_proba(X)
         return self.classes_[probabilities.argmax(1)]
 
-    def save(self, path: str | Path) -> None:
-        """Write parameters and classes to one safetensors file, with the rest as JSON in its header; no pickle."""
-        check_is_fitted(self)
-        meta = {
-            "in_features": self.n_features_in_,
-            "hidden": list(self.hidden),
-            "dropout": self.dropout,
-            "norm": self.norm,
-            "network": type(self.network_).__name__,
-            "classes": self.classes_.tolist(),
-            "classes_dtype": self.classes_.dtype.str,
-        }
-        save_file(self.network_.state_dict(), path, metadata={"graphkd": json.dumps(meta)})
-
     @classmethod
     def load(cls, path: str | Path) -> StudentClassifier:
         """Read what `save` wrote: a student that predicts the same.
@@ -198,13 +185,11 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         self, X: Matrix, y: Any, labelled: np.ndarray | Tensor | None, teacher: Cache | Matrix | None
     ) -> tuple[Any, Tensor]:
         """Check `X` and `y`; returns them with labels as class numbers, -1 where not labelled."""
-        X, y = validate_data(self, _as_array(X), np.asarray(y), accept_sparse="csr", dtype=np.float32)
-        told = np.ones(len(y), dtype=bool)
-        if labelled is not None:
-            told[:] = False
-            told[np.asarray(labelled)] = True
-            if not told.any():
-                raise ValueError("no entry of y is labelled")
+        y = np.asarray(y)
+        told = _told(labelled, len(y)) if y.ndim == 1 else np.ones(len(y) if y.ndim else 0, dtype=bool)
+        if not told.all():
+            y = np.where(told, y, y[told][0])  # the others are not even checked
+        X, y = validate_data(self, _as_array(X), y, accept_sparse="csr", dtype=np.float32)
         check_classification_targets(y[told])
         self.classes_ = np.unique(y[told])
         columns = None if teacher is None else _classes(teacher)
@@ -213,7 +198,10 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
                 bad = told & ((y < 0) | (y >= columns))
                 if bad.any():
                     row = int(bad.argmax())
-                    raise ValueError(f"label {y[row]} of row {row} is out of range; the teacher has {columns} classes")
+                    raise ValueError(
+                        f"label {y[row]} of row {row} is out of range; the teacher has {columns} classes"
+                        + ("; rows without a label are left out of labelled" if y[row] < 0 else "")
+                    )
                 self.classes_ = np.arange(columns)
             elif len(self.classes_) != columns:
                 raise ValueError(f"the labels have {len(self.classes_)} classes, the teacher {columns}")
@@ -233,6 +221,12 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
                 return None
             X = validate_data(self, _as_array(pair[0]), reset=False, accept_sparse="csr", dtype=np.float32)
             labels = np.asarray(pair[1])
+            if labels.shape != X.shape[:1]:
+                raise ValueError(f"validation or monitor has {X.shape[0]} rows but labels {labels.shape}")
+            if (labels.dtype.kind in "USO") != (self.classes_.dtype.kind in "USO"):
+                raise ValueError(
+                    f"validation or monitor holds labels like {labels[0]!r}, y others like {self.classes_[0]!r}"
+                )
             strange = np.setdiff1d(labels, self.classes_)
             if len(strange):
                 raise ValueError(f"validation or monitor holds the label {strange[0]}, which is not among the classes")
@@ -256,13 +250,17 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
 
 
 def _as_array(X: Any) -> Any:
-    """Tensors as what scikit-learn checks: arrays, or scipy matrices for sparse CSR; nothing is copied."""
+    """Tensors as what scikit-learn checks: arrays, or scipy matrices for sparse ones; float32 is not copied."""
     if not isinstance(X, Tensor):
         return X
-    if X.layout is not torch.sparse_csr:
-        return X.detach().cpu().numpy()
+    X = X.detach().cpu()
+    if X.dtype in (torch.float16, torch.bfloat16):
+        X = X.float()
+    if X.layout is torch.strided:
+        return X.numpy()
     from scipy.sparse import csr_matrix
 
+    X = X.to_sparse_csr()
     return csr_matrix((X.values().numpy(), X.col_indices().numpy(), X.crow_indices().numpy()), shape=tuple(X.shape))
 
 
@@ -290,8 +288,30 @@ def _teacher_logits(teacher: Cache | Matrix | None, count: int) -> Matrix | None
     return logits
 
 
-def _check_edges(edge_index: Tensor, count: int) -> None:
-    if edge_index.ndim != 2 or len(edge_index) != 2:
-        raise ValueError(f"expected edge_index (2, E), got {tuple(edge_index.shape)}")
-    if edge_index.numel() and not (int(edge_index.min()) >= 0 and int(edge_index.max()) < count):
-        raise ValueError(f"edge_index names rows up to {int(edge_index.max())}, but X has the rows 0 to {count - 1}")
+def _told(labelled: np.ndarray | Tensor | None, count: int) -> np.ndarray:
+    """Mask `(count,)` of the labels that may be learnt from."""
+    if labelled is None:
+        return np.ones(count, dtype=bool)
+    given = np.asarray(labelled)
+    mask = given.dtype == np.bool_
+    if given.ndim != 1 or (mask and len(given) != count) or (given.size and given.dtype.kind not in "biu"):
+        raise ValueError(
+            f"labelled is a mask ({count},) or a list of row numbers, got {given.dtype} of shape {given.shape}"
+        )
+    places = np.flatnonzero(given) if mask else given
+    if not len(places):
+        raise ValueError("no entry of y is labelled")
+    if places.min() < 0 or places.max() >= count:
+        wrong = places[(places < 0) | (places >= count)][0]
+        raise ValueError(f"labelled names row {wrong}, but y has the rows 0 to {count - 1}")
+    told = np.zeros(count, dtype=bool)
+    told[places] = True
+    return told
+
+
+def _checked_edges(edge_index: Any, count: int) -> Tensor:
+    edges = as_edges(edge_index)
+    if edges.numel() and not (int(edges.min()) >= 0 and int(edges.max()) < count):
+        wrong = int(edges.max()) if int(edges.max()) >= count else int(edges.min())
+        raise ValueError(f"edge_index names row {wrong}, but X has the rows 0 to {count - 1}")
+    return edges

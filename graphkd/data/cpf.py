@@ -26,6 +26,8 @@ def prepare(data: Any) -> Graph:
         from scipy.sparse import coo_array
         from scipy.sparse.csgraph import connected_components
     graph = undirected(Graph.of(data))
+    if not graph.edge_index.shape[1]:
+        raise ValueError("the graph has no edges: its largest component would be a single node")
     source, target = graph.edge_index.numpy()
     adjacency = coo_array((np.ones(len(source), dtype=bool), (source, target)), shape=(len(graph), len(graph)))
     component = connected_components(adjacency.tocsr(), directed=False)[1]
@@ -47,7 +49,8 @@ def undirected(graph: Graph) -> Graph:
 def cpf_split(y: Tensor, seed: int, train_per_class: int = 20, val_per_class: int = 30) -> Split:
     """Draw 20 training and 30 validation nodes a class; all other nodes are the test set.
 
-    One `numpy.random.RandomState(seed)` draws all training nodes, class by class, and then all validation nodes.
+    One `numpy.random.RandomState(seed)` draws all training nodes, class by class, and then all validation nodes. Nodes
+    without a label, -1, are in no part.
 
     Raises:
         ValueError: a class has too few nodes.
@@ -75,7 +78,7 @@ def cpf_split(y: Tensor, seed: int, train_per_class: int = 20, val_per_class: in
         return torch.from_numpy(ids)
 
     train, val = draw(train_per_class), draw(val_per_class)
-    return Split(train, val, torch.from_numpy(np.flatnonzero(free)))
+    return Split(train, val, torch.from_numpy(np.flatnonzero(free & (labels >= 0))))
 
 
 def split_of(graph: Graph, seed: int) -> Split:

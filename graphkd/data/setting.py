@@ -43,9 +43,14 @@ class Setting:
 
 
 def observe(graph: Graph, split: Split, name: SettingName, seed: int) -> Setting:
-    """Hide from `graph` what the setting `name` hides; `seed` draws the unseen nodes of `ind`."""
+    """Hide from `graph` what the setting `name` hides; `seed` draws the unseen nodes of `ind`.
+
+    Raises:
+        ValueError: graph and split do not fit together, or a class has no training node.
+    """
     if name not in ("tran", "ind"):
         raise ValueError(f"no setting is called {name!r}; known: 'tran', 'ind'")
+    _check_split(graph, split)
     order = torch.randperm(len(split.test), generator=torch.Generator().manual_seed(seed))
     unseen = split.test[order[: int(UNSEEN_SHARE * len(order)) if name == "ind" else 0]].sort().values
     if name == "ind" and not len(unseen):
@@ -68,3 +73,26 @@ def observe(graph: Graph, split: Split, name: SettingName, seed: int) -> Setting
         split.test[~hidden[split.test]],
         unseen,
     )
+
+
+def _check_split(graph: Graph, split: Split) -> None:
+    for key in ("train", "val", "test"):
+        ids = getattr(split, key)
+        strange = ids[(ids < 0) | (ids >= len(graph))]
+        if len(strange):
+            raise ValueError(
+                f"the split's {key} part names node {int(strange[0])}, but the graph has the nodes 0 to "
+                f"{len(graph) - 1}"
+            )
+        silent = ids[graph.y[ids] < 0]
+        if len(silent):
+            raise ValueError(f"node {int(silent[0])} of the split's {key} part has no label; leave it out of the split")
+    count = torch.bincount(graph.y[split.train], minlength=graph.num_classes)
+    asked = torch.bincount(graph.y[torch.cat([split.val, split.test])], minlength=graph.num_classes)
+    untold = ((count == 0) & (asked > 0)).nonzero().flatten()
+    if len(untold):
+        label = int(untold[0])
+        raise ValueError(
+            f"class {label} has no training node, but {int(asked[label])} nodes to select or to test on: nobody could "
+            "learn it; give it training nodes, or leave its nodes out of the split"
+        )

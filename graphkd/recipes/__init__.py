@@ -15,6 +15,7 @@ from graphkd.data.positions import Inputs, with_positions
 from graphkd.data.setting import Setting
 from graphkd.mlp import MLP
 from graphkd.recipes.adagmlp import adagmlp
+from graphkd.recipes.curvature import curvature
 from graphkd.recipes.ddk import ddk
 from graphkd.recipes.dho import dho
 from graphkd.recipes.diff_quant import diff_quant
@@ -51,6 +52,7 @@ RECIPES = {
     recipe.__name__: recipe
     for recipe in (
         adagmlp,
+        curvature,
         ddk,
         dho,
         diff_quant,
@@ -146,6 +148,7 @@ __all__ = [
     "TELLS",
     "adagmlp",
     "asked",
+    "curvature",
     "ddk",
     "dho",
     "diff_quant",

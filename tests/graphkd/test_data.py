@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 from torch import Tensor
 
@@ -143,6 +144,24 @@ def data(**parts: object) -> SimpleNamespace:
         (dict(edge_index=torch.tensor([[0, 1], [1, 9]])), "edge 1 joins nodes 1 and 9, but the graph has .* 0 to 3"),
         (dict(edge_index=torch.zeros(3, 2, dtype=torch.long)), r"expected edge_index \(2, E\)"),
         (dict(edge_index=None), "no tensor 'edge_index'"),
+        (dict(edge_index=None, adj_t=torch.eye(4).to_sparse()), r"edge_index \(2, E\) and y \(N,\), not adj_t"),
+        (dict(edge_index=torch.zeros(3, dtype=torch.long)), r"expected edge_index \(2, E\), got \(3,\)"),
+        (dict(edge_index=torch.tensor([[0, 1], [1, 2], [2, 3]])), r"got \(3, 2\); pass edge_index.T"),
+        (dict(edge_index=torch.tensor([[0.5], [1.0]])), "node numbers, which are integers; got torch.float32"),
+        (dict(edge_index=torch.eye(4).to_sparse()), "edge_index is a sparse matrix"),
+        (dict(edge_index=scipy.sparse.eye(4)), "edge_index is a sparse matrix"),
+        (dict(edge_index="edges.txt"), "edge_index is a str; expected a tensor or an array"),
+        (dict(edge_index=torch.tensor([[0, -1], [1, 2]])), "edge 1 joins nodes -1 and 2"),
+        (dict(x=torch.rand(4)), r"expected features \(N, F\) and labels \(N,\), got \(4,\) and \(4,\)"),
+        (dict(x=torch.rand(4, 0)), r"expected features \(N, F\)"),
+        (dict(x=torch.ones(4, 2, dtype=torch.complex64)), "features are real numbers, got torch.complex64"),
+        (dict(x=[["a"], ["b"], ["c"], ["d"]]), "x is a list; expected a tensor or an array of numbers"),
+        (dict(x=torch.tensor([[0.0, 0], [1, 0], [0, torch.inf], [0, 0]]).to_sparse()), "first at node 2; impute"),
+        (dict(y=torch.eye(4)), r"got \(4, 2\) and \(4, 4\); of one-hot labels take y.argmax\(1\)"),
+        (dict(y=["theory", "agents", "theory", "agents"]), r"labels are numbers, got \['theory'\]; number the names"),
+        (dict(y=np.array(["a", "b", "a", "b"])), "np.unique"),
+        (dict(y=torch.tensor([0.0, 1.0, torch.nan, 1.0])), "node 2: -1; .* see Graph.of\\(data, unlabelled='keep'\\)"),
+        (dict(y=torch.zeros(4, dtype=torch.long)), "a classifier needs two classes"),
     ],
 )
 def test_a_bad_graph_is_named(parts: dict[str, object], message: str) -> None:
@@ -150,7 +169,117 @@ def test_a_bad_graph_is_named(parts: dict[str, object], message: str) -> None:
         Graph.of(data(**parts))
 
 
+FORMS = {
+    "numpy": lambda x: x.numpy(),
+    "list": lambda x: x.tolist(),
+    "double": lambda x: x.double(),
+    "integers": lambda x: x.long(),
+    "coo": lambda x: x.to_sparse(),
+    "coo with duplicates": lambda x: torch.sparse_coo_tensor(
+        x.nonzero().T.repeat(1, 2), (x[x != 0] / 2).repeat(2), x.shape
+    ),
+    "csr": lambda x: x.to_sparse_csr(),
+    "csc": lambda x: x.to_sparse_csc(),
+    "scipy csr": lambda x: scipy.sparse.csr_array(x.numpy()),
+    "scipy coo": lambda x: scipy.sparse.coo_matrix(x.numpy()),
+    "with gradient": lambda x: x.clone().requires_grad_(),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_features_of_every_form_are_the_same_graph(form: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(1, 5, (30, 40), generator=generator) * (torch.rand(30, 40, generator=generator) < 0.05).float()
+    edges, y = torch.randint(30, (2, 60)), torch.arange(30) % 3
+    plain, other = (Graph.of(SimpleNamespace(x=z, y=y, edge_index=edges)) for z in (x, FORMS[form](x)))
+    assert other.fingerprint() == plain.fingerprint()
+
+
+def test_labels_and_edges_of_every_form_are_the_same_graph() -> None:
+    x, y = torch.rand(6, 2), torch.tensor([0, 1, 2, 0, 1, 2])
+    edges = torch.tensor([[0, 1, 2, 3, 4], [1, 2, 3, 4, 5]])
+    plain = Graph.of(SimpleNamespace(x=x, y=y, edge_index=edges)).fingerprint()
+    for labels in (y[:, None], y.float(), y.int(), y.numpy(), y.tolist(), y.to(torch.uint8)):
+        assert Graph.of(SimpleNamespace(x=x, y=labels, edge_index=edges)).fingerprint() == plain
+    for pairs in (edges.int(), edges.numpy(), edges.tolist()):
+        assert Graph.of(SimpleNamespace(x=x, y=y, edge_index=pairs)).fingerprint() == plain
+
+
+def test_pyg_data_with_an_edge_index_of_its_own_kind_is_taken() -> None:
+    from torch_geometric import EdgeIndex
+    from torch_geometric.data import Data
+
+    edges = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+    kinds = (edges, EdgeIndex(edges, sparse_size=(3, 3), sort_order="row", is_undirected=True))
+    graphs = [Graph.of(Data(x=torch.eye(3), y=torch.tensor([0, 1, 1]), edge_index=each)) for each in kinds]
+    assert type(graphs[1].edge_index) is Tensor
+    assert graphs[0].fingerprint() == graphs[1].fingerprint()
+
+
+@pytest.mark.parametrize("prepared", [prepare, lambda data: undirected(Graph.of(data))], ids=["prepare", "undirected"])
+def test_directions_loops_duplicates_and_order_change_nothing_after_preparation(prepared: object) -> None:
+    source, target = digits().edge_index
+    one_way = torch.stack([source, target])[:, source < target]
+    loops = torch.arange(len(digits())).expand(2, -1)
+    messy = torch.cat([one_way.flip(0), one_way[:, ::3], loops], 1)
+    messy = messy[:, torch.randperm(messy.shape[1])]
+    graphs = [prepared(SimpleNamespace(x=digits().x, y=digits().y, edge_index=e)) for e in (one_way, messy)]  # type: ignore[operator]
+    assert graphs[0].fingerprint() == graphs[1].fingerprint()
+    assert torch.equal(graphs[0].edge_index, graphs[1].edge_index)
+    assert graphs[0].edge_index.unique(dim=1).shape == graphs[0].edge_index.shape
+    assert prepared(graphs[0]).fingerprint() == graphs[0].fingerprint()  # type: ignore[operator]
+
+
+def test_without_edges_there_is_no_largest_component() -> None:
+    for edges in (torch.empty(2, 0), torch.tensor([[1], [1]])):
+        with pytest.raises(ValueError, match="the graph has no edges"):
+            prepare(data(edge_index=edges))
+
+
+def test_nodes_without_a_label_are_kept_and_are_in_no_split() -> None:
+    graph = digits()
+    y = graph.y.clone()
+    y[::7] = -1
+    parts = dict(x=graph.x, edge_index=graph.edge_index)
+    kept = Graph.of(SimpleNamespace(y=y, **parts), unlabelled="keep")
+    again = Graph.of(SimpleNamespace(y=y.double().where(y >= 0, torch.nan), **parts), unlabelled="keep")
+    assert kept.fingerprint() == again.fingerprint()
+    assert kept.num_classes == 10
+    split = cpf_split(kept.y, 0)
+    together = torch.cat([split.train, split.val, split.test])
+    assert torch.equal(together.sort().values, (y >= 0).nonzero().flatten())
+    seen = observe(kept, split, "ind", 0)
+    assert len(seen.observed) + len(seen.unseen) == len(graph)
+    with pytest.raises(ValueError, match=r"node 7 of the split's test part has no label"):
+        observe(kept, Split(split.train, split.val, torch.tensor([7])), "tran", 0)
+    with pytest.raises(ValueError, match="node 0: -2"):
+        Graph.of(SimpleNamespace(y=y.where(y >= 0, -2), **parts), unlabelled="keep")
+    with pytest.raises(ValueError, match="unlabelled is 'raise' or 'keep', not 'drop'"):
+        Graph.of(data(), unlabelled="drop")  # type: ignore[arg-type]
+
+
+def test_a_split_that_does_not_fit_its_graph_is_named() -> None:
+    graph = digits()
+    split = cpf_split(graph.y, 0)
+    with pytest.raises(ValueError, match="the split's val part names node 1797, but the graph has the nodes 0 to 1796"):
+        observe(graph, Split(split.train, torch.tensor([1797]), split.test), "tran", 0)
+    with pytest.raises(ValueError, match="the split's test part names node -1"):
+        observe(graph, Split(split.train, split.val, torch.tensor([-1])), "tran", 0)
+    without = Split(split.train[graph.y[split.train] != 3], split.val, split.test)
+    with pytest.raises(ValueError, match="class 3 has no training node, but 163 nodes to select or to test on"):
+        observe(graph, without, "tran", 0)
+    known = [ids[graph.y[ids] != 3] for ids in (split.train, split.val, split.test)]
+    assert len(observe(graph, Split(*known), "tran", 0).train) == 180  # nobody is asked about class 3
+
+
 def test_a_bad_split_is_named() -> None:
+    mask = torch.zeros(4, dtype=torch.bool).index_fill(0, torch.tensor([1]), True)
+    with pytest.raises(
+        ValueError, match=r"val part holds node ids.*got torch.bool \(4,\); of a mask take mask.nonzero"
+    ):
+        Split(torch.tensor([0]), mask, torch.tensor([2]))
+    with pytest.raises(ValueError, match=r"test part holds node ids, a tensor .* of integers; got list"):
+        Split(torch.tensor([0]), torch.tensor([1]), [2])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="the split has no val nodes"):
         Split(torch.tensor([0]), torch.tensor([], dtype=torch.long), torch.tensor([1]))
     with pytest.raises(ValueError, match="a node stands in it twice"):

@@ -55,6 +55,7 @@ LEARNS_LESS = {
 }
 """With so few labels as here; their accuracies are in tests of their own."""
 DRAWS: dict[str, dict[str, Any]] = {
+    "curvature": dict(fan=None, centres=None),
     "dual_head": dict(dropout=0.0),
     "ffg2m": dict(high=0.0),
     "hard": dict(steps=1),

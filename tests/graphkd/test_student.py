@@ -64,7 +64,29 @@ def test_labels_may_be_names(images: tuple[np.ndarray, np.ndarray], teacher: np.
     assert student.predict(X[:3]).tolist() == ["d0", "d1", "d2"]
 
 
-@pytest.mark.parametrize("form", ["array", "tensor", "csr", "sparse tensor"])
+def test_labels_may_be_a_list_of_names_and_those_that_are_not_told_anything(
+    images: tuple[np.ndarray, np.ndarray], teacher: np.ndarray
+) -> None:
+    X, y = images
+    expected = quick().fit(X[:100], y[:100]).predict_proba(X)
+    names = [f"d{label}" for label in y]
+    told = np.arange(len(y)) < 100
+    plain = quick().fit(X, y, labelled=told)
+    for labels in (
+        np.where(told, y, -1),
+        np.where(told, y, np.nan),
+        [name if known else "" for name, known in zip(names, told)],
+        [name if known else None for name, known in zip(names, told)],
+        torch.from_numpy(np.where(told, y, -100)),
+    ):
+        student = quick().fit(X, labels, labelled=told)
+        np.testing.assert_allclose(student.predict_proba(X), plain.predict_proba(X), atol=1e-6)
+        np.testing.assert_allclose(student.predict_proba(X), expected, atol=1e-3)
+        assert str(student.predict(X)[0]).removeprefix("d").removesuffix(".0") == "0"
+        assert quick().fit(X, labels, labelled=torch.arange(100)).classes_.tolist() == student.classes_.tolist()
+
+
+@pytest.mark.parametrize("form", ["array", "tensor", "csr", "sparse tensor", "coo tensor", "csc tensor", "scipy coo"])
 def test_every_form_of_features_gives_the_same_student(images: tuple[np.ndarray, np.ndarray], form: str) -> None:
     X, y = images
     made = {
@@ -72,6 +94,9 @@ def test_every_form_of_features_gives_the_same_student(images: tuple[np.ndarray,
         "tensor": lambda: torch.from_numpy(X),
         "csr": lambda: scipy.sparse.csr_matrix(X),
         "sparse tensor": lambda: torch.from_numpy(X).to_sparse_csr(),
+        "coo tensor": lambda: torch.from_numpy(X).to_sparse(),
+        "csc tensor": lambda: torch.from_numpy(X).to_sparse_csc(),
+        "scipy coo": lambda: scipy.sparse.coo_array(X),
     }[form]()
     expected = quick(batch_size=100).fit(X, y).predict_proba(X)
     found = quick(batch_size=100).fit(made, y).predict_proba(made)
@@ -183,9 +208,33 @@ def test_bad_input_is_named(images: tuple[np.ndarray, np.ndarray], teacher: np.n
         quick().fit(X, y, validation=(X[:2], [3, 12]))
     with pytest.raises(ValueError, match="no entry of y is labelled"):
         quick().fit(X, y, labelled=np.zeros(len(y), dtype=bool))
+    with pytest.raises(ValueError, match=r"label -1 of row 3 .* rows without a label are left out of labelled"):
+        quick().fit(X, np.where(np.arange(len(y)) == 3, -1, y), teacher=teacher)
+    for labelled, message in (
+        (np.ones(599, dtype=bool), r"labelled is a mask \(600,\) or a list of row numbers, got bool of shape \(599,\)"),
+        (np.array([0.5]), "got float64 of shape"),
+        (np.array([0, 600]), "labelled names row 600, but y has the rows 0 to 599"),
+        (np.array([-1]), "labelled names row -1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            quick().fit(X, y, labelled=labelled)
+    with pytest.raises(ValueError, match=r"validation or monitor holds labels like .*'0'.*, y others like"):
+        quick().fit(X, y, validation=(X[:1], ["0"]))
+    with pytest.raises(ValueError, match=r"validation or monitor has 2 rows but labels \(3,\)"):
+        quick().fit(X, y, validation=(X[:2], y[:3]))
+    with pytest.raises(ValueError, match="contains NaN"):
+        quick().fit(np.where(np.arange(len(X))[:, None] == 5, np.nan, X), y)
+    for edges, message in (
+        (torch.rand(2, 3), "node numbers, which are integers; got torch.float32"),
+        (torch.zeros(5, 2, dtype=torch.long), r"expected edge_index \(2, E\), got \(5, 2\); pass edge_index.T"),
+        (scipy.sparse.eye(600), "edge_index is a sparse matrix"),
+        (torch.tensor([[-3], [1]]), "edge_index names row -3"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            quick(method="ffg2m").fit(X, y, teacher=teacher, edge_index=edges)
     with pytest.raises(ValueError, match="this recipe learns from the edges"):
         quick(method="ffg2m").fit(X, y, teacher=teacher)
-    with pytest.raises(ValueError, match="edge_index names rows up to 600"):
+    with pytest.raises(ValueError, match="edge_index names row 600, but X has the rows 0 to 599"):
         quick(method="ffg2m").fit(X, y, teacher=teacher, edge_index=torch.tensor([[0], [600]]))
     with pytest.raises(KeyError, match="no method is called 'ffgm2'; did you mean 'ffg2m'"):
         quick(method="ffgm2").fit(X, y, teacher=teacher)

@@ -1,0 +1,5 @@
+_base_ = "../../_base_/graph.py"
+data = "photo"
+# caw was chosen on Cora's validation nodes. The first run on a graph takes about a minute for its curvatures.
+student = dict(dropout=0.4, lr=0.005)
+methods = [dict(type="glnn"), dict(type="curvature", caw=0.1)]
