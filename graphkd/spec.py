@@ -39,5 +39,5 @@ def resolve(
     known = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for key in options:
         if key not in known:
-            raise TypeError(f"{what} {name!r} has no option {key!r}; {nearest(key, known)}")
+            raise TypeError(f"{what} {getattr(name, '__name__', name)!r} has no option {key!r}; {nearest(key, known)}")
     return function, options
