@@ -158,6 +158,20 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         probabilities = self.predict_proba(X)
         return self.classes_[probabilities.argmax(1)]
 
+    def save(self, path: str | Path) -> None:
+        """Write parameters and classes to one safetensors file, with the rest as JSON in its header; no pickle."""
+        check_is_fitted(self)
+        meta = {
+            "in_features": self.n_features_in_,
+            "hidden": list(self.hidden),
+            "dropout": self.dropout,
+            "norm": self.norm,
+            "network": type(self.network_).__name__,
+            "classes": self.classes_.tolist(),
+            "classes_dtype": self.classes_.dtype.str,
+        }
+        save_file(self.network_.state_dict(), path, metadata={"graphkd": json.dumps(meta)})
+
     @classmethod
     def load(cls, path: str | Path) -> StudentClassifier:
         """Read what `save` wrote: a student that predicts the same.
