@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-_FORMATS = (1, 2, 3)  # one teacher, several, one that tells more
+from graphkd.shards import Shards
+
+_FORMATS = (1, 2, 3, 4)  # one teacher, several, one that tells more, a shard
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +22,8 @@ class Cache:
     """A teacher's output on one graph, in node order; unobserved rows are NaN, so that a leak fails loudly.
 
     On disk it is a folder of plain `.npy` files, read memory-mapped and without pickle, beside a `meta.json`, which any
-    engine can write.
+    engine can write; or a folder of such folders, see `save_shard`: read from there, `logits`, `hidden` and
+    `more` are `Shards`, which are indexed like arrays.
 
     Attributes:
         logits: `(N, C)`; logits, not log-probabilities, so that a student may choose its temperature. Of several
@@ -77,7 +80,30 @@ class Cache:
         Raises:
             FileExistsError: something is there, and `overwrite` is not set.
         """
-        path = Path(path)
+        several, tells = bool(self.parts) or self.own_tasks, bool(self.more or self.params)
+        self._write(Path(path), overwrite, {"format": 3 if tells else 2 if several else 1})  # for older readers
+
+    def save_shard(self, path: str | Path, start: int, nodes: int, overwrite: bool = False) -> None:
+        """Write this cache, of a range of nodes, into the folder `path` as a part of the cache of the whole graph.
+
+        Shards may be written in any order and by several processes that do not know of each other: `load` of the folder
+        `path` finds out whether every node has been written once.
+
+        Args:
+            path: the folder that is to hold all shards.
+            start: number of the first node in here.
+            nodes: number of nodes of the graph, in all shards.
+            overwrite: replace a shard that begins with the same node.
+
+        Raises:
+            FileExistsError: there is one, and `overwrite` is not set.
+            ValueError: the range is not inside of the graph.
+        """
+        if not 0 <= start <= start + len(self.logits) <= nodes:
+            raise ValueError(f"a shard of the nodes {start} to {start + len(self.logits) - 1}, but there are {nodes}")
+        self._write(Path(path) / f"shard-{start:012d}", overwrite, {"format": 4, "start": start, "nodes": nodes})
+
+    def _write(self, path: Path, overwrite: bool, head: dict[str, Any]) -> None:
         if path.exists() and not overwrite:
             raise FileExistsError(f"{path} exists; pass overwrite=True to replace it")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,16 +112,15 @@ class Cache:
             draft.mkdir()
             for name, array in {**self._arrays(), **_named("param", self.params)}.items():
                 np.save(draft / f"{name}.npy", array, allow_pickle=False)
-            several, tells = bool(self.parts) or self.own_tasks, bool(self.more or self.params)
             meta: dict[str, Any] = {
-                "format": 3 if tells else 2 if several else 1,  # the oldest that holds it, for older readers
+                **head,
                 "fingerprint": self.fingerprint,
                 "hidden": len(self.hidden),
                 "settings": self.settings,
             }
-            if tells:
+            if self.more or self.params:
                 meta |= {"more": list(self.more), "params": list(self.params)}
-            if several:
+            if self.parts or self.own_tasks:
                 meta["teachers"] = [{"columns": columns, "hidden": hidden} for columns, hidden in self.parts]
                 meta["own_tasks"] = self.own_tasks
             (draft / "meta.json").write_text(json.dumps(meta, indent=1))
@@ -113,33 +138,26 @@ class Cache:
 
         Raises:
             FileNotFoundError: no cache there.
-            ValueError: it belongs to another graph, is of an unknown format, or a file in it is no plain array.
+            ValueError: it belongs to another graph, is of an unknown format, a file in it is no plain array, or a shard
+                is missing, doubled or of another cache.
         """
         path = Path(path)
-        if not (path / "meta.json").is_file():
-            raise FileNotFoundError(f"{path} is no teacher cache: it has no meta.json")
-        meta = json.loads((path / "meta.json").read_text())
-        if meta.get("format") not in _FORMATS:
-            known = " and ".join(map(str, _FORMATS))
-            raise ValueError(f"{path} has cache format {meta.get('format')!r}; this version reads {known}")
-
-        def array(name: str) -> np.ndarray:
-            try:
-                return np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-            except ValueError as error:
-                raise ValueError(f"{path / name}.npy is no plain array and was not opened: {error}") from error
-
+        found = sorted(path.glob("shard-*/meta.json"))
+        if (path / "meta.json").is_file() or not found:
+            meta, arrays = _read(path)
+        else:
+            meta, arrays = _joined(path, [_read(file.parent) for file in found])
         cache = cls(
-            array("logits"),
-            array("node_id"),
-            array("observed"),
+            arrays["logits"],
+            arrays["node_id"],
+            arrays["observed"],
             meta["fingerprint"],
-            tuple(array(f"hidden{i}") for i in range(meta["hidden"])),
+            tuple(arrays[f"hidden{i}"] for i in range(meta["hidden"])),
             meta["settings"],
             tuple((each["columns"], each["hidden"]) for each in meta.get("teachers", ())),
             meta.get("own_tasks", False),
-            {name: array(f"more-{name}") for name in meta.get("more", ())},
-            {name: array(f"param-{name}") for name in meta.get("params", ())},
+            {name: arrays[f"more-{name}"] for name in meta.get("more", ())},
+            {name: arrays[f"param-{name}"] for name in meta.get("params", ())},
         )
         if fingerprint is not None:
             cache.check(fingerprint)
@@ -215,7 +233,52 @@ def _named(kind: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]
     return {f"{kind}-{name}": array for name, array in arrays.items()}
 
 
-def check_finite(values: np.ndarray, observed: np.ndarray, what: str) -> None:
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What `meta.json` says, and the arrays that it names, memory-mapped."""
+    if not (path / "meta.json").is_file():
+        raise FileNotFoundError(f"{path} is no teacher cache: it has no meta.json")
+    meta = json.loads((path / "meta.json").read_text())
+    if meta.get("format") not in _FORMATS:
+        known = " and ".join(map(str, _FORMATS))
+        raise ValueError(f"{path} has cache format {meta.get('format')!r}; this version reads {known}")
+    names = ["logits", "node_id", "observed", *(f"hidden{i}" for i in range(meta["hidden"]))]
+    names += [f"{kind}-{name}" for kind, key in (("more", "more"), ("param", "params")) for name in meta.get(key, ())]
+    arrays = {}
+    for name in names:
+        try:
+            arrays[name] = np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        except ValueError as error:
+            raise ValueError(f"{path / name}.npy is no plain array and was not opened: {error}") from error
+    return meta, arrays
+
+
+def _joined(path: Path, shards: list[tuple[dict[str, Any], dict[str, Any]]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Shards, in the order of their nodes, as one cache; rows stay on disk, what each node is named by does not."""
+    (first, own), *_ = shards
+    reached = 0
+    for meta, arrays in shards:
+        for key in first.keys() - {"start"}:
+            if meta.get(key) != first[key]:
+                raise ValueError(
+                    f"{path}: the shard at node {meta['start']} is of another cache than that at node "
+                    f"{first['start']}: {key} is {meta.get(key)!r}, not {first[key]!r}"
+                )
+        if meta["start"] != reached:
+            what = "are missing" if meta["start"] > reached else "are there twice"
+            a, b = sorted((meta["start"], reached))
+            raise ValueError(f"{path}: the nodes {a} to {b - 1} {what}")
+        reached += len(arrays["logits"])
+    if reached != first["nodes"]:
+        raise ValueError(f"{path}: the nodes {reached} to {first['nodes'] - 1} are missing")
+    whole: dict[str, Any] = {}
+    for name, array in own.items():
+        parts = [arrays[name] for _, arrays in shards]
+        small = name in ("node_id", "observed")
+        whole[name] = array if name.startswith("param-") else np.concatenate(parts) if small else Shards(parts)
+    return first, whole
+
+
+def check_finite(values: np.ndarray | Shards, observed: np.ndarray, what: str) -> None:
     """Raise ValueError if an observed row has a NaN or an infinity; reads in blocks, so that a map stays on disk."""
     step = max(1, (1 << 22) // max(1, values.shape[1]))
     for start in range(0, len(values), step):

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_EXTRAS = {"torch_geometric": "graph", "sklearn": "graph", "scipy": "graph", "safetensors": "graph"}
+_EXTRAS = {
+    "torch_geometric": "graph",
+    "sklearn": "graph",
+    "scipy": "graph",
+    "safetensors": "graph",
+    "onnx": "onnx",
+    "onnxscript": "onnx",
+}
 
 
 @contextmanager

@@ -1,4 +1,5 @@
-"""Rows of a feature or logit matrix, whatever holds it: a tensor, an array in memory or on disk, or a sparse matrix.
+"""Rows of a feature or logit matrix, whatever holds it: a tensor, an array in memory or on disk, shards of one, or a
+sparse matrix.
 
 Features of citation and co-author graphs are 95 to 99.8 % zeros. Kept as CSR, the first linear layer costs one product
 per stored entry, and PyTorch's own `linear` takes such an input as it is.
@@ -13,10 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from graphkd.shards import Shards
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_array, csr_matrix
 
-Matrix: TypeAlias = "Tensor | np.ndarray | csr_matrix | csr_array"
+Matrix: TypeAlias = "Tensor | np.ndarray | Shards | csr_matrix | csr_array"
 
 SPARSE_BELOW = 0.1
 """Share of non-zeros under which `compact` chooses CSR; above, dense products are faster."""
@@ -36,7 +39,7 @@ def rows(matrix: Matrix, index: Tensor | slice = slice(None)) -> Tensor:
         if matrix.layout is not torch.sparse_csr:
             return matrix[index]
         crow, column, value = matrix.crow_indices(), matrix.col_indices(), matrix.values()
-    elif isinstance(matrix, np.ndarray):
+    elif isinstance(matrix, np.ndarray | Shards):
         # A read-only map would make PyTorch warn; indexing by a tensor copies the rows anyway.
         taken = matrix[index] if isinstance(index, slice) else matrix[index.numpy()]
         return torch.from_numpy(taken if taken.flags.writeable else taken.copy())

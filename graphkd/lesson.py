@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -123,9 +124,13 @@ class Lesson:
         model.train(training)
         return found
 
+    @functools.cached_property
+    def _labelled(self) -> Tensor:
+        return (self.labels >= 0).nonzero().flatten()
+
     def hard_loss(self, model: nn.Module) -> Tensor:
         """Cross-entropy on the labelled nodes, or on `batch_size` of them drawn anew."""
-        told = (self.labels >= 0).nonzero().flatten()
+        told = self._labelled
         if self.batch_size is not None and self.batch_size < len(told):
             told = told[torch.randperm(len(told), generator=self.generator)[: self.batch_size]]
         return F.cross_entropy(model(rows(self.x, told)), self.labels[told])

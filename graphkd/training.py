@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -10,6 +12,8 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from graphkd.parallel import backward, processes, share
 
 T = TypeVar("T")
 
@@ -84,6 +88,7 @@ class History:
         score: its validation accuracy, None without validation.
         oracle: best accuracy that any epoch had on the monitored nodes: what selecting on them would have reported.
         seconds: wall-clock seconds of the training steps of each epoch, validation not counted.
+        losses: mean loss of the steps of each epoch.
     """
 
     epochs: int = 0
@@ -91,6 +96,7 @@ class History:
     score: float | None = None
     oracle: float | None = None
     seconds: list[float] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
 
 
 def train(
@@ -104,6 +110,8 @@ def train(
     clock: Clock | None = None,
 ) -> History:
     """Minimise `loss` over `model` and keep the parameters of the best validation epoch.
+
+    In several processes, see `graphkd.parallel`.
 
     Args:
         model: trained in place, left in evaluation mode.
@@ -122,20 +130,26 @@ def train(
     history, best, kept = History(), (-1.0, 0.0), None
     clock, step = clock or Clock(), 0
     steps = schedule.epochs * -(-nodes // min(schedule.batch_size or nodes, nodes)) if nodes else 1
+    share([*model.parameters(), *model.buffers()])
+    if processes()[0]:
+        torch.manual_seed(torch.initial_seed() + processes()[0])  # the parts of a batch drop different units
     for epoch in range(schedule.epochs):
         model.train()
         start = time.perf_counter()
         clock.epoch = epoch
+        values = []
         for batch in _batches(nodes, schedule.batch_size, generator):
             clock.progress = step / steps
             step += 1
             optimiser.zero_grad()
-            value = loss(batch)
-            if not torch.isfinite(value):
-                raise FloatingPointError(f"the loss is {value.item()} in epoch {epoch}; lower lr ({schedule.lr})?")
-            value.backward()
+            value = backward(loss, batch, nodes, model).item()
+            if not math.isfinite(value):
+                raise FloatingPointError(f"the loss is {value} in epoch {epoch}; lower lr ({schedule.lr})?")
+            values.append(value)
             optimiser.step()
+        share(list(model.buffers()))
         history.seconds.append(time.perf_counter() - start)
+        history.losses.append(statistics.fmean(values) if values else 0.0)
         history.epochs = epoch + 1
         model.eval()
         found, monitored = evaluate() if evaluate is not None else (None, None)
@@ -167,4 +181,6 @@ def _batches(nodes: int, size: int | None, generator: torch.Generator | None) ->
     if size is None or size >= nodes:
         yield slice(None)
     else:
-        yield from torch.randperm(nodes, generator=generator).split(size)
+        order = torch.randperm(nodes, generator=generator)
+        share([order])
+        yield from order.split(size)

@@ -103,7 +103,7 @@ class Alone(nn.Module):
 
 def test_what_is_asked_in_each_figure(graph: Graph) -> None:
     network = Alone()
-    assert list(student_latencies(network, graph.x, repeats=3)) == ["all_nodes", "one_node", "batch"]
+    assert list(student_latencies(network, graph.x)) == ["all_nodes", "one_node", "batch"]
     assert sorted(set(network.asked)) == [1, BATCH, len(graph)]
     network.asked.clear()
     assert list(teacher_latencies(network, graph.x, graph.edge_index)) == ["all_nodes"]  # its reach is not known
