@@ -154,6 +154,7 @@ def _options(key: str, n: int, channels: int) -> dict[str, Any]:
         "rkd": dict(angle=0.0),
         "swing": dict(private=(1, 3)),
         "topk_kl": dict(k=min(10, channels // 2)),
+        "vq_code_kl": dict(codebook=2 * torch.randn(64, channels, generator=torch.Generator().manual_seed(1))),
     }
     return others.get(key, {})
 

@@ -37,6 +37,7 @@ EXCLUDED = {
     "lelp": "it needs the teacher's classifier and embeddings fitted beforehand",
     "swing": "without private classes it is kl",
     "sinkd": "it pairs all positions with all, at twenty times the cost of the others",
+    "vq_code_kl": "it needs the teacher's codebook",
 }
 
 

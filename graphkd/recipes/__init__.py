@@ -45,6 +45,7 @@ from graphkd.recipes.terms import terms
 from graphkd.recipes.tfkd_self import tfkd_self
 from graphkd.recipes.tgeo import tgeo
 from graphkd.recipes.voting import voting
+from graphkd.recipes.vqgraph import vqgraph
 from graphkd.recipes.weight_align import weight_align
 from graphkd.spec import resolve
 
@@ -82,6 +83,7 @@ RECIPES = {
         tfkd_self,
         tgeo,
         voting,
+        vqgraph,
         weight_align,
     )
 }
@@ -181,5 +183,6 @@ __all__ = [
     "tfkd_self",
     "tgeo",
     "voting",
+    "vqgraph",
     "weight_align",
 ]

@@ -15,6 +15,7 @@ from kdlosses.feature.patient import patient
 from kdlosses.feature.pkd import pkd
 from kdlosses.feature.talking import Talking
 from kdlosses.feature.vid import VID
+from kdlosses.feature.vq_code_kl import VQCodeKL
 
 __all__ = [
     "DMAE",
@@ -23,6 +24,7 @@ __all__ = [
     "VID",
     "Hint",
     "Talking",
+    "VQCodeKL",
     "at",
     "cosine",
     "cwd",

@@ -36,6 +36,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "comodo": dict(channels=5, size=32),
     "crd": dict(student_channels=5, teacher_channels=5, samples=100, negatives=32, channels=4),
     "mi_alpha": dict(student_channels=5, teacher_channels=5, hidden_channels=8, channels=4),
+    "vq_code_kl": dict(codebook=torch.linspace(-2, 2, 35).view(5, 7).sin().mul(3).T.contiguous()),  # seven codes
     "prockd": dict(student_channels=5, teacher_channels=5, prototypes=6),
     "prokd": dict(classes=5, channels=5, ignore_index=3),
     "lelp": dict(head_weight=np.eye(5)[[0, 1, 2, 3, 3]], head_bias=np.zeros(5), embeddings=np.eye(5), subclasses=1),

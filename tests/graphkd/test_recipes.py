@@ -110,7 +110,9 @@ def fitted(setting: Setting, teacher: Tensor | None, method: object, **options: 
 def cached(logits: Tensor) -> Cache:
     """The teacher with a hidden layer, for the recipes that want one."""
     z, nodes = logits.numpy(), np.arange(len(logits))
-    return Cache(z, nodes, np.ones(len(nodes), dtype=bool), "", (np.tanh(z),), more={"noisy": z + np.tanh(z)})
+    hidden, params = np.tanh(z), {"codebook": np.eye(10, dtype=np.float32)}
+    more = {"code": hidden, "noisy": z + hidden}
+    return Cache(z, nodes, np.ones(len(nodes), dtype=bool), "", (hidden,), more=more, params=params)
 
 
 @pytest.mark.parametrize("name", sorted(set(TAUGHT) - set(NO_CONTROL)))
@@ -159,7 +161,9 @@ def test_relabelling_the_nodes_permutes_the_predictions(setting: Setting, teache
         model = MLP(64, (16,), 10).double()
         loop = functools.partial(train, schedule=Schedule(epochs=20))
         hidden = z.double().tanh()
-        told: dict[str, Any] = dict(more={"noisy": z.double() + hidden})
+        told: dict[str, Any] = dict(
+            more={"code": hidden, "noisy": z.double() + hidden}, params={"codebook": torch.eye(10).double()}
+        )
         lesson = Lesson(x.double(), y, loop, torch.Generator(), z.double(), edges, hidden=[hidden], **told)
         RECIPES[name](model, lesson, **options)
         outputs.append(model(x.double()).detach())

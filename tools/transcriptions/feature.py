@@ -115,3 +115,12 @@ def hcl(student: Tensor, teacher: Tensor, levels: tuple[int, ...] = (4, 2, 1)) -
         pooled = F.adaptive_avg_pool2d(student, level), F.adaptive_avg_pool2d(teacher, level)
         loss = loss + factor * F.mse_loss(*pooled)
     return loss / norm
+
+
+def vq_code_kl(student: Tensor, teacher: Tensor, own: Any) -> Tensor:
+    def log_shares(features: Tensor) -> Tensor:
+        rows = features.movedim(1, -1).flatten(0, -2)
+        return F.log_softmax(-torch.cdist(rows, own.codebook.to(rows)) / own.tau, dim=1)
+
+    log_q, log_p = log_shares(student), log_shares(teacher)
+    return own.tau**2 * F.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
