@@ -44,7 +44,7 @@ class Boosted(nn.Module):
 
     def add(self) -> MLP:
         """Append a new member with the mean weight of the others, and return it."""
-        member = MLP(*self.shape).to(self.alphas)
+        member = MLP(*self.shape).to(self.alphas).train(self.training)
         self.members.append(member)
         self.alphas = torch.cat([self.alphas, self.alphas.mean()[None]])
         return member

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -78,20 +78,13 @@ def nosmog(
     project = nn.Sequential(nn.Linear(inner, width), nn.ReLU(), nn.Dropout(model.dropout.p)) if relation else None
     trained = nn.ModuleList([model] if project is None else [model, project]).to(next(model.parameters()).dtype)
 
-    def attacked(x: Tensor, target: Tensor) -> Tensor:
-        delta = eps * (2 * torch.rand(x.shape, generator=lesson.generator, dtype=x.dtype) - 1)
-        for _ in range(steps):
-            delta.requires_grad_()
-            (slope,) = torch.autograd.grad(kl(model(x + delta), target), delta)
-            delta = (delta.detach() + eps / 4 * slope.sign()).clamp(-eps, eps)
-        return x + delta
-
     def adversarial_loss(nodes: Tensor | slice) -> Tensor:
         ids = torch.arange(len(lesson))[nodes]
         if draw is not None and draw < len(ids):
             ids = ids[torch.randperm(len(ids), generator=lesson.generator)[:draw]]
-        target = rows(teacher, ids)
-        return kl(model(attacked(rows(lesson.x, ids).to_dense(), target)), target)
+        x, target = rows(lesson.x, ids).to_dense(), rows(teacher, ids)
+        worst = attacked(x, lambda moved: kl(model(moved), target), eps, steps, lesson.generator)
+        return kl(model(worst), target)
 
     def soft_loss(nodes: Tensor | slice) -> Tensor:
         outputs = model.outputs(rows(lesson.x, nodes))
@@ -106,3 +99,17 @@ def nosmog(
         return lam * hard + (1 - lam) * soft_loss(nodes)
 
     return lesson.train(trained, loss, len(lesson))
+
+
+def attacked(x: Tensor, loss: Callable[[Tensor], Tensor], eps: float, steps: int, generator: torch.Generator) -> Tensor:
+    """Move each feature by at most `eps` so that a loss rises: from anywhere, in steps of a quarter of that.
+
+    >>> attacked(torch.zeros(2), lambda x: (x * torch.tensor([1.0, -2.0])).sum(), 0.1, 8, torch.Generator())
+    tensor([ 0.1000, -0.1000])
+    """
+    delta = eps * (2 * torch.rand(x.shape, generator=generator, dtype=x.dtype) - 1)
+    for _ in range(steps):
+        delta.requires_grad_()
+        (slope,) = torch.autograd.grad(loss(x + delta), delta)
+        delta = (delta.detach() + eps / 4 * slope.sign()).clamp(-eps, eps)
+    return x + delta

@@ -1,0 +1,6 @@
+_base_ = "../../_base_/graph.py"
+data = "cora"
+# Members, tau, lam and beta are the paper's with this teacher, align and mask those with its GCN. Teacher and student
+# are those of the other recipes on this graph.
+teacher = dict(dropout=0.8, weight_decay=0.01)
+methods = [dict(type="glnn"), dict(type="adagmlp", lam=0.5, members=2, tau=0.9, beta=4.0, align=0.9, mask=0.1)]
