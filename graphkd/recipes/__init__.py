@@ -39,11 +39,13 @@ from graphkd.recipes.rad import rad
 from graphkd.recipes.random_teacher import random_teacher
 from graphkd.recipes.rounded import rounded
 from graphkd.recipes.selfdistill import selfdistill
+from graphkd.recipes.simmlp import simmlp
 from graphkd.recipes.supervised import supervised
 from graphkd.recipes.talking import talking
 from graphkd.recipes.terms import terms
 from graphkd.recipes.tfkd_self import tfkd_self
 from graphkd.recipes.tgeo import tgeo
+from graphkd.recipes.tined import tined
 from graphkd.recipes.voting import voting
 from graphkd.recipes.vqgraph import vqgraph
 from graphkd.recipes.weight_align import weight_align
@@ -77,18 +79,20 @@ RECIPES = {
         random_teacher,
         rounded,
         selfdistill,
+        simmlp,
         supervised,
         talking,
         terms,
         tfkd_self,
         tgeo,
+        tined,
         voting,
         vqgraph,
         weight_align,
     )
 }
 
-TELLS: dict[str, tuple[str, ...]] = {"krd": ("noisy",)}
+TELLS: dict[str, tuple[str, ...]] = {"krd": ("noisy",), "tined": ("weights",)}
 """What a recipe asks of its teacher beyond logits and hidden layers, by the names of `graphkd.teach`."""
 
 NETWORKS: dict[str, Callable[..., Any]] = {"adagmlp": Boosted}
@@ -177,11 +181,13 @@ __all__ = [
     "random_teacher",
     "rounded",
     "selfdistill",
+    "simmlp",
     "supervised",
     "talking",
     "terms",
     "tfkd_self",
     "tgeo",
+    "tined",
     "voting",
     "vqgraph",
     "weight_align",

@@ -17,6 +17,7 @@ from graphkd.lesson import Lesson
 from graphkd.losses import ffg2m_high, ffg2m_low
 from graphkd.mlp import MLP
 from graphkd.recipes import INPUTS, NETWORKS, RECIPES, ffg2m
+from graphkd.teachers import sage
 from graphkd.training import History, Schedule, train
 
 TAUGHT = sorted(set(RECIPES) - {"supervised"})
@@ -36,10 +37,13 @@ PLAIN: dict[str, dict[str, Any]] = {
     "pruned": dict(keep=1.0),
     "quant_distill": dict(bits=32),
     "rounded": dict(bits=32),
+    "simmlp": dict(epochs=20),
+    "tined": dict(energy=0.0),  # the hidden layer of the teacher here is not what its weights make
     "weight_align": dict(method="glnn"),
 }
 NO_CONTROL = {
     "random_teacher": "its last layer is a logistic regression, whatever the labels weigh",
+    "simmlp": "it starts from a body that edges have trained, whatever comes after",
     "weight_align": "it changes the last layer after any training",
 }
 READS_LABELS = {
@@ -53,12 +57,13 @@ LEARNS_LESS = {
     "kd3": "it leaves out what such a noisy teacher is not sure of",
     "rad": "a fifth of the teacher's answers",
     "random_teacher": "a linear classifier on features that nobody taught anything",
+    "simmlp": "no teacher",
     "tfkd_self": "no teacher from outside",
 }
 """With so few labels as here; their accuracies are in tests of their own."""
 DRAWS: dict[str, dict[str, Any]] = {
-    "adagmlp": dict(members=2, mask=0.0),
     "curvature": dict(fan=None, centres=None),
+    "adagmlp": dict(members=2, mask=0.0),
     "dual_head": dict(dropout=0.0),
     "ffg2m": dict(high=0.0),
     "hard": dict(steps=1),
@@ -73,7 +78,9 @@ DRAWS: dict[str, dict[str, Any]] = {
     "rad": dict(budget=1.0),
     "random_teacher": dict(epochs=20),
     "selfdistill": dict(lam=0.5),
+    "simmlp": dict(epochs=10, feature_mask=0.0, edge_mask=0.0, rebuild=0.0),
     "tgeo": dict(lam=0.5),
+    "tined": dict(energy=0.0),
     "weight_align": dict(method="glnn"),
 }
 """Options with which nothing is drawn from the order of the nodes, and training is short."""
@@ -112,11 +119,19 @@ def fitted(setting: Setting, teacher: Tensor | None, method: object, **options: 
 
 
 def cached(logits: Tensor) -> Cache:
-    """The teacher with a hidden layer, for the recipes that want one."""
+    """The teacher with a hidden layer, rows with their codes, and weights, for the recipes that want them."""
     z, nodes = logits.numpy(), np.arange(len(logits))
-    hidden, params = np.tanh(z), {"codebook": np.eye(10, dtype=np.float32)}
+    hidden, codebook = np.tanh(z), np.eye(10, dtype=np.float32)
     more = {"code": hidden, "noisy": z + hidden}
+    params = {"codebook": codebook, **{key: w.numpy() for key, w in weights(32).items()}}
     return Cache(z, nodes, np.ones(len(nodes), dtype=bool), "", (hidden,), more=more, params=params)
+
+
+def weights(hidden: int) -> dict[str, Tensor]:
+    """Those of some graph network with so many hidden units."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return sage(64, 10, hidden=hidden).requires_grad_(False).state_dict()
 
 
 @pytest.mark.parametrize("name", sorted(set(TAUGHT) - set(NO_CONTROL)))
@@ -166,7 +181,8 @@ def test_relabelling_the_nodes_permutes_the_predictions(setting: Setting, teache
         loop = functools.partial(train, schedule=Schedule(epochs=20))
         hidden = z.double().tanh()
         told: dict[str, Any] = dict(
-            more={"code": hidden, "noisy": z.double() + hidden}, params={"codebook": torch.eye(10).double()}
+            more={"code": hidden, "noisy": z.double() + hidden},
+            params={"codebook": torch.eye(10).double(), **weights(16)},
         )
         lesson = Lesson(x.double(), y, loop, torch.Generator(), z.double(), edges, hidden=[hidden], **told)
         RECIPES[name](model, lesson, **options)

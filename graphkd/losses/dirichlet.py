@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from torch import Tensor
+
+from kdlosses.unit import unit
+
+
+def dirichlet_energy(features: Tensor, edge_index: Tensor) -> Tensor:
+    r"""How much nodes differ from their neighbours, whatever their lengths: 0 where all point the same way, at most 4.
+
+    $$ E(H) = \frac{1}{|E|} \sum_{(i, j) \in E}
+       \left\| \frac{h_i}{\|h_i\|} - \frac{h_j}{\|h_j\|} \right\|^2 $$
+
+    Unchanged when H is scaled. The ratio of the energies after and before a layer tells whether it smooths. This is not
+    a loss between a student and a teacher; the recipe `tined` makes one of it.
+
+    Args:
+        features: `(N, d)`; a row of zeros stays one.
+        edge_index: `(2, E)`, at least one edge; a uniform sample of the edges gives an unbiased estimate.
+
+    Paper: Zhou et al., "TINED: GNNs-to-MLPs by Teacher Injection and Dirichlet Energy Distillation", ICML 2025, divides
+    by the nodes (factor E / N, which a ratio does not see). Its code keeps the gradient from the lengths; here the
+    gradient is that of the energy.
+
+    >>> import torch
+    >>> dirichlet_energy(torch.tensor([[2.0, 0.0], [0.0, 3.0], [1.0, 0.0]]), torch.tensor([[0, 0], [1, 2]])).item()
+    1.0
+    """
+    directions = unit(features, 1)
+    return (directions[edge_index[0]] - directions[edge_index[1]]).square().sum(1).mean()

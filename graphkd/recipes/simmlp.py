@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from graphkd.edges import drop_self_loops
+from graphkd.features import csr, rows
+from graphkd.lesson import Lesson
+from graphkd.mlp import MLP
+from graphkd.spec import resolve
+from graphkd.training import History, Schedule, train
+from kdlosses.unit import cosines
+
+_REBUILT = 512  # nodes in a step whose features are rebuilt: they are dense
+
+
+def simmlp(
+    model: MLP,
+    lesson: Lesson,
+    *,
+    method: str | Mapping[str, Any] | Callable[..., History] | None = None,
+    epochs: int = 300,
+    lr: float = 1e-3,
+    decay: float = 0.0,
+    hops: int = 2,
+    feature_mask: float = 0.5,
+    edge_mask: float = 0.25,
+    rebuild: float = 10.0,
+    power: float = 1.0,
+    predictor: int = 2,
+    fan: int = 5,
+) -> History:
+    r"""SimMLP: no teacher and no label; the body learns to say of a node what its neighbourhood says.
+
+    $$ L = \frac{1}{N} \sum_i \bigl(1 - \cos(q(z_i), \mathrm{sg}(h_i))\bigr)^\eta
+         + \lambda_r \, \mathrm{MSE}\bigl(d(h), x\bigr), \qquad
+       z = f(\tilde x), \quad h = \tilde A^k z $$
+
+    f is the student up to its last hidden layer, $\tilde x$ its features with some set to 0, $\tilde A$ the normalised
+    adjacency with self-loops and without some edges, both drawn anew in each step. q and d, networks of their own, are
+    thrown away. Then the last layer alone is trained on the labels, on the frozen z of the features as they are, and
+    its epoch is selected; of the first part the last is kept. A student with `norm='batch'` is what the authors have.
+
+    A step in a batch propagates among neighbours drawn for it. Features are rebuilt for at most 512 nodes of a step,
+    drawn anew: the same loss in the mean.
+
+    Args:
+        model: the student, trained in place.
+        lesson: with the edges; a teacher in it is looked at by `method` alone.
+        method: any recipe, to train the whole student by instead of the last layer; it starts from the body found here.
+            That is our own form: `glnn` after it is a distillation that starts from the graph and no random weights.
+        epochs: of the first part.
+        lr: likewise, of Adam.
+        decay: likewise, its weight decay.
+        hops: k; 0 leaves h = z.
+        feature_mask: share of the features that is set to 0.
+        edge_mask: share of the edges that is left out.
+        rebuild: $\lambda_r$.
+        power: $\eta$.
+        predictor: layers of q.
+        fan: neighbours that a node of a batch draws in each hop.
+
+    Raises:
+        ValueError: the student has no hidden layer, or an option is out of range.
+
+    Paper: Wang et al., "Training MLPs on Graphs without Supervision", WSDM 2025. Its code normalises h and z, has a
+    PReLU and batch normalisation after each hop, residual connections, and a learning rate that falls to 0.
+    """
+    from graphkd.recipes import RECIPES
+
+    recipe, options = resolve("method", _probe if method is None else method, RECIPES)
+    if len(model.layers) < 2:
+        raise ValueError("simmlp: the student needs a hidden layer, which is what it pretrains")
+    if not (0 <= feature_mask < 1 and 0 <= edge_mask <= 1) or min(hops, rebuild, epochs) < 0 or power <= 0 or fan < 1:
+        raise ValueError(
+            "simmlp: 0 <= feature_mask < 1, 0 <= edge_mask <= 1, hops, rebuild, epochs >= 0, power > 0, fan >= 1; got "
+            f"{feature_mask=}, {edge_mask=}, {hops=}, {rebuild=}, {epochs=}, {power=}, {fan=}"
+        )
+    width, generator, dtype = model.widths[-2], lesson.generator, next(model.parameters()).dtype
+    predict = MLP(width, [width] * (predictor - 1), width, norm="batch").to(dtype)
+    decode = MLP(width, [width], model.in_features).to(dtype)
+    edges = by_target(drop_self_loops(lesson.edges()))
+
+    def loss(nodes: Tensor | slice) -> Tensor:
+        if isinstance(nodes, slice):
+            x, ends, own = rows(lesson.x), edges, torch.arange(len(lesson))
+        else:
+            members, ends, own = neighbourhood(nodes, edges, len(lesson), hops, fan, generator)
+            x = rows(lesson.x, members)
+        if edge_mask > 0:
+            ends = ends[:, torch.rand(ends.shape[1], generator=generator) >= edge_mask]
+        z = model.outputs(masked(x, feature_mask, generator))[-2]
+        h = propagated(z, ends, hops)
+        value = alignment(predict(z)[own], h[own], power)
+        if rebuild == 0:
+            return value
+        if len(own) > _REBUILT:
+            own = own[torch.randperm(len(own), generator=generator)[:_REBUILT]]
+        return value + rebuild * F.mse_loss(decode(h[own]), rows(x, own).to_dense())
+
+    schedule = Schedule(lr, decay, epochs, batch_size=lesson.batch_size)
+    first = train(nn.ModuleList([model, predict, decode]), loss, len(lesson), schedule=schedule, generator=generator)
+    history = recipe(model, lesson, **options)
+    history.seconds = first.seconds + history.seconds
+    return history
+
+
+def _probe(model: MLP, lesson: Lesson) -> History:
+    """The last layer alone, on the labels."""
+    told = (lesson.labels >= 0).nonzero().flatten()
+    if not len(told):
+        raise ValueError("simmlp: the last layer is trained on labels, and there is none")
+    model.eval()  # and it stays so, whatever the training of its last layer sets: nothing below that one moves
+    with torch.no_grad():
+        z = torch.cat([model.outputs(rows(lesson.x, part))[-2] for part in told.split(1 << 16)])
+    last, labels = cast(nn.Linear, model.layers[-1]), lesson.labels[told]
+    return lesson.train(last, lambda nodes: F.cross_entropy(last(z[nodes]), labels[nodes]), len(told))
+
+
+def alignment(predicted: Tensor, target: Tensor, power: float) -> Tensor:
+    r"""$\frac{1}{N} \sum_i (1 - \cos(p_i, \mathrm{sg}(t_i)))^\eta$ of `(N, d)` and `(N, d)`: from 0 to $2^\eta$.
+
+    >>> alignment(torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 0.0], [0.0, -3.0]]), 2.0).item()
+    2.0
+    """
+    return ((1 - cosines(predicted, target.detach(), 1)).clamp_min(0) ** power).mean()
+
+
+def masked(x: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Features with a share of them set to 0; of a sparse matrix only what is stored is looked at."""
+    if share == 0:
+        return x
+    if x.layout is torch.sparse_csr:
+        kept = torch.rand(x.values().shape, generator=generator) >= share
+        return csr(x.crow_indices(), x.col_indices(), x.values() * kept, x.shape[1])
+    return x * (torch.rand(x.shape, generator=generator) >= share)
+
+
+def by_target(edges: Tensor) -> Tensor:
+    """The edges, ordered by the node that they point to."""
+    return edges[:, edges[1].argsort(stable=True)]
+
+
+def propagated(z: Tensor, edges: Tensor, hops: int) -> Tensor:
+    r"""$(D^{-1/2} (A + I) D^{-1/2})^k z$ with edges ordered by target, without self-loops."""
+    source, target = edges
+    degree = torch.bincount(target, minlength=len(z))
+    start = torch.cat([degree.new_zeros(1), degree.cumsum(0)])
+    adjacency = csr(start, source, torch.ones(len(source), dtype=z.dtype), len(z))
+    scale = (degree + 1).to(z.dtype).rsqrt().unsqueeze(1)
+    for _ in range(hops):
+        z = scale * z
+        z = scale * (adjacency @ z + z)
+    return z
+
+
+def neighbourhood(
+    nodes: Tensor, edges: Tensor, count: int, hops: int, fan: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What some nodes reach in so many hops, each node drawing its neighbours with replacement.
+
+    Args:
+        nodes: `(n,)`, each once.
+        edges: `(2, E)`, ordered by target.
+        count: number of all nodes.
+        hops: see above.
+        fan: neighbours drawn.
+        generator: draws them.
+
+    Returns:
+        the nodes that take part, the edges between them in places of that list, by target, and the places of `nodes`.
+    """
+    source, target = edges
+    degree = torch.bincount(target, minlength=count)
+    start = degree.cumsum(0) - degree
+    frontier, found = nodes, [edges[:, :0]]
+    for _ in range(hops):
+        frontier = frontier[degree[frontier] > 0]
+        pick = torch.rand(len(frontier), fan, generator=generator) * degree[frontier].unsqueeze(1)
+        drawn = source[start[frontier].unsqueeze(1) + pick.long()]
+        found.append(torch.stack([drawn.flatten(), frontier.repeat_interleave(fan)]))
+        frontier = drawn.unique()
+    ends = torch.cat(found, 1).flip(0).unique(dim=1).flip(0)  # each once, by target
+    members, place = torch.cat([nodes, ends.flatten()]).unique(return_inverse=True)
+    return members, place[len(nodes) :].view(2, -1), place[: len(nodes)]

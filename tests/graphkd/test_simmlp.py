@@ -1,0 +1,186 @@
+"""SimMLP: its parts by hand, what it never reads, what it leaves as it was, and that it learns."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import coo_array, diags_array, eye_array
+from torch import Tensor
+
+from graphkd.data import Setting, cpf_split, digits, observe
+from graphkd.lesson import Lesson
+from graphkd.mlp import MLP
+from graphkd.recipes import simmlp
+from graphkd.recipes.simmlp import alignment, by_target, masked, neighbourhood, propagated
+from graphkd.training import History, Schedule, train
+
+NODES = 50
+
+
+@pytest.fixture(scope="module")
+def setting() -> Setting:
+    graph = digits()
+    return observe(graph, cpf_split(graph.y, 0), "tran", 0)
+
+
+def lesson_of(setting: Setting, epochs: int = 0, batch_size: int | None = None) -> Lesson:
+    """No teacher, and so many epochs after the first part, with seeds of its own."""
+    seen, generator = setting.seen, torch.Generator().manual_seed(0)
+    labels = torch.full((len(seen),), -1).index_copy(0, setting.train, seen.y[setting.train])
+    loop = functools.partial(train, schedule=Schedule(epochs=epochs), generator=generator)
+    return Lesson(seen.x, labels, loop, generator, None, seen.edge_index, batch_size)
+
+
+def taught(lesson: Lesson, **options: Any) -> tuple[MLP, History]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = MLP(64, (48,), 10, norm="batch")
+        history = simmlp(model, lesson, **{**dict(epochs=3), **options})
+    return model, history
+
+
+def some_edges(directed: bool = True) -> Tensor:
+    edges = torch.randint(NODES - 1, (2, 200), generator=torch.Generator().manual_seed(0))
+    edges = edges[:, edges[0] != edges[1]].unique(dim=1)
+    return edges if directed else torch.cat([edges, edges.flip(0)], 1).unique(dim=1)
+
+
+@pytest.mark.parametrize("directed", [True, False])
+@pytest.mark.parametrize("hops", [0, 1, 3])
+def test_propagation_is_a_power_of_the_normalised_adjacency(hops: int, directed: bool) -> None:
+    edges = some_edges(directed)
+    z = torch.randn(NODES, 4, dtype=torch.float64, requires_grad=True)
+    source, target = edges.numpy()
+    looped = coo_array((np.ones(len(source)), (target, source)), (NODES, NODES)) + eye_array(NODES)
+    scale = diags_array(looped.sum(1) ** -0.5)
+    power = np.linalg.matrix_power((scale @ looped @ scale).toarray(), hops)
+    found = propagated(z, by_target(edges), hops)
+    np.testing.assert_allclose(found.detach().numpy(), power @ z.detach().numpy(), rtol=1e-10)
+    cotangent = torch.randn_like(found)
+    (gradient,) = torch.autograd.grad(found, z, cotangent)
+    np.testing.assert_allclose(gradient.numpy(), power.T @ cotangent.numpy(), rtol=1e-10)
+
+
+def test_without_edges_a_node_propagates_to_itself() -> None:
+    z = torch.randn(NODES, 4)
+    assert torch.equal(propagated(z, some_edges()[:, :0], 2), z)
+
+
+@pytest.mark.parametrize("power", [1.0, 3.0])
+def test_alignment(power: float) -> None:
+    p, t = (torch.randn(20, 6, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    a, b = p.detach().numpy(), t.detach().numpy()
+    cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    value = alignment(p, t, power)
+    assert value.item() == pytest.approx(float(np.mean((1 - cosine) ** power)), rel=1e-12)
+    value.backward()
+    assert p.grad is not None
+    assert t.grad is None
+    assert alignment(p, 5 * p, power).item() == pytest.approx(0, abs=1e-12)
+    assert alignment(p, -p, power).item() == pytest.approx(2**power)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_masked_features_are_as_they_were_or_0(sparse: bool) -> None:
+    x = torch.randn(300, 100) * (torch.rand(300, 100) < 0.3)
+    given = x.to_sparse_csr() if sparse else x
+    generator = torch.Generator().manual_seed(0)
+    one, two = (masked(given, 0.4, generator) for _ in range(2))
+    assert one.layout == given.layout
+    found = one.to_dense()
+    assert ((found == x) | (found == 0)).all()
+    assert found.count_nonzero() / x.count_nonzero() == pytest.approx(0.6, abs=0.03)
+    assert not torch.equal(found, two.to_dense())
+    assert masked(given, 0.0, generator) is given
+
+
+def test_a_neighbourhood_is_a_part_of_the_graph() -> None:
+    edges, generator = by_target(some_edges()), torch.Generator().manual_seed(0)
+    nodes = torch.tensor([NODES - 1, 7, 3, 20])  # the first has no edge
+    true = {*map(tuple, edges.T.tolist())}
+    for hops, fan in ((1, 2), (2, 3), (2, 200)):
+        members, ends, own = neighbourhood(nodes, edges, NODES, hops, fan, generator)
+        assert torch.equal(members[own], nodes)
+        assert (ends[1].diff() >= 0).all()
+        drawn = [*map(tuple, members[ends].T.tolist())]
+        assert len({*drawn}) == len(drawn)
+        assert {*drawn} <= true
+        assert torch.bincount(ends[1]).max() <= hops * fan
+    reached = set(nodes.tolist()) | {a for a, b in true if b in nodes.tolist()}
+    assert {*drawn} == {(a, b) for a, b in true if b in reached}  # so many draws leave none out
+    alone, ends, own = neighbourhood(nodes, edges, NODES, 0, 5, generator)
+    assert torch.equal(alone[own], nodes)
+    assert not ends.numel()
+
+
+@pytest.mark.parametrize("batch_size", [None, 300])
+def test_the_body_knows_neither_labels_nor_teacher(setting: Setting, batch_size: int | None) -> None:
+    lesson = lesson_of(setting, 2, batch_size)
+    body = {key: value for key, value in taught(lesson)[0].state_dict().items() if "layers.1" not in key}
+    others = (
+        replace(lesson_of(setting, 2, batch_size), labels=lesson.labels.flip(0)),
+        replace(lesson_of(setting, 2, batch_size), teacher=torch.randn(len(lesson), 10)),
+    )
+    for other in others:
+        again = taught(other)[0].state_dict()
+        assert all(torch.equal(value, again[key]) for key, value in body.items())
+    elsewhere = replace(lesson_of(setting, 2, batch_size), edge_index=lesson.edges()[:, :2000])
+    assert not torch.equal(taught(elsewhere)[0].layers[0].weight, body["layers.0.weight"])
+
+
+def test_the_probe_moves_the_last_layer_alone(setting: Setting) -> None:
+    before, after = (taught(lesson_of(setting, epochs))[0].state_dict() for epochs in (0, 5))
+    for key, value in before.items():
+        assert torch.equal(value, after[key]) == ("layers.1" not in key), key
+
+
+def test_sparse_features_are_dense_ones(setting: Setting) -> None:
+    dense = lesson_of(setting)
+    sparse = replace(lesson_of(setting), x=setting.seen.x.to_sparse_csr())
+    one, two = (taught(each, feature_mask=0.0, epochs=2)[0] for each in (dense, sparse))
+    torch.testing.assert_close(one.layers[0].weight, two.layers[0].weight, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("batch_size", [None, 600])
+def test_it_learns_from_the_edges(setting: Setting, batch_size: int | None) -> None:
+    whole, accuracy = setting.whole, {}
+    for epochs in (0, 25):
+        lesson = lesson_of(setting, 100, batch_size)
+        model, history = taught(lesson, epochs=epochs, lr=0.005)
+        answers = lesson.predict(model, setting.test).argmax(1)
+        accuracy[epochs] = (answers == whole.y[setting.test]).double().mean().item()
+        assert len(history.seconds) == epochs + 100
+    assert accuracy[25] > accuracy[0] + 0.01
+
+
+def test_another_method_goes_on_from_the_body(setting: Setting) -> None:
+    seen: list[MLP] = []
+
+    def method(model: MLP, lesson: Lesson) -> History:
+        seen.append(copy.deepcopy(model))
+        return History()
+
+    model, _ = taught(lesson_of(setting), method=method)
+    assert torch.equal(seen[0].layers[0].weight, taught(lesson_of(setting))[0].layers[0].weight)
+    assert torch.equal(seen[0].layers[0].weight, model.layers[0].weight)
+
+
+def test_errors_come_before_training(setting: Setting) -> None:
+    lesson = lesson_of(setting)
+    with pytest.raises(ValueError, match="a hidden layer"):
+        simmlp(MLP(64, (), 10), lesson)
+    with pytest.raises(ValueError, match="edge_index=edges"):
+        taught(replace(lesson, edge_index=None))
+    with pytest.raises(ValueError, match="trained on labels"):
+        taught(replace(lesson, labels=torch.full_like(lesson.labels, -1)))
+    with pytest.raises(KeyError, match="glnn"):
+        taught(lesson, method="glnm")
+    for wrong in (dict(feature_mask=1.0), dict(edge_mask=-0.1), dict(hops=-1), dict(power=0.0), dict(fan=0)):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))}="):
+            taught(lesson, **wrong)
