@@ -159,10 +159,10 @@ def kept(found: Sequence[Step]) -> np.ndarray:
     [("krd", dict(start=0, power=0.7, momentum=1.0)), ("hgmd", dict(mode="plain", alpha=3.0))],
 )
 def test_as_many_edges_are_kept_as_is_probable(name: str, options: dict[str, Any]) -> None:
-    counts = kept(steps(name, [50, 51] * 100, **options))
+    counts = kept(steps(name, [50, 51] * 30, **options))
     krd = np.tile(1 - shaken()[EDGES[0]] ** 0.7, (2, 1))
     keep = krd if name == "krd" else np.stack([hard_by_hand(3 * 0.01**progress) for progress in (0.5, 0.51)])
-    sigma = math.sqrt((keep * (1 - keep)).sum() * 100) / len(counts)
+    sigma = math.sqrt((keep * (1 - keep)).sum() * 30) / len(counts)
     assert abs(counts.mean() - keep.sum() / 2) < 4 * sigma
     assert counts.std() > 0
 
@@ -287,9 +287,7 @@ def test_they_learn_more_than_their_control(taught: tuple[Setting, Cache]) -> No
     control = study(setting, None, "supervised", student).metrics["tran"]
     methods = [dict(type="krd", start=10), *(dict(type="hgmd", mode=mode) for mode in ("plain", "weight", "mixup"))]
     for method in methods:
-        for batch_size in (None, 600):
-            sized = student.set_params(batch_size=batch_size)
-            assert study(setting, cache, method, sized).metrics["tran"] > control + 0.02, method
+        assert study(setting, cache, method, student).metrics["tran"] > control + 0.02, method
 
 
 def test_krd_tells_when_its_sampling_had_no_part(taught: tuple[Setting, Cache]) -> None:
