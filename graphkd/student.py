@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import importlib
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +24,7 @@ from torch import Tensor
 
 from graphkd.cache import Cache, check_finite
 from graphkd.data.graph import as_edges
+from graphkd.extras import needs_extra
 from graphkd.features import Matrix, rows
 from graphkd.lesson import Lesson
 from graphkd.mlp import MLP
@@ -157,6 +161,35 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         """The most probable class of each row, `(n,)`."""
         probabilities = self.predict_proba(X)
         return self.classes_[probabilities.argmax(1)]
+
+    def to_onnx(self, path: str | Path) -> None:
+        """Write the student as an ONNX model: `x` `(n, F)` float32 to `probabilities` `(n, C)` float32.
+
+        Any number of rows at once; sparse features are to be made dense. The classes stand as a JSON list under
+        `classes` in the metadata of the model.
+
+        Raises:
+            ImportError: the extra `onnx` is not installed.
+        """
+        check_is_fitted(self)
+        with needs_extra("StudentClassifier.to_onnx"):
+            for package in ("onnx", "onnxscript"):
+                importlib.import_module(package)
+        model = torch.nn.Sequential(copy.deepcopy(self.network_), torch.nn.Softmax(1)).eval()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the exporter, about itself
+            program = torch.onnx.export(
+                model,
+                (torch.zeros(2, self.n_features_in_),),
+                input_names=["x"],
+                output_names=["probabilities"],
+                dynamic_shapes=({0: torch.export.Dim("rows")},),
+                dynamo=True,
+                verbose=False,
+            )
+        assert program is not None
+        program.model.metadata_props["classes"] = json.dumps(self.classes_.tolist())
+        program.save(path)
 
     def save(self, path: str | Path) -> None:
         """Write parameters and classes to one safetensors file, with the rest as JSON in its header; no pickle."""
