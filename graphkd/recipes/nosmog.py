@@ -19,7 +19,7 @@ def nosmog(
     lesson: Lesson,
     *,
     lam: float = 0.0,
-    relation: float = 0.1,
+    relation: float = 1e-3,
     adversary: float = 0.1,
     eps: float = 0.04,
     steps: int = 5,
@@ -32,9 +32,10 @@ def nosmog(
          + w \, \mathrm{rsd\_gram}(g(h^s), h^t) + a \max_{|\delta| \le \varepsilon} \mathrm{KL}(x + \delta) \Big),
        \quad \mathrm{KL}(x) = \frac{1}{N} \sum_i \mathrm{KL}(p^t_i \,\|\, p^s(x_i)) $$
 
-    with the last hidden layers h and a linear layer g with ReLU and dropout, which is dropped in the end. The attack
-    starts anywhere within the bounds and takes steps of $\varepsilon / 4$ by the sign of the gradient; positions are
-    attacked as well. All terms are taken in one optimiser step.
+    with the last hidden layers h and a linear layer g with ReLU and dropout, which is dropped in the end. The relations
+    are not scaled, they grow with the fourth power of $h^t$: w is chosen with the teacher. The attack starts anywhere
+    within the bounds and takes steps of $\varepsilon / 4$ by the sign of the gradient; positions are attacked as well.
+    All terms are taken in one optimiser step.
 
     In `study` and `distill` the student, and not the teacher, sees the positions of
     `graphkd.data.positions.with_positions` beside its features: its accuracy on unseen nodes then depends on whether

@@ -144,7 +144,7 @@ def test_sparse_features_stay_sparse() -> None:
 def test_a_student_with_positions_beats_its_control_and_misses_edges_when_cold(
     setting: Setting, taught: Outcome
 ) -> None:
-    method = dict(type="nosmog", steps=1, draw=300, inputs=WALKS)
+    method = dict(type="nosmog", relation=1e-3, steps=1, draw=300, inputs=WALKS)
     control = study(setting, None, "supervised", QUICK)
     student = study(setting, taught.cache, method, QUICK)
     assert student.metrics["observed"] > control.metrics["observed"]
