@@ -122,9 +122,9 @@ def distill_links(
 
 
 def split_links(data: Any, split: str | Mapping[str, Any] = "tran", seed: int = 0) -> LinkSplit:
-    """Split the links of a graph, as `distill_links` does; labels of nodes may be missing."""
+    """Split the links of a graph, as `distill_links` does; labels of nodes may be missing: nobody asks for them."""
     if getattr(data, "y", None) is None and isinstance(getattr(data, "x", None), Tensor):
-        data = SimpleNamespace(x=data.x, edge_index=data.edge_index, y=torch.zeros(len(data.x), dtype=torch.long))
+        data = SimpleNamespace(x=data.x, edge_index=data.edge_index, y=torch.arange(len(data.x)) % 2)
     deal, options = resolve("split", split, SPLITS)
     return deal(Graph.of(data), seed, **options)
 
@@ -150,9 +150,14 @@ def teach_links(split: LinkSplit, teacher: TeacherSpec = "sage", seed: int = 0, 
             generator = torch.Generator().manual_seed(seed)
             loop = functools.partial(train, schedule=schedule, evaluate=evaluate, generator=generator)
             lesson = LinkLesson(x, split.train, loop, generator)
-            history = lesson.train(
-                network, lambda batch: lesson.hard_loss(lambda pairs: network(x, known, pairs), batch), len(lesson)
-            )
+            auxiliary = getattr(network.encoder, "auxiliary_loss", None)
+
+            def loss(batch: Tensor | slice) -> Tensor:
+                hard = lesson.hard_loss(lambda pairs: network(x, known, pairs), batch)
+                return hard if auxiliary is None else hard + auxiliary()
+
+            history = lesson.train(network, loss, len(lesson))
+        network.eval()  # also after no epoch at all
     with torch.inference_mode():
         h = network.encoder(x, known)
     outcome = _outcome(network, lambda pairs: network(split.x, visible, pairs), split, history, k)

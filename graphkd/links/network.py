@@ -45,7 +45,7 @@ class LinkMLP(nn.Module):
 
     def forward(self, x: Matrix, pairs: Tensor) -> Tensor:
         nodes, place = pairs.unique(return_inverse=True)
-        return self.predictor(self.encoder(rows(x, nodes)), place)
+        return self.predictor(self.encoder(rows(x, nodes).float()), place)
 
 
 class LinkGNN(nn.Module):

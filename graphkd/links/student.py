@@ -17,6 +17,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from graphkd.cache import check_finite
 from graphkd.features import Matrix, rows
 from graphkd.links.lesson import LinkLesson
 from graphkd.links.metrics import auc, hits, ranked
@@ -110,6 +111,7 @@ class LinkStudent(BaseEstimator):
             ValueError: a pair names a row that is not there, or there are too few edges or non-edges.
         """
         method, options = resolve("method", "link_supervised" if teacher is None else self.method, LINK_RECIPES)
+        X = _features(X)
         _check_pairs("edges", edges, X.shape[0])
         evaluate = self._evaluation(validation, monitor)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
@@ -130,7 +132,7 @@ class LinkStudent(BaseEstimator):
         if X.shape[1] != self.n_features_in_:
             raise ValueError(f"X has {X.shape[1]} features, the student was fitted on {self.n_features_in_}")
         _check_pairs("pairs", pairs, X.shape[0])
-        return _scores(self.network_, X, pairs).numpy()
+        return _scores(self.network_, _features(X), pairs).numpy()
 
     def score(self, X: Matrix, edges: Tensor, non_edges: Tensor) -> float:
         """Hits@K of the edges among the non-edges."""
@@ -168,22 +170,25 @@ class LinkStudent(BaseEstimator):
 
     def _evaluation(self, validation: Ranked | None, monitor: Ranked | None) -> Callable[[], Evaluation]:
         """A function that ranks both sets of edges by the network as it is when called."""
-        for name, given in (("validation", validation), ("monitor", monitor)):
-            if given is not None:
-                _check_pairs(f"the edges of {name}", given[1], given[0].shape[0])
-                _check_pairs(f"the non-edges of {name}", given[2], given[0].shape[0])
-                if given[2].shape[1] < self.k:
-                    raise ValueError(f"Hits@{self.k} needs {self.k} non-edges; {name} has {given[2].shape[1]}")
+
+        def prepared(name: str, given: Ranked | None) -> Ranked | None:
+            if given is None:
+                return None
+            X, edges, non_edges = _features(given[0]), *given[1:]
+            _check_pairs(f"the edges of {name}", edges, X.shape[0])
+            _check_pairs(f"the non-edges of {name}", non_edges, X.shape[0])
+            if non_edges.shape[1] < self.k:
+                raise ValueError(f"Hits@{self.k} needs {self.k} non-edges; {name} has {non_edges.shape[1]}")
+            return X, edges, non_edges
 
         def told(given: Ranked | None) -> tuple[Tensor, Tensor] | None:
             return given and ranked(functools.partial(_scores, self.network_, given[0]), *given[1:])
 
+        selected, watched = prepared("validation", validation), prepared("monitor", monitor)
+
         def evaluate() -> Evaluation:
-            chosen_by, watched = told(validation), told(monitor)
-            return (
-                chosen_by and (hits(*chosen_by, self.k), auc(*chosen_by)),
-                watched and hits(*watched, self.k),
-            )
+            chosen_by, oracle = told(selected), told(watched)
+            return chosen_by and (hits(*chosen_by, self.k), auc(*chosen_by)), oracle and hits(*oracle, self.k)
 
         return evaluate
 
@@ -191,8 +196,18 @@ class LinkStudent(BaseEstimator):
 @torch.inference_mode()
 def _scores(network: nn.Module, X: Matrix, pairs: Tensor) -> Tensor:
     """Logits `(P,)` of pairs `(2, P)`, in parts."""
-    features = X if isinstance(X, np.ndarray) else rows(X)
-    return torch.cat([network(features, part) for part in pairs.split(_SCORE_PAIRS, 1)])
+    return torch.cat([network(X, part) for part in pairs.split(_SCORE_PAIRS, 1)])
+
+
+def _features(X: Matrix) -> Matrix:
+    """Features as the network reads them: arrays may be on disk, whatever else is taken as a tensor."""
+    if isinstance(X, np.ndarray):
+        check_finite(X, np.ones(len(X), dtype=bool), "the features")
+        return X
+    x = rows(X)
+    if not (x.values() if x.layout is torch.sparse_csr else x).isfinite().all():
+        raise ValueError("some of the features are NaN or infinite; impute or drop them first")
+    return x
 
 
 def _check_pairs(what: str, pairs: Tensor, count: int) -> None:

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from scipy.sparse import csr_matrix
+from torch import Tensor, nn
 
 import graphkd
 from graphkd.data import Graph, digits
@@ -310,6 +311,44 @@ def test_bad_input_is_named(graph: Graph, result: LinkResult) -> None:
         LinkStudent().fit(graph.x, edges, validation=(graph.x, edges, edges))
     with pytest.raises(TypeError, match="method 'llp' has no option 'lamb'"):
         distill_links(graph, method=dict(type="llp", lamb=1))
+
+
+@pytest.mark.parametrize("form", ["float64", "csr", "memmap"])
+def test_features_may_be_held_in_any_form(graph: Graph, form: str, tmp_path: Path) -> None:
+    split, quick = tran(graph, 0), LinkStudent(hidden=(16, 16), dropout=0.0, epochs=2, batch_size=2048, random_state=0)
+    plain = graph.x.numpy()
+    np.save(tmp_path / "x.npy", plain)
+    held = {
+        "float64": plain.astype(float),
+        "csr": csr_matrix(plain),
+        "memmap": np.load(tmp_path / "x.npy", mmap_mode="r"),
+    }
+    ranked = (held[form], split.val, split.val_none)
+    found = quick.fit(held[form], split.train, validation=ranked).decision_function(held[form], split.val)
+    again = quick.fit(graph.x, split.train, validation=(graph.x, *ranked[1:])).decision_function(graph.x, split.val)
+    np.testing.assert_allclose(found, again, rtol=1e-3, atol=1e-4)
+    broken = held[form].copy()
+    broken[7, 3] = np.nan
+    with pytest.raises(ValueError, match="features are NaN or infinite"):
+        quick.fit(broken, split.train)
+
+
+def test_a_teacher_may_have_losses_of_its_own_and_may_be_trained_already(graph: Graph) -> None:
+    split = tran(graph, 0)
+
+    class Far(nn.Linear):
+        def forward(self, x: Tensor, edge_index: Tensor | None = None) -> Tensor:
+            return super().forward(x)
+
+        def auxiliary_loss(self) -> Tensor:
+            return (self.weight - 7).square().mean()
+
+    few = replace(split, train=split.train[:, :200])
+    taught = teach_links(few, dict(type=lambda features, width: Far(features, width), epochs=3, lr=1.0))
+    assert taught.model.encoder.weight.mean() > 0.5  # it starts at 0 and is drawn to 7
+    again = teach_links(few, taught.model)
+    assert again.hits == taught.hits
+    assert (again.val, again.seconds) == (None, 0)
 
 
 def test_a_graph_without_labels_will_do(graph: Graph) -> None:
