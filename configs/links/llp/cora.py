@@ -1,5 +1,5 @@
-# The margin, walks and shares of new nodes and test edges are the authors', as is lr; the weights of the losses are their
-# defaults (0.1, 1, 1), which they search from 1e-3 to 1e3. Widths of 128 instead of 256 and mini-batches keep a run short.
+# Margin, walks, lr and the shares of new nodes and test edges are the authors'; the weights of the losses are their
+# defaults, 0.1 to 1 to 1, around which they search 1e-3 to 1e3. Widths of 128 for 256 and batches keep a run short.
 _base_ = "../../_base_/links.py"
 data = "cora"
 methods = [dict(type="llp")]
