@@ -75,6 +75,19 @@ def test_a_killed_run_goes_on_and_ends_where_an_uninterrupted_one_ends(
     assert measured(killed) == measured(whole)
 
 
+def test_several_configs_have_each_its_log_and_its_table(config: Path, whole: Path, tmp_path: Path) -> None:
+    other = tmp_path / "others" / "digits.py"
+    other.parent.mkdir()
+    other.write_text(config.read_text().replace('dict(type="ffg2m", lam=0.2)', 'dict(type="hard")'))
+    done = call(config, other, "--seeds", 1, "--out", tmp_path / "logs")
+    assert done.returncode == 0, done.stderr
+    one = tmp_path / "logs" / f"{config.parent.name}-digits.json"
+    assert measured(one) == measured(whole)[:4]
+    assert [log[2] for log in measured(tmp_path / "logs" / "others-digits.json")][2:] == ["glnn", "hard"]
+    assert [line.split("**")[1] for line in done.stdout.splitlines() if "**" in line] == [one.stem, "others-digits"]
+    assert "share the log" in call(config, config, "--out", tmp_path / "logs").stderr
+
+
 def test_logs_follow_the_schema_and_name_no_machine(whole: Path) -> None:
     logs = json.loads(whole.read_text())
     assert [(log["seed"], log["role"], log["method"]) for log in logs[:4]] == [
