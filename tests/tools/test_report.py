@@ -122,3 +122,14 @@ def test_a_teacher_that_only_a_cache_is_known_of_leaves_its_cells_empty(graph_lo
     assert cells["teacher"]["tran"] == "81.00"
     assert cells["teacher"]["prod"] == cells["teacher"]["parameters"] == cells["teacher"]["latency, ms"] == ""
     assert cells["control"]["prod"] != ""
+
+
+def test_one_node_has_a_column_where_it_was_measured(logs) -> None:
+    runs = read(logs)
+    assert "one node, ms" not in report.table(runs)
+    for run in runs:
+        if run["role"] != "control":
+            run["latency_ms"] = {"all_nodes": 7.0, "one_node": 0.25, "threads": 1}
+    lines = report.table(runs).splitlines()
+    place = [cell.strip() for cell in lines[2].split("|")].index("one node, ms")
+    assert [line.split("|")[place].strip() for line in lines[4:]] == ["0.25", "", "0.25 ± 0.00"]
