@@ -7,8 +7,9 @@ methods = [
     dict(type="glnn"),
     dict(
         type="simmlp",
-        epochs=150,
-        lr=0.003,
+        epochs=100,
+        lr=0.01,
+        rebuild=1.0,
         decay=5e-5,
         hops=3,
         feature_mask=0.75,

@@ -4,5 +4,5 @@ data = "photo"
 student = dict(norm="batch")
 methods = [
     dict(type="glnn"),
-    dict(type="simmlp", epochs=150, lr=0.003, decay=1e-4, hops=1, feature_mask=0.25, edge_mask=0.5),
+    dict(type="simmlp", epochs=100, lr=0.01, rebuild=1.0, decay=1e-4, hops=1, feature_mask=0.25, edge_mask=0.5),
 ]
