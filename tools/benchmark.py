@@ -14,14 +14,14 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # torch's profiler, which tells memory, chats
 
 import torch
-from logs import commit, versions, write
+from logs import ROOT, commit, versions, write
 from measure import Ratio, median_ratio, peak_bytes
 
 
@@ -145,9 +145,18 @@ def _without_pretraining(config: Any) -> dict[str, None]:
     return {"model.pretrained": None} if "pretrained" in config.model else {"model.backbone.init_cfg": None}
 
 
-def graph(rounds: int = 5) -> list[Ratio]:
-    """An epoch of `ffg2m` against one of `glnn` on Physics, and how its memory grows with the edges."""
+def graph(rounds: int = 5, share: float = 1.0, folder: Path = ROOT / "work_dirs" / "big_graph") -> list[Ratio]:
+    """On Physics an epoch of `ffg2m` against one of `glnn`, how its memory grows with the edges, and latencies; these,
+    and how the time of distillation grows, on the graph of `big_graph.py`, of which `share` is made in `folder`.
+    """
+    return [*_physics(rounds), *_big(share, folder)]
+
+
+def _physics(rounds: int) -> list[Ratio]:
     from graphkd import StudentClassifier, cpf_split, load
+    from graphkd.latency import student_latencies, teacher_latencies
+    from graphkd.mlp import MLP
+    from graphkd.teachers import sage
 
     physics = load("physics")
     labelled = cpf_split(physics.y, seed=0).train
@@ -173,6 +182,49 @@ def graph(rounds: int = 5) -> list[Ratio]:
         Ratio(
             "memory, ffg2m: growth / edges", growth / longer, 1.0, f"{growth >> 20} MiB on {longer >> 20} MiB of edges"
         ),
+        *_latencies(
+            "Physics",
+            teacher_latencies(sage(physics.x.shape[1], physics.num_classes).eval(), physics.x, physics.edge_index),
+            student_latencies(MLP(physics.x.shape[1], (256,), physics.num_classes).eval(), physics.x),
+        ),
+    ]
+
+
+def _big(share: float, folder: Path) -> list[Ratio]:
+    from big_graph import layerwise, measure, slope, student_logits
+
+    from graphkd.latency import latency, student_latencies, teacher_latencies
+
+    runs = [run for part in (share / 16, share / 4, share) for run in measure(folder, part, ("glnn", "ffg2m"), 2)]
+    found = []
+    for method in ("glnn", "ffg2m"):
+        mine = [run for run in runs if run.method == method]
+        steepness = slope([len(run.graph) for run in mine], [run.fit for run in mine])
+        times = ", ".join(f"{run.fit:.1f} s" for run in mine)
+        found.append(Ratio(f"slope of log time, {method}", steepness, 1.1, f"{times}; {mine[-1].peak} MiB"))
+    graph, network, student = runs[-1].graph, runs[-1].teacher, runs[-1].student.network_
+
+    def once(logits: Callable[[], Iterable[torch.Tensor]]) -> float:
+        return latency(lambda: sum(map(len, logits())), warmup=0, repeats=1)
+
+    return found + _latencies(
+        f"{len(graph):,} nodes",
+        teacher_latencies(network, graph.x, graph.edge_index, graph.crow, once(lambda: layerwise(network, graph))),
+        student_latencies(student, graph.x, once(lambda: student_logits(student, graph))),
+    )
+
+
+def _latencies(where: str, teacher: dict[str, float], student: dict[str, float]) -> list[Ratio]:
+    """Student against teacher by the protocol of `graphkd.latency`."""
+    pairs = {
+        "whole graph": ("all_nodes", "all_nodes"),
+        "new node": ("one_node", "one_node"),
+        "new node, sampled": ("one_node", "one_node_sampled"),
+        "256 nodes, sampled": ("batch", "batch"),
+    }
+    return [
+        Ratio(f"{name}, {where}", student[one] / teacher[other], 1.0, f"{student[one]:.3g} ms, {teacher[other]:.3g} ms")
+        for name, (one, other) in pairs.items()
     ]
 
 
@@ -202,6 +254,8 @@ def main() -> int:
         action="store_true",
         help="leave out what compiling the losses gains; so does a call without names",
     )
+    parser.add_argument("--share", type=float, default=1.0, help="of the 2.4 million nodes of the big graph")
+    parser.add_argument("--folder", type=Path, default=ROOT / "work_dirs" / "big_graph", help="holds it: 5 GB")
     parser.add_argument("--out", type=Path, help="write a JSON log here, say results/benchmark/losses.json")
     arguments = parser.parse_args()
     for name in arguments.names:
@@ -213,7 +267,12 @@ def main() -> int:
     found: list[Ratio] = []
     compiled = not arguments.no_compile and "losses" in names and bool(arguments.names or only)
     for name in names:
-        found += losses(only, compiled) if name == "losses" else _shown(BENCHMARKS[name]())
+        if name == "losses":
+            found += losses(only, compiled)
+        elif name == "graph":
+            found += _shown(graph(share=arguments.share, folder=arguments.folder))
+        else:
+            found += _shown(BENCHMARKS[name]())
     if arguments.out:
         ratios = [ratio._asdict() | {"bound": ratio.bound if math.isfinite(ratio.bound) else None} for ratio in found]
         log = {"versions": versions("torch", "numpy"), "commit": commit(), "ratios": ratios}
