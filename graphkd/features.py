@@ -70,3 +70,13 @@ def csr(crow: Tensor, column: Tensor, value: Tensor, width: int) -> Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
         return torch.sparse_csr_tensor(crow, column, value, (len(crow) - 1, width), check_invariants=False)
+
+
+def masked(x: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Features with a share of them set to 0; of a sparse matrix only what is stored is looked at."""
+    if share == 0:
+        return x
+    if x.layout is torch.sparse_csr:
+        kept = torch.rand(x.values().shape, generator=generator) >= share
+        return csr(x.crow_indices(), x.col_indices(), x.values() * kept, x.shape[1])
+    return x * (torch.rand(x.shape, generator=generator) >= share)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
+from graphkd.edges import by_target, neighbourhood
 from graphkd.features import Matrix, rows
 
 WARMUP, REPEATS = 2, 10
@@ -110,66 +111,6 @@ def hops(network: nn.Module) -> int:
     if told is not None:
         return int(told)
     return sum(int(getattr(layer, "K", 1)) for layer in network.modules() if isinstance(layer, MessagePassing))
-
-
-def by_target(edge_index: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
-    """Edges sorted by target: where those into each node begin `(N + 1,)`, and their sources `(E,)`.
-
-    >>> by_target(torch.tensor([[2, 0, 1], [1, 0, 0]]), 3)
-    (tensor([0, 2, 3, 3]), tensor([0, 1, 2]))
-    """
-    count = torch.bincount(edge_index[1], minlength=nodes)
-    return torch.cat([count.new_zeros(1), count.cumsum(0)]), edge_index[0][edge_index[1].argsort(stable=True)]
-
-
-def neighbourhood(
-    crow: Tensor,
-    source: Tensor,
-    seeds: Tensor,
-    hops: int,
-    fanout: int | None = None,
-    generator: torch.Generator | None = None,
-) -> tuple[Tensor, Tensor]:
-    """The nodes from which `seeds` can be reached in some hops, and the edges on the way.
-
-    A layer that averages over the edges into a node gives the seeds what it gives them on the whole graph, if there is
-    no `fanout`. Costs as much as it finds, whatever the size of the graph.
-
-    Args:
-        crow: where the edges into each node begin, see `by_target`.
-        source: where they come from.
-        seeds: different nodes.
-        hops: how far to go.
-        fanout: at most so many edges into a node, drawn without replacement; None takes all.
-        generator: draws them.
-
-    Returns:
-        The nodes, seeds first, and the edges `(2, E)` between their places.
-
-    >>> crow, source = by_target(torch.tensor([[0, 1, 2], [1, 2, 3]]), 4)  # a path 0 -> 1 -> 2 -> 3
-    >>> neighbourhood(crow, source, torch.tensor([3]), hops=2)
-    (tensor([3, 2, 1]), tensor([[1, 2],
-            [0, 1]]))
-    """
-    frontier, seen, found = seeds, seeds, []
-    for _ in range(hops):
-        first = crow[frontier]
-        count = crow[frontier + 1] - first
-        start = count.cumsum(0) - count
-        target = torch.arange(len(frontier)).repeat_interleave(count)
-        edge = torch.arange(len(target)) + (first - start)[target]
-        if fanout is not None:
-            # a random order within each target, of which the first are kept
-            order = (target + torch.rand(len(target), generator=generator, dtype=torch.float64)).argsort()
-            kept = torch.arange(len(target)) - start[target] < fanout
-            target, edge = target[kept], edge[order][kept]
-        found.append(torch.stack([source[edge].long(), frontier[target]]))
-        new = found[-1][0].unique()
-        frontier = new[~torch.isin(new, seen)]
-        seen = torch.cat([seen, frontier])
-    edges = torch.cat(found, dim=1)
-    order = seen.argsort()
-    return seen, order[torch.searchsorted(seen[order], edges)]
 
 
 def _asked(nodes: int) -> Iterator[Tensor]:

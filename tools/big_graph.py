@@ -29,8 +29,8 @@ from logs import peak_memory, reset_peak_memory
 from torch import Tensor, nn
 
 from graphkd import Cache, StudentClassifier
+from graphkd.edges import neighbourhood
 from graphkd.features import csr, rows
-from graphkd.latency import neighbourhood
 from graphkd.teachers import sage
 from graphkd.teachers.gnn import GNN
 

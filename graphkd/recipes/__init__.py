@@ -15,6 +15,7 @@ from graphkd.data.positions import Inputs, with_positions
 from graphkd.data.setting import Setting
 from graphkd.mlp import MLP
 from graphkd.recipes.adagmlp import adagmlp
+from graphkd.recipes.best import best
 from graphkd.recipes.curvature import curvature
 from graphkd.recipes.ddk import ddk
 from graphkd.recipes.dho import dho
@@ -55,6 +56,7 @@ RECIPES = {
     recipe.__name__: recipe
     for recipe in (
         adagmlp,
+        best,
         curvature,
         ddk,
         dho,
@@ -154,6 +156,7 @@ __all__ = [
     "TELLS",
     "adagmlp",
     "asked",
+    "best",
     "curvature",
     "ddk",
     "dho",

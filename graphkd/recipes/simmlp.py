@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from graphkd.edges import drop_self_loops
-from graphkd.features import csr, rows
+from graphkd.edges import by_target, drop_self_loops, neighbourhood, smoother
+from graphkd.features import masked, rows
 from graphkd.lesson import Lesson
 from graphkd.mlp import MLP
 from graphkd.spec import resolve
@@ -83,18 +83,18 @@ def simmlp(
     width, generator, dtype = model.widths[-2], lesson.generator, next(model.parameters()).dtype
     predict = MLP(width, [width] * (predictor - 1), width, norm="batch").to(dtype)
     decode = MLP(width, [width], model.in_features).to(dtype)
-    edges = by_target(drop_self_loops(lesson.edges()))
+    edges = by_target(drop_self_loops(lesson.edges()), len(lesson))
 
     def loss(nodes: Tensor | slice) -> Tensor:
-        if isinstance(nodes, slice):
-            x, ends, own = rows(lesson.x), edges, torch.arange(len(lesson))
-        else:
-            members, ends, own = neighbourhood(nodes, edges, len(lesson), hops, fan, generator)
-            x = rows(lesson.x, members)
-        if edge_mask > 0:
-            ends = ends[:, torch.rand(ends.shape[1], generator=generator) >= edge_mask]
-        z = model.outputs(masked(x, feature_mask, generator))[-2]
-        h = propagated(z, ends, hops)
+        x, own, near = lesson.x, torch.arange(len(lesson)), edges
+        if not isinstance(nodes, slice):
+            members, ends = neighbourhood(*edges, nodes, hops, fan, generator)
+            x, own, near = rows(x, members), own[: len(nodes)], by_target(ends, len(members))
+        x = rows(x)
+        hop = smoother(*thinned(*near, edge_mask, generator), dtype)
+        z = h = model.outputs(masked(x, feature_mask, generator))[-2]
+        for _ in range(hops):
+            h = hop(h)
         value = alignment(predict(z)[own], h[own], power)
         if rebuild == 0:
             return value
@@ -130,60 +130,9 @@ def alignment(predicted: Tensor, target: Tensor, power: float) -> Tensor:
     return ((1 - cosines(predicted, target.detach(), 1)).clamp_min(0) ** power).mean()
 
 
-def masked(x: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Features with a share of them set to 0; of a sparse matrix only what is stored is looked at."""
+def thinned(crow: Tensor, source: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Edges by target, see `graphkd.edges.by_target`, without a share of them."""
     if share == 0:
-        return x
-    if x.layout is torch.sparse_csr:
-        kept = torch.rand(x.values().shape, generator=generator) >= share
-        return csr(x.crow_indices(), x.col_indices(), x.values() * kept, x.shape[1])
-    return x * (torch.rand(x.shape, generator=generator) >= share)
-
-
-def by_target(edges: Tensor) -> Tensor:
-    """The edges, ordered by the node that they point to."""
-    return edges[:, edges[1].argsort(stable=True)]
-
-
-def propagated(z: Tensor, edges: Tensor, hops: int) -> Tensor:
-    r"""$(D^{-1/2} (A + I) D^{-1/2})^k z$ with edges ordered by target, without self-loops."""
-    source, target = edges
-    degree = torch.bincount(target, minlength=len(z))
-    start = torch.cat([degree.new_zeros(1), degree.cumsum(0)])
-    adjacency = csr(start, source, torch.ones(len(source), dtype=z.dtype), len(z))
-    scale = (degree + 1).to(z.dtype).rsqrt().unsqueeze(1)
-    for _ in range(hops):
-        z = scale * z
-        z = scale * (adjacency @ z + z)
-    return z
-
-
-def neighbourhood(
-    nodes: Tensor, edges: Tensor, count: int, hops: int, fan: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """What some nodes reach in so many hops, each node drawing its neighbours with replacement.
-
-    Args:
-        nodes: `(n,)`, each once.
-        edges: `(2, E)`, ordered by target.
-        count: number of all nodes.
-        hops: see above.
-        fan: neighbours drawn.
-        generator: draws them.
-
-    Returns:
-        the nodes that take part, the edges between them in places of that list, by target, and the places of `nodes`.
-    """
-    source, target = edges
-    degree = torch.bincount(target, minlength=count)
-    start = degree.cumsum(0) - degree
-    frontier, found = nodes, [edges[:, :0]]
-    for _ in range(hops):
-        frontier = frontier[degree[frontier] > 0]
-        pick = torch.rand(len(frontier), fan, generator=generator) * degree[frontier].unsqueeze(1)
-        drawn = source[start[frontier].unsqueeze(1) + pick.long()]
-        found.append(torch.stack([drawn.flatten(), frontier.repeat_interleave(fan)]))
-        frontier = drawn.unique()
-    ends = torch.cat(found, 1).flip(0).unique(dim=1).flip(0)  # each once, by target
-    members, place = torch.cat([nodes, ends.flatten()]).unique(return_inverse=True)
-    return members, place[len(nodes) :].view(2, -1), place[: len(nodes)]
+        return crow, source
+    kept = torch.rand(len(source), generator=generator) >= share
+    return F.pad(kept.cumsum(0), (1, 0))[crow], source[kept]

@@ -7,15 +7,14 @@ from typing import Literal, NamedTuple, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch_geometric.nn import GCNConv
 
 import kdlosses
+from graphkd.extras import needs_extra
 from graphkd.features import Matrix, rows
 from graphkd.lesson import Lesson, check_lam
 from graphkd.losses.dirichlet import dirichlet_energy
 from graphkd.mlp import MLP
 from graphkd.recipes.supervised import supervised
-from graphkd.teachers.sage import MeanConv
 from graphkd.training import History
 
 
@@ -155,6 +154,11 @@ class Pair(nn.Module):
 
 def teacher_layers(weights: Mapping[str, Tensor]) -> list[Layer]:
     """The layers of a `sage` or a `gcn`, from its weights."""
+    with needs_extra("tined"):  # a student that is only read and asked does without
+        from torch_geometric.nn import GCNConv
+
+        from graphkd.teachers.sage import MeanConv
+
     found: list[Layer] = []
     for place in itertools.count():
         start = f"layers.{place}."

@@ -63,7 +63,7 @@ def test_oracle_and_latency_are_reported(result: Result) -> None:
     assert result.latency.keys() == {"teacher", "student"}
     assert result.latency["teacher"].keys() == {"all_nodes", "one_node", "one_node_sampled", "batch"}
     assert result.latency["student"].keys() == {"all_nodes", "one_node", "batch"}
-    assert all(0 < milliseconds for found in result.latency.values() for milliseconds in found.values())
+    assert all(milliseconds > 0 for found in result.latency.values() for milliseconds in found.values())
 
 
 def test_the_cache_holds_what_the_teacher_saw(graph: Graph, result: Result) -> None:

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from graphkd import Graph, StudentClassifier, digits
+from graphkd.edges import by_target, neighbourhood
 from graphkd.features import rows
-from graphkd.latency import BATCH, by_target, hops, latency, neighbourhood, student_latencies, teacher_latencies
+from graphkd.latency import BATCH, hops, latency, student_latencies, teacher_latencies
 from graphkd.mlp import MLP
 from graphkd.teachers import TEACHERS
 from graphkd.teachers.ensemble import Ensemble

@@ -14,10 +14,12 @@ from scipy.sparse import coo_array, diags_array, eye_array
 from torch import Tensor
 
 from graphkd.data import Setting, cpf_split, digits, observe
+from graphkd.edges import by_target, smoother
+from graphkd.features import masked
 from graphkd.lesson import Lesson
 from graphkd.mlp import MLP
 from graphkd.recipes import simmlp
-from graphkd.recipes.simmlp import alignment, by_target, masked, neighbourhood, propagated
+from graphkd.recipes.simmlp import alignment, thinned
 from graphkd.training import History, Schedule, train
 
 NODES = 50
@@ -60,7 +62,9 @@ def test_propagation_is_a_power_of_the_normalised_adjacency(hops: int, directed:
     looped = coo_array((np.ones(len(source)), (target, source)), (NODES, NODES)) + eye_array(NODES)
     scale = diags_array(looped.sum(1) ** -0.5)
     power = np.linalg.matrix_power((scale @ looped @ scale).toarray(), hops)
-    found = propagated(z, by_target(edges), hops)
+    hop, found = smoother(*by_target(edges, NODES), torch.float64), z
+    for _ in range(hops):
+        found = hop(found)
     np.testing.assert_allclose(found.detach().numpy(), power @ z.detach().numpy(), rtol=1e-10)
     cotangent = torch.randn_like(found)
     (gradient,) = torch.autograd.grad(found, z, cotangent)
@@ -69,7 +73,7 @@ def test_propagation_is_a_power_of_the_normalised_adjacency(hops: int, directed:
 
 def test_without_edges_a_node_propagates_to_itself() -> None:
     z = torch.randn(NODES, 4)
-    assert torch.equal(propagated(z, some_edges()[:, :0], 2), z)
+    assert torch.equal(smoother(*by_target(some_edges()[:, :0], NODES))(z), z)
 
 
 @pytest.mark.parametrize("power", [1.0, 3.0])
@@ -100,23 +104,16 @@ def test_masked_features_are_as_they_were_or_0(sparse: bool) -> None:
     assert masked(given, 0.0, generator) is given
 
 
-def test_a_neighbourhood_is_a_part_of_the_graph() -> None:
-    edges, generator = by_target(some_edges()), torch.Generator().manual_seed(0)
-    nodes = torch.tensor([NODES - 1, 7, 3, 20])  # the first has no edge
-    true = {*map(tuple, edges.T.tolist())}
-    for hops, fan in ((1, 2), (2, 3), (2, 200)):
-        members, ends, own = neighbourhood(nodes, edges, NODES, hops, fan, generator)
-        assert torch.equal(members[own], nodes)
-        assert (ends[1].diff() >= 0).all()
-        drawn = [*map(tuple, members[ends].T.tolist())]
-        assert len({*drawn}) == len(drawn)
-        assert {*drawn} <= true
-        assert torch.bincount(ends[1]).max() <= hops * fan
-    reached = set(nodes.tolist()) | {a for a, b in true if b in nodes.tolist()}
-    assert {*drawn} == {(a, b) for a, b in true if b in reached}  # so many draws leave none out
-    alone, ends, own = neighbourhood(nodes, edges, NODES, 0, 5, generator)
-    assert torch.equal(alone[own], nodes)
-    assert not ends.numel()
+def test_thinned_edges_are_some_of_the_edges() -> None:
+    crow, source = by_target(some_edges(), NODES)
+    generator = torch.Generator().manual_seed(0)
+    true = {*zip(source.tolist(), torch.arange(NODES).repeat_interleave(crow.diff()).tolist())}
+    fewer, left = thinned(crow, source, 0.3, generator)
+    kept = [*zip(left.tolist(), torch.arange(NODES).repeat_interleave(fewer.diff()).tolist())]
+    assert {*kept} < true
+    assert len({*kept}) == len(kept)
+    assert len(kept) / len(true) == pytest.approx(0.7, abs=0.1)
+    assert thinned(crow, source, 0.0, generator)[1] is source
 
 
 @pytest.mark.parametrize("batch_size", [None, 300])
