@@ -1,0 +1,68 @@
+"""`best`: better than its teacher, than glnn and than the labels alone where words say little and edges much."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from graphkd import Graph, StudentClassifier, study, teach
+from graphkd.data import Setting, cpf_split, observe
+from graphkd.distillation import Outcome
+
+NODES, CLASSES, WORDS, EDGES = 800, 4, 300, 1600
+BEST: dict[str, Any] = dict(type="best", epochs=60, mask=0.5, dropout=0.5, decay=5e-4)
+
+
+def papers() -> Graph:
+    """Papers with some words of their topic and many of any, that cite their own topic four times out of five."""
+    draw = np.random.default_rng(0)
+    topic = draw.integers(CLASSES, size=NODES)
+    words = draw.random((CLASSES, WORDS)) ** 6
+    words = 2 * words / words.sum(1, keepdims=True) + 8 / WORDS
+    x = draw.random((NODES, WORDS)) < words[topic]
+    citing = draw.integers(NODES, size=EDGES)
+    like = np.array([draw.choice(np.flatnonzero(topic == each)) for each in topic[citing]])
+    cited = np.where(draw.random(EDGES) < 0.8, like, draw.integers(NODES, size=EDGES))
+    edges = torch.from_numpy(np.stack([citing, cited])[:, citing != cited])
+    both = torch.cat([edges, edges.flip(0)], 1).unique(dim=1)
+    return Graph(torch.from_numpy(x).float(), both, torch.from_numpy(topic), CLASSES, torch.arange(NODES))
+
+
+@pytest.fixture(scope="module")
+def setting() -> Setting:
+    graph = papers()
+    return observe(graph, cpf_split(graph.y, 0), "tran", 0)
+
+
+@pytest.fixture(scope="module")
+def teacher(setting: Setting) -> Outcome:
+    return teach(setting, dict(type="sage", epochs=60), 0)
+
+
+def accuracy(setting: Setting, teacher: Outcome | None, method: Any) -> float:
+    student = StudentClassifier((128,), 0.3, epochs=100)
+    return study(setting, None if teacher is None else teacher.cache, method, student, 0).metrics["tran"]
+
+
+def test_it_is_better_than_all_that_it_is_made_of(setting: Setting, teacher: Outcome) -> None:
+    best = accuracy(setting, teacher, BEST)
+    assert best > accuracy(setting, None, "supervised") + 0.3
+    assert best > accuracy(setting, teacher, "glnn") + 0.02
+    assert best > teacher.metrics["tran"] + 0.02
+    assert best > accuracy(setting, teacher, {**BEST, "hops": 0}) + 0.1
+    assert best > accuracy(setting, teacher, {**BEST, "consistency": 0.0}) + 0.02
+
+
+def test_it_needs_no_label(setting: Setting, teacher: Outcome) -> None:
+    assert accuracy(setting, teacher, {**BEST, "lam": 0.0}) > accuracy(setting, teacher, "glnn") + 0.02
+
+
+@pytest.mark.parametrize(
+    "options", [dict(restart=0.0), dict(mask=1.0), dict(hide=-0.1), dict(hops=-1), dict(epochs=0), dict(sharp=0.0)]
+)
+def test_options_out_of_range_are_refused(setting: Setting, teacher: Outcome, options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="best: it takes 0 < restart <= 1"):
+        accuracy(setting, teacher, dict(type="best", **options))
