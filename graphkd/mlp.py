@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 NORMS = {None: nn.Identity, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
@@ -45,9 +46,18 @@ class MLP(nn.Module):
         *inner, last = self.layers
         found: list[Tensor] = []
         for layer, norm in zip(inner, self.norms):
-            found.append(norm(layer(x)).relu())
+            found.append(norm(_linear(layer, x)).relu())
             x = self.dropout(found[-1])
-        return [*found, last(x)]
+        return [*found, _linear(last, x)]
 
     def forward(self, x: Tensor) -> Tensor:
         return self.outputs(x)[-1]
+
+
+def _linear(layer: nn.Module, x: Tensor) -> Tensor:
+    """`layer(x)`; of a few sparse rows by the columns that they have: PyTorch's product would copy the whole weight."""
+    if not isinstance(layer, nn.Linear) or x.layout is not torch.sparse_csr or len(x.values()) >= x.shape[1]:
+        return layer(x)
+    row = torch.arange(len(x)).repeat_interleave(x.crow_indices().diff())
+    parts = layer.weight.t()[x.col_indices()] * x.values().unsqueeze(1)
+    return layer.bias + parts.new_zeros(len(x), layer.out_features).index_add(0, row, parts)

@@ -27,8 +27,8 @@ def caw_w2(
         eps: $\epsilon$, in the units of a variance; keeps the gradient finite where a neighbourhood does not vary.
         weight: a `(N,)`; a node with weight 0 is in no neighbourhood either.
 
-    Paper: the curvature-aware matching of G2MLP, 2026, which takes the mean over nodes of weights that it leaves
-    unscaled; here they have mean 1 (own form).
+    Paper: curvature-aware G2MLP, 2026, which takes the mean over nodes of weights that it leaves unscaled; here they
+    have mean 1 (own form).
 
     >>> z = torch.tensor([[0.0], [2.0]])  # mean 1 and variance 1 around both nodes
     >>> caw_w2(torch.zeros(2, 1), z, edge_index=torch.tensor([[0, 1], [1, 0]]), eps=0.0).item()
