@@ -11,6 +11,7 @@ from torch import Tensor
 from graphkd.data.setting import Setting
 from graphkd.extras import needs_extra
 from graphkd.features import Matrix
+from graphkd.walks import Walks
 
 
 class Inputs(NamedTuple):
@@ -117,15 +118,9 @@ def random_walks(edge_index: Tensor, nodes: int, length: int, generator: torch.G
             [0, 2],
             [2, 0]])
     """
-    source, target = torch.cat([edge_index, edge_index.flip(0)], dim=1)
-    degree = torch.bincount(source, minlength=nodes)
-    first, neighbour = degree.cumsum(0) - degree, target[source.argsort(stable=True)]
-    walk = [degree.nonzero().flatten()]
-    for _ in range(length - 1):
-        here = walk[-1]
-        draw = torch.rand(len(here), generator=generator, dtype=torch.float64)
-        walk.append(neighbour[first[here] + (draw * degree[here]).long()])
-    return torch.stack(walk)
+    both = torch.cat([edge_index, edge_index.flip(0)], dim=1)
+    starts = torch.bincount(both[0], minlength=nodes).nonzero().flatten()
+    return torch.cat([starts[None], Walks(both, nodes).walk(starts, length - 1, generator).T])
 
 
 def neighbour_mean(values: Tensor, edge_index: Tensor, known: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from graphkd.features import Matrix
 from graphkd.links.pairs import NonEdges, both_ways
-from graphkd.links.walk import Walks
 from graphkd.training import History
+from graphkd.walks import Walks
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,10 +32,10 @@ from graphkd.links import (
 )
 from graphkd.links.lesson import LinkLesson
 from graphkd.links.network import LinkMLP
-from graphkd.links.walk import Walks
 from graphkd.recipes.link_supervised import link_supervised
 from graphkd.recipes.llp import llp
 from graphkd.training import History
+from graphkd.walks import Walks
 
 TEACHER = dict(type="sage", hidden=32, epochs=60, lr=0.02)
 STUDENT = LinkStudent(hidden=(32, 32), dropout=0.0, epochs=25, lr=0.01, batch_size=2048)

@@ -20,7 +20,7 @@ class Walks:
     """
 
     def __init__(self, edge_index: Tensor, nodes: int) -> None:
-        order = edge_index[0].argsort()
+        order = edge_index[0].argsort(stable=True)
         self._target = edge_index[1, order]
         self._degree = torch.bincount(edge_index[0], minlength=nodes)
         self._start = self._degree.cumsum(0) - self._degree
