@@ -300,3 +300,17 @@ def test_bad_names_are_answered_with_the_nearest(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("KD_DATA_ROOT", raising=False)
     with pytest.raises(FileNotFoundError, match="set KD_DATA_ROOT"):
         load("cora")
+
+
+def test_the_digits_graph_is_the_same_whatever_the_number_of_threads() -> None:
+    threads = torch.get_num_threads()
+    found = set()
+    for number in (1, 2):
+        torch.set_num_threads(number)
+        found.add(digits().fingerprint())
+    torch.set_num_threads(threads)
+    images = np.round(16 * digits().x.numpy().astype(np.float64))
+    near = [np.lexsort((np.arange(len(images)), ((images - image) ** 2).sum(1))) for image in images]
+    pairs = {(i, int(j)) for i, row in enumerate(near) for j in [j for j in row[:6] if j != i][:5]}
+    assert {*map(tuple, digits().edge_index.T.tolist())} == pairs | {(j, i) for i, j in pairs}
+    assert found == {digits().fingerprint()}

@@ -58,3 +58,8 @@ def trg(student: Tensor, teacher: Tensor, tau: float = 0.1, k: int = 16, context
     share_s = F.log_softmax(F.cosine_similarity(student, student.mean(0, keepdim=True)) / tau, dim=0)
     share_t = F.softmax(F.cosine_similarity(teacher, teacher.mean(0, keepdim=True)) / tau, dim=0)
     return graph + context * F.kl_div(share_s, share_t, reduction="sum")
+
+
+def rsd_gram(student: Tensor, teacher: Tensor) -> Tensor:
+    s, t = (z.movedim(1, -1).flatten(0, -2) for z in (student, teacher))
+    return (s @ s.mT - t @ t.mT).square().mean()
