@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def table(logs: Sequence[Log]) -> str:
-    """Format logs as Markdown: for each model mean ± sample standard deviation over its seeds.
+    """Format logs as Markdown: for each model mean ± sample standard deviation over its seeds, of latencies the median.
 
     The difference is taken seed by seed against the control; on graphs also against `glnn`, as the mean with its 95 %
     confidence interval. A column that would be empty is left out.
@@ -59,8 +59,8 @@ def table(logs: Sequence[Log]) -> str:
                 spread(gaps(taught, control, shared[0]), "+.2f"),
                 *("" if method == "glnn" else interval(gaps(taught, glnn, key)) for key in paired),
                 "" if group[0]["params"] is None else f"{group[0]['params']:,}",
-                spread([latency(log) for log in speeds], ".1f"),
-                spread([log["latency_ms"]["one_node"] for log in speeds if "one_node" in log["latency_ms"]], ".2f"),
+                _middle([latency(log) for log in speeds], ".1f"),
+                _middle([log["latency_ms"]["one_node"] for log in speeds if "one_node" in log["latency_ms"]], ".2f"),
                 group[0].get("schedule", ""),
                 f"{statistics.mean(log['seconds'] for log in group):.0f}",
             ]
@@ -99,6 +99,11 @@ def interval(gaps: Sequence[float]) -> str:
     mean = statistics.mean(gaps)
     reach = t.ppf(0.975, len(gaps) - 1) * statistics.stdev(gaps) / len(gaps) ** 0.5
     return f"{mean:+.2f} [{mean - reach:.2f}, {mean + reach:.2f}]"
+
+
+def _middle(values: Sequence[float], form: str) -> str:
+    """The median: other work on the machine makes some runs slow and none fast."""
+    return format(statistics.median(values), form) if values else ""
 
 
 def _seed(log: Log) -> int:
