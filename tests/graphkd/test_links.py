@@ -229,9 +229,18 @@ def test_a_student_that_scores_as_its_teacher_pays_for_neither_relation(graph: G
 # --- from end to end --------------------------------------------------------------------------------------------------
 
 
-def test_a_taught_student_beats_its_control(result: LinkResult) -> None:
-    assert result.hits["student"]["test"] > result.hits["control"]["test"] + 0.03
-    assert result.auc["student"]["test"] > result.auc["control"]["test"] + 0.01
+def test_a_taught_student_beats_its_control_where_features_say_little(papers: Graph) -> None:
+    student = LinkStudent(hidden=(64, 64), dropout=0.3, epochs=40, lr=0.01, batch_size=512)
+    gain = []
+    for seed in (0, 1):
+        found = distill_links(
+            papers, dict(type="sage", hidden=64, epochs=60), dict(type="llp"), student=student, seed=seed
+        )
+        gain.append(found.auc["student"]["test"] - found.auc["control"]["test"])
+    assert min(gain) > 0.03
+
+
+def test_the_teacher_knows_the_edges(result: LinkResult) -> None:
     assert result.auc["teacher"]["test"] > 0.95
 
 

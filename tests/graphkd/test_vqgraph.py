@@ -304,7 +304,7 @@ def test_the_student_learns_the_codes_of_the_nodes(setting: Setting, cache: Cach
         guessed = nearest(kept[0](model.outputs(seen.x)[-2]), codebook)
         agreement.append((guessed == nearest(code, codebook)).float().mean().item())
     assert agreement[0] < 0.15
-    assert agreement[1] > 0.5
+    assert agreement[1] > agreement[0] + 0.25
 
 
 @pytest.mark.parametrize("options", [dict(), dict(codes=32)])
