@@ -1,4 +1,4 @@
-"""The teacher's answers across edges, summed so that a step of the student costs O(nodes), whatever edges are kept."""
+"""Edges: what the teacher says across them, summed so that a step costs O(nodes); neighbourhoods; propagation."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from graphkd.features import csr
 
@@ -88,6 +89,11 @@ def _proper(edge_index: Tensor) -> Tensor:
     return (edge_index[0] != edge_index[1]).nonzero().flatten()
 
 
+def both_ways(edges: Tensor) -> Tensor:
+    """Edges in both directions, for message passing."""
+    return torch.cat([edges, edges.flip(0)], 1)
+
+
 def by_target(edge_index: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
     """Edges sorted by target: where those into each node begin `(N + 1,)`, and their sources `(E,)`.
 
@@ -96,6 +102,28 @@ def by_target(edge_index: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
     """
     count = torch.bincount(edge_index[1], minlength=nodes)
     return torch.cat([count.new_zeros(1), count.cumsum(0)]), edge_index[0][edge_index[1].argsort(stable=True)]
+
+
+_SORTED = WeakTensorKeyDictionary()  # adjacencies, for as long as their edges live
+
+
+def adjacency(edge_index: Tensor, nodes: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """The sparse CSR matrix A `(N, N)` of edges, $A_{ij}$ the number of those from j to i.
+
+    A product with it adds up what the sources say without a row per edge. The edges are sorted when a tensor of them is
+    first seen; it must not be changed in place after that.
+
+    >>> adjacency(torch.tensor([[2, 0, 1], [1, 0, 0]]), 3) @ torch.tensor([[1.0], [10.0], [100.0]])
+    tensor([[ 11.],
+            [100.],
+            [  0.]])
+    """
+    found = _SORTED.setdefault(edge_index, {})
+    if (nodes, dtype) not in found:
+        with torch.inference_mode(False):  # or no gradient could ever pass it
+            crow, source = by_target(edge_index, nodes)
+            found[nodes, dtype] = csr(crow, source, torch.ones(len(source), dtype=dtype, device=source.device), nodes)
+    return found[nodes, dtype]
 
 
 def neighbourhood(

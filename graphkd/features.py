@@ -72,6 +72,13 @@ def csr(crow: Tensor, column: Tensor, value: Tensor, width: int) -> Tensor:
         return torch.sparse_csr_tensor(crow, column, value, (len(crow) - 1, width), check_invariants=False)
 
 
+def to_scipy(x: Tensor) -> csr_matrix:
+    """A sparse CSR tensor as a scipy matrix; nothing is copied."""
+    from scipy.sparse import csr_matrix
+
+    return csr_matrix((x.values().numpy(), x.col_indices().numpy(), x.crow_indices().numpy()), shape=tuple(x.shape))
+
+
 def masked(x: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """Features with a share of them set to 0; of a sparse matrix only what is stored is looked at."""
     if share == 0:

@@ -96,9 +96,10 @@ def teacher_latencies(
 
 
 def hops(network: nn.Module) -> int:
-    """How many edges away a network looks: its attribute `hops`, or the steps of its message-passing layers.
+    """How many edges away a network looks: its attribute `hops`, or the sum of those of its parts.
 
-    0 if it has none, so that nobody outside knows. Members of an `Ensemble` look side by side.
+    A message-passing layer of PyG looks as many steps as it takes. 0 if there is none, so that nobody outside knows.
+    Members of an `Ensemble` look side by side.
     """
     from torch_geometric.nn import MessagePassing
 
@@ -110,7 +111,9 @@ def hops(network: nn.Module) -> int:
     told = getattr(network, "hops", None)
     if told is not None:
         return int(told)
-    return sum(int(getattr(layer, "K", 1)) for layer in network.modules() if isinstance(layer, MessagePassing))
+    if isinstance(network, MessagePassing):
+        return int(getattr(network, "K", 1))
+    return sum(hops(part) for part in network.children())
 
 
 def _asked(nodes: int) -> Iterator[Tensor]:

@@ -125,12 +125,13 @@ class Lesson:
         return found
 
     @functools.cached_property
-    def _labelled(self) -> Tensor:
+    def labelled(self) -> Tensor:
+        """Ids of the nodes whose label is told."""
         return (self.labels >= 0).nonzero().flatten()
 
     def hard_loss(self, model: nn.Module) -> Tensor:
         """Cross-entropy on the labelled nodes, or on `batch_size` of them drawn anew."""
-        told = self._labelled
+        told = self.labelled
         if self.batch_size is not None and self.batch_size < len(told):
             told = told[torch.randperm(len(told), generator=self.generator)[: self.batch_size]]
         return F.cross_entropy(model(rows(self.x, told)), self.labels[told])

@@ -14,18 +14,17 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
+from graphkd import saved
 from graphkd.cache import Cache, check_finite
 from graphkd.data.graph import as_edges
 from graphkd.extras import needs_extra
-from graphkd.features import Matrix, rows
+from graphkd.features import Matrix, rows, to_scipy
 from graphkd.lesson import Lesson
 from graphkd.mlp import MLP
 from graphkd.recipes import NETWORKS, RECIPES, network_of
@@ -203,7 +202,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
             "classes": self.classes_.tolist(),
             "classes_dtype": self.classes_.dtype.str,
         }
-        save_file(self.network_.state_dict(), path, metadata={"graphkd": json.dumps(meta)})
+        saved.write(path, self.network_, "graphkd", meta)
 
     @classmethod
     def load(cls, path: str | Path) -> StudentClassifier:
@@ -212,12 +211,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             ValueError: the file is no saved student.
         """
-        with safe_open(path, "pt") as file:
-            header = (file.metadata() or {}).get("graphkd")
-            if header is None:
-                raise ValueError(f"{path} holds no student: its header has no 'graphkd' entry")
-            meta = json.loads(header)
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+        state, meta = saved.read(path, "graphkd", "student")
         student = cls(hidden=tuple(meta["hidden"]), dropout=meta["dropout"], norm=meta.get("norm"))
         student.n_features_in_ = meta["in_features"]
         student.classes_ = np.array(meta["classes"], dtype=meta["classes_dtype"])
@@ -305,10 +299,7 @@ def _as_array(X: Any) -> Any:
         X = X.float()
     if X.layout is torch.strided:
         return X.numpy()
-    from scipy.sparse import csr_matrix
-
-    X = X.to_sparse_csr()
-    return csr_matrix((X.values().numpy(), X.col_indices().numpy(), X.crow_indices().numpy()), shape=tuple(X.shape))
+    return to_scipy(X.to_sparse_csr())
 
 
 def _classes(teacher: Cache | Matrix) -> int | None:

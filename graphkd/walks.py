@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from graphkd.edges import by_target
+
 
 class Walks:
     """Where one gets to from a node in random steps.
@@ -20,10 +22,8 @@ class Walks:
     """
 
     def __init__(self, edge_index: Tensor, nodes: int) -> None:
-        order = edge_index[0].argsort(stable=True)
-        self._target = edge_index[1, order]
-        self._degree = torch.bincount(edge_index[0], minlength=nodes)
-        self._start = self._degree.cumsum(0) - self._degree
+        crow, self._target = by_target(edge_index.flip(0), nodes)
+        self._start, self._degree = crow[:-1], crow.diff()
 
     def walk(self, nodes: Tensor, steps: int, generator: torch.Generator) -> Tensor:
         """The nodes after each of so many steps from `nodes` `(B,)`, as `(B, steps)`."""

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from graphkd.data.graph import Graph
+from graphkd.edges import both_ways
 from graphkd.extras import needs_extra
 
 
@@ -29,5 +30,5 @@ def digits(neighbours: int = 5) -> Graph:
     near = torch.from_numpy(apart.argsort(1, kind="stable")[:, :neighbours].copy())
     y = torch.from_numpy(labels.astype(np.int64))
     one_way = torch.stack([torch.arange(len(y)).repeat_interleave(neighbours), near.flatten()])
-    edges = torch.cat([one_way, one_way.flip(0)], 1).unique(dim=1)
+    edges = both_ways(one_way).unique(dim=1)
     return Graph(torch.from_numpy((images / 16).astype(np.float32)), edges, y, 10, torch.arange(len(y)))

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from graphkd.data.setting import Setting
+from graphkd.edges import both_ways
 from graphkd.extras import needs_extra
-from graphkd.features import Matrix
+from graphkd.features import Matrix, to_scipy
 from graphkd.walks import Walks
 
 
@@ -118,7 +119,7 @@ def random_walks(edge_index: Tensor, nodes: int, length: int, generator: torch.G
             [0, 2],
             [2, 0]])
     """
-    both = torch.cat([edge_index, edge_index.flip(0)], dim=1)
+    both = both_ways(edge_index)
     starts = torch.bincount(both[0], minlength=nodes).nonzero().flatten()
     return torch.cat([starts[None], Walks(both, nodes).walk(starts, length - 1, generator).T])
 
@@ -138,5 +139,4 @@ def beside(x: Tensor, more: Tensor) -> Matrix:
         return torch.cat([x, more], dim=1)
     from scipy.sparse import csr_array, hstack
 
-    left = csr_array((x.values().numpy(), x.col_indices().numpy(), x.crow_indices().numpy()), shape=tuple(x.shape))
-    return hstack([left, csr_array(more.numpy())], format="csr")
+    return hstack([to_scipy(x), csr_array(more.numpy())], format="csr")

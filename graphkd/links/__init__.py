@@ -2,7 +2,7 @@
 
 from graphkd.links.distillation import LinkOutcome, LinkResult, distill_links, split_links, study_links, teach_links
 from graphkd.links.metrics import auc, hits
-from graphkd.links.pairs import NonEdges, both_ways, once
+from graphkd.links.pairs import NonEdges, once
 from graphkd.links.split import SPLITS, LinkSplit, prod, tran
 from graphkd.links.student import LINK_RECIPES, LinkStudent
 
@@ -15,7 +15,6 @@ __all__ = [
     "LinkStudent",
     "NonEdges",
     "auc",
-    "both_ways",
     "distill_links",
     "hits",
     "once",

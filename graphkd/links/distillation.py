@@ -13,11 +13,11 @@ from sklearn.base import clone
 from torch import Tensor, nn
 
 from graphkd.data import Graph
+from graphkd.edges import both_ways
 from graphkd.latency import latency
 from graphkd.links.lesson import LinkLesson
 from graphkd.links.metrics import auc, hits, ranked
 from graphkd.links.network import LinkGNN
-from graphkd.links.pairs import both_ways
 from graphkd.links.split import SPLITS, LinkSplit
 from graphkd.links.student import LINK_RECIPES, LinkStudent
 from graphkd.spec import resolve

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from graphkd.edges import both_ways
 from graphkd.features import Matrix
-from graphkd.links.pairs import NonEdges, both_ways
+from graphkd.links.pairs import NonEdges
 from graphkd.training import History
 from graphkd.walks import Walks
 

@@ -17,11 +17,6 @@ def once(edge_index: Tensor) -> Tensor:
     return _pairs(codes)
 
 
-def both_ways(edges: Tensor) -> Tensor:
-    """Edges in both directions, for message passing."""
-    return torch.cat([edges, edges.flip(0)], 1)
-
-
 class NonEdges:
     """All pairs of different nodes that no edge joins, in a fixed order, as a sequence that is never written down.
 

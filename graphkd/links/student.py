@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from graphkd import saved
 from graphkd.cache import check_finite
 from graphkd.features import Matrix, rows
 from graphkd.links.lesson import LinkLesson
@@ -147,7 +145,7 @@ class LinkStudent(BaseEstimator):
             "dropout": self.dropout,
             "k": self.k,
         }
-        save_file(self.network_.state_dict(), path, metadata={"graphkd_links": json.dumps(meta)})
+        saved.write(path, self.network_, "graphkd_links", meta)
 
     @classmethod
     def load(cls, path: str | Path) -> LinkStudent:
@@ -156,12 +154,7 @@ class LinkStudent(BaseEstimator):
         Raises:
             ValueError: the file is no saved student of links.
         """
-        with safe_open(path, "pt") as file:
-            header = (file.metadata() or {}).get("graphkd_links")
-            if header is None:
-                raise ValueError(f"{path} holds no student of links: its header has no 'graphkd_links' entry")
-            meta = json.loads(header)
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+        state, meta = saved.read(path, "graphkd_links", "student of links")
         student = cls(hidden=tuple(meta["hidden"]), dropout=meta["dropout"], k=meta["k"])
         student.n_features_in_ = meta["in_features"]
         student.network_ = LinkMLP(student.n_features_in_, student.hidden, student.dropout).eval()

@@ -65,7 +65,7 @@ def adagmlp(
     if lam == 1:
         return supervised(model, lesson)
     teacher, nothing = lesson.teacher_logits(), torch.zeros(())
-    told = (lesson.labels >= 0).nonzero().flatten()
+    told = lesson.labelled
     weight = torch.full((len(lesson),), 1 / len(lesson), dtype=torch.float64)
     joint = History()
     for k in range(members):

@@ -79,7 +79,7 @@ def best(
         return supervised(model, lesson)
     teacher, kl = lesson.teacher_logits(), kdlosses.build("kl")
     x, logits = rows(lesson.x), rows(teacher)
-    told, dtype = (lesson.labels >= 0).nonzero().flatten(), next(model.parameters()).dtype
+    told, dtype = lesson.labelled, next(model.parameters()).dtype
     assistant = MLP(model.in_features, [width], model.widths[-1], dropout).to(dtype)
     hop = smoother(*by_target(drop_self_loops(lesson.edges()), len(lesson)), dtype)
 

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 import kdlosses
 from graphkd.data.curvature import edge_curvature
+from graphkd.edges import both_ways
 from graphkd.features import rows
 from graphkd.lesson import Lesson, check_lam
 from graphkd.losses.caw_w2 import moments, w2_diag
@@ -132,7 +133,7 @@ class Neighbourhoods:
     """
 
     def __init__(self, pairs: Tensor, nodes: int, fan: int | None, generator: torch.Generator) -> None:
-        source, target = torch.cat([pairs, pairs.flip(0)], 1)
+        source, target = both_ways(pairs)
         if fan is not None:  # a window of a list in random order is a sample without replacement
             order = torch.randperm(len(source), generator=generator)
             source, target = source[order], target[order]

@@ -42,7 +42,7 @@ def distill_weighted(
         return supervised(model, lesson)
     if len(model.widths) < 2:
         raise ValueError("distill_weighted: the heads of the sources stand on a hidden layer, the student has none")
-    told = (lesson.labels >= 0).nonzero().flatten()
+    told = lesson.labelled
     if not len(told):
         raise ValueError("distill_weighted: no node is labelled; labels say which source is like the task")
     sources = lesson.teachers()

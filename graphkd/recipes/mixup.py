@@ -49,7 +49,7 @@ def mixup(
     between = kdlosses.build(loss)
     for name in set(between.requires) - {"progress", "epoch"}:
         raise ValueError(f"mixup: the loss {between.name!r} needs {name}, which a mixture of nodes does not have")
-    told = (lesson.labels >= 0).nonzero().flatten()
+    told = lesson.labelled
     nothing = torch.zeros(())
 
     def hard_loss() -> Tensor:

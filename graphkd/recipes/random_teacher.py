@@ -46,7 +46,7 @@ def random_teacher(
     last = cast(nn.Linear, model.layers[-1])
     if len(model.layers) < 2:
         raise ValueError("random_teacher: the student needs a hidden layer, whose features are probed")
-    told = (lesson.labels >= 0).nonzero().flatten()
+    told = lesson.labelled
     if len(lesson.labels[told].unique()) < 2:
         raise ValueError("random_teacher: the probe needs labels of two classes or more")
     teacher = copy.deepcopy(model)

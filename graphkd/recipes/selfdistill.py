@@ -64,7 +64,7 @@ def selfdistill(
     resolve("method", {"type": recipe, "lam": 0.0}, RECIPES)
     if lam is not None:
         return recipe(model, lesson, lam=lam, **options)
-    told = (lesson.labels >= 0).nonzero().flatten()
+    told = lesson.labelled
     out = told[torch.randperm(len(told), generator=lesson.generator)[: int(held * len(told))]]
     if not 0 < len(out) < len(told):
         raise ValueError(f"selfdistill: held={held} of {len(told)} labels leaves none to hold out or none to fit to")

@@ -111,7 +111,7 @@ def simmlp(
 
 def _probe(model: MLP, lesson: Lesson) -> History:
     """The last layer alone, on the labels."""
-    told = (lesson.labels >= 0).nonzero().flatten()
+    told = lesson.labelled
     if not len(told):
         raise ValueError("simmlp: the last layer is trained on labels, and there is none")
     model.eval()  # and it stays so, whatever the training of its last layer sets: nothing below that one moves

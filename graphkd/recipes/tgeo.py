@@ -73,7 +73,7 @@ def tgeo(
             f"tgeo: the loss {soft.name!r} takes no weight, by which nodes follow the teacher more or less"
         )
     teacher, labels = lesson.teacher_logits(), lesson.labels
-    told = (labels >= 0).nonzero().flatten()
+    told = lesson.labelled
     learnt = stratified(labels[told], 1 - held, lesson.generator)
     inner, outer = told[learnt], told[~learnt]
     if not len(outer):

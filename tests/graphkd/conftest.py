@@ -7,8 +7,16 @@ import pytest
 import torch
 
 from graphkd import Graph
+from graphkd.data import Setting, cpf_split, digits, observe
 
 NODES, CLASSES, WORDS, EDGES = 800, 4, 300, 1600
+
+
+@pytest.fixture(scope="session")
+def setting() -> Setting:
+    """The digits, all of them seen."""
+    graph = digits()
+    return observe(graph, cpf_split(graph.y, 0), "tran", 0)
 
 
 @pytest.fixture(scope="session")

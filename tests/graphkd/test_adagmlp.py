@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from graphkd import StudentClassifier
 from graphkd.boosted import Boosted
-from graphkd.data import Setting, cpf_split, digits, observe
+from graphkd.data import Setting
 from graphkd.distillation import Outcome, study, teach
 from graphkd.lesson import Lesson
 from graphkd.mlp import MLP
@@ -22,12 +22,6 @@ from graphkd.recipes.adagmlp import boosted
 from graphkd.training import History
 
 QUICK = StudentClassifier(hidden=(32,), dropout=0.3, epochs=40)
-
-
-@pytest.fixture(scope="module")
-def setting() -> Setting:
-    graph = digits()
-    return observe(graph, cpf_split(graph.y, 0), "tran", 0)
 
 
 @pytest.fixture(scope="module")

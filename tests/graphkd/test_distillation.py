@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -150,12 +151,31 @@ def test_sage_is_the_layer_of_pyg_with_the_linear_map_taken_first() -> None:
     from torch_geometric.utils import add_self_loops
 
     torch.manual_seed(0)
-    x, edges = torch.rand(40, 6), torch.randint(40, (2, 100))
-    edges = edges[:, edges[0] != edges[1]]
+    x, edges = torch.rand(40, 6), torch.randint(40, (2, 400))  # some twice, some from a node to itself
     ours = TEACHERS["sage"](6, 3, layers=1)
     reference = SAGEConv(6, 3, aggr="mean", root_weight=False)
     reference.lin_l.load_state_dict(ours.layers[0].linear.state_dict())
-    torch.testing.assert_close(ours(x, edges), reference(x, add_self_loops(edges)[0]))
+    with torch.inference_mode():  # edges first seen here serve gradients, too
+        first = ours(x, edges)
+    found, expected = ours(x, edges), reference(x, add_self_loops(edges)[0])
+    assert torch.equal(first, found)
+    torch.testing.assert_close(found, expected)
+    found.square().sum().backward()
+    expected.square().sum().backward()
+    torch.testing.assert_close(ours.layers[0].linear.weight.grad, reference.lin_l.weight.grad)
+
+
+def test_sorted_edges_are_kept_as_long_as_the_edges() -> None:
+    from graphkd.edges import adjacency
+
+    edges = torch.randint(40, (2, 100))
+    assert adjacency(edges, 40) is adjacency(edges, 40)
+    assert adjacency(edges, 41).shape == (41, 41)
+    assert adjacency(edges, 40, torch.float64).dtype == torch.float64
+    kept = weakref.ref(adjacency(edges, 40))
+    assert kept() is not None
+    del edges
+    assert kept() is None
 
 
 class Mean(nn.Module):

@@ -9,14 +9,8 @@ import pytest
 from torch import nn
 
 from graphkd import StudentClassifier
-from graphkd.data import Setting, cpf_split, digits, observe
+from graphkd.data import Setting
 from graphkd.distillation import Outcome, study, teach
-
-
-@pytest.fixture(scope="module")
-def setting() -> Setting:
-    graph = digits()
-    return observe(graph, cpf_split(graph.y, 0), "tran", 0)
 
 
 @pytest.fixture(scope="module")

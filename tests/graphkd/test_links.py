@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 import graphkd
 from graphkd.data import Graph, digits
+from graphkd.edges import both_ways
 from graphkd.links import (
     LinkResult,
     LinkSplit,
     LinkStudent,
     NonEdges,
     auc,
-    both_ways,
     distill_links,
     hits,
     once,

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from graphkd.data import Setting, cpf_split, digits, observe
+from graphkd.data import Setting
 from graphkd.distillation import Outcome, study, teach
 from graphkd.lesson import Lesson
 from graphkd.mlp import MLP
@@ -25,12 +25,6 @@ from kdlosses.policy import FusionRatio
 from kdlosses.policy import mixup as drawn
 
 QUICK = StudentClassifier(hidden=(32,), dropout=0.3, epochs=80)
-
-
-@pytest.fixture(scope="module")
-def setting() -> Setting:
-    graph = digits()
-    return observe(graph, cpf_split(graph.y, 0), "tran", 0)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import kdlosses
 from graphkd import StudentClassifier
-from graphkd.data import Setting, cpf_split, digits, observe
+from graphkd.data import Setting
 from graphkd.distillation import Outcome, study, teach
 from graphkd.lesson import Lesson
 from graphkd.mlp import MLP
@@ -30,12 +30,6 @@ from kdlosses.policy import conditional_information
 QUICK = StudentClassifier(hidden=(32,), dropout=0.3, epochs=40)
 LONGER = StudentClassifier(hidden=(64,), dropout=0.3, epochs=100)
 SAGE = dict(type="sage", epochs=40, hidden=48)
-
-
-@pytest.fixture(scope="module")
-def setting() -> Setting:
-    graph = digits()
-    return observe(graph, cpf_split(graph.y, 0), "tran", 0)
 
 
 @pytest.fixture(scope="module")

@@ -97,12 +97,6 @@ def weighing(name: str, lam: float, **options: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def setting() -> Setting:
-    graph = digits()
-    return observe(graph, cpf_split(graph.y, 0), "tran", 0)
-
-
-@pytest.fixture(scope="module")
 def teacher(setting: Setting) -> Tensor:
     """Soft labels with some sense in them: the true class stands out of the noise."""
     noise = torch.randn(len(setting.whole), 10, generator=torch.Generator().manual_seed(1))

@@ -14,18 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from graphkd import StudentClassifier
-from graphkd.data import Setting, cpf_split, digits, observe
+from graphkd.data import Setting
 from graphkd.features import rows
 from graphkd.lesson import Lesson
 from graphkd.mlp import MLP
 from graphkd.recipes import ddk, glnn, pruned, rad
 from graphkd.training import Clock, History, Schedule, train
-
-
-@pytest.fixture(scope="module")
-def setting() -> Setting:
-    graph = digits()
-    return observe(graph, cpf_split(graph.y, 0), "tran", 0)
 
 
 def lesson_of(setting: Setting, batch_size: int | None = None, epochs: int = 4) -> Lesson:

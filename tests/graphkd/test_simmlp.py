@@ -13,7 +13,7 @@ import torch
 from scipy.sparse import coo_array, diags_array, eye_array
 from torch import Tensor
 
-from graphkd.data import Setting, cpf_split, digits, observe
+from graphkd.data import Setting
 from graphkd.edges import by_target, smoother
 from graphkd.features import masked
 from graphkd.lesson import Lesson
@@ -23,12 +23,6 @@ from graphkd.recipes.simmlp import alignment, thinned
 from graphkd.training import History, Schedule, train
 
 NODES = 50
-
-
-@pytest.fixture(scope="module")
-def setting() -> Setting:
-    graph = digits()
-    return observe(graph, cpf_split(graph.y, 0), "tran", 0)
 
 
 def lesson_of(setting: Setting, epochs: int = 0, batch_size: int | None = None) -> Lesson:

@@ -10,16 +10,10 @@ import torch
 
 import kdlosses
 from graphkd import StudentClassifier
-from graphkd.data import Setting, cpf_split, digits, observe
+from graphkd.data import Setting
 from graphkd.distillation import Outcome, study, teach
 
 QUICK = StudentClassifier(hidden=(32, 24), dropout=0.3, epochs=20)
-
-
-@pytest.fixture(scope="module")
-def setting() -> Setting:
-    graph = digits()
-    return observe(graph, cpf_split(graph.y, 0), "tran", 0)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from graphkd import Cache, StudentClassifier
 from graphkd.codebook import Codebook, code_use, k_means, nearest
-from graphkd.data import Setting, cpf_split, digits, observe
+from graphkd.data import Setting
 from graphkd.distillation import study, teach
 from graphkd.features import compact
 from graphkd.lesson import Lesson
@@ -25,12 +25,6 @@ from kdlosses import build
 
 TEACHER = dict(type="vqsage", epochs=40, hidden=64, codes=64, width=16)
 STUDENT = StudentClassifier(hidden=(32,), epochs=60)
-
-
-@pytest.fixture(scope="module")
-def setting() -> Setting:
-    graph = digits()
-    return observe(graph, cpf_split(graph.y, 0), "tran", 0)
 
 
 @pytest.fixture(scope="module")
