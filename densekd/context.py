@@ -44,10 +44,14 @@ class Context:
 
     def labels(self, size: Size) -> Tensor | None:
         """Class of each position `(B, h, w)`: nearest of the label map, so that ignored pixels stay ignored ones."""
+        maps = self.label_map(size)
+        return None if maps is None else F.interpolate(maps[:, None].float(), size=size, mode="nearest")[:, 0].long()
+
+    def label_map(self, size: Size) -> Tensor | None:
+        """Class of each pixel `(B, H, W)`, whatever the size of the tap."""
         if not all("gt_sem_seg" in sample for sample in self.samples):
             return None
-        maps = torch.stack([sample.gt_sem_seg.data for sample in self.samples])
-        return F.interpolate(maps.float(), size=size, mode="nearest")[:, 0].long()
+        return torch.stack([sample.gt_sem_seg.data[0] for sample in self.samples])
 
     def boxes(self, size: Size) -> list[Tensor] | None:
         """Boxes of each image `(n, 4)`, xyxy in positions of the tap."""
@@ -94,7 +98,7 @@ class Context:
         return torch.stack([_inside(b, size) for b in boxes])
 
 
-_OF_A_MAP = ("labels", "boxes", "masks")
+_OF_A_MAP = ("labels", "label_map", "boxes", "masks")
 
 
 def _inside(boxes: Tensor, size: Size) -> Tensor:

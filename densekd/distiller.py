@@ -16,7 +16,7 @@ from densekd.natural import natural_taps
 from densekd.probe import blank_size, probe
 from densekd.registry import MODELS
 from densekd.taps import Taps
-from densekd.teacher import MovingAverage, Source, Teacher, build_model, build_teacher
+from densekd.teacher import MovingAverage, Peer, Source, Teacher, build_model, build_teacher
 from densekd.term import Term
 
 
@@ -29,7 +29,8 @@ class Distiller(nn.Module):
     into the model) it does with the distiller, by the same names. Only `forward(mode='loss')` differs: it adds a term
     to the losses for each entry of `distills`; a teacher that no entry asks in this step, by its weight or schedule,
     does not run. `state_dict` holds the student and, under `distill.`, learned connectors; teachers are in neither
-    `state_dict` nor `parameters()`.
+    `state_dict` nor `parameters()`, but for those that are `online`, which learn as well and are found there under
+    `distill.peers.`; their own losses are logged under `distill.<name>.`.
 
     Args:
         student: model config, config path, `pkg::path`, or a live module, which then becomes the distiller itself.
@@ -39,6 +40,8 @@ class Distiller(nn.Module):
         method: name of a method instead of `distills`, see `densekd.methods`.
         checkpoint: weights of the teacher, a dict by name for several; `'random'` for an untrained one.
         momentum: of the moving average, when the teacher is `'ema'`, see `densekd.teacher.MovingAverage`.
+        online: names of teachers that are trained beside the student (a single one is called 'teacher'); without a
+            checkpoint they start as their configs initialise them, see `densekd.teacher.Peer`.
         unsafe: allow checkpoints that need a full unpickling, which runs the code in them.
         data_preprocessor: for the student, as mmengine hands it to any model.
 
@@ -89,13 +92,14 @@ class Distiller(nn.Module):
         method: str | None = None,
         checkpoint: str | Path | Mapping[str, str | Path] | None = None,
         momentum: float = 0.999,
+        online: Sequence[str] = (),
         unsafe: bool = False,
         data_preprocessor: Any = None,
     ) -> None:
         if (distills is None) == (method is None):
             raise ValueError("give either distills=[...] or method='...'")
         with torch.random.fork_rng(devices=[]):  # the student must start as it would without a teacher
-            self.teachers = self._find_teachers(teacher, checkpoint, momentum, unsafe)
+            self.teachers = self._find_teachers(teacher, checkpoint, momentum, online, unsafe)
             if method is not None:
                 distills = method_entries(method, self, next(iter(self.teachers.values())).model)
             terms = [Term.parse(entry) for entry in distills or ()]
@@ -104,12 +108,24 @@ class Distiller(nn.Module):
                 if names.count(name) > 1:
                     raise ValueError(f"two distills entries are called {name!r}; give them a name=... of their own")
             self._connect(terms)
-        self.distill = nn.ModuleDict({term.name: term for term in terms}).to(next(self.parameters()).device)
+        parts: dict[str, nn.Module] = {term.name: term for term in terms}
+        peers = {peer.name: peer.model for peer in self._peers()}
+        if peers:
+            parts["peers"] = nn.ModuleDict(peers)
+        self.distill = nn.ModuleDict(parts).to(next(self.parameters()).device)
 
-    def _find_teachers(self, source: Any, checkpoint: Any, momentum: float, unsafe: bool) -> dict[str, Teacher]:
+    def _find_teachers(
+        self, source: Any, checkpoint: Any, momentum: float, online: Sequence[str], unsafe: bool
+    ) -> dict[str, Teacher]:
         several = isinstance(source, Mapping) and "type" not in source and "model" not in source
         sources = dict(source) if several else {"teacher": source}
         weights = checkpoint if isinstance(checkpoint, Mapping) else dict.fromkeys(sources, checkpoint)
+        learners = [name for name, each in sources.items() if each != "ema" and "." not in name and "loss" not in name]
+        if isinstance(online, str) or not set(online) <= set(learners):
+            raise ValueError(
+                f"online={online!r} lists teachers that learn, of {', '.join(sources)}; a moving average does not, "
+                "and a name must not contain a dot or 'loss'"
+            )
         teachers: dict[str, Teacher] = {}
         for name, each in sources.items():
             if each is self:
@@ -117,7 +133,7 @@ class Distiller(nn.Module):
             if isinstance(each, str) and each == "ema":
                 teachers[name] = MovingAverage(name, self._plain_copy(), momentum)
             else:
-                teachers[name] = build_teacher(name, each, weights.get(name), unsafe)
+                teachers[name] = build_teacher(name, each, weights.get(name), unsafe, name in online)
             teachers[name].model.to(next(self.parameters()).device)
         return teachers
 
@@ -143,15 +159,19 @@ class Distiller(nn.Module):
         for term in terms:
             student, each = mine[term.student], [theirs[name][tap] for name, tap in self._asks(term)]
             if term.student == logits and (len(each) > 1 or (term.loss.match == "shape" and term.how == "auto")):
-                self._check_classes(term.name, student[0].shape[1], [levels[0].shape[1] for levels in each])
-            term.fit(student, each, size)
+                mapped = term.class_map and len(term.class_map)
+                self._check_classes(term.name, student[0].shape[1], [mapped or levels[0].shape[1] for levels in each])
+            if term.back and not all(isinstance(self.teachers[name], Peer) for name, _ in self._asks(term)):
+                raise ValueError(f"distills entry {term.name!r}: with back=True the teacher learns: make it online")
+            term.fit(student, each, size, classes_of(self)[0])
 
     def _check_classes(self, entry: str, mine: int, theirs: Sequence[int]) -> None:
         if {mine, *theirs} != {mine}:
             raise ValueError(
                 f"distills entry {entry!r}: the student has {mine} classes, the teacher {', '.join(map(str, theirs))}; "
                 "logits of other classes are not aligned by guessing"
-                + (" (adapt='conv1x1' would learn a map)" if len(theirs) == 1 else "")
+                "; class_map=[...] says which of the teacher's stands for each"
+                + (", adapt='conv1x1' would learn a map" if len(theirs) == 1 else "")
             )
 
     def _asks(self, term: Term) -> list[tuple[str, str]]:
@@ -169,7 +189,13 @@ class Distiller(nn.Module):
         return {tap for term in terms for name, tap in self._asks(term) if name == teacher}
 
     def _terms(self) -> list[Term]:
-        return list(self.distill.values())  # type: ignore[arg-type]
+        return [part for part in self.distill.values() if isinstance(part, Term)]
+
+    def _peers(self) -> list[Peer]:
+        return [teacher for teacher in self.teachers.values() if isinstance(teacher, Peer)]
+
+    def _frozen(self) -> list[Teacher]:
+        return [teacher for teacher in self.teachers.values() if not isinstance(teacher, Peer)]
 
     def forward(self, inputs: Any, data_samples: Any = None, mode: str = "tensor", **kwargs: Any) -> Any:
         """Run the student; in `mode='loss'` ask the teachers first, and add the distillation terms to its losses."""
@@ -183,7 +209,12 @@ class Distiller(nn.Module):
         active = [term for term in self._terms() if term.active(context)]
         # teachers go first: what they allocate on the way is free again when the student's graph grows
         asked = {name: self._taps_of(name, active) for name in self.teachers}
-        seen = {name: self.teachers[name].look(inputs, data_samples, taps) for name, taps in asked.items() if taps}
+        learning = {peer.name for peer in self._peers()}
+        seen = {
+            name: self.teachers[name].look(inputs, data_samples, taps)
+            for name, taps in asked.items()
+            if taps or name in learning
+        }
         with Taps(self, {term.student for term in self._terms()}) as student:
             losses = dict(super().forward(inputs, data_samples, mode=mode, **kwargs))
         for term in self._terms():
@@ -191,8 +222,11 @@ class Distiller(nn.Module):
             if key in losses:
                 raise KeyError(f"the student has a loss {key!r} of its own; rename the distills entry")
             mine = student[term.student]
-            self._check_gradient(term, mine)
+            if not term.back:
+                self._check_gradient(term, mine)
             losses[key] = self._loss(term, mine, seen, context) if term in active else term.nothing(mine)
+        for peer in self._peers():
+            losses.update({f"distill.{peer.name}.{key}": value for key, value in peer.losses.items()})
         return losses
 
     def _loss(self, term: Term, mine: Sequence[Tensor], seen: Mapping[str, Taps], context: Context) -> Tensor:
@@ -216,12 +250,12 @@ class Distiller(nn.Module):
     def train(self, mode: bool = True) -> Distiller:
         """Set the student's mode; teachers stay in evaluation mode."""
         super().train(mode)
-        for teacher in self.teachers.values():
+        for teacher in self._frozen():
             teacher.model.eval()
         return self
 
     def _apply(self, fn: Any, recurse: bool = True) -> Distiller:
-        for teacher in self.teachers.values():  # to another device or precision
+        for teacher in self._frozen():  # to another device or precision
             teacher.model._apply(fn, recurse)
         return super()._apply(fn, recurse)
 

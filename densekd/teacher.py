@@ -89,6 +89,28 @@ class MovingAverage(Teacher):
         self.steps += 1
 
 
+class Peer(Teacher):
+    """A teacher that learns beside its student: by its own losses, and by what entries with `back` say.
+
+    Its network is a part of the distiller, so that it is optimised, saved and resumed; what it is trained on is the
+    student's batch, in its own normalisation.
+
+    Attributes:
+        losses: its own, of the last look.
+    """
+
+    def __init__(self, name: str, model: nn.Module) -> None:
+        self.name = name
+        self.model = model
+        self.losses: dict[str, Any] = {}
+
+    def look(self, inputs: Any, samples: Any, specs: Iterable[str]) -> Taps:
+        """Run on the batch as the student's preprocessor made it, for its losses and the taps `specs`."""
+        with Taps(self.model, specs) as taps:
+            self.losses = self.model(self._renormalise(inputs, samples), samples, mode="loss")
+        return taps
+
+
 def build_model(source: Source) -> tuple[nn.Module, str | None]:
     """Build a model from a config path, `pkg::path`, a config, a model dict, or take a live module as it is.
 
@@ -113,7 +135,9 @@ def build_model(source: Source) -> tuple[nn.Module, str | None]:
         return MODELS.build(model), config.get("load_from")
 
 
-def build_teacher(name: str, source: Source, checkpoint: str | Path | None = None, unsafe: bool = False) -> Teacher:
+def build_teacher(
+    name: str, source: Source, checkpoint: str | Path | None = None, unsafe: bool = False, online: bool = False
+) -> Teacher:
     """Build a teacher and load its weights.
 
     Args:
@@ -122,14 +146,17 @@ def build_teacher(name: str, source: Source, checkpoint: str | Path | None = Non
         checkpoint: file or http(s) address; the config's `load_from` if not given. `'random'` leaves the teacher
             untrained, on purpose. A live module keeps its weights.
         unsafe: see `densekd.checkpoint.read`.
+        online: it is a `Peer`, which may start without a checkpoint, as its config initialises it.
 
     Raises:
         ValueError: no checkpoint, or one of another architecture.
     """
     model, load_from = build_model(source)
     checkpoint = checkpoint or load_from
-    if checkpoint is None and not isinstance(source, nn.Module):
+    if online and checkpoint is None and not isinstance(source, nn.Module):
+        model.init_weights()  # type: ignore[operator]
+    elif checkpoint is None and not isinstance(source, nn.Module):
         raise ValueError(f"teacher {name!r} has no weights: give checkpoint=..., or 'random' for an untrained one")
     if checkpoint not in (None, "random"):
         load_weights(model, checkpoint, unsafe)
-    return Teacher(name, model)
+    return Peer(name, model) if online else Teacher(name, model)

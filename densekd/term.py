@@ -15,6 +15,9 @@ import kdlosses
 from densekd.adapt import ADAPT, Size, adapts, join
 from densekd.context import OF_A_RUN, WHERE, Context
 
+KNOWN = ("student_channels", "teacher_channels", "channels", "classes")
+"""Options of losses that the two sides tell."""
+
 
 class Term(nn.Module):
     """One distillation term: a loss between a tap of the student and a tap of a teacher.
@@ -31,6 +34,12 @@ class Term(nn.Module):
         adapt: how unlike taps are aligned, one of `densekd.adapt.ADAPT`.
         where: restrict the loss to some positions, one of `densekd.context.WHERE`.
         source: which teacher, where there are several, or a list of them.
+        class_map: for each of the student's classes the teacher's that stands for it, where `teacher` yields logits
+            of other classes; one may stand for several.
+        back: the other way round: the teacher, one that is `online`, learns from the student.
+
+    What a loss must know of the two sides, `student_channels`, `teacher_channels`, `channels` (of both, where they
+    agree) and `classes`, is filled in where the entry does not give it.
 
     Raises:
         TypeError, ValueError, KeyError: the entry is wrong; the message says what would be right.
@@ -46,21 +55,26 @@ class Term(nn.Module):
         adapt: str = "auto",
         where: str | None = None,
         source: str | Sequence[str] | None = None,
+        class_map: Sequence[int] | None = None,
+        back: bool = False,
     ) -> None:
         super().__init__()
-        self.loss = kdlosses.build(loss)
+        self.spec = loss
+        self.loss = kdlosses.build(loss, **dict.fromkeys(KNOWN, 64))  # for what it says of itself, until `fit`
         self.student = student
         self.weight = weight
         self.name = name or self.loss.name
         self.how = adapt
         self.where = where
+        self.class_map = None if class_map is None else list(class_map)
+        self.back = back
         self.sources = [source] if source is None or isinstance(source, str) else list(source)
         taps = teacher or student
         self.teachers = [taps] * len(self.sources) if isinstance(taps, str) else list(taps)
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
             raise TypeError(f"distills entry {self.name!r}: weight must be a finite number, got {weight!r}")
-        if "." in self.name:
-            raise ValueError(f"distills entry {self.name!r}: a name must not contain a dot")
+        if "." in self.name or self.name == "peers":
+            raise ValueError(f"distills entry {self.name!r}: a name must not contain a dot, nor be 'peers'")
         if adapt not in ADAPT:
             raise ValueError(f"distills entry {self.name!r}: adapt must be one of {ADAPT}, got {adapt!r}")
         if where is not None and where not in WHERE:
@@ -94,14 +108,45 @@ class Term(nn.Module):
                 raise TypeError(f"a distills entry needs {key!r}, got {dict(entry)}")
         return cls(**entry)
 
-    def fit(self, student: Sequence[Tensor], teachers: Sequence[Sequence[Tensor]], image_size: Size) -> None:
-        """Build what aligns the taps from one look at what they yield."""
+    def fit(
+        self,
+        student: Sequence[Tensor],
+        teachers: Sequence[Sequence[Tensor]],
+        image_size: Size,
+        classes: int | None = None,
+    ) -> None:
+        """Build what aligns the taps, and the loss, from one look at what they yield."""
         try:
-            teacher = join(student, teachers, image_size, self.how)
-            self.adapt = adapts(student, teacher, image_size, self.loss.match, self.how)
+            learner, guide = self._sides(student, teachers, image_size)
+            self.adapt = adapts(learner, guide, image_size, self.loss.match, self.how)
+            pairs = [adapt(s, t, image_size) for adapt, s, t in zip(self.adapt, learner, guide)]
+            widths = {(s.shape[1], t.shape[1]) for s, t in pairs}
+            mine, its = min(widths)
+            known = dict(student_channels=mine, teacher_channels=its, channels=its, classes=classes)
+            self.loss = kdlosses.build(self.spec, **{key: value for key, value in known.items() if value is not None})
+            if len(widths) > 1 and self.loss.filled - {"classes"}:
+                raise ValueError(
+                    f"its loss is built for one number of channels, the levels have {sorted(widths)}; write an entry "
+                    "for each"
+                )
         except ValueError as error:
             taps = ", ".join(dict.fromkeys(self.teachers))
             raise ValueError(f"distills entry {self.name!r} ({self.student} <- {taps}): {error}") from error
+
+    def _sides(
+        self, student: Sequence[Tensor], teachers: Sequence[Sequence[Tensor]], image_size: Size
+    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Who learns, and from whom: the levels of each."""
+        if self.class_map is not None:
+            teachers = [[self._of_mapped_classes(level) for level in levels] for levels in teachers]
+        teacher = join(student, teachers, image_size, self.how)
+        return (teacher, student) if self.back else (student, teacher)
+
+    def _of_mapped_classes(self, logits: Tensor) -> Tensor:
+        assert self.class_map is not None
+        if not all(0 <= k < logits.shape[1] for k in self.class_map):
+            raise ValueError(f"class_map names classes of 0 to {logits.shape[1] - 1}, got {self.class_map}")
+        return logits[:, self.class_map]
 
     def active(self, context: Context) -> bool:
         """Whether the term can differ from 0 now, so that its teachers must be asked."""
@@ -115,14 +160,14 @@ class Term(nn.Module):
         return torch.stack([x.sum().float() for x in taught]).sum()
 
     def forward(self, student: Sequence[Tensor], teachers: Sequence[Sequence[Tensor]], context: Context) -> Tensor:
-        teacher = join(student, teachers, context.image_size, self.how)
-        if not len(student) == len(teacher) == len(self.adapt):
+        learner, guide = self._sides(student, teachers, context.image_size)
+        if not len(learner) == len(guide) == len(self.adapt):
             raise RuntimeError(
-                f"distills entry {self.name!r}: the taps yielded {len(student)} (student) and {len(teacher)} (teacher) "
+                f"distills entry {self.name!r}: the taps yielded {len(learner)} (student) and {len(guide)} (teacher) "
                 f"tensors, but {len(self.adapt)} when training began"
             )
         losses = []
-        for adapt, s, t in zip(self.adapt, student, teacher):
+        for adapt, s, t in zip(self.adapt, learner, guide):
             s, t = adapt(s, t, context.image_size)
             losses.append(self.loss(s, t, **context.gather(self.loss.needs, tuple(s.shape[2:]), self.where)))
         return self.weight * torch.stack(losses).sum()

@@ -19,7 +19,7 @@ T = TypeVar("T", bound=LossLike)
 LOSSES: dict[str, LossLike] = {}
 """Every registered loss by its key."""
 
-CONTEXT = ("weight", "labels", "boxes", "masks", "edge_index", "batch", "progress", "epoch")
+CONTEXT = ("weight", "labels", "label_map", "boxes", "masks", "edge_index", "batch", "progress", "epoch")
 """What a loss may ask for by naming an argument so; whoever calls the loss hands in what it has."""
 
 _RESERVED = {"loss_weight", "reduction"}  # they belong to the entry that uses the loss, not to the loss
@@ -74,8 +74,13 @@ def register(loss: Any = None, *, name: str | None = None, match: Match = "shape
     return LOSSES[key]
 
 
-def build(spec: str | Mapping[str, Any] | Callable[..., Tensor] | nn.Module) -> Loss:
+def build(spec: str | Mapping[str, Any] | Callable[..., Tensor] | nn.Module, **known: Any) -> Loss:
     """Build a loss from its key, from `dict(type=key, **options)`, or from a function or module of one's own.
+
+    Args:
+        spec: see above.
+        known: what the caller knows, such as numbers of channels: the value of each option of that name that the loss
+            cannot do without and the spec does not give.
 
     Raises:
         KeyError: no loss of that name; the message names the nearest.
@@ -86,6 +91,8 @@ def build(spec: str | Mapping[str, Any] | Callable[..., Tensor] | nn.Module) -> 
     >>> build(dict(type="kl", temperature=4.0))
     Traceback (most recent call last):
     TypeError: loss 'kl' has no option 'temperature'; known: tau
+    >>> build("vid", student_channels=3, teacher_channels=4, classes=7).loss.variance().shape
+    torch.Size([4])
     """
     if isinstance(spec, Loss):
         return spec
@@ -104,13 +111,15 @@ def build(spec: str | Mapping[str, Any] | Callable[..., Tensor] | nn.Module) -> 
         if options:
             raise TypeError(f"loss {name!r} is built already, it takes no options: {sorted(options)}")
         return Loss(name, kind, {})
+    filled = {key: value for key, value in known.items() if key not in options and _is_required(kind, key)}
+    options.update(filled)
     _check_options(name, kind, options)
     if isinstance(kind, type):
-        return Loss(name, kind(**options), {})
+        return Loss(name, kind(**options), {}, filled)
     if not hasattr(kind, "match"):  # a plain function, never registered
         _check_signature(name, kind)
         kind = _grounded_function(kind, "shape")
-    return Loss(name, kind, options)
+    return Loss(name, kind, options, filled)
 
 
 class Loss(nn.Module):
@@ -121,6 +130,7 @@ class Loss(nn.Module):
     Attributes:
         name: the registry key.
         options: the hyper-parameters that were given.
+        filled: names of those that the caller of `build` knew.
         needs: names of `CONTEXT` that the loss accepts, or a loss inside of it.
         requires: those of `needs` that it cannot do without.
         match: what must agree between the two tensors, see `register`.
@@ -130,8 +140,11 @@ class Loss(nn.Module):
     needs: tuple[str, ...]
     requires: tuple[str, ...]
 
-    def __init__(self, name: str, loss: Callable[..., Tensor] | nn.Module, options: dict[str, Any]) -> None:
+    def __init__(
+        self, name: str, loss: Callable[..., Tensor] | nn.Module, options: dict[str, Any], filled: Iterable[str] = ()
+    ) -> None:
         super().__init__()
+        self.filled = frozenset(filled)
         self.name = name
         self.loss = loss
         self.options = options
@@ -180,6 +193,11 @@ def _check_signature(key: str, loss: LossLike) -> None:
             raise TypeError(
                 f"loss {key!r}: {parameter.name!r} belongs to the entry that uses the loss, not to the loss"
             )
+
+
+def _is_required(kind: Callable[..., Any], option: str) -> bool:
+    arguments = inspect.signature(kind).parameters
+    return option in arguments and arguments[option].default is inspect.Parameter.empty
 
 
 def _check_options(name: str, kind: Callable[..., Any], options: Mapping[str, Any]) -> None:

@@ -118,7 +118,8 @@ def loss_of(key: str, dtype: torch.dtype = torch.float64) -> kdlosses.Loss:
 
 
 def shapes_of(key: str) -> list[tuple[int, ...]]:
-    return [NODES] if "edge_index" in loss_of(key).needs else [NODES, MAPS]
+    loss = loss_of(key)
+    return [NODES] if "edge_index" in loss.needs else [MAPS] if "label_map" in loss.requires else [NODES, MAPS]
 
 
 def pair(shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
@@ -133,6 +134,7 @@ def context_of(key: str, shape: tuple[int, ...]) -> dict[str, Any]:
     n, classes, *rest = shape
     made = {
         "labels": torch.randint(classes, (n, *rest), generator=generator),
+        "label_map": torch.randint(classes, (n, *(2 * size for size in rest)), generator=generator),
         "edge_index": torch.randint(max(n, 1), (2, 4 * n), generator=generator),
         "batch": torch.arange(n) // 8,
         "progress": 0.5,
@@ -275,7 +277,9 @@ def test_order_of_the_batch_cannot_matter(key: str, shape: tuple[int, ...]) -> N
     student, teacher = pair(shape)
     context = context_of(key, shape)
     order = torch.randperm(shape[0])
-    moved = {name: value[order] if name in ("labels", "batch") else value for name, value in context.items()}
+    moved = {
+        name: value[order] if name in ("labels", "label_map", "batch") else value for name, value in context.items()
+    }
     if "edge_index" in moved:
         moved["edge_index"] = torch.argsort(order)[moved["edge_index"]]
     torch.testing.assert_close(

@@ -95,3 +95,11 @@ def test_labels_out_of_range(seg: Config, det: Config) -> None:
     samples[0].gt_instances.labels[0] = -1
     with pytest.raises(ValueError, match=r"labels \[-1\].* classes 0 to 9$"):
         check_labels(model, samples)
+
+
+def test_the_label_map_keeps_its_size(seg: Config) -> None:
+    model, _ = build_model(seg)
+    batch = seg_batch(model)
+    context = Context(batch["data_samples"], (64, 64))
+    found = context.gather(["label_map"], (16, 16))["label_map"]
+    assert torch.equal(found, torch.cat([sample.gt_sem_seg.data for sample in batch["data_samples"]]))

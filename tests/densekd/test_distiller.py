@@ -362,6 +362,33 @@ def test_other_classes_are_not_guessed(seg: Config, seg_teacher: dict[str, str])
         Distiller(student=seg, **seg_teacher, distills=[CWD])
 
 
+def test_a_class_map_says_which_class_stands_for_which(seg: Config, seg_teacher: dict[str, str]) -> None:
+    seg.model.decode_head.num_classes = seg.model.auxiliary_head.num_classes = 3
+    entry = {"loss": "kl", "student": "decode_head.conv_seg", "class_map": [4, 0, 0]}
+    model = Distiller(student=seg, **seg_teacher, distills=[entry]).eval()
+    batch = seg_batch(model)
+    for sample in batch["data_samples"]:
+        sample.gt_sem_seg.data = sample.gt_sem_seg.data.clamp(max=2)
+    value = model(**batch, mode="loss")["distill.loss_kl"]
+    teacher = model.teachers["teacher"].model
+    with torch.no_grad():
+        theirs = teacher(model.teachers["teacher"]._renormalise(batch["inputs"], batch["data_samples"]))
+        expected = kdlosses.build("kl")(model(batch["inputs"]), theirs[:, [4, 0, 0]])
+    torch.testing.assert_close(value, expected)
+    with pytest.raises(ValueError, match="class_map names classes of 0 to 10, got \\[4, 0, 11\\]"):
+        Distiller(student=seg, **seg_teacher, distills=[{**entry, "class_map": [4, 0, 11]}])
+
+
+def test_a_loss_is_told_its_channels(taught: Taught) -> None:
+    entry = {"loss": "dmae", "student": "decode_head.bottleneck"}
+    model = taught(entry, {**entry, "loss": dict(type="dmae", teacher_channels=5), "name": "own", "weight": 0.0})
+    assert model.distill["dmae"].loss.loss.projection.weight.shape[:2] == (32, 16)
+    assert model.distill["own"].loss.loss.projection.weight.shape[:2] == (5, 16)
+    assert torch.isfinite(model(**seg_batch(model), mode="loss")["distill.loss_dmae"])
+    with pytest.raises(ValueError, match="built for one number of channels"):
+        taught({"loss": "dmae", "student": "backbone"})
+
+
 def test_teacher_with_nan_is_named_with_its_tap(seg: Config, seg_teacher: dict[str, str]) -> None:
     broken, _ = build_model(seg_teacher["teacher"])
     with torch.no_grad():
