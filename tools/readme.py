@@ -16,7 +16,8 @@ from types import ModuleType
 from logs import ROOT, read
 from report import table
 
-import graphkd
+import densekd.losses  # noqa: F401  registers the losses that need maps
+import graphkd.losses  # noqa: F401  registers the losses that need edges
 import kdlosses
 import kdlosses.policy
 from graphkd.recipes import RECIPES
@@ -49,7 +50,6 @@ def main() -> int:
 
 def losses() -> str:
     """Tabulate the registry: key, kind, layout, context, paper."""
-    assert graphkd.losses  # registers the losses that need edges
     rows = ["| loss | kind | on | context | paper |", "| --- | --- | --- | --- | --- |"]
     for key in sorted(kdlosses.LOSSES, key=lambda key: (_kind(key), key)):
         loss = kdlosses.LOSSES[key]
@@ -58,13 +58,7 @@ def losses() -> str:
         context = [
             f"`{name}`" + ("" if _required(arguments[name]) else "?") for name in kdlosses.CONTEXT if name in arguments
         ]
-        on = (
-            "nodes"
-            if "edge_index" in arguments
-            else "maps"
-            if "boxes" in arguments or "masks" in arguments
-            else "nodes, maps"
-        )
+        on = "nodes" if "edge_index" in arguments else "maps" if _kind(key) == "dense" else "nodes, maps"
         rows.append(f"| `{key}` | {_kind(key)} | {on} | {' '.join(context)} | {_paper(loss)} |")
     return "\n".join(rows) + "\n"
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import densekd.losses  # noqa: F401  registers the losses that need maps
 import graphkd.losses  # noqa: F401  registers the losses that need edges
 import kdlosses
 
@@ -119,7 +120,17 @@ def loss_of(key: str, dtype: torch.dtype = torch.float64) -> kdlosses.Loss:
 
 def shapes_of(key: str) -> list[tuple[int, ...]]:
     loss = loss_of(key)
-    return [NODES] if "edge_index" in loss.needs else [MAPS] if "label_map" in loss.requires else [NODES, MAPS]
+    if "edge_index" in loss.needs:
+        return [NODES]
+    return [MAPS] if _is_dense(key) else [NODES, MAPS]
+
+
+def _is_dense(key: str) -> bool:
+    return kdlosses.LOSSES[key].__module__.startswith("densekd.")
+
+
+def shape_of(key: str) -> tuple[int, ...]:
+    return shapes_of(key)[0]
 
 
 def pair(shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
@@ -239,14 +250,20 @@ def test_empty_selection_is_zero_and_keeps_the_graph(key: str, shape: tuple[int,
 
 @every_loss
 def test_no_position_at_all_is_zero_and_keeps_the_graph(key: str) -> None:
-    student = torch.zeros(0, 5, requires_grad=True)
-    value = loss_of(key)(student, torch.zeros(0, 5), **context_of(key, (0, 5)))
+    shape = (0, *shape_of(key)[1:])
+    student = torch.zeros(shape, requires_grad=True)
+    value = loss_of(key)(student, torch.zeros(shape), **context_of(key, shape))
     assert value == 0
     value.backward()
 
 
 @pytest.mark.parametrize(
-    "key", [key for key in KEYS if "edge_index" not in loss_of(key).needs and key not in NO_COPIES | NO_WEIGHT]
+    "key",
+    [
+        key
+        for key in KEYS
+        if NODES in shapes_of(key) and "edge_index" not in loss_of(key).needs and key not in NO_COPIES | NO_WEIGHT
+    ],
 )
 def test_weight_two_is_two_copies(key: str) -> None:
     student, teacher = pair(NODES)
@@ -262,7 +279,7 @@ def test_weight_two_is_two_copies(key: str) -> None:
     )
 
 
-@pytest.mark.parametrize("key", [key for key in KEYS if MAPS in shapes_of(key)])
+@pytest.mark.parametrize("key", [key for key in KEYS if {NODES, MAPS} <= set(shapes_of(key))])
 def test_a_node_is_a_pixel_with_no_height_and_width(key: str) -> None:
     student, teacher = pair(MAPS)
     context = context_of(key, MAPS)
@@ -325,11 +342,11 @@ def test_memory_layout_cannot_matter(key: str, shape: tuple[int, ...]) -> None:
 
 @every_loss
 def test_survives_deepcopy_and_pickle(key: str) -> None:
-    loss, context = loss_of(key), context_of(key, NODES)
-    loss(*pair(NODES), **context)  # one that has a memory now has something in it
+    loss, context, both = loss_of(key), context_of(key, shape_of(key)), pair(shape_of(key))
+    loss(*both, **context)  # one that has a memory now has something in it
     twins = copy.deepcopy(loss), pickle.loads(pickle.dumps(loss))
-    value = loss(*pair(NODES), **context)
-    assert all(twin(*pair(NODES), **context) == value for twin in twins)
+    value = loss(*both, **context)
+    assert all(twin(*both, **context) == value for twin in twins)
 
 
 @every_case
@@ -353,25 +370,27 @@ def test_a_typo_raises_at_build(key: str) -> None:
     with pytest.raises(TypeError, match="has no option 'taux'"):
         kdlosses.build(dict(type=key, **OPTIONS.get(key, {}), taux=1.0))
     with pytest.raises(TypeError, match="unknown context 'wieght'; did you mean 'weight'"):
-        loss_of(key)(*pair(NODES), wieght=1.0)
+        loss_of(key)(*pair(shape_of(key)), wieght=1.0)
 
 
 @every_loss
 def test_missing_context_is_named(key: str) -> None:
     for name in loss_of(key).requires:
-        context = {k: v for k, v in context_of(key, NODES).items() if k != name}
+        context = {k: v for k, v in context_of(key, shape_of(key)).items() if k != name}
         with pytest.raises(TypeError, match=name):
-            loss_of(key)(*pair(NODES), **context)
+            loss_of(key)(*pair(shape_of(key)), **context)
 
 
 @every_loss
 def test_shapes_that_do_not_fit_are_named(key: str) -> None:
-    student, teacher = pair(NODES)
-    with pytest.raises(ValueError, match=r"\(24, 5\).*\(23, 5\)"):
-        loss_of(key)(student, teacher[1:], **context_of(key, NODES))
+    shape = shape_of(key)
+    student, teacher = pair(shape)
+    fewer = (shape[0] - 1, *shape[1:])
+    with pytest.raises(ValueError, match=f"{re.escape(str(shape))}.*{re.escape(str(fewer))}"):
+        loss_of(key)(student, teacher[1:], **context_of(key, shape))
     if "weight" in loss_of(key).needs:
-        with pytest.raises(ValueError, match=r"weight must have shape \(24,\)"):
-            loss_of(key)(student, teacher, weight=torch.ones(24, 1), **context_of(key, NODES))
+        with pytest.raises(ValueError, match=re.escape(f"weight must have shape {shape[:1] + shape[2:]}")):
+            loss_of(key)(student, teacher, weight=torch.ones(shape[0], 1, 1, 1), **context_of(key, shape))
 
 
 # --- bad input --------------------------------------------------------------------------------------------------------
@@ -425,14 +444,14 @@ def test_a_batch_of_one_and_one_class(key: str, shape: tuple[int, ...], axis: in
     if axis == 0:
         context = {
             name: value[:1]
-            if name in ("labels", "batch")
+            if name in ("labels", "label_map", "batch")
             else torch.zeros(2, 1, dtype=torch.long)
             if name == "edge_index"
             else value
             for name, value in context.items()
         }
     else:
-        context |= {"labels": torch.zeros_like(context["labels"])} if "labels" in context else {}
+        context |= {name: torch.zeros_like(context[name]) for name in ("labels", "label_map") if name in context}
         one = {"student_channels", "teacher_channels", "channels", "classes", "k"}
         options = {k: 1 if k in one else (0,) if k in ("known", "private") else v for k, v in options.items()}
     try:
@@ -456,7 +475,8 @@ def test_docstring_tells_formula_arguments_paper_and_an_example(key: str) -> Non
 @every_loss
 def test_numpy_has_no_say(key: str) -> None:
     """A loss draws nothing at random unless told so: two calls agree, whatever the global generators."""
-    first = loss_of(key)(*pair(NODES), **context_of(key, NODES))
+    shape = shape_of(key)
+    first = loss_of(key)(*pair(shape), **context_of(key, shape))
     np.random.seed(1)  # noqa: NPY002
     torch.manual_seed(1)
-    assert loss_of(key)(*pair(NODES), **context_of(key, NODES)) == first
+    assert loss_of(key)(*pair(shape), **context_of(key, shape)) == first

@@ -1,0 +1,7 @@
+"""Losses for maps, which nodes have no part in; importing this module registers them beside `kdlosses`' own."""
+
+from densekd.losses.boundary import class_edges
+from densekd.losses.bpkd_body import bpkd_body
+from densekd.losses.bpkd_edge import bpkd_edge
+
+__all__ = ["bpkd_body", "bpkd_edge", "class_edges"]
