@@ -10,6 +10,7 @@ from densekd.compat import mend_when_imported
 
 _HOME = {
     "Distiller": "densekd.distiller",
+    "BoundaryIoU": "densekd.metrics",
     "ExactResume": "densekd.resume",
     "Taps": "densekd.taps",
     "Teacher": "densekd.teacher",

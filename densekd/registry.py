@@ -6,5 +6,5 @@ MODELS = registry.Registry("model", parent=registry.MODELS, locations=["densekd.
 HOOKS = registry.Registry("hook", parent=registry.HOOKS, locations=["densekd.resume"])
 DATASETS = registry.Registry("dataset", parent=registry.DATASETS, locations=["densekd.datasets"])
 TRANSFORMS = registry.Registry("transform", parent=registry.TRANSFORMS, locations=["densekd.datasets"])
-METRICS = registry.Registry("metric", parent=registry.METRICS, locations=["densekd.datasets"])
+METRICS = registry.Registry("metric", parent=registry.METRICS, locations=["densekd.metrics"])
 OPTIM_WRAPPERS = registry.Registry("optim_wrapper", parent=registry.OPTIM_WRAPPERS, locations=["densekd.amp"])

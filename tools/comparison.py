@@ -21,7 +21,7 @@ from densekd.config import control, is_taught, read_config
 from densekd.experiment import prepare, train
 
 SIDES = {"mmseg": "seg", "mmdet": "det"}
-METRICS = {"mIoU": ("mIoU", 1), "coco/bbox_mAP": ("AP", 100), "coco/bbox_mAP_50": ("AP50", 100)}
+METRICS = {"mIoU": ("mIoU", 1), "bIoU": ("bIoU", 1), "coco/bbox_mAP": ("AP", 100), "coco/bbox_mAP_50": ("AP50", 100)}
 WARMUP, REPEATS = 3, 20
 PROTOCOL = f"one image from preprocessing to prediction, median of {REPEATS} after {WARMUP} warm-ups"
 UNTRAINED = ("data_root", "checkpoint", "reported_on")  # fields of a config that do not change what is trained

@@ -35,11 +35,12 @@ def table(logs: Sequence[Log]) -> str:
     control = [log for log in logs if log["role"] == "control"]
     glnn = [log for log in logs if log["side"] == "graph" and (log["role"], log["method"]) == ("distilled", "glnn")]
     paired = [key for key in dict.fromkeys((shared[0], "prod")) if key in shared]
+    gained = [key for key in dict.fromkeys((shared[0], "bIoU")) if key in shared]
     head = [
         "model",
         "seeds",
         *shared,
-        f"Δ {shared[0]}",
+        *(f"Δ {key}" for key in gained),
         *(f"Δ {key} to glnn [95 %]" for key in paired),
         "parameters",
         "latency, ms",
@@ -56,7 +57,7 @@ def table(logs: Sequence[Log]) -> str:
                 role if role != "distilled" else f"{role}, {method}",
                 str(len(group)),
                 *(spread([value for log in group if (value := log["metrics"].get(key)) is not None]) for key in shared),
-                spread(gaps(taught, control, shared[0]), "+.2f"),
+                *(spread(gaps(taught, control, key), "+.2f") for key in gained),
                 *("" if method == "glnn" else interval(gaps(taught, glnn, key)) for key in paired),
                 "" if group[0]["params"] is None else f"{group[0]['params']:,}",
                 _middle([latency(log) for log in speeds], ".1f"),

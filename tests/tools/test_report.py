@@ -46,6 +46,19 @@ def test_the_table_has_means_sample_deviations_and_paired_differences(logs, caps
     assert cells["distilled, cwd"][:4] == ["3", "56.00 ± 3.00", "+4.00 ± 1.00", "100"]
 
 
+def test_the_pixels_near_edges_have_columns_where_all_students_were_measured_there(logs) -> None:
+    runs = read(logs)
+    before = report.table(runs)
+    for run in runs:
+        run["metrics"]["bIoU"] = run["metrics"]["mIoU"] * 2 - run["seed"]
+    cells = cells_of(report.table(runs))
+    assert list(cells["control"])[1:6] == ["seeds", "mIoU", "bIoU", "Δ mIoU", "Δ bIoU"]
+    assert cells["distilled, cwd"]["bIoU"] == "111.00 ± 5.00"
+    assert cells["distilled, cwd"]["Δ bIoU"] == "+8.00 ± 2.00"
+    del next(run for run in runs if run["role"] == "control")["metrics"]["bIoU"]
+    assert report.table(runs) == before
+
+
 def test_a_list_of_logs_in_one_file_reads_the_same(logs, tmp_path) -> None:
     together = tmp_path / "all" / "runs.json"
     together.parent.mkdir()
