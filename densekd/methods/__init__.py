@@ -11,11 +11,18 @@ import densekd.losses  # noqa: F401  registers the losses that need maps
 from densekd.methods.bpkd import bpkd
 from densekd.methods.cwd import cwd
 from densekd.methods.kl import kl
+from densekd.methods.lad import lad
 from densekd.methods.pkd import pkd
 from kdlosses import nearest
 
 Entries = list[dict[str, Any]]
-METHODS: dict[str, Callable[[nn.Module, nn.Module], Entries]] = {"bpkd": bpkd, "cwd": cwd, "kl": kl, "pkd": pkd}
+METHODS: dict[str, Callable[[nn.Module, nn.Module], Entries]] = {
+    "bpkd": bpkd,
+    "cwd": cwd,
+    "kl": kl,
+    "lad": lad,
+    "pkd": pkd,
+}
 
 
 def method_entries(name: str, student: nn.Module, teacher: nn.Module) -> Entries:

@@ -1,0 +1,9 @@
+# A teacher of the student's own size, which sees the label.
+_base_ = "../plain/semantic_fpn_r18_w16_digits.py"
+model = dict(
+    _delete_=True,
+    type="densekd.Distiller",
+    student=_base_.model,
+    teacher="{{fileDirname}}/teacher_digits.py",
+    method="lad",
+)
