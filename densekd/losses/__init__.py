@@ -3,5 +3,6 @@
 from densekd.losses.boundary import class_edges
 from densekd.losses.bpkd_body import bpkd_body
 from densekd.losses.bpkd_edge import bpkd_edge
+from densekd.losses.mgd import MGD
 
-__all__ = ["bpkd_body", "bpkd_edge", "class_edges"]
+__all__ = ["MGD", "bpkd_body", "bpkd_edge", "class_edges"]

@@ -12,6 +12,7 @@ from densekd.methods.bpkd import bpkd
 from densekd.methods.cwd import cwd
 from densekd.methods.kl import kl
 from densekd.methods.lad import lad
+from densekd.methods.mgd import mgd
 from densekd.methods.pkd import pkd
 from kdlosses import nearest
 
@@ -21,6 +22,7 @@ METHODS: dict[str, Callable[[nn.Module, nn.Module], Entries]] = {
     "cwd": cwd,
     "kl": kl,
     "lad": lad,
+    "mgd": mgd,
     "pkd": pkd,
 }
 

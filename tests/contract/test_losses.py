@@ -19,6 +19,7 @@ import kdlosses
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "adversary": dict(classes=5),
+    "mgd": dict(channels=5, share=0.0),  # its mask is drawn at random
     "mst_distill": dict(classes=5, teachers=1),
     "topk_kl": dict(k=2),  # of five classes
     "confident": dict(kappa=0.5),  # some are left out
@@ -60,6 +61,7 @@ NO_FIXED_POINT = {
     "vid": "a regressor and variances that are still to be learned stand between",
     "leaf": "an output layer that is still to be learned stands between",
     "dmae": "a projection that is still to be learned stands between",
+    "mgd": "convolutions that are still to be learned stand between",
     "nd": "its minimum is the mean of the class, not the feature of the sample",
     "infonce": "a point is pushed away from all others as well",
     "g2sd": "the teacher is normalised, the student predicts that",

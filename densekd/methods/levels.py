@@ -1,0 +1,21 @@
+"""The levels of a feature, for methods whose losses learn: each level has a loss of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from densekd.natural import tap
+
+
+def levels(student: nn.Module, teacher: nn.Module, name: str) -> list[dict[str, Any]]:
+    """Return the taps and the name of an entry for each level of the natural features, without a loss.
+
+    A neck that does not tell how many levels it has, or not as many as the other's, gives one entry for all.
+    """
+    mine, its = tap(student, "features"), tap(teacher, "features")
+    counts = [getattr(getattr(model, "neck", None), "num_outs", None) for model in (student, teacher)]
+    if {mine, its} != {"neck"} or counts[0] is None or counts[0] != counts[1]:
+        return [{"student": mine, "teacher": its, "name": name}]
+    return [{"student": f"neck:{i}", "teacher": f"neck:{i}", "name": f"{name}_{i}"} for i in range(counts[0])]
