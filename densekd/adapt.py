@@ -8,9 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-ADAPT = ("auto", "none", "conv1x1", "resize", "tokens")
+from densekd.csf import CSF
+from densekd.gl_mixer import GLMixer
+
+ADAPT = ("auto", "none", "conv1x1", "resize", "tokens", "gl_mixer", "csf")
 """What may be done: whatever is needed; nothing; a 1x1 convolution in any case and what else is needed; only resizing;
-only reading tokens as maps, and resizing."""
+only reading tokens as maps, and resizing; the student's tokens mixed by a `densekd.gl_mixer.GLMixer` and then as
+`conv1x1`; all levels fused by a `densekd.csf.CSF`."""
 
 Size = tuple[int, int]
 _CONVOLUTION = {2: nn.Linear, 3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}
@@ -21,6 +25,7 @@ class Adapt(nn.Module):
 
     In this order, as far as needed and as `how` allows:
 
+    - tokens of the student are mixed, by a learned `GLMixer`, where `how` is 'gl_mixer';
     - tokens `(B, N, C)`, as a transformer block yields them, become `(B, C, N)` where both sides have N of them, else
       a map `(B, C, h, w)` with the aspect of the image, a class token in front dropped;
     - the student's channels are projected to the teacher's by a learned 1x1 convolution;
@@ -51,8 +56,11 @@ class Adapt(nn.Module):
         super().__init__()
         self.match, self.how = match, how
         self.project: nn.Module | None = None
+        self.mix = GLMixer(student) if how == "gl_mixer" else None
         student, teacher = self._lay_out(student, teacher, image_size)
-        if how == "conv1x1" or (how == "auto" and match == "shape" and student.shape[1] != teacher.shape[1]):
+        if how in ("conv1x1", "gl_mixer") or (
+            how == "auto" and match == "shape" and student.shape[1] != teacher.shape[1]
+        ):
             if student.ndim not in _CONVOLUTION:
                 raise ValueError(f"a 1x1 convolution cannot follow a tensor of shape {tuple(student.shape)}")
             size = {} if student.ndim == 2 else {"kernel_size": 1}
@@ -60,6 +68,8 @@ class Adapt(nn.Module):
         self._check(student, teacher)
 
     def forward(self, student: Tensor, teacher: Tensor, image_size: Size | None) -> tuple[Tensor, Tensor]:
+        if self.mix is not None:
+            student = self.mix(student)
         student, teacher = self._lay_out(student, teacher, image_size)
         if self.project is not None:
             student = self.project(student)
@@ -72,7 +82,7 @@ class Adapt(nn.Module):
         return self.match != "samples" and self.how != "none"
 
     def _lay_out(self, student: Tensor, teacher: Tensor, image_size: Size | None) -> tuple[Tensor, Tensor]:
-        if self.how not in ("auto", "conv1x1", "tokens") or 3 not in (student.ndim, teacher.ndim):
+        if self.how not in ("auto", "conv1x1", "tokens", "gl_mixer") or 3 not in (student.ndim, teacher.ndim):
             return student, teacher
         if student.ndim == teacher.ndim and student.shape[1] == teacher.shape[1]:
             return student.transpose(1, 2), teacher.transpose(1, 2)
@@ -113,13 +123,28 @@ def as_map(tokens: Tensor, image_size: Size) -> Tensor:
     raise ValueError(f"{count} tokens do not fill a grid with the aspect of a {height}x{width} image")
 
 
+class EachLevel(nn.ModuleList):
+    """Align each level on its own."""
+
+    def forward(
+        self, student: Sequence[Tensor], teacher: Sequence[Tensor], image_size: Size | None
+    ) -> list[tuple[Tensor, Tensor]]:
+        return [adapt(s, t, image_size) for adapt, s, t in zip(self, student, teacher)]
+
+
 def adapts(
     student: Sequence[Tensor], teacher: Sequence[Tensor], image_size: Size | None, match: str, how: str
-) -> nn.ModuleList:
-    """One `Adapt` for each level; raises `ValueError` if the two taps yield different numbers of levels."""
+) -> EachLevel | CSF:
+    """Build what aligns the levels of two taps. It is called as its items are, with all levels, and returns pairs.
+
+    Raises:
+        ValueError: the taps yield different numbers of levels, or what `how` cannot align.
+    """
     if len(student) != len(teacher):
         raise ValueError(f"the student's tap yields {len(student)} tensors, the teacher's {len(teacher)}")
-    return nn.ModuleList(Adapt(s, t, image_size, match, how) for s, t in zip(student, teacher))
+    if how == "csf":
+        return CSF(student, teacher)
+    return EachLevel(Adapt(s, t, image_size, match, how) for s, t in zip(student, teacher))
 
 
 def join(

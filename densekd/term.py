@@ -92,8 +92,8 @@ class Term(nn.Module):
                 f"distills entry {self.name!r}: its loss compares the student with one teacher, source names "
                 f"{len(self.sources)}; a loss for several, such as 'meal', takes the channels of all of them"
             )
-        if len(self.sources) > 1 and adapt == "conv1x1":
-            raise ValueError(f"distills entry {self.name!r}: adapt='conv1x1' projects onto one teacher, not several")
+        if len(self.sources) > 1 and adapt in ("conv1x1", "gl_mixer", "csf"):
+            raise ValueError(f"distills entry {self.name!r}: adapt={adapt!r} projects onto one teacher, not several")
 
     @classmethod
     def parse(cls, entry: Mapping[str, Any]) -> Term:
@@ -118,8 +118,10 @@ class Term(nn.Module):
         """Build what aligns the taps, and the loss, from one look at what they yield."""
         try:
             learner, guide = self._sides(student, teachers, image_size)
-            self.adapt = adapts(learner, guide, image_size, self.loss.match, self.how)
-            pairs = [adapt(s, t, image_size) for adapt, s, t in zip(self.adapt, learner, guide)]
+            self.adapt = adapts(learner, guide, image_size, self.loss.match, self.how).to(learner[0].device)
+            with torch.no_grad():  # in evaluation mode a look at a blank image leaves no trace in batch statistics
+                pairs = self.adapt.eval()(learner, guide, image_size)
+            self.adapt.train()
             widths = {(s.shape[1], t.shape[1]) for s, t in pairs}
             mine, its = min(widths)
             known = dict(student_channels=mine, teacher_channels=its, channels=its, classes=classes)
@@ -167,7 +169,6 @@ class Term(nn.Module):
                 f"tensors, but {len(self.adapt)} when training began"
             )
         losses = []
-        for adapt, s, t in zip(self.adapt, learner, guide):
-            s, t = adapt(s, t, context.image_size)
+        for s, t in self.adapt(learner, guide, context.image_size):
             losses.append(self.loss(s, t, **context.gather(self.loss.needs, tuple(s.shape[2:]), self.where)))
         return self.weight * torch.stack(losses).sum()

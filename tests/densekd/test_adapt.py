@@ -103,6 +103,8 @@ def test_levels_must_be_as_many() -> None:
 
 
 def test_every_way_has_a_name() -> None:
-    s = torch.zeros(1, 3, 4, 4)
     for how in ADAPT:
-        assert (Adapt(s, s, IMAGE, "shape", how).project is not None) == (how == "conv1x1")
+        levels = [torch.zeros(1, 32, 4) if how == "gl_mixer" else torch.zeros(1, 4, 4, 8)] * 2
+        aligned = adapts(levels, levels, IMAGE, "shape", how)
+        assert bool(list(aligned.parameters())) == (how in ("conv1x1", "gl_mixer", "csf"))
+        assert [s.shape == t.shape for s, t in aligned(levels, levels, IMAGE)] == [True, True]
