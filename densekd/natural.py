@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+
 from torch import nn
 
 PRE_LOGIT = ("fpn_bottleneck", "sep_bottleneck", "fusion_conv", "conv_cat", "bottleneck")
@@ -50,3 +53,44 @@ def tap(model: nn.Module, kind: str) -> str:
     if kind not in taps:
         raise ValueError(f"{type(model).__name__} has no natural tap for {kind}; write distills entries with paths")
     return taps[kind]
+
+
+def blocks(model: nn.Module) -> list[str]:
+    """Return the taps of the blocks of a transformer backbone, first to last; none if it is no transformer.
+
+    A block is what has attention `attn` and a feed-forward network `ffn`, as mmseg and mmdet call them: ViT, BEiT, MiT,
+    PVT, Swin, Twins.
+    """
+    backbone = getattr(model, "backbone", None)
+    parts = backbone.named_modules() if isinstance(backbone, nn.Module) else ()
+    return [f"backbone.{name}" for name, part in parts if hasattr(part, "attn") and hasattr(part, "ffn")]
+
+
+def block(model: nn.Module, depth: Fraction) -> str:
+    """Return the tap of the block that begins at a fraction of the depth: 8 of 12, from 0, at 2/3; the last one at 1.
+
+    Raises:
+        ValueError: the backbone is no transformer.
+    """
+    found = blocks(model)
+    if not found:
+        raise ValueError(
+            f"the backbone of {type(model).__name__}, {backbone_name(model)}, has no transformer blocks; "
+            "'cwd' and 'pkd' work on any backbone"
+        )
+    return found[min(math.floor(depth * len(found)), len(found) - 1)]
+
+
+def patch_embeddings(model: nn.Module) -> list[str]:
+    """Return the patch embeddings of a hierarchical transformer, such as MiT or PVT, one a stage; none for others."""
+    stages = getattr(getattr(model, "backbone", None), "layers", ())
+    return [
+        f"backbone.layers.{i}.0"
+        for i, stage in enumerate(stages)
+        if isinstance(stage, nn.ModuleList) and len(stage) and hasattr(stage[0], "projection")
+    ]
+
+
+def backbone_name(model: nn.Module) -> str:
+    """How messages call the backbone of a model."""
+    return type(getattr(model, "backbone", model)).__name__

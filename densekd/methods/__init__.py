@@ -10,20 +10,29 @@ from torch import nn
 import densekd.losses  # noqa: F401  registers the losses that need maps
 from densekd.methods.bpkd import bpkd
 from densekd.methods.cwd import cwd
+from densekd.methods.dmae import dmae
+from densekd.methods.g2sd import g2sd
+from densekd.methods.hybrid import hybrid
 from densekd.methods.kl import kl
 from densekd.methods.lad import lad
 from densekd.methods.mgd import mgd
 from densekd.methods.pkd import pkd
+from densekd.methods.transkd import transkd, transkd_gl
 from kdlosses import nearest
 
 Entries = list[dict[str, Any]]
 METHODS: dict[str, Callable[[nn.Module, nn.Module], Entries]] = {
     "bpkd": bpkd,
     "cwd": cwd,
+    "dmae": dmae,
+    "g2sd": g2sd,
+    "hybrid": hybrid,
     "kl": kl,
     "lad": lad,
     "mgd": mgd,
     "pkd": pkd,
+    "transkd": transkd,
+    "transkd_gl": transkd_gl,
 }
 
 

@@ -1,0 +1,9 @@
+# TransKD with the global-local mixer on the last patch embedding.
+_base_ = "../plain/segformer_mit_w8_digits.py"
+model = dict(
+    _delete_=True,
+    type="densekd.Distiller",
+    student=_base_.model,
+    teacher="{{fileDirname}}/../plain/segformer_mit_w32_digits.py",
+    method="transkd_gl",
+)

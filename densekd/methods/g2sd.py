@@ -1,0 +1,44 @@
+"""First what the teacher's decoder holds, then what the teacher decides."""
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from densekd.natural import tap
+from kdlosses import weighted_mean
+
+
+def g2sd(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
+    """Learn what the teacher's decoder holds, to 0.6 of the training (generic stage), then what it decides (specific).
+
+    Generic: the feature before the logits, through a linear layer, is to be the teacher's, normalised at each position
+    (loss `g2sd`, beta 2). Specific: cross-entropy with the teacher's first class at each pixel. Weights 1: in the
+    specific stage teacher and labels count the same, as published, where both have 1/2. The stages share the training
+    as the paper's 300 and 200 epochs do.
+
+    What is published for the generic stage is pre-training on masked images without labels: the decoder of an
+    auto-encoder and its masked tokens. Here the decoder is the one of the segmenter, both see the whole image, every
+    position counts, and the student's own loss is on in both stages; that is our own. In the specific stage the paper's
+    teacher speaks to a token of its own, here to the only logits that there are.
+
+    Raises:
+        ValueError: one of the models has no class logits at each pixel.
+
+    Paper: Huang et al., "Generic-to-Specific Distillation of Masked Autoencoders", CVPR 2023. Factors 1.
+    """
+    generic, specific = (
+        {"student": tap(student, kind), "teacher": tap(teacher, kind)} for kind in ("features", "logits")
+    )
+    first, then = (
+        {"type": "stages", "losses": losses} for losses in ([(0.6, "g2sd"), (1.0, None)], [(0.6, None), (1.0, hard)])
+    )
+    return [
+        {"loss": first, **generic, "adapt": "conv1x1", "weight": 1.0, "name": "generic"},
+        {"loss": then, **specific, "weight": 1.0, "name": "specific"},
+    ]
+
+
+def hard(student: Tensor, teacher: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Cross-entropy with the class that the teacher finds most likely, mean over positions, in nats."""
+    return weighted_mean(F.cross_entropy(student, teacher.argmax(1), reduction="none"), weight)

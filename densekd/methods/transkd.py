@@ -1,0 +1,65 @@
+"""Stages fused, and patch embeddings, from one hierarchical transformer to another."""
+
+from typing import Any
+
+from torch import nn
+
+from densekd.natural import backbone_name, blocks, patch_embeddings
+
+STAGE_WEIGHTS = (0.1, 0.1, 0.5, 1.0)
+
+
+def transkd(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
+    """Match the four stages, fused from the last to the first, and the patch embeddings that they begin with.
+
+    Stages: cross selective fusion (`adapt='csf'`, see `densekd.csf.CSF`), then `hcl`, weight 1. Patch embeddings: a
+    linear layer, then `mse`, weights 0.1, 0.1, 0.5 and 1. Token grids of unlike strides are resized bilinearly, which
+    is our own. This is the authors' Base; their GL-Mixer is `transkd_gl`. Their third variant, extra embeddings (EA),
+    is left out: it reads a patch embedding and its input at once, and an entry has one tap.
+
+    Their figures are gains over a student that starts without pre-training, in 1000 epochs or more.
+
+    Raises:
+        ValueError: one of the backbones has not four stages that begin with a patch embedding, as MiT (mmseg) and PVT
+            (mmdet) have.
+
+    Paper: Liu et al., "TransKD: Transformer Knowledge Distillation for Efficient Semantic Segmentation", IEEE T-ITS
+    2024. Factors 1.
+    """
+    return _entries(student, teacher, last="conv1x1")
+
+
+def transkd_gl(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
+    """As `transkd`, with the last patch embedding mixed globally and locally first, see `densekd.gl_mixer.GLMixer`."""
+    return _entries(student, teacher, last="gl_mixer")
+
+
+def _entries(student: nn.Module, teacher: nn.Module, last: str) -> list[dict[str, Any]]:
+    mine, theirs = _embeddings("student", student), _embeddings("teacher", teacher)
+    stages = {"loss": "hcl", "student": "backbone", "teacher": "backbone", "adapt": "csf", "name": "stages"}
+    return [
+        stages,
+        *(
+            {
+                "loss": "mse",
+                "student": f"{mine[i]}:0",
+                "teacher": f"{theirs[i]}:0",
+                "adapt": last if i == 3 else "conv1x1",
+                "weight": STAGE_WEIGHTS[i],
+                "name": f"embedding_{i}",
+            }
+            for i in range(4)
+        ),
+    ]
+
+
+def _embeddings(side: str, model: nn.Module) -> list[str]:
+    found = patch_embeddings(model)
+    if len(found) == 4:
+        return found
+    has = f"{len(found)} of them" if found else "transformer blocks of one grid" if blocks(model) else "no tokens"
+    raise ValueError(
+        f"transkd matches four stages that begin with a patch embedding, as MixVisionTransformer has them; the "
+        f"{side}'s backbone, {backbone_name(model)}, has {has}; use "
+        + ("'dmae' or 'hybrid', which match blocks" if blocks(model) else "'cwd' or 'pkd'")
+    )

@@ -1,0 +1,236 @@
+"""Methods for transformers, on mmseg's own SegFormers and vision transformers, made thin for the test."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.logging import MessageHub
+from mmengine.model import revert_sync_batchnorm
+from scipy.special import log_softmax
+
+from densekd import Distiller
+from densekd.config import read_config
+from densekd.methods import method_entries
+from densekd.methods.g2sd import hard
+from densekd.natural import block, blocks, patch_embeddings
+from densekd.teacher import build_model
+
+from .conftest import seg_batch
+
+SIZE = 64
+
+
+def mit(size: str = "b0", width: int = 8, **backbone: Any) -> Config:
+    config = read_config(f"mmseg::segformer/segformer_mit-{size}_8xb2-160k_ade20k-512x512.py")
+    config.model.backbone.pop("init_cfg", None)
+    config.model.backbone.update(embed_dims=width, drop_path_rate=0.0, **backbone)
+    config.model.decode_head.update(in_channels=[width * k for k in (1, 2, 5, 8)], channels=16)
+    return sized(config)
+
+
+def vit(width: int = 16, num_layers: int = 12, **backbone: Any) -> Config:
+    config = read_config("mmseg::vit/vit_deit-s16_upernet_8xb2-80k_ade20k-512x512.py")
+    ends = [num_layers * k // 4 - 1 for k in (1, 2, 3, 4)]
+    backbone = {"drop_path_rate": 0.0, "num_heads": 2, "out_indices": ends, **backbone}
+    config.model.backbone.update(img_size=(SIZE, SIZE), embed_dims=width, num_layers=num_layers, **backbone)
+    config.model.pretrained = None
+    for head in (config.model.decode_head, config.model.auxiliary_head):
+        head.update(in_channels=[width] * 4 if head.type == "UPerHead" else width, channels=8)
+    return sized(config)
+
+
+def sized(config: Config) -> Config:
+    config.model.data_preprocessor.update(size=(SIZE, SIZE))
+    return config
+
+
+def built(config: Config) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return revert_sync_batchnorm(build_model(config)[0])
+
+
+def taught(method: str, student: Config, teacher: Config | torch.nn.Module) -> Distiller:
+    guide = teacher if isinstance(teacher, torch.nn.Module) else built(teacher)
+    return Distiller(student=built(student), teacher=guide, method=method)
+
+
+def losses_of(model: Distiller) -> dict[str, torch.Tensor]:
+    return {k: v for k, v in model(**seg_batch(model, size=SIZE), mode="loss").items() if k.startswith("distill")}
+
+
+@pytest.fixture
+def at() -> Iterator[Callable[[float], None]]:
+    """Say how far the training is."""
+    hub = MessageHub.get_instance("test_transformers")
+    yield lambda progress: hub.update_info_dict({"iter": progress, "max_iters": 1})
+    MessageHub._instance_dict.pop("test_transformers")
+
+
+@pytest.mark.parametrize("method", ["transkd", "transkd_gl"])
+def test_transkd_between_two_mix_transformers(method: str) -> None:
+    model = taught(method, mit(), mit("b2", width=16))
+    assert [entry["weight"] for entry in method_entries(method, model, model)[1:]] == [0.1, 0.1, 0.5, 1.0]
+    assert model.distill["embedding_3"].student == "backbone.layers.3.0:0"
+    connectors = [model.distill[f"embedding_{i}"].adapt[0].project.weight for i in range(4)]
+    assert [tuple(weight.shape) for weight in connectors] == [(16, 8, 1), (32, 16, 1), (80, 40, 1), (128, 64, 1)]
+    assert [part.leave[0].out_channels for part in model.distill["stages"].adapt] == [16, 32, 80, 128]
+    assert (model.distill["embedding_3"].adapt[0].mix is not None) == (method == "transkd_gl")
+    calls = []
+    model.teachers["teacher"].model.decode_head.register_forward_hook(lambda *args: calls.append(1))
+    losses = losses_of(model)
+    assert set(losses) == {"distill.loss_stages", *(f"distill.loss_embedding_{i}" for i in range(4))}
+    assert all(loss > 0 for loss in losses.values())
+    assert not calls
+    sum(losses.values()).backward()
+    parts = [*model.backbone.named_parameters(), *model.distill.named_parameters()]
+    assert all(p.grad is not None and p.grad.isfinite().all() for _, p in parts)
+    # a softmax does not see what all keys have in common, nor a batch normalisation its scale; all else moves
+    assert sum(p.grad.abs().sum() > 0 for _, p in parts) > 0.9 * len(parts)
+
+
+def test_an_embedding_is_compared_after_a_linear_layer() -> None:
+    model = taught("transkd", mit(), mit("b1", width=16)).eval()
+    batch = seg_batch(model, size=SIZE)
+    loss = model(**batch, mode="loss")["distill.loss_embedding_2"]
+    with torch.no_grad():
+        student, teacher = (
+            tokens_at(each, "backbone.layers.2.0", batch) for each in (model, model.teachers["teacher"].model)
+        )
+    project = model.distill["embedding_2"].adapt[0].project
+    mapped = student @ project.weight.detach().numpy()[..., 0].T + project.bias.detach().numpy()
+    assert np.isclose(loss.item(), 0.5 * np.square(mapped - teacher).mean(), rtol=1e-4)
+
+
+def tokens_at(model: torch.nn.Module, path: str, batch: dict[str, Any]) -> np.ndarray:
+    seen = []
+    hook = model.get_submodule(path).register_forward_hook(lambda part, args, output: seen.append(output))
+    model(**batch, mode="tensor")
+    hook.remove()
+    return (seen[0][0] if isinstance(seen[0], tuple) else seen[0]).numpy()
+
+
+def test_grids_of_unlike_strides_meet() -> None:
+    model = taught("transkd", mit(), mit("b1", width=16, strides=[4, 2, 2, 1]))
+    assert all(torch.isfinite(loss) for loss in losses_of(model).values())
+
+
+def test_transkd_says_what_it_needs(seg: Config) -> None:
+    mix, plain, convolutional = built(mit()), built(vit(num_layers=4)), built(seg)
+    with pytest.raises(ValueError, match=r"the teacher's backbone, VisionTransformer, has .* use 'dmae' or 'hybrid'"):
+        method_entries("transkd", mix, plain)
+    with pytest.raises(ValueError, match="the student's backbone, ResNetV1c, has no tokens; use 'cwd' or 'pkd'"):
+        method_entries("transkd", convolutional, mix)
+    for method in ("dmae", "hybrid"):
+        with pytest.raises(ValueError, match="ResNetV1c, has no transformer blocks; 'cwd' and 'pkd' work"):
+            method_entries(method, mix, convolutional)
+
+
+def test_blocks_are_found_in_order() -> None:
+    plain, mix = built(vit()), built(mit("b2"))
+    assert blocks(plain) == [f"backbone.layers.{i}" for i in range(12)]
+    assert [name for name in blocks(mix) if ".2.1." in name] == [f"backbone.layers.2.1.{i}" for i in range(6)]
+    assert len(blocks(mix)) == 3 + 4 + 6 + 3
+    assert block(plain, Fraction(0)) == "backbone.layers.0"
+    assert block(plain, Fraction(1)) == "backbone.layers.11"
+    assert block(mix, Fraction(1, 2)) == "backbone.layers.2.1.1"
+    assert not patch_embeddings(plain)
+
+
+def test_dmae_taps_the_blocks_of_the_paper() -> None:
+    (entry,) = method_entries("dmae", built(vit()), built(vit(num_layers=24)))
+    assert (entry["student"], entry["teacher"]) == ("backbone.layers.8", "backbone.layers.17")
+
+
+PAIRS = {
+    "vit": (vit(), vit(width=24)),
+    "vit, other grids": (vit(), vit(width=24, patch_size=8)),
+    "vit, no class token": (vit(with_cls_token=False), vit(width=24)),
+    "mit": (mit(), mit("b2", width=16)),
+    "mit from vit": (mit(), vit()),
+}
+
+
+@pytest.mark.parametrize("method", ["dmae", "hybrid"])
+@pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
+def test_blocks_of_any_two_transformers(method: str, pair: tuple[Config, Config]) -> None:
+    model = taught(method, *pair)
+    calls = []
+    model.teachers["teacher"].model.decode_head.register_forward_hook(lambda *args: calls.append(1))
+    losses = losses_of(model)
+    assert len(losses) == (1 if method == "dmae" else 2)
+    assert all(loss > 0 for loss in losses.values())
+    assert not calls
+    sum(losses.values()).backward()
+    first = next(p for p in model.backbone.parameters() if p.ndim == 4)  # the first patch embedding
+    assert first.grad.abs().sum() > 0
+
+
+def test_class_tokens_count_where_grids_agree() -> None:
+    """The loss is the mean over all 17 tokens of the absolute difference of unit vectors."""
+    model = taught("dmae", vit(), vit(width=24)).eval()
+    batch = seg_batch(model, size=SIZE)
+    with torch.no_grad():
+        loss = model(**batch, mode="loss")["distill.loss_dmae"]
+        student, teacher = (
+            tokens_at(each, "backbone.layers.8", batch) for each in (model, model.teachers["teacher"].model)
+        )
+    assert student.shape[1] == 17
+    project = model.distill["dmae"].loss.loss.projection
+    mapped = student @ project.weight.detach().numpy().T + project.bias.detach().numpy()
+    unit = [x / np.linalg.norm(x, axis=2, keepdims=True) for x in (mapped, teacher)]
+    assert np.isclose(loss.item(), np.abs(unit[0] - unit[1]).mean(), rtol=1e-4)
+
+
+def test_a_perfect_student_has_nothing_to_learn() -> None:
+    student = built(vit())
+    twin = copy.deepcopy(student)
+    model = Distiller(student=copy.deepcopy(student), teacher=twin, method="dmae").eval()
+    projection = model.distill["dmae"].loss.loss.projection  # block 8 of both
+    torch.nn.init.eye_(projection.weight)
+    torch.nn.init.zeros_(projection.bias)
+    assert losses_of(model)["distill.loss_dmae"] < 1e-6
+    model = Distiller(student=student, teacher=twin, method="hybrid").eval()
+    assert losses_of(model)["distill.loss_relations"].abs() < 1e-6
+
+
+def test_hybrid_relations_go_without_more_and_more_tokens(at: Callable[[float], None]) -> None:
+    model = taught("hybrid", vit(), vit(width=24)).eval()
+    values = []
+    for progress in (0.0, 0.5, 1.0):
+        at(progress)
+        values.append(losses_of(model)["distill.loss_relations"].item())
+    assert len(set(values)) == 3
+
+
+@pytest.mark.parametrize("pair", [PAIRS["vit"], PAIRS["mit from vit"]], ids=["vit", "mit from vit"])
+def test_g2sd_goes_from_the_generic_to_the_specific(pair: tuple[Config, Config], at: Callable[[float], None]) -> None:
+    model = taught("g2sd", *pair)
+    calls = []
+    model.teachers["teacher"].model.decode_head.conv_seg.register_forward_hook(lambda *args: calls.append(1))
+    at(0.59)
+    generic = losses_of(model)
+    assert generic["distill.loss_generic"] > 0
+    assert generic["distill.loss_specific"] == 0
+    assert not calls  # the teacher need not classify
+    at(0.6)
+    specific = losses_of(model)
+    assert specific["distill.loss_generic"] == 0
+    assert specific["distill.loss_specific"] > 0
+    assert calls
+    sum([*generic.values(), *specific.values()]).backward()
+    assert all(p.grad is not None for p in model.distill.parameters())
+
+
+def test_the_hard_decision_of_the_teacher_is_a_label() -> None:
+    rng = np.random.default_rng(0)
+    s, t, w = rng.normal(size=(2, 5, 3, 4)), rng.normal(size=(2, 5, 3, 4)), rng.integers(0, 2, size=(2, 3, 4))
+    chosen = np.take_along_axis(log_softmax(s, axis=1), t.argmax(1)[:, None], axis=1)[:, 0]
+    ours = hard(torch.tensor(s), torch.tensor(t), torch.tensor(w, dtype=torch.float64))
+    assert np.isclose(ours.item(), -(w * chosen).sum() / w.sum())
