@@ -11,7 +11,14 @@ from graphkd.training import History
 
 
 def ffg2m(
-    model: nn.Module, lesson: Lesson, *, lam: float = 0.5, tau: float = 1.3, high: float = 1.0, pairs: int | None = None
+    model: nn.Module,
+    lesson: Lesson,
+    *,
+    lam: float = 0.5,
+    tau: float = 1.3,
+    high: float = 1.0,
+    pairs: int | None = None,
+    even: bool = False,
 ) -> History:
     r"""FF-G2M: the neighbourhood mean and the differences across edges, taught apart.
 
@@ -28,16 +35,20 @@ def ffg2m(
         tau: temperature of the high-frequency loss.
         high: weight h of the high-frequency loss, 1 in the paper; 0 leaves the low-frequency ablation.
         pairs: edges drawn in a step; an eighth of the nodes of the step if not given.
+        even: every node counts the same in the low-frequency loss, which is the mean over what it is told. In the
+            paper's mean over edges a node counts as often as it has neighbours: with hubs the others hardly do.
 
     Paper: Wu et al., "Extracting Low-/High-Frequency Knowledge from Graph Neural Networks and Injecting it into MLPs",
-    2023. The authors' code takes the means over all edges in every step; the gradient here has the same expectation.
+    2023. The authors' code takes the means over all edges in every step; the gradient here has the same
+    expectation. `even` is our own.
     """
     check_lam("ffg2m", lam)
     teacher = lesson.teacher_logits()
     edges = lesson.edges()
     nothing = torch.zeros(())
     if lam < 1:
-        targets = neighbour_targets(rows(teacher), edges)
+        told = 1 / (1 + torch.bincount(drop_self_loops(edges)[1], minlength=len(lesson))) if even else None
+        targets = neighbour_targets(rows(teacher), edges, None if told is None else told[edges[1]], told)
 
     def drawn_edges(count: int) -> Tensor:
         if high == 0 or edges.shape[1] == 0:

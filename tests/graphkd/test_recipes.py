@@ -221,6 +221,17 @@ def test_ffg2m_low_part_is_the_edge_wise_loss(setting: Setting, teacher: Tensor)
     assert batches.mean().item() == pytest.approx(edgewise.item(), abs=1e-5)
 
 
+def test_ffg2m_even_is_a_mean_over_nodes_of_what_each_is_told(setting: Setting, teacher: Tensor) -> None:
+    model, seen = MLP(64, (16,), 10), setting.seen
+    log_p, log_q = teacher.double().log_softmax(1), model(seen.x).double().log_softmax(1)
+    each = []
+    for node in range(len(seen)):
+        told = torch.cat([torch.tensor([node]), seen.edge_index[0, seen.edge_index[1] == node]])
+        each.append((log_p[told].exp() * (log_p[told] - log_q[node])).sum(1).mean())
+    recipe = step_loss(setting, teacher, model, slice(None), high=0.0, even=True)
+    assert recipe.item() == pytest.approx(torch.stack(each).mean().item(), rel=1e-4)
+
+
 def test_ffg2m_high_part_is_an_unbiased_sample_of_the_edge_wise_loss(setting: Setting, teacher: Tensor) -> None:
     model = MLP(64, (16,), 10)
     edgewise = ffg2m_high(model(setting.seen.x), teacher, setting.seen.edge_index, tau=1.5).item()
