@@ -9,7 +9,7 @@ from mmengine.model import revert_sync_batchnorm
 
 from densekd import Distiller, natural_taps
 from densekd.config import read_config
-from densekd.methods import METHODS, method_entries
+from densekd.methods import method_entries
 from densekd.teacher import build_model
 
 from .conftest import det_batch, seg_batch
@@ -37,7 +37,7 @@ def config_of(package: str, path: str) -> Config:
 def test_segmenters(path: str) -> None:
     config = config_of("mmseg", path)
     classes = natural_classes(config)
-    for method in METHODS:
+    for method in ("cwd", "kl", "pkd"):
         model = revert_sync_batchnorm(Distiller(student=config, teacher="ema", method=method))
         (entry,) = method_entries(method, model, model)
         assert entry["student"] == natural_taps(model)["features" if method == "pkd" else "logits"]
