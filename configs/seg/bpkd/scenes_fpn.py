@@ -1,0 +1,3 @@
+# BPKD, edges and bodies apart, in the table of convolutional students.
+_base_ = "../../_base_/tables/scenes_fpn.py"
+model = dict(method="bpkd")

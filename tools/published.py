@@ -1,0 +1,102 @@
+"""Write configs/seg/README.md, the published figures of each config beside ours, or check it: `... [--check]`.
+
+A config says what was published of it, and where, in its field `published`; ours are in the logs in `results/seg`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from logs import ROOT, read
+from mmengine.config import Config
+
+from densekd.config import read_config
+
+SEG = ROOT / "configs" / "seg"
+INTRO = """# Published pairs
+
+`python tools/published.py` writes this page. Each config is a method on a pair that its authors, or authors who compare
+with it, publish: a base in [`_base_/pairs`](../_base_/pairs) with student, teacher, crops and schedule, and the method.
+mIoU in per cent, one scale, of the data set's validation images. A student needs its teacher's weights; the base of the
+pair names those in mmseg's model zoo that the authors used or that come nearest:
+
+```
+python tools/train.py configs/seg/bpkd/pspnet_r101_r18_cityscapes.py --cfg-options model.checkpoint=teacher.pth
+```
+
+Networks, augmentation and pre-trained backbones are mmseg's; where a source has its own code, that is a difference, as
+is its selection of the best checkpoint on these images. Figures from different sources are of different students under
+the same name: compare a row with its own untaught student. Rivals are as a source ran them: CWD in CIRKD's table has
+terms on features and on pixels, too. An empty last cell means that nothing was trained here.
+"""
+HEAD = "| method | teacher | | student | untaught | taught | source | ours |\n| " + " | ".join(8 * ["---"]) + " |"
+
+
+def configs() -> dict[Path, Config]:
+    """Read the configs of published pairs by their path in `configs/seg`."""
+    return {path.relative_to(SEG): read_config(path) for path in files()}
+
+
+def files() -> list[Path]:
+    """Return the paths of those configs: they are called after a base in `_base_/pairs`."""
+    pairs = [path.stem for path in (ROOT / "configs" / "_base_" / "pairs").glob("*.py")]
+    found = [path for path in SEG.glob("*/*.py") if path.parent.name != "plain"]
+    return sorted(path for path in found if path.stem.removesuffix("_mmrazor") in pairs)
+
+
+def page(found: Mapping[Path, Config], logs: Path = ROOT / "results" / "seg") -> str:
+    """Return the page: a table for each data set, pairs together, each from the least figure to the best."""
+    mine = ours(logs)
+    tables: dict[str, list[tuple[str, float, str]]] = {}
+    for path, config in found.items():
+        told = config.published
+        (teacher, its), (student, untaught), taught = told.teacher, told.student, told.get("distilled")
+        cells = [f"[`{path.parent}`]({path.as_posix()})", teacher, _shown(its), student, _shown(untaught)]
+        cells += [_shown(taught), told.source, mine.get(f"configs/seg/{path.as_posix()}", "")]
+        pair = path.stem.removesuffix("_mmrazor")
+        tables.setdefault(told.data, []).append(
+            (pair, taught or 0.0, f"| {' | '.join(cells)} |".replace("|  |", "| |"))
+        )
+    parts = [
+        f"## {data}\n\n{HEAD}\n" + "\n".join(row for *_, row in sorted(rows)) for data, rows in sorted(tables.items())
+    ]
+    return "\n".join([INTRO, "\n\n".join(parts), ""])
+
+
+def ours(folder: Path) -> dict[str, str]:
+    """Return mean and standard deviation over seeds of the taught students, by the path of their config."""
+    scores: dict[str, list[float]] = {}
+    for path in sorted(folder.glob("*/*.json")):
+        for log in read(path):
+            if log["role"] == "distilled":
+                scores.setdefault(log["config"], []).append(log["metrics"]["mIoU"])
+    return {
+        config: f"{statistics.mean(of):.2f}" + (f" ± {statistics.stdev(of):.2f}" if len(of) > 1 else "")
+        for config, of in scores.items()
+    }
+
+
+def _shown(figure: float | None) -> str:
+    return "" if figure is None else f"{figure:.2f}"
+
+
+def main() -> int:
+    """Write or check the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if the page is out of date")
+    check, file, text = parser.parse_args().check, SEG / "README.md", page(configs())
+    if file.is_file() and file.read_text() == text:
+        return 0
+    if check:
+        print(f"{file.relative_to(ROOT)} is out of date: python tools/published.py writes it anew")
+        return 1
+    file.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
