@@ -82,7 +82,7 @@ from kdlosses.policy import (
 )
 from kdlosses.reduce import weighted_mean
 from kdlosses.registry import CONTEXT, LOSSES, Loss, build, nearest, register
-from kdlosses.relation import cka, hybrid, pkt, rkd, rsd_gram, sp, trg
+from kdlosses.relation import cka, hybrid, ifvd, pkt, rkd, rsd_gram, sp, trg
 
 __all__ = [
     "CMD",
@@ -136,6 +136,7 @@ __all__ = [
     "g2sd",
     "hcl",
     "hybrid",
+    "ifvd",
     "infonce",
     "jeffreys",
     "js",

@@ -2,6 +2,7 @@
 
 from kdlosses.relation.cka import cka
 from kdlosses.relation.hybrid import hybrid
+from kdlosses.relation.ifvd import ifvd
 from kdlosses.relation.pkt import pkt
 from kdlosses.relation.rkd import rkd
 from kdlosses.relation.rsd_gram import rsd_gram
@@ -11,6 +12,7 @@ from kdlosses.relation.trg import trg
 __all__ = [
     "cka",
     "hybrid",
+    "ifvd",
     "pkt",
     "rkd",
     "rsd_gram",

@@ -29,6 +29,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "swing": dict(private=(1, 3)),
     "until": dict(stop=0.9),
     "hint": dict(student_channels=5, teacher_channels=5),
+    "ifvd": dict(classes=5),
+    "skd_holistic": dict(channels=5, hidden_channels=4),
     "talking": dict(student_channels=5, teacher_channels=5, message_channels=4),
     "vid": dict(student_channels=5, teacher_channels=5),
     "leaf": dict(student_channels=5, teacher_channels=5),
@@ -62,6 +64,7 @@ NO_FIXED_POINT = {
     "leaf": "an output layer that is still to be learned stands between",
     "dmae": "a projection that is still to be learned stands between",
     "mgd": "convolutions that are still to be learned stand between",
+    "skd_holistic": "a critic that is still to be learned finds a difference",
     "nd": "its minimum is the mean of the class, not the feature of the sample",
     "infonce": "a point is pushed away from all others as well",
     "g2sd": "the teacher is normalised, the student predicts that",
@@ -78,6 +81,7 @@ PER_SAMPLE = {
     "at": "an attention map over the positions of one sample",
     "hcl": "averages over the cells of a map, which nodes do not have",
     "hybrid": "relations between the tokens of one sample",
+    "ifvd": "a class has a centre in each sample",
     "trg": "its second term is a softmax over the tokens of one sample",
 }
 NO_WEIGHT: dict[str, str] = {}
@@ -97,6 +101,7 @@ STOPPED = {
     "adversary": "the gradient of the discriminator is turned round",
     "bd_kd": "the balance of the two directions is taken as it is",
     "confident": "how sure the student is weighs and is taken as it is",
+    "skd_holistic": "the critic learns by one part, the student by the other",
     "taid": "the student's part in the target is taken as it is",
     "uskd": "the target, made of the student's own scores, is taken as it is",
 }

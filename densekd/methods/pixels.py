@@ -1,0 +1,33 @@
+"""Taps of methods that are for segmenters alone."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from densekd.natural import is_segmenter, tap
+
+
+def logits(method: str, student: nn.Module, teacher: nn.Module) -> dict[str, str]:
+    """Return the taps of the class logits.
+
+    Raises:
+        ValueError: the student is no segmenter.
+    """
+    if not is_segmenter(student):
+        raise ValueError(
+            f"method {method!r} needs class logits per pixel, {type(student).__name__} has none; use cwd or pkd"
+        )
+    return {"student": tap(student, "logits"), "teacher": tap(teacher, "logits")}
+
+
+def features(method: str, student: nn.Module, teacher: nn.Module) -> dict[str, str]:
+    """Return the taps of what goes into the classifier: before dropout where there is a layer to tap, else after it.
+
+    Raises:
+        ValueError: the student is no segmenter.
+    """
+    taps = logits(method, student, teacher)
+    for side, model in (("student", student), ("teacher", teacher)):
+        natural = tap(model, "features")
+        taps[side] = natural if natural.startswith("decode_head.") else f"{taps[side]}:in"
+    return taps
