@@ -78,6 +78,32 @@ def load_weights(model: nn.Module, path: str | Path, unsafe: bool = False) -> No
     model.load_state_dict({key: weights[key] for key in matched}, strict=False)
 
 
+def peer_weights(path: str | Path, name: str = "teacher", unsafe: bool = False) -> dict[str, Tensor]:
+    """Return the weights of a teacher that learned beside its student, from the checkpoint that holds both.
+
+    They are those of the plain model: `torch.save({"state_dict": peer_weights(path)}, "peer.pth")` is a checkpoint for
+    its own config. The student needs no such step, its weights have their plain names already.
+
+    Args:
+        path: see `read`.
+        name: of the teacher.
+        unsafe: see `read`.
+
+    Raises:
+        ValueError: no teacher of that name learned there; the message names those that did.
+    """
+    weights = read(path, unsafe)["state_dict"]
+    start, held = "distill.peers.", [key.removeprefix("module.") for key in weights]
+    found = dict(zip(held, weights.values()))
+    peers = {key.removeprefix(start).split(".")[0] for key in held if key.startswith(start)}
+    if name not in peers:
+        raise ValueError(
+            f"checkpoint {path} holds no teacher {name!r} that learned; it holds {', '.join(sorted(peers)) or 'none'}"
+        )
+    start = f"{start}{name}."
+    return {key.removeprefix(start): value for key, value in found.items() if key.startswith(start)}
+
+
 def refuse_unsafe_checkpoints() -> None:
     """Make mmengine itself (`load_from`, `--resume`, pretrained files) read local files by `read`, for this process.
 

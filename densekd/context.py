@@ -17,6 +17,9 @@ WHERE = ("labelled", "boxes")
 OF_A_RUN = ("progress", "epoch")
 """What is known before a batch has passed through a model."""
 
+LOGITS = ("student_logits", "teacher_logits")
+"""Class logits of the one that learns and of the other, from their natural taps, for losses on other taps."""
+
 
 class Context:
     """Ground truth and training progress of one batch, computed only as far as losses ask for it.
@@ -108,8 +111,16 @@ def _inside(boxes: Tensor, size: Size) -> Tensor:
     return ((x >= x1) & (x < x2) & (y >= y1) & (y < y2)).any(0)
 
 
-def check_labels(model: nn.Module, samples: Iterable[Any]) -> None:
-    """Raise `ValueError` if a label of the batch is no class of the model; CUDA would only say that it failed."""
+def check_labels(model: nn.Module, samples: Iterable[Any], size: Sequence[int] | None = None) -> None:
+    """Raise `ValueError` if a label of the batch is no class of the model; CUDA would only say that it failed.
+
+    Label maps have whole numbers, and the `size` of the padded batch where that is given: mmseg would fit the logits to
+    a map of any other, and nobody would hear of it.
+    """
+    samples = list(samples)
+    for sample in samples:
+        if "gt_sem_seg" in sample:
+            _check_map(sample, sample.gt_sem_seg.data, size)
     classes, ignored = classes_of(model)
     if classes is None:
         return
@@ -118,11 +129,29 @@ def check_labels(model: nn.Module, samples: Iterable[Any]) -> None:
     if not wrong or not torch.stack([each.any() for each in wrong]).any():  # one wait for the device, not one a sample
         return
     sample, found, outside = next((s, found, each) for (s, found), each in zip(labels, wrong) if each.any())
-    where = sample.metainfo.get("seg_map_path") or sample.metainfo.get("img_path", "a batch")
+    strange = sorted(found[outside].unique().tolist())[:5]
     raise ValueError(
-        f"labels {sorted(found[outside].unique().tolist())[:5]} in {where} are out of range: the student has classes "
-        f"0 to {classes - 1}" + ("" if ignored is None else f" and {ignored} to ignore")
+        f"labels {strange} in {_place(sample)} are out of range: the student has classes 0 to {classes - 1}"
+        + ("" if ignored is None else f" and {ignored} to ignore")
     )
+
+
+def _check_map(sample: Any, labels: Tensor, size: Sequence[int] | None) -> None:
+    if labels.is_floating_point() or labels.is_complex():
+        raise ValueError(
+            f"the labels in {_place(sample)} are {labels.dtype}, classes are whole numbers: torch.int64, as "
+            "PackSegInputs makes them"
+        )
+    if size is not None and tuple(labels.shape[-2:]) != tuple(size):
+        shapes = [" x ".join(map(str, shape)) for shape in (labels.shape[-2:], size)]
+        raise ValueError(
+            f"the label map in {_place(sample)} has {shapes[0]} pixels, its image {shapes[1]} as it was padded: every "
+            "transform of the pipeline that changes the size must change both"
+        )
+
+
+def _place(sample: Any) -> str:
+    return sample.metainfo.get("seg_map_path") or sample.metainfo.get("img_path", "a batch")
 
 
 def classes_of(model: Any) -> tuple[int | None, int | None]:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from densekd.context import Context, check_labels, classes_of
-from densekd.methods import method_entries
+from densekd.methods import ONLINE, Method, method_entries, name_of
 from densekd.natural import natural_taps
+from densekd.natural import tap as natural_tap
 from densekd.probe import blank_size, probe
 from densekd.registry import MODELS
 from densekd.taps import Taps
@@ -37,7 +38,8 @@ class Distiller(nn.Module):
         teacher: likewise; `'ema'` for the student's own moving average; or a dict of several, by name. Its weights come
             from `checkpoint`, and in a live module they are there.
         distills: entries, see `densekd.term.Term`.
-        method: name of a method instead of `distills`, see `densekd.methods`.
+        method: name of a method instead of `distills`, see `densekd.methods`, or a dict with the name as `type` and
+            options; those of `densekd.methods.ONLINE` make their teachers online.
         checkpoint: weights of the teacher, a dict by name for several; `'random'` for an untrained one.
         momentum: of the moving average, when the teacher is `'ema'`, see `densekd.teacher.MovingAverage`.
         online: names of teachers that are trained beside the student (a single one is called 'teacher'); without a
@@ -89,7 +91,7 @@ class Distiller(nn.Module):
         teacher: Source | Mapping[str, Source],
         distills: Sequence[Mapping[str, Any]] | None = None,
         *,
-        method: str | None = None,
+        method: Method | None = None,
         checkpoint: str | Path | Mapping[str, str | Path] | None = None,
         momentum: float = 0.999,
         online: Sequence[str] = (),
@@ -99,9 +101,11 @@ class Distiller(nn.Module):
         if (distills is None) == (method is None):
             raise ValueError("give either distills=[...] or method='...'")
         with torch.random.fork_rng(devices=[]):  # the student must start as it would without a teacher
-            self.teachers = self._find_teachers(teacher, checkpoint, momentum, online, unsafe)
+            learn = method is not None and name_of(method) in ONLINE
+            self.teachers = self._find_teachers(teacher, checkpoint, momentum, None if learn else online, unsafe)
             if method is not None:
-                distills = method_entries(method, self, next(iter(self.teachers.values())).model)
+                models = {name: each.model for name, each in self.teachers.items()}
+                distills = method_entries(method, self, models)
             terms = [Term.parse(entry) for entry in distills or ()]
             names = [term.name for term in terms]
             for name in names:
@@ -115,12 +119,13 @@ class Distiller(nn.Module):
         self.distill = nn.ModuleDict(parts).to(next(self.parameters()).device)
 
     def _find_teachers(
-        self, source: Any, checkpoint: Any, momentum: float, online: Sequence[str], unsafe: bool
+        self, source: Any, checkpoint: Any, momentum: float, online: Sequence[str] | None, unsafe: bool
     ) -> dict[str, Teacher]:
         several = isinstance(source, Mapping) and "type" not in source and "model" not in source
         sources = dict(source) if several else {"teacher": source}
         weights = checkpoint if isinstance(checkpoint, Mapping) else dict.fromkeys(sources, checkpoint)
         learners = [name for name, each in sources.items() if each != "ema" and "." not in name and "loss" not in name]
+        online = learners if online is None else online
         if isinstance(online, str) or not set(online) <= set(learners):
             raise ValueError(
                 f"online={online!r} lists teachers that learn, of {', '.join(sources)}; a moving average does not, "
@@ -147,7 +152,7 @@ class Distiller(nn.Module):
         """Look once at what every tap yields, on a blank image, and build what aligns them."""
         asked = {name: (teacher.model, self._taps_of(name, terms)) for name, teacher in self.teachers.items()}
         size = blank_size([self, *(model for model, _ in asked.values())])
-        mine = probe(self, {term.student for term in terms}, size)
+        mine = probe(self, self._own_taps(terms), size)
         theirs = {name: probe(model, taps, size) for name, (model, taps) in asked.items()}
         for name, seen in theirs.items():
             if not seen:
@@ -186,7 +191,13 @@ class Distiller(nn.Module):
         return list(zip(names, term.teachers))  # type: ignore[arg-type]
 
     def _taps_of(self, teacher: str, terms: Iterable[Term]) -> set[str]:
-        return {tap for term in terms for name, tap in self._asks(term) if name == teacher}
+        asking = [(term, tap) for term in terms for name, tap in self._asks(term) if name == teacher]
+        told = {natural_tap(self.teachers[teacher].model, "logits") for term, _ in asking if term.asks_logits}
+        return told.union(tap for _, tap in asking)
+
+    def _own_taps(self, terms: Sequence[Term]) -> set[str]:
+        told = {natural_tap(self, "logits") for term in terms if term.asks_logits}
+        return told.union(term.student for term in terms)
 
     def _terms(self) -> list[Term]:
         return [part for part in self.distill.values() if isinstance(part, Term)]
@@ -201,7 +212,7 @@ class Distiller(nn.Module):
         """Run the student; in `mode='loss'` ask the teachers first, and add the distillation terms to its losses."""
         if mode != "loss":
             return super().forward(inputs, data_samples, mode=mode, **kwargs)
-        check_labels(self, data_samples or ())
+        check_labels(self, data_samples or (), inputs.shape[-2:])
         for teacher in self.teachers.values():
             if isinstance(teacher, MovingAverage) and self.training:
                 teacher.update(self)
@@ -215,7 +226,7 @@ class Distiller(nn.Module):
             for name, taps in asked.items()
             if taps or name in learning
         }
-        with Taps(self, {term.student for term in self._terms()}) as student:
+        with Taps(self, self._own_taps(self._terms())) as student:
             losses = dict(super().forward(inputs, data_samples, mode=mode, **kwargs))
         for term in self._terms():
             key = f"distill.loss_{term.name}"
@@ -224,17 +235,29 @@ class Distiller(nn.Module):
             mine = student[term.student]
             if not term.back:
                 self._check_gradient(term, mine)
-            losses[key] = self._loss(term, mine, seen, context) if term in active else term.nothing(mine)
+            losses[key] = self._loss(term, student, seen, context) if term in active else term.nothing(mine)
         for peer in self._peers():
             losses.update({f"distill.{peer.name}.{key}": value for key, value in peer.losses.items()})
         return losses
 
-    def _loss(self, term: Term, mine: Sequence[Tensor], seen: Mapping[str, Taps], context: Context) -> Tensor:
-        loss = term(mine, [seen[name][tap] for name, tap in self._asks(term)], context)
+    def _loss(self, term: Term, student: Taps, seen: Mapping[str, Taps], context: Context) -> Tensor:
+        theirs = [seen[name][tap] for name, tap in self._asks(term)]
+        loss = term(student[term.student], theirs, context, self._logits(term, student, seen))
         if not torch.isfinite(loss):
             for name, tap in self._asks(term):
                 self._check_finite(name, tap, seen[name][tap])  # else it is the student's, which loss scaling may mend
         return loss
+
+    def _logits(self, term: Term, student: Taps, seen: Mapping[str, Taps]) -> tuple[Tensor, Tensor] | None:
+        """What student and teacher say, for a loss that weighs one against the other; no gradient goes there."""
+        if not term.asks_logits:
+            return None
+        ((name, _),) = self._asks(term)
+        mine, theirs = (
+            student[natural_tap(self, "logits")],
+            seen[name][natural_tap(self.teachers[name].model, "logits")],
+        )
+        return mine[0].detach().float(), theirs[0].detach().float()
 
     def _check_gradient(self, term: Term, tensors: Sequence[Tensor]) -> None:
         if torch.is_grad_enabled() and term.weight and not any(tensor.requires_grad for tensor in tensors):

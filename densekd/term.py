@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import kdlosses
 from densekd.adapt import ADAPT, Size, adapts, join
-from densekd.context import OF_A_RUN, WHERE, Context
+from densekd.context import LOGITS, OF_A_RUN, WHERE, Context
 
 KNOWN = ("student_channels", "teacher_channels", "channels", "classes")
 """Options of losses that the two sides tell."""
@@ -92,8 +92,15 @@ class Term(nn.Module):
                 f"distills entry {self.name!r}: its loss compares the student with one teacher, source names "
                 f"{len(self.sources)}; a loss for several, such as 'meal', takes the channels of all of them"
             )
+        if len(self.sources) > 1 and self.asks_logits:
+            raise ValueError(f"distills entry {self.name!r}: its loss asks for the logits of one teacher, not several")
         if len(self.sources) > 1 and adapt in ("conv1x1", "gl_mixer", "csf"):
             raise ValueError(f"distills entry {self.name!r}: adapt={adapt!r} projects onto one teacher, not several")
+
+    @property
+    def asks_logits(self) -> bool:
+        """Whether the loss wants to know what both sides say of the classes, whatever its own taps are."""
+        return not {*LOGITS}.isdisjoint(self.loss.needs)
 
     @classmethod
     def parse(cls, entry: Mapping[str, Any]) -> Term:
@@ -161,14 +168,22 @@ class Term(nn.Module):
         taught = [*(x[:0] for x in student), *(weight.flatten()[:0] for weight in self.parameters())]
         return torch.stack([x.sum().float() for x in taught]).sum()
 
-    def forward(self, student: Sequence[Tensor], teachers: Sequence[Sequence[Tensor]], context: Context) -> Tensor:
+    def forward(
+        self,
+        student: Sequence[Tensor],
+        teachers: Sequence[Sequence[Tensor]],
+        context: Context,
+        logits: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """Sum of the loss over the levels; `logits` of student and teacher where the loss asks for them."""
         learner, guide = self._sides(student, teachers, context.image_size)
         if not len(learner) == len(guide) == len(self.adapt):
             raise RuntimeError(
                 f"distills entry {self.name!r}: the taps yielded {len(learner)} (student) and {len(guide)} (teacher) "
                 f"tensors, but {len(self.adapt)} when training began"
             )
+        told = {} if logits is None else dict(zip(LOGITS, reversed(logits) if self.back else logits))
         losses = []
         for s, t in self.adapt(learner, guide, context.image_size):
-            losses.append(self.loss(s, t, **context.gather(self.loss.needs, tuple(s.shape[2:]), self.where)))
+            losses.append(self.loss(s, t, **context.gather(self.loss.needs, tuple(s.shape[2:]), self.where), **told))
         return self.weight * torch.stack(losses).sum()

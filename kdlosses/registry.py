@@ -19,7 +19,10 @@ T = TypeVar("T", bound=LossLike)
 LOSSES: dict[str, LossLike] = {}
 """Every registered loss by its key."""
 
-CONTEXT = ("weight", "labels", "label_map", "boxes", "masks", "edge_index", "batch", "progress", "epoch")
+CONTEXT = (
+    *("weight", "labels", "label_map", "boxes", "masks", "edge_index", "batch", "progress", "epoch"),
+    *("student_logits", "teacher_logits"),
+)
 """What a loss may ask for by naming an argument so; whoever calls the loss hands in what it has."""
 
 _RESERVED = {"loss_weight", "reduction"}  # they belong to the entry that uses the loss, not to the loss

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
@@ -13,6 +14,7 @@ from densekd.methods.cwd import cwd
 from densekd.methods.dist import dist
 from densekd.methods.dmae import dmae
 from densekd.methods.g2sd import g2sd
+from densekd.methods.hfd_bsd import hfd_bsd
 from densekd.methods.hybrid import hybrid
 from densekd.methods.ifvd import ifvd
 from densekd.methods.kl import kl
@@ -24,12 +26,13 @@ from densekd.methods.transkd import transkd, transkd_gl
 from kdlosses import nearest
 
 Entries = list[dict[str, Any]]
-METHODS: dict[str, Callable[[nn.Module, nn.Module], Entries]] = {
+METHODS: dict[str, Callable[..., Entries]] = {
     "bpkd": bpkd,
     "cwd": cwd,
     "dist": dist,
     "dmae": dmae,
     "g2sd": g2sd,
+    "hfd_bsd": hfd_bsd,
     "hybrid": hybrid,
     "ifvd": ifvd,
     "kl": kl,
@@ -40,10 +43,46 @@ METHODS: dict[str, Callable[[nn.Module, nn.Module], Entries]] = {
     "transkd": transkd,
     "transkd_gl": transkd_gl,
 }
+ONLINE = {"hfd_bsd"}
+"""Methods whose teachers learn beside the student."""
 
 
-def method_entries(name: str, student: nn.Module, teacher: nn.Module) -> Entries:
-    """Return the entries of method `name`; an unknown name raises `KeyError` with the nearest."""
+Method = str | Mapping[str, Any]
+
+
+def method_entries(method: Method, student: nn.Module, teacher: nn.Module | Mapping[str, nn.Module]) -> Entries:
+    """Return the entries of a method.
+
+    Args:
+        method: its name, or a dict with the name as `type` and options.
+        student: the student.
+        teacher: the teacher, or several by name: a method with parts for several takes those of their names, any other
+            one the first.
+
+    Raises:
+        KeyError: no method of that name; the message names the nearest.
+        TypeError: an option that the method does not have.
+        ValueError: teachers of other names than the method gives them, or models that it is not for.
+    """
+    name = name_of(method)
+    _, *parameters = inspect.signature(METHODS[name]).parameters.values()
+    parts = [each.name for each in parameters if each.default is each.empty]
+    options = {} if isinstance(method, str) else {key: value for key, value in method.items() if key != "type"}
+    known = [each.name for each in parameters if each.name not in parts]
+    for key in options:
+        if key not in known:
+            raise TypeError(f"method {name!r} has no option {key!r}; {nearest(key, known)}")
+    models = teacher if isinstance(teacher, Mapping) else {"teacher": teacher}
+    if len(parts) == 1:
+        return METHODS[name](student, next(iter(models.values())), **options)
+    if {*parts} != {*models}:
+        raise ValueError(f"method {name!r} has the teachers {', '.join(parts)}; got {', '.join(models)}")
+    return METHODS[name](student, *(models[part] for part in parts), **options)
+
+
+def name_of(method: Method) -> str:
+    """Return the name of a method; an unknown one raises `KeyError` with the nearest."""
+    name = method if isinstance(method, str) else method.get("type", "")
     if name not in METHODS:
         raise KeyError(f"no method is called {name!r}; {nearest(name, METHODS)}")
-    return METHODS[name](student, teacher)
+    return name

@@ -14,8 +14,8 @@ def lad(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
     `densekd.models.LabelAssistedEncoderDecoder` and `configs/seg/lad/`. With any other teacher this is `cwd`. The
     authors' students have an auxiliary head of weight 0.02.
 
-    Paper: "Make a Strong Teacher with Label Assistance: A Novel Knowledge Distillation Approach for Semantic
-    Segmentation", 2024.
+    Paper: Qiu et al., "Make a Strong Teacher with Label Assistance: A Novel Knowledge Distillation Approach for
+    Semantic Segmentation", ECCV 2024.
     """
     taps = {"student": tap(student, "logits"), "teacher": tap(teacher, "logits")}
     return [{"loss": {"type": "cwd", "tau": 4.0}, **taps, "weight": 3.0, "name": "lad"}]

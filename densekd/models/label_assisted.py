@@ -50,11 +50,11 @@ class LabelAssistedEncoderDecoder(EncoderDecoder):
     Raises:
         ValueError: the stem has 3 channels, or the number of values is not that of the classes.
 
-    Paper: "Make a Strong Teacher with Label Assistance: A Novel Knowledge Distillation Approach for Semantic
-    Segmentation", 2024. Noise, scale, values and $\lambda = 5$ are those of the authors' code, whose auxiliary heads
-    have weight 0.4. For the 21 classes of Pascal VOC it has $v_k = (k - 11) / 10$; the middle of any other number of
-    classes is our own form, and so are the weights that start from 0. Each half of the consistency teaches its first
-    argument here; whether theirs stops the gradient of the second we do not know.
+    Paper: Qiu et al., "Make a Strong Teacher with Label Assistance: A Novel Knowledge Distillation Approach for
+    Semantic Segmentation", ECCV 2024. Noise, scale, values and $\lambda = 5$ are those of the authors' code, whose
+    auxiliary heads have weight 0.4. For the 21 classes of Pascal VOC it has $v_k = (k - 11) / 10$; the middle of any
+    other number of classes is our own form, and so are the weights that start from 0. Each half of the consistency
+    teaches its first argument here; whether theirs stops the gradient of the second we do not know.
     """
 
     def __init__(

@@ -3,6 +3,7 @@
 from kdlosses.logit.alpha_div import alpha_div
 from kdlosses.logit.assistive import assistive
 from kdlosses.logit.bd_kd import bd_kd
+from kdlosses.logit.bsd_pixel import bsd_pixel
 from kdlosses.logit.crkd import crkd
 from kdlosses.logit.dac_kl import DACKL
 from kdlosses.logit.dhkd import dhkd
@@ -40,6 +41,7 @@ __all__ = [
     "alpha_div",
     "assistive",
     "bd_kd",
+    "bsd_pixel",
     "crkd",
     "dhkd",
     "dist",

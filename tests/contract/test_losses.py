@@ -28,6 +28,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "ferkd": dict(low=0.4, medium=0.6, high=0.9),  # each of its cases
     "swing": dict(private=(1, 3)),
     "until": dict(stop=0.9),
+    "hfd": dict(student_channels=5, teacher_channels=5),
     "hint": dict(student_channels=5, teacher_channels=5),
     "ifvd": dict(classes=5),
     "skd_holistic": dict(channels=5, hidden_channels=4),
@@ -58,6 +59,7 @@ NO_FIXED_POINT = {
     "sinkd": "entropic smoothing compares each student with all teachers",
     "nkd": "its target term goes on pushing the probability of the label to 1",
     "ffg2m_low": "its minimum is the mean prediction of the neighbourhood, not the node's own",
+    "hfd": "a translator that is still to be learned stands between",
     "hint": "a regressor that is still to be learned stands between",
     "talking": "codes that are still to be learned stand between",
     "vid": "a regressor and variances that are still to be learned stand between",
@@ -115,6 +117,9 @@ NO_TEACHER = {
 }
 """Losses that do not look at the teacher, or not everywhere."""
 
+OF_SAMPLES = ("labels", "label_map", "batch", "student_logits", "teacher_logits")
+"""Context that has a row for each sample."""
+
 NODES, MAPS = (24, 5), (3, 5, 4, 6)
 
 
@@ -157,6 +162,8 @@ def context_of(key: str, shape: tuple[int, ...]) -> dict[str, Any]:
         "batch": torch.arange(n) // 8,
         "progress": 0.5,
         "epoch": 3,
+        "student_logits": torch.randn(shape, generator=generator),
+        "teacher_logits": torch.randn(shape, generator=generator),
     }
     return {name: made[name] for name in loss_of(key).requires}
 
@@ -302,7 +309,7 @@ def test_order_of_the_batch_cannot_matter(key: str, shape: tuple[int, ...]) -> N
     context = context_of(key, shape)
     order = torch.randperm(shape[0])
     moved = {
-        name: value[order] if name in ("labels", "label_map", "batch") else value for name, value in context.items()
+        name: value[order] if name in OF_SAMPLES else value for name, value in context.items()
     }
     if "edge_index" in moved:
         moved["edge_index"] = torch.argsort(order)[moved["edge_index"]]
@@ -451,7 +458,7 @@ def test_a_batch_of_one_and_one_class(key: str, shape: tuple[int, ...], axis: in
     if axis == 0:
         context = {
             name: value[:1]
-            if name in ("labels", "label_map", "batch")
+            if name in OF_SAMPLES
             else torch.zeros(2, 1, dtype=torch.long)
             if name == "edge_index"
             else value
