@@ -5,8 +5,9 @@ from densekd.losses.bpkd_body import bpkd_body
 from densekd.losses.bpkd_edge import bpkd_edge
 from densekd.losses.bsd_region import bsd_region
 from densekd.losses.hfd import HFD
+from densekd.losses.maskd import MasKD
 from densekd.losses.mgd import MGD
 from densekd.losses.skd_holistic import SKDHolistic
 from densekd.losses.skd_pairs import skd_pairs
 
-__all__ = ["HFD", "MGD", "SKDHolistic", "bpkd_body", "bpkd_edge", "bsd_region", "class_edges", "skd_pairs"]
+__all__ = ["HFD", "MGD", "MasKD", "SKDHolistic", "bpkd_body", "bpkd_edge", "bsd_region", "class_edges", "skd_pairs"]

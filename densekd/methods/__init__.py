@@ -19,6 +19,7 @@ from densekd.methods.hybrid import hybrid
 from densekd.methods.ifvd import ifvd
 from densekd.methods.kl import kl
 from densekd.methods.lad import lad
+from densekd.methods.maskd import maskd
 from densekd.methods.mgd import mgd
 from densekd.methods.pkd import pkd
 from densekd.methods.skd import skd
@@ -37,6 +38,7 @@ METHODS: dict[str, Callable[..., Entries]] = {
     "ifvd": ifvd,
     "kl": kl,
     "lad": lad,
+    "maskd": maskd,
     "mgd": mgd,
     "pkd": pkd,
     "skd": skd,

@@ -19,6 +19,7 @@ import kdlosses
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "adversary": dict(classes=5),
+    "maskd": dict(channels=5),
     "mgd": dict(channels=5, share=0.0),  # its mask is drawn at random
     "mst_distill": dict(classes=5, teachers=1),
     "topk_kl": dict(k=2),  # of five classes
@@ -104,6 +105,7 @@ STOPPED = {
     "bd_kd": "the balance of the two directions is taken as it is",
     "confident": "how sure the student is weighs and is taken as it is",
     "skd_holistic": "the critic learns by one part, the student by the other",
+    "maskd": "the student's masks are taken as they are",
     "taid": "the student's part in the target is taken as it is",
     "uskd": "the target, made of the student's own scores, is taken as it is",
 }
@@ -308,9 +310,7 @@ def test_order_of_the_batch_cannot_matter(key: str, shape: tuple[int, ...]) -> N
     student, teacher = pair(shape)
     context = context_of(key, shape)
     order = torch.randperm(shape[0])
-    moved = {
-        name: value[order] if name in OF_SAMPLES else value for name, value in context.items()
-    }
+    moved = {name: value[order] if name in OF_SAMPLES else value for name, value in context.items()}
     if "edge_index" in moved:
         moved["edge_index"] = torch.argsort(order)[moved["edge_index"]]
     torch.testing.assert_close(

@@ -1,0 +1,111 @@
+"""Tokens that each attend to a part of a map: the masks of MasKD."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+
+class ReceptiveTokens(nn.Module):
+    r"""T tokens $e_t$, a soft mask for each, $M_{ti} = \sigma(e_t \cdot f_i)$, and how much each counts in an image.
+
+    The shares are $p = \mathrm{softmax}(A \, \mathrm{mean}_i (K * f)_i)$ with a 3x3 convolution K and a linear A.
+
+    Args:
+        channels: C.
+        tokens: T.
+        weigh: learn the shares; otherwise each is 1 / T.
+
+    Paper: Huang et al., "Masked Distillation with Receptive Tokens", ICLR 2023.
+
+    >>> tokens = ReceptiveTokens(channels=3, tokens=2)
+    >>> tokens.masks(torch.zeros(1, 3, 1, 2)).tolist()
+    [[[0.5, 0.5], [0.5, 0.5]]]
+    """
+
+    def __init__(self, channels: int, tokens: int = 6, weigh: bool = True) -> None:
+        super().__init__()
+        self.tokens = nn.Parameter(0.01 * torch.randn(tokens, channels))
+        self.around = nn.Conv2d(channels, channels, 3, padding=1) if weigh else None
+        self.score = nn.Linear(channels, tokens) if weigh else None
+
+    def masks(self, features: Tensor) -> Tensor:
+        """Masks `(N, T, h w)` of features `(N, C, h, w)`."""
+        if features.shape[1] != self.tokens.shape[1]:
+            raise ValueError(f"tokens of {self.tokens.shape[1]} channels cannot attend to {tuple(features.shape)}")
+        return torch.sigmoid(self.tokens @ features.flatten(2))
+
+    def shares(self, features: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Shares `(N, T)` of the tokens; positions `(N, h, w)` of weight 0 are zero vectors and do not count."""
+        if self.around is None or self.score is None:
+            return features.new_full((len(features), len(self.tokens)), 1 / len(self.tokens))
+        if weight is None:
+            total: Tensor | float = features[0, 0].numel()
+        else:
+            features = features * (weight > 0).unsqueeze(1)
+            total = (weight > 0).flatten(1).sum(1, keepdim=True).clamp_min(1)
+        # the mean of a convolution needs the sums of its nine windows alone
+        windows = _but_the_ends(_but_the_ends(features.transpose(2, 3)).transpose(2, 3))
+        kernel, bias = self.around.weight, self.around.bias
+        assert bias is not None
+        return self.score(windows.flatten(1) @ kernel.flatten(1).T / total + bias).softmax(1)
+
+    def attend(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Features as the tokens let them through, the sum of all masked ones, and the masks."""
+        masks, shares = self.masks(features), self.shares(features)
+        if self.score is None:
+            shares = torch.ones_like(shares)
+        through = (shares.unsqueeze(1) @ masks).view(len(features), 1, *features.shape[2:])
+        return through * features, masks
+
+    def save(self, path: str | Path) -> None:
+        """Write them as safetensors."""
+        save_file({key: value.contiguous() for key, value in self.state_dict().items()}, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> ReceptiveTokens:
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: the file holds something else.
+        """
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"no tokens at {path}; tools/learn_tokens.py learns them")
+        weights = load_file(path)
+        if "tokens" not in weights or weights["tokens"].ndim != 2:
+            raise ValueError(f"{path} holds no receptive tokens but {', '.join(weights) or 'nothing'}")
+        count, width = weights["tokens"].shape
+        loaded = cls(width, count, weigh="score.weight" in weights)
+        loaded.load_state_dict(weights)
+        return loaded
+
+
+def _but_the_ends(x: Tensor) -> Tensor:
+    """Sums over axis 3 of all but the last, of all, and of all but the first: `(N, C, L, W)` to `(N, C, L, 3)`."""
+    total = x.sum(3)
+    return torch.stack([total - x[..., -1], total, total - x[..., 0]], dim=3)
+
+
+def overlap(masks: Tensor, weight: Tensor | None = None) -> Tensor:
+    r"""How much masks overlap: $\sum_{s \ne t} 2 M_s \cdot M_t / (\|M_s\|^2 + \|M_t\|^2)$, 0 for disjoint ones.
+
+    Args:
+        masks: `(N, T, positions)`, not negative.
+        weight: `(N, positions)`.
+
+    Returns:
+        `(N,)`, from 0 to T (T - 1), which equal masks have.
+
+    >>> overlap(torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.5], [1.0, 0.5]]])).tolist()
+    [0.0, 2.0]
+    """
+    counted = masks if weight is None else masks * weight.to(masks.dtype).unsqueeze(1)
+    product = counted @ masks.mT
+    norm = product.diagonal(dim1=1, dim2=2)
+    both = (norm.unsqueeze(1) + norm.unsqueeze(2)).clamp_min(torch.finfo(norm.dtype).tiny)
+    dice = 2 * product / both
+    return dice.sum((1, 2)) - dice.diagonal(dim1=1, dim2=2).sum(1)

@@ -1,0 +1,18 @@
+"""Masked distillation of the feature before the logits (segmentation) or of the neck (detection)."""
+
+from typing import Any
+
+from torch import nn
+
+from densekd.methods.levels import levels
+
+
+def maskd(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
+    """Match the features within regions that six tokens attend to, each level with tokens of its own; weight 1.
+
+    The tokens learn beside the student, which is our own form; `dict(type='maskd', learned=...)` in entries takes those
+    that `tools/learn_tokens.py` learned before, as published.
+
+    Paper: Huang et al., "Masked Distillation with Receptive Tokens", ICLR 2023.
+    """
+    return [{**entry, "loss": "maskd", "weight": 1.0} for entry in levels(student, teacher, "maskd")]

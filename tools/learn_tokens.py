@@ -1,0 +1,63 @@
+"""Learn the receptive tokens of a teacher, for `dict(type='maskd', learned=FILE)`.
+
+python tools/learn_tokens.py TEACHER.py --checkpoint teacher.pth --tap neck:0 neck:1 --out tokens
+
+Each tap gets a file `tokens/<tap>.safetensors`, with a dot in place of each colon. The config's own training data and
+losses are used; the teacher stays as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from densekd import build_model, load_weights, natural_taps, read_config
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Build the teacher and its data, learn, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", help="config of the teacher; a path or pkg::path")
+    parser.add_argument("--checkpoint", required=True, help="its weights")
+    parser.add_argument("--tap", nargs="+", help="where (default: the natural features)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the files")
+    parser.add_argument("--tokens", type=int, default=6)
+    parser.add_argument("--iterations", type=int, default=2000)
+    parser.add_argument("--lr", type=float, default=0.1)
+    parser.add_argument("--equal", action="store_true", help="all tokens count the same")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(arguments)
+
+    from mmengine.registry import DefaultScope
+    from mmengine.runner import Runner
+
+    from densekd.receptive import learn_tokens
+
+    torch.manual_seed(args.seed)
+    config = read_config(args.config)
+    model, _ = build_model(config)
+    load_weights(model, args.checkpoint)
+    if torch.cuda.is_available():
+        model.cuda()
+    with DefaultScope.overwrite_default_scope(config.get("default_scope")):
+        batches = Runner.build_dataloader(config.train_dataloader, seed=args.seed)
+        learned = learn_tokens(
+            model,
+            batches,
+            args.tap or [natural_taps(model)["features"]],
+            tokens=args.tokens,
+            weigh=not args.equal,
+            lr=args.lr,
+            iterations=args.iterations,
+        )
+    args.out.mkdir(parents=True, exist_ok=True)
+    for tap, tokens in learned.items():
+        path = args.out / f"{tap.replace(':', '.')}.safetensors"
+        tokens.cpu().save(path)
+        print(path)
+
+
+if __name__ == "__main__":
+    main()
