@@ -4,3 +4,4 @@ data = "citeseer"
 # width and the weights of the losses are our own, tau is the authors'.
 teacher = dict(type="vqsage", dropout=0.8, weight_decay=0.01)
 methods = [dict(type="glnn"), dict(type="vqgraph")]
+settings = ["tran"]
