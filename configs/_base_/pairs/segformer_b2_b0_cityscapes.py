@@ -14,6 +14,6 @@ reported_on = "val, 500 images; the labels of the test set are not public"
 published = dict(
     data="Cityscapes",
     teacher=("SegFormer-B2", 76.49),
-    student=("SegFormer-B0, untrained", 55.86),
+    student=("SegFormer-B0 from scratch", 55.86),
     source="TransKD's README",
 )
