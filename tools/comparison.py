@@ -19,12 +19,13 @@ from mmengine.runner import Runner
 
 from densekd.config import control, is_taught, read_config
 from densekd.experiment import prepare, train
+from densekd.methods import ONLINE
 
 SIDES = {"mmseg": "seg", "mmdet": "det"}
 METRICS = {"mIoU": ("mIoU", 1), "bIoU": ("bIoU", 1), "coco/bbox_mAP": ("AP", 100), "coco/bbox_mAP_50": ("AP50", 100)}
 WARMUP, REPEATS = 3, 20
 PROTOCOL = f"one image from preprocessing to prediction, median of {REPEATS} after {WARMUP} warm-ups"
-UNTRAINED = ("data_root", "checkpoint", "reported_on")  # fields of a config that do not change what is trained
+UNTRAINED = ("data_root", "checkpoint", "reported_on", "published")  # these do not change what is trained
 PACKAGES = ("torch", "numpy", "mmengine", "mmcv", "mmseg", "mmdet")
 
 Role = Literal["teacher", "control", "distilled"]
@@ -37,6 +38,7 @@ def run(
     work_dir: str | Path,
     *,
     name: str,
+    called: str | None = None,
     checkpoint: str | Path | None = None,
     hooks: Sequence[Hook] = (),
     log_level: str = "INFO",
@@ -51,7 +53,8 @@ def run(
         seed: of everything random.
         work_dir: receives mmengine's logs and the weights, see `last_weights`.
         name: of the comparison, for the log.
-        checkpoint: the teacher's weights, for role 'distilled'.
+        called: what the log calls the method; what the config says of it if not given, see `method`.
+        checkpoint: the teacher's weights, for role 'distilled'; not for a teacher that learns, see `learns`.
         hooks: more mmengine hooks, say one that shows progress.
         log_level: what mmengine prints.
 
@@ -62,10 +65,11 @@ def run(
         ValueError: the config names no distiller with one teacher to be trained, or no checkpoint was given.
     """
     plan = config_of(config, role)
-    log: Log = {"schema": SCHEMA, "side": side(config), "name": name, "role": role, "method": method(config, role)}
+    log: Log = {"schema": SCHEMA, "side": side(config), "name": name, "role": role}
+    log |= {"method": called or method(config, role)}
     log |= {"seed": seed, "config": source(plan), "fingerprint": fingerprint(plan)}
     log |= {"schedule": f"{plan.train_cfg.max_iters} iterations of {plan.train_dataloader.batch_size}"}
-    if role == "distilled":
+    if role == "distilled" and not learns(config):
         if checkpoint is None:
             raise ValueError("role 'distilled' needs the weights of the teacher: checkpoint=...")
         name_of = _trained(config)[0]
@@ -105,6 +109,12 @@ def config_of(config: Config, role: Role) -> Config:
     return control(config) if role == "control" else config
 
 
+def learns(config: Config) -> bool:
+    """Whether the teacher learns beside its student: both start untrained then."""
+    name = _trained(config)[0] or "teacher"
+    return config.model.get("method") in ONLINE or name in config.model.get("online", ())
+
+
 def last_weights(work_dir: str | Path) -> Path | None:
     """Return the weights that a finished run left in its folder, None where there are none."""
     pointer = Path(work_dir) / "last_checkpoint"
@@ -137,6 +147,22 @@ def fingerprint(config: Config) -> str:
         name, trained = _trained(config)[0], fingerprint(config_of(config, "teacher"))
         plain["model"]["teacher"] = trained if name is None else {**plain["model"]["teacher"], name: trained}
     return hashlib.sha256(repr(plain).encode()).hexdigest()[:12]
+
+
+def differences(one: Config, other: Config) -> list[str]:
+    """Name the fields in which two configs without a teacher differ, as `fingerprint` sees them."""
+    return _differences(_plain(one._cfg_dict), _plain(other._cfg_dict))
+
+
+def _differences(one: Any, other: Any, field: str = "") -> list[str]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        keys = sorted(one.keys() | other.keys())
+        return [
+            found
+            for key in keys
+            for found in _differences(one.get(key), other.get(key), f"{field}.{key}" if field else key)
+        ]
+    return [] if one == other else [field]
 
 
 def _trained(config: Config) -> tuple[str | None, str]:

@@ -27,6 +27,7 @@ def table(logs: Sequence[Log]) -> str:
     confidence interval. A column that would be empty is left out.
     """
     models = sorted({(log["role"], log["method"]) for log in logs}, key=lambda model: (ROLES.index(model[0]), model[1]))
+    several = [role for role, _ in models].count("teacher") > 1
     runs = {
         model: sorted((log for log in logs if model == (log["role"], log["method"])), key=_seed) for model in models
     }
@@ -54,7 +55,7 @@ def table(logs: Sequence[Log]) -> str:
         speeds = [log for log in group if log["latency_ms"] is not None]
         rows.append(
             [
-                role if role != "distilled" else f"{role}, {method}",
+                f"{role}, {method}" if role == "distilled" or (several and role == "teacher") else role,
                 str(len(group)),
                 *(spread([value for log in group if (value := log["metrics"].get(key)) is not None]) for key in shared),
                 *(spread(gaps(taught, control, key), "+.2f") for key in gained),

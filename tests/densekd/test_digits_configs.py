@@ -14,10 +14,10 @@ from densekd import Distiller
 from densekd.config import read_config
 
 ROOT = Path(__file__).parents[2] / "configs"
-PATHS = sorted([*ROOT.glob("seg/*/digits.py"), *ROOT.glob("det/*/digits.py")])
+PATHS = sorted([*ROOT.glob("seg/*/digits.py"), *ROOT.glob("seg/*/scenes_*.py"), *ROOT.glob("det/*/digits.py")])
 
 
-@pytest.mark.parametrize("path", PATHS, ids=[f"{path.parts[-3]}-{path.parts[-2]}" for path in PATHS])
+@pytest.mark.parametrize("path", PATHS, ids=[f"{path.parts[-3]}-{path.parts[-2]}-{path.stem}" for path in PATHS])
 def test_a_step_of_each_third_of_the_training(path: Path) -> None:
     config = read_config(path)
     config.model.pop("type")

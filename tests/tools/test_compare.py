@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import compare
 import pytest
 import torch
-from comparison import config_of, fingerprint, last_weights, method, run
+from comparison import config_of, fingerprint, last_weights, learns, method, run
 
 from densekd.config import read_config
 from densekd.teacher import build_model
@@ -63,6 +64,98 @@ def test_a_comparison_logs_each_run_once_and_refuses_to_mix_configs(config, tmp_
         compare.main(call)
 
 
+@pytest.fixture
+def several(config: Path) -> list[Path]:
+    """One student and one teacher with three methods, as `<method>/scenes.py`; the third has a teacher of its own."""
+    folder = config.parent
+    for name in ("cwd", "kl", "lad"):
+        (folder / name).mkdir()
+        text = TAUGHT.replace("{{fileDirname}}", str(folder)).replace("'student.py'", repr(str(folder / "student.py")))
+        (folder / name / "scenes.py").write_text(text.replace("'cwd'", repr("kl" if name == "lad" else name)))
+    for path in (folder / "student.py", folder / "teacher.py"):
+        both = "test_evaluator = [dict(type='IoUMetric'), dict(type='densekd.BoundaryIoU', width=2)]"
+        path.write_text(path.read_text() + both)
+    own = folder / "own.py"
+    own.write_text("_base_ = 'teacher.py'\nmodel = dict(decode_head=dict(dropout_ratio=0.2))\n")
+    lad = folder / "lad" / "scenes.py"
+    lad.write_text(lad.read_text().replace("teacher.py", "own.py"))
+    return [folder / name / "scenes.py" for name in ("cwd", "kl", "lad")]
+
+
+def rows_of(printed: str) -> list[str]:
+    return [line.split("|")[1].strip() for line in printed[printed.index("**") :].splitlines() if line[:1] == "|"]
+
+
+def test_several_methods_share_teacher_and_control(several, tmp_path, capsys) -> None:
+    rest = ["--seeds", "1", "--out", str(tmp_path / "out"), "--work-dir", str(tmp_path / "work")]
+    compare.main([*map(str, several[:2]), *rest])
+    printed = capsys.readouterr()
+    titles = [line for line in printed.err.splitlines() if re.match(r"\[\d/\d\] ", line)]
+    assert titles == [
+        "[1/4] scenes: teacher, seed 0",
+        "[2/4] scenes: control, seed 0",
+        "[3/4] scenes: cwd, seed 0",
+        "[4/4] scenes: kl, seed 0",
+    ]
+    assert rows_of(printed.out) == ["model", "---", "teacher", "control", "distilled, cwd", "distilled, kl"]
+    assert "| mIoU | bIoU | Δ mIoU | Δ bIoU |" in printed.out
+    logs = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "out").glob("*.json")}
+    assert all(0 <= log["metrics"]["bIoU"] <= 100 for log in logs.values())
+    assert {key: log["method"] for key, log in logs.items()} == {
+        "teacher-seed0": "supervised",
+        "control-seed0": "supervised",
+        "cwd-seed0": "cwd",
+        "kl-seed0": "kl",
+    }
+    alone = run(read_config(several[1]), "control", 0, tmp_path / "alone", name="alone")
+    assert alone["metrics"] == logs["control-seed0"]["metrics"]  # whoever of the two asks for it
+    assert alone["fingerprint"] == logs["control-seed0"]["fingerprint"]
+
+    (tmp_path / "out" / "kl-seed0.json").unlink()
+    compare.main([*map(str, several), *rest])
+    printed = capsys.readouterr()
+    titles = [line for line in printed.err.splitlines() if re.match(r"\[\d/\d\] ", line)]
+    assert titles == [
+        "[1/3] scenes: teacher_of_lad, seed 0",
+        "[2/3] scenes: kl, seed 0",
+        "[3/3] scenes: lad, seed 0",
+    ]
+    assert rows_of(printed.out)[2:5] == ["teacher, lad", "teacher, supervised", "control"]
+    again = json.loads((tmp_path / "out" / "kl-seed0.json").read_text())
+    assert again["metrics"] == logs["kl-seed0"]["metrics"]
+    assert (tmp_path / "work" / "teacher_of_lad-seed0").is_dir()
+
+
+@pytest.mark.slow
+def test_several_processes_find_what_one_finds(several, tmp_path) -> None:
+    call = [*map(str, several[:2]), "--seeds", "1"]
+    for jobs in ("1", "2"):
+        to = ["--jobs", jobs, "--out", str(tmp_path / jobs), "--work-dir", str(tmp_path / "work" / jobs)]
+        compare.main([*call, *to])
+    for path in (tmp_path / "1").glob("*.json"):
+        one, other = (json.loads((tmp_path / jobs / path.name).read_text()) for jobs in ("1", "2"))
+        assert one["fingerprint"] == other["fingerprint"]
+        assert one["metrics"] == pytest.approx(other["metrics"], abs=0.5), path.name
+
+
+def test_what_is_no_table(several, config, tmp_path) -> None:
+    with pytest.raises(SystemExit, match=r"of one table are <method>/<name>\.py of one name"):
+        compare.main([str(several[0]), str(config)])
+    longer = several[1]
+    longer.write_text(longer.read_text() + "train_cfg = dict(max_iters=3)\ntrain_dataloader = dict(batch_size=1)\n")
+    with pytest.raises(SystemExit, match=r"cannot share a control, which differs in train_cfg\.max_iters, train_data"):
+        compare.main([*map(str, several[:2]), "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
+def test_configs_of_one_folder_are_named_by_their_files(several) -> None:
+    paths = [Path("configs/seg/scenes/kl.py"), Path("configs/seg/scenes/cwd.py")]
+    configs = dict(zip(paths, map(read_config, several)))
+    assert compare.named(configs) == ("scenes", dict(zip(paths, ("kl", "cwd"))))
+    with pytest.raises(SystemExit, match="no two methods alike"):
+        compare.named({Path("a/kl/scenes.py"): configs[paths[0]], Path("b/kl/scenes.py"): configs[paths[1]]})
+
+
 def test_the_fingerprint_follows_the_teacher_but_not_the_place_of_the_data(config, monkeypatch) -> None:
     before = fingerprint(read_config(config))
     teacher = config.with_name("teacher.py")
@@ -107,6 +200,13 @@ def test_one_of_several_teachers_is_trained(config, tmp_path) -> None:
 )
 def test_a_policy_is_named_with_what_it_is_around(name: str, expected: str) -> None:
     assert method(read_config(ROOT / "configs" / "seg" / name / "digits.py"), "distilled") == expected
+
+
+def test_a_teacher_that_learns_starts_untrained(config) -> None:
+    assert not learns(read_config(config))
+    assert learns(read_config(ROOT / "configs" / "seg" / "hfd_bsd" / "digits.py"))
+    config.write_text(TAUGHT.replace("method='cwd'", "method='cwd', online=['teacher']"))
+    assert learns(read_config(config))
 
 
 @pytest.mark.parametrize("folder", ["seg/digits-cwd", "det/digits-pkd", "det/bccd-pkd"])
