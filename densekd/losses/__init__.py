@@ -1,5 +1,6 @@
 """Losses for maps, which nodes have no part in; importing this module registers them beside `kdlosses`' own."""
 
+from densekd.losses.acam import ACAM
 from densekd.losses.boundary import class_edges
 from densekd.losses.bpkd_body import bpkd_body
 from densekd.losses.bpkd_edge import bpkd_edge
@@ -10,4 +11,15 @@ from densekd.losses.mgd import MGD
 from densekd.losses.skd_holistic import SKDHolistic
 from densekd.losses.skd_pairs import skd_pairs
 
-__all__ = ["HFD", "MGD", "MasKD", "SKDHolistic", "bpkd_body", "bpkd_edge", "bsd_region", "class_edges", "skd_pairs"]
+__all__ = [
+    "ACAM",
+    "HFD",
+    "MGD",
+    "MasKD",
+    "SKDHolistic",
+    "bpkd_body",
+    "bpkd_edge",
+    "bsd_region",
+    "class_edges",
+    "skd_pairs",
+]

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 import densekd.losses  # noqa: F401  registers the losses that need maps
+from densekd.methods.acam import acam
 from densekd.methods.bpkd import bpkd
 from densekd.methods.cwd import cwd
 from densekd.methods.dist import dist
@@ -28,6 +29,7 @@ from kdlosses import nearest
 
 Entries = list[dict[str, Any]]
 METHODS: dict[str, Callable[..., Entries]] = {
+    "acam": acam,
     "bpkd": bpkd,
     "cwd": cwd,
     "dist": dist,

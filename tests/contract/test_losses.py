@@ -18,6 +18,7 @@ import graphkd.losses  # noqa: F401  registers the losses that need edges
 import kdlosses
 
 OPTIONS: dict[str, dict[str, Any]] = {
+    "acam": dict(channels=5, count=4),
     "adversary": dict(classes=5),
     "maskd": dict(channels=5),
     "mgd": dict(channels=5, share=0.0),  # its mask is drawn at random
@@ -50,6 +51,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 """Options of losses that cannot be built without any."""
 
 NO_FIXED_POINT = {
+    "acam": "masks are driven apart, and they follow from the student's features",
     "adversary": "a discriminator that is still to be learned finds a difference",
     "sce": "it goes on lowering the student's entropy",
     "label_smoothing": "there is no teacher in it",

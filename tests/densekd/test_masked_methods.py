@@ -16,6 +16,8 @@ from densekd.teacher import build_model
 from .conftest import det_batch, seg_batch
 from .test_methods import config_of
 
+METHODS = ("mgd", "maskd", "acam")
+
 
 def check(model: Distiller, batch: dict[str, Any], terms: list[str]) -> None:
     """The terms are there, they teach the student, and what is learned beside it gets a gradient."""
@@ -31,14 +33,16 @@ def check(model: Distiller, batch: dict[str, Any], terms: list[str]) -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
 
 
-def test_a_segmenter(taught: Callable[..., Distiller]) -> None:
-    model = taught(method="mgd").train()
-    check(model, seg_batch(model), ["mgd"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_segmenter(taught: Callable[..., Distiller], method: str) -> None:
+    model = taught(method=method).train()
+    check(model, seg_batch(model), [method])
 
 
-def test_each_level_of_a_neck(det: Config, det_teacher: dict[str, str]) -> None:
-    model = Distiller(student=det, **det_teacher, method="mgd").train()
-    check(model, det_batch(model), [f"mgd_{i}" for i in range(5)])
+@pytest.mark.parametrize("method", METHODS)
+def test_each_level_of_a_neck(det: Config, det_teacher: dict[str, str], method: str) -> None:
+    model = Distiller(student=det, **det_teacher, method=method).train()
+    check(model, det_batch(model), [f"{method}_{i}" for i in range(5)])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,24 @@
+"""Adaptive and cooperative attention masks on the logits (segmentation) or the neck (detection)."""
+
+from typing import Any
+
+from torch import nn
+
+from densekd.context import classes_of
+from densekd.methods.levels import levels
+from densekd.natural import is_segmenter, tap
+
+
+def acam(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
+    """Match what masks choose that follow from the teacher's attention to the student; weight 1.
+
+    Segmenters: class logits, a mask of either kind for each class. Detectors: each level of the neck, six masks.
+
+    Paper: Lan and Tian, "ACAM-KD: Adaptive and Cooperative Attention Masking for Knowledge Distillation", ICCV 2025.
+    """
+    if not is_segmenter(student):
+        return [
+            {**entry, "loss": {"type": "acam", "count": 6}, "weight": 1.0} for entry in levels(student, teacher, "acam")
+        ]
+    loss = {"type": "acam", "count": classes_of(student)[0]}
+    return [{"loss": loss, "student": tap(student, "logits"), "teacher": tap(teacher, "logits"), "weight": 1.0}]
