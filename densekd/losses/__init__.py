@@ -5,6 +5,8 @@ from densekd.losses.boundary import class_edges
 from densekd.losses.bpkd_body import bpkd_body
 from densekd.losses.bpkd_edge import bpkd_edge
 from densekd.losses.bsd_region import bsd_region
+from densekd.losses.cell_similarity import cell_similarity
+from densekd.losses.gap_l1 import gap_l1
 from densekd.losses.hfd import HFD
 from densekd.losses.maskd import MasKD
 from densekd.losses.mgd import MGD
@@ -20,6 +22,8 @@ __all__ = [
     "bpkd_body",
     "bpkd_edge",
     "bsd_region",
+    "cell_similarity",
     "class_edges",
+    "gap_l1",
     "skd_pairs",
 ]

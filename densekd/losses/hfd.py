@@ -59,7 +59,7 @@ class HFD(nn.Module):
 
     def forward(self, student: Tensor, teacher: Tensor, weight: Tensor | None = None) -> Tensor:
         weight = torch.ones_like(student[:, 0]) if weight is None else weight.to(student.dtype)
-        size = [min(side, self.size) for side in student.shape[2:]]
+        size = min(self.size, student.shape[2]), min(self.size, student.shape[3])
         student, teacher, weight = (F.adaptive_avg_pool2d(x, size) for x in (student, teacher, weight))
         return weighted_mean(1 - cosines(self.translate(student, weight), teacher, dim=1), weight)
 
@@ -85,16 +85,17 @@ class ToAttention(nn.Module):
         return (tokens + self.out(mixed.transpose(1, 2).flatten(2))).mT.reshape(maps.shape)
 
 
-class ToConvolution(nn.Sequential):
+class ToConvolution(nn.Module):
     """Two 3x3 convolutions, each with batch normalisation and ReLU."""
 
     def __init__(self, channels: int, out_channels: int, heads: int) -> None:
         super().__init__()
+        self.layers = nn.Sequential()
         for width in (channels, out_channels):
-            self.append(nn.Conv2d(width, out_channels, 3, padding=1, bias=False))
-            self.append(nn.BatchNorm2d(out_channels))
-            self.append(nn.ReLU())
+            self.layers.append(nn.Conv2d(width, out_channels, 3, padding=1, bias=False))
+            self.layers.append(nn.BatchNorm2d(out_channels))
+            self.layers.append(nn.ReLU())
 
     def forward(self, maps: Tensor, weight: Tensor) -> Tensor:
         """Translate `(N, C, h, w)`."""
-        return super().forward(maps)
+        return self.layers(maps)

@@ -22,6 +22,7 @@ from densekd.methods.kl import kl
 from densekd.methods.lad import lad
 from densekd.methods.maskd import maskd
 from densekd.methods.mgd import mgd
+from densekd.methods.mgd_semi import mgd_semi
 from densekd.methods.pkd import pkd
 from densekd.methods.skd import skd
 from densekd.methods.transkd import transkd, transkd_gl
@@ -42,12 +43,13 @@ METHODS: dict[str, Callable[..., Entries]] = {
     "lad": lad,
     "maskd": maskd,
     "mgd": mgd,
+    "mgd_semi": mgd_semi,
     "pkd": pkd,
     "skd": skd,
     "transkd": transkd,
     "transkd_gl": transkd_gl,
 }
-ONLINE = {"hfd_bsd"}
+ONLINE = {"hfd_bsd", "mgd_semi"}
 """Methods whose teachers learn beside the student."""
 
 

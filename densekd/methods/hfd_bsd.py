@@ -28,7 +28,7 @@ def hfd_bsd(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
         if not is_segmenter(model):
             raise ValueError(f"method 'hfd_bsd' is for segmenters, {type(model).__name__} has no decode head")
     logits = {"student": tap(student, "logits"), "teacher": tap(teacher, "logits")}
-    entries = []
+    entries: list[dict[str, Any]] = []
     for back, guide in ((False, teacher), (True, student)):
         end, bsd = "_back" if back else "", {"ties": not back}
         hfd = {"type": "hfd", "translate": "attention" if blocks(guide) else "convolution"}

@@ -1,5 +1,6 @@
 """Networks that mmseg and mmdet do not have."""
 
+from densekd.models.cutmix import CutMixPreProcessor
 from densekd.models.label_assisted import LabelAssistedEncoderDecoder
 
-__all__ = ["LabelAssistedEncoderDecoder"]
+__all__ = ["CutMixPreProcessor", "LabelAssistedEncoderDecoder"]

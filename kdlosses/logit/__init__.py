@@ -20,6 +20,7 @@ from kdlosses.logit.lelp import LELP
 from kdlosses.logit.meal import meal
 from kdlosses.logit.nkd import nkd
 from kdlosses.logit.ofa import ofa
+from kdlosses.logit.pseudo import pseudo
 from kdlosses.logit.rkl import rkl
 from kdlosses.logit.sce import sce
 from kdlosses.logit.sinkd import sinkd
@@ -56,6 +57,7 @@ __all__ = [
     "meal",
     "nkd",
     "ofa",
+    "pseudo",
     "rkl",
     "sce",
     "sinkd",

@@ -63,6 +63,7 @@ NO_FIXED_POINT = {
     "nkd": "its target term goes on pushing the probability of the label to 1",
     "ffg2m_low": "its minimum is the mean prediction of the neighbourhood, not the node's own",
     "hfd": "a translator that is still to be learned stands between",
+    "pseudo": "it goes on pushing the probability of the likeliest class to 1",
     "hint": "a regressor that is still to be learned stands between",
     "talking": "codes that are still to be learned stand between",
     "vid": "a regressor and variances that are still to be learned stand between",

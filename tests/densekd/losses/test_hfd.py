@@ -41,10 +41,10 @@ def test_attention_and_cosine() -> None:
 
 def test_convolutions() -> None:
     loss, (s, t) = build(translate="convolution"), maps()
-    kinds = [type(part) for part in loss.translate]
+    kinds = [type(part) for part in loss.translate.layers]
     assert kinds == 2 * [nn.Conv2d, nn.BatchNorm2d, nn.ReLU]
-    assert [part.kernel_size for part in loss.translate if isinstance(part, nn.Conv2d)] == [(3, 3)] * 2
-    found = nn.functional.cosine_similarity(nn.Sequential(*loss.translate)(s), t, dim=1)
+    assert [part.kernel_size for part in loss.translate.layers if isinstance(part, nn.Conv2d)] == [(3, 3)] * 2
+    found = nn.functional.cosine_similarity(loss.translate.layers(s), t, dim=1)
     torch.testing.assert_close(loss(s, t), 1 - found.mean())
 
 

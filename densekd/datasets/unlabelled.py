@@ -1,0 +1,34 @@
+"""Images whose labels nobody looks at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+
+from densekd.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class WithoutLabels(BaseTransform):
+    """Stand in a pipeline of mmseg where `LoadAnnotations` would: every pixel of the image is ignored.
+
+    The file of the labels, if there is one, is not opened.
+
+    Args:
+        ignore_index: label of a pixel that does not count.
+
+    >>> results = WithoutLabels()({"img_shape": (2, 3)})
+    >>> results["gt_seg_map"].tolist(), results["seg_fields"]
+    ([[255, 255, 255], [255, 255, 255]], ['gt_seg_map'])
+    """
+
+    def __init__(self, ignore_index: int = 255) -> None:
+        self.ignore_index = ignore_index
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Make a label map of ignored pixels."""
+        results["gt_seg_map"] = np.full(results["img_shape"][:2], self.ignore_index, np.uint8)
+        results["seg_fields"] = [*(f for f in results.get("seg_fields", ()) if f != "gt_seg_map"), "gt_seg_map"]
+        return results
