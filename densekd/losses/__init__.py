@@ -6,6 +6,8 @@ from densekd.losses.bpkd_body import bpkd_body
 from densekd.losses.bpkd_edge import bpkd_edge
 from densekd.losses.bsd_region import bsd_region
 from densekd.losses.cell_similarity import cell_similarity
+from densekd.losses.cirkd_memory import CIRKDMemory
+from densekd.losses.cirkd_pairs import cirkd_pairs
 from densekd.losses.gap_l1 import gap_l1
 from densekd.losses.hfd import HFD
 from densekd.losses.maskd import MasKD
@@ -17,12 +19,14 @@ __all__ = [
     "ACAM",
     "HFD",
     "MGD",
+    "CIRKDMemory",
     "MasKD",
     "SKDHolistic",
     "bpkd_body",
     "bpkd_edge",
     "bsd_region",
     "cell_similarity",
+    "cirkd_pairs",
     "class_edges",
     "gap_l1",
     "skd_pairs",

@@ -11,6 +11,7 @@ from torch import nn
 import densekd.losses  # noqa: F401  registers the losses that need maps
 from densekd.methods.acam import acam
 from densekd.methods.bpkd import bpkd
+from densekd.methods.cirkd import cirkd
 from densekd.methods.cwd import cwd
 from densekd.methods.dist import dist
 from densekd.methods.dmae import dmae
@@ -32,6 +33,7 @@ Entries = list[dict[str, Any]]
 METHODS: dict[str, Callable[..., Entries]] = {
     "acam": acam,
     "bpkd": bpkd,
+    "cirkd": cirkd,
     "cwd": cwd,
     "dist": dist,
     "dmae": dmae,

@@ -17,9 +17,10 @@ from densekd.teacher import build_model
 from .conftest import seg_batch
 
 Taught = Callable[..., Distiller]
-LEARNED = {"skd_holistic"}
+LEARNED = {"cirkd_memory", "skd_holistic"}
 """Terms that compare by what is still to be learned, so that a perfect student costs something."""
 METHODS = {
+    "cirkd": {"kl": 1.0, "cirkd_pairs": 1.0, "cirkd_memory": 0.1},
     "dist": {"dist": 1.0},
     "ifvd": {"ifvd": 20.0},
     "skd": {"kl": 1.0, "skd_pairs": 10.0, "skd_holistic": 0.1},

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Queues(nn.Module):
+    """A queue for each of several classes, first in, first out; in the checkpoint and on the device, not trained.
+
+    A step costs what it takes in and what it draws, however long the queues are. They are kept in half precision, which
+    moves what others are compared with by a thousandth; a place takes memory when it is first used, on a CPU at least.
+    Each process of a distributed run has its own, unless buffers are broadcast.
+
+    Args:
+        classes: number of queues.
+        size: places in each.
+        channels: C.
+
+    >>> queues = Queues(classes=2, size=3, channels=1)
+    >>> for step in range(4):
+    ...     queues.push(torch.full((2, 1, 1), step), torch.tensor([[True], [step == 1]]))
+    >>> items, there = queues.draw(3)
+    >>> items.squeeze(2).tolist(), there.tolist()
+    ([[3.0, 1.0, 2.0], [1.0, 0.0, 0.0]], [[True, True, True], [True, False, False]])
+    """
+
+    items: Tensor
+    taken: Tensor
+
+    def __init__(self, classes: int, size: int, channels: int) -> None:
+        super().__init__()
+        if size < 1:
+            raise ValueError(f"a queue needs at least one place, got size {size}")
+        self.register_buffer("items", torch.zeros(classes, size, channels, dtype=torch.float16))
+        self.register_buffer("taken", torch.zeros(classes, dtype=torch.long))  # in all, those gone included
+
+    @torch.no_grad()
+    def push(self, items: Tensor, kept: Tensor) -> None:
+        """Take in rows `(classes, n, C)` where `kept` `(classes, n)` is true, of each class as many as have a place."""
+        size = self.items.shape[1]
+        order = torch.argsort(~kept, dim=1, stable=True)[:, :size]
+        new = kept.gather(1, order)
+        place = (self.taken.unsqueeze(1) + torch.arange(order.shape[1], device=order.device)) % size
+        place, order = (x.unsqueeze(2).expand(-1, -1, items.shape[2]) for x in (place, order))
+        # the places behind the new rows get what they hold already: no shape depends on the number of new ones
+        rows = torch.where(new.unsqueeze(2), items.gather(1, order).to(self.items.dtype), self.items.gather(1, place))
+        self.items.scatter_(1, place, rows)
+        self.taken.add_(new.sum(1))
+
+    @torch.no_grad()
+    def draw(self, number: int, at_random: bool = False) -> tuple[Tensor, Tensor]:
+        """Return rows `(classes, n, C)` of each class, all different, and whether they are there `(classes, n)`.
+
+        Args:
+            number: n, at most the number of places.
+            at_random: which ones, where there are more; else the same ones each time.
+        """
+        classes, size, channels = self.items.shape
+        number = min(number, size)
+        held, place = self.taken.clamp(max=size).unsqueeze(1), torch.arange(size, device=self.items.device)
+        if at_random:
+            lot = torch.rand(classes, size, device=place.device).masked_fill(place >= held, -1)
+            index = lot.topk(number, dim=1).indices.sort(dim=1).values
+        else:
+            index = place[:number].expand(classes, -1)
+        return self.items.gather(1, index.unsqueeze(2).expand(-1, -1, channels)), index < held
