@@ -13,8 +13,9 @@ import torch
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import DATASETS, DefaultScope
+from mmengine.registry import DefaultScope
 from mmengine.structures import PixelData
+from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 
 from densekd import METHODS, Distiller
@@ -86,8 +87,7 @@ def test_what_a_config_says(path: Path) -> None:
     assert {"data", "teacher", "student", "source"} <= set(config.published)
     assert config.reported_on
     assert config.param_scheduler[-1].end >= config.train_cfg.max_iters
-    with DefaultScope.overwrite_default_scope("mmseg"):
-        assert DATASETS.get(config.train_dataloader.dataset.type) is not None
+    assert DATASETS.get(config.train_dataloader.dataset.type) is not None
 
 
 def test_a_teacher_without_weights_is_refused() -> None:
