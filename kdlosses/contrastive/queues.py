@@ -7,9 +7,9 @@ from torch import Tensor, nn
 class Queues(nn.Module):
     """A queue for each of several classes, first in, first out; in the checkpoint and on the device, not trained.
 
-    A step costs what it takes in and what it draws, however long the queues are. They are kept in half precision, which
-    moves what others are compared with by a thousandth; a place takes memory when it is first used, on a CPU at least.
-    Each process of a distributed run has its own, unless buffers are broadcast.
+    What a step costs hardly depends on how long the queues are. They are kept in half precision, two bytes a channel,
+    which moves what others are compared with by a thousandth. Each process of a distributed run has its own, unless
+    buffers are broadcast.
 
     Args:
         classes: number of queues.
@@ -40,11 +40,11 @@ class Queues(nn.Module):
         size = self.items.shape[1]
         order = torch.argsort(~kept, dim=1, stable=True)[:, :size]
         new = kept.gather(1, order)
-        place = (self.taken.unsqueeze(1) + torch.arange(order.shape[1], device=order.device)) % size
-        place, order = (x.unsqueeze(2).expand(-1, -1, items.shape[2]) for x in (place, order))
+        place = self._flat((self.taken.unsqueeze(1) + torch.arange(order.shape[1], device=order.device)) % size)
+        every = self.items.flatten(0, 1)
         # the places behind the new rows get what they hold already: no shape depends on the number of new ones
-        rows = torch.where(new.unsqueeze(2), items.gather(1, order).to(self.items.dtype), self.items.gather(1, place))
-        self.items.scatter_(1, place, rows)
+        rows = items.gather(1, order.unsqueeze(2).expand(-1, -1, items.shape[2])).flatten(0, 1).to(every.dtype)
+        every.index_copy_(0, place, torch.where(new.flatten().unsqueeze(1), rows, every[place]))
         self.taken.add_(new.sum(1))
 
     @torch.no_grad()
@@ -55,7 +55,7 @@ class Queues(nn.Module):
             number: n, at most the number of places.
             at_random: which ones, where there are more; else the same ones each time.
         """
-        classes, size, channels = self.items.shape
+        classes, size, _ = self.items.shape
         number = min(number, size)
         held, place = self.taken.clamp(max=size).unsqueeze(1), torch.arange(size, device=self.items.device)
         if at_random:
@@ -63,4 +63,9 @@ class Queues(nn.Module):
             index = lot.topk(number, dim=1).indices.sort(dim=1).values
         else:
             index = place[:number].expand(classes, -1)
-        return self.items.gather(1, index.unsqueeze(2).expand(-1, -1, channels)), index < held
+        return self.items.flatten(0, 1)[self._flat(index)].unflatten(0, (classes, number)), index < held
+
+    def _flat(self, place: Tensor) -> Tensor:
+        """Places `(classes, n)` of each queue as rows of all queues together."""
+        classes, size, _ = self.items.shape
+        return (torch.arange(classes, device=place.device).unsqueeze(1) * size + place).flatten()
