@@ -2,7 +2,8 @@
 
 Two variants are timed in turn, round after round, and the ratio is the median over rounds of the ratio within a round:
 whatever else the machine does meets both. Memory is the peak of what is allocated during a step, plus what models,
-gradients and optimiser keep. See `benchmark_losses.py` for what the losses are compared with.
+gradients and optimiser keep. See `benchmark_losses.py` for what the losses are compared with, `benchmark_dense.py` for
+what the methods are.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # torch's profiler, which tells 
 
 import torch
 from logs import ROOT, commit, versions, write
-from measure import Ratio, median_ratio, peak_bytes
+from measure import Ratio, peak_bytes
 
 
 def imports(rounds: int = 7) -> list[Ratio]:
@@ -36,113 +37,11 @@ def imports(rounds: int = 7) -> list[Ratio]:
     return found
 
 
-def dense(rounds: int = 9) -> list[Ratio]:
-    """A distillation step against a teacher's forward plus a plain student's step, time and memory."""
-    from mmengine.registry import init_default_scope
+def dense(only: Sequence[str] = ()) -> list[Ratio]:
+    """A distillation step of each named method against a teacher's forward and a plain step, time and memory."""
+    from benchmark_dense import measure
 
-    import densekd  # noqa: F401  mends `mmseg::`
-
-    found = []
-    for scope, name, make in (("mmseg", "cwd on logits", _segmentation), ("mmdet", "pkd on the neck", _detection)):
-        init_default_scope(scope)
-        student, teacher, distills, batch = make()
-        found += _distillation_step(name, student, teacher, distills, batch, rounds)
-    return found
-
-
-def _distillation_step(
-    name: str, student: dict, teacher: dict, distills: list[dict], batch: dict, rounds: int
-) -> list[Ratio]:
-    from mmengine.optim import OptimWrapper
-    from mmengine.registry import MODELS
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    torch.manual_seed(0)
-    plain = MODELS.build(student).to(device).train()
-    asked = MODELS.build(teacher).to(device).eval().requires_grad_(False)
-    spec = dict(type="densekd.Distiller", student=student, teacher=teacher, checkpoint="random", distills=distills)
-    distiller = MODELS.build(spec).to(device).train()
-
-    def stepper(model: Any) -> Callable[[], object]:
-        optimiser = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9))
-        return lambda: model.train_step(batch, optimiser)
-
-    plain_step, distilled = stepper(plain), stepper(distiller)
-
-    def separate() -> None:
-        with torch.no_grad():
-            data = asked.data_preprocessor(batch, False)
-            asked(data["inputs"], data["data_samples"], mode="tensor")
-        plain_step()
-
-    ratio, seconds, reference = median_ratio(distilled, separate, rounds)
-    # weights, gradients and momentum of the student, weights of the teacher: resident in both
-    resident = 3 * _bytes(plain) + _bytes(asked)
-    memory, memory_reference = (resident + peak_bytes(step) for step in (distilled, separate))
-    return [
-        Ratio(f"step time, {name}", ratio, 1.05, f"{seconds:.3f} s against {reference:.3f} s"),
-        Ratio(
-            f"step memory, {name}",
-            memory / memory_reference,
-            1.10,
-            f"{memory / 2**20:.0f} MiB against {memory_reference / 2**20:.0f} MiB",
-        ),
-    ]
-
-
-def _bytes(model: torch.nn.Module) -> int:
-    return sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-
-
-def _segmentation() -> tuple[dict, dict, list[dict], dict]:
-    from mmengine.config import Config
-    from mmengine.hub import get_config
-    from mmengine.structures import PixelData
-    from mmseg.structures import SegDataSample
-
-    side, images = 256, 2
-    base = get_config("mmseg::_base_/models/pspnet_r50-d8.py")
-    base.merge_from_dict(_without_pretraining(base))
-    base.model.data_preprocessor.size = (side, side)
-    for part in (base.model, base.model.decode_head, base.model.auxiliary_head, base.model.backbone):
-        part.pop("norm_cfg", None)
-        if part is not base.model:
-            part.norm_cfg = dict(type="BN")
-    student = Config(base.to_dict())
-    student.model.backbone.depth = 18
-    student.model.decode_head.update(in_channels=512, channels=128)
-    student.model.auxiliary_head.update(in_channels=256, channels=64)
-    sample = SegDataSample(gt_sem_seg=PixelData(data=torch.randint(19, (1, side, side))))
-    batch = dict(
-        inputs=[torch.randint(256, (3, side, side), dtype=torch.uint8)] * images, data_samples=[sample] * images
-    )
-    distills = [dict(loss=dict(type="cwd", tau=4.0), student="decode_head.conv_seg", weight=3.0)]
-    return student.model.to_dict(), base.model.to_dict(), distills, batch
-
-
-def _detection() -> tuple[dict, dict, list[dict], dict]:
-    from mmdet.structures import DetDataSample
-    from mmengine.config import Config
-    from mmengine.hub import get_config
-    from mmengine.structures import InstanceData
-
-    height, width, images = 256, 320, 2
-    base = get_config("mmdet::_base_/models/retinanet_r50_fpn.py")
-    base.merge_from_dict(_without_pretraining(base))
-    student = Config(base.to_dict())
-    student.model.backbone.depth = 18
-    student.model.neck.in_channels = [64, 128, 256, 512]
-    boxes = torch.tensor([[20.0, 30, 120, 140], [150, 60, 300, 200]])
-    shape = dict(img_shape=(height, width), ori_shape=(height, width), scale_factor=(1.0, 1.0))
-    sample = DetDataSample(metainfo=shape, gt_instances=InstanceData(bboxes=boxes, labels=torch.tensor([1, 7])))
-    image = torch.randint(256, (3, height, width), dtype=torch.uint8)
-    batch = dict(inputs=[image] * images, data_samples=[sample] * images)
-    distills = [dict(loss="pkd", student="neck", weight=10.0)]
-    return student.model.to_dict(), base.model.to_dict(), distills, batch
-
-
-def _without_pretraining(config: Any) -> dict[str, None]:
-    return {"model.pretrained": None} if "pretrained" in config.model else {"model.backbone.init_cfg": None}
+    return measure(only)
 
 
 def graph(rounds: int = 5, share: float = 1.0, folder: Path = ROOT / "work_dirs" / "big_graph") -> list[Ratio]:
@@ -248,7 +147,7 @@ def main() -> int:
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=f"which: {', '.join(BENCHMARKS)}; all if none is given"
     )
-    parser.add_argument("--only", default="", help="of the losses those with these keys: kl,dkd")
+    parser.add_argument("--only", default="", help="of losses and methods those with these names: kl,dkd")
     parser.add_argument(
         "--no-compile",
         action="store_true",
@@ -269,6 +168,8 @@ def main() -> int:
     for name in names:
         if name == "losses":
             found += losses(only, compiled)
+        elif name == "dense":
+            found += _shown(dense(only))
         elif name == "graph":
             found += _shown(graph(share=arguments.share, folder=arguments.folder))
         else:

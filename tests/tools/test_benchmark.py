@@ -3,10 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import benchmark
+import benchmark_dense
 import pytest
 import torch
 from benchmark_losses import PAIRS, case, measure, measured
 from measure import Ratio, median_ratio, peak_bytes
+from naive import NAIVE
 from transcriptions import TRANSCRIPTIONS
 
 import kdlosses
@@ -77,3 +79,32 @@ def test_an_unknown_part(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     with pytest.raises(SystemExit):
         benchmark.main()
     assert "losses" in capsys.readouterr().err
+
+
+def test_a_step_of_a_method_on_the_pair_that_it_fits(capsys: pytest.CaptureFixture[str]) -> None:
+    found = {ratio.name: ratio for ratio in benchmark_dense.measure(["cwd", "transkd"], rounds=1, side=64)}
+    pairs = {"cwd": "PSPNet R50 to R18", "transkd": "SegFormer B2 to B0"}
+    assert set(found) == {f"step {what}, {name}, {pair}" for name, pair in pairs.items() for what in ("time", "memory")}
+    for ratio in found.values():
+        assert 0.3 < ratio.value < 3
+    assert found["step memory, cwd, PSPNet R50 to R18"].bound == 1.10
+    with pytest.raises(SystemExit, match="there is no method 'cdw' to measure; did you mean 'cwd'"):
+        benchmark_dense.measure(["cdw"])
+
+
+@pytest.mark.parametrize("key", NAIVE)
+def test_a_naive_form_is_the_loss(key: str) -> None:
+    options = {"acam": {"keys": 99}}.get(key, {})  # as many keys as positions
+    loss = kdlosses.build(dict(type=key, **options), channels=7).double()
+    student = torch.randn(2, 7, 4, 6, dtype=torch.double, requires_grad=True)
+    teacher = torch.randn(2, 7, 4, 6, dtype=torch.double)
+    ours, naive = loss(student, teacher), NAIVE[key](loss.loss, student, teacher)
+    torch.testing.assert_close(ours, naive)
+    torch.testing.assert_close(*(torch.autograd.grad(value, student)[0] for value in (ours, naive)))
+
+
+def test_memory_of_losses_over_pairs_of_positions() -> None:
+    found = {ratio.name: ratio.value for ratio in benchmark_dense.crops(share=4)}
+    assert set(found) == {f"memory, {key}, crops 128x256" for key in NAIVE}
+    assert 0 < found["memory, acam, crops 128x256"] < 1
+    assert [ratio.name for ratio in benchmark_dense.crops(["cwd"])] == []
