@@ -127,15 +127,18 @@ def test_several_methods_share_teacher_and_control(several, tmp_path, capsys) ->
 
 
 @pytest.mark.slow
-def test_several_processes_find_what_one_finds(several, tmp_path) -> None:
-    call = [*map(str, several[:2]), "--seeds", "1"]
-    for jobs in ("1", "2"):
-        to = ["--jobs", jobs, "--out", str(tmp_path / jobs), "--work-dir", str(tmp_path / "work" / jobs)]
-        compare.main([*call, *to])
-    for path in (tmp_path / "1").glob("*.json"):
-        one, other = (json.loads((tmp_path / jobs / path.name).read_text()) for jobs in ("1", "2"))
-        assert one["fingerprint"] == other["fingerprint"]
-        assert one["metrics"] == pytest.approx(other["metrics"], abs=0.5), path.name
+def test_several_processes_find_what_one_finds(several, tmp_path, capsys) -> None:
+    to = ["--out", str(tmp_path / "out"), "--work-dir", str(tmp_path / "work")]
+    compare.main([*map(str, several[:2]), "--seeds", "1", "--jobs", "2", *to])
+    printed = capsys.readouterr()
+    assert rows_of(printed.out)[2:] == ["teacher", "control", "distilled, cwd", "distilled, kl"]
+    done = re.findall(r"^\[(\d)/4\] scenes: (.*), seed 0: done$", printed.err, flags=re.M)
+    assert [number for number, _ in done] == ["1", "2", "3", "4"]
+    assert [{name for _, name in pair} for pair in (done[:2], done[2:])] == [{"teacher", "control"}, {"cwd", "kl"}]
+    alone = run(read_config(several[1]), "control", 0, tmp_path / "alone", name="alone")
+    log = json.loads((tmp_path / "out" / "control-seed0.json").read_text())
+    assert log["fingerprint"] == alone["fingerprint"]
+    assert log["metrics"] == pytest.approx(alone["metrics"], abs=0.5)
 
 
 def test_what_is_no_table(several, config, tmp_path) -> None:

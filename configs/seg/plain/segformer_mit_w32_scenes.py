@@ -13,3 +13,4 @@ model = dict(
         loss_decode=dict(type="CrossEntropyLoss", class_weight=[0.1] + 10 * [1.0]),
     ),
 )
+optim_wrapper = dict(optimizer=dict(lr=2e-3))
