@@ -19,7 +19,7 @@ from mmengine.runner import Runner
 
 from densekd.config import control, is_taught, read_config
 from densekd.experiment import prepare, train
-from densekd.methods import ONLINE
+from densekd.methods import ONLINE, name_of
 
 SIDES = {"mmseg": "seg", "mmdet": "det"}
 METRICS = {"mIoU": ("mIoU", 1), "bIoU": ("bIoU", 1), "coco/bbox_mAP": ("AP", 100), "coco/bbox_mAP_50": ("AP50", 100)}
@@ -111,8 +111,8 @@ def config_of(config: Config, role: Role) -> Config:
 
 def learns(config: Config) -> bool:
     """Whether the teacher learns beside its student: both start untrained then."""
-    name = _trained(config)[0] or "teacher"
-    return config.model.get("method") in ONLINE or name in config.model.get("online", ())
+    name, method = _trained(config)[0] or "teacher", config.model.get("method")
+    return (method is not None and name_of(method) in ONLINE) or name in config.model.get("online", ())
 
 
 def last_weights(work_dir: str | Path) -> Path | None:
