@@ -85,8 +85,9 @@ def measure(only: Sequence[str] = (), rounds: int = 7, compiled: bool = True) ->
 
 
 def measured() -> list[str]:
-    """Keys of all registered losses but policies, which are made of other losses."""
-    return [key for key in sorted(kdlosses.LOSSES) if _kind(key) != "policy"]
+    """Keys of all registered losses but policies, which are made of other losses, and those that need maps."""
+    dense = {key for key, loss in kdlosses.LOSSES.items() if loss.__module__.startswith("densekd.")}
+    return [key for key in sorted({*kdlosses.LOSSES} - dense) if _kind(key) != "policy"]
 
 
 def _kind(key: str) -> str:
@@ -149,6 +150,7 @@ def _options(key: str, n: int, channels: int) -> dict[str, Any]:
     others: dict[str, dict[str, Any]] = {
         "comodo": dict(channels=channels, size=n),
         "dac_kl": dict(classes=channels),
+        "ifvd": dict(classes=CLASSES),
         "nd": dict(classes=CLASSES, channels=channels),
         "prokd": dict(classes=CLASSES, channels=channels),
         "rkd": dict(angle=0.0),

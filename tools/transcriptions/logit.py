@@ -272,3 +272,13 @@ def sinkd(student: Tensor, teacher: Tensor, tau: float = 2.0, eps: float = 0.1, 
         plan = plan / plan.sum(1, keepdim=True)
         plan = plan / plan.sum(0, keepdim=True)
     return (plan * cost).sum() / len(cost)
+
+
+def pseudo(student: Tensor, teacher: Tensor) -> Tensor:
+    return F.cross_entropy(student, teacher.argmax(1))
+
+
+def bsd_pixel(student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
+    better = F.cross_entropy(teacher, labels, reduction="none") <= F.cross_entropy(student, labels, reduction="none")
+    divergence = F.kl_div(F.log_softmax(student, dim=1), F.softmax(teacher, dim=1), reduction="none").sum(1)
+    return (better * divergence).mean()

@@ -63,3 +63,18 @@ def trg(student: Tensor, teacher: Tensor, tau: float = 0.1, k: int = 16, context
 def rsd_gram(student: Tensor, teacher: Tensor) -> Tensor:
     s, t = (z.movedim(1, -1).flatten(0, -2) for z in (student, teacher))
     return (s @ s.mT - t @ t.mT).square().mean()
+
+
+def ifvd(student: Tensor, teacher: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """One sample; maps are samples of their own, class by class."""
+
+    def variation(features: Tensor) -> Tensor:
+        maps = features.T.unsqueeze(0) if features.ndim == 2 else features.flatten(2)
+        centres = torch.zeros_like(maps)
+        for n, c in ((n, c) for n in range(len(maps)) for c in range(classes)):
+            mine = labels.view(len(maps), -1)[n] == c
+            if mine.any():
+                centres[n, :, mine] = maps[n, :, mine].mean(1, keepdim=True)
+        return F.cosine_similarity(maps, centres, dim=1)
+
+    return (variation(student) - variation(teacher)).square().mean()
