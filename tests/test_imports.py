@@ -61,7 +61,7 @@ student, teacher = torch.randn(2, 3, 4, 4, requires_grad=True), torch.randn(2, 3
 context = dict(labels=torch.zeros(2, 4, 4, dtype=torch.long), progress=0.5, epoch=1)
 functions = [key for key, loss in kdlosses.LOSSES.items() if inspect.isfunction(loss)]  # the others need options
 for key in functions:
-    kdlosses.build(key)(student, teacher, **context).backward()
+    kdlosses.build(key, classes=3)(student, teacher, **context).backward()
 print(len(functions))
 """,
     )
