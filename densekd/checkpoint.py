@@ -45,8 +45,8 @@ def read(path: str | Path, unsafe: bool = False) -> dict[str, Any]:
         ) from error
 
 
-def load_weights(model: nn.Module, path: str | Path, unsafe: bool = False) -> None:
-    """Load a checkpoint into a model of exactly its architecture.
+def load_weights(model: nn.Module, path: str | Path, unsafe: bool = False) -> Mapping[str, Any]:
+    """Load a checkpoint into a model of exactly its architecture, and return what the file holds.
 
     Raises:
         ValueError: keys or shapes differ; the message tells how many keys matched and which did not.
@@ -76,6 +76,7 @@ def load_weights(model: nn.Module, path: str | Path, unsafe: bool = False) -> No
             f"{len(matched)} of {len(own)} keys matched; {report}"
         )
     model.load_state_dict({key: weights[key] for key in matched}, strict=False)
+    return checkpoint
 
 
 def peer_weights(path: str | Path, name: str = "teacher", unsafe: bool = False) -> dict[str, Tensor]:

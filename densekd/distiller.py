@@ -71,6 +71,8 @@ class Distiller(nn.Module):
 
     distill: nn.ModuleDict
     teachers: dict[str, Teacher]
+    _logit_taps: dict[str, str]  # of the teachers, where an entry asks for logits beside its own taps
+    _own_logit_tap: str
 
     def __new__(
         cls, student: Source | None = None, *args: Any, data_preprocessor: Any = None, **kwargs: Any
@@ -150,6 +152,9 @@ class Distiller(nn.Module):
 
     def _connect(self, terms: Sequence[Term]) -> None:
         """Look once at what every tap yields, on a blank image, and build what aligns them."""
+        asking = {name for term in terms if term.asks_logits for name, _ in self._asks(term)}
+        self._logit_taps = {name: natural_tap(self.teachers[name].model, "logits") for name in asking}
+        self._own_logit_tap = natural_tap(self, "logits") if asking else ""
         asked = {name: (teacher.model, self._taps_of(name, terms)) for name, teacher in self.teachers.items()}
         size = blank_size([self, *(model for model, _ in asked.values())])
         mine = probe(self, self._own_taps(terms), size)
@@ -192,11 +197,11 @@ class Distiller(nn.Module):
 
     def _taps_of(self, teacher: str, terms: Iterable[Term]) -> set[str]:
         asking = [(term, tap) for term in terms for name, tap in self._asks(term) if name == teacher]
-        told = {natural_tap(self.teachers[teacher].model, "logits") for term, _ in asking if term.asks_logits}
+        told = {self._logit_taps[teacher] for term, _ in asking if term.asks_logits}
         return told.union(tap for _, tap in asking)
 
     def _own_taps(self, terms: Sequence[Term]) -> set[str]:
-        told = {natural_tap(self, "logits") for term in terms if term.asks_logits}
+        told = {self._own_logit_tap for term in terms if term.asks_logits}
         return told.union(term.student for term in terms)
 
     def _terms(self) -> list[Term]:
@@ -253,10 +258,7 @@ class Distiller(nn.Module):
         if not term.asks_logits:
             return None
         ((name, _),) = self._asks(term)
-        mine, theirs = (
-            student[natural_tap(self, "logits")],
-            seen[name][natural_tap(self.teachers[name].model, "logits")],
-        )
+        mine, theirs = student[self._own_logit_tap], seen[name][self._logit_taps[name]]
         return mine[0].detach().float(), theirs[0].detach().float()
 
     def _check_gradient(self, term: Term, tensors: Sequence[Tensor]) -> None:

@@ -60,7 +60,7 @@ class Term(nn.Module):
     ) -> None:
         super().__init__()
         self.spec = loss
-        self.loss = kdlosses.build(loss, **dict.fromkeys(KNOWN, 64))  # for what it says of itself, until `fit`
+        self.loss = kdlosses.build(loss, **dict.fromkeys(KNOWN, 8))  # for what it says of itself, until `fit`
         self.student = student
         self.weight = weight
         self.name = name or self.loss.name

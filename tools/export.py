@@ -23,7 +23,6 @@ import torch
 from torch import Tensor, nn
 
 from densekd import build_model, control, load_weights, read_config
-from densekd.checkpoint import read
 from densekd.natural import is_segmenter
 
 TOLERANCE = 1e-4  # between torch and ONNX, relative where a logit is greater than 1
@@ -132,8 +131,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     args = parse(arguments)
     model: Any = build_model(control(read_config(args.config or config_in(Path(args.checkpoint)))))[0]
-    load_weights(model, args.checkpoint, args.unsafe_checkpoints)
-    checkpoint = read(args.checkpoint, args.unsafe_checkpoints)
+    checkpoint = load_weights(model, args.checkpoint, args.unsafe_checkpoints)
     told = checkpoint.get("meta", {}).get("dataset_meta") or {}
     if args.weights:
         known = {key.removeprefix("module.") for key in checkpoint.get("state_dict", checkpoint)}

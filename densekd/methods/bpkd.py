@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from densekd.natural import tap
+from densekd.methods.pixels import logits
 
 
 def bpkd(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
@@ -12,7 +12,10 @@ def bpkd(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
 
     Weight 50 on the edges, 20 on the bodies, tau 4, as two re-implementations have them.
 
+    Raises:
+        ValueError: the student is no segmenter.
+
     Paper: Liu et al., "BPKD: Boundary Privileged Knowledge Distillation For Semantic Segmentation", WACV 2024.
     """
-    taps = {"student": tap(student, "logits"), "teacher": tap(teacher, "logits")}
+    taps = logits("bpkd", student, teacher)
     return [{"loss": "bpkd_edge", **taps, "weight": 50.0}, {"loss": "bpkd_body", **taps, "weight": 20.0}]

@@ -2,11 +2,9 @@
 
 from typing import Any
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from densekd.natural import tap
-from kdlosses import weighted_mean
 
 
 def g2sd(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
@@ -31,14 +29,10 @@ def g2sd(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
         {"student": tap(student, kind), "teacher": tap(teacher, kind)} for kind in ("features", "logits")
     )
     first, then = (
-        {"type": "stages", "losses": losses} for losses in ([(0.6, "g2sd"), (1.0, None)], [(0.6, None), (1.0, hard)])
+        {"type": "stages", "losses": losses}
+        for losses in ([(0.6, "g2sd"), (1.0, None)], [(0.6, None), (1.0, "pseudo")])
     )
     return [
         {"loss": first, **generic, "adapt": "conv1x1", "weight": 1.0, "name": "generic"},
         {"loss": then, **specific, "weight": 1.0, "name": "specific"},
     ]
-
-
-def hard(student: Tensor, teacher: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Cross-entropy with the class that the teacher finds most likely, mean over positions, in nats."""
-    return weighted_mean(F.cross_entropy(student, teacher.argmax(1), reduction="none"), weight)

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from densekd.natural import is_segmenter, tap
+from densekd.methods.pixels import logits
 
 
 def kl(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
@@ -17,6 +17,4 @@ def kl(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
     Paper: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015; setting of Yang et al., "Cross-Image
     Relational Knowledge Distillation for Semantic Segmentation", CVPR 2022.
     """
-    if not is_segmenter(student):
-        raise ValueError(f"method 'kl' needs class logits per pixel, {type(student).__name__} has none; use cwd or pkd")
-    return [{"loss": "kl", "student": tap(student, "logits"), "teacher": tap(teacher, "logits"), "weight": 1.0}]
+    return [{"loss": "kl", **logits("kl", student, teacher), "weight": 1.0}]

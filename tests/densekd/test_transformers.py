@@ -18,9 +18,9 @@ from scipy.special import log_softmax
 from densekd import Distiller
 from densekd.config import read_config
 from densekd.methods import method_entries
-from densekd.methods.g2sd import hard
 from densekd.natural import block, blocks, patch_embeddings
 from densekd.teacher import build_model
+from kdlosses import pseudo
 
 from .conftest import seg_batch
 
@@ -235,5 +235,5 @@ def test_the_hard_decision_of_the_teacher_is_a_label() -> None:
     rng = np.random.default_rng(0)
     s, t, w = rng.normal(size=(2, 5, 3, 4)), rng.normal(size=(2, 5, 3, 4)), rng.integers(0, 2, size=(2, 3, 4))
     chosen = np.take_along_axis(log_softmax(s, axis=1), t.argmax(1)[:, None], axis=1)[:, 0]
-    ours = hard(torch.tensor(s), torch.tensor(t), torch.tensor(w, dtype=torch.float64))
+    ours = pseudo(torch.tensor(s), torch.tensor(t), weight=torch.tensor(w, dtype=torch.float64))
     assert np.isclose(ours.item(), -(w * chosen).sum() / w.sum())
