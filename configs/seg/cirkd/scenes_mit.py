@@ -1,0 +1,3 @@
+# CIRKD with its memory, in the table of transformers.
+_base_ = "../../_base_/tables/scenes_mit.py"
+model = dict(method="cirkd")

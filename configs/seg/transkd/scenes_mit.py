@@ -1,0 +1,3 @@
+# TransKD-Base: fused stages and patch embeddings, in the table of transformers.
+_base_ = "../../_base_/tables/scenes_mit.py"
+model = dict(method="transkd")
