@@ -1,16 +1,28 @@
-"""Mend what the maintained continuation of OpenMMLab (`onedl-*`) left behind."""
+"""Mend what the continuation of OpenMMLab (`onedl-*`) left behind, and make mmdet3d 1.4 importable beside it.
 
+Nothing is imported here: a package is mended while Python imports it, and one that nobody imports costs nothing.
+"""
+
+from __future__ import annotations
+
+import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from types import ModuleType
+from typing import Any
 
 _KEEPER = "mmengine.config.utils"  # the module that maps names of modules to names of distributions
+_STUB = "mmdet3d.models.detectors.mvx_two_stage"
 
 _RENAMED = {"mmseg": "onedl-mmsegmentation"}  # mmdet needs no mending: its distribution and module names are alike
+
+_ACCEPTED = {"mmcv": ("2.2.0", "2.1.0"), "mmdet": ("3.4.0", "3.3.0")}
+"""What mmdet3d 1.4 says that it runs with: versions below the first; the second is the last of them."""
 
 
 def mend_package_names() -> dict[str, str]:
@@ -33,40 +45,119 @@ def mend_package_names() -> dict[str, str]:
     return mended
 
 
+@contextmanager
+def versions_that_mmdet3d_accepts() -> Iterator[dict[str, str]]:
+    """Show mmdet3d, while it is imported, versions of mmcv and mmdet that it accepts.
+
+    Its last release, 1.4, refuses newer ones by an assertion and by nothing else. One line of log says so; the true
+    versions are back afterwards, whatever happened in between.
+
+    Yields:
+        The true versions of those packages that are newer than it accepts.
+    """
+    import mmcv
+    import mmdet
+    from mmengine.logging import print_log
+    from mmengine.utils import digit_version
+
+    packages = {"mmcv": mmcv, "mmdet": mmdet}
+    newer = {
+        name: package.__version__
+        for name, package in packages.items()
+        if digit_version(package.__version__) >= digit_version(_ACCEPTED[name][0])
+    }
+    for name in newer:
+        packages[name].__version__ = _ACCEPTED[name][1]
+    try:
+        yield newer
+    finally:
+        for name, version in newer.items():
+            packages[name].__version__ = version
+    if newer:
+        found = ", ".join(f"{name} {version} (it asks for < {_ACCEPTED[name][0]})" for name, version in newer.items())
+        print_log(f"densekd: mmdet3d is used with {found}", logger="current")
+
+
+def mend_tensor_mode() -> bool:
+    """Give mmdet3d's detectors of several sensors, CenterPoint among them, their `mode='tensor'`: theirs is a stub.
+
+    It runs the branches and the head on the points, as `mode='loss'` does before it reads the ground truth.
+
+    Returns:
+        Whether there was a stub to replace.
+    """
+    detector = sys.modules[_STUB].MVXTwoStageDetector
+    if len(inspect.signature(detector._forward).parameters) > 1:
+        return False
+
+    def _forward(self: Any, batch_inputs_dict: dict, batch_data_samples: Any = None, **kwargs: Any) -> Any:
+        metas = [sample.metainfo for sample in batch_data_samples or ()]
+        _, features = self.extract_feat(batch_inputs_dict, metas)
+        return self.pts_bbox_head(features)
+
+    detector._forward = _forward
+    return True
+
+
+@contextmanager
+def _afterwards(mend: Callable[[], object]) -> Iterator[None]:
+    yield
+    mend()
+
+
+_MENDS: dict[str, Callable[[], Any]] = {
+    _KEEPER: lambda: _afterwards(mend_package_names),
+    "mmdet3d": versions_that_mmdet3d_accepts,
+    _STUB: lambda: _afterwards(mend_tensor_mode),
+}
+"""What is wrapped around the first execution of a module, by its name."""
+
+
 def mend_when_imported() -> None:
-    """Call `mend_package_names` now if mmengine is imported, else once it is: importing it here would take too long."""
+    """Mend mmengine now if it is imported, and each of `_MENDS` when it is: importing them here would take too long."""
     if _KEEPER in sys.modules:
         mend_package_names()
-    elif not any(isinstance(finder, _AfterImport) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _AfterImport())
+    if _STUB in sys.modules:
+        mend_tensor_mode()
+    if not any(isinstance(finder, _Mender) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Mender())
 
 
-class _AfterImport(MetaPathFinder):
-    """Finds the one module as Python itself would, and has it mended once it is executed."""
+class _Mender(MetaPathFinder):
+    """Finds the modules to be mended as Python itself would, and has them executed inside of what mends them."""
+
+    def __init__(self) -> None:
+        self._looking: set[str] = set()
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if name != _KEEPER:
+        if name not in _MENDS or name in self._looking:
             return None
-        sys.meta_path.remove(self)
-        spec = find_spec(name)
+        self._looking.add(name)
+        try:
+            spec = find_spec(name)
+        finally:
+            self._looking.discard(name)
         if spec is not None and spec.loader is not None:
-            spec.loader = _ThenMend(spec.loader)
+            spec.loader = _Mended(spec.loader)
         return spec
 
 
-class _ThenMend(Loader):
+class _Mended(Loader):
     def __init__(self, loader: Loader) -> None:
         self.loader = loader
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)  # what else a loader may tell, such as the source of the module
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self.loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
         module.__loader__ = self.loader
-        self.loader.exec_module(module)
-        mend_package_names()
+        with _MENDS[module.__name__]():
+            self.loader.exec_module(module)
 
 
 def _installed(name: str) -> bool:

@@ -59,3 +59,66 @@ def test_only_where_the_original_is_absent(installed: set[str], present: set[str
     installed |= present
     assert compat.mend_package_names() == ({} if expected == "mmsegmentation" else {"mmseg": expected})
     assert MODULE2PACKAGE["mmseg"] == expected
+
+
+def run(code: str) -> str:
+    """What a fresh interpreter prints, and nothing else went wrong."""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_mmdet3d_refuses_these_versions_without_mending() -> None:
+    """So that this goes when it is no longer needed."""
+    done = subprocess.run([sys.executable, "-c", "import mmdet3d"], capture_output=True, text=True, timeout=120)
+    assert "is used but incompatible" in done.stderr
+
+
+def test_mmdet3d_is_importable_and_says_so_in_one_line() -> None:
+    out = run(
+        """
+import densekd, sys
+from importlib.util import find_spec
+assert find_spec("mmdet3d") is not None  # looking for it is not importing it
+assert "mmdet3d" not in sys.modules and "mmengine" not in sys.modules
+import mmdet3d, mmcv, mmdet
+from importlib.metadata import version
+assert mmcv.__version__ == version("onedl-mmcv") and mmdet.__version__ == version("onedl-mmdetection")
+assert mmdet3d.__version__ == "1.4.0" and "mmdet3d.models" not in sys.modules
+import importlib
+importlib.reload(mmdet3d)  # again, and once more the versions are the true ones
+assert mmcv.__version__ == version("onedl-mmcv")
+"""
+    )
+    assert out.count("mmdet3d is used with mmcv") == 2  # the import and the reload, a line each
+    assert "it asks for < 2.2.0" in out
+
+
+def test_versions_are_back_when_the_import_fails() -> None:
+    run(
+        """
+from densekd import compat
+import mmcv
+true = mmcv.__version__
+try:
+    with compat.versions_that_mmdet3d_accepts() as newer:
+        assert newer["mmcv"] == true != mmcv.__version__
+        raise ImportError
+except ImportError:
+    assert mmcv.__version__ == true
+"""
+    )
+
+
+def test_a_config_that_names_mmdet3d_needs_no_more_than_densekd() -> None:
+    """Its detectors of several sensors get the forward that is a stub there."""
+    run(
+        """
+import inspect
+from densekd import build_model, read_config
+config = read_config("mmdet3d::centerpoint/centerpoint_pillar02_second_secfpn_8xb4-cyclic-20e_nus-3d.py")
+model, _ = build_model(config)
+assert type(model).__module__.startswith("mmdet3d.")
+assert "batch_inputs_dict" in inspect.signature(model._forward).parameters
+"""
+    )
