@@ -1,4 +1,4 @@
-"""How likely an edge is to be kept, for recipes that draw the edges of an epoch."""
+"""Which edges a step sees: drawn evenly from all, or how likely each is to be kept in an epoch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,36 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _BLOCK = 1 << 16  # edges at a time, so that memory does not grow with their number
+
+
+class EdgeDraws:
+    """Edges drawn evenly and with replacement, read many steps ahead in the order in which they lie on disk.
+
+    A step that reads its own few out of a file of gigabytes waits for a page of the file for each of them.
+
+    Args:
+        edge_index: `(2, E)`, in memory or memory-mapped, E > 0.
+        ahead: how many to read at once; a step that asks for more reads as many as it asks for.
+        generator: draws them.
+
+    >>> draws = EdgeDraws(torch.tensor([[0, 1, 2], [1, 2, 0]]), ahead=8, generator=torch.Generator().manual_seed(0))
+    >>> draws(5).shape, draws(5).shape
+    (torch.Size([2, 5]), torch.Size([2, 5]))
+    """
+
+    def __init__(self, edge_index: Tensor, ahead: int, generator: torch.Generator) -> None:
+        self.edge_index, self.ahead, self.generator = edge_index, ahead, generator
+        self.left = edge_index[:, :0]
+
+    def __call__(self, count: int) -> Tensor:
+        """Return the next edges `(2, count)`."""
+        if self.left.shape[1] < count:
+            place = torch.randint(self.edge_index.shape[1], (max(count, self.ahead),), generator=self.generator)
+            order = place.argsort()
+            self.left = torch.empty(2, len(place), dtype=self.edge_index.dtype)
+            self.left[:, order] = self.edge_index[:, place[order]]
+        found, self.left = self.left[:, :count], self.left[:, count:]
+        return found
 
 
 def entropy(logits: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from graphkd.edges import drop_self_loops, neighbour_targets
 from graphkd.features import rows
 from graphkd.lesson import Lesson, check_lam
 from graphkd.losses.ffg2m_high import ffg2m_high
+from graphkd.sampling import EdgeDraws
 from graphkd.training import History
 
 
@@ -50,10 +51,10 @@ def ffg2m(
         told = 1 / (1 + torch.bincount(drop_self_loops(edges)[1], minlength=len(lesson))) if even else None
         targets = neighbour_targets(rows(teacher), edges, None if told is None else told[edges[1]], told)
 
+    draws = EdgeDraws(edges, len(lesson) // 8, lesson.generator)
+
     def drawn_edges(count: int) -> Tensor:
-        if high == 0 or edges.shape[1] == 0:
-            return edges[:, :0]
-        return drop_self_loops(edges[:, torch.randint(edges.shape[1], (count,), generator=lesson.generator)])
+        return drop_self_loops(draws(count)) if high > 0 and edges.shape[1] > 0 else edges[:, :0]
 
     def soft_loss(nodes: Tensor | slice) -> Tensor:
         size = len(lesson) if isinstance(nodes, slice) else len(nodes)

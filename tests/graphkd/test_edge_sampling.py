@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.stats import chisquare
 from torch import Tensor, nn
 
 from graphkd import Cache, StudentClassifier, cpf_split, digits, observe, study, teach
@@ -17,7 +18,7 @@ from graphkd.edges import neighbour_targets
 from graphkd.lesson import Lesson
 from graphkd.recipes import RECIPES
 from graphkd.recipes.krd import fitted_power
-from graphkd.sampling import keep_for_hard, keep_reliable, similarity
+from graphkd.sampling import EdgeDraws, keep_for_hard, keep_reliable, similarity
 from graphkd.training import Clock, History
 from kdlosses import build
 from kdlosses.policy.mixup import beta
@@ -310,3 +311,18 @@ def test_options_that_make_no_sense_are_named() -> None:
         StudentClassifier(method="krd").fit(
             torch.rand(9, 2), [0, 1, 0] * 3, teacher=np.zeros((9, 2)), edge_index=EDGES[:, :0]
         )
+
+
+def test_edges_are_drawn_as_one_by_one_however_many_are_read_ahead() -> None:
+    edges = torch.randint(50, (2, 300), generator=torch.Generator().manual_seed(1))
+    alone = edges[:, torch.randint(300, (60,), generator=torch.Generator().manual_seed(0))]
+    for ahead in (0, 7, 60, 64):
+        draws = EdgeDraws(edges, ahead, torch.Generator().manual_seed(0))
+        found = torch.cat([draws(20) for _ in range(3)], dim=1) if ahead != 7 else draws(60)
+        assert torch.equal(found, alone), ahead
+
+
+def test_edges_are_drawn_evenly() -> None:
+    draws = EdgeDraws(torch.arange(8).expand(2, -1), 1000, torch.Generator().manual_seed(0))
+    count = torch.bincount(torch.cat([draws(96)[0] for _ in range(100)]), minlength=8)
+    assert chisquare(count.numpy()).pvalue > 1e-3
