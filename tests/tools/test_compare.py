@@ -151,6 +151,20 @@ def test_what_is_no_table(several, config, tmp_path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("family", ["fpn", "mit"])
+def test_the_tables_have_the_same_methods_on_scenes_and_on_camvid(family) -> None:
+    found = {}
+    for data in ("scenes", "camvid"):
+        configs = {path: read_config(path) for path in sorted((ROOT / "configs" / "seg").glob(f"*/{data}_{family}.py"))}
+        name, found[data] = compare.named(configs)
+        assert name == f"{data}_{family}"
+        compare.check_one_budget(configs)
+        assert {called: method(configs[path], "distilled") for path, called in found[data].items()} == {
+            called: called for called in found[data].values()
+        }
+    assert sorted(found["scenes"].values()) == sorted(found["camvid"].values())
+
+
 def test_configs_of_one_folder_are_named_by_their_files(several) -> None:
     paths = [Path("configs/seg/scenes/kl.py"), Path("configs/seg/scenes/cwd.py")]
     configs = dict(zip(paths, map(read_config, several)))
