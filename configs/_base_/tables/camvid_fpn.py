@@ -4,5 +4,5 @@ model = dict(
     _delete_=True,
     type="densekd.Distiller",
     student=_base_.model,
-    teacher="{{fileDirname}}/../../seg/plain/semantic_fpn_r18_w32_camvid_1500.py",
+    teacher="{{fileDirname}}/../../seg/plain/semantic_fpn_r18_w32_camvid_1k.py",
 )

@@ -1,8 +1,8 @@
-# The teacher of the table: a SegFormer of the width of its smallest, two blocks a stage, trained three times as long.
+# The teacher of the table: a SegFormer of the width of its smallest, two blocks a stage, trained twice as long.
 _base_ = [
     "../../_base_/models/segformer_mit.py",
     "../../_base_/datasets/camvid_boundary.py",
-    "../../_base_/schedules/adamw_1500.py",
+    "../../_base_/schedules/adamw_1k.py",
 ]
 model = dict(
     backbone=dict(embed_dims=32, num_layers=[2, 2, 2, 2]),
