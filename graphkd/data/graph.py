@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,7 +25,9 @@ class Graph:
         y: labels `(N,)`, 0 to `num_classes` - 1; -1 where there is none.
         num_classes: number of classes C.
         node_id: `(N,)`, where each node stood in the graph that this one was taken from.
-        split: the one that the graph came with, if it did; a subgraph has none.
+        split: the one that the graph came with, if it did, or a rule `(y, seed) -> Split`; a subgraph has none.
+        texts: what is written about each node, if anything is.
+        class_names: what the classes are called, if that is known.
     """
 
     x: Tensor
@@ -32,7 +35,9 @@ class Graph:
     y: Tensor
     num_classes: int
     node_id: Tensor
-    split: Split | None = None
+    split: Split | Callable[[Tensor, int], Split] | None = None
+    texts: tuple[str, ...] | None = None
+    class_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.y)
@@ -82,7 +87,15 @@ class Graph:
         place[nodes] = torch.arange(len(nodes))
         ends = place[self.edge_index]
         kept = (ends >= 0).all(0)
-        return Graph(rows(self.x, nodes), ends[:, kept], self.y[nodes], self.num_classes, self.node_id[nodes])
+        return Graph(
+            rows(self.x, nodes),
+            ends[:, kept],
+            self.y[nodes],
+            self.num_classes,
+            self.node_id[nodes],
+            texts=None if self.texts is None else tuple(self.texts[node] for node in nodes.tolist()),
+            class_names=self.class_names,
+        )
 
     def fingerprint(self) -> str:
         """Hash of features, edges and labels, the same however the edges are ordered."""

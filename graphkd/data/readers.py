@@ -1,22 +1,28 @@
-"""The benchmark graphs by name: those of PyG, prepared by the CPF rule, and those of OGB, with their own split."""
+"""Graphs by name: of PyG and CANE, prepared by the CPF rule, of OGB, with their own split, and one's own."""
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from graphkd.data.cpf import prepare
+from graphkd.data.cpf import SPLITS, prepare
 from graphkd.data.digits import digits
 from graphkd.data.graph import Graph
 from graphkd.data.ogb import read_ogb
 from graphkd.data.split import Split
+from graphkd.data.text_files import read_texts
+from graphkd.data.texts import read_cane
 from graphkd.extras import needs_extra
 from graphkd.features import csr
 from kdlosses import nearest
@@ -33,23 +39,39 @@ _READERS = {
 }
 # name: the folder under the data root, and the split
 _OGB = {"arxiv": ("OGB/ogbn_arxiv", "time"), "products": ("OGB/ogbn_products", "sales_ranking")}
-NAMES = ("digits", *_READERS, *_OGB)
+_CANE = {"cane_cora": "CANE-Cora"}
+NAMES = ("digits", *_READERS, *_OGB, *_CANE)
 
 
-def load(name: str, root: str | Path | None = None) -> Graph:
+def load(name: str | Mapping[str, Any], root: str | Path | None = None) -> Graph:
     """Load a benchmark graph: prepared by the CPF rule, or of OGB, whole and with the benchmark's split.
 
     Args:
-        name: `digits` (embedded), `cora`, `citeseer`, `pubmed`, `computers`, `photo`, `cs`, `physics`, `arxiv` or
-            `products`.
-        root: folder with `Planetoid/`, `Amazon/` and `Coauthor/` as PyG lays them out, and `OGB/` as the package `ogb`
-            does (`OGB/ogbn_arxiv/raw` and so on); `KD_DATA_ROOT` if not given. Nothing is written there: PyG's readers
-            work on a copy, and what was read is kept in the user's cache folder.
+        name: `digits` (embedded), `cora`, `citeseer`, `pubmed`, `computers`, `photo`, `cs`, `physics`, `arxiv`,
+            `products` or, with texts, `cane_cora`. Or `dict(type=name, split=rule)` with a rule of
+            `graphkd.data.cpf.SPLITS` by name or as `dict(type=..., **options)`; or `dict(type="texts", nodes=file,
+            edges=file, **options)` for texts of one's own, see `read_texts`, kept whole.
+        root: folder with `Planetoid/`, `Amazon/` and `Coauthor/` as PyG lays them out, `OGB/` as the package `ogb` does
+            (`OGB/ogbn_arxiv/raw` and so on), and `CANE-Cora/raw`; `KD_DATA_ROOT` if not given. Nothing is written
+            there: PyG's readers work on a copy, and what was read is kept in the user's cache folder.
 
     Raises:
         KeyError: no such name.
         FileNotFoundError: no such folder.
     """
+    if not isinstance(name, str):
+        options = dict(name)
+        kind, rule = str(options.pop("type", None)), options.pop("split", None)
+        draw = None if rule is None else _rule(rule)
+        if kind == "texts":
+            graph = read_texts(**options)
+        elif kind not in NAMES:
+            raise KeyError(f"no graph is called {kind!r}; {nearest(kind, (*NAMES, 'texts'))}")
+        elif options:
+            raise TypeError(f"graph {kind!r} has no option {next(iter(options))!r}; known: split")
+        else:
+            graph = load(kind, root)
+        return graph if draw is None else replace(graph, split=draw)
     if name == "digits":
         return digits()
     if name not in NAMES:
@@ -57,9 +79,11 @@ def load(name: str, root: str | Path | None = None) -> Graph:
     root = root or os.environ.get("KD_DATA_ROOT")
     if not root:
         raise FileNotFoundError(f"{name!r} is read from a data folder: set KD_DATA_ROOT, or pass root")
-    folder = Path(root) / (_OGB[name][0] if name in _OGB else _READERS[name][1])
+    folder = Path(root) / (_CANE[name] if name in _CANE else _OGB[name][0] if name in _OGB else _READERS[name][1])
     if not (folder / "raw").is_dir():
         raise FileNotFoundError(f"{name!r} should lie in {folder / 'raw'}, which does not exist")
+    if name in _CANE:
+        return prepare(read_cane(folder / "raw"))
     kept = cache_folder() / f"{name}-{_state_of(folder)}.npz"
     if not kept.exists():
         _keep(read_ogb(folder, _OGB[name][1]) if name in _OGB else _read(name, folder / "raw"), kept)
@@ -68,6 +92,19 @@ def load(name: str, root: str | Path | None = None) -> Graph:
     x = part["x"] if "x" in part else csr(part["crow"], part["column"], part["value"], int(part["width"]))
     split = Split(part["train"], part["val"], part["test"]) if "train" in part else None
     return Graph(x, part["edge_index"], part["y"], int(part["y"].max()) + 1, part["node_id"], split)
+
+
+def _rule(spec: Any) -> Any:
+    """A rule that draws a split, from its name and options."""
+    options = dict(spec) if isinstance(spec, Mapping) else {"type": spec}
+    kind = options.pop("type", None)
+    if kind not in SPLITS:
+        raise KeyError(f"no split is called {kind!r}; {nearest(str(kind), SPLITS)}")
+    known = list(inspect.signature(SPLITS[kind]).parameters)[2:]
+    for key in options:
+        if key not in known:
+            raise TypeError(f"split {kind!r} has no option {key!r}; {nearest(key, known)}")
+    return partial(SPLITS[kind], **options)
 
 
 def _read(name: str, raw: Path) -> Graph:
@@ -88,7 +125,7 @@ def _keep(graph: Graph, path: Path) -> None:
         if sparse
         else {"x": x}
     )
-    split = vars(graph.split) if graph.split else {}
+    split = vars(graph.split) if isinstance(graph.split, Split) else {}
     tensors = {"edge_index": graph.edge_index, "y": graph.y, "node_id": graph.node_id, **features, **split}
     arrays: dict[str, Any] = {key: value.numpy() for key, value in tensors.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
