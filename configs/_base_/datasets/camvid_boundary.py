@@ -1,4 +1,4 @@
-# CamVid at half resolution in small crops, measured on all pixels and on those within three pixels of the edge of a class.
+# CamVid at half resolution in small crops, measured on all pixels and on those within three pixels of an edge.
 _base_ = "camvid.py"
 train_pipeline = [
     dict(type="LoadImageFromFile"),
