@@ -35,7 +35,8 @@ class Adapt(nn.Module):
         student: what the student's tap yields, any batch size.
         teacher: what the teacher's tap yields.
         image_size: height and width of the image that both come from.
-        match: which axes the loss wants to agree: 'shape', 'positions' (all but the channels) or 'samples' (axis 0).
+        match: which axes the loss wants to agree: 'shape', 'positions' (all but the channels), 'channels' (axes 0, 1)
+            or 'samples' (axis 0).
         how: one of `ADAPT`.
 
     Raises:
@@ -59,7 +60,7 @@ class Adapt(nn.Module):
         self.mix = GLMixer(student) if how == "gl_mixer" else None
         student, teacher = self._lay_out(student, teacher, image_size)
         if how in ("conv1x1", "gl_mixer") or (
-            how == "auto" and match == "shape" and student.shape[1] != teacher.shape[1]
+            how == "auto" and match in ("shape", "channels") and student.shape[1] != teacher.shape[1]
         ):
             if student.ndim not in _CONVOLUTION:
                 raise ValueError(f"a 1x1 convolution cannot follow a tensor of shape {tuple(student.shape)}")
@@ -79,7 +80,7 @@ class Adapt(nn.Module):
 
     @property
     def _resizes(self) -> bool:
-        return self.match != "samples" and self.how != "none"
+        return self.match not in ("samples", "channels") and self.how != "none"
 
     def _lay_out(self, student: Tensor, teacher: Tensor, image_size: Size | None) -> tuple[Tensor, Tensor]:
         if self.how not in ("auto", "conv1x1", "tokens", "gl_mixer") or 3 not in (student.ndim, teacher.ndim):
@@ -92,9 +93,9 @@ class Adapt(nn.Module):
 
     def _check(self, student: Tensor, teacher: Tensor) -> None:
         a, b = list(student.shape), list(teacher.shape)
-        if self.project is not None or self.match != "shape":
+        if self.project is not None or self.match not in ("shape", "channels"):
             a[1] = b[1]
-        if self.match == "samples" or (self._resizes and student.ndim == teacher.ndim == 4):
+        if self.match in ("samples", "channels") or (self._resizes and student.ndim == teacher.ndim == 4):
             a, b = a[:2], b[:2]
         if a != b:
             raise ValueError(
@@ -148,7 +149,7 @@ def adapts(
 
 
 def join(
-    student: Sequence[Tensor], teachers: Sequence[Sequence[Tensor]], image_size: Size, how: str
+    student: Sequence[Tensor], teachers: Sequence[Sequence[Tensor]], image_size: Size | None, how: str
 ) -> Sequence[Tensor]:
     """Make one teacher of several, level by level: all their channels, one after the other.
 
@@ -157,7 +158,7 @@ def join(
     Args:
         student: levels of the student's tap.
         teachers: for each teacher the levels of its tap; a single one is returned as it is.
-        image_size: height and width of the image.
+        image_size: height and width of the image, None where there is none.
         how: one of `ADAPT`.
 
     Raises:
@@ -175,9 +176,14 @@ def join(
     return [_join(s, level, image_size, how) for s, level in zip(student, zip(*teachers))]
 
 
-def _join(student: Tensor, teachers: Sequence[Tensor], image_size: Size, how: str) -> Tensor:
+def _join(student: Tensor, teachers: Sequence[Tensor], image_size: Size | None, how: str) -> Tensor:
     shapes = [tuple(each.shape) for each in (student, *teachers)]
-    if how in ("auto", "tokens") and 3 in map(len, shapes) and {3, 4}.issuperset(map(len, shapes)):
+    if (
+        how in ("auto", "tokens")
+        and image_size is not None
+        and 3 in map(len, shapes)
+        and {3, 4}.issuperset(map(len, shapes))
+    ):
         student, *teachers = (as_map(each, image_size) for each in (student, *teachers))
     if how != "none" and student.ndim == 4:
         teachers = [_resized(each, student.shape[2:]) for each in teachers]

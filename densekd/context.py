@@ -26,11 +26,11 @@ class Context:
 
     Args:
         samples: the batch's data samples, as mmseg (`gt_sem_seg`) and mmdet (`gt_instances`) make them.
-        image_size: height and width of the padded batch.
+        image_size: height and width of the padded batch; None where it has no images.
         ignore_index: label of pixels that do not count, 255 if not given.
     """
 
-    def __init__(self, samples: Sequence[Any], image_size: Size, ignore_index: int | None = None) -> None:
+    def __init__(self, samples: Sequence[Any], image_size: Size | None, ignore_index: int | None = None) -> None:
         self.samples = samples
         self.image_size = image_size
         self.ignore_index = 255 if ignore_index is None else ignore_index
@@ -58,15 +58,23 @@ class Context:
 
     def boxes(self, size: Size) -> list[Tensor] | None:
         """Boxes of each image `(n, 4)`, xyxy in positions of the tap."""
-        if not all("gt_instances" in sample and "bboxes" in sample.gt_instances for sample in self.samples):
+        has_boxes = all("gt_instances" in sample and "bboxes" in sample.gt_instances for sample in self.samples)
+        if self.image_size is None or not has_boxes:
             return None
         y, x = size[0] / self.image_size[0], size[1] / self.image_size[1]
         boxes = [getattr(b, "tensor", b) for b in (sample.gt_instances.bboxes for sample in self.samples)]
         return [b * b.new_tensor([x, y, x, y]) for b in boxes]
 
+    def boxes_bev(self, size: Size) -> list[Tensor] | None:
+        """Boxes on the ground `(n, 5)`: x, y, dx, dy in metres, yaw; those of no class are left out."""
+        if not all("gt_instances_3d" in sample and "bboxes_3d" in sample.gt_instances_3d for sample in self.samples):
+            return None
+        return [_on_the_ground(sample) for sample in self.samples]
+
     def masks(self, size: Size) -> list[Tensor] | None:
         """Instance masks of each image `(n, h, w)`: the share of each position that the instance covers."""
-        if not all("gt_instances" in sample and "masks" in sample.gt_instances for sample in self.samples):
+        has_masks = all("gt_instances" in sample and "masks" in sample.gt_instances for sample in self.samples)
+        if self.image_size is None or not has_masks:
             return None
         masks = []
         for instances in (sample.gt_instances for sample in self.samples):
@@ -101,7 +109,20 @@ class Context:
         return torch.stack([_inside(b, size) for b in boxes])
 
 
-_OF_A_MAP = ("labels", "label_map", "boxes", "masks")
+_OF_A_MAP = ("labels", "label_map", "boxes", "boxes_bev", "masks")
+
+
+def _on_the_ground(sample: Any) -> Tensor:
+    instances = sample.gt_instances_3d
+    boxes = instances.bboxes_3d
+    if getattr(boxes, "YAW_AXIS", 2) != 2:
+        raise ValueError(
+            f"the 3D boxes in {_place(sample)} are {type(boxes).__name__}, turned about the camera's vertical axis; a "
+            "bird's-eye view needs boxes in the frame of its map: box_type_3d='LiDAR' in the data set"
+        )
+    labels = instances.get("labels_3d")
+    boxes = getattr(boxes, "tensor", boxes)
+    return (boxes if labels is None else boxes[labels >= 0])[:, [0, 1, 3, 4, 6]]
 
 
 def _inside(boxes: Tensor, size: Size) -> Tensor:

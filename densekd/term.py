@@ -87,7 +87,7 @@ class Term(nn.Module):
             raise ValueError(
                 f"distills entry {self.name!r}: teacher={teacher!r} must be one tap, or one for each of {source!r}"
             )
-        if len(self.sources) > 1 and self.loss.match == "shape":
+        if len(self.sources) > 1 and self.loss.match in ("shape", "channels"):
             raise ValueError(
                 f"distills entry {self.name!r}: its loss compares the student with one teacher, source names "
                 f"{len(self.sources)}; a loss for several, such as 'meal', takes the channels of all of them"
@@ -119,7 +119,7 @@ class Term(nn.Module):
         self,
         student: Sequence[Tensor],
         teachers: Sequence[Sequence[Tensor]],
-        image_size: Size,
+        image_size: Size | None,
         classes: int | None = None,
     ) -> None:
         """Build what aligns the taps, and the loss, from one look at what they yield."""
@@ -143,7 +143,7 @@ class Term(nn.Module):
             raise ValueError(f"distills entry {self.name!r} ({self.student} <- {taps}): {error}") from error
 
     def _sides(
-        self, student: Sequence[Tensor], teachers: Sequence[Sequence[Tensor]], image_size: Size
+        self, student: Sequence[Tensor], teachers: Sequence[Sequence[Tensor]], image_size: Size | None
     ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         """Who learns, and from whom: the levels of each."""
         if self.class_map is not None:

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, overload
 import torch
 from torch import Tensor, nn
 
-Match = Literal["shape", "positions", "samples", "inner"]
+Match = Literal["shape", "positions", "channels", "samples", "inner"]
 LossLike = Callable[..., Tensor] | type[nn.Module]
 T = TypeVar("T", bound=LossLike)
 
@@ -20,7 +20,7 @@ LOSSES: dict[str, LossLike] = {}
 """Every registered loss by its key."""
 
 CONTEXT = (
-    *("weight", "labels", "label_map", "boxes", "masks", "edge_index", "batch", "progress", "epoch"),
+    *("weight", "labels", "label_map", "boxes", "boxes_bev", "masks", "edge_index", "batch", "progress", "epoch"),
     *("student_logits", "teacher_logits"),
 )
 """What a loss may ask for by naming an argument so; whoever calls the loss hands in what it has."""
@@ -50,7 +50,8 @@ def register(loss: Any = None, *, name: str | None = None, match: Match = "shape
         loss: first two arguments `student, teacher`; then hyper-parameters with defaults and context (see `CONTEXT`).
         name: registry key; the function's name, or the class's name in snake case, if not given.
         match: what must agree between student and teacher: the whole `shape`, the `positions` (every axis but the
-            channel axis 1), or only the number of `samples` (axis 0); `inner` for a policy, whose loss says it.
+            channel axis 1), the `channels` (axes 0 and 1), or only the number of `samples` (axis 0); `inner` for a
+            policy, whose loss says it.
 
     A policy is a loss around another one: an `nn.Module` class that builds what its option `loss` says, and whose
     `forward` ends in `**context`, all the context there is, to be handed on to that loss.
@@ -277,6 +278,7 @@ def _check_shapes(
     fits = {
         "shape": a == b,
         "positions": a[:1] + a[2:] == b[:1] + b[2:],
+        "channels": a[:2] == b[:2],
         "samples": a[0] == b[0],
         "inner": True,  # the loss inside checks
     }[match]

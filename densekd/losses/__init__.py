@@ -14,6 +14,9 @@ from densekd.losses.maskd import MasKD
 from densekd.losses.mgd import MGD
 from densekd.losses.skd_holistic import SKDHolistic
 from densekd.losses.skd_pairs import skd_pairs
+from densekd.losses.unidistill_feature import unidistill_feature
+from densekd.losses.unidistill_relation import unidistill_relation
+from densekd.losses.unidistill_response import unidistill_heatmap, unidistill_regression
 
 __all__ = [
     "ACAM",
@@ -30,4 +33,8 @@ __all__ = [
     "class_edges",
     "gap_l1",
     "skd_pairs",
+    "unidistill_feature",
+    "unidistill_heatmap",
+    "unidistill_regression",
+    "unidistill_relation",
 ]

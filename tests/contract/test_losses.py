@@ -29,6 +29,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "dac_kl": dict(classes=5),
     "ferkd": dict(low=0.4, medium=0.6, high=0.9),  # each of its cases
     "swing": dict(private=(1, 3)),
+    "unidistill_feature": dict(student_range=(0, 0, 6, 4)),
+    "unidistill_heatmap": dict(student_range=(0, 0, 6, 4)),
+    "unidistill_regression": dict(student_range=(0, 0, 6, 4)),
+    "unidistill_relation": dict(student_range=(0, 0, 6, 4)),
     "until": dict(stop=0.9),
     "hfd": dict(student_channels=5, teacher_channels=5),
     "hint": dict(student_channels=5, teacher_channels=5),
@@ -124,7 +128,7 @@ NO_TEACHER = {
 }
 """Losses that do not look at the teacher, or not everywhere."""
 
-OF_SAMPLES = ("labels", "label_map", "batch", "student_logits", "teacher_logits")
+OF_SAMPLES = ("labels", "label_map", "batch", "boxes_bev", "student_logits", "teacher_logits")
 """Context that has a row for each sample."""
 
 NODES, MAPS = (24, 5), (3, 5, 4, 6)
@@ -162,7 +166,9 @@ def context_of(key: str, shape: tuple[int, ...]) -> dict[str, Any]:
     """Everything that the loss cannot do without, at this shape."""
     generator = torch.Generator().manual_seed(11)
     n, classes, *rest = shape
+    boxes = torch.tensor([[2.9, 2.1, 3.7, 1.4, 0.4], [0.6, 0.7, 2.2, 1.0, -1.1], [4.3, 3.1, 2.5, 1.6, 2.0]])
     made = {
+        "boxes_bev": [boxes.roll(i, 0)[: 3 - i % 2] for i in range(n)],  # a map of 6 by 4 metres
         "labels": torch.randint(classes, (n, *rest), generator=generator),
         "label_map": torch.randint(classes, (n, *(2 * size for size in rest)), generator=generator),
         "edge_index": torch.randint(max(n, 1), (2, 4 * n), generator=generator),
@@ -315,7 +321,10 @@ def test_order_of_the_batch_cannot_matter(key: str, shape: tuple[int, ...]) -> N
     student, teacher = pair(shape)
     context = context_of(key, shape)
     order = torch.randperm(shape[0])
-    moved = {name: value[order] if name in OF_SAMPLES else value for name, value in context.items()}
+    moved = {
+        name: ([value[i] for i in order] if isinstance(value, list) else value[order]) if name in OF_SAMPLES else value
+        for name, value in context.items()
+    }
     if "edge_index" in moved:
         moved["edge_index"] = torch.argsort(order)[moved["edge_index"]]
     torch.testing.assert_close(
