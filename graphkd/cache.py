@@ -229,6 +229,15 @@ class Cache:
         return arrays | {f"hidden{i}": layer for i, layer in enumerate(self.hidden)} | _named("more", self.more)
 
 
+def shards_in(path: str | Path) -> list[dict[str, Any]]:
+    """What the `meta.json` of each shard in a folder says, and as `rows` how many nodes it holds; none is opened."""
+    found = []
+    for file in sorted(Path(path).glob("shard-*/meta.json")):
+        rows = np.load(file.parent / "node_id.npy", mmap_mode="r", allow_pickle=False)
+        found.append({**json.loads(file.read_text()), "rows": len(rows)})
+    return found
+
+
 def _named(kind: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {f"{kind}-{name}": array for name, array in arrays.items()}
 

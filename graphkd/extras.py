@@ -11,6 +11,7 @@ _EXTRAS = {
     "scipy": "graph",
     "safetensors": "graph",
     "transformers": "lm",
+    "huggingface_hub": "lm",
     "peft": "lm",
     "tokenizers": "lm",
     "pyarrow": "lm",

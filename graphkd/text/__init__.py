@@ -1,0 +1,10 @@
+"""Language models as teachers of graphs: what is written about nodes, read once and kept in a cache."""
+
+from graphkd.extras import needs_extra
+
+with needs_extra("graphkd.text"):
+    from graphkd.text.embed import Estimate, embed, estimate, overhead
+    from graphkd.text.model import LanguageModel
+    from graphkd.text.prompts import Prompts
+
+__all__ = ["Estimate", "LanguageModel", "Prompts", "embed", "estimate", "overhead"]

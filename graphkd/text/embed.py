@@ -1,0 +1,272 @@
+"""What a language model makes of every node, hop by hop, written to a cache as any teacher's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from graphkd.cache import Cache, shards_in
+from graphkd.data.graph import Graph
+from graphkd.parallel import processes
+from graphkd.text.model import LanguageModel
+from graphkd.text.prompts import Asker, Prompts
+
+_SAMPLE = 256  # nodes that an estimate looks at
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What it will take to read a graph.
+
+    Attributes:
+        prompts: how many are left to be read, at most.
+        tokens: in them, estimated from a sample of nodes.
+        flops: 2 for each token and parameter but those of the embeddings, without what attention costs beside.
+        seconds: at the speed of a batch that was read for it.
+        bytes: of the vectors on disk.
+    """
+
+    prompts: int
+    tokens: int
+    flops: float
+    seconds: float
+    bytes: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.prompts:,} prompts, {self.tokens:,} tokens, {self.flops / 1e12:,.1f} TFLOP, "
+            f"{self.bytes / 1e6:,.1f} MB on disk, about {self.seconds:,.0f} s"
+        )
+
+
+def embed(
+    graph: Graph,
+    model: LanguageModel,
+    path: str | Path,
+    prompts: Prompts | None = None,
+    *,
+    labels: Sequence[str] = (),
+    observed: np.ndarray | None = None,
+    shard: int = 1024,
+    batch_tokens: int = 8192,
+    progress: Callable[[int], object] = lambda nodes: None,
+) -> Cache:
+    """Read every node, hop by hop, and keep what the model makes of it: `hidden[k]` of the cache is that of hop k.
+
+    The vectors are float16. With `labels`, the logits of the cache are the log-probabilities of these words as whole
+    answers to the prompt of the last hop; without, they have no column. Each shard is written whole or not at all: who
+    was killed and calls again reads nothing that is there. Several processes, see `graphkd.parallel`, take turns.
+
+    Args:
+        graph: with texts.
+        model: see `LanguageModel`.
+        path: folder of the cache.
+        prompts: how to ask.
+        labels: what the classes are called; for causal models.
+        observed: mask `(N,)` of the nodes that may be looked at, for a setting that hides some; their rows are NaN.
+        shard: nodes in a shard.
+        batch_tokens: in a forward pass, padding included. Prompts are batched by their length.
+        progress: told how many nodes are done.
+
+    Raises:
+        ValueError: what is in the folder is of another model, other prompts or texts, or another graph; says which.
+        FloatingPointError: a vector is not finite or too large for float16.
+    """
+    job = _Job(graph, model, prompts or Prompts(), labels, observed)
+    path = Path(path)
+    job.check(path)
+    rank, size = processes()
+    done = {meta["start"] for meta in shards_in(path)}
+    for start in range(0, len(graph), shard):
+        stop = min(start + shard, len(graph))
+        if start not in done and (start // shard) % size == rank:
+            for left in path.glob(f".shard-{start:012d}-*"):  # of someone who was killed while writing it
+                shutil.rmtree(left)
+            job.read(start, stop, batch_tokens).save_shard(path, start, len(graph))
+        progress(stop - start)
+    if size > 1:
+        torch.distributed.barrier()
+    return Cache.load(path, graph.fingerprint())
+
+
+def estimate(
+    graph: Graph,
+    model: LanguageModel,
+    path: str | Path,
+    prompts: Prompts | None = None,
+    *,
+    labels: Sequence[str] = (),
+    observed: np.ndarray | None = None,
+    batch_tokens: int = 8192,
+) -> Estimate:
+    """What `embed` would take, for what is not in the cache yet. Reads one batch, after one that warms up."""
+    job = _Job(graph, model, prompts or Prompts(), labels, observed)
+    job.check(Path(path))
+    left = len(graph) - sum(meta["rows"] for meta in shards_in(Path(path)))
+    nodes = np.random.default_rng(0).permutation(len(graph))[:_SAMPLE]
+    asked = [prompt for node in nodes.tolist() for prompt in job.asker.ask(node)]
+    mean = statistics.fmean(map(len, asked))
+    hops = job.prompts.hops + 1
+    batches = list(by_length(asked, batch_tokens))
+    middle = [asked[place] for place in batches[len(batches) // 2]]
+    model.read(model.padded(middle), job.answers)
+    _ready(model)
+    start = time.perf_counter()
+    model.read(model.padded(middle), job.answers)
+    _ready(model)
+    speed = (time.perf_counter() - start) / sum(map(len, middle))
+    tokens = round(mean * hops * left)
+    return Estimate(hops * left, tokens, 2.0 * model.multiplied * tokens, speed * tokens, 2 * hops * left * model.width)
+
+
+def overhead(
+    graph: Graph,
+    model: LanguageModel,
+    prompts: Prompts | None = None,
+    *,
+    nodes: int = 256,
+    batch_tokens: int = 8192,
+    repeats: int = 3,
+) -> tuple[float, float]:
+    """Seconds for the first nodes by `embed`, from asking to the files, and by the bare forward passes of its batches.
+
+    The least of several turns, one after the other: other work on the machine only ever adds.
+    """
+    job = _Job(graph, model, prompts or Prompts(), (), None)
+    stop = min(nodes, len(graph))
+    asked = [prompt for node in range(stop) for prompt in job.asker.ask(node)]
+    unique, _ = _unique(asked)
+    batches = [model.padded([unique[place] for place in batch]) for batch in by_length(unique, batch_tokens)]
+    whole, bare = [], []
+    for _ in range(repeats + 1):
+        with tempfile.TemporaryDirectory() as scratch:
+            start = time.perf_counter()
+            job.read(0, stop, batch_tokens).save_shard(scratch, 0, len(graph))
+            whole.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        with torch.inference_mode():
+            for batch in batches:
+                model.network.base_model(**batch)
+        _ready(model)
+        bare.append(time.perf_counter() - start)
+    return min(whole[1:]), min(bare[1:])
+
+
+class _Job:
+    """One model, one graph, one way to ask."""
+
+    def __init__(
+        self, graph: Graph, model: LanguageModel, prompts: Prompts, labels: Sequence[str], observed: np.ndarray | None
+    ) -> None:
+        if labels and len(labels) != graph.num_classes:
+            raise ValueError(f"there are {len(labels)} labels for {graph.num_classes} classes")
+        self.graph, self.model, self.prompts = graph, model, prompts
+        self.answers = model.answers(labels) if labels else []
+        self.asker = Asker(graph, model, prompts, observed, spare=max(map(len, self.answers), default=0))
+        self.observed = np.ones(len(graph), dtype=bool) if observed is None else observed
+        self.fingerprint = graph.fingerprint()
+        texts = hashlib.blake2b("\0".join(graph.texts or ()).encode(), digest_size=16).hexdigest()
+        self.settings: dict[str, Any] = {
+            "teacher": {
+                "type": "language_model",
+                "weights": model.mark,
+                "dtype": str(model.network.dtype).rpartition(".")[2],
+                "pool": model.pool,
+                "prompts": prompts.settings(),
+                "labels": list(labels),
+                "texts": texts,
+                "observed": hashlib.blake2b(self.observed.tobytes(), digest_size=16).hexdigest(),
+            }
+        }
+
+    def check(self, path: Path) -> None:
+        """Raise ValueError if what is in the folder is of another job."""
+        mine = json.loads(json.dumps(self.settings))["teacher"]
+        for meta in shards_in(path):
+            if meta["fingerprint"] != self.fingerprint:
+                raise ValueError(f"the cache in {path} is of another graph; choose another folder, or remove it")
+            theirs = meta["settings"].get("teacher", {})
+            for key in mine:
+                if theirs.get(key) != mine[key]:
+                    what = {"weights": "another language model", "texts": "other texts"}.get(key, f"another {key}")
+                    raise ValueError(
+                        f"the cache in {path} is of {what}: {theirs.get(key)!r} there, {mine[key]!r} here; choose "
+                        "another folder, or remove it"
+                    )
+
+    def read(self, start: int, stop: int, batch_tokens: int) -> Cache:
+        """The cache of a range of nodes."""
+        nodes = np.flatnonzero(self.observed[start:stop])
+        hops, width, rows = self.prompts.hops + 1, self.model.width, stop - start
+        vectors = np.full((rows, hops, width), np.nan, dtype=np.float16)
+        logits = np.full((rows, len(self.answers)), np.nan, dtype=np.float32)
+        asked = [self.asker.ask(start + node) for node in nodes.tolist()]
+        last = hops - 1 if self.answers else hops  # the prompts that are scored are read apart from the others
+        read = self._all([prompt for hop in asked for prompt in hop[:last]], (), batch_tokens)[0]
+        vectors[nodes, :last] = read.reshape(len(nodes), last, width)
+        if self.answers:
+            read, scores = self._all([hop[last] for hop in asked], self.answers, batch_tokens)
+            vectors[nodes, last], logits[nodes] = read, scores
+        bad = ~np.isfinite(vectors[nodes]).all((1, 2))
+        if bad.any():
+            node = start + int(nodes[bad][0])
+            raise FloatingPointError(f"what the model makes of node {node} is not finite, or too large for float16")
+        return Cache(
+            logits,
+            self.graph.node_id.numpy()[start:stop],
+            self.observed[start:stop],
+            self.fingerprint,
+            tuple(vectors[:, hop] for hop in range(hops)),
+            self.settings,
+        )
+
+    def _all(
+        self, asked: list[list[int]], answers: Sequence[Sequence[int]], batch_tokens: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What the model makes of prompts, each different one read once."""
+        unique, place = _unique(asked)
+        vectors = np.empty((len(unique), self.model.width), dtype=np.float16)
+        scores = np.empty((len(unique), len(answers)), dtype=np.float32)
+        for batch in by_length(unique, batch_tokens):
+            pooled, told = self.model.read(self.model.padded([unique[each] for each in batch]), answers)
+            with np.errstate(over="ignore"):
+                vectors[batch] = pooled.cpu().numpy()
+            scores[batch] = told.float().cpu().numpy()
+        return vectors[place], scores[place]
+
+
+def by_length(prompts: Sequence[Sequence[int]], tokens: int) -> Iterator[list[int]]:
+    """Places of prompts in batches of like length, the longest first: so many tokens with padding, at least one prompt.
+
+    >>> list(by_length([[1], [1, 2, 3], [1, 2], [4]], tokens=4))
+    [[1], [2, 0], [3]]
+    """
+    order = sorted(range(len(prompts)), key=lambda place: -len(prompts[place]))
+    start = 0
+    while start < len(order):
+        count = max(1, tokens // max(1, len(prompts[order[start]])))
+        yield order[start : start + count]
+        start += count
+
+
+def _unique(asked: list[list[int]]) -> tuple[list[list[int]], list[int]]:
+    """Different prompts, and which of them each one is."""
+    number: dict[tuple[int, ...], int] = {}
+    place = [number.setdefault(tuple(prompt), len(number)) for prompt in asked]
+    return [list(prompt) for prompt in number], place
+
+
+def _ready(model: LanguageModel) -> None:
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)

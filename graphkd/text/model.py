@@ -1,0 +1,224 @@
+"""A language model of transformers, read from a folder: what it makes of texts, and which labels it expects."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+from torch import Tensor
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
+
+Pool = Literal["mean", "last", "first"]
+
+
+class LanguageModel:
+    """An encoder or a causal language model in evaluation mode; nothing is ever fetched from the network.
+
+    Args:
+        network: of transformers.
+        tokenizer: that goes with it.
+        pool: what stands for a prompt: the `mean` of its tokens, the `last` or the `first` of them.
+        unit: scale what stands for a prompt to length 1.
+        mark: changes when the weights do.
+
+    Attributes:
+        causal: whether it predicts the next token, so that it can score labels.
+        width: of the last hidden layer.
+        context: how many tokens it reads at most.
+        multiplied: how many parameters a token is multiplied with: all but the embeddings.
+        wrap: the special tokens that stand before and after every text.
+    """
+
+    def __init__(self, network: Any, tokenizer: Any, pool: Pool, unit: bool, mark: str) -> None:
+        self.network, self.tokenizer, self.pool, self.unit, self.mark = network.eval(), tokenizer, pool, unit, mark
+        self.causal = network.can_generate()
+        config = network.config.get_text_config()
+        self.width: int = config.hidden_size
+        longest = getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
+        self.context = int(min(longest, tokenizer.model_max_length))
+        embeddings = network.get_input_embeddings().weight.numel()
+        self.multiplied = sum(parameter.numel() for parameter in network.parameters()) - embeddings
+        bare, wrapped = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
+        before = next(k for k in range(len(wrapped)) if wrapped[k : k + len(bare)] == bare)
+        end = [] if self.causal else wrapped[before + len(bare) :]  # what follows a causal model's text is its answer
+        self.wrap: tuple[list[int], list[int]] = wrapped[:before], end
+        ids = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
+        self.pad: int = next(each for each in ids if each is not None)
+
+    @classmethod
+    def load(
+        cls,
+        name: str | Path,
+        device: str = "cpu",
+        dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+        pool: Pool | None = None,
+    ) -> LanguageModel:
+        """Read a model from a folder, or by the name under which it lies in the hub's cache on this machine.
+
+        Args:
+            name: folder or name.
+            device: of torch.
+            dtype: in which it computes.
+            pool: see above; if not given, as the folder of a sentence encoder says, `last` for a causal model and else
+                `mean`.
+
+        Raises:
+            FileNotFoundError: it is not there; tells the command that fetches it.
+            ValueError: the folder is none of transformers', or device or type do not exist.
+        """
+        folder = _folder(str(name))
+        try:
+            config = AutoConfig.from_pretrained(folder, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{folder} holds no model and tokenizer of transformers: {error}") from error
+        causal = any(kind.endswith(("ForCausalLM", "LMHeadModel")) for kind in config.architectures or ())
+        if dtype not in ("float32", "bfloat16", "float16"):
+            raise ValueError(f"dtype is float32, bfloat16 or float16, not {dtype!r}")
+        try:
+            place = torch.zeros(1, device=device).device
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(f"there is no device {device!r} here: {str(error).splitlines()[0]}") from error
+        reader = AutoModelForCausalLM if causal else AutoModel
+        network: Any = reader.from_pretrained(
+            folder, local_files_only=True, dtype=getattr(torch, dtype), use_safetensors=True
+        )
+        network.to(place)
+        told, unit = _sentence_encoder(folder)
+        return cls(network, tokenizer, pool or told or ("last" if causal else "mean"), unit, weights_mark(folder))
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens of each text, without special ones."""
+        if not texts:
+            return []
+        return self.tokenizer(list(texts), add_special_tokens=False, truncation=True, max_length=self.context)[
+            "input_ids"
+        ]
+
+    def padded(self, prompts: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+        """Prompts as what the network takes: padded behind, and before for a causal model, which goes on from there.
+
+        A prompt without a token is one padding token.
+        """
+        longest = max(1, *map(len, prompts))
+        ids = torch.full((len(prompts), longest), self.pad)
+        mask = torch.zeros_like(ids)
+        for row, prompt in enumerate(prompts):
+            count = max(1, len(prompt))
+            place = slice(longest - count, longest) if self.causal else slice(0, count)
+            ids[row, place] = torch.tensor(prompt or [self.pad])
+            mask[row, place] = 1
+        found = {"input_ids": ids, "attention_mask": mask}
+        if self.causal:
+            found["position_ids"] = (mask.cumsum(1) - 1).clamp_min(0)
+        return {name: value.to(self.device) for name, value in found.items()}
+
+    @torch.inference_mode()
+    def read(self, batch: dict[str, Tensor], answers: Sequence[Sequence[int]] = ()) -> tuple[Tensor, Tensor]:
+        """What stands for each prompt, `(B, width)`, and how probable each answer is after it, `(B, C)`.
+
+        Args:
+            batch: see `padded`.
+            answers: tokens of whole answers, see `answers`.
+        """
+        if not answers:
+            hidden = self.network.base_model(**batch).last_hidden_state
+            return self._pooled(hidden, batch["attention_mask"]), hidden.new_zeros(len(hidden), 0)
+        out = self.network(**batch, use_cache=True, output_hidden_states=True, logits_to_keep=1)
+        pooled = self._pooled(out.hidden_states[-1], batch["attention_mask"])
+        first = out.logits[:, -1].float().log_softmax(1)
+        return pooled, torch.stack([self._score(answer, first, out.past_key_values, batch) for answer in answers], 1)
+
+    def answers(self, words: Sequence[str]) -> list[list[int]]:
+        """Labels as tokens, each up to the token that ends a text, so that none is the beginning of another.
+
+        Raises:
+            ValueError: the model is not causal, or two labels are the same to it.
+        """
+        if not self.causal:
+            raise ValueError("only a causal language model scores labels; this one is an encoder")
+        end = self.tokenizer.eos_token_id
+        found = [[*ids, *([] if end is None else [end])] for ids in self.ids([f" {word.strip()}" for word in words])]
+        for place, answer in enumerate(found):
+            if answer in found[:place]:
+                first = words[found.index(answer)]
+                raise ValueError(f"the labels {first!r} and {words[place]!r} are the same tokens to this model")
+        return found
+
+    def _score(self, answer: Sequence[int], first: Tensor, past: Any, batch: dict[str, Tensor]) -> Tensor:
+        """The log-probability of a whole answer: of its first token, and of each other one after those before it."""
+        total = first[:, answer[0]]
+        if len(answer) == 1:
+            return total
+        mask, rows = batch["attention_mask"], len(first)
+        tokens = torch.tensor(answer, device=mask.device)
+        count = len(answer) - 1
+        memory = past if getattr(past, "is_croppable", False) else copy.deepcopy(past)
+        logits = self.network(
+            input_ids=tokens[:-1].expand(rows, -1),
+            attention_mask=torch.cat([mask, mask.new_ones(rows, count)], 1),
+            position_ids=mask.sum(1, keepdim=True).clamp_min(1) + torch.arange(count, device=mask.device),
+            past_key_values=memory,
+            use_cache=True,
+        ).logits
+        if memory is past:
+            past.crop(-count)
+        told = logits.float().log_softmax(2).gather(2, tokens[1:].expand(rows, -1).unsqueeze(2))
+        return total + told.sum((1, 2))
+
+    def _pooled(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        rows = torch.arange(len(hidden), device=hidden.device)
+        if self.pool == "mean":
+            share = mask.to(hidden.dtype).unsqueeze(2)
+            found = ((hidden * share).sum(1) / share.sum(1)).float()
+        else:
+            steps = torch.arange(1, mask.shape[1] + 1, device=mask.device)
+            place = (mask * steps).argmax(1) if self.pool == "last" else mask.argmax(1)
+            found = hidden[rows, place].float()
+        return torch.nn.functional.normalize(found, dim=1) if self.unit else found
+
+
+def weights_mark(folder: str | Path) -> str:
+    """Hash of everything in a model's folder that it computes with."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(Path(folder).iterdir()):
+        if path.suffix in (".safetensors", ".json", ".txt", ".model"):
+            digest.update(path.name.encode())
+            with path.open("rb") as file:
+                while block := file.read(1 << 24):
+                    digest.update(block)
+    return digest.hexdigest()
+
+
+def _folder(name: str) -> str:
+    if Path(name).is_dir():
+        return name
+    try:
+        return snapshot_download(name, local_files_only=True)
+    except (LocalEntryNotFoundError, HFValidationError) as error:
+        raise FileNotFoundError(
+            f"there is no language model {name!r}: no such folder, and nothing of that name in the hub's cache. Where "
+            f"there is a network, `hf download {name} --local-dir FOLDER` fetches it; then pass FOLDER"
+        ) from error
+
+
+def _sentence_encoder(folder: str) -> tuple[Pool | None, bool]:
+    """How a sentence encoder pools and whether it normalises, by the files that its library leaves beside the model."""
+    modules, pooling = Path(folder) / "modules.json", Path(folder) / "1_Pooling" / "config.json"
+    unit = modules.is_file() and any(each["type"].endswith("Normalize") for each in json.loads(modules.read_text()))
+    if not pooling.is_file():
+        return None, unit
+    told = json.loads(pooling.read_text())
+    names: dict[str, Pool] = {"mean_tokens": "mean", "cls_token": "first", "lasttoken": "last"}
+    return next((pool for name, pool in names.items() if told.get(f"pooling_mode_{name}")), None), unit
