@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from densekd.csf import CSF
 from densekd.gl_mixer import GLMixer
 
-ADAPT = ("auto", "none", "conv1x1", "resize", "tokens", "gl_mixer", "csf")
+ADAPT = ("auto", "none", "conv1x1", "resize", "tokens", "gl_mixer", "csf", "cat")
 """What may be done: whatever is needed; nothing; a 1x1 convolution in any case and what else is needed; only resizing;
 only reading tokens as maps, and resizing; the student's tokens mixed by a `densekd.gl_mixer.GLMixer` and then as
-`conv1x1`; all levels fused by a `densekd.csf.CSF`."""
+`conv1x1`; all levels fused by a `densekd.csf.CSF`; all levels, of one size, as one map with the channels of all."""
 
 Size = tuple[int, int]
 _CONVOLUTION = {2: nn.Linear, 3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}
@@ -133,14 +133,40 @@ class EachLevel(nn.ModuleList):
         return [adapt(s, t, image_size) for adapt, s, t in zip(self, student, teacher)]
 
 
+class AsOne(Adapt):
+    """Align all levels as one map, their channels one after the other; as `auto` does, whatever their number."""
+
+    def __init__(
+        self, student: Sequence[Tensor], teacher: Sequence[Tensor], image_size: Size | None, match: str
+    ) -> None:
+        super().__init__(_stacked(student), _stacked(teacher), image_size, match)
+
+    def __len__(self) -> int:
+        return 1
+
+    def forward(  # type: ignore[override]
+        self, student: Sequence[Tensor], teacher: Sequence[Tensor], image_size: Size | None
+    ) -> list[tuple[Tensor, Tensor]]:
+        return [super().forward(_stacked(student), _stacked(teacher), image_size)]
+
+
+def _stacked(levels: Sequence[Tensor]) -> Tensor:
+    sizes = {level.shape[2:] for level in levels}
+    if len(sizes) > 1:
+        raise ValueError(f"adapt='cat' makes one map of maps of one size, these have {sorted(map(tuple, sizes))}")
+    return torch.cat(list(levels), 1)
+
+
 def adapts(
     student: Sequence[Tensor], teacher: Sequence[Tensor], image_size: Size | None, match: str, how: str
-) -> EachLevel | CSF:
+) -> EachLevel | CSF | AsOne:
     """Build what aligns the levels of two taps. It is called as its items are, with all levels, and returns pairs.
 
     Raises:
         ValueError: the taps yield different numbers of levels, or what `how` cannot align.
     """
+    if how == "cat":
+        return AsOne(student, teacher, image_size, match)
     if len(student) != len(teacher):
         raise ValueError(f"the student's tap yields {len(student)} tensors, the teacher's {len(teacher)}")
     if how == "csf":

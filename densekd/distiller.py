@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from densekd.bev.sensors import check_clouds, image_size
 from densekd.context import Context, check_labels, classes_of
 from densekd.methods import ONLINE, Method, method_entries, name_of
 from densekd.natural import natural_taps
@@ -217,11 +218,14 @@ class Distiller(nn.Module):
         """Run the student; in `mode='loss'` ask the teachers first, and add the distillation terms to its losses."""
         if mode != "loss":
             return super().forward(inputs, data_samples, mode=mode, **kwargs)
-        check_labels(self, data_samples or (), inputs.shape[-2:])
+        size = image_size(inputs)
+        check_labels(self, data_samples or (), size)
+        if isinstance(inputs, Mapping):
+            check_clouds(inputs, data_samples)
         for teacher in self.teachers.values():
             if isinstance(teacher, MovingAverage) and self.training:
                 teacher.update(self)
-        context = Context(data_samples or (), tuple(inputs.shape[-2:]), ignore_index=classes_of(self)[1])
+        context = Context(data_samples or (), size, ignore_index=classes_of(self)[1])
         active = [term for term in self._terms() if term.active(context)]
         # teachers go first: what they allocate on the way is free again when the student's graph grows
         asked = {name: self._taps_of(name, active) for name in self.teachers}

@@ -66,10 +66,10 @@ class Renormalise:
     def __call__(self, inputs: Tensor, samples: Iterable[Any] | None) -> Tensor:
         if not self.needed:
             return inputs
-        images = inputs.flip(1) if self.swap else inputs
+        images = inputs.flip(-3) if self.swap else inputs
         images = images * self.scale.to(images) + self.shift.to(images)
         for image, sample in zip(images, samples or ()):
             height, width = sample.metainfo.get("img_shape", image.shape[-2:])[:2]
-            image[:, height:] = self.padding
-            image[:, :, width:] = self.padding
+            image[..., height:, :] = self.padding
+            image[..., width:] = self.padding
         return images

@@ -8,6 +8,7 @@ import torch
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor, nn
 
+from densekd.bev.sensors import blank, has_sensors
 from densekd.taps import Taps
 
 IMAGE_SIZE = (128, 128)  # of the blank image: divisible by every usual stride
@@ -24,7 +25,7 @@ def probe(model: nn.Module, specs: Iterable[str], size: tuple[int, int] = IMAGE_
     try:
         with Taps(model, specs) as taps:
             forward(model, size)
-        return {spec: taps[spec] for spec in taps.modules}
+        return {spec: taps[spec] for spec in taps.specs}
     finally:
         for module, mode in modes.items():
             module.training = mode
@@ -48,7 +49,13 @@ def blank_size(models: Sequence[nn.Module]) -> tuple[int, int]:
 
 
 def forward(model: nn.Module, size: tuple[int, int]) -> None:
-    """Run `mode='tensor'` on a blank image, with the metadata and the empty truth that some detectors ask for."""
+    """Run `mode='tensor'` on a blank image, with the metadata and the empty truth that some detectors ask for.
+
+    A model of several sensors gets blank ones.
+    """
+    if has_sensors(model):
+        model(*blank(model, size), mode="tensor")
+        return
     stem = next((module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d)), 3)
     channels = 3 if stem % 3 == 0 else stem  # some stems fold pixels into channels first
     weight = next(model.parameters())

@@ -12,10 +12,10 @@ from torch.utils.hooks import RemovableHandle
 
 
 class Tap(NamedTuple):
-    """Where to read: the output of a module, one item of it, or its input.
+    """Where to read: the output of a module, one item of it, a copy of it, or its input.
 
     >>> Tap.parse("backbone:2")
-    Tap(path='backbone', item=2, of_input=False)
+    Tap(path='backbone', item=2, of_input=False, copied=False)
     >>> Tap.parse("decode_head.conv_seg:in").of_input
     True
     """
@@ -23,6 +23,7 @@ class Tap(NamedTuple):
     path: str
     item: int | None = None
     of_input: bool = False
+    copied: bool = False
 
     @classmethod
     def parse(cls, spec: str) -> Tap:
@@ -31,9 +32,14 @@ class Tap(NamedTuple):
             return cls(path)
         if suffix == "in":
             return cls(path, of_input=True)
+        if suffix == "copy":
+            return cls(path, copied=True)
         if suffix.lstrip("-").isdigit():
             return cls(path, int(suffix))
-        raise ValueError(f"tap {spec!r}: write 'path', 'path:i' for item i of a tuple, or 'path:in' for the input")
+        raise ValueError(
+            f"tap {spec!r}: write 'path', 'path:i' for item i of a tuple, 'path:in' for the input, or 'path:copy' for "
+            "a copy of what is overwritten later"
+        )
 
 
 def find(model: nn.Module, path: str) -> nn.Module:
@@ -51,7 +57,9 @@ class Taps:
 
     Args:
         model: the model to listen to.
-        specs: taps, each `'path'` (output of a module), `'path:i'` (item i of a tuple) or `'path:in'` (first input).
+        specs: taps, each `'path'` (output of a module), `'path:i'` (item i of a tuple), `'path:in'` (first input) or
+            `'path:copy'` (a copy of the output, for what the model overwrites in place later); several of them joined
+            by `+` are one tap, which yields the tensors of all in that order.
         stop_after: tensors that each tap yields in one forward. When all have been seen, the rest of the forward is
             skipped: a teacher need not run past its last tap.
 
@@ -72,13 +80,15 @@ class Taps:
 
     def __init__(self, model: nn.Module, specs: Iterable[str], stop_after: Mapping[str, int] | None = None) -> None:
         self.model = model
-        self.modules = {spec: find(model, Tap.parse(spec).path) for spec in specs}
+        self.specs = {spec: spec.split("+") for spec in specs}
+        parts = dict.fromkeys(part for each in self.specs.values() for part in each)
+        self.modules = {part: find(model, Tap.parse(part).path) for part in parts}
         self._stop_after = stop_after
         self._seen: dict[str, list[tuple[Tensor, int]]] = {}
         self._hooks: list[RemovableHandle] = []
 
     def __enter__(self) -> Taps:
-        self._seen = {spec: [] for spec in self.modules}
+        self._seen = {part: [] for part in self.modules}
         for spec, module in self.modules.items():
             if Tap.parse(spec).of_input:
                 hook = module.register_forward_pre_hook(self._record_input(spec), with_kwargs=True)
@@ -96,6 +106,9 @@ class Taps:
         return isinstance(error, _AllSeen)
 
     def __getitem__(self, spec: str) -> list[Tensor]:
+        return [tensor for part in self.specs[spec] for tensor in self._of(part)]
+
+    def _of(self, spec: str) -> list[Tensor]:
         if not self._seen[spec]:
             raise RuntimeError(
                 f"tap {spec!r} of {type(self.model).__name__} never fired: its forward did not call that module"
@@ -105,7 +118,8 @@ class Taps:
             if tensor._version != version:
                 raise RuntimeError(
                     f"tap {spec!r} of {type(self.model).__name__} was overwritten in place after it was read, as by an"
-                    " inplace activation; tap the module that contains it and its activation instead"
+                    " inplace activation; tap the module that contains it and its activation instead, or a copy:"
+                    f" '{Tap.parse(spec).path}:copy'"
                 )
         return [tensor for tensor, _ in self._seen[spec]]
 
@@ -134,9 +148,14 @@ class Taps:
             raise TypeError(
                 f"tap {spec!r} yields {kinds or 'nothing'} instead of tensors; choose an item with 'path:i'"
             )
+        if Tap.parse(spec).copied:
+            tensors = [tensor.clone() for tensor in tensors]
         self._seen[spec] += [(tensor, tensor._version) for tensor in tensors]
-        if self._stop_after and all(len(self._seen[key]) >= n for key, n in self._stop_after.items()):
+        if self._stop_after and all(self._count(key) >= n for key, n in self._stop_after.items()):
             raise _AllSeen
+
+    def _count(self, spec: str) -> int:
+        return sum(len(self._seen[part]) for part in self.specs[spec])
 
 
 class _AllSeen(Exception):

@@ -13,6 +13,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
+from densekd.bev.sensors import Sensors, has_sensors
 from densekd.checkpoint import load_weights
 from densekd.config import plain_model, read_config
 from densekd.normalisation import Renormalise
@@ -42,7 +43,8 @@ class Teacher:
     def meet(self, student: nn.Module, yields: Mapping[str, int]) -> None:
         """Learn how the student's input differs, and how many tensors each tap to watch yields."""
         mine, its = (getattr(model, "data_preprocessor", model) for model in (student, self.model))
-        self._renormalise = Renormalise(mine, its)
+        of_sensors = has_sensors(student) and has_sensors(self.model)
+        self._renormalise = Sensors(student, self.model) if of_sensors else Renormalise(mine, its)
         self._yields = dict(yields)
 
     @torch.no_grad()

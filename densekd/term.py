@@ -177,7 +177,7 @@ class Term(nn.Module):
     ) -> Tensor:
         """Sum of the loss over the levels; `logits` of student and teacher where the loss asks for them."""
         learner, guide = self._sides(student, teachers, context.image_size)
-        if not len(learner) == len(guide) == len(self.adapt):
+        if self.how != "cat" and not len(learner) == len(guide) == len(self.adapt):
             raise RuntimeError(
                 f"distills entry {self.name!r}: the taps yielded {len(learner)} (student) and {len(guide)} (teacher) "
                 f"tensors, but {len(self.adapt)} when training began"

@@ -21,12 +21,15 @@ from densekd.config import control, is_taught, read_config
 from densekd.experiment import prepare, train
 from densekd.methods import ONLINE, name_of
 
-SIDES = {"mmseg": "seg", "mmdet": "det"}
-METRICS = {"mIoU": ("mIoU", 1), "bIoU": ("bIoU", 1), "coco/bbox_mAP": ("AP", 100), "coco/bbox_mAP_50": ("AP50", 100)}
+SIDES = {"mmseg": "seg", "mmdet": "det", "mmdet3d": "bev"}
+METRICS = {
+    **{"mIoU": ("mIoU", 1), "bIoU": ("bIoU", 1), "coco/bbox_mAP": ("AP", 100), "coco/bbox_mAP_50": ("AP50", 100)},
+    **{"BEV_AP50": ("BEV AP50", 1), "BEV_AP25": ("BEV AP25", 1)},
+}
 WARMUP, REPEATS = 3, 20
 PROTOCOL = f"one image from preprocessing to prediction, median of {REPEATS} after {WARMUP} warm-ups"
 UNTRAINED = ("data_root", "checkpoint", "reported_on", "published")  # these do not change what is trained
-PACKAGES = ("torch", "numpy", "mmengine", "mmcv", "mmseg", "mmdet")
+PACKAGES = ("torch", "numpy", "mmengine", "mmcv", "mmseg", "mmdet", "mmdet3d")
 
 Role = Literal["teacher", "control", "distilled"]
 
@@ -123,7 +126,7 @@ def last_weights(work_dir: str | Path) -> Path | None:
 
 
 def side(config: Config) -> str:
-    """Return 'seg' or 'det', from the scope of the config."""
+    """Return 'seg', 'det' or 'bev', from the scope of the config."""
     return SIDES[config.default_scope]
 
 
@@ -131,7 +134,9 @@ def method(config: Config, role: Role) -> str:
     """Name what was done: the method or the losses of the distiller; 'supervised' for teacher and control."""
     if role != "distilled":
         return "supervised"
-    return config.model.get("method") or "+".join(_called(entry["loss"]) for entry in config.model.distills)
+    if "method" in config.model:
+        return name_of(config.model.method)
+    return "+".join(_called(entry["loss"]) for entry in config.model.distills)
 
 
 def source(config: Config) -> str:

@@ -27,6 +27,7 @@ from densekd.methods.mgd_semi import mgd_semi
 from densekd.methods.pkd import pkd
 from densekd.methods.skd import skd
 from densekd.methods.transkd import transkd, transkd_gl
+from densekd.methods.unidistill import unidistill
 from kdlosses import nearest
 
 Entries = list[dict[str, Any]]
@@ -50,6 +51,7 @@ METHODS: dict[str, Callable[..., Entries]] = {
     "skd": skd,
     "transkd": transkd,
     "transkd_gl": transkd_gl,
+    "unidistill": unidistill,
 }
 ONLINE = {"hfd_bsd", "mgd_semi"}
 """Methods whose teachers learn beside the student."""

@@ -107,4 +107,13 @@ def test_every_way_has_a_name() -> None:
         levels = [torch.zeros(1, 32, 4) if how == "gl_mixer" else torch.zeros(1, 4, 4, 8)] * 2
         aligned = adapts(levels, levels, IMAGE, "shape", how)
         assert bool(list(aligned.parameters())) == (how in ("conv1x1", "gl_mixer", "csf"))
-        assert [s.shape == t.shape for s, t in aligned(levels, levels, IMAGE)] == [True, True]
+        assert [s.shape == t.shape for s, t in aligned(levels, levels, IMAGE)] == [True] * (1 if how == "cat" else 2)
+
+
+def test_all_levels_as_one_map() -> None:
+    student, teacher = [torch.rand(2, c, 4, 4) for c in (1, 2)], [torch.rand(2, c, 8, 8) for c in (2, 1)]
+    ((s, t),) = adapts(student, teacher, IMAGE, "shape", "cat")(student, teacher, IMAGE)
+    assert torch.equal(t, torch.cat(teacher, 1))
+    assert s.shape == t.shape
+    with pytest.raises(ValueError, match="maps of one size"):
+        adapts([student[0], teacher[0]], teacher, IMAGE, "shape", "cat")

@@ -118,3 +118,32 @@ def test_forward_stops_when_all_has_been_seen() -> None:
     assert len(taps["levels"]) == 3
     assert len(taps["head"]) == 2
     assert model.calls == 0  # the third level was never computed
+
+
+def test_several_taps_are_one_in_the_order_that_is_written() -> None:
+    model = Pyramid()
+    with Taps(model, ["head+stem", "stem"]) as taps:
+        model(torch.zeros(1, 3, 8, 8))
+    assert [t.shape for t in taps["head+stem"]] == [t.shape for t in [*apart(model, "head"), *apart(model, "stem")]]
+    assert taps["head+stem"][-1] is taps["stem"][-1]
+    with pytest.raises(KeyError, match="no module 'steam'"):
+        Taps(model, ["head+steam"])
+
+
+def apart(model: nn.Module, spec: str) -> list[torch.Tensor]:
+    with Taps(model, [spec]) as taps:
+        model(torch.zeros(1, 3, 8, 8))
+    return taps[spec]
+
+
+def test_a_copy_is_kept_from_what_overwrites_it() -> None:
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(inplace=True))
+    with Taps(model, ["0", "0:copy"]) as taps:
+        out = model(torch.randn(4, 2))
+    with pytest.raises(RuntimeError, match="or a copy: '0:copy'"):
+        taps["0"]
+    (copy,) = taps["0:copy"]
+    assert (copy < 0).any()
+    assert torch.equal(copy.relu(), out)
+    copy.sum().backward()
+    assert (model[0].bias.grad == 4).all()

@@ -1,0 +1,9 @@
+# UniDistill from camera to LiDAR: features, relations and responses, with the weights of its authors.
+_base_ = "../plain/lidar_world.py"
+model = dict(
+    _delete_=True,
+    type="densekd.Distiller",
+    student=_base_.model,
+    teacher="{{fileDirname}}/../plain/camera_world.py",
+    method="unidistill",
+)

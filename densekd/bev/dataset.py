@@ -1,0 +1,77 @@
+"""The synthetic world as a data set of mmdet3d."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from mmdet3d.datasets import Det3DDataset
+from mmdet3d.structures import LiDARInstance3DBoxes, LiDARPoints
+from mmengine.dataset import BaseDataset
+
+from densekd.bev import world
+from densekd.registry import DATASETS
+
+
+@DATASETS.register_module()
+class SyntheticWorld(Det3DDataset):
+    """Scenes of `densekd.bev.world.draw`: LiDAR points, one camera and boxes, drawn whenever they are asked for.
+
+    An item is what mmdet3d's info files say of a frame, with `points` and `img` in it already: a pipeline begins with
+    `LoadAnnotations3D`. Boxes have nine numbers, the last two a velocity of 0, which mmdet3d's CenterPoint asks for.
+
+    Args:
+        split: 'train', 'val' or 'test'.
+        count: number of scenes.
+        seed: of the world, see `densekd.bev.world.draw`.
+        pipeline: of mmdet3d's transforms.
+        test_mode: hand the boxes to the metric, not to the model.
+
+    >>> dataset = SyntheticWorld(split="test", count=3, pipeline=[], test_mode=True)
+    >>> item = dataset[0]
+    >>> item["points"].shape[1], item["img"].shape, item["eval_ann_info"]["gt_bboxes_3d"].tensor.shape[1]
+    (4, (96, 192, 3), 9)
+    """
+
+    METAINFO: ClassVar[dict[str, Any]] = {
+        "classes": world.CLASSES,
+        "palette": [(230, 159, 0), (86, 180, 233), (0, 158, 115)],
+    }
+
+    def __init__(self, split: world.Split = "train", count: int = 1000, seed: int = 0, **kwargs: Any) -> None:
+        self.split, self.count, self.seed = split, count, seed
+        modality = {"use_lidar": True, "use_camera": True}
+        super().__init__(modality=modality, default_cam_key="CAM_FRONT", filter_empty_gt=False, **kwargs)
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """Number the scenes; nothing is drawn yet."""
+        return [{"sample_idx": index} for index in range(self.count)]
+
+    def get_data_info(self, idx: int) -> dict[str, Any]:
+        """Draw a scene and describe it as an info file of mmdet3d does."""
+        info = BaseDataset.get_data_info(self, idx)
+        scene = world.draw(info["sample_idx"], self.split, self.seed)
+        name = f"{self.split}-{info['sample_idx']:05}"
+        height, width = world.IMAGE
+        camera = {"cam2img": world.CAM2IMG, "lidar2cam": world.LIDAR2CAM, "height": height, "width": width}
+        camera |= {"img_path": f"{name}.png", "lidar2img": world.CAM2IMG @ world.LIDAR2CAM}
+        info["lidar_points"] = {"num_pts_feats": 4, "lidar_path": f"{name}.bin"}
+        info["images"] = {"CAM_FRONT": camera}
+        info["instances"] = [
+            {"bbox_3d": [*box, 0.0, 0.0], "bbox_label_3d": int(label), "num_lidar_pts": int(hits)}
+            for box, label, hits in zip(scene.boxes.tolist(), scene.labels, scene.hits)
+        ]
+        info = self.parse_data_info(info)
+        info["points"] = LiDARPoints(scene.points, points_dim=4, attribute_dims={"intensity": 3})
+        info["img"] = scene.image[..., ::-1].copy()  # BGR, as mmcv reads images
+        info |= {"img_shape": world.IMAGE, "ori_shape": world.IMAGE}
+        return info
+
+    def parse_ann_info(self, info: dict[str, Any]) -> dict[str, Any]:
+        """Gather boxes and labels; there may be none."""
+        found = super().parse_ann_info(info) or {
+            "gt_bboxes_3d": np.zeros((0, 9), np.float32),
+            "gt_labels_3d": np.zeros(0, np.int64),
+        }
+        found["gt_bboxes_3d"] = LiDARInstance3DBoxes(found["gt_bboxes_3d"], box_dim=9)
+        return found

@@ -1,0 +1,6 @@
+"""What configs name of this folder: `custom_imports = dict(imports=['densekd.bev.registered'])`. It needs mmdet3d."""
+
+import densekd.bev.dataset
+import densekd.bev.detector
+import densekd.bev.lift
+import densekd.bev.metric  # noqa: F401

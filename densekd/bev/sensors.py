@@ -1,0 +1,136 @@
+"""Batches of mmdet3d, which hold several sensors: what a teacher sees of the student's, and a blank one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.structures import BaseDataElement, InstanceData
+from torch import Tensor, nn
+
+from densekd.normalisation import Renormalise
+
+Batch = Mapping[str, Any]
+FRONT = np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
+"""From a LiDAR's frame to that of a camera that looks to the front."""
+
+
+def has_sensors(model: nn.Module) -> bool:
+    """Whether a model takes batches of mmdet3d, a dict of sensors, in place of a tensor of images."""
+    return hasattr(getattr(model, "data_preprocessor", None), "voxelize")
+
+
+def sees_points(model: Any) -> bool:
+    """Whether a model of mmdet3d looks at voxels of points."""
+    return bool(model.data_preprocessor.voxel)
+
+
+def sees_images(model: Any) -> bool:
+    """Whether a model of mmdet3d looks at images: it has a branch for them, or no other input."""
+    return getattr(model, "img_backbone", None) is not None or not sees_points(model)
+
+
+class Sensors:
+    """Make of the student's batch what the teacher's preprocessor would have made of the same frames.
+
+    Images are normalised anew and points voxelised anew, each only where the two preprocessors differ; sensors that the
+    teacher does not look at are handed on as they are. A student that looks at images only still has the points in its
+    batch for its teacher where `Pack3DDetInputs` names them.
+
+    Args:
+        student: the student.
+        teacher: the teacher.
+
+    Raises:
+        ValueError: on a batch without a sensor that the teacher needs, or with a frame that has no point in its range.
+    """
+
+    def __init__(self, student: Any, teacher: Any) -> None:
+        mine, its = student.data_preprocessor, teacher.data_preprocessor
+        self.teacher = teacher
+        self.renormalise = Renormalise(mine, its)
+        self.same_voxels = sees_points(student) and sees_points(teacher) and _voxels(mine) == _voxels(its)
+
+    def __call__(self, inputs: Batch, samples: Sequence[Any]) -> Batch:
+        batch = dict(inputs)
+        if sees_images(self.teacher):
+            batch["imgs"] = self.renormalise(_sensor(inputs, "imgs", "img"), samples)
+        if sees_points(self.teacher):
+            points = _sensor(inputs, "points", "points")
+            if not self.same_voxels:
+                batch["voxels"] = self.teacher.data_preprocessor.voxelize(points, samples)
+            check_clouds(batch, samples)
+        return batch
+
+
+def check_clouds(inputs: Batch, samples: Sequence[Any]) -> None:
+    """Raise `ValueError` if a frame has no voxel: mmdet3d would take the batch for a smaller one, or fail."""
+    if "voxels" not in inputs:
+        return
+    found = torch.bincount(inputs["voxels"]["coors"][:, 0].long(), minlength=len(samples))
+    if (found == 0).any():
+        sample = samples[int(found.argmin())]
+        name = sample.metainfo.get("lidar_path") or sample.metainfo.get("sample_idx", "a frame")
+        raise ValueError(
+            f"the point cloud of {name} is empty within the range of the voxels: leave such frames out of the data set"
+        )
+
+
+def _sensor(inputs: Batch, name: str, key: str) -> Any:
+    if inputs.get(name) is None:
+        raise ValueError(
+            f"the teacher looks at {name}, but this batch has only {', '.join(inputs)}: the keys of Pack3DDetInputs in "
+            f"the student's pipeline must name {key!r}"
+        )
+    return inputs[name]
+
+
+def _voxels(preprocessor: Any) -> tuple[Any, ...]:
+    """How points become voxels. Of two numbers of voxels, for training and for testing, the student's counts."""
+    layer = preprocessor.voxel_layer
+    sizes = *map(float, layer.voxel_size), *map(float, layer.point_cloud_range)
+    return preprocessor.voxel_type, sizes, layer.max_num_points, tuple(np.ravel(layer.max_voxels))
+
+
+def image_size(inputs: Tensor | Batch) -> tuple[int, int] | None:
+    """Height and width of the images of a batch; None where it has none."""
+    images = inputs if isinstance(inputs, Tensor) else inputs.get("imgs")
+    return None if images is None else (images.shape[-2], images.shape[-1])
+
+
+def blank(model: Any, size: tuple[int, int]) -> tuple[dict[str, Any], list[BaseDataElement]]:
+    """A batch of one frame for a model of mmdet3d: points on a grid over its range, a black image to the front.
+
+    Args:
+        model: has a `data_preprocessor` of mmdet3d.
+        size: height and width of the image.
+    """
+    weight = next(model.parameters())
+    height, width = size
+    pinhole = np.array([[width / 2, 0, width / 2, 0], [0, width / 2, height / 2, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    shapes = dict.fromkeys(("img_shape", "ori_shape", "pad_shape", "batch_input_shape"), size)
+    calibration = {"cam2img": pinhole, "lidar2cam": FRONT, "lidar2img": pinhole @ FRONT}
+    sample = BaseDataElement(metainfo={**shapes, **calibration, "scale_factor": (1.0, 1.0)})
+    sample.gt_instances_3d = InstanceData()
+    inputs: dict[str, Any] = {}
+    if sees_images(model):
+        inputs["imgs"] = torch.zeros(1, 3, height, width, device=weight.device, dtype=weight.dtype)
+    if sees_points(model):
+        encoder = getattr(model, "pts_voxel_encoder", None) or model.voxel_encoder
+        start, end = np.array(model.data_preprocessor.voxel_layer.point_cloud_range).reshape(2, 3)
+        shares = (np.indices((8, 8, 1)).reshape(3, -1).T + 0.5) / [8, 8, 1]
+        points = np.zeros((len(shares), _features(encoder)))
+        points[:, :3] = start + shares * (end - start)
+        inputs["points"] = [weight.new_tensor(points)]
+        inputs["voxels"] = model.data_preprocessor.voxelize(inputs["points"], [sample])
+    return inputs, [sample]
+
+
+def _features(encoder: Any) -> int:
+    """How many numbers a point has, which mmdet3d's encoders add to before they keep it."""
+    if hasattr(encoder, "num_features"):
+        return encoder.num_features
+    added = sum(3 * getattr(encoder, f"_with_{what}_center", False) for what in ("cluster", "voxel"))
+    return encoder.in_channels - added - getattr(encoder, "_with_distance", False)
