@@ -39,8 +39,9 @@ def class_edges(
     labels, cells = label_map.unsqueeze(1), (size[0], size[1])
     valid = (labels >= 0) & (labels != ignore_index)
 
-    def widest(values: Tensor) -> Tensor:
-        return F.max_pool2d(values, kernel, stride=1, padding=kernel // 2)
+    def widest(values: Tensor) -> Tensor:  # one axis after the other: 2 k comparisons in place of k^2
+        along = F.max_pool2d(values, (1, kernel), stride=1, padding=(0, kernel // 2))
+        return F.max_pool2d(along, (kernel, 1), stride=1, padding=(kernel // 2, 0))
 
     highest = widest(labels.where(valid, -1).float())
     lowest = -widest(-labels.where(valid, classes).float())

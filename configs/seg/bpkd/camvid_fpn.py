@@ -1,3 +1,4 @@
-# BPKD, edges and bodies apart, in the CamVid table of convolutional students.
+# BPKD in the CamVid table of convolutional students. The published weights, 50 and 20, leave a student of 500
+# iterations no time for the labels: these were chosen among three on the last 67 training frames.
 _base_ = "../../_base_/tables/camvid_fpn.py"
-model = dict(method="bpkd")
+model = dict(method=dict(type="bpkd", edge=10.0, body=3.0, present=True))
