@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -18,13 +19,14 @@ from graphkd.data import Graph, Setting, Split, observe, part, split_of, undirec
 from graphkd.data.setting import UNSEEN_SHARE, SettingName
 from graphkd.features import rows
 from graphkd.latency import student_latencies, teacher_latencies
-from graphkd.recipes import RECIPES, asked, inputs_of
+from graphkd.lesson import Lesson
+from graphkd.recipes import OF_GRAPH_NETWORKS, RECIPES, asked, inputs_of
 from graphkd.spec import resolve
 from graphkd.student import StudentClassifier
 from graphkd.teachers import TEACHERS, TUNES, WEIGHT_DECAY
 from graphkd.teachers.ensemble import Ensemble
 from graphkd.teachers.gnn import GNN
-from graphkd.training import History, Schedule, Score, score, train
+from graphkd.training import Clock, History, Schedule, Score, score, train
 from kdlosses.policy.ensemble import experts, mixture
 
 TeacherSpec = str | Mapping[str, Any] | Callable[..., nn.Module] | nn.Module | Cache
@@ -47,8 +49,8 @@ class Outcome:
         val: validation accuracy, by which the epoch was chosen.
         seconds: wall-clock time of the training.
         cache: what a teacher leaves.
-        x: features of all nodes as a student sees them, where they are not those of the graph, see
-            `graphkd.recipes.INPUTS`.
+        x: features of all nodes as the model sees them, where they are not those of the graph: see
+            `graphkd.recipes.INPUTS` for students, `inputs` in `teach` for teachers.
     """
 
     model: Any
@@ -163,6 +165,10 @@ def teach(setting: Setting, teacher: TeacherSpecs = "sage", seed: int = 0, tells
     The dict of a teacher to be trained here may also have the options `shard`, `known` and `task` of
     `graphkd.data.part`, which tell it less than all, or something else.
 
+    It may itself be taught by the cache of another teacher, `source`, such as that of a language model, with `method`,
+    one of `graphkd.recipes.OF_GRAPH_NETWORKS`. With `inputs`, a number, it reads that hidden layer of the source in
+    place of the graph's features.
+
     With `tune`, one of `graphkd.teachers.TUNES` like `dict(type='mcmi', lam=0.15)`, it is fine-tuned for its students
     after that. With `epochs=0` it stays as random as it was made: the control for what a teacher knows.
 
@@ -187,18 +193,27 @@ def _teach(setting: Setting, teacher: TeacherSpec, seed: int, deal: int, tells: 
         return _from_cache(setting, teacher, tells)
     history, view = History(), setting
     told: dict[str, Any]
+    taught: dict[str, Any] = {}
     if isinstance(teacher, nn.Module):
         network, told = teacher.eval(), {"type": type(teacher).__name__}
         view = _readable(network, view)
     else:
-        builder, options, schedule, share, tune = _parse(teacher)
+        builder, options, schedule, share, tune, taught = _parse(teacher)
         told = {"type": builder.__name__, **options, **vars(schedule), **share, **({"tune": tune} if tune else {})}
         view = part(setting, **share, seed=deal)
+        if taught:
+            source = taught["source"]
+            told |= {**taught, "source": source.settings.get("teacher")}
+            _check_shown(setting, source)
+            view = _reading(view, source, taught.get("inputs"))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = builder(view.seen.x.shape[1], view.seen.num_classes, **options)
             view = _readable(network, view)
-            history = _train_teacher(network, view, schedule, tune)
+            if "method" in taught:
+                history = _train_taught(network, view, schedule, taught["source"], taught["method"], seed)
+            else:
+                history = _train_teacher(network, view, schedule, tune)
     hidden, logits = _outputs(network, view)
     more, params = _told(network, view, tells, seed)
     cache = Cache(
@@ -213,7 +228,8 @@ def _teach(setting: Setting, teacher: TeacherSpec, seed: int, deal: int, tells: 
         params=params,
     )
     metrics = _teacher_metrics(network, view, logits)
-    return Outcome(network, metrics, history.oracle, history.score, sum(history.seconds), cache)
+    x = view.whole.x if "inputs" in taught else None
+    return Outcome(network, metrics, history.oracle, history.score, sum(history.seconds), cache, x)
 
 
 def study(
@@ -247,11 +263,12 @@ def study(
 def measure_latency(network: nn.Module, graph: Graph, needs_edges: bool, x: Tensor | None = None) -> dict[str, float]:
     """Milliseconds of an answer about all nodes (`all_nodes`) and about new ones, see `graphkd.latency`.
 
-    `x` is what a student sees in place of the graph's features; what it takes to make that is not measured.
+    `x` is what it sees in place of the graph's features; what it takes to make that is not measured.
     """
+    x = graph.x if x is None else x
     if needs_edges:
-        return teacher_latencies(network, _features(network, graph.x), graph.edge_index)
-    return student_latencies(network, graph.x if x is None else x)
+        return teacher_latencies(network, _features(network, x), graph.edge_index)
+    return student_latencies(network, x)
 
 
 def _listed(teacher: TeacherSpecs) -> list[TeacherSpec]:
@@ -263,17 +280,28 @@ def _listed(teacher: TeacherSpecs) -> list[TeacherSpec]:
     return list(teacher)
 
 
-def _parse(teacher: TeacherSpec) -> tuple[Callable[..., nn.Module], dict[str, Any], Schedule, dict[str, Any], Any]:
-    """Builder, its options, schedule, share and fine-tuning of a teacher that is to be trained here."""
+def _parse(
+    teacher: TeacherSpec,
+) -> tuple[Callable[..., nn.Module], dict[str, Any], Schedule, dict[str, Any], Any, dict[str, Any]]:
+    """Builder, its options, schedule, share, fine-tuning and teacher of a teacher that is to be trained here."""
     options: dict[str, Any] = dict(teacher) if isinstance(teacher, Mapping) else {"type": teacher}
     wanted = {field.name: options.pop(field.name) for field in fields(Schedule) if field.name in options}
     share: dict[str, Any] = {key: options.pop(key) for key in ("shard", "known", "task") if key in options}
     tune = options.pop("tune", None)
     if tune is not None:
         resolve("tune", tune, TUNES)
+    taught: dict[str, Any] = {key: options.pop(key) for key in ("source", "method", "inputs") if key in options}
+    if "method" in taught:
+        resolve("method", taught["method"], OF_GRAPH_NETWORKS)
+    if taught and not isinstance(taught.get("source"), Cache):
+        raise ValueError(f"a teacher that is itself taught, or reads {sorted(taught)}, needs a Cache as its 'source'")
+    if taught.keys() == {"source"}:
+        raise ValueError("a teacher with a 'source' needs a 'method' that teaches it, or 'inputs', or both")
+    if tune is not None and "method" in taught:
+        raise ValueError("a teacher that is taught by a 'method' is not fine-tuned: leave 'tune' out")
     builder, options = resolve("teacher", options, TEACHERS)
     decay = WEIGHT_DECAY.get(builder.__name__, 5e-4)
-    return builder, options, Schedule(**{"weight_decay": decay, "epochs": 200, **wanted}), share, tune
+    return builder, options, Schedule(**{"weight_decay": decay, "epochs": 200, **wanted}), share, tune, taught
 
 
 def _joined(setting: Setting, outcomes: Sequence[Outcome]) -> Outcome:
@@ -322,19 +350,13 @@ def _features(network: nn.Module, x: Tensor) -> Tensor:
 
 def _train_teacher(network: nn.Module, setting: Setting, schedule: Schedule, tune: Any = None) -> History:
     seen, labels = setting.seen, setting.seen.y
-    watched = setting.test if setting.name == "tran" else torch.searchsorted(setting.observed, setting.test)
-    truth = setting.whole.y[setting.test]
     auxiliary = getattr(network, "auxiliary_loss", None)
 
     def loss(nodes: Tensor | slice) -> Tensor:
         hard = F.cross_entropy(network(seen.x, seen.edge_index)[setting.train], labels[setting.train])
         return hard if auxiliary is None else hard + auxiliary()
 
-    def evaluate() -> tuple[Score, float]:
-        with torch.inference_mode():
-            logits = network(seen.x, seen.edge_index)
-        return score(logits[setting.val], labels[setting.val]), score(logits[watched], truth)[0]
-
+    evaluate = _evaluation(network, setting)
     history = train(network, loss, len(seen), schedule=schedule, evaluate=evaluate)
     network.eval()  # also after no epoch at all
     if tune is not None:
@@ -343,6 +365,54 @@ def _train_teacher(network: nn.Module, setting: Setting, schedule: Schedule, tun
         (history.score, _), monitored = evaluate()
         history.oracle = max(history.oracle or 0.0, monitored)
     return history
+
+
+def _train_taught(
+    network: nn.Module, setting: Setting, schedule: Schedule, source: Cache, method: MethodSpec, seed: int
+) -> History:
+    """Train a graph network as the student of another teacher."""
+    recipe, options = resolve("method", method, OF_GRAPH_NETWORKS)
+    seen, shown = setting.seen, source.take(setting.observed.numpy())
+    labels = torch.full((len(seen),), -1)
+    labels[setting.train] = seen.y[setting.train]
+    generator, clock = torch.Generator().manual_seed(seed), Clock()
+    evaluate = _evaluation(network, setting)
+    loop = functools.partial(train, schedule=schedule, evaluate=evaluate, generator=generator, clock=clock)
+    lesson = Lesson(
+        *(seen.x, labels, loop, generator, shown.logits if shown.logits.shape[1] else None, seen.edge_index),
+        *(schedule.batch_size, shown.hidden, clock, shown.parts, shown.own_tasks, shown.more),
+    )
+    history = recipe(network, lesson, **options)
+    network.eval()
+    return history
+
+
+def _evaluation(network: nn.Module, setting: Setting) -> Callable[[], tuple[Score, float]]:
+    """A function that scores a network, as it is when called, on the validation and on the watched test nodes."""
+    seen, labels = setting.seen, setting.seen.y
+    watched = setting.test if setting.name == "tran" else torch.searchsorted(setting.observed, setting.test)
+    truth = setting.whole.y[setting.test]
+
+    def evaluate() -> tuple[Score, float]:
+        with torch.inference_mode():
+            logits = network(seen.x, seen.edge_index)
+        return score(logits[setting.val], labels[setting.val]), score(logits[watched], truth)[0]
+
+    return evaluate
+
+
+def _reading(setting: Setting, source: Cache, inputs: int | None) -> Setting:
+    """The setting with a hidden layer of a teacher in place of the features."""
+    if inputs is None:
+        return setting
+    if not -len(source.hidden) <= inputs < len(source.hidden):
+        raise ValueError(f"inputs is the number of a hidden layer of the source, which has {len(source.hidden)}")
+    if setting.name != "tran":
+        raise ValueError(
+            "a teacher that reads another one's hidden layer knows it of the nodes seen alone: only 'tran'"
+        )
+    x = torch.from_numpy(np.array(source.hidden[inputs], dtype=np.float32))
+    return replace(setting, seen=replace(setting.seen, x=x), whole=replace(setting.whole, x=x))
 
 
 @torch.inference_mode()
@@ -414,24 +484,29 @@ def _metrics(
 
 
 def _from_cache(setting: Setting, cache: Cache, tells: Collection[str] = ()) -> Outcome:
-    cache.check(setting.whole.fingerprint())
+    _check_shown(setting, cache)
     missing = sorted(set(tells) - {*cache.more, *cache.params})
     if missing:
         raise ValueError(
             f"the method needs {missing} of the teacher, which its cache has not: teach(..., tells={missing})"
         )
-    mask = torch.from_numpy(cache.observed.copy())
-    if not torch.equal(mask.nonzero().flatten(), setting.observed):
-        raise ValueError(
-            f"the cache observed {int(mask.sum())} nodes, the setting {setting.name!r} shows {len(setting.observed)} "
-            "(or others): it was written for another setting or seed"
-        )
     several = [torch.from_numpy(np.array(each.logits)) for each in cache.split()]
-    if cache.own_tasks:
-        return Outcome(None, {}, None, None, 0.0, cache)  # nobody here knows their tasks
+    if cache.own_tasks or not cache.logits.shape[1]:
+        return Outcome(None, {}, None, None, 0.0, cache)  # nobody here knows their tasks, or they answer none
     for logits in several:
         if logits.shape[1] != setting.whole.num_classes:
             raise ValueError(f"the cache has {logits.shape[1]} classes, the graph {setting.whole.num_classes}")
     logits = mixture(torch.stack(several, 1)) if len(several) > 1 else several[0]
     val = score(logits[setting.observed][setting.val], setting.seen.y[setting.val])[0]
     return Outcome(None, _metrics(setting, logits.argmax(1)), None, val, 0.0, cache)
+
+
+def _check_shown(setting: Setting, cache: Cache) -> None:
+    """Raise ValueError unless the cache is of this graph and of the nodes that this setting shows."""
+    cache.check(setting.whole.fingerprint())
+    mask = torch.from_numpy(cache.observed.copy())
+    if not torch.equal(mask.nonzero().flatten(), setting.observed):
+        raise ValueError(
+            f"the cache observed {int(mask.sum())} nodes, the setting {setting.name!r} shows {len(setting.observed)} "
+            "(or others): it was written for another setting or seed"
+        )

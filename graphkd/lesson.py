@@ -11,7 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from graphkd.edges import by_target, neighbourhood
 from graphkd.features import Matrix, rows
+from graphkd.latency import hops
 from graphkd.training import Clock, History
 from kdlosses.policy.ensemble import mixture
 
@@ -124,6 +126,24 @@ class Lesson:
         model.train(training)
         return found
 
+    def outputs(self, model: Any, nodes: Tensor | slice) -> list[Tensor]:
+        """Hidden layers and logits of some nodes, from a model that reads features or from one that reads edges, too.
+
+        The latter sees the whole graph, or around a batch of nodes as many hops as it looks, if that is known: exact
+        but for layers that weigh an edge by the degree of its source, which is that in the part.
+        """
+        if not getattr(model, "reads_edges", False):
+            return model.outputs(rows(self.x, nodes))
+        if isinstance(nodes, slice) or not hops(model):
+            return [found[nodes] for found in model.outputs(rows(self.x), self.edges())]
+        crow, source = self._by_target
+        near, edges = neighbourhood(crow, source, nodes, hops(model))
+        return [found[: len(nodes)] for found in model.outputs(rows(self.x, near), edges)]
+
+    @functools.cached_property
+    def _by_target(self) -> tuple[Tensor, Tensor]:
+        return by_target(self.edges(), len(self))
+
     @functools.cached_property
     def labelled(self) -> Tensor:
         """Ids of the nodes whose label is told."""
@@ -134,7 +154,12 @@ class Lesson:
         told = self.labelled
         if self.batch_size is not None and self.batch_size < len(told):
             told = told[torch.randperm(len(told), generator=self.generator)[: self.batch_size]]
-        return F.cross_entropy(model(rows(self.x, told)), self.labels[told])
+        if getattr(model, "reads_edges", False):
+            whole = self.batch_size is None
+            logits = self.outputs(model, slice(None))[-1][told] if whole else self.outputs(model, told)[-1]
+        else:
+            logits = model(rows(self.x, told))
+        return F.cross_entropy(logits, self.labels[told])
 
 
 def check_lam(recipe: str, lam: float) -> None:

@@ -303,7 +303,7 @@ def _as_array(X: Any) -> Any:
 
 
 def _classes(teacher: Cache | Matrix) -> int | None:
-    """Number of classes that all teachers share with the student; None if their tasks are others."""
+    """Number of classes that all teachers share with the student; None if they have tasks of their own, or none."""
     if not isinstance(teacher, Cache):
         return teacher.shape[1]
     if teacher.own_tasks:
@@ -311,13 +311,15 @@ def _classes(teacher: Cache | Matrix) -> int | None:
     found = {each.logits.shape[1] for each in teacher.split()}
     if len(found) > 1:
         raise ValueError(f"the teachers have {', '.join(map(str, sorted(found)))} classes; they must have the same")
-    return found.pop()
+    return found.pop() or None
 
 
 def _teacher_logits(teacher: Cache | Matrix | None, count: int) -> Matrix | None:
     if teacher is None:
         return None
     logits = teacher.logits if isinstance(teacher, Cache) else teacher
+    if logits.ndim == 2 and len(logits) == count and not logits.shape[1]:
+        return None  # a language model that was not asked for labels
     if logits.ndim != 2 or len(logits) != count:
         raise ValueError(f"the teacher has logits {tuple(logits.shape)}; expected one row for each of the {count} of X")
     if isinstance(logits, Tensor):

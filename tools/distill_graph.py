@@ -4,6 +4,9 @@ For each seed and in each setting a teacher, an untaught student (control) and o
 Where `teacher` is a list, its teachers are trained one by one and teach together. A teacher of one's own is
 `dict(type="module:function", ...)`, a function `(in_features, classes, *, ...) -> Module` that Python can import, or,
 trained elsewhere, `dict(cache="folder/{setting}-{seed}")`, where caches lie, see `graphkd.Cache`.
+A teacher may itself be taught, `dict(..., source="folder", method="lingugkd")`, by a cache like that of
+tools/embed_text.py; then it is trained untaught as well. These, and what the key `references` of a config lists, are
+graph networks trained beside, which teach nobody.
 One JSON log for each config holds all runs; it is written after each seed, so that a run that was stopped goes on
 where it was, and it is what the table is printed from.
 """
@@ -53,7 +56,7 @@ def main() -> None:
         runs[out] = name, config, [] if args.force else finished(out, config)
         for seed in todo(runs[out][2], args.seeds):
             for setting in config["settings"]:
-                teacher_of(config["teacher"], setting, seed)
+                teacher_of([*_listed(config["teacher"]), *references(config)], setting, seed)
     for out, (name, config, logs) in runs.items():
         seeds = todo(logs, args.seeds)
         graph = load(config["data"])
@@ -72,7 +75,7 @@ def read_config(path: Path) -> Config:
         raise SystemExit(f"reading a config needs {error.name}: pip install onedl-mmengine") from error
     config = Reader.fromfile(path)._cfg_dict.to_dict()
     known = {"data", "teacher", "student", "methods", "settings"}
-    if set(config) != known:
+    if set(config) - {"references"} != known:
         raise SystemExit(f"{path}: a graph config has the keys {sorted(known)}, this one {sorted(config)}")
     if any("cache" in each and len(each) > 1 for each in _listed(config["teacher"])):
         raise SystemExit(f"{path}: a teacher from a cache has no other option: dict(_delete_=True, cache=...)")
@@ -84,9 +87,30 @@ def teacher_of(spec: Any, setting: str, seed: int) -> Any:
     if isinstance(spec, list):
         return [teacher_of(each, setting, seed) for each in spec]
     if "cache" in spec:
-        return Cache.load(spec["cache"].format(setting=setting, seed=seed))
+        return _cache(spec["cache"], setting, seed)
+    if "source" in spec:
+        spec = {**spec, "source": _cache(spec["source"], setting, seed)}
     module, colon, name = spec["type"].partition(":")
     return {**spec, "type": getattr(import_module(module), name)} if colon else spec
+
+
+def _cache(path: str, setting: str, seed: int) -> Cache:
+    try:
+        return Cache.load(path.format(setting=setting, seed=seed))
+    except FileNotFoundError as error:
+        raise SystemExit(f"{error}; tools/embed_text.py writes that of a language model") from error
+
+
+def references(config: Config) -> list[Any]:
+    """What is trained beside: that which the config lists, and every network in it that is taught, untaught."""
+    listed = config.get("references", [])
+    untaught = [
+        {key: value for key, value in each.items() if key != "method" and (key != "source" or "inputs" in each)}
+        for each in (*_listed(config["teacher"]), *listed)
+        if "method" in each
+    ]
+    found = [*untaught, *listed]
+    return [each for place, each in enumerate(found) if each not in found[:place]]
 
 
 def todo(logs: list[Log], seeds: int) -> list[int]:
@@ -96,7 +120,7 @@ def todo(logs: list[Log], seeds: int) -> list[int]:
 
 def trainings(config: Config) -> int:
     """Number of models that one seed trains."""
-    return len(config["settings"]) * (2 + len(config["methods"]))
+    return len(config["settings"]) * (2 + len(config["methods"]) + len(references(config)))
 
 
 def run_seed(graph: Graph, config: Config, name: str, seed: int, tick: Callable[[], object]) -> list[Log]:
@@ -104,7 +128,8 @@ def run_seed(graph: Graph, config: Config, name: str, seed: int, tick: Callable[
     reset_peak_memory()
     student = StudentClassifier(**config["student"])
     split = split_of(graph, seed)
-    found: list[dict[str, Outcome]] = [{} for _ in range(2 + len(config["methods"]))]
+    beside = references(config)
+    found: list[dict[str, Outcome]] = [{} for _ in range(2 + len(config["methods"]) + len(beside))]
     for setting in config["settings"]:
         view = observe(graph, split, setting, seed)
         tells = set().union(*(asked(method) for method in config["methods"]))
@@ -115,10 +140,14 @@ def run_seed(graph: Graph, config: Config, name: str, seed: int, tick: Callable[
         for outcomes, method in zip(found[2:], config["methods"]):
             outcomes[setting] = study(view, taught.cache, method, student, seed)
             tick()
+        for outcomes, spec in zip(found[2 + len(config["methods"]) :], beside):
+            outcomes[setting] = teach(view, teacher_of(spec, setting, seed), seed)
+            tick()
     roles = [
         ("teacher", " + ".join(_teacher_label(each) for each in _listed(config["teacher"]))),
         ("control", "supervised"),
         *(("distilled", name) for name in labels(config["methods"])),
+        *(("reference", _teacher_label(spec)) for spec in beside),
     ]
     return [
         make_log(graph, config, name, seed, role, method, outcomes) for (role, method), outcomes in zip(roles, found)
@@ -161,7 +190,7 @@ def make_log(
     else:  # of a teacher trained elsewhere there may be no network, and whatever its cache tells
         network, told = first.model, _listed(first.cache.settings.get("teacher"))
         epochs = max((each.get("epochs", 0) for each in told if isinstance(each, dict)), default=0)
-    answers = network and measure_latency(network, graph, needs_edges=role == "teacher", x=first.x)
+    answers = network and measure_latency(network, graph, needs_edges=role in ("teacher", "reference"), x=first.x)
     return {
         "schema": SCHEMA,
         "side": "graph",
@@ -201,7 +230,22 @@ def finished(path: Path, config: Config) -> list[Log]:
 
 
 def _teacher_label(spec: Any) -> str:
-    return "cache" if "cache" in spec else spec["type"].rpartition(":")[2]
+    """Name a teacher by its type, the kind of its layers or its reach, what it reads and who teaches it.
+
+    >>> _teacher_label(dict(type="hopwise", conv="gat", source="cache", method="lingugkd"))
+    'hopwise(gat), lingugkd'
+    >>> _teacher_label(dict(type="sgc", hops=2, source="cache", inputs=0))
+    'sgc(2) on hidden 0'
+    """
+    if "cache" in spec:
+        return "cache"
+    name = spec["type"].rpartition(":")[2]
+    kind = spec.get("conv", spec.get("hops"))
+    return (
+        (name if kind is None else f"{name}({kind})")
+        + (f" on hidden {spec['inputs']}" if "inputs" in spec else "")
+        + (f", {_label(spec['method'])}" if "method" in spec else "")
+    )
 
 
 def _listed(teacher: Any) -> list[Any]:

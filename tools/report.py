@@ -9,7 +9,7 @@ from pathlib import Path
 
 from logs import Log, read
 
-ROLES = ("teacher", "control", "distilled")
+ROLES = ("reference", "teacher", "control", "distilled")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -27,11 +27,12 @@ def table(logs: Sequence[Log]) -> str:
     confidence interval. A column that would be empty is left out.
     """
     models = sorted({(log["role"], log["method"]) for log in logs}, key=lambda model: (ROLES.index(model[0]), model[1]))
-    several = [role for role, _ in models].count("teacher") > 1
+    several = [role for role, _ in models].count("teacher") > 1 or models[0][0] == "reference"
+    named = {"reference", "distilled", *(["teacher"] if several else [])}
     runs = {
         model: sorted((log for log in logs if model == (log["role"], log["method"])), key=_seed) for model in models
     }
-    students = [log for log in logs if log["role"] != "teacher"] or logs
+    students = [log for log in logs if log["role"] in ("control", "distilled")] or logs
     shared = [key for key in students[0]["metrics"] if all(log["metrics"].get(key) is not None for log in students)]
     control = [log for log in logs if log["role"] == "control"]
     glnn = [log for log in logs if log["side"] == "graph" and (log["role"], log["method"]) == ("distilled", "glnn")]
@@ -55,7 +56,7 @@ def table(logs: Sequence[Log]) -> str:
         speeds = [log for log in group if log["latency_ms"] is not None]
         rows.append(
             [
-                f"{role}, {method}" if role == "distilled" or (several and role == "teacher") else role,
+                f"{role}, {method}" if role in named else role,
                 str(len(group)),
                 *(spread([value for log in group if (value := log["metrics"].get(key)) is not None]) for key in shared),
                 *(spread(gaps(taught, control, key), "+.2f") for key in gained),

@@ -29,6 +29,7 @@ from graphkd.recipes.hgmd import hgmd
 from graphkd.recipes.incremental import incremental
 from graphkd.recipes.kd3 import kd3
 from graphkd.recipes.krd import krd
+from graphkd.recipes.lingugkd import lingugkd
 from graphkd.recipes.m2m import m2m
 from graphkd.recipes.mixup import mixup
 from graphkd.recipes.mtard import mtard
@@ -70,6 +71,7 @@ RECIPES = {
         incremental,
         kd3,
         krd,
+        lingugkd,
         m2m,
         mixup,
         mtard,
@@ -93,6 +95,9 @@ RECIPES = {
         weight_align,
     )
 }
+
+OF_GRAPH_NETWORKS = {recipe.__name__: recipe for recipe in (lingugkd, supervised)}
+"""The recipes whose student may itself be a graph network: they ask the model through `Lesson.outputs`."""
 
 TELLS: dict[str, tuple[str, ...]] = {"krd": ("noisy",), "tined": ("weights",)}
 """What a recipe asks of its teacher beyond logits and hidden layers, by the names of `graphkd.teach`."""
@@ -152,6 +157,7 @@ def own_features(setting: Setting, seed: int) -> Inputs:
 __all__ = [
     "INPUTS",
     "NETWORKS",
+    "OF_GRAPH_NETWORKS",
     "RECIPES",
     "TELLS",
     "adagmlp",
@@ -171,6 +177,7 @@ __all__ = [
     "inputs_of",
     "kd3",
     "krd",
+    "lingugkd",
     "m2m",
     "mixup",
     "mtard",

@@ -23,6 +23,9 @@ class GNN(nn.Module):
     sparse = True
     """Takes sparse features. A network that does not say so is given dense ones."""
 
+    reads_edges = True
+    """As a student it is shown the edges, see `Lesson.outputs`."""
+
     def __init__(
         self,
         layers: Sequence[nn.Module],

@@ -65,13 +65,22 @@ def infonce(
     if labels is not None:
         teacher, classes = teacher[..., :-1], teacher[..., -1]
     student, teacher = unit(student, dim=2), unit(teacher, dim=2)
-    value = _direction(student, teacher, weight, classes, tau)
+    value = find_own(student, teacher, weight, classes, tau)
     if symmetric:
-        value = 0.5 * (value + _direction(teacher, student, weight, classes, tau))
+        value = 0.5 * (value + find_own(teacher, student, weight, classes, tau))
     return value
 
 
-def _direction(anchors: Tensor, others: Tensor, weight: Tensor, classes: Tensor | None, tau: float) -> Tensor:
+def find_own(anchors: Tensor, others: Tensor, weight: Tensor, classes: Tensor | None, tau: float) -> Tensor:
+    """How surprised each anchor is by its own among all others, on average; see `infonce`.
+
+    Args:
+        anchors: vectors of length 1, `(sets, points, C)`.
+        others: likewise; the own of an anchor stands where it does.
+        weight: `(sets, points)`.
+        classes: `(sets, points)`; others of the same class do not count. All count if not given.
+        tau: temperature.
+    """
     n = weight.shape[1]
     log_w = weight.log().clamp_min(torch.finfo(anchors.dtype).min / 4).unsqueeze(1)
     index = torch.arange(n, device=anchors.device).expand(weight.shape)

@@ -118,8 +118,10 @@ def test_a_log_of_another_config_is_not_touched(whole: Path, monkeypatch: pytest
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_every_config_names_what_exists(path: Path) -> None:
     config = read_config(path)
-    assert config["data"] == path.stem
-    assert config["data"] in NAMES
+    data = config["data"]
+    name = data if isinstance(data, str) else data["type"]
+    assert path.stem == (name if isinstance(data, str) else f"{name}_{data['split']}")
+    assert name in NAMES
     for method in config["methods"]:
         resolve("method", method, RECIPES)
     StudentClassifier(**config["student"])

@@ -48,12 +48,14 @@ NO_CONTROL = {
 }
 READS_LABELS = {
     "distill_weighted": "labels say which source is like the task",
+    "lingugkd": "labels tell which pairs are no negatives",
     "partition": "its student has learnt from the labels before",
     "random_teacher": "its last layer is a logistic regression on the labels",
     "tfkd_self": "its teacher is a student that learnt from the labels",
 }
 LEARNS_LESS = {
     "dual_head": "the head that is kept hears of labels alone",
+    "lingugkd": "it is not told the teacher's logits",
     "kd3": "it leaves out what such a noisy teacher is not sure of",
     "rad": "a fifth of the teacher's answers",
     "random_teacher": "a linear classifier on features that nobody taught anything",
@@ -71,6 +73,7 @@ DRAWS: dict[str, dict[str, Any]] = {
     "incremental": dict(memory=10**6),
     "kd3": dict(contrast=0.0),
     "krd": dict(start=0),
+    "lingugkd": dict(draw=None),
     "m2m": dict(epochs=5, wide=48),
     "mixup": dict(share=0.0),
     "mtard": dict(noise=0.0),

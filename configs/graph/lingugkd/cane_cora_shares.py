@@ -1,0 +1,2 @@
+_base_ = "cane_cora.py"
+data = dict(type="cane_cora", split="shares")
