@@ -40,8 +40,8 @@ class SyntheticWorld(Det3DDataset):
 
     def __init__(self, split: world.Split = "train", count: int = 1000, seed: int = 0, **kwargs: Any) -> None:
         self.split, self.count, self.seed = split, count, seed
-        modality = {"use_lidar": True, "use_camera": True}
-        super().__init__(modality=modality, default_cam_key="CAM_FRONT", filter_empty_gt=False, **kwargs)
+        fixed = {"modality": {"use_lidar": True, "use_camera": True}, "data_prefix": {"pts": "", "img": ""}}
+        super().__init__(default_cam_key="CAM_FRONT", filter_empty_gt=False, **fixed, **kwargs)
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Number the scenes; nothing is drawn yet."""

@@ -105,9 +105,11 @@ class LiftSplat(BaseModule):
             for key in ("cam2img", "lidar2cam")
         )
         to_lidar = torch.linalg.inv(extrinsic)
-        rays = torch.einsum("nij,hwj->nhwi", torch.linalg.inv(intrinsic[:, :3, :3]), pixels)
-        rays = torch.einsum("nij,nhwj->nhwi", to_lidar[:, :3, :3], rays)
-        return self.depths.view(1, -1, 1, 1, 1) * rays[:, None] + to_lidar[:, None, None, None, :3, 3]
+        # of KITTI's matrices the fourth column counts, too: pixel = K place + shift
+        back = to_lidar[:, :3, :3] @ torch.linalg.inv(intrinsic[:, :3, :3])
+        rays = torch.einsum("nij,hwj->nhwi", back, pixels)
+        start = to_lidar[:, :3, 3] - torch.einsum("nij,nj->ni", back, intrinsic[:, :3, 3])
+        return self.depths.view(1, -1, 1, 1, 1) * rays[:, None] + start[:, None, None, None]
 
 
 def _matrices(given: Any) -> np.ndarray:

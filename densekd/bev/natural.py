@@ -55,17 +55,17 @@ def widths(model: Any) -> list[dict[str, int]]:
     return [{name: of[0] for name, of in task.heads.items() if name != "heatmap"} for task in _tasks(model)]
 
 
-def _head(model: Any) -> Any:
+def head_of(model: Any) -> Any:
     return next((getattr(model, name) for name in HEADS if getattr(model, name, None) is not None), None)
 
 
 def _tasks(model: Any) -> list[Any]:
-    return list(getattr(_head(model), "task_heads", ()))
+    return list(getattr(head_of(model), "task_heads", ()))
 
 
 def cell_of(model: Any) -> float | None:
     """Return the side of a cell of a CenterPoint head, in metres, which its offsets are told in; None for others."""
-    coder = getattr(_head(model), "bbox_coder", None)
+    coder = getattr(head_of(model), "bbox_coder", None)
     size, factor = getattr(coder, "voxel_size", None), getattr(coder, "out_size_factor", None)
     return None if size is None or factor is None else float(size[0] * factor)
 

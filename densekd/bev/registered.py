@@ -3,4 +3,5 @@
 import densekd.bev.dataset
 import densekd.bev.detector
 import densekd.bev.lift
-import densekd.bev.metric  # noqa: F401
+import densekd.bev.metric
+import densekd.bev.resize  # noqa: F401

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from densekd.bev.geometry import Extent
-from densekd.bev.natural import bev_extent, bev_taps, branches, cell_of, sensor_of, widths
+from densekd.bev.natural import bev_extent, bev_taps, branches, cell_of, head_of, sensor_of, widths
 
 WEIGHTS = {
     ("lidar", "camera"): (100.0, 40.0, 10.0),
@@ -96,5 +96,5 @@ def _alike(student: nn.Module, teacher: nn.Module) -> list[str] | None:
         if widths(student) != widths(teacher):
             return None
         return [branch for branch in branches(student) if branch != "reg" or cell_of(student) == cell_of(teacher)]
-    mine, its = (getattr(getattr(model, "bbox_head", None), "conv_reg", None) for model in (student, teacher))
+    mine, its = (getattr(head_of(model), "conv_reg", None) for model in (student, teacher))
     return [] if mine is not None and its is not None and mine.out_channels == its.out_channels else None
