@@ -6,5 +6,6 @@ with needs_extra("graphkd.text"):
     from graphkd.text.embed import Estimate, embed, estimate, overhead
     from graphkd.text.model import LanguageModel
     from graphkd.text.prompts import Prompts
+    from graphkd.text.tune import tune
 
-__all__ = ["Estimate", "LanguageModel", "Prompts", "embed", "estimate", "overhead"]
+__all__ = ["Estimate", "LanguageModel", "Prompts", "embed", "estimate", "overhead", "tune"]

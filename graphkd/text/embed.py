@@ -87,10 +87,12 @@ def embed(
     path = Path(path)
     job.check(path)
     rank, size = processes()
-    done = {meta["start"] for meta in shards_in(path)}
-    for start in range(0, len(graph), shard):
-        stop = min(start + shard, len(graph))
-        if start not in done and (start // shard) % size == rank:
+    parts = _missing(path, len(graph), shard)
+    progress(len(graph) - sum(stop - start for start, stop in parts))
+    if size > 1:
+        torch.distributed.barrier()  # nobody writes before everybody has looked
+    for place, (start, stop) in enumerate(parts):
+        if place % size == rank:
             for left in path.glob(f".shard-{start:012d}-*"):  # of someone who was killed while writing it
                 shutil.rmtree(left)
             job.read(start, stop, batch_tokens).save_shard(path, start, len(graph))
@@ -244,6 +246,14 @@ class _Job:
                 vectors[batch] = pooled.cpu().numpy()
             scores[batch] = told.float().cpu().numpy()
         return vectors[place], scores[place]
+
+
+def _missing(path: Path, nodes: int, shard: int) -> list[tuple[int, int]]:
+    """Ranges of nodes, at most `shard` long, that no shard in the folder has yet."""
+    there = [(meta["start"], meta["start"] + meta["rows"]) for meta in shards_in(path)]
+    ends = [0, *(stop for _, stop in there)]
+    starts = [*(start for start, _ in there), nodes]
+    return [(start, min(start + shard, stop)) for end, stop in zip(ends, starts) for start in range(end, stop, shard)]
 
 
 def by_length(prompts: Sequence[Sequence[int]], tokens: int) -> Iterator[list[int]]:

@@ -134,9 +134,9 @@ class LanguageModel:
         """
         if not answers:
             hidden = self.network.base_model(**batch).last_hidden_state
-            return self._pooled(hidden, batch["attention_mask"]), hidden.new_zeros(len(hidden), 0)
+            return self.pooled(hidden, batch["attention_mask"]), hidden.new_zeros(len(hidden), 0)
         out = self.network(**batch, use_cache=True, output_hidden_states=True, logits_to_keep=1)
-        pooled = self._pooled(out.hidden_states[-1], batch["attention_mask"])
+        pooled = self.pooled(out.hidden_states[-1], batch["attention_mask"])
         first = out.logits[:, -1].float().log_softmax(1)
         return pooled, torch.stack([self._score(answer, first, out.past_key_values, batch) for answer in answers], 1)
 
@@ -177,7 +177,8 @@ class LanguageModel:
         told = logits.float().log_softmax(2).gather(2, tokens[1:].expand(rows, -1).unsqueeze(2))
         return total + told.sum((1, 2))
 
-    def _pooled(self, hidden: Tensor, mask: Tensor) -> Tensor:
+    def pooled(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """What stands for each prompt, `(B, width)` in float32, from its last hidden layer `(B, L, width)`."""
         rows = torch.arange(len(hidden), device=hidden.device)
         if self.pool == "mean":
             share = mask.to(hidden.dtype).unsqueeze(2)

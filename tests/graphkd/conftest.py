@@ -79,7 +79,7 @@ def _save_model(folder: Path, texts: list[str], encoder: bool = False, seed: int
         network = (
             BertModel(BertConfig(**shape), add_pooling_layer=False)
             if encoder
-            else LlamaForCausalLM(LlamaConfig(**shape, bos_token_id=0, eos_token_id=1, tie_word_embeddings=False))
+            else LlamaForCausalLM(LlamaConfig(**shape, bos_token_id=0, eos_token_id=1, initializer_range=0.2))
         )
     network.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

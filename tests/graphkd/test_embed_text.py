@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -200,6 +201,18 @@ def test_the_cache_holds_two_bytes_a_number_and_headers(graph: Graph, encoder: L
     shards, files, meta = 3, 6, 2048
     headers = shards * (files * 128 + meta) + NODES * 9  # who the node is, and whether it was seen
     assert 0 <= size - NODES * 3 * 32 * 2 <= headers
+
+
+def test_gaps_are_filled_whatever_the_size_of_shards(graph: Graph, encoder: LanguageModel, tmp_path: Path) -> None:
+    whole = embed(graph, encoder, tmp_path / "whole", PROMPTS)
+    embed(graph, encoder, tmp_path / "c", PROMPTS, shard=9)
+    for start in (0, 18, 27):
+        shutil.rmtree(tmp_path / "c" / f"shard-{start:012d}")
+    told: list[int] = []
+    again = embed(graph, encoder, tmp_path / "c", PROMPTS, shard=7, progress=told.append)
+    assert told == [13, 7, 2, 7, 7, 4]
+    assert np.array_equal(np.asarray(again.node_id), np.arange(NODES))
+    np.testing.assert_allclose(np.asarray(again.hidden[2]), np.asarray(whole.hidden[2]), atol=2e-3)
 
 
 def test_every_prompt_is_read_once_with_little_padding(graph: Graph, encoder: LanguageModel, tmp_path: Path) -> None:

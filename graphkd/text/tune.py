@@ -1,0 +1,131 @@
+"""Tune a language model on the training nodes of a graph with LoRA, before it reads the others."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from peft import LoraConfig, TaskType, get_peft_model
+from torch import Tensor, nn
+
+from graphkd.data.graph import Graph
+from graphkd.parallel import processes
+from graphkd.text.model import LanguageModel, weights_mark
+from graphkd.text.prompts import Asker, Prompts
+from graphkd.training import History, Schedule, train
+
+_POOLING = ("modules.json", "1_Pooling")  # how a sentence encoder pools
+
+
+def tune(
+    model: LanguageModel,
+    graph: Graph,
+    nodes: Tensor,
+    path: str | Path,
+    prompts: Prompts | None = None,
+    *,
+    labels: Sequence[str] = (),
+    rank: int = 8,
+    lr: float = 2e-4,
+    epochs: int = 1,
+    batch_size: int = 8,
+    seed: int = 0,
+) -> History:
+    r"""Tune a model in place on nodes whose labels are known, hop by hop, and write it to a folder that `load` reads.
+
+    With a prompt x of a node and its label y in words, a causal model minimises
+
+    $$ - \frac{1}{|y|} \sum_t \log p(y_t \mid x, y_{<t}) $$
+
+    and an encoder the cross-entropy of a linear head on what stands for the prompt, which is dropped in the end. What
+    is added to each of its linear layers is a product of two matrices of this rank, merged into the weights after the
+    training. In several processes, see `graphkd.parallel`.
+
+    Args:
+        model: changed in place.
+        graph: with texts and labels.
+        nodes: the training nodes, `(n,)`. No other label is read, but their neighbours' texts are.
+        path: folder, which must not exist.
+        prompts: how to ask, here and afterwards alike.
+        labels: what the classes are called; needed by a causal model, and by no other.
+        rank: of LoRA, whose scale is 2.
+        lr: learning rate of Adam.
+        epochs: how often each prompt is read.
+        batch_size: prompts in a step.
+        seed: of the parameters and of the order of prompts.
+
+    Raises:
+        FileExistsError: the folder exists.
+        ValueError: there are no labels for a causal model, or a node has no label.
+
+    Paper: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2022, as in Hu et al., "Large Language Model
+    Meets Graph Neural Network in Knowledge Distillation", 2024: one epoch with the rate 2e-4. Rank and batch are our
+    own.
+    """
+    path = Path(path)
+    if path.exists():
+        raise FileExistsError(f"{path} exists; choose another folder for the tuned model, or remove it")
+    if model.causal and len(labels) != graph.num_classes:
+        raise ValueError(
+            f"a causal model is tuned on labels in words: {len(labels)} given, {graph.num_classes} classes"
+        )
+    if (graph.y[nodes] < 0).any():
+        raise ValueError(f"node {int(nodes[graph.y[nodes] < 0][0])} has no label to tune on")
+    answers = model.answers(labels) if model.causal else []
+    asker = Asker(graph, model, prompts or Prompts(), spare=max(map(len, answers), default=0))
+    asked = [(prompt, int(graph.y[node])) for node in nodes.tolist() for prompt in asker.ask(node)]
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        kind = TaskType.CAUSAL_LM if model.causal else None
+        config = LoraConfig(task_type=kind, r=rank, lora_alpha=2 * rank, target_modules="all-linear")
+        tuned: Any = get_peft_model(model.network, config)
+        head = None if model.causal else nn.Linear(model.width, graph.num_classes).to(model.device, model.network.dtype)
+
+        def loss(drawn: Tensor | slice) -> Tensor:
+            chosen = torch.arange(len(asked))[drawn].tolist()
+            part = [asked[place] for place in chosen]
+            if head is None:
+                return _answered(model, tuned, [(prompt, answers[label]) for prompt, label in part])
+            batch = model.padded([prompt for prompt, _ in part])
+            pooled = model.pooled(tuned(**batch).last_hidden_state, batch["attention_mask"])
+            y = torch.tensor([label for _, label in part], device=pooled.device)
+            return F.cross_entropy(head(pooled.to(head.weight.dtype)).float(), y)
+
+        learning = nn.ModuleList([tuned] if head is None else [tuned, head])
+        schedule = Schedule(lr=lr, weight_decay=0.0, epochs=epochs, batch_size=batch_size)
+        history = train(learning, loss, len(asked), schedule=schedule, generator=torch.Generator().manual_seed(seed))
+    model.network = tuned.merge_and_unload().eval()
+    if processes()[0] == 0:
+        _save(model, path)
+    if processes()[1] > 1:
+        torch.distributed.barrier()
+    model.mark = weights_mark(path)
+    return history
+
+
+def _answered(model: LanguageModel, network: Any, pairs: Sequence[tuple[list[int], list[int]]]) -> Tensor:
+    """Cross-entropy of the tokens of the answers alone, the mean over answers of the mean over tokens."""
+    batch = model.padded([[*prompt, *answer] for prompt, answer in pairs])
+    target = torch.full_like(batch["input_ids"], -100)
+    for row, (_, answer) in enumerate(pairs):
+        target[row, -len(answer) :] = batch["input_ids"][row, -len(answer) :]
+    each = F.cross_entropy(
+        network(**batch).logits[:, :-1].float().mT, target[:, 1:], ignore_index=-100, reduction="none"
+    )
+    return (each.sum(1) / (target[:, 1:] >= 0).sum(1)).mean()
+
+
+def _save(model: LanguageModel, path: Path) -> None:
+    """Write the model as it lay in its folder before, pooling and all."""
+    before = Path(model.network.config._name_or_path)
+    model.network.save_pretrained(path)
+    model.tokenizer.save_pretrained(path)
+    for name in _POOLING:
+        if (before / name).is_dir():
+            shutil.copytree(before / name, path / name)
+        elif (before / name).is_file():
+            shutil.copy(before / name, path / name)
