@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -36,18 +37,31 @@ def class_edges(
     """
     if kernel < 1 or kernel % 2 == 0:
         raise ValueError(f"the window of an edge has an odd side, got kernel={kernel}")
-    labels, cells = label_map.unsqueeze(1), (size[0], size[1])
-    valid = (labels >= 0) & (labels != ignore_index)
+    valid = (label_map >= 0) & (label_map != ignore_index)
+    labels = label_map.where(valid, -1).unsqueeze(1).int()
+    cells = size[0], size[1]
 
-    def widest(values: Tensor) -> Tensor:  # one axis after the other: 2 k comparisons in place of k^2
-        along = F.max_pool2d(values, (1, kernel), stride=1, padding=(0, kernel // 2))
-        return F.max_pool2d(along, (kernel, 1), stride=1, padding=(kernel // 2, 0))
+    def widest(values: Tensor) -> Tensor:
+        return F.max_pool2d(values, kernel, stride=1, padding=kernel // 2)
 
-    highest = widest(labels.where(valid, -1).float())
-    lowest = -widest(-labels.where(valid, classes).float())
-    mixed = (highest > lowest) & valid  # where nothing is valid the highest is -1 and the lowest C
+    highest = widest(labels.float())
+    lowest = -widest(-labels.where(labels >= 0, classes).float())
+    mixed = (highest > lowest) & (labels >= 0)  # where nothing is valid the highest is -1 and the lowest C
     bands = []
     for start in range(0, classes, _BLOCK):
-        some = torch.arange(start, min(start + _BLOCK, classes), device=labels.device).view(1, -1, 1, 1)
-        bands.append(F.adaptive_avg_pool2d(widest((labels == some).float()) * mixed, cells))
-    return torch.cat(bands, dim=1), F.adaptive_avg_pool2d(valid.float(), cells)[:, 0]
+        bit = torch.arange(min(_BLOCK, classes - start), device=labels.device, dtype=labels.dtype).view(1, -1, 1, 1)
+        place = labels - start
+        word = (1 << place.clamp(0, _BLOCK - 1)).where((place >= 0) & (place < _BLOCK), 0)
+        here = (_or_around(word, kernel) * mixed >> bit) & 1
+        bands.append(F.adaptive_avg_pool2d(here.float(), cells))
+    return torch.cat(bands, dim=1), F.adaptive_avg_pool2d(valid.float(), cells)
+
+
+def _or_around(bits: Tensor, kernel: int) -> Tensor:
+    """Bitwise or over the square window around each pixel of `(B, 1, H, W)`: the classes there, a bit for each."""
+    reach = kernel // 2
+    for dim, margins in ((2, (0, 0, reach, reach)), (3, (reach, reach))):
+        padded = F.pad(bits, margins)
+        shifted = (padded.narrow(dim, step, bits.shape[dim]) for step in range(kernel))
+        bits = functools.reduce(torch.bitwise_or, shifted)
+    return bits
