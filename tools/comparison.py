@@ -202,11 +202,16 @@ def _count(model: torch.nn.Module) -> int:
     return sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in connectors.parameters())
 
 
+def _first(value: Any) -> Any:
+    """The first sample of a batch, of a dict of sensors as well."""
+    return {key: each[:1] for key, each in value.items()} if isinstance(value, dict) else value[:1]
+
+
 @torch.inference_mode()
 def _latency(runner: Runner) -> float:
     model = runner.model.eval()
     batch = next(iter(runner.test_dataloader))
-    batch = {key: value[:1] for key, value in batch.items()}
+    batch = {key: _first(value) for key, value in batch.items()}
     seconds = []
     for _ in range(WARMUP + REPEATS):
         start = time.perf_counter()
