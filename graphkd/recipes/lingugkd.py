@@ -24,7 +24,7 @@ def lingugkd(
     reach: Literal["train", "all"] = "all",
     adapt: float | None = 1.0,
     dropout: float = 0.0,
-    draw: int | None = 512,
+    draw: int | None = 256,
 ) -> History:
     r"""LinguGKD: level by level, a graph network finds what a language model makes of each node with its neighbourhood.
 

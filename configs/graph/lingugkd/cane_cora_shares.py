@@ -1,2 +1,2 @@
 _base_ = "cane_cora.py"
-data = dict(type="cane_cora", split="shares")
+data = dict(_delete_=True, type="cane_cora", split="shares")
