@@ -127,9 +127,9 @@ def test_edges_one_way_and_their_order_do_not_matter(graph: Graph) -> None:
 def test_every_teacher_learns_and_tells_its_hidden_layers(graph: Graph, name: str) -> None:
     setting = observe(graph, cpf_split(graph.y, 0), "tran", 0)
     taught = teach(setting, dict(type=name, epochs=60), 0)
-    assert taught.metrics["tran"] > 0.93
+    assert taught.metrics["tran"] > (0.85 if name == "sgc" else 0.93)  # which is linear
     assert taught.cache is not None
-    assert len(taught.cache.hidden) == 1
+    assert len(taught.cache.hidden) == {"hopwise": 3, "sgc": 0}.get(name, 1)
     torch.testing.assert_close(
         taught.model(graph.x, graph.edge_index).detach(), torch.from_numpy(taught.cache.logits), atol=1e-4, rtol=1e-4
     )
@@ -142,7 +142,8 @@ def test_teachers_take_sparse_features(name: str) -> None:
     sparse = compact(x)
     assert sparse.layout is torch.sparse_csr
     for layers in (1, 2, 3):
-        network = TEACHERS[name](30, 4, layers=layers).eval()
+        depth = dict(hops=layers) if name == "sgc" else dict(layers=layers)
+        network = TEACHERS[name](30, 4, **depth).eval()
         torch.testing.assert_close(network(sparse, edges), network(x, edges))
 
 
