@@ -98,7 +98,7 @@ def _cache(path: str, setting: str, seed: int) -> Cache:
     try:
         return Cache.load(path.format(setting=setting, seed=seed))
     except FileNotFoundError as error:
-        raise SystemExit(f"{error}; tools/embed_text.py writes that of a language model") from error
+        raise FileNotFoundError(f"{error}; tools/embed_text.py writes that of a language model") from error
 
 
 def references(config: Config) -> list[Any]:
