@@ -28,7 +28,10 @@ LOGITS = {"nodes": (100_000, 40), "maps": (2, 19, 256, 512)}
 FEATURES = {"nodes": (20_000, 256), "maps": (2, 256, 64, 128)}
 CLASSES = 19
 EDGES = {"nodes": (20_000, 40)}
-PAIRS = ("cka", "cmd", "comodo", "crd", "hybrid", "infonce", "mi_alpha", "pkt", "rkd", "rsd_gram", "sinkd", "sp", "trg")
+PAIRS = (
+    *("cka", "cmd", "comodo", "crd", "hybrid", "infonce", "layer_infonce", "mi_alpha", "pkt", "rkd", "rsd_gram"),
+    *("sinkd", "sp", "trg"),
+)
 POINTS, FEW, CHANNELS, MOST = 20_000, 4_000, 32, 12 << 30
 """Losses over pairs are measured at POINTS points. Their plain form, too, if it fits into MOST bytes; else its peak is
 that at FEW points times the square of POINTS / FEW. Value and gradient are compared at FEW, in float64, and where both
@@ -137,7 +140,7 @@ def _plain(key: str, loss: kdlosses.Loss) -> Callable[..., Tensor]:
 
 def _options(key: str, n: int, channels: int) -> dict[str, Any]:
     """Options of losses that cannot be built, or not on so much, without any."""
-    if key in ("dmae", "hint", "leaf", "mi_alpha", "prockd", "talking", "vid"):
+    if key in ("dmae", "hint", "layer_infonce", "leaf", "mi_alpha", "prockd", "talking", "vid"):
         return dict(student_channels=channels, teacher_channels=channels)
     if key == "cmd":
         return dict(student_channels=channels, teacher_channels=channels, size=n, k=n // 16)

@@ -17,6 +17,12 @@ def infonce(student: Tensor, teacher: Tensor, tau: float = 0.1) -> Tensor:
     return F.cross_entropy(logits, torch.arange(len(student)))
 
 
+def layer_infonce(student: Tensor, teacher: Tensor, own: Any) -> Tensor:
+    told = own.shared(own.norm(F.prelu(own.teacher(teacher), own.slope.weight)))
+    logits = F.normalize(own.shared(student), dim=1) @ F.normalize(told, dim=1).T / own.tau
+    return F.cross_entropy(logits, torch.arange(len(student)))
+
+
 def comodo(student: Tensor, teacher: Tensor, own: Any) -> Tensor:
     s, t = F.normalize(student, dim=1), F.normalize(teacher, dim=1)
     keys = torch.cat([own.queue.items[own.queue.weight > 0], t])
