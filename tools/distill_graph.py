@@ -87,18 +87,18 @@ def teacher_of(spec: Any, setting: str, seed: int) -> Any:
     if isinstance(spec, list):
         return [teacher_of(each, setting, seed) for each in spec]
     if "cache" in spec:
-        return _cache(spec["cache"], setting, seed)
+        return Cache.load(spec["cache"].format(setting=setting, seed=seed))
     if "source" in spec:
-        spec = {**spec, "source": _cache(spec["source"], setting, seed)}
+        spec = {**spec, "source": _hidden_states(spec["source"].format(setting=setting, seed=seed))}
     module, colon, name = spec["type"].partition(":")
     return {**spec, "type": getattr(import_module(module), name)} if colon else spec
 
 
-def _cache(path: str, setting: str, seed: int) -> Cache:
+def _hidden_states(folder: str) -> Cache:
     try:
-        return Cache.load(path.format(setting=setting, seed=seed))
+        return Cache.load(folder)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error}; tools/embed_text.py writes that of a language model") from error
+        raise SystemExit(f"{error}; tools/embed_text.py writes that of a language model") from error
 
 
 def references(config: Config) -> list[Any]:
