@@ -67,6 +67,14 @@ class Extent(NamedTuple):
         return shares * maps.new_tensor([self.x1 - self.x0, self.y1 - self.y0]) + maps.new_tensor(self[:2])
 
 
+def extents(
+    student_range: Sequence[float], teacher_range: Sequence[float] | None, student_axes: str, teacher_axes: str
+) -> tuple[Extent, Extent]:
+    """What the student's and the teacher's map show; the teacher's has the student's range if none is given."""
+    mine = Extent.of(student_range, student_axes)
+    return mine, Extent.of(student_range if teacher_range is None else teacher_range, teacher_axes)
+
+
 def rows_along_y(maps: Tensor, extent: Extent) -> Tensor:
     """Lay out maps `(..., H, W)` so that rows run along y."""
     return maps.transpose(-2, -1) if extent.axes == "xy" else maps

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from densekd.bev.geometry import Extent, nine_points, pad, read
+from densekd.bev.geometry import Extent, extents, nine_points, pad, read
 from kdlosses import register, weighted_mean
 
 
@@ -51,8 +51,7 @@ def unidistill_feature(
     >>> unidistill_feature(student, torch.ones(1, 2, 4, 4), [box[:0]], [0, 0, 8, 8]).item()
     0.0
     """
-    mine = Extent.of(student_range, student_axes)
-    its = Extent.of(student_range if teacher_range is None else teacher_range, teacher_axes)
+    mine, its = extents(student_range, teacher_range, student_axes, teacher_axes)
     f, g, counts = at_boxes(student, teacher, boxes_bev, mine, its, weight)
     return weighted_mean((f - g).abs().mean(-1), counts)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from densekd.bev.geometry import Extent
+from densekd.bev.geometry import extents
 from densekd.losses.unidistill_feature import at_boxes
 from kdlosses import register, weighted_mean
 from kdlosses.unit import unit
@@ -51,8 +51,7 @@ def unidistill_relation(
     >>> unidistill_relation(maps, 5 * maps, [box], [0, 0, 8, 8]).item() < 1e-6  # a scale is no matter
     True
     """
-    mine = Extent.of(student_range, student_axes)
-    its = Extent.of(student_range if teacher_range is None else teacher_range, teacher_axes)
+    mine, its = extents(student_range, teacher_range, student_axes, teacher_axes)
     f, g, counts = at_boxes(student, teacher, boxes_bev, mine, its, weight)
     f, g = unit(f, -1), unit(g, -1)
     pairs = counts[..., :, None] * counts[..., None, :]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from densekd.bev.geometry import Extent, gaussians, onto, pad, rows_along_y
+from densekd.bev.geometry import Extent, extents, gaussians, onto, pad, rows_along_y
 from kdlosses import register, weighted_mean
 
 
@@ -51,8 +51,7 @@ def unidistill_heatmap(
     >>> round(unidistill_heatmap(student, student + 2, [box], [0, 0, 8, 8]).item(), 4)  # 0.8808 - 0.5
     0.3808
     """
-    mine = Extent.of(student_range, student_axes)
-    its = Extent.of(student_range if teacher_range is None else teacher_range, teacher_axes)
+    mine, its = extents(student_range, teacher_range, student_axes, teacher_axes)
     s = student.sigmoid().amax(1, keepdim=True)
     t = (teacher / tau).sigmoid().amax(1, keepdim=True)
     return _around_boxes(s, t, boxes_bev, mine, its, min_overlap, weight)
@@ -99,8 +98,7 @@ def unidistill_regression(
     >>> unidistill_regression(student, student + 2, [box], [0, 0, 8, 8]).item()
     2.0
     """
-    mine = Extent.of(student_range, student_axes)
-    its = Extent.of(student_range if teacher_range is None else teacher_range, teacher_axes)
+    mine, its = extents(student_range, teacher_range, student_axes, teacher_axes)
     return _around_boxes(student, teacher, boxes_bev, mine, its, min_overlap, weight)
 
 
