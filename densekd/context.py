@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from mmengine.logging import MessageHub
 from torch import Tensor, nn
+
+from densekd.bev.geometry import on_the_ground
 
 Size = tuple[int, int]
 WHERE = ("labelled", "boxes")
@@ -28,16 +30,31 @@ class Context:
         samples: the batch's data samples, as mmseg (`gt_sem_seg`) and mmdet (`gt_instances`) make them.
         image_size: height and width of the padded batch; None where it has no images.
         ignore_index: label of pixels that do not count, 255 if not given.
+        voxels: the voxels of a batch of mmdet3d, where it has any.
     """
 
-    def __init__(self, samples: Sequence[Any], image_size: Size | None, ignore_index: int | None = None) -> None:
+    def __init__(
+        self,
+        samples: Sequence[Any],
+        image_size: Size | None,
+        ignore_index: int | None = None,
+        voxels: Mapping[str, Tensor] | None = None,
+    ) -> None:
         self.samples = samples
         self.image_size = image_size
         self.ignore_index = 255 if ignore_index is None else ignore_index
+        self.voxels = voxels or {}
 
-    def gather(self, names: Iterable[str], size: tuple[int, ...], where: str | None = None) -> dict[str, Any]:
-        """Return those of `names` that this batch has, for a tap of `size` (height, width); of any other the run's."""
-        known = OF_A_RUN if len(size) != 2 else (*OF_A_RUN, *_OF_A_MAP)
+    def gather(
+        self, names: Iterable[str], size: tuple[int, ...], where: str | None = None, rows: int = 0
+    ) -> dict[str, Any]:
+        """Return those of `names` that this batch has, for a tap of `size` (height, width); of any other the run's.
+
+        A tap without a size that yields as many rows as the batch has voxels is one of voxels.
+        """
+        of_voxels = not size and rows == len(self.voxels.get("coors", ())) > 0
+        of_tap = _OF_A_MAP if len(size) == 2 else _OF_VOXELS if of_voxels else ()
+        known = (*OF_A_RUN, *of_tap)
         found: dict[str, Any] = {name: getattr(self, name)(size) for name in names if name in known}
         if where is not None:
             if len(size) != 2:
@@ -69,7 +86,7 @@ class Context:
         """Boxes on the ground `(n, 5)`: x, y, dx, dy in metres, yaw; those of no class are left out."""
         if not all("gt_instances_3d" in sample and "bboxes_3d" in sample.gt_instances_3d for sample in self.samples):
             return None
-        return [_on_the_ground(sample) for sample in self.samples]
+        return [_boxes_bev(sample) for sample in self.samples]
 
     def masks(self, size: Size) -> list[Tensor] | None:
         """Instance masks of each image `(n, h, w)`: the share of each position that the instance covers."""
@@ -82,6 +99,14 @@ class Context:
             bottom, right = (whole - own for whole, own in zip(self.image_size, full.shape[-2:]))
             masks.append(F.adaptive_avg_pool2d(F.pad(full, (0, right, 0, bottom)), size))
         return masks
+
+    def batch(self, size: Size) -> Tensor:
+        """Sample of each voxel `(P,)`."""
+        return self.voxels["coors"][:, 0].long()
+
+    def point_counts(self, size: Size) -> Tensor | None:
+        """Points in each voxel `(P,)`; None where voxels take in as many as there are."""
+        return self.voxels.get("num_points")
 
     def progress(self, size: Size) -> float | None:
         """Share of the training that is done, 0 to 1; None outside of a run."""
@@ -110,9 +135,10 @@ class Context:
 
 
 _OF_A_MAP = ("labels", "label_map", "boxes", "boxes_bev", "masks")
+_OF_VOXELS = ("batch", "point_counts")
 
 
-def _on_the_ground(sample: Any) -> Tensor:
+def _boxes_bev(sample: Any) -> Tensor:
     instances = sample.gt_instances_3d
     boxes = instances.bboxes_3d
     if getattr(boxes, "YAW_AXIS", 2) != 2:
@@ -121,8 +147,8 @@ def _on_the_ground(sample: Any) -> Tensor:
             "bird's-eye view needs boxes in the frame of its map: box_type_3d='LiDAR' in the data set"
         )
     labels = instances.get("labels_3d")
-    boxes = getattr(boxes, "tensor", boxes)
-    return (boxes if labels is None else boxes[labels >= 0])[:, [0, 1, 3, 4, 6]]
+    boxes = on_the_ground(boxes)
+    return boxes if labels is None else boxes[labels >= 0]
 
 
 def _inside(boxes: Tensor, size: Size) -> Tensor:

@@ -225,7 +225,8 @@ class Distiller(nn.Module):
         for teacher in self.teachers.values():
             if isinstance(teacher, MovingAverage) and self.training:
                 teacher.update(self)
-        context = Context(data_samples or (), size, ignore_index=classes_of(self)[1])
+        voxels = inputs.get("voxels") if isinstance(inputs, Mapping) else None
+        context = Context(data_samples or (), size, classes_of(self)[1], voxels)
         active = [term for term in self._terms() if term.active(context)]
         # teachers go first: what they allocate on the way is free again when the student's graph grows
         asked = {name: self._taps_of(name, active) for name in self.teachers}

@@ -185,5 +185,6 @@ class Term(nn.Module):
         told = {} if logits is None else dict(zip(LOGITS, reversed(logits) if self.back else logits))
         losses = []
         for s, t in self.adapt(learner, guide, context.image_size):
-            losses.append(self.loss(s, t, **context.gather(self.loss.needs, tuple(s.shape[2:]), self.where), **told))
+            found = context.gather(self.loss.needs, tuple(s.shape[2:]), self.where, len(s))
+            losses.append(self.loss(s, t, **found, **told))
         return self.weight * torch.stack(losses).sum()

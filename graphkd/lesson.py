@@ -121,10 +121,21 @@ class Lesson:
         """Logits of a model in evaluation mode, of all nodes or of some, in parts; its mode stays as it was."""
         training = model.training
         model.eval()
-        parts = (torch.arange(len(self)) if nodes is None else nodes).split(_ROWS)
-        found = torch.cat([model(rows(self.x, part)) for part in parts])
+        asked = torch.arange(len(self)) if nodes is None else nodes
+        found = torch.cat([self.logits(model, part) for part in asked.split(_ROWS)])
         model.train(training)
         return found
+
+    def logits(self, model: nn.Module, nodes: Tensor) -> Tensor:
+        """Logits of some nodes, from a model that reads features or from one that reads edges, too.
+
+        The latter sees the whole graph where a step takes all nodes, and else what is around these, see `outputs`.
+        """
+        if not getattr(model, "reads_edges", False):
+            return model(rows(self.x, nodes))
+        return (
+            self.outputs(model, slice(None))[-1][nodes] if self.batch_size is None else self.outputs(model, nodes)[-1]
+        )
 
     def outputs(self, model: Any, nodes: Tensor | slice) -> list[Tensor]:
         """Hidden layers and logits of some nodes, from a model that reads features or from one that reads edges, too.
@@ -154,12 +165,7 @@ class Lesson:
         told = self.labelled
         if self.batch_size is not None and self.batch_size < len(told):
             told = told[torch.randperm(len(told), generator=self.generator)[: self.batch_size]]
-        if getattr(model, "reads_edges", False):
-            whole = self.batch_size is None
-            logits = self.outputs(model, slice(None))[-1][told] if whole else self.outputs(model, told)[-1]
-        else:
-            logits = model(rows(self.x, told))
-        return F.cross_entropy(logits, self.labels[told])
+        return F.cross_entropy(self.logits(model, told), self.labels[told])
 
 
 def check_lam(recipe: str, lam: float) -> None:

@@ -20,7 +20,8 @@ LOSSES: dict[str, LossLike] = {}
 """Every registered loss by its key."""
 
 CONTEXT = (
-    *("weight", "labels", "label_map", "boxes", "boxes_bev", "masks", "edge_index", "batch", "progress", "epoch"),
+    *("weight", "labels", "label_map", "boxes", "boxes_bev", "masks", "edge_index", "batch", "point_counts"),
+    *("progress", "epoch"),
     *("student_logits", "teacher_logits"),
 )
 """What a loss may ask for by naming an argument so; whoever calls the loss hands in what it has."""

@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--hops", type=int, default=2, help="prompts a node: itself, and up to so many hops around it")
     parser.add_argument("--budget", type=int, default=256, help="tokens in a prompt")
     parser.add_argument("--neighbours", type=int, default=4, help="at each distance")
-    parser.add_argument("--labels", help="what the classes are called, 'theory,agents,...': a causal model scores them")
+    parser.add_argument("--labels", help="what the classes are called, 'theory,agents,...': the model scores them")
     parser.add_argument("--pool", choices=("mean", "last", "first"), help="tokens that stand for a prompt")
     parser.add_argument("--device", default="cpu", help="like cuda or cuda:1")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))

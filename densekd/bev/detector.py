@@ -11,6 +11,7 @@ from mmdet3d.models.detectors import CenterPoint
 from mmdet3d.registry import MODELS as PARTS
 from torch import Tensor
 
+from densekd.bev.sensors import sensor
 from densekd.registry import MODELS
 
 
@@ -60,22 +61,14 @@ class BEVDetector(CenterPoint):
         """
         maps = []
         if hasattr(self, "pts_middle_encoder"):
-            voxels = self._sensor(batch_inputs_dict, "voxels", "points")
+            voxels = sensor(batch_inputs_dict, "voxels", "points", type(self).__name__)
             features = self.pts_voxel_encoder(voxels["voxels"], voxels["num_points"], voxels["coors"])
             maps.append(self.pts_middle_encoder(features, voxels["coors"], len(batch_inputs_dict["points"])))
         if hasattr(self, "view_transform"):
-            images = self._sensor(batch_inputs_dict, "imgs", "img")
+            images = sensor(batch_inputs_dict, "imgs", "img", type(self).__name__)
             size, features = images.shape[-2:], self.img_backbone(images.flatten(0, -4))
             if self.with_img_neck:
                 features = self.img_neck(features)
             maps.append(self.view_transform(features[0], batch_input_metas, size))
         x = self.fusion_layer(torch.cat(maps, 1)) if len(maps) == 2 else maps[0]
         return None, self.pts_neck(self.pts_backbone(x))
-
-    def _sensor(self, inputs: Mapping[str, Any], name: str, key: str) -> Any:
-        if inputs.get(name) is None:
-            raise ValueError(
-                f"{type(self).__name__} looks at {name}, but this batch has only {', '.join(inputs)}: the keys of "
-                f"Pack3DDetInputs must name {key!r}"
-            )
-        return inputs[name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -137,6 +137,11 @@ def onto(maps: Tensor, extent: Extent, like: Tensor, its: Extent) -> tuple[Tenso
     points = centres.flatten(0, 1).expand(len(maps), -1, 2)
     values, _ = read(maps, points, extent._replace(axes="yx"))
     return values.mT.unflatten(2, centres.shape[:2]), extent.contains(centres)
+
+
+def on_the_ground(boxes: Any) -> Tensor:
+    """Of 3D boxes, mmdet3d's or their tensor `(n, 7 or more)`, what `pad` takes: x, y, dx, dy, yaw."""
+    return getattr(boxes, "tensor", boxes)[:, [0, 1, 3, 4, 6]]
 
 
 def pad(boxes: Sequence[Tensor], like: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from mmcv.ops import box_iou_rotated
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
+from densekd.bev.geometry import on_the_ground
 from densekd.registry import METRICS
 
 
@@ -76,7 +77,7 @@ class BEVAP(BaseMetric):
             if not sample.get("eval_ann_info"):
                 raise KeyError("a sample has no eval_ann_info: the data set of an evaluation needs test_mode=True")
             guess, truth = sample["pred_instances_3d"], sample["eval_ann_info"]
-            boxes, its = (_on_the_ground(each) for each in (guess["bboxes_3d"], truth["gt_bboxes_3d"]))
+            boxes, its = (on_the_ground(each).float() for each in (guess["bboxes_3d"], truth["gt_bboxes_3d"]))
             labels = torch.as_tensor(truth["gt_labels_3d"])
             overlaps = box_iou_rotated(boxes, its.to(boxes)).cpu()
             known = labels >= 0
@@ -122,7 +123,3 @@ def average_precision(frames: Sequence[_Frame], label: int, threshold: float) ->
     precision = np.maximum.accumulate(precision[::-1])[::-1]
     recall = hits / count
     return float(100 * (np.diff(recall, prepend=0.0) * precision).sum())
-
-
-def _on_the_ground(boxes: Any) -> Tensor:
-    return getattr(boxes, "tensor", boxes)[:, [0, 1, 3, 4, 6]].float()

@@ -51,15 +51,19 @@ class Sensors:
         mine, its = student.data_preprocessor, teacher.data_preprocessor
         self.teacher = teacher
         self.renormalise = Renormalise(mine, its)
-        self.same_voxels = sees_points(student) and sees_points(teacher) and _voxels(mine) == _voxels(its)
+        of_points = sees_points(student) and sees_points(teacher)
+        self.same_voxels = of_points and voxelisation(mine) == voxelisation(its)
 
     def __call__(self, inputs: Batch, samples: Sequence[Any]) -> Batch:
         batch = dict(inputs)
+        asks = "the teacher", " in the student's pipeline"
         if sees_images(self.teacher):
-            batch["imgs"] = self.renormalise(_sensor(inputs, "imgs", "img"), samples)
+            batch["imgs"] = self.renormalise(sensor(inputs, "imgs", "img", *asks), samples)
         if sees_points(self.teacher):
-            points = _sensor(inputs, "points", "points")
-            if not self.same_voxels:
+            points = sensor(inputs, "points", "points", *asks)
+            if self.same_voxels:  # mmdet3d's PillarFeatureNet shifts the points in place, and the student is yet to come
+                batch["voxels"] = {**inputs["voxels"], "voxels": inputs["voxels"]["voxels"].clone()}
+            else:
                 batch["voxels"] = self.teacher.data_preprocessor.voxelize(points, samples)
             check_clouds(batch, samples)
         return batch
@@ -78,20 +82,26 @@ def check_clouds(inputs: Batch, samples: Sequence[Any]) -> None:
         )
 
 
-def _sensor(inputs: Batch, name: str, key: str) -> Any:
+def sensor(inputs: Batch, name: str, key: str, who: str, where: str = "") -> Any:
+    """Return `inputs[name]`; the error names who asks for it, and where `key` is to be added."""
     if inputs.get(name) is None:
         raise ValueError(
-            f"the teacher looks at {name}, but this batch has only {', '.join(inputs)}: the keys of Pack3DDetInputs in "
-            f"the student's pipeline must name {key!r}"
+            f"{who} looks at {name}, but this batch has only {', '.join(inputs)}: the keys of Pack3DDetInputs{where} "
+            f"must name {key!r}"
         )
     return inputs[name]
 
 
-def _voxels(preprocessor: Any) -> tuple[Any, ...]:
+def voxelisation(preprocessor: Any) -> dict[str, Any]:
     """How points become voxels. Of two numbers of voxels, for training and for testing, the student's counts."""
     layer = preprocessor.voxel_layer
-    sizes = *map(float, layer.voxel_size), *map(float, layer.point_cloud_range)
-    return preprocessor.voxel_type, sizes, layer.max_num_points, tuple(np.ravel(layer.max_voxels))
+    return {
+        "voxel_type": preprocessor.voxel_type,
+        "voxel_size": tuple(map(float, layer.voxel_size)),
+        "point_cloud_range": tuple(map(float, layer.point_cloud_range)),
+        "max_num_points": layer.max_num_points,
+        "max_voxels": tuple(np.ravel(layer.max_voxels).tolist()),
+    }
 
 
 def image_size(inputs: Tensor | Batch) -> tuple[int, int] | None:

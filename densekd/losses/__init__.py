@@ -12,6 +12,7 @@ from densekd.losses.gap_l1 import gap_l1
 from densekd.losses.hfd import HFD
 from densekd.losses.maskd import MasKD
 from densekd.losses.mgd import MGD
+from densekd.losses.pointdistiller import PointDistiller
 from densekd.losses.skd_holistic import SKDHolistic
 from densekd.losses.skd_pairs import skd_pairs
 from densekd.losses.unidistill_feature import unidistill_feature
@@ -24,6 +25,7 @@ __all__ = [
     "MGD",
     "CIRKDMemory",
     "MasKD",
+    "PointDistiller",
     "SKDHolistic",
     "bpkd_body",
     "bpkd_edge",

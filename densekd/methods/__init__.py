@@ -25,6 +25,7 @@ from densekd.methods.maskd import maskd
 from densekd.methods.mgd import mgd
 from densekd.methods.mgd_semi import mgd_semi
 from densekd.methods.pkd import pkd
+from densekd.methods.pointdistiller import pointdistiller
 from densekd.methods.skd import skd
 from densekd.methods.transkd import transkd, transkd_gl
 from densekd.methods.unidistill import unidistill
@@ -48,6 +49,7 @@ METHODS: dict[str, Callable[..., Entries]] = {
     "mgd": mgd,
     "mgd_semi": mgd_semi,
     "pkd": pkd,
+    "pointdistiller": pointdistiller,
     "skd": skd,
     "transkd": transkd,
     "transkd_gl": transkd_gl,

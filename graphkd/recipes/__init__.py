@@ -15,6 +15,7 @@ from graphkd.data.positions import Inputs, with_positions
 from graphkd.data.setting import Setting
 from graphkd.mlp import MLP
 from graphkd.recipes.adagmlp import adagmlp
+from graphkd.recipes.annotator import annotator
 from graphkd.recipes.best import best
 from graphkd.recipes.curvature import curvature
 from graphkd.recipes.ddk import ddk
@@ -57,6 +58,7 @@ RECIPES = {
     recipe.__name__: recipe
     for recipe in (
         adagmlp,
+        annotator,
         best,
         curvature,
         ddk,
@@ -96,7 +98,7 @@ RECIPES = {
     )
 }
 
-OF_GRAPH_NETWORKS = {recipe.__name__: recipe for recipe in (lingugkd, supervised)}
+OF_GRAPH_NETWORKS = {recipe.__name__: recipe for recipe in (annotator, lingugkd, supervised)}
 """The recipes whose student may itself be a graph network: they ask the model through `Lesson.outputs`."""
 
 TELLS: dict[str, tuple[str, ...]] = {"krd": ("noisy",), "tined": ("weights",)}
@@ -161,6 +163,7 @@ __all__ = [
     "RECIPES",
     "TELLS",
     "adagmlp",
+    "annotator",
     "asked",
     "best",
     "curvature",

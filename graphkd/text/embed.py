@@ -23,6 +23,7 @@ from graphkd.text.model import LanguageModel
 from graphkd.text.prompts import Asker, Prompts
 
 _SAMPLE = 256  # nodes that an estimate looks at
+_SHARP = 0.05  # temperature of an encoder's scores of labels
 
 
 @dataclass(frozen=True)
@@ -64,16 +65,17 @@ def embed(
 ) -> Cache:
     """Read every node, hop by hop, and keep what the model makes of it: `hidden[k]` of the cache is that of hop k.
 
-    The vectors are float16. With `labels`, the logits of the cache are the log-probabilities of these words as whole
-    answers to the prompt of the last hop; without, they have no column. Each shard is written whole or not at all: who
-    was killed and calls again reads nothing that is there. Several processes, see `graphkd.parallel`, take turns.
+    The vectors are float16. With `labels`, the logits of the cache are what the model thinks of these words for the
+    prompt of the last hop: of a causal model their log-probabilities as whole answers, of an encoder the cosine of both
+    vectors over 0.05, a temperature of ours; without, they have no column. Each shard is written whole or not at all:
+    who was killed and calls again reads nothing that is there. Several processes, see `graphkd.parallel`, take turns.
 
     Args:
         graph: with texts.
         model: see `LanguageModel`.
         path: folder of the cache.
         prompts: how to ask.
-        labels: what the classes are called; for causal models.
+        labels: what the classes are called.
         observed: mask `(N,)` of the nodes that may be looked at, for a setting that hides some; their rows are NaN.
         shard: nodes in a shard.
         batch_tokens: in a forward pass, padding included. Prompts are batched by their length.
@@ -174,7 +176,9 @@ class _Job:
         if labels and len(labels) != graph.num_classes:
             raise ValueError(f"there are {len(labels)} labels for {graph.num_classes} classes")
         self.graph, self.model, self.prompts = graph, model, prompts
-        self.answers = model.answers(labels) if labels else []
+        self.labels = list(labels)
+        self.answers = model.answers(labels) if labels and model.causal else []
+        self.names = model.names(labels).cpu().numpy() if labels and not model.causal else None
         self.asker = Asker(graph, model, prompts, observed, spare=max(map(len, self.answers), default=0))
         self.observed = np.ones(len(graph), dtype=bool) if observed is None else observed
         self.fingerprint = graph.fingerprint()
@@ -186,7 +190,7 @@ class _Job:
                 "dtype": str(model.network.dtype).rpartition(".")[2],
                 "pool": model.pool,
                 "prompts": prompts.settings(),
-                "labels": list(labels),
+                "labels": self.labels,
                 "texts": texts,
                 "observed": hashlib.blake2b(self.observed.tobytes(), digest_size=16).hexdigest(),
             }
@@ -212,7 +216,7 @@ class _Job:
         nodes = np.flatnonzero(self.observed[start:stop])
         hops, width, rows = self.prompts.hops + 1, self.model.width, stop - start
         vectors = np.full((rows, hops, width), np.nan, dtype=np.float16)
-        logits = np.full((rows, len(self.answers)), np.nan, dtype=np.float32)
+        logits = np.full((rows, len(self.labels)), np.nan, dtype=np.float32)
         asked = [self.asker.ask(start + node) for node in nodes.tolist()]
         last = hops - 1 if self.answers else hops  # the prompts that are scored are read apart from the others
         read = self._all([prompt for hop in asked for prompt in hop[:last]], (), batch_tokens)[0]
@@ -220,6 +224,9 @@ class _Job:
         if self.answers:
             read, scores = self._all([hop[last] for hop in asked], self.answers, batch_tokens)
             vectors[nodes, last], logits[nodes] = read, scores
+        if self.names is not None:
+            read = vectors[nodes, -1].astype(np.float32)
+            logits[nodes] = read / np.linalg.norm(read, axis=1, keepdims=True) @ self.names.T / _SHARP
         bad = ~np.isfinite(vectors[nodes]).all((1, 2))
         if bad.any():
             node = start + int(nodes[bad][0])

@@ -147,14 +147,21 @@ class LanguageModel:
             ValueError: the model is not causal, or two labels are the same to it.
         """
         if not self.causal:
-            raise ValueError("only a causal language model scores labels; this one is an encoder")
+            raise ValueError("only a causal language model answers; an encoder compares, see `names`")
         end = self.tokenizer.eos_token_id
         found = [[*ids, *([] if end is None else [end])] for ids in self.ids([f" {word.strip()}" for word in words])]
-        for place, answer in enumerate(found):
-            if answer in found[:place]:
-                first = words[found.index(answer)]
-                raise ValueError(f"the labels {first!r} and {words[place]!r} are the same tokens to this model")
-        return found
+        return _different(found, words)
+
+    @torch.inference_mode()
+    def names(self, words: Sequence[str]) -> Tensor:
+        """What stands for each label in words, `(C, width)`, scaled to length 1: what an encoder compares texts with.
+
+        Raises:
+            ValueError: two labels are the same to it.
+        """
+        start, end = self.wrap
+        asked = _different([[*start, *ids, *end] for ids in self.ids([word.strip() for word in words])], words)
+        return torch.nn.functional.normalize(self.read(self.padded(asked))[0], dim=1)
 
     def _score(self, answer: Sequence[int], first: Tensor, past: Any, batch: dict[str, Tensor]) -> Tensor:
         """The log-probability of a whole answer: of its first token, and of each other one after those before it."""
@@ -188,6 +195,15 @@ class LanguageModel:
             place = (mask * steps).argmax(1) if self.pool == "last" else mask.argmax(1)
             found = hidden[rows, place].float()
         return torch.nn.functional.normalize(found, dim=1) if self.unit else found
+
+
+def _different(found: list[list[int]], words: Sequence[str]) -> list[list[int]]:
+    """Labels as tokens, if no two are the same."""
+    for place, ids in enumerate(found):
+        if ids in found[:place]:
+            first = words[found.index(ids)]
+            raise ValueError(f"the labels {first!r} and {words[place]!r} are the same tokens to this model")
+    return found
 
 
 def weights_mark(folder: str | Path) -> str:

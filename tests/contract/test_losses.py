@@ -23,6 +23,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "maskd": dict(channels=5),
     "mgd": dict(channels=5, share=0.0),  # its mask is drawn at random
     "mst_distill": dict(classes=5, teachers=1),
+    "pointdistiller": dict(student_channels=5, teacher_channels=5, crucial=7, neighbours=4),
     "topk_kl": dict(k=2),  # of five classes
     "confident": dict(kappa=0.5),  # some are left out
     "crkd": dict(known=(0, 2, 3)),
