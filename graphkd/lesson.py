@@ -160,11 +160,16 @@ class Lesson:
         """Ids of the nodes whose label is told."""
         return (self.labels >= 0).nonzero().flatten()
 
+    def some_labelled(self) -> Tensor:
+        """The labelled nodes, or `batch_size` of them drawn anew."""
+        told = self.labelled
+        if self.batch_size is None or self.batch_size >= len(told):
+            return told
+        return told[torch.randperm(len(told), generator=self.generator)[: self.batch_size]]
+
     def hard_loss(self, model: nn.Module) -> Tensor:
         """Cross-entropy on the labelled nodes, or on `batch_size` of them drawn anew."""
-        told = self.labelled
-        if self.batch_size is not None and self.batch_size < len(told):
-            told = told[torch.randperm(len(told), generator=self.generator)[: self.batch_size]]
+        told = self.some_labelled()
         return F.cross_entropy(self.logits(model, told), self.labels[told])
 
 

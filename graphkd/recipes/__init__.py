@@ -24,6 +24,7 @@ from graphkd.recipes.diff_quant import diff_quant
 from graphkd.recipes.distill_weighted import distill_weighted
 from graphkd.recipes.dual_head import dual_head
 from graphkd.recipes.ffg2m import ffg2m
+from graphkd.recipes.glem import glem
 from graphkd.recipes.glnn import glnn
 from graphkd.recipes.hard import hard
 from graphkd.recipes.hgmd import hgmd
@@ -67,6 +68,7 @@ RECIPES = {
         distill_weighted,
         dual_head,
         ffg2m,
+        glem,
         glnn,
         hard,
         hgmd,
@@ -98,7 +100,7 @@ RECIPES = {
     )
 }
 
-OF_GRAPH_NETWORKS = {recipe.__name__: recipe for recipe in (annotator, lingugkd, supervised)}
+OF_GRAPH_NETWORKS = {recipe.__name__: recipe for recipe in (annotator, glem, lingugkd, supervised)}
 """The recipes whose student may itself be a graph network: they ask the model through `Lesson.outputs`."""
 
 TELLS: dict[str, tuple[str, ...]] = {"krd": ("noisy",), "tined": ("weights",)}
@@ -173,6 +175,7 @@ __all__ = [
     "distill_weighted",
     "dual_head",
     "ffg2m",
+    "glem",
     "glnn",
     "hard",
     "hgmd",

@@ -182,8 +182,20 @@ def test_labels_are_refused_where_they_cannot_be_told_apart_or_scored(
         embed(graph, causal, tmp_path / "c", INSTRUCTED, labels=["rule", "mining", " rule "])
     with pytest.raises(ValueError, match="there are 2 labels for 3 classes"):
         embed(graph, causal, tmp_path / "c", INSTRUCTED, labels=["a", "b"])
-    with pytest.raises(ValueError, match="only a causal language model scores labels"):
-        embed(graph, encoder, tmp_path / "c", PROMPTS, labels=LABELS)
+    with pytest.raises(ValueError, match="the labels 'rule' and ' rule ' are the same tokens"):
+        embed(graph, encoder, tmp_path / "c", PROMPTS, labels=["rule", "mining", " rule "])
+    with pytest.raises(ValueError, match="only a causal language model answers; an encoder compares"):
+        encoder.answers(LABELS)
+
+
+def test_an_encoder_scores_labels_by_their_cosine(graph: Graph, encoder: LanguageModel, tmp_path: Path) -> None:
+    cache = embed(graph, encoder, tmp_path / "c", PROMPTS, labels=LABELS, shard=16)
+    for label, word in enumerate(LABELS):
+        with torch.no_grad():
+            hidden = encoder.network(**encoder.tokenizer(word, return_tensors="pt")).last_hidden_state[0].mean(0)
+        name, read = hidden.double().numpy(), np.asarray(cache.hidden[2], dtype=np.float64)
+        cosine = read @ name / np.linalg.norm(read, axis=1) / np.linalg.norm(name)
+        np.testing.assert_allclose(np.asarray(cache.logits)[:, label], cosine / 0.05, atol=1e-3)
 
 
 def test_a_budget_that_does_not_fit_is_refused(graph: Graph, causal: LanguageModel, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ GRAPH_FREE = sorted(set(TAUGHT) - set(INPUTS))  # recipes whose students look at
 PLAIN: dict[str, dict[str, Any]] = {
     "adagmlp": dict(members=2),
     "diff_quant": dict(bits=32),
+    "glem": dict(epochs=20),
     "hard": dict(steps=1),
     "incremental": dict(memory=10**6),
     "krd": dict(start=0),
@@ -48,13 +49,16 @@ NO_CONTROL = {
 }
 READS_LABELS = {
     "distill_weighted": "labels say which source is like the task",
+    "glem": "its text model learns from the labels before",
     "lingugkd": "labels tell which pairs are no negatives",
     "partition": "its student has learnt from the labels before",
     "random_teacher": "its last layer is a logistic regression on the labels",
     "tfkd_self": "its teacher is a student that learnt from the labels",
 }
 LEARNS_LESS = {
+    "annotator": "the most probable classes of a tenth of the nodes",
     "dual_head": "the head that is kept hears of labels alone",
+    "glem": "it is not told the teacher's logits",
     "lingugkd": "it is not told the teacher's logits",
     "kd3": "it leaves out what such a noisy teacher is not sure of",
     "rad": "a fifth of the teacher's answers",
@@ -69,6 +73,7 @@ DRAWS: dict[str, dict[str, Any]] = {
     "adagmlp": dict(members=2, mask=0.0),
     "dual_head": dict(dropout=0.0),
     "ffg2m": dict(high=0.0),
+    "glem": dict(dropout=0.0, epochs=20),
     "hard": dict(steps=1),
     "incremental": dict(memory=10**6),
     "kd3": dict(contrast=0.0),
