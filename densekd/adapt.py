@@ -133,21 +133,13 @@ class EachLevel(nn.ModuleList):
         return [adapt(s, t, image_size) for adapt, s, t in zip(self, student, teacher)]
 
 
-class AsOne(Adapt):
+class AsOne(EachLevel):
     """Align all levels as one map, their channels one after the other; as `auto` does, whatever their number."""
 
-    def __init__(
-        self, student: Sequence[Tensor], teacher: Sequence[Tensor], image_size: Size | None, match: str
-    ) -> None:
-        super().__init__(_stacked(student), _stacked(teacher), image_size, match)
-
-    def __len__(self) -> int:
-        return 1
-
-    def forward(  # type: ignore[override]
+    def forward(
         self, student: Sequence[Tensor], teacher: Sequence[Tensor], image_size: Size | None
     ) -> list[tuple[Tensor, Tensor]]:
-        return [super().forward(_stacked(student), _stacked(teacher), image_size)]
+        return super().forward([_stacked(student)], [_stacked(teacher)], image_size)
 
 
 def _stacked(levels: Sequence[Tensor]) -> Tensor:
@@ -159,14 +151,14 @@ def _stacked(levels: Sequence[Tensor]) -> Tensor:
 
 def adapts(
     student: Sequence[Tensor], teacher: Sequence[Tensor], image_size: Size | None, match: str, how: str
-) -> EachLevel | CSF | AsOne:
+) -> EachLevel | CSF:
     """Build what aligns the levels of two taps. It is called as its items are, with all levels, and returns pairs.
 
     Raises:
         ValueError: the taps yield different numbers of levels, or what `how` cannot align.
     """
     if how == "cat":
-        return AsOne(student, teacher, image_size, match)
+        return AsOne([Adapt(_stacked(student), _stacked(teacher), image_size, match)])
     if len(student) != len(teacher):
         raise ValueError(f"the student's tap yields {len(student)} tensors, the teacher's {len(teacher)}")
     if how == "csf":

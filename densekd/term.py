@@ -125,6 +125,7 @@ class Term(nn.Module):
         """Build what aligns the taps, and the loss, from one look at what they yield."""
         try:
             learner, guide = self._sides(student, teachers, image_size)
+            self.levels = len(learner), len(guide)
             self.adapt = adapts(learner, guide, image_size, self.loss.match, self.how).to(learner[0].device)
             with torch.no_grad():  # in evaluation mode a look at a blank image leaves no trace in batch statistics
                 pairs = self.adapt.eval()(learner, guide, image_size)
@@ -177,10 +178,10 @@ class Term(nn.Module):
     ) -> Tensor:
         """Sum of the loss over the levels; `logits` of student and teacher where the loss asks for them."""
         learner, guide = self._sides(student, teachers, context.image_size)
-        if self.how != "cat" and not len(learner) == len(guide) == len(self.adapt):
+        if (len(learner), len(guide)) != self.levels:
             raise RuntimeError(
                 f"distills entry {self.name!r}: the taps yielded {len(learner)} (student) and {len(guide)} (teacher) "
-                f"tensors, but {len(self.adapt)} when training began"
+                f"tensors, but {self.levels[0]} and {self.levels[1]} when training began"
             )
         told = {} if logits is None else dict(zip(LOGITS, reversed(logits) if self.back else logits))
         losses = []
