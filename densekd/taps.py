@@ -81,8 +81,8 @@ class Taps:
     def __init__(self, model: nn.Module, specs: Iterable[str], stop_after: Mapping[str, int] | None = None) -> None:
         self.model = model
         self.specs = {spec: spec.split("+") for spec in specs}
-        parts = dict.fromkeys(part for each in self.specs.values() for part in each)
-        self.modules = {part: find(model, Tap.parse(part).path) for part in parts}
+        self.taps = {part: Tap.parse(part) for parts in self.specs.values() for part in parts}
+        self.modules = {part: find(model, tap.path) for part, tap in self.taps.items()}
         self._stop_after = stop_after
         self._seen: dict[str, list[tuple[Tensor, int]]] = {}
         self._hooks: list[RemovableHandle] = []
@@ -90,7 +90,7 @@ class Taps:
     def __enter__(self) -> Taps:
         self._seen = {part: [] for part in self.modules}
         for spec, module in self.modules.items():
-            if Tap.parse(spec).of_input:
+            if self.taps[spec].of_input:
                 hook = module.register_forward_pre_hook(self._record_input(spec), with_kwargs=True)
             else:
                 hook = module.register_forward_hook(self._record_output(spec))
@@ -119,7 +119,7 @@ class Taps:
                 raise RuntimeError(
                     f"tap {spec!r} of {type(self.model).__name__} was overwritten in place after it was read, as by an"
                     " inplace activation; tap the module that contains it and its activation instead, or a copy:"
-                    f" '{Tap.parse(spec).path}:copy'"
+                    f" '{self.taps[spec].path}:copy'"
                 )
         return [tensor for tensor, _ in self._seen[spec]]
 
@@ -136,7 +136,7 @@ class Taps:
         return hook
 
     def _record(self, spec: str, value: Any) -> None:
-        item = Tap.parse(spec).item
+        _, item, _, copied = self.taps[spec]
         if item is not None:
             if not isinstance(value, list | tuple) or not -len(value) <= item < len(value):
                 size = f"{len(value)} items" if isinstance(value, list | tuple) else f"a {type(value).__name__}"
@@ -148,7 +148,7 @@ class Taps:
             raise TypeError(
                 f"tap {spec!r} yields {kinds or 'nothing'} instead of tensors; choose an item with 'path:i'"
             )
-        if Tap.parse(spec).copied:
+        if copied:
             tensors = [tensor.clone() for tensor in tensors]
         self._seen[spec] += [(tensor, tensor._version) for tensor in tensors]
         if self._stop_after and all(self._count(key) >= n for key, n in self._stop_after.items()):
