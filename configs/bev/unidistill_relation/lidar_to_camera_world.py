@@ -1,9 +1,3 @@
 # One loss of UniDistill alone: relation.
-_base_ = "../plain/camera_world.py"
-model = dict(
-    _delete_=True,
-    type="densekd.Distiller",
-    student=_base_.model,
-    teacher="{{fileDirname}}/../plain/lidar_world.py",
-    method=dict(type="unidistill", feature=0, response=0),
-)
+_base_ = "../unidistill/lidar_to_camera_world.py"
+model = dict(method=dict(_delete_=True, type="unidistill", feature=0, response=0))

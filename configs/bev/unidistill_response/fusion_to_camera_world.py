@@ -1,9 +1,3 @@
 # One loss of UniDistill alone: response.
-_base_ = "../plain/camera_world.py"
-model = dict(
-    _delete_=True,
-    type="densekd.Distiller",
-    student=_base_.model,
-    teacher="{{fileDirname}}/../plain/fusion_world.py",
-    method=dict(type="unidistill", feature=0, relation=0),
-)
+_base_ = "../unidistill/fusion_to_camera_world.py"
+model = dict(method=dict(_delete_=True, type="unidistill", feature=0, relation=0))

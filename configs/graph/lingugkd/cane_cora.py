@@ -7,30 +7,7 @@ data = "cane_cora"
 settings = ["tran"]
 teacher = dict(type="hopwise", conv="gcn", dropout=0.7, source="work_dirs/text/cane_cora", method=dict(type="lingugkd"))
 references = [
-    dict(
-        type="hopwise",
-        conv="gat",
-        dropout=0.7,
-        epochs=200,
-        source="work_dirs/text/cane_cora",
-        method=dict(type="lingugkd"),
-    ),
-    dict(
-        type="hopwise",
-        conv="sage",
-        dropout=0.7,
-        epochs=200,
-        source="work_dirs/text/cane_cora",
-        method=dict(type="lingugkd"),
-    ),
-    dict(
-        type="hopwise",
-        conv="gin",
-        dropout=0.7,
-        epochs=200,
-        source="work_dirs/text/cane_cora",
-        method=dict(type="lingugkd"),
-    ),
+    *[dict(teacher, conv=conv, epochs=200) for conv in ("gat", "sage", "gin")],
     # the encoder alone, a graph network that reads it, and logistic regression on smoothed words and vectors
     dict(type="sgc", hops=0, epochs=200, source="work_dirs/text/cane_cora", inputs=0),
     dict(type="hopwise", conv="gcn", dropout=0.7, epochs=200, source="work_dirs/text/cane_cora", inputs=0),
