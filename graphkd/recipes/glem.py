@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,6 +11,13 @@ from graphkd.lesson import Lesson, check_lam
 from graphkd.mlp import MLP
 from graphkd.recipes.supervised import supervised
 from graphkd.training import History, Schedule, train
+
+
+@dataclass
+class Alternated(History):
+    """A history that also holds the text model, which reads the hidden layer and needs no graph."""
+
+    text: nn.Module | None = None
 
 
 def glem(
@@ -61,6 +70,9 @@ def glem(
         dropout: share of its units dropped.
         lr: its learning rate, of Adam.
         epochs: of an E-step.
+
+    Returns:
+        `Alternated`, with q as its last E-step left it.
 
     Raises:
         ValueError: an option is out of range, or the teacher tells no such hidden layer.
@@ -120,4 +132,5 @@ def glem(
         soft = F.cross_entropy(lesson.logits(model, some), named[some]) if len(some) else nothing
         return lam * hard + (1 - lam) * soft
 
-    return lesson.train(model, loss, len(lesson))
+    history = lesson.train(model, loss, len(lesson))
+    return Alternated(**vars(history), text=q.eval())
