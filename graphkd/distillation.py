@@ -167,7 +167,8 @@ def teach(setting: Setting, teacher: TeacherSpecs = "sage", seed: int = 0, tells
 
     It may itself be taught by the cache of another teacher, `source`, such as that of a language model, with `method`,
     one of `graphkd.recipes.OF_GRAPH_NETWORKS`. With `inputs`, a number, it reads that hidden layer of the source in
-    place of the graph's features.
+    place of the graph's features; with `inputs=dict(top=k)` which classes the source finds most probable, from the
+    first to the k-th, each as C columns of which one is 1.
 
     With `tune`, one of `graphkd.teachers.TUNES` like `dict(type='mcmi', lam=0.15)`, it is fine-tuned for its students
     after that. With `epochs=0` it stays as random as it was made: the control for what a teacher knows.
@@ -307,7 +308,10 @@ def _parse(
 def _joined(setting: Setting, outcomes: Sequence[Outcome]) -> Outcome:
     """Several teachers as one."""
     networks = [outcome.model for outcome in outcomes]
-    network = None if None in networks else Ensemble(networks).eval()
+    own = [_features(nn.Identity(), setting.whole.x) if each.x is None else each.x for each in outcomes]
+    unlike = any(outcome.x is not None for outcome in outcomes)  # what they read
+    widths = [x.shape[1] for x in own] if unlike else []
+    network = None if None in networks else Ensemble(networks, widths).eval()
     cache = Cache.join([outcome.cache for outcome in outcomes if outcome.cache is not None])
     if cache.own_tasks:
         keys = outcomes[0].metrics.keys()
@@ -321,7 +325,8 @@ def _joined(setting: Setting, outcomes: Sequence[Outcome]) -> Outcome:
         if network is None
         else _teacher_metrics(lambda x, edges: mixture(experts(network(x, edges), classes, "teach")), view, logits)
     )
-    return Outcome(network, metrics, None, val, sum(outcome.seconds for outcome in outcomes), cache)
+    x = torch.cat(own, 1) if unlike else None
+    return Outcome(network, metrics, None, val, sum(outcome.seconds for outcome in outcomes), cache, x)
 
 
 def _check_connected(graph: Graph, isolated: str) -> None:
@@ -401,17 +406,29 @@ def _evaluation(network: nn.Module, setting: Setting) -> Callable[[], tuple[Scor
     return evaluate
 
 
-def _reading(setting: Setting, source: Cache, inputs: int | None) -> Setting:
-    """The setting with a hidden layer of a teacher in place of the features."""
+def _reading(setting: Setting, source: Cache, inputs: int | Mapping[str, int] | None) -> Setting:
+    """The setting with a hidden layer of a teacher, or with its ranking of the classes, in place of the features."""
     if inputs is None:
         return setting
-    if not -len(source.hidden) <= inputs < len(source.hidden):
+    classes = source.logits.shape[1]
+    if isinstance(inputs, Mapping):
+        if inputs.keys() != {"top"} or not 1 <= inputs["top"] <= classes:
+            raise ValueError(
+                f"inputs is dict(top=k) with k from 1 to the {classes} classes that the source scores, or the number "
+                f"of a hidden layer, not {inputs!r}"
+            )
+    elif not -len(source.hidden) <= inputs < len(source.hidden):
         raise ValueError(f"inputs is the number of a hidden layer of the source, which has {len(source.hidden)}")
     if setting.name != "tran":
         raise ValueError(
             "a teacher that reads another one's hidden layer knows it of the nodes seen alone: only 'tran'"
         )
-    x = torch.from_numpy(np.array(source.hidden[inputs], dtype=np.float32))
+    if isinstance(inputs, Mapping):
+        scores = torch.from_numpy(np.array(source.logits))
+        ranked = scores.argsort(dim=1, descending=True, stable=True)[:, : inputs["top"]]
+        x = F.one_hot(ranked, classes).flatten(1).float()
+    else:
+        x = torch.from_numpy(np.array(source.hidden[inputs], dtype=np.float32))
     return replace(setting, seen=replace(setting.seen, x=x), whole=replace(setting.whole, x=x))
 
 

@@ -144,10 +144,10 @@ def run_seed(graph: Graph, config: Config, name: str, seed: int, tick: Callable[
             outcomes[setting] = teach(view, teacher_of(spec, setting, seed), seed)
             tick()
     roles = [
-        ("teacher", " + ".join(_teacher_label(each) for each in _listed(config["teacher"]))),
+        ("teacher", " + ".join(_teacher_labels(_listed(config["teacher"])))),
         ("control", "supervised"),
         *(("distilled", name) for name in labels(config["methods"])),
-        *(("reference", _teacher_label(spec)) for spec in beside),
+        *(("reference", name) for name in _teacher_labels(beside)),
     ]
     return [
         make_log(graph, config, name, seed, role, method, outcomes) for (role, method), outcomes in zip(roles, found)
@@ -229,13 +229,21 @@ def finished(path: Path, config: Config) -> list[Log]:
     return logs
 
 
-def _teacher_label(spec: Any) -> str:
+def _teacher_labels(specs: list[Any]) -> list[str]:
+    """Name teachers by their types; with the options of the methods that teach them where they are alike without."""
+    short = [_teacher_label(spec) for spec in specs]
+    return [name if short.count(name) == 1 else _teacher_label(spec, True) for name, spec in zip(short, specs)]
+
+
+def _teacher_label(spec: Any, full: bool = False) -> str:
     """Name a teacher by its type, the kind of its layers or its reach, what it reads and who teaches it.
 
     >>> _teacher_label(dict(type="hopwise", conv="gat", source="cache", method="lingugkd"))
     'hopwise(gat), lingugkd'
     >>> _teacher_label(dict(type="sgc", hops=2, source="cache", inputs=0))
     'sgc(2) on hidden 0'
+    >>> _teacher_label(dict(type="gcn", source="cache", inputs=dict(top=3)))
+    'gcn on top 3'
     """
     if "cache" in spec:
         return "cache"
@@ -243,9 +251,13 @@ def _teacher_label(spec: Any) -> str:
     kind = spec.get("conv", spec.get("hops"))
     return (
         (name if kind is None else f"{name}({kind})")
-        + (f" on hidden {spec['inputs']}" if "inputs" in spec else "")
-        + (f", {_label(spec['method'])}" if "method" in spec else "")
+        + (f" on {_read(spec['inputs'])}" if "inputs" in spec else "")
+        + (f", {_label(spec['method'], full)}" if "method" in spec else "")
     )
+
+
+def _read(inputs: Any) -> str:
+    return f"top {inputs['top']}" if isinstance(inputs, dict) else f"hidden {inputs}"
 
 
 def _listed(teacher: Any) -> list[Any]:

@@ -4,6 +4,8 @@ GRAPH is a name of `graphkd.data.load`, or the table of nodes of one's own texts
 The model is an encoder or a causal model of transformers, by folder or by the name under which it lies in the hub's
 cache; nothing is fetched. Before it starts, the tool says what it will take; after a kill the same call goes on where
 it was. `--measure` prints seconds of the whole and of its bare forward passes instead, `--estimate` only the cost.
+A causal model with `--explain TOKENS` also writes which of the labels fit a node, and why; what it wrote is read in
+place of the texts, by an encoder, say, with `--explanations CACHE`.
 With `torchrun --nproc-per-node 4 tools/embed_text.py ...` the processes share the nodes, each on a GPU of its own.
 """
 
@@ -18,8 +20,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from graphkd.cache import Cache
 from graphkd.data import load, observe, read_texts, split_of
-from graphkd.text import LanguageModel, Prompts, embed, estimate, overhead
+from graphkd.text import LanguageModel, Prompts, embed, estimate, explanations, overhead
 from graphkd.text.prompts import INSTRUCTION
 
 
@@ -34,6 +37,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--budget", type=int, default=256, help="tokens in a prompt")
     parser.add_argument("--neighbours", type=int, default=4, help="at each distance")
     parser.add_argument("--labels", help="what the classes are called, 'theory,agents,...': the model scores them")
+    parser.add_argument("--explain", type=int, default=0, metavar="TOKENS", help="let it write its reasons, too")
+    parser.add_argument(
+        "--explanations", type=Path, metavar="CACHE", help="read what another model wrote for --explain"
+    )
     parser.add_argument("--pool", choices=("mean", "last", "first"), help="tokens that stand for a prompt")
     parser.add_argument("--device", default="cpu", help="like cuda or cuda:1")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
@@ -49,6 +56,9 @@ def main(arguments: list[str] | None = None) -> None:
         torch.distributed.init_process_group("gloo")
     try:
         graph = read_texts(args.graph, args.edges, empty=args.empty) if Path(args.graph).suffix else load(args.graph)
+        if args.explanations:
+            written = explanations(Cache.load(args.explanations, graph.fingerprint()))
+            graph = replace(graph, texts=tuple(written))
         device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if args.device == "cuda" else args.device
         model = LanguageModel.load(args.model, device, args.dtype, args.pool)
     except (FileNotFoundError, KeyError, ValueError) as error:
@@ -67,7 +77,14 @@ def main(arguments: list[str] | None = None) -> None:
             return
         if rank == 0:
             told = estimate(
-                graph, model, args.out, prompts, labels=labels, observed=observed, batch_tokens=args.batch_tokens
+                graph,
+                model,
+                args.out,
+                prompts,
+                labels=labels,
+                observed=observed,
+                explain=args.explain,
+                batch_tokens=args.batch_tokens,
             )
             print(told, flush=True)
         if args.estimate:
@@ -80,6 +97,7 @@ def main(arguments: list[str] | None = None) -> None:
                 prompts,
                 labels=labels,
                 observed=observed,
+                explain=args.explain,
                 shard=args.shard,
                 batch_tokens=args.batch_tokens,
                 progress=bar.update,

@@ -11,14 +11,17 @@ class Ensemble(nn.Module):
 
     Args:
         teachers: called as `teacher(x, edge_index)`.
+        widths: how many columns of x each one reads, one after the other; if not given each reads all.
 
     Shape: features `(N, F)` and edges `(2, E)` to their logits one after the other, as in a joined `Cache`.
     """
 
-    def __init__(self, teachers: Sequence[nn.Module]) -> None:
+    def __init__(self, teachers: Sequence[nn.Module], widths: Sequence[int] = ()) -> None:
         super().__init__()
         self.teachers = nn.ModuleList(teachers)
-        self.sparse = all(getattr(teacher, "sparse", False) for teacher in teachers)
+        self.widths = list(widths)
+        self.sparse = not widths and all(getattr(teacher, "sparse", False) for teacher in teachers)
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
-        return torch.cat([teacher(x, edge_index) for teacher in self.teachers], dim=1)
+        read = x.split(self.widths, 1) if self.widths else [x] * len(self.teachers)
+        return torch.cat([teacher(each, edge_index) for teacher, each in zip(self.teachers, read)], dim=1)

@@ -3,9 +3,9 @@
 from graphkd.extras import needs_extra
 
 with needs_extra("graphkd.text"):
-    from graphkd.text.embed import Estimate, embed, estimate, overhead
+    from graphkd.text.embed import Estimate, embed, estimate, explanations, overhead
     from graphkd.text.model import LanguageModel
     from graphkd.text.prompts import Prompts
     from graphkd.text.tune import tune
 
-__all__ = ["Estimate", "LanguageModel", "Prompts", "embed", "estimate", "overhead", "tune"]
+__all__ = ["Estimate", "LanguageModel", "Prompts", "embed", "estimate", "explanations", "overhead", "tune"]

@@ -9,7 +9,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ from graphkd.cache import Cache, shards_in
 from graphkd.data.graph import Graph
 from graphkd.parallel import processes
 from graphkd.text.model import LanguageModel
-from graphkd.text.prompts import Asker, Prompts
+from graphkd.text.prompts import EXPLANATION, Asker, Prompts
 
 _SAMPLE = 256  # nodes that an estimate looks at
 _SHARP = 0.05  # temperature of an encoder's scores of labels
+_BYTES = 8  # kept of an explanation, for each token
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def embed(
     *,
     labels: Sequence[str] = (),
     observed: np.ndarray | None = None,
+    explain: int = 0,
     shard: int = 1024,
     batch_tokens: int = 8192,
     progress: Callable[[int], object] = lambda nodes: None,
@@ -77,6 +79,8 @@ def embed(
         prompts: how to ask.
         labels: what the classes are called.
         observed: mask `(N,)` of the nodes that may be looked at, for a setting that hides some; their rows are NaN.
+        explain: let a causal model also write, in so many tokens at most, which labels fit a node by its own text and
+            why: read them by `explanations`. The prompt is `graphkd.text.prompts.EXPLANATION`, of the same budget.
         shard: nodes in a shard.
         batch_tokens: in a forward pass, padding included. Prompts are batched by their length.
         progress: told how many nodes are done.
@@ -85,7 +89,7 @@ def embed(
         ValueError: what is in the folder is of another model, other prompts or texts, or another graph; says which.
         FloatingPointError: a vector is not finite or too large for float16.
     """
-    job = _Job(graph, model, prompts or Prompts(), labels, observed)
+    job = _Job(graph, model, prompts or Prompts(), labels, observed, explain)
     path = Path(path)
     job.check(path)
     rank, size = processes()
@@ -112,10 +116,11 @@ def estimate(
     *,
     labels: Sequence[str] = (),
     observed: np.ndarray | None = None,
+    explain: int = 0,
     batch_tokens: int = 8192,
 ) -> Estimate:
     """What `embed` would take, for what is not in the cache yet. Reads one batch, after one that warms up."""
-    job = _Job(graph, model, prompts or Prompts(), labels, observed)
+    job = _Job(graph, model, prompts or Prompts(), labels, observed, explain)
     job.check(Path(path))
     left = len(graph) - sum(meta["rows"] for meta in shards_in(Path(path)))
     nodes = np.random.default_rng(0).permutation(len(graph))[:_SAMPLE]
@@ -130,8 +135,16 @@ def estimate(
     model.read(model.padded(middle), job.answers)
     _ready(model)
     speed = (time.perf_counter() - start) / sum(map(len, middle))
-    tokens = round(mean * hops * left)
-    return Estimate(hops * left, tokens, 2.0 * model.multiplied * tokens, speed * tokens, 2 * hops * left * model.width)
+    tokens, seconds = round(mean * hops * left), speed * round(mean * hops * left)
+    if explain:
+        asked = sorted((job.reasons.ask(node)[0] for node in nodes.tolist()), key=len)
+        some = asked[len(asked) // 2 :][: max(1, batch_tokens // (len(asked[-1]) + explain))]
+        start = time.perf_counter()
+        model.write(model.padded(some), explain)
+        _ready(model)
+        seconds += (time.perf_counter() - start) / len(some) * left
+        tokens += round((statistics.fmean(map(len, asked)) + explain) * left)
+    return Estimate(hops * left, tokens, 2.0 * model.multiplied * tokens, seconds, 2 * hops * left * model.width)
 
 
 def overhead(
@@ -167,11 +180,28 @@ def overhead(
     return min(whole[1:]), min(bare[1:])
 
 
+def explanations(cache: Cache) -> list[str]:
+    """What a language model wrote about each node, from a cache of `embed` with `explain`.
+
+    Raises:
+        ValueError: there is nothing of the kind in the cache.
+    """
+    if "explanation" not in cache.more:
+        raise ValueError("the cache holds no explanations: write it with graphkd.text.embed(..., explain=TOKENS)")
+    return [text.decode("utf-8", errors="ignore") for text in np.asarray(cache.more["explanation"]).tolist()]
+
+
 class _Job:
     """One model, one graph, one way to ask."""
 
     def __init__(
-        self, graph: Graph, model: LanguageModel, prompts: Prompts, labels: Sequence[str], observed: np.ndarray | None
+        self,
+        graph: Graph,
+        model: LanguageModel,
+        prompts: Prompts,
+        labels: Sequence[str],
+        observed: np.ndarray | None,
+        explain: int = 0,
     ) -> None:
         if labels and len(labels) != graph.num_classes:
             raise ValueError(f"there are {len(labels)} labels for {graph.num_classes} classes")
@@ -180,6 +210,13 @@ class _Job:
         self.answers = model.answers(labels) if labels and model.causal else []
         self.names = model.names(labels).cpu().numpy() if labels and not model.causal else None
         self.asker = Asker(graph, model, prompts, observed, spare=max(map(len, self.answers), default=0))
+        self.explain = explain
+        if explain:
+            if not model.causal or not labels:
+                raise ValueError("explanations are written by a causal language model, about labels in words")
+            before = EXPLANATION.before.format(labels=", ".join(labels))
+            wanted = replace(EXPLANATION, budget=prompts.budget, before=before)
+            self.reasons = Asker(graph, model, wanted, observed, spare=explain)
         self.observed = np.ones(len(graph), dtype=bool) if observed is None else observed
         self.fingerprint = graph.fingerprint()
         texts = hashlib.blake2b("\0".join(graph.texts or ()).encode(), digest_size=16).hexdigest()
@@ -193,6 +230,7 @@ class _Job:
                 "labels": self.labels,
                 "texts": texts,
                 "observed": hashlib.blake2b(self.observed.tobytes(), digest_size=16).hexdigest(),
+                **({"explain": explain} if explain else {}),
             }
         }
 
@@ -203,11 +241,11 @@ class _Job:
             if meta["fingerprint"] != self.fingerprint:
                 raise ValueError(f"the cache in {path} is of another graph; choose another folder, or remove it")
             theirs = meta["settings"].get("teacher", {})
-            for key in mine:
-                if theirs.get(key) != mine[key]:
+            for key in {**mine, **theirs}:
+                if theirs.get(key) != mine.get(key):
                     what = {"weights": "another language model", "texts": "other texts"}.get(key, f"another {key}")
                     raise ValueError(
-                        f"the cache in {path} is of {what}: {theirs.get(key)!r} there, {mine[key]!r} here; choose "
+                        f"the cache in {path} is of {what}: {theirs.get(key)!r} there, {mine.get(key)!r} here; choose "
                         "another folder, or remove it"
                     )
 
@@ -238,7 +276,20 @@ class _Job:
             self.fingerprint,
             tuple(vectors[:, hop] for hop in range(hops)),
             self.settings,
+            more={"explanation": self._written(nodes, start, rows, batch_tokens)} if self.explain else {},
         )
+
+    def _written(self, nodes: np.ndarray, start: int, rows: int, batch_tokens: int) -> np.ndarray:
+        """The explanations of nodes among so many rows, as bytes of UTF-8 of one length: arrays without pickle."""
+        unique, place = _unique([self.reasons.ask(start + node)[0] for node in nodes.tolist()])
+        texts = [b""] * len(unique)
+        for batch in by_length([[*prompt, *[0] * self.explain] for prompt in unique], batch_tokens):
+            told = self.model.write(self.model.padded([unique[each] for each in batch]), self.explain)
+            for each, text in zip(batch, told):
+                texts[each] = text.strip().replace("\0", "").encode()
+        found = np.zeros(rows, dtype=f"S{_BYTES * self.explain}")
+        found[nodes] = [texts[each] for each in place]
+        return found
 
     def _all(
         self, asked: list[list[int]], answers: Sequence[Sequence[int]], batch_tokens: int

@@ -140,6 +140,20 @@ class LanguageModel:
         first = out.logits[:, -1].float().log_softmax(1)
         return pooled, torch.stack([self._score(answer, first, out.past_key_values, batch) for answer in answers], 1)
 
+    @torch.inference_mode()
+    def write(self, batch: dict[str, Tensor], tokens: int) -> list[str]:
+        """What a causal model writes after each prompt: at each step the likeliest token, until its text ends.
+
+        Args:
+            batch: see `padded`.
+            tokens: at most so many.
+        """
+        asked = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        found = self.network.generate(
+            **asked, max_new_tokens=tokens, do_sample=False, num_beams=1, pad_token_id=self.pad
+        )
+        return self.tokenizer.batch_decode(found[:, asked["input_ids"].shape[1] :], skip_special_tokens=True)
+
     def answers(self, words: Sequence[str]) -> list[list[int]]:
         """Labels as tokens, each up to the token that ends a text, so that none is the beginning of another.
 

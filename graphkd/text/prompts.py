@@ -58,6 +58,14 @@ INSTRUCTION = Prompts(
 """For causal models, in the form on which they are tuned."""
 
 
+EXPLANATION = Prompts(
+    hops=0,
+    before="Instruction: Name the classes that fit the text, the best first, and say why. Classes: {labels}.\nInput: ",
+    after="\nResponse:",
+)
+"""For causal models that are to give their reasons, once the labels are filled in."""
+
+
 class Asker:
     """The prompts of a graph's nodes as tokens.
 
