@@ -10,7 +10,7 @@
 
 __version__ = "0.1.0"
 
-from kdlosses.contrastive import CMD, COMODO, CRD, MIAlpha, ProCKD, ProKD, infonce
+from kdlosses.contrastive import CMD, COMODO, CRD, DINO, MIAlpha, ProCKD, ProKD, infonce
 from kdlosses.feature import (
     DMAE,
     LEAF,
@@ -92,6 +92,7 @@ __all__ = [
     "CONTEXT",
     "CRD",
     "DACKL",
+    "DINO",
     "DMAE",
     "LEAF",
     "LELP",

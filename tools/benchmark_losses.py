@@ -153,6 +153,7 @@ def _options(key: str, n: int, channels: int) -> dict[str, Any]:
     others: dict[str, dict[str, Any]] = {
         "comodo": dict(channels=channels, size=n),
         "dac_kl": dict(classes=channels),
+        "dino": dict(channels=channels),
         "ifvd": dict(classes=CLASSES),
         "nd": dict(classes=CLASSES, channels=channels),
         "prokd": dict(classes=CLASSES, channels=channels),

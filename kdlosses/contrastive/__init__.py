@@ -3,6 +3,7 @@
 from kdlosses.contrastive.cmd import CMD
 from kdlosses.contrastive.comodo import COMODO
 from kdlosses.contrastive.crd import CRD
+from kdlosses.contrastive.dino import DINO
 from kdlosses.contrastive.infonce import infonce
 from kdlosses.contrastive.mi_alpha import MIAlpha
 from kdlosses.contrastive.prockd import ProCKD
@@ -12,6 +13,7 @@ __all__ = [
     "CMD",
     "COMODO",
     "CRD",
+    "DINO",
     "MIAlpha",
     "ProCKD",
     "ProKD",

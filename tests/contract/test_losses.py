@@ -48,6 +48,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "nd": dict(classes=5, channels=5),
     "cmd": dict(student_channels=5, teacher_channels=5, size=32, k=7),
     "comodo": dict(channels=5, size=32),
+    "dino": dict(channels=5),
     "crd": dict(student_channels=5, teacher_channels=5, samples=100, negatives=32, channels=4),
     "mi_alpha": dict(student_channels=5, teacher_channels=5, hidden_channels=8, channels=4),
     "vq_code_kl": dict(codebook=torch.linspace(-2, 2, 35).view(5, 7).sin().mul(3).T.contiguous()),  # seven codes
@@ -85,6 +86,7 @@ NO_FIXED_POINT = {
     "g2sd": "the teacher is normalised, the student predicts that",
     "cmd": "the teacher is the colder one",
     "comodo": "the teacher is the hotter one",
+    "dino": "the teacher is the colder one",
     "crd": "a pair is told from others by embeddings that are still to be learned",
     "mi_alpha": "a critic that is still to be learned stands between",
     "prokd": "it aligns two domains of the student; the teacher names the classes of one",

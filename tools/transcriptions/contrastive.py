@@ -30,6 +30,12 @@ def comodo(student: Tensor, teacher: Tensor, own: Any) -> Tensor:
     return -(a * F.log_softmax(s @ keys.T / own.student_tau, dim=1)).sum(1).mean()
 
 
+def dino(student: Tensor, teacher: Tensor, own: Any) -> Tensor:
+    centre = own.centre.view(-1, *[1] * (teacher.ndim - 2))
+    a = F.softmax((teacher - centre) / own.teacher_tau, dim=1)
+    return -(a * F.log_softmax(student / own.student_tau, dim=1)).sum(1).mean()
+
+
 def cmd(student: Tensor, teacher: Tensor, own: Any) -> Tensor:
     s, t = F.normalize(student, dim=1), F.normalize(teacher, dim=1)
     taken = own.teacher_queue.weight > 0
