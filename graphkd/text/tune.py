@@ -29,6 +29,8 @@ def tune(
     prompts: Prompts | None = None,
     *,
     labels: Sequence[str] = (),
+    pseudo: Tensor | None = None,
+    alpha: float = 0.5,
     rank: int = 8,
     lr: float = 2e-4,
     epochs: int = 1,
@@ -43,7 +45,8 @@ def tune(
 
     and an encoder the cross-entropy of a linear head on what stands for the prompt, which is dropped in the end. What
     is added to each of its linear layers is a product of two matrices of this rank, merged into the weights after the
-    training. In several processes, see `graphkd.parallel`.
+    training. With pseudo-labels of other nodes U, what is minimised is $1 - \alpha$ times its mean over the training
+    nodes plus $\alpha$ times that over U. In several processes, see `graphkd.parallel`.
 
     Args:
         model: changed in place.
@@ -52,6 +55,9 @@ def tune(
         path: folder, which must not exist.
         prompts: how to ask, here and afterwards alike.
         labels: what the classes are called; needed by a causal model, and by no other.
+        pseudo: classes `(N,)` that a graph network has found, -1 where none is to be learnt; the training nodes keep
+            their labels.
+        alpha: $\alpha$, share of the pseudo-labels.
         rank: of LoRA, whose scale is 2.
         lr: learning rate of Adam.
         epochs: how often each prompt is read.
@@ -77,7 +83,18 @@ def tune(
         raise ValueError(f"node {int(nodes[graph.y[nodes] < 0][0])} has no label to tune on")
     answers = model.answers(labels) if model.causal else []
     asker = Asker(graph, model, prompts or Prompts(), spare=max(map(len, answers), default=0))
-    asked = [(prompt, int(graph.y[node])) for node in nodes.tolist() for prompt in asker.ask(node)]
+    target = graph.y.index_select(0, nodes)
+    share = torch.ones(len(nodes))
+    if pseudo is not None:
+        free = (pseudo >= 0).index_fill(0, nodes, False).nonzero().flatten()
+        count, nodes, target = len(nodes), torch.cat([nodes, free]), torch.cat([target, pseudo[free]])
+        share = torch.full((len(nodes),), (1 - alpha) * len(nodes) / count)
+        share[count:] = alpha * len(nodes) / max(1, len(free))
+    asked = [
+        (prompt, label, weight)
+        for node, label, weight in zip(nodes.tolist(), target.tolist(), share.tolist())
+        for prompt in asker.ask(node)
+    ]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         kind = TaskType.CAUSAL_LM if model.causal else None
@@ -88,12 +105,16 @@ def tune(
         def loss(drawn: Tensor | slice) -> Tensor:
             chosen = torch.arange(len(asked))[drawn].tolist()
             part = [asked[place] for place in chosen]
+            weight = torch.tensor([weight for *_, weight in part], device=model.device)
             if head is None:
-                return _answered(model, tuned, [(prompt, answers[label]) for prompt, label in part])
-            batch = model.padded([prompt for prompt, _ in part])
+                return (
+                    weight * _answered(model, tuned, [(prompt, answers[label]) for prompt, label, _ in part])
+                ).mean()
+            batch = model.padded([prompt for prompt, *_ in part])
             pooled = model.pooled(tuned(**batch).last_hidden_state, batch["attention_mask"])
-            y = torch.tensor([label for _, label in part], device=pooled.device)
-            return F.cross_entropy(head(pooled.to(head.weight.dtype)).float(), y)
+            y = torch.tensor([label for _, label, _ in part], device=pooled.device)
+            each = F.cross_entropy(head(pooled.to(head.weight.dtype)).float(), y, reduction="none")
+            return (weight * each).mean()
 
         learning = nn.ModuleList([tuned] if head is None else [tuned, head])
         schedule = Schedule(lr=lr, weight_decay=0.0, epochs=epochs, batch_size=batch_size)
@@ -108,7 +129,7 @@ def tune(
 
 
 def _answered(model: LanguageModel, network: Any, pairs: Sequence[tuple[list[int], list[int]]]) -> Tensor:
-    """Cross-entropy of the tokens of the answers alone, the mean over answers of the mean over tokens."""
+    """Cross-entropy of the tokens of each answer alone, the mean over them."""
     batch = model.padded([[*prompt, *answer] for prompt, answer in pairs])
     target = torch.full_like(batch["input_ids"], -100)
     for row, (_, answer) in enumerate(pairs):
@@ -116,7 +137,7 @@ def _answered(model: LanguageModel, network: Any, pairs: Sequence[tuple[list[int
     each = F.cross_entropy(
         network(**batch).logits[:, :-1].float().mT, target[:, 1:], ignore_index=-100, reduction="none"
     )
-    return (each.sum(1) / (target[:, 1:] >= 0).sum(1)).mean()
+    return each.sum(1) / (target[:, 1:] >= 0).sum(1)
 
 
 def _save(model: LanguageModel, path: Path) -> None:
