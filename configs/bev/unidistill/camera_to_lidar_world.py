@@ -1,5 +1,5 @@
 # UniDistill from camera to LiDAR: features, relations and responses, with the weights of its authors.
-_base_ = "../plain/lidar_world.py"
+_base_ = "../plain/lidar_world_400.py"
 model = dict(
     _delete_=True,
     type="densekd.Distiller",
