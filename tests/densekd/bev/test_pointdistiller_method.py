@@ -51,14 +51,12 @@ def test_two_steps_on_a_real_frame(data_root: Path) -> None:
     dataset = config.train_dataloader.dataset
     dataset.pop("data_prefix")
     dataset.update(data_root=folder, ann_file="000008.pkl", data_prefix=dict(pts="", img=""))
-    config.train_dataloader.update(batch_size=2, num_workers=0, persistent_workers=False)
-    config.train_dataloader.dataset = dict(type="RepeatDataset", times=2, dataset=dataset)
+    config.train_dataloader.update(batch_size=1, num_workers=0, persistent_workers=False)
     with DefaultScope.overwrite_default_scope("mmdet3d"):
         batch = next(iter(Runner.build_dataloader(config.train_dataloader, seed=0)))
-    batch["inputs"]["points"][1] = batch["inputs"]["points"][1][::8]  # the second sees less
     model = taught()
     seen = model.data_preprocessor(batch, training=True)
-    assert torch.bincount(seen["inputs"]["voxels"]["coors"][:, 0]).tolist()[0] == 3945
+    assert len(seen["inputs"]["voxels"]["coors"]) == 3945
     voxels = seen["inputs"]["voxels"]["voxels"].clone()
     model.teachers["teacher"].look(seen["inputs"], seen["data_samples"], ["voxel_encoder"])
     assert torch.equal(seen["inputs"]["voxels"]["voxels"], voxels)  # mmdet3d's encoder shifts points in place
