@@ -10,6 +10,7 @@ from densekd.losses.cirkd_memory import CIRKDMemory
 from densekd.losses.cirkd_pairs import cirkd_pairs
 from densekd.losses.gap_l1 import gap_l1
 from densekd.losses.hfd import HFD
+from densekd.losses.instance_text import InstanceText
 from densekd.losses.maskd import MasKD
 from densekd.losses.mgd import MGD
 from densekd.losses.pointdistiller import PointDistiller
@@ -24,6 +25,7 @@ __all__ = [
     "HFD",
     "MGD",
     "CIRKDMemory",
+    "InstanceText",
     "MasKD",
     "PointDistiller",
     "SKDHolistic",

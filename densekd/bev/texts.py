@@ -1,0 +1,139 @@
+"""Sentences about objects and their frozen embeddings, which teach the features of instances. Plain tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from densekd.bev.geometry import Extent, pad, read
+from kdlosses import nearest
+
+
+def describe(
+    boxes: Tensor,
+    labels: Tensor,
+    classes: Sequence[str],
+    front: str = "x",
+    near: float = 20.0,
+    ahead: float = 20.0,
+    moving: float = 0.5,
+) -> list[str]:
+    """Say of each box what it is, whether it moves, how far away it is and on which side.
+
+    Args:
+        boxes: `(n, 7)` or `(n, 9)`: x, y, z, three sizes, yaw, and velocity along x and y, if there is one, in metres
+            and seconds; y to the left of x. What has no known velocity (NaN) is parked.
+        labels: `(n,)`, index into `classes`.
+        classes: names.
+        front: axis that points ahead: 'x' in KITTI, 'y' in nuScenes' LiDAR frame.
+        near: up to here an object is near, in metres.
+        ahead: up to here to either side an object is ahead, in degrees; so is behind.
+        moving: from this speed on an object moves.
+
+    Raises:
+        ValueError: boxes of another layout, another axis, or a label that is no class.
+
+    >>> boxes = torch.tensor([[10.0, 8.0, 0, 4, 2, 1.5, 0, 3.0, 0.0], [30.0, 0, 0, 4, 2, 1.5, 0, 0, 0]])
+    >>> describe(boxes, torch.tensor([0, 1]), ["car", "truck"])
+    ['a car moving, near, left', 'a truck parked, far, ahead']
+    """
+    if boxes.ndim != 2 or boxes.shape[1] not in (7, 9):
+        raise ValueError(f"boxes have shape (n, 7), or (n, 9) with a velocity, got {tuple(boxes.shape)}")
+    if front not in ("x", "y"):
+        raise ValueError(f"front must be 'x' or 'y', got {front!r}")
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(classes):
+        raise ValueError(
+            f"labels are classes 0 to {len(classes) - 1}, got {int(labels.min())} to {int(labels.max())}: leave out "
+            "boxes of no class"
+        )
+    x, y = boxes[:, 0].tolist(), boxes[:, 1].tolist()
+    speeds = boxes[:, 7:9].norm(dim=1).tolist() if boxes.shape[1] == 9 else [0.0] * len(boxes)
+    found = []
+    for label, a, b, speed in zip(labels.tolist(), x, y, speeds):
+        angle = math.degrees(math.atan2(b, a) if front == "x" else math.atan2(-a, b))
+        away = abs(angle)
+        side = "ahead" if away <= ahead else "behind" if away >= 180 - ahead else "left" if angle > 0 else "right"
+        motion = "moving" if speed >= moving else "parked"
+        found.append(f"a {classes[label]} {motion}, {'near' if math.hypot(a, b) <= near else 'far'}, {side}")
+    return found
+
+
+class TextTable:
+    """Frozen embeddings of texts, from a safetensors file with a vector under each text.
+
+    Args:
+        path: the file.
+
+    Attributes:
+        channels: width of an embedding.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, or what is in it are no vectors of one width.
+        KeyError: on reading a text that is not in it; the message names the nearest.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "texts.safetensors"
+    >>> write(path, {"a car": torch.tensor([1.0, 0.0]), "a bus": torch.tensor([0.0, 1.0])})
+    >>> TextTable(path)(["a bus", "a car", "a bus"]).tolist()
+    [[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]]
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise FileNotFoundError(f"there is no file of text embeddings at {self.path}")
+        try:
+            found = load_file(self.path)
+        except SafetensorError as error:
+            raise ValueError(f"{self.path} is no safetensors file: {error}") from error
+        shapes = sorted({tuple(vector.shape) for vector in found.values()})
+        if len(shapes) != 1 or len(shapes[0]) != 1:
+            raise ValueError(f"{self.path} must hold a vector of one width for each text, it has the shapes {shapes}")
+        bad = next((text for text, vector in found.items() if not vector.float().isfinite().all()), None)
+        if bad is not None:
+            raise ValueError(f"the embedding of {bad!r} in {self.path} is not finite")
+        self.place = {text: i for i, text in enumerate(found)}
+        self.vectors = torch.stack([vector.float() for vector in found.values()])
+        self.channels = self.vectors.shape[1]
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """Return the embeddings `(n, channels)` of texts."""
+        missing = [text for text in texts if text not in self.place]
+        if missing:
+            raise KeyError(
+                f"{self.path} has no embedding of {missing[0]!r}, one of {len(set(missing))} texts that it lacks; "
+                f"{nearest(missing[0], self.place)}"
+            )
+        return self.vectors[[self.place[text] for text in texts]]
+
+
+def write(path: str | Path, embeddings: Mapping[str, Tensor]) -> None:
+    """Write the file of a `TextTable`."""
+    save_file({text: vector.detach().cpu().contiguous() for text, vector in embeddings.items()}, path)
+
+
+def at_centres(maps: Tensor, boxes_bev: Sequence[Tensor], extent: Extent) -> tuple[Tensor, Tensor]:
+    """Read maps `(B, C, h, w)` at the centres of boxes: the features of instances, matched to their boxes.
+
+    Args:
+        maps: what the sensors drew.
+        boxes_bev: for each sample `(n, 5)`: x, y, dx, dy in metres, yaw.
+        extent: what the maps show.
+
+    Returns:
+        `(N, C)`, the boxes of all samples one after the other, and which of them lie on the map `(N,)`.
+
+    >>> ramp = torch.arange(4.0).view(1, 1, 1, 4).expand(1, 1, 3, 4)
+    >>> boxes = torch.tensor([[2.0, 0.0, 1, 1, 0], [9.0, 0.0, 1, 1, 0]])
+    >>> at_centres(ramp, [boxes], Extent(0, -3, 4, 3))[1].tolist()
+    [True, False]
+    """
+    boxes, real = pad(boxes_bev, maps)
+    features, counts = read(maps, boxes[..., :2], extent)
+    return features[real], counts[real] > 0
