@@ -2,7 +2,9 @@
 
 GRAPH and the ways to ask are those of tools/embed_text.py, which then reads the graph with the model in the folder B.
 The training nodes are those of one split, so that each seed has a tuned model of its own. A causal model needs
-`--labels`, what the classes are called. `torchrun --nproc-per-node 4 tools/tune_text.py ...` shares the batches.
+`--labels`, what the classes are called. With `--align CACHE` no label is read: an encoder, or with `--layers` the first
+layers of one, learns the vectors that a larger one left there, so that its own can be compared with them.
+`torchrun --nproc-per-node 4 tools/tune_text.py ...` shares the batches.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ from pathlib import Path
 
 import torch
 
+from graphkd.cache import Cache
 from graphkd.data import load, split_of
-from graphkd.text import LanguageModel, Prompts, tune
+from graphkd.text import LanguageModel, Prompts, align, tune
 from graphkd.text.prompts import INSTRUCTION
 
 
@@ -28,6 +31,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--model", required=True, help="folder, or name in the hub's cache")
     parser.add_argument("--out", type=Path, required=True, help="folder for the tuned model")
     parser.add_argument("--labels", help="what the classes are called, 'theory,agents,...'")
+    parser.add_argument(
+        "--align", type=Path, metavar="CACHE", help="of tools/embed_text.py: learn its vectors, no labels"
+    )
+    parser.add_argument("--layers", type=int, help="so many layers of the model, from the first, make a smaller one")
     parser.add_argument("--hops", type=int, default=2)
     parser.add_argument("--budget", type=int, default=256, help="tokens in a prompt")
     parser.add_argument("--neighbours", type=int, default=4, help="at each distance")
@@ -45,21 +52,16 @@ def main(arguments: list[str] | None = None) -> None:
         table = dict(type="texts", nodes=args.graph, edges=args.edges)
         graph = load({**(table if Path(args.graph).suffix else dict(type=args.graph)), **rule})
         device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if args.device == "cuda" else args.device
-        model = LanguageModel.load(args.model, device, args.dtype)
+        model = LanguageModel.load(args.model, device, args.dtype, layers=args.layers)
         asked = dict(hops=args.hops, budget=args.budget, neighbours=args.neighbours)
-        history = tune(
-            model,
-            graph,
-            split_of(graph, args.seed).train,
-            args.out,
-            replace(INSTRUCTION if model.causal else Prompts(), **asked),
-            labels=[label.strip() for label in args.labels.split(",")] if args.labels else [],
-            rank=args.rank,
-            lr=args.lr,
-            epochs=args.epochs,
-            batch_size=args.batch_size,
-            seed=args.seed,
-        )
+        prompts = replace(INSTRUCTION if model.causal else Prompts(), **asked)
+        schedule = dict(lr=args.lr, epochs=args.epochs, batch_size=args.batch_size, seed=args.seed)
+        if args.align:
+            history = align(model, graph, Cache.load(args.align), args.out, prompts, **schedule)
+        else:
+            labels = [label.strip() for label in args.labels.split(",")] if args.labels else []
+            train = split_of(graph, args.seed).train
+            history = tune(model, graph, train, args.out, prompts, labels=labels, rank=args.rank, **schedule)
     except (FileNotFoundError, FileExistsError, KeyError, ValueError) as error:
         raise SystemExit(str(error.args[0] if error.args else error)) from error
     print(f"loss of each epoch: {', '.join(f'{loss:.3f}' for loss in history.losses)}; {sum(history.seconds):.0f} s")

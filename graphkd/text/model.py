@@ -12,10 +12,14 @@ from typing import Any, Literal
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-from torch import Tensor
+from safetensors.torch import load_file
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 Pool = Literal["mean", "last", "first"]
+
+DENSE = "2_Dense"
+"""Folder of an output layer beside a model, as the library of sentence encoders lays it."""
 
 
 class LanguageModel:
@@ -27,20 +31,24 @@ class LanguageModel:
         pool: what stands for a prompt: the `mean` of its tokens, the `last` or the `first` of them.
         unit: scale what stands for a prompt to length 1.
         mark: changes when the weights do.
+        output: linear layer on what stands for a prompt, see `graphkd.text.align`.
 
     Attributes:
         causal: whether it predicts the next token, so that it can score labels.
-        width: of the last hidden layer.
+        width: of what stands for a prompt.
         context: how many tokens it reads at most.
         multiplied: how many parameters a token is multiplied with: all but the embeddings.
         wrap: the special tokens that stand before and after every text.
     """
 
-    def __init__(self, network: Any, tokenizer: Any, pool: Pool, unit: bool, mark: str) -> None:
+    def __init__(
+        self, network: Any, tokenizer: Any, pool: Pool, unit: bool, mark: str, output: nn.Linear | None = None
+    ) -> None:
         self.network, self.tokenizer, self.pool, self.unit, self.mark = network.eval(), tokenizer, pool, unit, mark
         self.causal = network.can_generate()
         config = network.config.get_text_config()
-        self.width: int = config.hidden_size
+        self.output = output
+        self.width: int = config.hidden_size if output is None else output.out_features
         longest = getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
         self.context = int(min(longest, tokenizer.model_max_length))
         embeddings = network.get_input_embeddings().weight.numel()
@@ -59,6 +67,7 @@ class LanguageModel:
         device: str = "cpu",
         dtype: Literal["float32", "bfloat16", "float16"] = "float32",
         pool: Pool | None = None,
+        layers: int | None = None,
     ) -> LanguageModel:
         """Read a model from a folder, or by the name under which it lies in the hub's cache on this machine.
 
@@ -68,6 +77,7 @@ class LanguageModel:
             dtype: in which it computes.
             pool: see above; if not given, as the folder of a sentence encoder says, `last` for a causal model and else
                 `mean`.
+            layers: how many of its layers, from the first, make a smaller model.
 
         Raises:
             FileNotFoundError: it is not there; tells the command that fetches it.
@@ -87,12 +97,18 @@ class LanguageModel:
         except (RuntimeError, AssertionError) as error:
             raise ValueError(f"there is no device {device!r} here: {str(error).splitlines()[0]}") from error
         reader = AutoModelForCausalLM if causal else AutoModel
+        mark = weights_mark(folder)
+        if layers is not None:
+            if not 1 <= layers <= config.num_hidden_layers:
+                raise ValueError(f"{folder} has {config.num_hidden_layers} layers; asked for the first {layers}")
+            config.num_hidden_layers, mark = layers, f"{mark}-{layers}"
         network: Any = reader.from_pretrained(
-            folder, local_files_only=True, dtype=getattr(torch, dtype), use_safetensors=True
+            folder, config=config, local_files_only=True, dtype=getattr(torch, dtype), use_safetensors=True
         )
         network.to(place)
-        told, unit = _sentence_encoder(folder)
-        return cls(network, tokenizer, pool or told or ("last" if causal else "mean"), unit, weights_mark(folder))
+        told, unit, output = _sentence_encoder(folder)
+        output = None if output is None else output.to(place)
+        return cls(network, tokenizer, pool or told or ("last" if causal else "mean"), unit, mark, output)
 
     @property
     def device(self) -> torch.device:
@@ -199,16 +215,20 @@ class LanguageModel:
         return total + told.sum((1, 2))
 
     def pooled(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """What stands for each prompt, `(B, width)` in float32, from its last hidden layer `(B, L, width)`."""
+        """What stands for each prompt, `(B, width)` in float32, from its last hidden layer `(B, L, d)`."""
+        found = self.features(hidden, mask)
+        found = found if self.output is None else self.output(found)
+        return torch.nn.functional.normalize(found, dim=1) if self.unit else found
+
+    def features(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """The tokens that stand for each prompt, before any output layer, `(B, d)` in float32."""
         rows = torch.arange(len(hidden), device=hidden.device)
         if self.pool == "mean":
             share = mask.to(hidden.dtype).unsqueeze(2)
-            found = ((hidden * share).sum(1) / share.sum(1)).float()
-        else:
-            steps = torch.arange(1, mask.shape[1] + 1, device=mask.device)
-            place = (mask * steps).argmax(1) if self.pool == "last" else mask.argmax(1)
-            found = hidden[rows, place].float()
-        return torch.nn.functional.normalize(found, dim=1) if self.unit else found
+            return ((hidden * share).sum(1) / share.sum(1)).float()
+        steps = torch.arange(1, mask.shape[1] + 1, device=mask.device)
+        place = (mask * steps).argmax(1) if self.pool == "last" else mask.argmax(1)
+        return hidden[rows, place].float()
 
 
 def _different(found: list[list[int]], words: Sequence[str]) -> list[list[int]]:
@@ -223,7 +243,7 @@ def _different(found: list[list[int]], words: Sequence[str]) -> list[list[int]]:
 def weights_mark(folder: str | Path) -> str:
     """Hash of everything in a model's folder that it computes with."""
     digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(Path(folder).iterdir()):
+    for path in sorted([*Path(folder).iterdir(), *Path(folder).glob(f"{DENSE}/*")]):
         if path.suffix in (".safetensors", ".json", ".txt", ".model"):
             digest.update(path.name.encode())
             with path.open("rb") as file:
@@ -244,12 +264,26 @@ def _folder(name: str) -> str:
         ) from error
 
 
-def _sentence_encoder(folder: str) -> tuple[Pool | None, bool]:
-    """How a sentence encoder pools and whether it normalises, by the files that its library leaves beside the model."""
+def _sentence_encoder(folder: str) -> tuple[Pool | None, bool, nn.Linear | None]:
+    """How a sentence encoder pools, whether it normalises, and its output layer, by the files beside the model."""
     modules, pooling = Path(folder) / "modules.json", Path(folder) / "1_Pooling" / "config.json"
     unit = modules.is_file() and any(each["type"].endswith("Normalize") for each in json.loads(modules.read_text()))
+    output = _output(Path(folder) / DENSE)
     if not pooling.is_file():
-        return None, unit
+        return None, unit, output
     told = json.loads(pooling.read_text())
     names: dict[str, Pool] = {"mean_tokens": "mean", "cls_token": "first", "lasttoken": "last"}
-    return next((pool for name, pool in names.items() if told.get(f"pooling_mode_{name}")), None), unit
+    return next((pool for name, pool in names.items() if told.get(f"pooling_mode_{name}")), None), unit, output
+
+
+def _output(folder: Path) -> nn.Linear | None:
+    if not folder.is_dir():
+        return None
+    told = json.loads((folder / "config.json").read_text())
+    if not told["activation_function"].endswith("Identity"):
+        raise ValueError(f"{folder} is no linear layer but has {told['activation_function']} behind it")
+    found = nn.Linear(told["in_features"], told["out_features"], bias=told["bias"])
+    found.load_state_dict(
+        {key.removeprefix("linear."): each for key, each in load_file(folder / "model.safetensors").items()}
+    )
+    return found.requires_grad_(False)

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from graphkd.data.graph import Graph
 from graphkd.parallel import processes
-from graphkd.text.model import LanguageModel, weights_mark
+from graphkd.text.model import DENSE, LanguageModel, weights_mark
 from graphkd.text.prompts import Asker, Prompts
 from graphkd.training import History, Schedule, train
 
-_POOLING = ("modules.json", "1_Pooling")  # how a sentence encoder pools
+_POOLING = ("modules.json", "1_Pooling", DENSE)  # how a sentence encoder pools
 
 
 def tune(
