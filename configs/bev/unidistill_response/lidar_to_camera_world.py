@@ -1,3 +1,3 @@
 # One loss of UniDistill alone: response.
 _base_ = "../unidistill/lidar_to_camera_world.py"
-model = dict(method=dict(_delete_=True, type="unidistill", feature=0, relation=0))
+model = dict(method=dict(feature=0, relation=0))
