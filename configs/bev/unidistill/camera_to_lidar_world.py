@@ -1,4 +1,5 @@
-# UniDistill from camera to LiDAR. The published weights drown the short schedule of the world; these were chosen on val.
+# UniDistill from camera to LiDAR.
+# The published weights drown the short schedule of the world: these were chosen on its validation scenes.
 _base_ = "../plain/lidar_world_400.py"
 model = dict(
     _delete_=True,

@@ -1,4 +1,5 @@
-# UniDistill from both sensors to camera. The published weights drown the short schedule of the world; these were chosen on val.
+# UniDistill from both sensors to camera.
+# The published weights drown the short schedule of the world: these were chosen on its validation scenes.
 _base_ = "../plain/camera_world.py"
 model = dict(
     _delete_=True,
