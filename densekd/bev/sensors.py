@@ -27,9 +27,14 @@ def sees_points(model: Any) -> bool:
     return bool(model.data_preprocessor.voxel)
 
 
+def takes_points(model: Any) -> bool:
+    """Whether a model of mmdet3d takes points as they are, without voxels: its backbone is a PointNet++."""
+    return not sees_points(model) and hasattr(getattr(model, "backbone", None), "SA_modules")
+
+
 def sees_images(model: Any) -> bool:
     """Whether a model of mmdet3d looks at images: it has a branch for them, or no other input."""
-    return getattr(model, "img_backbone", None) is not None or not sees_points(model)
+    return getattr(model, "img_backbone", None) is not None or not (sees_points(model) or takes_points(model))
 
 
 class Sensors:
@@ -68,6 +73,8 @@ class Sensors:
             else:
                 batch["voxels"] = self.teacher.data_preprocessor.voxelize(points, samples)
             check_clouds(batch, samples)
+        elif takes_points(self.teacher):
+            sensor(inputs, "points", "points", *asks)
         return batch
 
 
@@ -115,6 +122,8 @@ def image_size(inputs: Tensor | Batch) -> tuple[int, int] | None:
 def blank(model: Any, size: tuple[int, int]) -> tuple[dict[str, Any], list[BaseDataElement]]:
     """A batch of one frame for a model of mmdet3d: points on a grid over its range, a black image to the front.
 
+    A model that takes points as they are gets 16,384 of them within 40 metres, enough for all that it samples.
+
     Args:
         model: has a `data_preprocessor` of mmdet3d.
         size: height and width of the image.
@@ -137,6 +146,10 @@ def blank(model: Any, size: tuple[int, int]) -> tuple[dict[str, Any], list[BaseD
         points[:, :3] = start + shares * (end - start)
         inputs["points"] = [weight.new_tensor(points)]
         inputs["voxels"] = model.data_preprocessor.voxelize(inputs["points"], [sample])
+    elif takes_points(model):
+        widths = [module.in_channels for module in model.backbone.modules() if isinstance(module, nn.Conv2d)]
+        grid = np.indices((64, 64, 4)).reshape(3, -1).T / [64, 64, 4] * [80, 80, 4] - [40, 40, 2]
+        inputs["points"] = [weight.new_tensor(np.pad(grid, ((0, 0), (0, widths[0] - 3))))]
     return inputs, [sample]
 
 

@@ -25,7 +25,8 @@ def pointdistiller(
     - Those that only average points, as in SECOND: the levels of the backbone, 256 cells with 256 neighbours, and the
       maximum over the teacher's channels.
     - Point detectors, as PointRCNN: what feature propagation leaves, the points with numbers as of voxels and
-      importance as of cells, which is our reading. Their operators run on a GPU alone.
+      importance as of cells, which is our reading. Their operators, like SECOND's, run on a GPU alone, where this has
+      not been tried.
 
     Voxels and cells of the two sides are compared row by row, so that both models must make them alike.
 

@@ -57,13 +57,13 @@ def probe(encoder: nn.Module, train: tuple[list[Tensor], np.ndarray], test: tupl
 
 
 def test_an_encoder_learns_without_labels_and_does_not_collapse() -> None:
-    train, test = objects("train", 120), objects("test", 80)
+    train, test = objects("train", 90), objects("test", 60)
     model = PointDisCo(PointEncoder(channels=64), prototypes=K, embedding=32, queue=512, momentum=0.98)
     before = probe(model.student.encoder, train, test)
     model.train()
-    optimiser, g, steps = torch.optim.AdamW(model.parameters(), lr=3e-3), generator(), 60
+    optimiser, g, steps = torch.optim.AdamW(model.parameters(), lr=3e-3), generator(), 50
     for step in range(steps):
-        drawn = [views(train[0][i], g, 2, (64, 24)) for i in torch.randperm(len(train[0]), generator=g)[:48]]
+        drawn = [views(train[0][i], g, 2, (48, 16)) for i in torch.randperm(len(train[0]), generator=g)[:40]]
         batch = [torch.stack(each) for each in zip(*drawn)]
         loss = model(batch)
         optimiser.zero_grad()

@@ -12,6 +12,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from densekd import Distiller, build_model, read_config
+from densekd.bev.sensors import blank
 from densekd.context import Context
 from densekd.methods import method_entries
 from densekd.taps import Taps, find
@@ -150,6 +151,8 @@ def test_pointrcnn_is_matched_on_its_points_and_models_of_other_kinds_are_refuse
     config = read_config("mmdet3d::point_rcnn/point-rcnn_8xb2_kitti-3d-3class.py")
     model, _ = build_model(config)
     (entry,) = method_entries("pointdistiller", model, model)
+    inputs, _ = blank(model, (64, 64))  # for the first look at its taps
+    assert [(name, [x.shape for x in value]) for name, value in inputs.items()] == [("points", [(16384, 4)])]
     last = find(model, entry["student"])
     assert last is model.neck.FP_modules[-1]
     assert entry["loss"].keys() & {"crucial", "neighbours"} == set()

@@ -107,14 +107,14 @@ def test_instances_of_the_world_learn_class_and_side(tmp_path: Path) -> None:
         texts = [describe(b, torch.from_numpy(s.labels), world.CLASSES) for b, s in zip(boxes, found)]
         return torch.stack([drawn(s.points, extent, 64) for s in found]), [b[:, GROUND] for b in boxes], texts
 
-    maps, boxes, texts = scenes("train", 64)
-    parts = [range(i, i + 8) for i in range(0, 64, 8)]
+    maps, boxes, texts = scenes("train", 48)
+    parts = [range(i, i + 8) for i in range(0, 48, 8)]
     batches = [(maps[list(p)], [boxes[i] for i in p], known([t for i in p for t in texts[i]])) for p in parts]
-    test_maps, test_boxes, test_texts = scenes("test", 30)
+    test_maps, test_boxes, test_texts = scenes("test", 25)
     true = [text for each in test_texts for text in each]
     student, loss = network(), ramped()
     before = right(says(student, loss, test_maps, test_boxes, extent, known), true)
-    teach(student, loss, batches * 12, extent)
+    teach(student, loss, batches * 9, extent)
     after = right(says(student, loss, test_maps, test_boxes, extent, known), true)
     commonest = [max(right([text] * len(true), true)[i] for text in known.place) for i in (0, 1)]
     for trained, untrained, constant in zip(after, before, commonest):
