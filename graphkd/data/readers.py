@@ -40,7 +40,12 @@ _READERS = {
 # name: the folder under the data root, and the split
 _OGB = {"arxiv": ("OGB/ogbn_arxiv", "time"), "products": ("OGB/ogbn_products", "sales_ranking")}
 _CANE = {"cane_cora": "CANE-Cora"}
-NAMES = ("digits", *_READERS, *_OGB, *_CANE)
+_FOLDERS = {
+    **{name: folder for name, (_, folder) in _READERS.items()},
+    **{name: folder for name, (folder, _) in _OGB.items()},
+    **_CANE,
+}
+NAMES = ("digits", *_FOLDERS)
 
 
 def load(name: str | Mapping[str, Any], root: str | Path | None = None) -> Graph:
@@ -79,7 +84,7 @@ def load(name: str | Mapping[str, Any], root: str | Path | None = None) -> Graph
     root = root or os.environ.get("KD_DATA_ROOT")
     if not root:
         raise FileNotFoundError(f"{name!r} is read from a data folder: set KD_DATA_ROOT, or pass root")
-    folder = Path(root) / (_CANE[name] if name in _CANE else _OGB[name][0] if name in _OGB else _READERS[name][1])
+    folder = Path(root) / _FOLDERS[name]
     if not (folder / "raw").is_dir():
         raise FileNotFoundError(f"{name!r} should lie in {folder / 'raw'}, which does not exist")
     if name in _CANE:
