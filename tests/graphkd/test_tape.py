@@ -207,7 +207,7 @@ def test_it_is_one_config(sets: tuple[Setting, Cache, Cache], papers: Graph, tmp
 
 
 def test_the_configs_of_tape_are_read() -> None:
-    for path in (ROOT / "configs/graph/tape").glob("*.py"):
+    for path in (ROOT / "configs/graph").glob("tape*/*.py"):
         config = read_config(path)
         assert len(config["teacher"]) in (2, 3)
         assert config["teacher"][-1]["inputs"] == dict(top=3)

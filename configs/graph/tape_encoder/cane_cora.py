@@ -1,4 +1,4 @@
-_base_ = "cane_cora.py"
+_base_ = "../tape/cane_cora.py"
 # Without a causal model: the texts, and the ranks that the encoder gives to the labels, see ../annotator/cane_cora.py.
 teacher = [
     dict(type="hopwise", conv="gcn", dropout=0.7, source="work_dirs/text/cane_cora", inputs=0),
