@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -85,7 +86,7 @@ class PointDisCo(nn.Module):
 
     Attributes:
         student: the `Branch` that learns; `student.encoder` is what training is for.
-        teacher: the moving average, which is no part of `parameters()` or `state_dict()`.
+        teacher: the moving average, which is no part of `parameters()` or `state_dict()`: a resumed run starts it anew.
 
     Paper: after the abstract of "Distillation with Contrast is All You Need for Self-Supervised Point Cloud
     Representation Learning", 2022: self-distillation of the global shape and of the relation of global to local, with a
@@ -128,6 +129,10 @@ class PointDisCo(nn.Module):
         pairs = [(v, g) for g in (0, 1) for v in range(len(views)) if v != g]
         assigned = self.assign(torch.cat([mine[v][0] for v, _ in pairs]), torch.cat([its[g][0] for _, g in pairs]))
         return assigned + self.contrast(mine[0][1], its[1][1])
+
+    def _apply(self, fn: Any, recurse: bool = True) -> PointDisCo:
+        self.teacher.model._apply(fn, recurse)  # to another device or precision
+        return super()._apply(fn, recurse)
 
     @torch.no_grad()
     def update(self, progress: float) -> None:

@@ -120,5 +120,6 @@ def test_order_of_points_has_no_say_and_the_teacher_learns_nothing_by_gradient()
     model.update(progress=0.5)
     (mine, its), old = [next(m.parameters()) for m in (model.student, model.teacher.model)], before[0]
     torch.testing.assert_close(its, old + (mine - old) * 0.002)  # half of 1 - 0.996
+    assert model.double()([view.double() for view in batch]).dtype == torch.float64
     with pytest.raises(ValueError, match="two global views, got 1"):
         model(batch[:1])
