@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from logs import ROOT
 from measure import Ratio, median_ratio, peak_bytes
 
 TIME, MEMORY = 1.10, 1.10
@@ -49,7 +50,7 @@ def measure(only: Sequence[str] = (), rounds: int = 9, side: int = 256) -> list[
     left = dict.fromkeys(only or METHODS)
     found: list[Ratio] = []
     try:
-        for scope, make in (("mmseg", _pspnet), ("mmseg", _segformer), ("mmdet", _retinanet)):
+        for scope, make in PAIRS:
             again = ["pkd"] if scope == "mmdet" and "pkd" in (only or METHODS) else []  # it was made for detectors
             if not left and not again:
                 continue
@@ -178,6 +179,32 @@ def _config(path: str, side: int) -> Any:
     return model
 
 
+def _camera(side: int) -> Pair:
+    student, batch = _bev("camera_world")
+    return Pair("LiDAR to camera of the world", student, _bev("lidar_world")[0], batch)
+
+
+def _pillars(side: int) -> Pair:
+    _, batch = _bev("lidar_world", images=1)
+    for sample in batch["data_samples"]:  # KITTI has no velocities
+        boxes = sample.gt_instances_3d.bboxes_3d
+        sample.gt_instances_3d.bboxes_3d = type(boxes)(boxes.tensor[:, :7])
+    return Pair("PointPillars to half", _bev("pointpillars_half_kitti")[0], _bev("pointpillars_kitti")[0], batch)
+
+
+def _bev(name: str, images: int = 4) -> tuple[Any, dict[str, Any]]:
+    """A detector of configs/bev/plain and, of those of the synthetic world, a batch, with images of its own size."""
+    from mmengine.runner import Runner
+
+    from densekd.config import read_config
+
+    config = read_config(ROOT / "configs" / "bev" / "plain" / f"{name}.py")
+    if "world" not in name:
+        return config.model, {}
+    config.train_dataloader.batch_size = images
+    return config.model, next(iter(Runner.build_dataloader(config.train_dataloader, seed=0)))
+
+
 def _scenes(side: int, images: int = 2) -> dict[str, Any]:
     from mmengine.structures import PixelData
     from mmseg.structures import SegDataSample
@@ -207,3 +234,12 @@ def _retinanet(side: int) -> Pair:
     image = torch.randint(256, (3, height, width), dtype=torch.uint8)
     batch = dict(inputs=[image] * images, data_samples=[sample] * images)
     return Pair("RetinaNet R50 to R18", student.model.to_dict(), base.model.to_dict(), batch)
+
+
+PAIRS: tuple[tuple[str, Callable[[int], Pair]], ...] = (
+    ("mmseg", _pspnet),
+    ("mmseg", _segformer),
+    ("mmdet", _retinanet),
+    ("mmdet3d", _camera),
+    ("mmdet3d", _pillars),
+)

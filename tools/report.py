@@ -37,7 +37,7 @@ def table(logs: Sequence[Log]) -> str:
     control = [log for log in logs if log["role"] == "control"]
     glnn = [log for log in logs if log["side"] == "graph" and (log["role"], log["method"]) == ("distilled", "glnn")]
     paired = [key for key in dict.fromkeys((shared[0], "prod")) if key in shared]
-    gained = [key for key in dict.fromkeys((shared[0], "bIoU")) if key in shared]
+    gained = [key for key in dict.fromkeys((shared[0], "bIoU", "BEV AP25")) if key in shared]
     head = [
         "model",
         "seeds",

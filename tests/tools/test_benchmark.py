@@ -82,8 +82,12 @@ def test_an_unknown_part(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 
 def test_a_step_of_a_method_on_the_pair_that_it_fits(capsys: pytest.CaptureFixture[str]) -> None:
-    found = {ratio.name: ratio for ratio in benchmark_dense.measure(["cwd", "transkd"], rounds=1, side=64)}
-    pairs = {"cwd": "PSPNet R50 to R18", "transkd": "SegFormer B2 to B0"}
+    pairs = {
+        "cwd": "PSPNet R50 to R18",
+        "transkd": "SegFormer B2 to B0",
+        "unidistill": "LiDAR to camera of the world",
+    }
+    found = {ratio.name: ratio for ratio in benchmark_dense.measure([*pairs], rounds=1, side=64)}
     assert set(found) == {f"step {what}, {name}, {pair}" for name, pair in pairs.items() for what in ("time", "memory")}
     for ratio in found.values():
         assert 0.3 < ratio.value < 3
