@@ -118,11 +118,20 @@ def k_means(rows: Tensor, codes: int, generator: torch.Generator | None = None, 
     if len(rows) < codes:
         raise ValueError(f"a codebook of {codes} codes needs as many nodes to start from, got {len(rows)}")
     sample = rows[torch.randperm(len(rows), generator=generator)[: 64 * codes]]
-    centres = sample[:codes].clone()
+    return lloyd(sample, sample[:codes], steps)
+
+
+@torch.no_grad()
+def lloyd(rows: Tensor, centres: Tensor, steps: int = 10) -> Tensor:
+    """Move centres `(M, d)` to the mean of the rows `(N, d)` nearest to each, `steps` times; one without rows stays.
+
+    >>> lloyd(torch.tensor([[0.0], [2.0], [10.0]]), torch.tensor([[0.0], [9.0], [99.0]]), steps=1).flatten()
+    tensor([ 1., 10., 99.])
+    """
     for _ in range(steps):
-        chosen = nearest(sample, centres)
-        count = torch.bincount(chosen, minlength=codes).to(rows.dtype)[:, None]
-        total = torch.zeros_like(centres).index_add_(0, chosen, sample)
+        chosen = nearest(rows, centres)
+        count = torch.bincount(chosen, minlength=len(centres)).to(rows.dtype)[:, None]
+        total = torch.zeros_like(centres).index_add_(0, chosen, rows)
         centres = torch.where(count > 0, total / count.clamp_min(1), centres)
     return centres
 

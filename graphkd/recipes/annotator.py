@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from graphkd.codebook import nearest
+from graphkd.codebook import lloyd, nearest
 from graphkd.features import rows
 from graphkd.lesson import Lesson, check_lam
 from graphkd.recipes.supervised import supervised
@@ -140,7 +140,7 @@ def annotator(
 
 
 @torch.no_grad()
-def _clustered(lesson: Lesson, count: int, dtype: torch.dtype, steps: int = 10) -> tuple[Tensor, Tensor]:
+def _clustered(lesson: Lesson, count: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """The cluster of each node, by k-means, and how near to its centre it is, 1 / (1 + distance)."""
     x = F.normalize(rows(lesson.hidden[-1] if lesson.hidden else lesson.x).to_dense().to(dtype), dim=1)
     start = [(x - x.mean(0)).square().sum(1).argmin()]
@@ -148,12 +148,7 @@ def _clustered(lesson: Lesson, count: int, dtype: torch.dtype, steps: int = 10) 
     for _ in range(count - 1):
         far = far.minimum((x - x[start[-1]]).square().sum(1))
         start.append(far.argmax())
-    centres = x[torch.stack(start)]
-    for _ in range(steps):
-        group = nearest(x, centres)
-        size = torch.bincount(group, minlength=count).unsqueeze(1)
-        mean = torch.zeros_like(centres).index_add(0, group, x) / size.clamp_min(1)
-        centres = torch.where(size > 0, mean, centres)
+    centres = lloyd(x, x[torch.stack(start)])
     group = nearest(x, centres)
     return group, 1 / (1 + (x - centres[group]).norm(dim=1))
 
