@@ -15,6 +15,7 @@ import argparse
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,33 +76,15 @@ def main(arguments: list[str] | None = None) -> None:
             whole, bare = overhead(graph, model, prompts, batch_tokens=args.batch_tokens)
             print(f"{whole:.2f} s, bare forward passes {bare:.2f} s: {whole / bare:.3f} times as long")
             return
+        job: dict[str, Any] = dict(
+            labels=labels, observed=observed, explain=args.explain, batch_tokens=args.batch_tokens
+        )
         if rank == 0:
-            told = estimate(
-                graph,
-                model,
-                args.out,
-                prompts,
-                labels=labels,
-                observed=observed,
-                explain=args.explain,
-                batch_tokens=args.batch_tokens,
-            )
-            print(told, flush=True)
+            print(estimate(graph, model, args.out, prompts, **job), flush=True)
         if args.estimate:
             return
         with tqdm(total=len(graph), unit="node", disable=rank > 0) as bar:
-            embed(
-                graph,
-                model,
-                args.out,
-                prompts,
-                labels=labels,
-                observed=observed,
-                explain=args.explain,
-                shard=args.shard,
-                batch_tokens=args.batch_tokens,
-                progress=bar.update,
-            )
+            embed(graph, model, args.out, prompts, shard=args.shard, progress=bar.update, **job)
     except ValueError as error:
         raise SystemExit(str(error)) from error
 
