@@ -180,29 +180,31 @@ def _config(path: str, side: int) -> Any:
 
 
 def _camera(side: int) -> Pair:
-    student, batch = _bev("camera_world")
-    return Pair("LiDAR to camera of the world", student, _bev("lidar_world")[0], batch)
+    return Pair("LiDAR to camera of the world", _bev("camera_world").model, _bev("lidar_world").model, _frames(4))
 
 
 def _pillars(side: int) -> Pair:
-    _, batch = _bev("lidar_world", images=1)
+    batch = _frames(1)
     for sample in batch["data_samples"]:  # KITTI has no velocities
         boxes = sample.gt_instances_3d.bboxes_3d
         sample.gt_instances_3d.bboxes_3d = type(boxes)(boxes.tensor[:, :7])
-    return Pair("PointPillars to half", _bev("pointpillars_half_kitti")[0], _bev("pointpillars_kitti")[0], batch)
+    student, teacher = _bev("pointpillars_half_kitti"), _bev("pointpillars_kitti")
+    return Pair("PointPillars to half", student.model, teacher.model, batch)
 
 
-def _bev(name: str, images: int = 4) -> tuple[Any, dict[str, Any]]:
-    """A detector of configs/bev/plain and, of those of the synthetic world, a batch, with images of its own size."""
-    from mmengine.runner import Runner
-
+def _bev(name: str) -> Any:
     from densekd.config import read_config
 
-    config = read_config(ROOT / "configs" / "bev" / "plain" / f"{name}.py")
-    if "world" not in name:
-        return config.model, {}
-    config.train_dataloader.batch_size = images
-    return config.model, next(iter(Runner.build_dataloader(config.train_dataloader, seed=0)))
+    return read_config(ROOT / "configs" / "bev" / "plain" / f"{name}.py")
+
+
+def _frames(images: int) -> dict[str, Any]:
+    """A batch of the synthetic world, whose images have a size of their own."""
+    from mmengine.runner import Runner
+
+    loader = _bev("lidar_world").train_dataloader
+    loader.batch_size = images
+    return next(iter(Runner.build_dataloader(loader, seed=0)))
 
 
 def _scenes(side: int, images: int = 2) -> dict[str, Any]:
