@@ -15,14 +15,5 @@ teacher = dict(
     source="work_dirs/text/cane_cora_labels",
     method=dict(type="annotator"),
 )
-references = [
-    dict(
-        type="hopwise",
-        conv="gcn",
-        dropout=0.7,
-        epochs=200,
-        source="work_dirs/text/cane_cora_labels",
-        method=dict(type="annotator", select="random", drop=0.0),
-    ),
-]
+references = [dict(teacher, epochs=200, method=dict(type="annotator", select="random", drop=0.0))]
 methods = [dict(type="glnn")]

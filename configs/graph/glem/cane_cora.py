@@ -6,22 +6,7 @@ data = "cane_cora"
 settings = ["tran"]
 teacher = dict(type="hopwise", conv="gcn", dropout=0.7, source="work_dirs/text/cane_cora", method=dict(type="glem"))
 references = [
-    dict(
-        type="hopwise",
-        conv="gcn",
-        dropout=0.7,
-        epochs=200,
-        source="work_dirs/text/cane_cora",
-        method=dict(type="glem", rounds=1),
-    ),
-    dict(
-        type="hopwise",
-        conv="gcn",
-        dropout=0.7,
-        epochs=200,
-        source="work_dirs/text/cane_cora",
-        inputs=0,
-        method=dict(type="glem"),
-    ),
+    dict(teacher, epochs=200, method=dict(type="glem", rounds=1)),
+    dict(teacher, epochs=200, inputs=0),
 ]
 methods = [dict(type="glnn")]

@@ -20,6 +20,6 @@ teacher = [
 ]
 references = [
     dict(type="hopwise", conv="gcn", dropout=0.7, epochs=200),
-    dict(type="hopwise", conv="gcn", dropout=0.7, epochs=200, source="work_dirs/text/cane_cora", inputs=0),
+    dict(teacher[0], epochs=200),
 ]
 methods = [dict(type="glnn")]

@@ -4,15 +4,4 @@ teacher = [
     dict(type="hopwise", conv="gcn", dropout=0.7, source="work_dirs/text/cane_cora", inputs=0),
     dict(type="hopwise", conv="gcn", dropout=0.7, source="work_dirs/text/cane_cora_labels", inputs=dict(top=3)),
 ]
-references = [
-    dict(type="hopwise", conv="gcn", dropout=0.7, epochs=200),
-    dict(type="hopwise", conv="gcn", dropout=0.7, epochs=200, source="work_dirs/text/cane_cora", inputs=0),
-    dict(
-        type="hopwise",
-        conv="gcn",
-        dropout=0.7,
-        epochs=200,
-        source="work_dirs/text/cane_cora_labels",
-        inputs=dict(top=3),
-    ),
-]
+references = [*_base_.references, dict(teacher[1], epochs=200)]
