@@ -66,9 +66,8 @@ class Sensors:
             batch["imgs"] = self.renormalise(sensor(inputs, "imgs", "img", *asks), samples)
         if sees_points(self.teacher):
             points = sensor(inputs, "points", "points", *asks)
-            if (
-                self.same_voxels
-            ):  # mmdet3d's PillarFeatureNet shifts points in place, and the student is yet to see them
+            if self.same_voxels:
+                # mmdet3d's PillarFeatureNet shifts points in place, and the student is yet to see them
                 batch["voxels"] = {**inputs["voxels"], "voxels": inputs["voxels"]["voxels"].clone()}
             else:
                 batch["voxels"] = self.teacher.data_preprocessor.voxelize(points, samples)
