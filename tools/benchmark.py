@@ -1,4 +1,4 @@
-"""What distillation costs, as ratios in one run: `python tools/benchmark.py [imports] [dense] [graph] [losses]`.
+"""What distillation costs, as ratios in one run: `python tools/benchmark.py [imports] [dense] [graph] [text] [losses]`.
 
 Two variants are timed in turn, round after round, and the ratio is the median over rounds of the ratio within a round:
 whatever else the machine does meets both. Memory is the peak of what is allocated during a step, plus what models,
@@ -127,6 +127,13 @@ def _latencies(where: str, teacher: dict[str, float], student: dict[str, float])
     ]
 
 
+def text(model: str) -> list[Ratio]:
+    """A language model against its students on a graph of texts, and against its own bare forward passes."""
+    from benchmark_text import measure
+
+    return measure(model)
+
+
 def losses(only: Sequence[str] = (), compiled: bool = True) -> list[Ratio]:
     """Each registered loss against its formula typed straight down, and what compiling it gains."""
     from benchmark_losses import measure
@@ -138,6 +145,7 @@ BENCHMARKS: dict[str, Callable[..., list[Ratio]]] = {
     "imports": imports,
     "dense": dense,
     "graph": graph,
+    "text": text,
     "losses": losses,
 }
 
@@ -145,7 +153,10 @@ BENCHMARKS: dict[str, Callable[..., list[Ratio]]] = {
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"which: {', '.join(BENCHMARKS)}; all if none is given"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"which: {', '.join(BENCHMARKS)}; all if none is given, text if there is a --model",
     )
     parser.add_argument("--only", default="", help="of losses and methods those with these names: kl,dkd")
     parser.add_argument(
@@ -153,6 +164,7 @@ def main() -> int:
         action="store_true",
         help="leave out what compiling the losses gains; so does a call without names",
     )
+    parser.add_argument("--model", help="folder of the language model that text asks")
     parser.add_argument("--share", type=float, default=1.0, help="of the 2.4 million nodes of the big graph")
     parser.add_argument("--folder", type=Path, default=ROOT / "work_dirs" / "big_graph", help="holds it: 5 GB")
     parser.add_argument("--out", type=Path, help="write a JSON log here, say results/benchmark/losses.json")
@@ -160,8 +172,12 @@ def main() -> int:
     for name in arguments.names:
         if name not in BENCHMARKS:
             parser.error(f"there is no benchmark {name!r}; choose from {', '.join(BENCHMARKS)}")
+    if "text" in arguments.names and not arguments.model:
+        parser.error("text needs a language model: --model FOLDER")
     only = [key for key in arguments.only.split(",") if key]
-    names = arguments.names or (["losses"] if only else list(BENCHMARKS))
+    names = arguments.names or (
+        ["losses"] if only else [name for name in BENCHMARKS if name != "text" or arguments.model]
+    )
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.machine()}", flush=True)
     found: list[Ratio] = []
     compiled = not arguments.no_compile and "losses" in names and bool(arguments.names or only)
@@ -172,6 +188,8 @@ def main() -> int:
             found += _shown(dense(only))
         elif name == "graph":
             found += _shown(graph(share=arguments.share, folder=arguments.folder))
+        elif name == "text":
+            found += _shown(text(arguments.model))
         else:
             found += _shown(BENCHMARKS[name]())
     if arguments.out:

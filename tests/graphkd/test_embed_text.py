@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import benchmark_text
 import embed_text
 import numpy as np
 import pytest
@@ -324,7 +325,7 @@ def test_a_killed_run_goes_on_where_it_was(graph: Graph, folders: dict[str, Path
     import json
 
     nodes, edges = tmp_path / "nodes.jsonl", tmp_path / "edges.jsonl"
-    written = [{"id": k, "text": text, "label": k % 3} for k, text in enumerate(graph.texts or ())]
+    written = [{"id": k, "text": text, "label": k % 3} for k, text in enumerate(5 * (graph.texts or ()))]
     nodes.write_text("".join(json.dumps(row) + "\n" for row in written))
     pairs = [{"source": a, "target": b} for a, b in graph.edge_index.T.tolist()]
     edges.write_text("".join(json.dumps(row) + "\n" for row in pairs))
@@ -348,7 +349,7 @@ def test_a_killed_run_goes_on_where_it_was(graph: Graph, folders: dict[str, Path
         os.kill(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL, (tmp_path / "said").read_text()
     kept = {file: file.stat().st_mtime_ns for file in (tmp_path / "killed").glob("shard-*/*.npy")}
-    assert 0 < len(shards_in(tmp_path / "killed")) < NODES
+    assert 0 < len(shards_in(tmp_path / "killed")) < len(written)
     with pytest.raises(ValueError, match="are missing"):
         Cache.load(tmp_path / "killed")
     embed_text.main([*options, "--out", str(tmp_path / "killed")])
@@ -381,3 +382,16 @@ def test_batches_hold_what_they_may() -> None:
     assert dataclasses.asdict(Prompts())["hops"] == 2
     with pytest.raises(ValueError, match="hops from 0, neighbours from 1, got -1"):
         Prompts(hops=-1)
+
+
+@pytest.mark.data
+def test_a_model_is_timed_beside_its_students(folders: dict[str, Path], data_root: Path) -> None:
+    found = {
+        ratio.name: ratio for ratio in benchmark_text.measure(str(folders["encoder"]), nodes=8, repeats=1, budget=64)
+    }
+    assert len(found) == 5
+    assert 0.2 < found["embed / bare forward passes"].value < 20  # of eight nodes: no more than the right kind
+    for student in ("GCN", "MLP"):
+        one, many = (found[f"{student} / language model, {count}"] for count in ("one node", "256 nodes"))
+        assert 0 < many.value < 1  # 256 prompts of words take longer than a network on 256 rows, however small
+        assert one.value > 0
