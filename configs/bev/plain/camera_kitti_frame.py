@@ -2,7 +2,12 @@
 _base_ = [
     "../../_base_/models/kitti_camera.py",
     "../../_base_/datasets/kitti_frame.py",
-    "../../_base_/schedules/adamw_40.py",
+    "../../_base_/schedules/adamw_60.py",
 ]
 default_scope = "mmdet3d"
-model = dict(img_backbone=dict(init_cfg=None))  # nothing is fetched
+settling = dict(type="BN", eps=1e-3, momentum=0.3)  # running statistics have sixty iterations
+model = dict(
+    img_backbone=dict(init_cfg=None),  # nothing is fetched
+    pts_backbone=dict(norm_cfg=settling),
+    pts_neck=dict(norm_cfg=settling),
+)
