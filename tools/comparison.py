@@ -114,8 +114,7 @@ def config_of(config: Config, role: Role) -> Config:
 
 def learns(config: Config) -> bool:
     """Whether the teacher learns beside its student: both start untrained then."""
-    name, method = _trained(config)[0] or "teacher", config.model.get("method")
-    return (method is not None and name_of(method) in ONLINE) or name in config.model.get("online", ())
+    return _online(config) or (_trained(config)[0] or "teacher") in config.model.get("online", ())
 
 
 def last_weights(work_dir: str | Path) -> Path | None:
@@ -149,8 +148,8 @@ def fingerprint(config: Config) -> str:
     """Return a short hash of what a config and its teacher's say, the same wherever project and data lie."""
     plain = _plain(config._cfg_dict)
     if is_taught(config):
-        name, trained = _trained(config)[0], fingerprint(config_of(config, "teacher"))
-        plain["model"]["teacher"] = trained if name is None else {**plain["model"]["teacher"], name: trained}
+        marks = {name: fingerprint(read_config(path)) for name, path in _teachers(config).items()}
+        plain["model"]["teacher"] = marks[None] if None in marks else {**plain["model"]["teacher"], **marks}
     return hashlib.sha256(repr(plain).encode()).hexdigest()[:12]
 
 
@@ -171,13 +170,27 @@ def _differences(one: Any, other: Any, field: str = "") -> list[str]:
 
 
 def _trained(config: Config) -> tuple[str | None, str]:
-    """Return the name (None where there is one teacher only) and the config of the teacher that is to be trained."""
+    """Return the name (None where there is one teacher only) and the config of the teacher that is to be trained.
+
+    Of several that learn beside the student, and are trained alone for the table only, the first.
+    """
+    return next(iter(_teachers(config).items()))
+
+
+def _teachers(config: Config) -> dict[str | None, str]:
+    """The configs of the teachers, by name: one, None its name where it has none, or several that learn."""
     teacher = config.model.teacher
     several = isinstance(teacher, dict) and "type" not in teacher and "model" not in teacher
-    found = [(name, each) for name, each in (teacher.items() if several else [(None, teacher)]) if each != "ema"]
-    if len(found) != 1 or not isinstance(found[0][1], str):
+    found = {name: each for name, each in (teacher.items() if several else [(None, teacher)]) if each != "ema"}
+    if not all(isinstance(each, str) for each in found.values()) or not (len(found) == 1 or _online(config)):
         raise ValueError(f"{config.filename}: a teacher that can be trained is the path of a config, and there is one")
-    return found[0]
+    return found
+
+
+def _online(config: Config) -> bool:
+    """Whether the method has all its teachers learn."""
+    method = config.model.get("method")
+    return method is not None and name_of(method) in ONLINE
 
 
 def _called(loss: Any) -> str:

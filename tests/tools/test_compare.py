@@ -226,6 +226,20 @@ def test_a_teacher_that_learns_starts_untrained(config) -> None:
     assert learns(read_config(config))
 
 
+def test_several_teachers_that_learn_are_one_in_the_table_and_all_in_the_fingerprint(config) -> None:
+    several = "teacher=dict(wide='{{fileDirname}}/teacher.py', deep='{{fileDirname}}/deep.py'), method='mgd_semi'"
+    config.write_text(TAUGHT.replace("teacher='{{fileDirname}}/teacher.py', method='cwd'", several))
+    wide, deep = config.with_name("teacher.py"), config.with_name("deep.py")
+    deep.write_text(wide.read_text())
+    assert learns(read_config(config))
+    assert fingerprint(config_of(read_config(config), "teacher")) == fingerprint(read_config(wide))
+    found = {fingerprint(read_config(config))}
+    for teacher in (deep, wide):
+        teacher.write_text(teacher.read_text().replace("max_iters=2", "max_iters=3"))
+        found.add(fingerprint(read_config(config)))
+    assert len(found) == 3
+
+
 @pytest.mark.parametrize("folder", ["seg/digits-cwd", "det/digits-pkd", "det/bccd-pkd"])
 def test_committed_logs_are_of_the_configs_as_they_stand(folder: str) -> None:
     side, (data, name) = folder.split("/")[0], folder.split("/")[1].split("-")
