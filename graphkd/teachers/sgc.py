@@ -6,20 +6,30 @@ from graphkd.edges import adjacency
 from graphkd.teachers.gnn import GNN
 
 
+class Average(nn.Module):
+    """The mean over neighbours and oneself, some times; nothing is learned. Not at all, it looks at no edge."""
+
+    def __init__(self, hops: int = 1) -> None:
+        super().__init__()
+        self.hops = hops
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        a = adjacency(edge_index, len(x), x.dtype)
+        for _ in range(self.hops):
+            x = (a @ x + x) / (a.crow_indices().diff() + 1).unsqueeze(1)
+        return x
+
+
 class Smoothed(nn.Module):
-    """A linear layer whose output is averaged over the neighbourhood some times; not at all, it looks at no edge."""
+    """A linear layer whose output is averaged over the neighbourhood."""
 
     def __init__(self, in_features: int, out_features: int, hops: int) -> None:
         super().__init__()
         self.linear = nn.Linear(in_features, out_features)
-        self.hops = hops
+        self.average = Average(hops)
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
-        h = self.linear(x)
-        a = adjacency(edge_index, len(h), h.dtype)
-        for _ in range(self.hops):
-            h = (a @ h + h) / (a.crow_indices().diff() + 1).unsqueeze(1)
-        return h
+        return self.average(self.linear(x), edge_index)
 
 
 def sgc(in_features: int, classes: int, *, hops: int = 2) -> GNN:

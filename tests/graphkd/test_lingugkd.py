@@ -25,7 +25,7 @@ from graphkd.teachers import hopwise, sgc
 from graphkd.training import History
 
 ROOT = Path(__file__).parents[2]
-CONVS = ("gcn", "gat", "sage", "gin")
+CONVS = ("gcn", "gat", "sage", "gin", "sgc")
 
 
 def level(student: int = 3, teacher: int = 4, **options: Any) -> Any:
@@ -157,7 +157,7 @@ def test_sgc_is_a_linear_map_of_averaged_features() -> None:
     torch.testing.assert_close(network(x, edges), network.layers[0].linear(mean @ mean @ x))
     alone = sgc(5, 2, hops=0)
     assert torch.equal(alone(x, edges), alone.layers[0].linear(x))
-    with pytest.raises(ValueError, match="conv is one of gcn, gat, sage, gin, not 'gnn'"):
+    with pytest.raises(ValueError, match="conv is one of gcn, gat, sage, gin, sgc, not 'gnn'"):
         hopwise(5, 2, conv="gnn")  # type: ignore[arg-type]
 
 

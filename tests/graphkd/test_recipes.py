@@ -26,6 +26,7 @@ GRAPH_FREE = sorted(set(TAUGHT) - set(INPUTS))  # recipes whose students look at
 # Options with which a recipe that changes something else is what it would be without that, and quick.
 PLAIN: dict[str, dict[str, Any]] = {
     "adagmlp": dict(members=2),
+    "best": dict(epochs=40),
     "diff_quant": dict(bits=32),
     "glem": dict(epochs=20),
     "hard": dict(steps=1),
