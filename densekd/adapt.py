@@ -9,12 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from densekd.csf import CSF
+from densekd.embedding_assistant import EmbeddingAssistant
 from densekd.gl_mixer import GLMixer
 
-ADAPT = ("auto", "none", "conv1x1", "resize", "tokens", "gl_mixer", "csf", "cat")
+ADAPT = ("auto", "none", "conv1x1", "resize", "tokens", "gl_mixer", "ea", "csf", "cat")
 """What may be done: whatever is needed; nothing; a 1x1 convolution in any case and what else is needed; only resizing;
 only reading tokens as maps, and resizing; the student's tokens mixed by a `densekd.gl_mixer.GLMixer` and then as
-`conv1x1`; all levels fused by a `densekd.csf.CSF`; all levels, of one size, as one map with the channels of all."""
+`conv1x1`; a patch embedding as `conv1x1`, with an assistant, see `densekd.embedding_assistant`; all levels fused by a
+`densekd.csf.CSF`; all levels, of one size, as one map with the channels of all."""
 
 Size = tuple[int, int]
 _CONVOLUTION = {2: nn.Linear, 3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}
@@ -142,6 +144,29 @@ class AsOne(EachLevel):
         return super().forward([_stacked(student)], [_stacked(teacher)], image_size)
 
 
+class Assisted(nn.Module):
+    """Align a patch embedding of the student as `conv1x1` does, and add what an assistant makes of its input."""
+
+    def __init__(
+        self, student: Sequence[Tensor], teacher: Sequence[Tensor], image_size: Size | None, match: str
+    ) -> None:
+        if len(student) != 2 or len(teacher) != 1 or image_size is None:
+            raise ValueError(
+                "adapt='ea' takes a patch embedding and what it reads, student='path:0+path:in', and one of the "
+                f"teacher; the taps yield {len(student)} and {len(teacher)} tensors"
+            )
+        super().__init__()
+        self.align = Adapt(student[0], teacher[0], image_size, match, "conv1x1")
+        width = teacher[0].shape[2 if teacher[0].ndim == 3 else 1]
+        self.assistant = EmbeddingAssistant(student[0], student[1], width, image_size)
+
+    def forward(
+        self, student: Sequence[Tensor], teacher: Sequence[Tensor], image_size: Size | None
+    ) -> list[tuple[Tensor, Tensor]]:
+        projected, guide = self.align(student[0], teacher[0], image_size)
+        return [(self.assistant(projected, student[1]), guide)]
+
+
 def _stacked(levels: Sequence[Tensor]) -> Tensor:
     sizes = {level.shape[2:] for level in levels}
     if len(sizes) > 1:
@@ -151,7 +176,7 @@ def _stacked(levels: Sequence[Tensor]) -> Tensor:
 
 def adapts(
     student: Sequence[Tensor], teacher: Sequence[Tensor], image_size: Size | None, match: str, how: str
-) -> EachLevel | CSF:
+) -> EachLevel | Assisted | CSF:
     """Build what aligns the levels of two taps. It is called as its items are, with all levels, and returns pairs.
 
     Raises:
@@ -159,6 +184,8 @@ def adapts(
     """
     if how == "cat":
         return AsOne([Adapt(_stacked(student), _stacked(teacher), image_size, match)])
+    if how == "ea":
+        return Assisted(student, teacher, image_size, match)
     if len(student) != len(teacher):
         raise ValueError(f"the student's tap yields {len(student)} tensors, the teacher's {len(teacher)}")
     if how == "csf":

@@ -94,7 +94,7 @@ class Term(nn.Module):
             )
         if len(self.sources) > 1 and self.asks_logits:
             raise ValueError(f"distills entry {self.name!r}: its loss asks for the logits of one teacher, not several")
-        if len(self.sources) > 1 and adapt in ("conv1x1", "gl_mixer", "csf"):
+        if len(self.sources) > 1 and adapt in ("conv1x1", "gl_mixer", "ea", "csf"):
             raise ValueError(f"distills entry {self.name!r}: adapt={adapt!r} projects onto one teacher, not several")
 
     @property

@@ -27,7 +27,7 @@ from densekd.methods.mgd_semi import mgd_semi
 from densekd.methods.pkd import pkd
 from densekd.methods.pointdistiller import pointdistiller
 from densekd.methods.skd import skd
-from densekd.methods.transkd import transkd, transkd_gl
+from densekd.methods.transkd import transkd, transkd_ea, transkd_gl
 from densekd.methods.unidistill import unidistill
 from kdlosses import nearest
 
@@ -52,6 +52,7 @@ METHODS: dict[str, Callable[..., Entries]] = {
     "pointdistiller": pointdistiller,
     "skd": skd,
     "transkd": transkd,
+    "transkd_ea": transkd_ea,
     "transkd_gl": transkd_gl,
     "unidistill": unidistill,
 }

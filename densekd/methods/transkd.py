@@ -14,8 +14,7 @@ def transkd(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
 
     Stages: cross selective fusion (`adapt='csf'`, see `densekd.csf.CSF`), then `hcl`, weight 1. Patch embeddings: a
     linear layer, then `mse`, weights 0.1, 0.1, 0.5 and 1. Token grids of unlike strides are resized bilinearly, which
-    is our own. This is the authors' Base; their GL-Mixer is `transkd_gl`. Their third variant, extra embeddings (EA),
-    is left out: it reads a patch embedding and its input at once, and an entry has one tap.
+    is our own. This is the authors' Base; their GL-Mixer is `transkd_gl`, their embedding assistant `transkd_ea`.
 
     Their figures are gains over a student that starts without pre-training, in 1000 epochs or more.
 
@@ -26,15 +25,25 @@ def transkd(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
     Paper: Liu et al., "TransKD: Transformer Knowledge Distillation for Efficient Semantic Segmentation", IEEE T-ITS
     2024. Factors 1.
     """
-    return _entries(student, teacher, last="conv1x1")
+    return _entries(student, teacher)
 
 
 def transkd_gl(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
     """As `transkd`, with the last patch embedding mixed globally and locally first, see `densekd.gl_mixer.GLMixer`."""
-    return _entries(student, teacher, last="gl_mixer")
+    entries = _entries(student, teacher)
+    entries[-1]["adapt"] = "gl_mixer"
+    return entries
 
 
-def _entries(student: nn.Module, teacher: nn.Module, last: str) -> list[dict[str, Any]]:
+def transkd_ea(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
+    """As `transkd`, each patch embedding with `densekd.embedding_assistant.EmbeddingAssistant`."""
+    entries = _entries(student, teacher)
+    for entry, path in zip(entries[1:], _embeddings("student", student)):
+        entry.update(student=f"{path}:0+{path}:in", adapt="ea")
+    return entries
+
+
+def _entries(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
     mine, theirs = _embeddings("student", student), _embeddings("teacher", teacher)
     stages = {"loss": "hcl", "student": "backbone", "teacher": "backbone", "adapt": "csf", "name": "stages"}
     return [
@@ -44,7 +53,7 @@ def _entries(student: nn.Module, teacher: nn.Module, last: str) -> list[dict[str
                 "loss": "mse",
                 "student": f"{mine[i]}:0",
                 "teacher": f"{theirs[i]}:0",
-                "adapt": last if i == 3 else "conv1x1",
+                "adapt": "conv1x1",
                 "weight": STAGE_WEIGHTS[i],
                 "name": f"embedding_{i}",
             }

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.model import revert_sync_batchnorm
@@ -73,15 +74,17 @@ def at() -> Iterator[Callable[[float], None]]:
     MessageHub._instance_dict.pop("test_transformers")
 
 
-@pytest.mark.parametrize("method", ["transkd", "transkd_gl"])
+@pytest.mark.parametrize("method", ["transkd", "transkd_gl", "transkd_ea"])
 def test_transkd_between_two_mix_transformers(method: str) -> None:
     model = taught(method, mit(), mit("b2", width=16))
     assert [entry["weight"] for entry in method_entries(method, model, model)[1:]] == [0.1, 0.1, 0.5, 1.0]
-    assert model.distill["embedding_3"].student == "backbone.layers.3.0:0"
-    connectors = [model.distill[f"embedding_{i}"].adapt[0].project.weight for i in range(4)]
+    assert model.distill["embedding_3"].student.startswith("backbone.layers.3.0:0")
+    aligned = [model.distill[f"embedding_{i}"].adapt for i in range(4)]
+    aligned = [each.align for each in aligned] if method == "transkd_ea" else [each[0] for each in aligned]
+    connectors = [each.project.weight for each in aligned]
     assert [tuple(weight.shape) for weight in connectors] == [(16, 8, 1), (32, 16, 1), (80, 40, 1), (128, 64, 1)]
     assert [part.leave[0].out_channels for part in model.distill["stages"].adapt] == [16, 32, 80, 128]
-    assert (model.distill["embedding_3"].adapt[0].mix is not None) == (method == "transkd_gl")
+    assert (aligned[3].mix is not None) == (method == "transkd_gl")
     calls = []
     model.teachers["teacher"].model.decode_head.register_forward_hook(lambda *args: calls.append(1))
     losses = losses_of(model)
@@ -111,6 +114,43 @@ def test_an_embedding_is_compared_after_a_linear_layer() -> None:
     assert np.isclose(loss.item(), 0.5 * np.square(mapped - teacher).mean(), rtol=1e-4)
 
 
+@pytest.mark.parametrize(("stage", "stride"), [(0, 4), (2, 2)])
+def test_an_assistant_adds_what_the_embedding_read(stage: int, stride: int) -> None:
+    model = taught("transkd_ea", mit(), mit("b1", width=16)).eval()
+    batch, path = seg_batch(model, size=SIZE), f"backbone.layers.{stage}.0"
+    term = model.distill[f"embedding_{stage}"].adapt
+    assert term.assistant.share.item() == pytest.approx(0.1 * (stage + 1))
+    term.assistant.share.data.fill_(0.7)
+    loss = model(**batch, mode="loss")[f"distill.loss_embedding_{stage}"]
+    with torch.no_grad():
+        student, teacher = (tokens_at(each, path, batch) for each in (model, model.teachers["teacher"].model))
+        source = input_at(model, path, batch)
+        embed, project = term.assistant.embed, term.align.project
+        patches = F.unfold(source, 2 * stride - 1, padding=stride - 1, stride=stride).transpose(1, 2)
+        extra = (patches @ embed.weight.flatten(1).T + embed.bias).double().numpy()
+    extra = (extra - extra.mean(2, keepdims=True)) / np.sqrt(extra.var(2, keepdims=True) + 1e-5)
+    mapped = student @ project.weight.detach().numpy()[..., 0].T + project.bias.detach().numpy()
+    weight = (0.1, 0.1, 0.5, 1.0)[stage]
+    assert np.isclose(loss.item(), weight * np.square(mapped + 0.7 * extra - teacher).mean(), rtol=1e-4)
+
+
+def test_an_assistant_needs_what_the_embedding_read() -> None:
+    entry = dict(loss="mse", student="backbone.layers.0.0:0", teacher="backbone.layers.0.0:0", adapt="ea")
+    with pytest.raises(ValueError, match=r"'path:0\+path:in', and one of the teacher; the taps yield 1 and 1 tensors"):
+        Distiller(student=built(mit()), teacher=built(mit()), distills=[entry])
+    maps = {**entry, "student": "backbone.layers.0.0:0+backbone.layers.1.0:0"}
+    with pytest.raises(ValueError, match=r"tokens \(B, N, C\) and a map \(B, c, H, W\)"):
+        Distiller(student=built(mit()), teacher=built(mit()), distills=[maps])
+
+
+def input_at(model: torch.nn.Module, path: str, batch: dict[str, Any]) -> torch.Tensor:
+    seen = []
+    hook = model.get_submodule(path).register_forward_pre_hook(lambda part, args: seen.append(args[0]))
+    model(**batch, mode="tensor")
+    hook.remove()
+    return seen[0]
+
+
 def tokens_at(model: torch.nn.Module, path: str, batch: dict[str, Any]) -> np.ndarray:
     seen = []
     hook = model.get_submodule(path).register_forward_hook(lambda part, args, output: seen.append(output))
@@ -119,8 +159,9 @@ def tokens_at(model: torch.nn.Module, path: str, batch: dict[str, Any]) -> np.nd
     return (seen[0][0] if isinstance(seen[0], tuple) else seen[0]).numpy()
 
 
-def test_grids_of_unlike_strides_meet() -> None:
-    model = taught("transkd", mit(), mit("b1", width=16, strides=[4, 2, 2, 1]))
+@pytest.mark.parametrize("method", ["transkd", "transkd_ea"])
+def test_grids_of_unlike_strides_meet(method: str) -> None:
+    model = taught(method, mit(), mit("b1", width=16, strides=[4, 2, 2, 1]))
     assert all(torch.isfinite(loss) for loss in losses_of(model).values())
 
 

@@ -1,0 +1,60 @@
+"""A second patch embedding that helps a student's to meet its teacher's."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class EmbeddingAssistant(nn.Module):
+    r"""Embedding assistant: what a patch embedding reads, embedded once more in the width of the teacher's, is added.
+
+    With $x_l$ what the student's patch embedding of stage l reads, the image or the stage before, and $p_l$ that
+    embedding in the teacher's width,
+
+    $$ p'_l = p_l + a_l \, \mathrm{LN}(E_l * x_l), $$
+
+    $E_l$ a convolution to the teacher's width with the stride s of the student's and overlapping patches of 2s - 1, and
+    $a_l$ a learned share that starts at a tenth of l.
+
+    Paper: Liu et al., "TransKD: Transformer Knowledge Distillation for Efficient Semantic Segmentation", IEEE T-ITS
+    2024. That it is added to the projected embedding is our reading.
+
+    Args:
+        tokens: what the student's patch embedding yields, `(B, N, C)`.
+        source: what it reads, `(B, c, H, W)`.
+        width: of the teacher's.
+        image_size: height and width of the image; l is read off how much smaller `source` is.
+
+    Raises:
+        ValueError: these are no tokens and no map.
+
+    >>> assistant = EmbeddingAssistant(torch.zeros(2, 64, 8), torch.zeros(2, 3, 32, 32), 16, (32, 32))
+    >>> assistant.embed.kernel_size, assistant.embed.stride
+    ((7, 7), (4, 4))
+    >>> assistant(torch.zeros(2, 16, 64), torch.zeros(2, 3, 32, 32)).shape
+    torch.Size([2, 16, 64])
+    """
+
+    def __init__(self, tokens: Tensor, source: Tensor, width: int, image_size: tuple[int, int]) -> None:
+        super().__init__()
+        if tokens.ndim != 3 or source.ndim != 4:
+            raise ValueError(
+                "adapt='ea' takes a patch embedding and what it reads, tokens (B, N, C) and a map (B, c, H, W): "
+                f"student='path:0+path:in'; the tap yields {tuple(tokens.shape)} and {tuple(source.shape)}"
+            )
+        stride = round(math.sqrt(source[0, 0].numel() / tokens.shape[1]))
+        self.embed = nn.Conv2d(source.shape[1], width, 2 * stride - 1, stride, padding=stride - 1)
+        self.norm = nn.LayerNorm(width)
+        stage = max(1.0, math.log2(image_size[0] / source.shape[2]))
+        self.share = nn.Parameter(torch.tensor(0.1 * stage))
+
+    def forward(self, projected: Tensor, source: Tensor) -> Tensor:
+        """Add to `projected`, `(B, C, N)` or, where the teacher's grid is another, `(B, C, h, w)`."""
+        extra = self.norm(self.embed(source).movedim(1, -1)).movedim(-1, 1)
+        if projected.ndim == 3:
+            return projected + self.share * extra.flatten(2)
+        return projected + self.share * F.interpolate(extra, projected.shape[2:], mode="bilinear", align_corners=False)
