@@ -104,10 +104,13 @@ def test_levels_must_be_as_many() -> None:
 
 def test_every_way_has_a_name() -> None:
     for how in ADAPT:
-        levels = [torch.zeros(1, 32, 4) if how == "gl_mixer" else torch.zeros(1, 4, 4, 8)] * 2
-        aligned = adapts(levels, levels, IMAGE, "shape", how)
-        assert bool(list(aligned.parameters())) == (how in ("conv1x1", "gl_mixer", "csf"))
-        assert [s.shape == t.shape for s, t in aligned(levels, levels, IMAGE)] == [True] * (1 if how == "cat" else 2)
+        student = teacher = [torch.zeros(1, 32, 4) if how == "gl_mixer" else torch.zeros(1, 4, 4, 8)] * 2
+        if how == "ea":
+            student, teacher = [torch.zeros(1, 32, 4), torch.zeros(1, 3, 8, 16)], [torch.zeros(1, 32, 6)]
+        aligned = adapts(student, teacher, IMAGE, "shape", how)
+        assert bool(list(aligned.parameters())) == (how in ("conv1x1", "gl_mixer", "ea", "csf"))
+        pairs = aligned(student, teacher, IMAGE)
+        assert [s.shape == t.shape for s, t in pairs] == [True] * (1 if how in ("cat", "ea") else 2)
 
 
 def test_all_levels_as_one_map() -> None:
