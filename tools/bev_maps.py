@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
     }
     log["commit"] = commit()
     write(out / "distance.json", log)
-    draw(views, boxes).savefig(out / "maps.png", dpi=110, bbox_inches="tight")
+    draw(views, boxes).savefig(out / "maps.png", dpi=80)
     print(table(log))
     print(f"\npicture: {out / 'maps.png'}")
 
@@ -124,7 +124,7 @@ def in_boxes(points: Tensor, boxes: Tensor) -> Tensor:
 
 def draw(views: dict[Role, View], boxes: list[Tensor]) -> Figure:
     """The length of the feature of each cell of the first frame, a row for each map, with the boxes."""
-    figure = Figure(figsize=(12, 8))
+    figure = Figure(figsize=(12, 8), layout="constrained")
     axes = figure.subplots(2, len(views))
     for row, tap in zip(axes, ("low", "high")):
         for axis, (role, view) in zip(row, views.items()):

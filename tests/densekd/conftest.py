@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MessageHub
 from mmengine.structures import InstanceData, PixelData
 
 from densekd import Distiller
@@ -96,3 +97,11 @@ def taught(seg: Config, seg_teacher: dict[str, str]) -> Callable[..., Distiller]
         return Distiller(student=seg, **{**seg_teacher, **entries, **options})
 
     return build
+
+
+@pytest.fixture
+def at() -> Iterator[Callable[[float], None]]:
+    """Say how far the training is."""
+    hub = MessageHub.get_instance("at")
+    yield lambda progress: hub.update_info_dict({"iter": progress, "max_iters": 1})
+    MessageHub._instance_dict.pop("at")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -12,7 +12,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
-from mmengine.logging import MessageHub
 from mmengine.model import revert_sync_batchnorm
 from scipy.special import log_softmax
 
@@ -64,14 +63,6 @@ def taught(method: str, student: Config, teacher: Config | torch.nn.Module) -> D
 
 def losses_of(model: Distiller) -> dict[str, torch.Tensor]:
     return {k: v for k, v in model(**seg_batch(model, size=SIZE), mode="loss").items() if k.startswith("distill")}
-
-
-@pytest.fixture
-def at() -> Iterator[Callable[[float], None]]:
-    """Say how far the training is."""
-    hub = MessageHub.get_instance("test_transformers")
-    yield lambda progress: hub.update_info_dict({"iter": progress, "max_iters": 1})
-    MessageHub._instance_dict.pop("test_transformers")
 
 
 @pytest.mark.parametrize("method", ["transkd", "transkd_gl", "transkd_ea"])
