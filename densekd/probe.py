@@ -8,7 +8,7 @@ import torch
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor, nn
 
-from densekd.bev.sensors import blank, has_sensors
+from densekd.bev.sensors import blank, has_sensors, reads_truth
 from densekd.taps import Taps
 
 IMAGE_SIZE = (128, 128)  # of the blank image: divisible by every usual stride
@@ -53,6 +53,9 @@ def forward(model: nn.Module, size: tuple[int, int]) -> None:
 
     A model of several sensors gets blank ones.
     """
+    if reads_truth(model):
+        model({}, [BaseDataElement(gt_instances_3d=InstanceData())], mode="tensor")
+        return
     if has_sensors(model):
         model(*blank(model, size), mode="tensor")
         return

@@ -2,7 +2,11 @@
 
 from mmengine import registry
 
-MODELS = registry.Registry("model", parent=registry.MODELS, locations=["densekd.distiller", "densekd.models"])
+MODELS = registry.Registry(
+    "model",
+    parent=registry.MODELS,
+    locations=["densekd.distiller", "densekd.models", "densekd.bev.sentences"],
+)
 HOOKS = registry.Registry("hook", parent=registry.HOOKS, locations=["densekd.resume"])
 DATASETS = registry.Registry("dataset", parent=registry.DATASETS, locations=["densekd.datasets"])
 TRANSFORMS = registry.Registry("transform", parent=registry.TRANSFORMS, locations=["densekd.datasets"])

@@ -13,7 +13,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
-from densekd.bev.sensors import Sensors, has_sensors
+from densekd.bev.sensors import Sensors, has_sensors, reads_truth
 from densekd.checkpoint import load_weights
 from densekd.config import plain_model, read_config
 from densekd.normalisation import Renormalise
@@ -42,10 +42,13 @@ class Teacher:
 
     def meet(self, student: nn.Module, yields: Mapping[str, int]) -> None:
         """Learn how the student's input differs, and how many tensors each tap to watch yields."""
+        self._yields = dict(yields)
+        if reads_truth(self.model):
+            self._renormalise = _as_it_is
+            return
         mine, its = (getattr(model, "data_preprocessor", model) for model in (student, self.model))
         of_sensors = has_sensors(student) and has_sensors(self.model)
         self._renormalise = Sensors(student, self.model) if of_sensors else Renormalise(mine, its)
-        self._yields = dict(yields)
 
     @torch.no_grad()
     def look(self, inputs: Any, samples: Any, specs: Iterable[str]) -> Taps:
@@ -54,6 +57,10 @@ class Teacher:
         with Taps(self.model, yields, stop_after=yields) as taps:
             self.model(self._renormalise(inputs, samples), samples, mode="tensor")
         return taps
+
+
+def _as_it_is(inputs: Any, samples: Any) -> Any:
+    return inputs
 
 
 class MovingAverage(Teacher):
@@ -157,7 +164,7 @@ def build_teacher(
     checkpoint = checkpoint or load_from
     if online and checkpoint is None and not isinstance(source, nn.Module):
         model.init_weights()  # type: ignore[operator]
-    elif checkpoint is None and not isinstance(source, nn.Module):
+    elif checkpoint is None and not isinstance(source, nn.Module) and not reads_truth(model):
         raise ValueError(f"teacher {name!r} has no weights: give checkpoint=..., or 'random' for an untrained one")
     if checkpoint not in (None, "random"):
         load_weights(model, checkpoint, unsafe)

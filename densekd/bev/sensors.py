@@ -22,6 +22,11 @@ def has_sensors(model: nn.Module) -> bool:
     return hasattr(getattr(model, "data_preprocessor", None), "voxelize")
 
 
+def reads_truth(model: nn.Module) -> bool:
+    """Whether a model, a teacher, looks at no sensor, but at boxes and labels: it says so."""
+    return getattr(model, "reads_truth", False)
+
+
 def sees_points(model: Any) -> bool:
     """Whether a model of mmdet3d looks at voxels of points."""
     return bool(model.data_preprocessor.voxel)

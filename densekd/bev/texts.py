@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -62,6 +63,16 @@ def describe(
         motion = "moving" if speed >= moving else "parked"
         found.append(f"a {classes[label]} {motion}, {'near' if math.hypot(a, b) <= near else 'far'}, {side}")
     return found
+
+
+def sentences(classes: Sequence[str]) -> list[str]:
+    """All that `describe` may say of objects of these classes.
+
+    >>> len(sentences(["car", "truck"])), sentences(["car"])[0]
+    (32, 'a car moving, near, ahead')
+    """
+    said = product(classes, ("moving", "parked"), ("near", "far"), ("ahead", "behind", "left", "right"))
+    return [f"a {name} {motion}, {away}, {side}" for name, motion, away, side in said]
 
 
 class TextTable:

@@ -13,6 +13,7 @@ from densekd.losses.hfd import HFD
 from densekd.losses.instance_text import InstanceText
 from densekd.losses.maskd import MasKD
 from densekd.losses.mgd import MGD
+from densekd.losses.omniscene import Omniscene
 from densekd.losses.pointdistiller import PointDistiller
 from densekd.losses.skd_holistic import SKDHolistic
 from densekd.losses.skd_pairs import skd_pairs
@@ -27,6 +28,7 @@ __all__ = [
     "CIRKDMemory",
     "InstanceText",
     "MasKD",
+    "Omniscene",
     "PointDistiller",
     "SKDHolistic",
     "bpkd_body",

@@ -24,6 +24,7 @@ from densekd.methods.lad import lad
 from densekd.methods.maskd import maskd
 from densekd.methods.mgd import mgd
 from densekd.methods.mgd_semi import mgd_semi
+from densekd.methods.omniscene import omniscene
 from densekd.methods.pkd import pkd
 from densekd.methods.pointdistiller import pointdistiller
 from densekd.methods.skd import skd
@@ -48,6 +49,7 @@ METHODS: dict[str, Callable[..., Entries]] = {
     "maskd": maskd,
     "mgd": mgd,
     "mgd_semi": mgd_semi,
+    "omniscene": omniscene,
     "pkd": pkd,
     "pointdistiller": pointdistiller,
     "skd": skd,

@@ -38,6 +38,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "hfd": dict(student_channels=5, teacher_channels=5),
     "hint": dict(student_channels=5, teacher_channels=5),
     "instance_text": dict(student_channels=5, teacher_channels=5),
+    "omniscene": dict(student_channels=5, teacher_channels=5, student_range=(0, 0, 6, 4)),
     "ifvd": dict(classes=5),
     "cirkd_memory": dict(student_channels=5, teacher_channels=5, classes=5, pixels=100, regions=10),
     "skd_holistic": dict(channels=5, hidden_channels=4),
@@ -75,6 +76,7 @@ NO_FIXED_POINT = {
     "pseudo": "it goes on pushing the probability of the likeliest class to 1",
     "hint": "a regressor that is still to be learned stands between",
     "instance_text": "a projection that is still to be learned stands between",
+    "omniscene": "a projection that is still to be learned stands between",
     "talking": "codes that are still to be learned stand between",
     "vid": "a regressor and variances that are still to be learned stand between",
     "layer_infonce": "projections that are still to be learned stand between",
@@ -132,6 +134,7 @@ NO_TEACHER = {
     "tfkd_reg": "its target is made of the label",
     "uskd": "its target is made of the label and the student's ranks",
     "prokd": "the teacher only names the classes of positions without a label",
+    "omniscene": "the teacher's positions are texts, one for each box, not those of the map",
 }
 """Losses that do not look at the teacher, or not everywhere."""
 

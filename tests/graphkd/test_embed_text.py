@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import benchmark_text
+import embed_sentences
 import embed_text
 import numpy as np
 import pytest
 import torch
 
+from densekd.bev.texts import TextTable, sentences
 from graphkd import Cache, Graph
 from graphkd.cache import shards_in
 from graphkd.data import text_graph
@@ -359,6 +361,19 @@ def test_a_killed_run_goes_on_where_it_was(graph: Graph, folders: dict[str, Path
     one, two = (Cache.load(tmp_path / name) for name in ("killed", "whole"))
     for hop in range(3):
         assert np.array_equal(np.asarray(one.hidden[hop]), np.asarray(two.hidden[hop]))
+
+
+def test_sentences_about_objects_are_embedded(folders: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / "new" / "texts.safetensors"
+    call = ["--model", str(folders["encoder"]), "--classes", "river, stone", "--out", str(out)]
+    embed_sentences.main(call)
+    known = TextTable(out)
+    assert list(known.place) == sorted(sentences(["river", "stone"]))
+    model = LanguageModel.load(str(folders["encoder"]))
+    alone, _ = model.read(model.padded(model.ids(["a stone parked, far, left"])))
+    torch.testing.assert_close(known(["a stone parked, far, left"]), alone.float(), rtol=1e-4, atol=1e-5)
+    with pytest.raises(SystemExit, match=r"texts\.safetensors exists"):
+        embed_sentences.main(call)
 
 
 def test_the_tool_says_what_is_wrong(folders: dict[str, Path], tmp_path: Path, capsys: Any) -> None:

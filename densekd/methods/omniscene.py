@@ -1,0 +1,35 @@
+"""Sentences about objects (3D detection)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from densekd.bev.geometry import Extent
+from densekd.bev.natural import bev_extent, bev_taps
+
+
+def omniscene(
+    student: nn.Module, teacher: nn.Module, student_range: Sequence[float] | None = None
+) -> list[dict[str, Any]]:
+    """Let the map that the head reads learn what sentences say about the objects: `omniscene`, weight 0.1, our own.
+
+    The teacher is a `densekd.Sentences`.
+
+    Args:
+        student: any detector of mmdet3d with a map of the ground.
+        teacher: a `densekd.Sentences`.
+        student_range: what the student's map shows, (x0, y0, x1, y1) in metres; read off the model if not given.
+
+    Raises:
+        ValueError: the student has no map of the ground, or the teacher says nothing.
+
+    Paper: after "OmniScene: Attention-Augmented Multimodal 4D Scene Understanding for Autonomous Driving", 2025.
+    """
+    if not hasattr(teacher, "said"):
+        raise ValueError(f"method 'omniscene' has a densekd.Sentences for a teacher, not {type(teacher).__name__}")
+    extent = bev_extent(student) if student_range is None else Extent.of(student_range)
+    loss = {"type": "omniscene", "student_range": extent[:4], "student_axes": extent.axes}
+    return [{"loss": loss, "student": bev_taps(student)["high"], "teacher": "said", "weight": 0.1, "name": "texts"}]
