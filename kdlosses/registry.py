@@ -84,8 +84,8 @@ def build(spec: str | Mapping[str, Any] | Callable[..., Tensor] | nn.Module, **k
 
     Args:
         spec: see above.
-        known: what the caller knows, such as numbers of channels: the value of each option of that name that the loss
-            cannot do without and the spec does not give.
+        known: what the caller knows, such as numbers of channels: the value of each option of that name that the loss,
+            or one inside of it, cannot do without and the spec does not give.
 
     Raises:
         KeyError: no loss of that name; the message names the nearest.
@@ -116,8 +116,7 @@ def build(spec: str | Mapping[str, Any] | Callable[..., Tensor] | nn.Module, **k
         if options:
             raise TypeError(f"loss {name!r} is built already, it takes no options: {sorted(options)}")
         return Loss(name, kind, {})
-    filled = {key: value for key, value in known.items() if key not in options and _is_required(kind, key)}
-    options.update(filled)
+    options, filled = _fill(kind, options, known)
     _check_options(name, kind, options)
     if isinstance(kind, type):
         return Loss(name, kind(**options), {}, filled)
@@ -125,6 +124,32 @@ def build(spec: str | Mapping[str, Any] | Callable[..., Tensor] | nn.Module, **k
         _check_signature(name, kind)
         kind = _grounded_function(kind, "shape")
     return Loss(name, kind, options, filled)
+
+
+def _fill(kind: Any, options: dict[str, Any], known: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
+    """Options with what the loss, or one that they name, cannot do without; and which of `known` that was."""
+    found = {key: value for key, value in known.items() if key not in options and _is_required(kind, key)}
+    filled = set(found)
+    for key in ("loss", "losses"):
+        if key in options:
+            found[key], inside = _fill_inside(options[key], known)
+            filled |= inside
+    return {**options, **found}, filled
+
+
+def _fill_inside(spec: Any, known: Mapping[str, Any]) -> tuple[Any, set[str]]:
+    """The same for the spec of a loss in another, or a list of them, by themselves or in pairs with something else."""
+    if isinstance(spec, list | tuple):
+        parts = [_fill_inside(part, known) for part in spec]
+        filled = {key for _, found in parts for key in found}
+        return ([part for part, _ in parts], filled) if filled else (spec, filled)
+    options = dict(spec) if isinstance(spec, Mapping) else {"type": spec}
+    kind = options.pop("type", None)
+    loss = LOSSES.get(kind) if isinstance(kind, str) else kind
+    if not callable(loss) or isinstance(loss, nn.Module):
+        return spec, set()
+    options, filled = _fill(loss, options, known)
+    return ({"type": kind, **options}, filled) if filled else (spec, filled)
 
 
 class Loss(nn.Module):

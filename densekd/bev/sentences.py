@@ -26,8 +26,8 @@ class Sentences(nn.Module):
         classes: names, in the order of the labels.
         options: of `describe`: `front`, `near`, `ahead`, `moving`.
 
-    Shape: `said` yields `(B, C, n, 1)`, n the most boxes that a sample has, 0 where it has fewer; those of no class, whose
-    label is negative, are left out.
+    Shape: `said` yields `(B, C, n, 1)`, n the most boxes that a sample has, 0 where it has fewer; those of no class,
+    whose label is negative, are left out.
     """
 
     reads_truth = True

@@ -122,3 +122,18 @@ def test_halves_are_raised_and_doubles_are_kept() -> None:
         for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
             build(spy)(torch.ones(2, 3, dtype=dtype), torch.ones(2, 3, dtype=dtype, requires_grad=True))
     assert seen == [(dtype, False, False) for dtype in (torch.float32, torch.float32, torch.float32, torch.float64)]
+
+
+def test_what_the_caller_knows_reaches_a_loss_inside_another() -> None:
+    known = dict(student_channels=3, teacher_channels=4, classes=7)
+    vid = {"type": "vid", "student_channels": 5}
+    for loss in ("vid", vid, {"type": "until", "loss": "vid", "stop": 0.5}):
+        built = build({"type": "ramp", "loss": loss}, **known)
+        assert built(torch.zeros(2, 5 if loss is vid else 3), torch.zeros(2, 4), progress=0.4) > 0
+        assert built.filled == ({"teacher_channels"} if loss is vid else {"student_channels", "teacher_channels"})
+    assert vid == {"type": "vid", "student_channels": 5}  # what was handed in is as it was
+    staged = build({"type": "stages", "losses": [[0.5, "vid"], [1.0, None]]}, **known)
+    assert staged.filled == {"student_channels", "teacher_channels"}
+    assert build({"type": "ramp", "loss": "mse"}, **known).filled == set()
+    with pytest.raises(TypeError, match="loss 'vid' needs the option"):
+        build({"type": "ramp", "loss": "vid"}, student_channels=3)
