@@ -14,9 +14,9 @@ from densekd.bev.natural import bev_extent, bev_taps
 def omniscene(
     student: nn.Module, teacher: nn.Module, student_range: Sequence[float] | None = None
 ) -> list[dict[str, Any]]:
-    """Let the map that the head reads learn what sentences say about the objects: `omniscene`, weight 0.1, our own.
+    """Let the map that the head reads learn what sentences say about the objects: `omniscene`, weight 0.1.
 
-    The teacher is a `densekd.Sentences`.
+    Ramped up over the first tenth of the training. The teacher is a `densekd.Sentences`. Weight and ramp are our own.
 
     Args:
         student: any detector of mmdet3d with a map of the ground.
@@ -32,4 +32,5 @@ def omniscene(
         raise ValueError(f"method 'omniscene' has a densekd.Sentences for a teacher, not {type(teacher).__name__}")
     extent = bev_extent(student) if student_range is None else Extent.of(student_range)
     loss = {"type": "omniscene", "student_range": extent[:4], "student_axes": extent.axes}
-    return [{"loss": loss, "student": bev_taps(student)["high"], "teacher": "said", "weight": 0.1, "name": "texts"}]
+    ramped = {"type": "ramp", "loss": loss, "over": (0.0, 0.1)}
+    return [{"loss": ramped, "student": bev_taps(student)["high"], "teacher": "said", "weight": 0.1, "name": "texts"}]

@@ -70,6 +70,15 @@ def test_the_teacher_runs_while_any_term_asks_and_no_further_than_its_tap(
         assert (losses["distill.loss_until"] > 0) == (progress < 0.7)
 
 
+def test_a_loss_inside_a_schedule_learns_the_channels_of_the_taps(taught: Taught, at: Callable[..., None]) -> None:
+    model = taught(entry({"type": "ramp", "loss": "vid"}, FEATURES))
+    at(iter=5, max_iters=10)
+    model(**seg_batch(model), mode="loss")["distill.loss_ramp"].backward()
+    learned = dict(model.distill["ramp"].named_parameters())
+    assert learned
+    assert all(p.grad.abs().sum() > 0 for p in learned.values())
+
+
 def test_teachers_take_turns(taught: Taught, seg_teacher: dict[str, str], at: Callable[..., None]) -> None:
     entries = [
         entry({"type": "stages", "losses": [(0.5, "mse"), (1.0, None)]}, FEATURES, source="big", name="general"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -90,13 +91,16 @@ def sample(boxes: torch.Tensor, labels: list[int]) -> BaseDataElement:
     return BaseDataElement(gt_instances_3d=found)
 
 
-def test_sentences_teach_a_detector_of_the_world(table: Path) -> None:
+def test_sentences_teach_a_detector_of_the_world(table: Path, at: Callable[[float], None]) -> None:
     config = read_config(CONFIGS / "omniscene" / "lidar_world.py")
     config.model.teacher.table = str(table)
     batch = first_batch(read_config(CONFIGS / "omniscene" / "lidar_world.py"))
     model = taught(config, checkpoint=None)  # there are no weights to be loaded
     seen = seen_by(model, batch)
     assert min(len(frame.gt_instances_3d) for frame in seen["data_samples"]) > 0
+    at(0.0)
+    assert model(**seen, mode="loss")["distill.loss_texts"] == 0  # not yet
+    at(0.5)
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
     values = []
     for _ in range(8):
