@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from texts import listed
+
 from densekd.bev.texts import sentences, write
 from graphkd.text import LanguageModel
 
@@ -28,11 +30,11 @@ def main(arguments: list[str] | None = None) -> None:
         model = LanguageModel.load(args.model)
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(str(error.args[0])) from error
-    texts = sentences([name.strip() for name in args.classes.split(",")])
-    vectors, _ = model.read(model.padded(model.ids(texts)))
+    said = sentences(listed(args.classes))
+    vectors, _ = model.read(model.padded(model.ids(said)))
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    write(args.out, dict(zip(texts, vectors.float())))
-    print(f"{len(texts)} sentences, {vectors.shape[1]} wide: {args.out}")
+    write(args.out, dict(zip(said, vectors.float())))
+    print(f"{len(said)} sentences, {vectors.shape[1]} wide: {args.out}")
 
 
 if __name__ == "__main__":

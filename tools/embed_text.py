@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"{whole:.2f} s, bare forward passes {bare:.2f} s: {whole / bare:.3f} times as long")
             return
         job: dict[str, Any] = dict(
-            labels=texts.labels_of(args), observed=observed, explain=args.explain, batch_tokens=args.batch_tokens
+            labels=texts.listed(args.labels), observed=observed, explain=args.explain, batch_tokens=args.batch_tokens
         )
         if rank == 0:
             print(estimate(graph, model, args.out, prompts, **job), flush=True)

@@ -57,6 +57,6 @@ def prompts_of(args: argparse.Namespace, model: LanguageModel, seed: int = 0) ->
     return replace(INSTRUCTION if model.causal else Prompts(), **asked)
 
 
-def labels_of(args: argparse.Namespace) -> list[str]:
-    """The labels, one by one."""
-    return [label.strip() for label in args.labels.split(",")] if args.labels else []
+def listed(names: str | None) -> list[str]:
+    """Names, 'theory,agents,...', one by one."""
+    return [name.strip() for name in names.split(",")] if names else []

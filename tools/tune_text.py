@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
         if args.align:
             history = align(model, graph, Cache.load(args.align), args.out, prompts, **schedule)
         else:
-            labels, train = texts.labels_of(args), split_of(graph, args.seed).train
+            labels, train = texts.listed(args.labels), split_of(graph, args.seed).train
             history = tune(model, graph, train, args.out, prompts, labels=labels, rank=args.rank, **schedule)
     except (FileNotFoundError, FileExistsError, KeyError, ValueError) as error:
         raise SystemExit(str(error.args[0] if error.args else error)) from error

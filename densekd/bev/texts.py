@@ -61,7 +61,7 @@ def describe(
         away = abs(angle)
         side = "ahead" if away <= ahead else "behind" if away >= 180 - ahead else "left" if angle > 0 else "right"
         motion = "moving" if speed >= moving else "parked"
-        found.append(f"a {classes[label]} {motion}, {'near' if math.hypot(a, b) <= near else 'far'}, {side}")
+        found.append(_sentence(classes[label], motion, "near" if math.hypot(a, b) <= near else "far", side))
     return found
 
 
@@ -72,7 +72,11 @@ def sentences(classes: Sequence[str]) -> list[str]:
     (32, 'a car moving, near, ahead')
     """
     said = product(classes, ("moving", "parked"), ("near", "far"), ("ahead", "behind", "left", "right"))
-    return [f"a {name} {motion}, {away}, {side}" for name, motion, away, side in said]
+    return [_sentence(*words) for words in said]
+
+
+def _sentence(name: str, motion: str, away: str, side: str) -> str:
+    return f"a {name} {motion}, {away}, {side}"
 
 
 class TextTable:

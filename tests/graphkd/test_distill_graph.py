@@ -120,8 +120,7 @@ def test_every_config_names_what_exists(path: Path) -> None:
     config = read_config(path)
     data = config["data"]
     name = data if isinstance(data, str) else data["type"]
-    assert path.stem.startswith(name)  # then, where there are several, what tells them apart
-    assert path.stem.endswith("" if isinstance(data, str) else data["split"])
+    assert path.stem == (name if isinstance(data, str) else f"{name}_{data['split']}")
     assert name in NAMES
     for method in config["methods"]:
         resolve("method", method, RECIPES)

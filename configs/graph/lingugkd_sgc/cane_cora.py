@@ -1,8 +1,8 @@
 _base_ = "../../_base_/graph.py"
 data = "cane_cora"
-# As cane_cora.py, for a student that only averages: it makes more of few labels than a convolution does. The vectors
-# come from the same call of tools/embed_text.py. Width and weight decay were chosen on validation, on five seeds of 20
-# nodes a class, and so was the learning rate of logistic regression.
+# As lingugkd/cane_cora.py, for a student that only averages: it makes more of few labels than a convolution does. The
+# vectors come from the same call of tools/embed_text.py. Width and weight decay were chosen on validation, on five
+# seeds of 20 nodes a class, and so was the learning rate of logistic regression.
 settings = ["tran"]
 teacher = dict(
     type="hopwise",

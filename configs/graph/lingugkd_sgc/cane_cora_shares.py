@@ -1,2 +1,2 @@
-_base_ = "cane_cora_sgc.py"
+_base_ = "cane_cora.py"
 data = dict(_delete_=True, type="cane_cora", split="shares")
