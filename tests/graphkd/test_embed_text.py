@@ -261,9 +261,25 @@ def test_the_estimate_knows_prompts_tokens_and_bytes(graph: Graph, encoder: Lang
     assert estimate(graph, encoder, tmp_path / "c", PROMPTS).prompts == 0
 
 
-def test_overhead_is_measured_against_bare_forward_passes(graph: Graph, encoder: LanguageModel) -> None:
+def test_overhead_is_measured_against_bare_forward_passes(
+    graph: Graph, encoder: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow disk is the time of `embed` alone, a slow network that of both."""
+    save, forward = Cache.save_shard, encoder.network.base_model.forward
+
+    def slow_disk(*args: Any) -> object:
+        time.sleep(2)
+        return save(*args)
+
+    def slow_network(*args: Any, **options: Any) -> object:
+        time.sleep(0.1)
+        return forward(*args, **options)
+
+    monkeypatch.setattr(Cache, "save_shard", slow_disk)
+    monkeypatch.setattr(encoder.network.base_model, "forward", slow_network)
     whole, bare = overhead(graph, encoder, PROMPTS, repeats=1)
-    assert 0 < bare < whole
+    assert whole > 2.1
+    assert 0.1 < bare < whole
 
 
 @pytest.mark.parametrize(
