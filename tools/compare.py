@@ -4,10 +4,11 @@ python tools/compare.py configs/seg/pkd/camvid.py --seeds 3
 python tools/compare.py configs/seg/*/scenes_fpn.py --seeds 3 --jobs 2     many methods in one table
 
 CONFIG names a `densekd.Distiller` whose teacher is a config. The teacher is trained once, with seed 0, by the schedule
-of its own config; the control is the distiller's student without it, trained once for each seed. Several configs are
-one table and share both: they must agree in all but the distiller; one that has a teacher of its own has it trained,
-too. Finished runs are not repeated: the same command goes on where it was stopped, and with one config more it trains
-what is new. The log of another version of a config is not overwritten without --force.
+of its own config, unless it reads nothing but labels; the control is the distiller's student without it, trained once
+for each seed. Several configs are one table and share both: they must agree in all but the distiller; one that has a
+teacher of its own has it trained, too. Finished runs are not repeated: the same command goes on where it was stopped,
+and with one config more it trains what is new. The log of another version of a config is not overwritten without
+--force.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from comparison import Role, config_of, differences, fingerprint, last_weights, method, run, side
+from comparison import Role, config_of, differences, fingerprint, has_trained_teacher, last_weights, method, run, side
 from logs import ROOT, read, write
 from mmengine.config import Config
 from report import ROLES, table
@@ -114,7 +115,10 @@ def plan(
         run_name = f"{file}-seed{seed}"
         return Job(path, role, called, seed, name, out / f"{run_name}.json", weights / run_name, teachers[of[path]])
 
-    of = {path: fingerprint(config_of(config, "teacher")) for path, config in configs.items()}
+    of = {
+        path: fingerprint(config_of(config, "teacher")) if has_trained_teacher(config) else ""
+        for path, config in configs.items()
+    }
     main, *rare = (mark for mark, _ in Counter(of.values()).most_common())
     owners = {mark: next(path for path in configs if of[path] == mark) for mark in (main, *rare)}
     first = owners[main]
@@ -123,6 +127,7 @@ def plan(
     jobs = [
         job(path, "teacher", "supervised" if mark == main else methods[path], 0, files[mark])
         for mark, path in owners.items()
+        if mark
     ]
     jobs += [job(first, "control", "supervised", seed, "control") for seed in range(seeds)]
     for seed in range(seeds):

@@ -20,6 +20,7 @@ from mmengine.runner import Runner
 from densekd.config import control, is_taught, read_config
 from densekd.experiment import prepare, train
 from densekd.methods import ONLINE, name_of
+from densekd.registry import MODELS
 
 SIDES = {"mmseg": "seg", "mmdet": "det", "mmdet3d": "bev"}
 METRICS = {
@@ -57,7 +58,8 @@ def run(
         work_dir: receives mmengine's logs and the weights, see `last_weights`.
         name: of the comparison, for the log.
         called: what the log calls the method; what the config says of it if not given, see `method`.
-        checkpoint: the teacher's weights, for role 'distilled'; not for a teacher that learns, see `learns`.
+        checkpoint: the teacher's weights, for role 'distilled'; not for a teacher that learns beside its student, see
+            `learns`, or that has none, see `has_trained_teacher`.
         hooks: more mmengine hooks, say one that shows progress.
         log_level: what mmengine prints.
 
@@ -72,7 +74,7 @@ def run(
     log |= {"method": called or method(config, role)}
     log |= {"seed": seed, "config": source(plan), "fingerprint": fingerprint(plan)}
     log |= {"schedule": f"{plan.train_cfg.max_iters} iterations of {plan.train_dataloader.batch_size}"}
-    if role == "distilled" and not learns(config):
+    if role == "distilled" and has_trained_teacher(config) and not learns(config):
         if checkpoint is None:
             raise ValueError("role 'distilled' needs the weights of the teacher: checkpoint=...")
         name_of = _trained(config)[0]
@@ -110,6 +112,11 @@ def config_of(config: Config, role: Role) -> Config:
         return read_config(_trained(config)[1])
     config = copy.deepcopy(config)
     return control(config) if role == "control" else config
+
+
+def has_trained_teacher(config: Config) -> bool:
+    """Whether the distiller has a teacher that can be trained, and does not just read the labels."""
+    return bool(_teachers(config))
 
 
 def learns(config: Config) -> bool:
@@ -178,8 +185,13 @@ def _trained(config: Config) -> tuple[str | None, str]:
 
 
 def _teachers(config: Config) -> dict[str | None, str]:
-    """The configs of the teachers, by name: one, None its name where it has none, or several that learn."""
+    """The configs of the teachers, by name: one, None its name where it has none, or several that learn.
+
+    None at all where the teacher reads labels and has nothing to train.
+    """
     teacher = config.model.teacher
+    if isinstance(teacher, dict) and "type" in teacher and getattr(MODELS.get(teacher.type), "reads_truth", False):
+        return {}
     several = isinstance(teacher, dict) and "type" not in teacher and "model" not in teacher
     found = {name: each for name, each in (teacher.items() if several else [(None, teacher)]) if each != "ema"}
     if not all(isinstance(each, str) for each in found.values()) or not (len(found) == 1 or _online(config)):

@@ -7,8 +7,10 @@ from pathlib import Path
 import compare
 import pytest
 import torch
-from comparison import config_of, fingerprint, last_weights, learns, method, run
+from comparison import config_of, fingerprint, has_trained_teacher, last_weights, learns, method, run
 
+from densekd.bev import world
+from densekd.bev.texts import sentences, write
 from densekd.config import read_config
 from densekd.teacher import build_model
 
@@ -224,6 +226,23 @@ def test_a_teacher_that_learns_starts_untrained(config) -> None:
     assert learns(read_config(ROOT / "configs" / "seg" / "hfd_bsd" / "digits.py"))
     config.write_text(TAUGHT.replace("method='cwd'", "method='cwd', online=['teacher']"))
     assert learns(read_config(config))
+
+
+def test_a_teacher_that_reads_labels_alone_has_no_row(tmp_path, capsys) -> None:
+    said = sentences(world.CLASSES)
+    write(tmp_path / "texts.safetensors", dict(zip(said, torch.randn(len(said), 12))))
+    short = f"_base_ = {str(ROOT / 'configs' / 'bev' / 'omniscene' / 'lidar_world.py')!r}\n"
+    short += "train_cfg = dict(max_iters=2)\ntest_dataloader = dict(dataset=dict(count=2))\n"
+    short += f"model = dict(teacher=dict(table={str(tmp_path / 'texts.safetensors')!r}))\n"
+    (tmp_path / "lidar.py").write_text(short)
+    call = [str(tmp_path / "lidar.py"), "--seeds", "1", "--out", str(tmp_path), "--work-dir", str(tmp_path / "work")]
+    compare.main(call)
+    printed = capsys.readouterr()
+    assert "[2/2]" in printed.err
+    assert rows_of(printed.out)[2:] == ["control", "distilled, omniscene"]
+    assert not has_trained_teacher(read_config(tmp_path / "lidar.py"))
+    compare.main(call)
+    assert "[1/" not in capsys.readouterr().err
 
 
 def test_several_teachers_that_learn_are_one_in_the_table_and_all_in_the_fingerprint(config) -> None:
