@@ -23,7 +23,8 @@ def main(arguments: list[str] | None = None) -> None:
 def table(logs: Sequence[Log]) -> str:
     """Format logs as Markdown: for each model mean ± sample standard deviation over its seeds, of latencies the median.
 
-    The difference is taken seed by seed against the control; on graphs also against `glnn`, as the mean with its 95 %
+    The difference is taken seed by seed: of a student against the control; of a graph network that was taught, 'gcn,
+    lingugkd', against itself untaught, 'gcn'; of a student on graphs also against `glnn`, as the mean with its 95 %
     confidence interval. A column that would be empty is left out.
     """
     models = sorted({(log["role"], log["method"]) for log in logs}, key=lambda model: (ROLES.index(model[0]), model[1]))
@@ -53,13 +54,14 @@ def table(logs: Sequence[Log]) -> str:
     rows = [head, ["---"] * len(head)]
     for (role, method), group in runs.items():
         taught = group if role == "distilled" else []
+        untaught = control if taught else runs.get(("reference", method.rpartition(", ")[0]), [])
         speeds = [log for log in group if log["latency_ms"] is not None]
         rows.append(
             [
                 f"{role}, {method}" if role in named else role,
                 str(len(group)),
                 *(spread([value for log in group if (value := log["metrics"].get(key)) is not None]) for key in shared),
-                *(spread(gaps(taught, control, key), "+.2f") for key in gained),
+                *(spread(gaps(group, untaught, key), "+.2f") for key in gained),
                 *("" if method == "glnn" else interval(gaps(taught, glnn, key)) for key in paired),
                 "" if group[0]["params"] is None else f"{group[0]['params']:,}",
                 _middle([latency(log) for log in speeds], ".1f"),

@@ -129,6 +129,19 @@ def test_there_is_no_interval_without_a_glnn_run_of_the_same_seeds_or_for_one_se
     assert "to glnn" not in heads([{**log, "side": "seg"} for log in graph_logs])
 
 
+def test_a_graph_network_that_was_taught_is_set_against_itself_untaught(graph_logs) -> None:
+    beside = [
+        {**log, "role": role, "method": called, "metrics": {key: v + shift for key, v in log["metrics"].items()}}
+        for role, called, shift in (("reference", "gcn", 0), ("reference", "gat", 9), ("teacher", "gcn, lingugkd", 2))
+        for log in graph_logs
+        if log["role"] == "control"
+    ]
+    cells = cells_of(report.table([*graph_logs, *beside]))
+    assert cells["teacher, gcn, lingugkd"]["Δ tran"] == "+2.00 ± 0.00"
+    assert cells["reference, gcn"]["Δ tran"] == cells["reference, gat"]["Δ tran"] == cells["control"]["Δ tran"] == ""
+    assert cells["distilled, glnn"] == cells_of(report.table(graph_logs))["distilled, glnn"]
+
+
 def test_a_teacher_that_only_a_cache_is_known_of_leaves_its_cells_empty(graph_logs) -> None:
     told = {"role": "teacher", "method": "cache", "metrics": {"tran": 81.0}, "params": None, "latency_ms": None}
     cells = cells_of(report.table([*graph_logs, {**graph_logs[0], **told}]))

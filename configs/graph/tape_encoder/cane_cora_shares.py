@@ -1,0 +1,2 @@
+_base_ = "cane_cora.py"
+data = dict(_delete_=True, type="cane_cora", split="shares")
