@@ -190,7 +190,7 @@ def _teachers(config: Config) -> dict[str | None, str]:
     None at all where the teacher reads labels and has nothing to train.
     """
     teacher = config.model.teacher
-    if isinstance(teacher, dict) and "type" in teacher and getattr(MODELS.get(teacher.type), "reads_truth", False):
+    if isinstance(teacher, dict) and "type" in teacher and getattr(MODELS.get(teacher["type"]), "reads_truth", False):
         return {}
     several = isinstance(teacher, dict) and "type" not in teacher and "model" not in teacher
     found = {name: each for name, each in (teacher.items() if several else [(None, teacher)]) if each != "ema"}
