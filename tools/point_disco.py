@@ -60,6 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
         if counts.min() < 2 or len(counts) < 2:
             raise SystemExit(f"{args.config}: too few objects in the {split} frames to tell classes apart: {counts}")
     clouds = [cloud for cloud, of_it in zip(found.clouds, seen) if of_it]
+    shown = whole(found.clouds)
     runs: list[Log] = []
     for seed in range(args.seeds):
         torch.manual_seed(seed)
@@ -68,14 +69,13 @@ def main(arguments: list[str] | None = None) -> None:
         start = time.perf_counter()
         taught = train(copy.deepcopy(untaught), clouds, args.iterations, args.batch, args.lr, seed)
         seconds = time.perf_counter() - start
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(taught.state_dict(), folder / f"seed{seed}.safetensors")
-        for role, encoder in (("control", settled(untaught, clouds)), ("distilled", taught)):
+        for role, encoder in (("control", untaught), ("distilled", taught)):
+            score = probe(settled(encoder, shown[seen]), shown, found.labels, seen, args.labelled)
             runs.append(
                 {
                     **{"schema": SCHEMA, "side": "bev", "name": name, "role": role, "seed": seed},
                     "method": "point_disco" if role == "distilled" else "untrained",
-                    "metrics": {f"probe, {args.labelled} a class": probe(encoder, found, seen, args.labelled)},
+                    "metrics": {f"probe, {args.labelled} a class": score},
                     "selection": f"last weights, nothing selected; objects in the last {HELD_OUT:.0%} of the frames",
                     "schedule": f"{args.iterations} iterations of {args.batch}" if role == "distilled" else "none",
                     "params": sum(p.numel() for p in encoder.parameters()),
@@ -86,6 +86,8 @@ def main(arguments: list[str] | None = None) -> None:
                     "commit": commit(),
                 }
             )
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(taught.state_dict(), folder / f"seed{seed}.safetensors")  # settled by now
         write(log, runs)
     print(table(runs))
 
@@ -122,8 +124,7 @@ def objects(path: Path, frames: int) -> Objects:
     dataset = DATASETS.build(config.train_dataloader.dataset)
     if len(dataset) < frames:
         raise SystemExit(f"{path} has {len(dataset)} frames for training: --frames takes as many at most")
-    found = Objects([], np.zeros(0, int), np.zeros(0, int))
-    labels, of_frame = [], []
+    clouds, labels, of_frame = [], [], []
     for index in tqdm(range(frames), desc="frames"):
         frame = dataset[index]
         truth = frame["data_samples"].gt_instances_3d
@@ -134,16 +135,16 @@ def objects(path: Path, frames: int) -> Objects:
         for own, label in zip(inside.T, truth.labels_3d.tolist()):
             if label >= 0 and own.sum() >= FEWEST:
                 cloud = points[own] - points[own].mean(0)
-                found.clouds.append(cloud / cloud.norm(dim=1).max())
+                clouds.append(cloud / cloud.norm(dim=1).max())
                 labels.append(label)
                 of_frame.append(index)
-    return found._replace(labels=np.array(labels, int), frames=np.array(of_frame, int))
+    return Objects(clouds, np.array(labels, int), np.array(of_frame, int))
 
 
 def train(
     encoder: PointEncoder, clouds: list[Tensor], iterations: int, batch: int, lr: float, seed: int
 ) -> PointEncoder:
-    """Teach an encoder by its own moving average; it is returned settled, for evaluation."""
+    """Teach an encoder by its own moving average, and return it."""
     model = PointDisCo(encoder, prototypes=256, embedding=64, queue=2048, momentum=0.98).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=lr)
     generator = torch.Generator().manual_seed(seed)
@@ -156,33 +157,33 @@ def train(
         optimiser.step()
         model.update(step / iterations)
         bar.set_postfix(loss=f"{loss.item():.3f}")
-    return settled(encoder, clouds)
+    return encoder
 
 
 @torch.no_grad()
-def settled(encoder: PointEncoder, clouds: list[Tensor]) -> PointEncoder:
+def settled(encoder: PointEncoder, shown: Tensor) -> PointEncoder:
     """Let running statistics be those of whole clouds, which the probe reads; of the control as of the taught."""
     for each in encoder.modules():
         if isinstance(each, nn.BatchNorm1d):
             each.reset_running_stats()
             each.momentum = None  # the plain mean over batches
     encoder.train()
-    for batch in whole(clouds).split(128):
+    for batch in shown.split(128):
         encoder(batch)
     return encoder.eval()
 
 
 @torch.no_grad()
-def probe(encoder: PointEncoder, found: Objects, seen: np.ndarray, labelled: int) -> float:
+def probe(encoder: PointEncoder, shown: Tensor, labels: np.ndarray, seen: np.ndarray, labelled: int) -> float:
     """Mean recall, per cent, of a logistic regression on a few clouds of each class, over draws of them."""
-    features = encoder(whole(found.clouds)).numpy()
+    features = encoder(shown).numpy()
     scores, draw = [], np.random.default_rng(0)
     for _ in range(DRAWS):
-        of_class = [np.flatnonzero(seen & (found.labels == label)) for label in np.unique(found.labels)]
+        of_class = [np.flatnonzero(seen & (labels == label)) for label in np.unique(labels)]
         chosen = np.concatenate([draw.permutation(each)[:labelled] for each in of_class])
         regression = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-        said = regression.fit(features[chosen], found.labels[chosen]).predict(features[~seen])
-        scores.append(100 * recall_score(found.labels[~seen], said, average="macro"))
+        said = regression.fit(features[chosen], labels[chosen]).predict(features[~seen])
+        scores.append(100 * recall_score(labels[~seen], said, average="macro"))
     return round(float(np.mean(scores)), 4)
 
 

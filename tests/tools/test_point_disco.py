@@ -60,7 +60,7 @@ def test_it_logs_weights_and_table_and_replaces_nothing(tmp_path: Path, capsys: 
 
 def test_running_statistics_are_those_of_whole_clouds() -> None:
     clouds = [torch.rand(40, 3, generator=torch.Generator().manual_seed(i)) for i in range(20)]
-    encoder = point_disco.settled(PointEncoder(channels=16), clouds)
+    encoder = point_disco.settled(PointEncoder(channels=16), point_disco.whole(clouds))
     features = encoder(point_disco.whole(clouds))
     torch.testing.assert_close(features.mean(0), torch.zeros(16), atol=0.05, rtol=0)
     torch.testing.assert_close(features.std(0), torch.ones(16), atol=0.05, rtol=0)
