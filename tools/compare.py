@@ -119,7 +119,8 @@ def plan(
         path: fingerprint(config_of(config, "teacher")) if has_trained_teacher(config) else ""
         for path, config in configs.items()
     }
-    main, *rare = (mark for mark, _ in Counter(of.values()).most_common())
+    common = Counter(of.values()).most_common()
+    main, *rare = (mark for mark, _ in sorted(common, key=lambda each: not each[0]))  # one that is trained, if any is
     owners = {mark: next(path for path in configs if of[path] == mark) for mark in (main, *rare)}
     first = owners[main]
     files = {mark: "teacher" if mark == main else f"teacher_of_{methods[path]}" for mark, path in owners.items()}

@@ -245,6 +245,15 @@ def test_a_teacher_that_reads_labels_alone_has_no_row(tmp_path, capsys) -> None:
     assert "[1/" not in capsys.readouterr().err
 
 
+def test_beside_a_teacher_that_reads_labels_the_trained_one_is_the_teacher(tmp_path) -> None:
+    bev = ROOT / "configs" / "bev"
+    paths = [bev / "omniscene" / "lidar_world.py", bev / "unidistill" / "camera_to_lidar_world.py"]
+    methods = dict(zip(paths, ("omniscene", "unidistill")))
+    jobs = compare.plan({path: read_config(path) for path in paths}, methods, 1, "both", tmp_path, tmp_path)
+    names = [job.log.stem for job in jobs]
+    assert names == ["teacher-seed0", "control-seed0", "omniscene-seed0", "unidistill-seed0"]
+
+
 def test_several_teachers_that_learn_are_one_in_the_table_and_all_in_the_fingerprint(config) -> None:
     several = "teacher=dict(wide='{{fileDirname}}/teacher.py', deep='{{fileDirname}}/deep.py'), method='mgd_semi'"
     config.write_text(TAUGHT.replace("teacher='{{fileDirname}}/teacher.py', method='cwd'", several))
