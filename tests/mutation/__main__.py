@@ -1,4 +1,4 @@
-"""Call the package with damaged arguments, many times, and count what comes of it: `python tests/mutation --cases 1000`.
+"""Call the package with damaged arguments and count what comes of it: `python tests/mutation --cases 1000`.
 
 Of each subject (calls of losses, `distills` entries, calls of `graphkd.distill`) so many cases are drawn by a seed. A
 case runs, or is refused by an error that the package raises. It is a fault if the traceback ends in a library, if a
@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
-from mutation.judge import Tally, judge
+from mutation.judge import Tally, judge  # noqa: E402  found on the path above
 
 SUBJECTS = ("losses", "entries", "graphs")
 

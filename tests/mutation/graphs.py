@@ -119,13 +119,9 @@ def case(number: int, seed: int) -> tuple[str, Callable[[], Any]]:
             )
             value = draw.choice(
                 [
-                    torch.rand(NODES),
-                    -torch.rand(NODES),
-                    torch.rand(NODES, 2),
-                    torch.arange(NODES),
-                    torch.randperm(NODES),
+                    *(torch.rand(NODES), -torch.rand(NODES), torch.rand(NODES, 2), torch.rand(5)),
+                    *(torch.arange(NODES), torch.randperm(NODES), np.arange(NODES), *draw.sample(SCALARS, 4)),
                 ]
-                + [np.arange(NODES), torch.rand(5), *draw.sample(SCALARS, 4)]
             )
             data[name] = value
             told.append(f"{name}: {_short(value)}")
