@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import graphkd
 from graphkd.recipes import RECIPES
-from graphkd.teachers import TEACHERS
+from graphkd.teachers import TEACHERS, gcn
 
 NODES, CLASSES = 240, 3
 SMALL = {"epochs": 2}
@@ -60,7 +60,7 @@ def _teachers(draw: random.Random) -> Any:
             *({"type": name, **SMALL}, {"type": name, **SMALL, draw.choice(SCHEDULE): draw.choice(SCALARS)}),
             *(logits, logits.numpy(), logits[1:], logits[:, :2], [], [name, logits], nn.Linear(8, CLASSES), "saeg"),
             *(
-                functools.partial(TEACHERS["gcn"], hidden=8),
+                functools.partial(gcn, hidden=8),
                 lambda inputs, classes: nn.Linear(inputs, classes),
                 nn.Linear,
             ),

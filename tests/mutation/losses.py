@@ -101,7 +101,7 @@ def _finite(value: Any) -> bool:
 
 
 def _teaches(loss: kdlosses.Loss, inputs: dict[str, Any]) -> bool:
-    """Whether there is something to learn: positions that count, a difference between the two, and a loss that is on."""
+    """Whether there is something to learn: positions that count, a difference, and a loss that is on."""
     student, teacher = inputs["student"], inputs["teacher"]
     now = {name: value for name, value in inputs.items() if name in ("progress", "epoch")}
     if not student.numel() or not loss.active(**now):
