@@ -1,0 +1,343 @@
+"""Pages that are made while the site is built: of docstrings, of configs, of result logs, and of CONTRIBUTING.md.
+
+Nothing of them is committed, so nothing of them can be out of date.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
+
+from logs import read  # noqa: E402  found on the path above
+from mkdocs.structure.files import File, Files  # noqa: E402
+from report import table  # noqa: E402
+
+import densekd.losses  # noqa: E402  registers the losses that need maps
+import graphkd  # noqa: E402
+import kdlosses  # noqa: E402
+import kdlosses.policy  # noqa: E402
+from densekd.methods import METHODS  # noqa: E402
+from graphkd.recipes import RECIPES  # noqa: E402
+from graphkd.teachers import TEACHERS  # noqa: E402
+
+KINDS = {
+    "logit": "Losses on class logits.",
+    "feature": "Losses on features, one position at a time or one channel at a time.",
+    "relation": "Losses on how positions relate to each other.",
+    "contrastive": "Losses that tell a pair from other pairs.",
+    "policy": "Losses around another loss: when, how much and from which teacher.",
+    "graph": "Losses that read edges.",
+    "dense": "Losses that read maps: label maps, boxes, masks, neighbours in the plane.",
+}
+RESULTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "gnn-to-mlp": (
+        "From a graph network to an MLP",
+        "Test accuracy of students that see features alone, over ten splits, beside their teacher, an untaught student "
+        "(control) and GLNN. Δ columns are paired by seed.",
+        tuple(f"graph/best-{name}.json" for name in ("cora", "citeseer", "photo", "computers"))
+        + tuple(f"graph/vqgraph-{name}.json" for name in ("cora", "citeseer", "photo", "computers")),
+    ),
+    "text-graphs": (
+        "Graphs of texts",
+        "Test accuracy on CANE-Cora where a language model teaches a graph network, or an MLP, over ten splits. A "
+        "reference is a graph network trained under the same schedule that teaches no other.",
+        tuple(
+            f"graph/{name}.json"
+            for name in (
+                *("lingugkd-cane_cora", "lingugkd-cane_cora_shares", "lingugkd_sgc-cane_cora"),
+                *("lingugkd_sgc-cane_cora_shares", "glem-cane_cora", "glem-cane_cora_shares"),
+                *("tape_encoder-cane_cora", "tape_encoder-cane_cora_shares", "annotator-cane_cora"),
+            )
+        ),
+    ),
+    "segmentation": (
+        "Segmentation",
+        "Mean IoU and boundary IoU of small students after a short schedule, over three seeds, beside their teacher "
+        "and an untaught student (control) under the same schedule. Students start from random weights.",
+        ("seg/camvid_fpn", "seg/camvid_mit", "seg/scenes_fpn", "seg/scenes_mit", "seg/camvid-pkd"),
+    ),
+    "detection": (
+        "Detection",
+        "Average precision of a small detector of blood cells, over three seeds, beside its teacher and an untaught "
+        "student (control).",
+        ("det/bccd-pkd",),
+    ),
+    "birds-eye-view": (
+        "Bird's-eye view",
+        "Average precision on the ground, in a synthetic world of LiDAR and camera, of a student with one sensor "
+        "taught by a detector with another.",
+        tuple(
+            f"bev/{name}"
+            for name in (
+                *("lidar_to_camera_world", "fusion_to_camera_world-unidistill", "fusion_to_lidar_world-unidistill"),
+                *("camera_to_lidar_world-unidistill", "lidar_world-omniscene", "point_disco-lidar_world.json"),
+                *("lidar_to_camera_kitti_frame-unidistill", "lidar_to_camera_nuscenes_frame-unidistill"),
+            )
+        ),
+    ),
+}
+"""Result pages: title, a sentence that says what the tables show, and the logs under results/."""
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the pages that are made here."""
+    pages = dict(_pages())
+    for path, text in pages.items():
+        files.append(File.generated(config, path, content=text))
+    return files
+
+
+def _pages() -> Iterator[tuple[str, str]]:
+    named = _named_in_configs()
+    losses = {key: loss for key, loss in kdlosses.LOSSES.items() if _kind(key) is not None}
+    yield "reference/index.md", _reference(losses)
+    for key, loss in losses.items():
+        yield f"reference/losses/{key}.md", _loss_page(key, loss, named.get(("loss", key), ()))
+    for what, parts in (("recipes", RECIPES), ("methods", METHODS), ("teachers", TEACHERS)):
+        for name, part in parts.items():
+            yield f"reference/{what}/{name}.md", _part_page(name, part, named.get((what, name), ()))
+    yield "reference/rules.md", _rules()
+    yield "reference/api.md", _api()
+    for name, (title, sentence, logs) in RESULTS.items():
+        tables = "\n\n".join(_links(table(read(ROOT / "results" / path))) for path in logs)
+        yield f"results/{name}.md", f"# {title}\n\n{sentence}\n\n{tables}\n"
+    yield "results/index.md", _results()
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    yield "architecture.md", text.replace("# Contributing", "# Architecture, and how to contribute", 1)
+
+
+# --- pages of parts ---------------------------------------------------------------------------------------------------
+
+
+def _reference(losses: Mapping[str, Any]) -> str:
+    lines = [
+        "# Reference",
+        "",
+        "Every loss, recipe, method and teacher, made of its docstring. Also: [the Python interface](api.md), "
+        "[rules that recipes call](rules.md).",
+        "",
+    ]
+    for title, what, parts in (
+        ("Recipes: graph to student", "recipes", RECIPES),
+        ("Methods: segmenters and detectors", "methods", METHODS),
+        ("Teachers on graphs", "teachers", TEACHERS),
+    ):
+        lines += [f"## {title}", "", *_listed(what, parts)]
+    for kind, sentence in KINDS.items():
+        chosen = {key: loss for key, loss in losses.items() if _kind(key) == kind}
+        lines += [f"## Losses: {kind}", "", sentence, "", *_listed("losses", chosen)]
+    return "\n".join(lines)
+
+
+def _listed(what: str, parts: Mapping[str, Any]) -> list[str]:
+    rows = [
+        f"| [`{name}`]({what}/{name}.md) | {_cell(summary(part))} | {paper(part)} |"
+        for name, part in sorted(parts.items())
+    ]
+    return [
+        '<div class="wrap" markdown>',
+        "",
+        "| name | what it does | paper |",
+        "| --- | --- | --- |",
+        *rows,
+        "",
+        "</div>",
+        "",
+    ]
+
+
+def _loss_page(key: str, loss: Any, configs: tuple[Path, ...]) -> str:
+    called = getattr(loss, "forward", loss)
+    arguments = inspect.signature(called).parameters
+    context = [
+        f"`{name}`" + ("" if arguments[name].default is inspect.Parameter.empty else " (optional)")
+        for name in kdlosses.CONTEXT
+        if name in arguments
+    ]
+    on = (
+        "nodes"
+        if "edge_index" in arguments and _required(arguments["edge_index"])
+        else "maps"
+        if _kind(key) == "dense"
+        else "nodes and maps"
+    )
+    facts = [f"*Kind:* {_kind(key)}. *On:* {on}." + (f" *Reads:* {', '.join(context)}." if context else "")]
+    return _page(key, facts, loss, configs)
+
+
+def _part_page(name: str, part: Any, configs: tuple[Path, ...]) -> str:
+    return _page(name, [], part, configs)
+
+
+def _page(name: str, facts: list[str], part: Any, configs: tuple[Path, ...]) -> str:
+    options = [f'type="{name}"', *_options(part)]
+    call = f"dict({', '.join(options)})"
+    if len(call) > 72:
+        call = "\n".join(["dict(", *(f"    {each}," for each in options), ")"])
+    source = Path(inspect.getsourcefile(inspect.unwrap(part)) or "").relative_to(ROOT)
+    lines = [f"# `{name}`", "", "```python", call, "```", "", *facts, "", markdown(inspect.getdoc(part) or ""), ""]
+    lines += [f"Source: `{source}`.", ""]
+    if configs:
+        shown = configs[:40]
+        lines += ["## Configs", "", *(f"- `{path.as_posix()}`" for path in shown)]
+        lines += [f"- and {len(configs) - len(shown)} more"] if len(configs) > len(shown) else []
+    return "\n".join(lines) + "\n"
+
+
+def _options(part: Any) -> list[str]:
+    """Options of a part with their defaults, as they stand in a config."""
+    skipped = {*kdlosses.CONTEXT, "student", "teacher", "model", "lesson", "in_features", "classes_", "self"}
+    found = [each for each in inspect.signature(part).parameters.values() if each.name not in skipped]
+    named = [each for each in found if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]
+    return [f"{each.name}={'...' if _required(each) else repr(each.default)}" for each in named]
+
+
+def _required(argument: inspect.Parameter) -> bool:
+    return argument.default is inspect.Parameter.empty
+
+
+def _rules() -> str:
+    lines = ["# Rules that recipes call", "", "Plain functions and modules of `kdlosses.policy`.", ""]
+    for name in sorted(kdlosses.policy.__all__, key=str.lower):
+        rule = getattr(kdlosses.policy, name)
+        if not any(rule is loss or getattr(loss, "__wrapped__", None) is rule for loss in kdlosses.LOSSES.values()):
+            lines += [f"## `{name}`", "", markdown(inspect.getdoc(rule) or "", level=3), ""]
+    return "\n".join(lines)
+
+
+def _api() -> str:
+    lines = ["# The Python interface", ""]
+    for package in (graphkd, densekd, kdlosses):
+        names = [name for name in package.__all__ if not inspect.ismodule(getattr(package, name))]
+        names = [
+            name
+            for name in names
+            if package is not kdlosses or name in ("build", "register", "Loss", "weighted_mean", "nearest")
+        ]
+        lines += [f"## {package.__name__}", ""]
+        for name in names:
+            part = getattr(package, name)
+            if callable(part):
+                lines += [f"### `{package.__name__}.{name}`", "", "```python", f"{name}{_signature(part)}", "```", ""]
+                lines += [markdown(inspect.getdoc(part) or "", level=4), ""]
+    return "\n".join(lines)
+
+
+def _signature(part: Callable[..., Any]) -> str:
+    try:
+        return re.sub(r"<factory>", "...", str(inspect.signature(part)))
+    except ValueError:
+        return "(...)"
+
+
+def _results() -> str:
+    lines = [
+        "# Results",
+        "",
+        "Every table is printed from logs in `results/`, which a command wrote. Mean ± sample standard deviation over "
+        "seeds. Selection is on validation data alone. The control is the same student under the same schedule without "
+        "a teacher.",
+        "",
+        *(f"- [{title}]({name}.md): {sentence}" for name, (title, sentence, _) in RESULTS.items()),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _links(text: str) -> str:
+    """A table of `report` as a section of a page."""
+    return re.sub(r"^\*\*(.+?)\*\* \((.+?)\)", r"## \1\n\nSelection: \2.", text, count=1)
+
+
+# --- docstrings -------------------------------------------------------------------------------------------------------
+
+_SECTION = re.compile(r"^(Args|Returns|Raises|Attributes|Yields|Example|`\w+`):\s*$")
+
+
+def summary(part: Any) -> str:
+    """First paragraph of the docstring, in one line."""
+    return " ".join((inspect.getdoc(part) or "").split("\n\n")[0].split())
+
+
+def paper(part: Any) -> str:
+    """Title and year after `Paper:`."""
+    text = " ".join((inspect.getdoc(part) or "").partition("Paper:")[2].split())
+    found = re.search(r'"([^"]+)",\s+([\w ]*?\d{4})', text)
+    return f"{found[1]}, {found[2]}" if found else ""
+
+
+def markdown(doc: str, level: int = 2) -> str:
+    """A docstring as Markdown: sections as headings, arguments as lists, examples as code."""
+    lines, out, section = doc.split("\n"), [], ""
+    code = False
+    for line in lines:
+        bare = line.strip()
+        if bare.startswith(">>>") and not code:
+            out += ["", "```pycon"]
+            code = True
+        if code:
+            if bare:
+                out.append(line.strip() if bare.startswith((">>>", "...")) else bare)
+                continue
+            out += ["```", ""]
+            code = False
+        head = _SECTION.match(line)
+        if head:
+            section = head[1].strip("`")
+            title = "Called with" if section == "forward" else {"Args": "Options"}.get(section, section)
+            out += ["", f"{'#' * level} {title}", ""]
+        elif section and (entry := re.match(r"^    (\S.*?): (.*)$", line)) and not line.startswith("     "):
+            out.append(f"- **{_code(entry[1])}**: {entry[2]}")
+        elif section and line.startswith("    "):
+            out.append(f"  {bare}" if line.startswith("        ") else bare)
+        elif line.startswith("Paper: "):
+            section = ""
+            out += ["", f"{'#' * level} Paper", "", bare.removeprefix("Paper: ")]
+        else:
+            section = section if not bare else ""
+            out.append(line)
+    if code:
+        out.append("```")
+    return "\n".join(out)
+
+
+def _code(name: str) -> str:
+    return ", ".join(f"`{each.strip('`')}`" for each in name.split(", "))
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"\$\$.*?\$\$", "", text).replace("|", r"\|")
+
+
+# --- configs ----------------------------------------------------------------------------------------------------------
+
+
+def _named_in_configs() -> dict[tuple[str, str], tuple[Path, ...]]:
+    """Configs by the loss, recipe or method that they name. A folder of configs is called after what is in it."""
+    found: dict[tuple[str, str], list[Path]] = {}
+    for path in sorted((ROOT / "configs").rglob("*.py")):
+        text, shown = path.read_text(), path.relative_to(ROOT)
+        if path.parent.name in ("plain", "_base_", "pairs"):
+            continue
+        for what, pattern, parts in (
+            ("recipes", r'type="(\w+)"', RECIPES),
+            ("methods", r'(?:method=|type=)"(\w+)"', METHODS),
+            ("loss", r'(?:loss=|type=)"(\w+)"', kdlosses.LOSSES),
+        ):
+            if (what == "recipes") != ("graph" in shown.parts) and what != "loss":
+                continue
+            for name in {*re.findall(pattern, text), path.parent.name} & {*parts}:
+                found.setdefault((what, name), []).append(shown)
+    return {key: tuple(paths) for key, paths in found.items()}
+
+
+def _kind(key: str) -> str | None:
+    package, *rest = kdlosses.LOSSES[key].__module__.split(".")
+    return {"kdlosses": rest and rest[0], "graphkd": "graph", "densekd": "dense"}.get(package)
