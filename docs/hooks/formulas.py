@@ -8,7 +8,7 @@ from typing import Any
 from latex2mathml.converter import convert
 
 _CODE = re.compile(r"(^```.*?^```$|`[^`\n]+`)", re.M | re.S)
-_FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$\w])\$([^$\n]+?)\$(?!\w)", re.S)
+_FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$\w])\$((?:[^$\n]|\n(?!\s*\n))+?)\$(?!\w)", re.S)
 _found: list[str] = []
 
 
