@@ -43,3 +43,7 @@ def __getattr__(name: str) -> Any:
                 f"densekd.{name} needs {error.name}: pip install 'graphdensekd[dense]'", name=error.name
             ) from error
         raise
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from types import ModuleType
@@ -18,6 +18,13 @@ from typing import Any
 
 _KEEPER = "mmengine.config.utils"  # the module that maps names of modules to names of distributions
 _STUB = "mmdet3d.models.detectors.mvx_two_stage"
+
+_OPERATORS = "mmcv._ext"
+_HOW_TO_COMPILE = (
+    "this needs the compiled operators of mmcv, which are not installed (segmentation runs without them; detection and "
+    "bird's-eye view do not). Compile them, in about 7 minutes on 2 cores: pip install 'setuptools<82' wheel ninja "
+    "psutil && MMCV_WITH_OPS=1 pip install --no-build-isolation --force-reinstall --no-deps --no-binary :all: onedl-mmcv"
+)
 
 _RENAMED = {"mmseg": "onedl-mmsegmentation"}  # mmdet needs no mending: its distribution and module names are alike
 
@@ -132,6 +139,8 @@ class _Mender(MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        if name == _OPERATORS and PathFinder.find_spec(name, path) is None:
+            raise ModuleNotFoundError(_HOW_TO_COMPILE, name=name)
         if name not in _MENDS or name in self._looking:
             return None
         self._looking.add(name)

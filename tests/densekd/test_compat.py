@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import pytest
 from mmengine.config import Config
@@ -122,3 +123,13 @@ assert type(model).__module__.startswith("mmdet3d.")
 assert "batch_inputs_dict" in inspect.signature(model._forward).parameters
 """
     )
+
+
+def test_missing_operators_are_named_with_the_command_that_brings_them(tmp_path: Path) -> None:
+    mender = next(finder for finder in sys.meta_path if type(finder).__name__ == "_Mender")
+    with pytest.raises(ModuleNotFoundError, match="MMCV_WITH_OPS=1 pip install") as found:
+        mender.find_spec("mmcv._ext", [str(tmp_path)])  # a folder without them
+    assert found.value.name == "mmcv._ext"
+    import mmcv
+
+    assert mender.find_spec("mmcv._ext", mmcv.__path__) is None  # where they are, Python finds them itself
