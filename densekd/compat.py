@@ -6,9 +6,10 @@ Nothing is imported here: a package is mended while Python imports it, and one t
 from __future__ import annotations
 
 import inspect
+import io
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import PackageNotFoundError, distribution
@@ -23,7 +24,8 @@ _OPERATORS = "mmcv._ext"
 _HOW_TO_COMPILE = (
     "this needs the compiled operators of mmcv, which are not installed (segmentation runs without them; detection and "
     "bird's-eye view do not). Compile them, in about 7 minutes on 2 cores: pip install 'setuptools<82' wheel ninja "
-    "psutil && MMCV_WITH_OPS=1 pip install --no-build-isolation --force-reinstall --no-deps --no-binary :all: onedl-mmcv"
+    "psutil && MMCV_WITH_OPS=1 pip install --no-build-isolation --force-reinstall --no-deps --no-binary=:all: "
+    "onedl-mmcv"
 )
 
 _RENAMED = {"mmseg": "onedl-mmsegmentation"}  # mmdet needs no mending: its distribution and module names are alike
@@ -107,6 +109,15 @@ def mend_tensor_mode() -> bool:
 
 
 @contextmanager
+def without_notices() -> Iterator[None]:
+    """Hold back what mmdet prints at every import about data sets of a service that few use; other lines come through."""
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        yield
+    print("".join(line for line in printed.getvalue().splitlines(True) if "OneDL" not in line), end="")
+
+
+@contextmanager
 def _afterwards(mend: Callable[[], object]) -> Iterator[None]:
     yield
     mend()
@@ -114,6 +125,8 @@ def _afterwards(mend: Callable[[], object]) -> Iterator[None]:
 
 _MENDS: dict[str, Callable[[], Any]] = {
     _KEEPER: lambda: _afterwards(mend_package_names),
+    "mmdet.datasets": without_notices,
+    "mmdet.datasets.transforms": without_notices,
     "mmdet3d": versions_that_mmdet3d_accepts,
     _STUB: lambda: _afterwards(mend_tensor_mode),
 }

@@ -133,3 +133,9 @@ def test_missing_operators_are_named_with_the_command_that_brings_them(tmp_path:
     import mmcv
 
     assert mender.find_spec("mmcv._ext", mmcv.__path__) is None  # where they are, Python finds them itself
+
+
+def test_the_start_is_quiet() -> None:
+    done = subprocess.run([sys.executable, "-c", "import densekd, mmdet.datasets"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "OneDL" not in done.stdout + done.stderr
