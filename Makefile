@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || echo 1)
 
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test docs lint clean
 
 help: ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -18,6 +18,9 @@ demo: setup ## distil a graph, a segmentation and a detection pair on embedded d
 test: setup ## lint, types and the whole test suite (real data: KD_DATA_ROOT)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 	@$(BIN)/python -m pytest
+
+docs: setup ## build the documentation in build/site
+	@$(BIN)/mkdocs build --strict
 
 lint: setup ## format and check the code
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/mypy

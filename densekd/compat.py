@@ -110,7 +110,7 @@ def mend_tensor_mode() -> bool:
 
 @contextmanager
 def without_notices() -> Iterator[None]:
-    """Hold back what mmdet prints at every import about data sets of a service that few use; other lines come through."""
+    """Hold back what mmdet prints at every import about data sets of a service; other lines come through."""
     printed = io.StringIO()
     with redirect_stdout(printed):
         yield
