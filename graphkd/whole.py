@@ -73,9 +73,12 @@ def _scratch(path: Path) -> tuple[Path, int | None]:
         scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
         if fcntl is None:
             return scratch, None
-        lock = os.open(scratch, os.O_RDONLY)
+        try:
+            lock = os.open(scratch, os.O_RDONLY)
+        except FileNotFoundError:  # another process swept it away before it was locked
+            continue
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if scratch.exists():  # else another process swept it away before it was locked
+        if scratch.exists():
             return scratch, lock
         os.close(lock)
 

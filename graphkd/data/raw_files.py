@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from graphkd.extras import needs_extra
-from kdlosses.safe_pickle import Sealed, Standin, damaged, loads, settled
-
-ALLOW = "unsafe=True (--unsafe)"
+from kdlosses.safe_pickle import Sealed, Standin, loads, settled
 
 
 class _Sparse(Standin):
@@ -40,13 +38,14 @@ _SPARSE: dict[str, type] = {
 }
 
 
-def read_pickle(path: Path, unsafe_name: str = ALLOW) -> Any:
+def read_pickle(path: Path, name: str | Path | None = None) -> Any:
     """Read a pickle of containers, arrays and sparse matrices, also one that Python 2 wrote.
+
+    Args:
+        path: the file.
+        name: what messages call it, if not by its path.
 
     Raises:
         ValueError: it is damaged, or asks for anything else; nothing of it was executed.
     """
-    return loads(path.read_bytes(), str(path), allow=unsafe_name, more=_SPARSE)
-
-
-__all__ = ["ALLOW", "damaged", "read_pickle"]
+    return loads(path.read_bytes(), str(name or path), allow="unsafe=True (--unsafe)", more=_SPARSE)
