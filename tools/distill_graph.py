@@ -43,6 +43,11 @@ def main() -> None:
     parser.add_argument("configs", type=Path, nargs="+", help="files under configs/graph, or like them")
     parser.add_argument("--seeds", type=int, default=10, help="seeds 0 to SEEDS - 1; each is a split of its own")
     parser.add_argument("--out", type=Path, help="log file, of several configs their folder; default: results/graph")
+    parser.add_argument(
+        "--unsafe",
+        action="store_true",
+        help="run the code that pickled data files (Planetoid's) may contain; only for files that you trust",
+    )
     parser.add_argument("--force", action="store_true", help="start anew where a log of another config lies")
     args = parser.parse_args()
     runs: dict[Path, tuple[str, Config, list[Log]]] = {}
@@ -59,7 +64,7 @@ def main() -> None:
                 teacher_of([*_listed(config["teacher"]), *references(config)], setting, seed)
     for out, (name, config, logs) in runs.items():
         seeds = todo(logs, args.seeds)
-        graph = load(config["data"])
+        graph = load(config["data"], unsafe=args.unsafe)
         with tqdm(total=len(seeds) * trainings(config), desc=name, unit="training", disable=not seeds) as bar:
             for seed in seeds:
                 logs += run_seed(graph, config, name, seed, lambda: bar.update())

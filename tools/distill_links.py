@@ -30,6 +30,11 @@ def main() -> None:
     parser.add_argument("config", type=Path, help="a file under configs/links, or one like it")
     parser.add_argument("--seeds", type=int, default=10, help="seeds 0 to SEEDS - 1; each is a split of its own")
     parser.add_argument("--out", type=Path, help="log file; default: results/links/METHOD-DATA.json")
+    parser.add_argument(
+        "--unsafe",
+        action="store_true",
+        help="run the code that pickled data files (Planetoid's) may contain; only for files that you trust",
+    )
     parser.add_argument("--force", action="store_true", help="start anew where a log of another config lies")
     args = parser.parse_args()
     name = f"{args.config.parent.name}-{args.config.stem}"
@@ -37,7 +42,7 @@ def main() -> None:
     config = read_config(args.config)
     logs = [] if args.force else finished(out, config)
     todo = [seed for seed in range(args.seeds) if seed not in {log["seed"] for log in logs}]
-    graph = load(config["data"])
+    graph = load(config["data"], unsafe=args.unsafe)
     with tqdm(total=len(todo) * trainings(config), desc=name, unit="training", disable=not todo) as bar:
         for seed in todo:
             logs += run_seed(graph, config, name, seed, lambda: bar.update())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from graphkd.whole import whole
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = 1
@@ -24,11 +25,18 @@ def read(path: Path) -> list[Log]:
 
     Raises:
         FileNotFoundError: there are none.
-        ValueError: a log of a schema that this version does not know.
+        ValueError: a log of a schema that this version does not know, or a damaged one.
     """
     files = sorted(path.glob("*.json")) if path.is_dir() else [path]
-    found = [json.loads(file.read_text()) for file in files]
-    logs = [log for each in found for log in (each if isinstance(each, list) else [each])]
+    logs = []
+    for file in files:
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{file} is damaged (no JSON: {error}): delete it, and run again what it held") from error
+        logs += found if isinstance(found, list) else [found]
+    if not all(isinstance(log, dict) for log in logs):
+        raise ValueError(f"{path} holds no result logs: JSON objects, or a list of them")
     if not logs:
         raise FileNotFoundError(f"no result logs in {path}")
     for log in logs:
@@ -38,11 +46,16 @@ def read(path: Path) -> list[Log]:
 
 
 def write(path: Path, logs: Log | list[Log]) -> None:
-    """Replace the file in one go: whoever is killed leaves the old or the new one whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".part")
-    draft.write_text(json.dumps(logs, indent=1) + "\n")
-    os.replace(draft, path)
+    """Replace the file in one go: a reader sees the old or the new one whole, also of a process that is killed.
+
+    Of two processes that write the same file the last one stands, runs of the other are not merged: give each its own.
+
+    Raises:
+        OSError: it cannot be written; a file that was there is as it was.
+    """
+    text = json.dumps(logs, indent=1) + "\n"
+    with whole(path) as draft:
+        draft.write_text(text, encoding="utf-8")
 
 
 def versions(*distributions: str) -> dict[str, str]:

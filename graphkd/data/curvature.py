@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from graphkd.cache import open_array
 from graphkd.data.readers import cache_folder
 from graphkd.extras import needs_extra
+from graphkd.whole import whole
 
 _BLOCK = 1 << 20  # pairs of neighbours at a time
 _KEEP = 1 << 23  # pairs from which on the result is worth a file: some seconds of work
@@ -65,16 +66,24 @@ def edge_curvature(edge_index: Tensor, nodes: int, exact: int = 2500) -> tuple[T
     cost = degree[u] * degree[v]
     key = hashlib.blake2b(pairs.astype("<i8").tobytes() + f"{nodes} {exact}".encode(), digest_size=8).hexdigest()
     kept = cache_folder() / f"curvature-{key}.npy"
-    if kept.exists():
-        kappa = np.load(kept, allow_pickle=False)
-    else:
+    kappa = _kept(kept, len(u))
+    if kappa is None:
         kappa = _curvature(adjacent, degree, u, v, cost, exact)
         if cost[cost <= exact].sum() > _KEEP:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=kept.parent, suffix=".npy", delete=False) as file:
-                np.save(file, kappa)
-            os.replace(file.name, kept)
+            with whole(kept) as draft:
+                np.save(draft, kappa)
     return torch.from_numpy(np.stack([low, high])), torch.from_numpy(kappa)
+
+
+def _kept(path: Path, edges: int) -> np.ndarray | None:
+    """What an earlier call left; None if there is nothing, or it is damaged."""
+    if not path.exists():
+        return None
+    try:
+        kappa = np.array(open_array(path))
+    except ValueError:
+        return None
+    return kappa if kappa.shape == (edges,) and kappa.dtype == np.float64 else None
 
 
 def _curvature(

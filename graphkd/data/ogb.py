@@ -5,6 +5,7 @@ Hu et al., "Open Graph Benchmark: Datasets for Machine Learning on Graphs", 2020
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from torch import Tensor
 from graphkd.data.cpf import undirected
 from graphkd.data.graph import Graph
 from graphkd.data.split import Split
+from kdlosses.safe_pickle import damaged
 
 
 def read_ogb(folder: Path, split: str) -> Graph:
@@ -30,11 +32,17 @@ def read_ogb(folder: Path, split: str) -> Graph:
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: the files do not fit together.
+        ValueError: the files do not fit together, or one is damaged.
     """
 
     def table(name: str, dtype: type) -> Tensor:
-        return torch.from_numpy(np.loadtxt(folder / f"{name}.csv.gz", dtype, delimiter=",", ndmin=2))
+        file = folder / f"{name}.csv.gz"
+        if not file.is_file():
+            raise FileNotFoundError(f"{file} is missing: unpack the data set there anew")
+        try:
+            return torch.from_numpy(np.loadtxt(file, dtype, delimiter=",", ndmin=2))
+        except (ValueError, OSError, EOFError, zlib.error) as error:  # gzip's errors are of all these kinds
+            raise damaged(str(file), error) from error
 
     x, y = table("raw/node-feat", np.float32), table("raw/node-label", np.float64)[:, 0]
     parts = [table(f"split/{split}/{part}", np.int64).flatten() for part in ("train", "valid", "test")]

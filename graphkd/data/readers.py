@@ -7,6 +7,7 @@ import inspect
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -20,12 +21,15 @@ from graphkd.data.cpf import SPLITS, prepare
 from graphkd.data.digits import digits
 from graphkd.data.graph import Graph
 from graphkd.data.ogb import read_ogb
+from graphkd.data.raw_files import read_pickle
 from graphkd.data.split import Split
 from graphkd.data.text_files import read_texts
 from graphkd.data.texts import read_cane
 from graphkd.extras import needs_extra
 from graphkd.features import csr
+from graphkd.whole import whole
 from kdlosses import nearest
+from kdlosses.safe_pickle import damaged
 
 # name: the reader in torch_geometric.datasets, and the folder of the raw files under the data root
 _READERS = {
@@ -48,7 +52,7 @@ _FOLDERS = {
 NAMES = ("digits", *_FOLDERS)
 
 
-def load(name: str | Mapping[str, Any], root: str | Path | None = None) -> Graph:
+def load(name: str | Mapping[str, Any], root: str | Path | None = None, unsafe: bool = False) -> Graph:
     """Load a benchmark graph: prepared by the CPF rule, or of OGB, whole and with the benchmark's split.
 
     Args:
@@ -59,10 +63,13 @@ def load(name: str | Mapping[str, Any], root: str | Path | None = None) -> Graph
         root: folder with `Planetoid/`, `Amazon/` and `Coauthor/` as PyG lays them out, `OGB/` as the package `ogb` does
             (`OGB/ogbn_arxiv/raw` and so on), and `CANE-Cora/raw`; `KD_DATA_ROOT` if not given. Nothing is written
             there: PyG's readers work on a copy, and what was read is kept in the user's cache folder.
+        unsafe: let PyG unpickle the raw files of Planetoid unchecked, which runs whatever code they contain. Only for
+            files that you trust.
 
     Raises:
         KeyError: no such name.
         FileNotFoundError: no such folder.
+        ValueError: a raw file is damaged, or a pickle that asks for code; nothing of it was executed.
     """
     if not isinstance(name, str):
         options = dict(name)
@@ -75,7 +82,7 @@ def load(name: str | Mapping[str, Any], root: str | Path | None = None) -> Graph
         elif options:
             raise TypeError(f"graph {kind!r} has no option {next(iter(options))!r}; known: split")
         else:
-            graph = load(kind, root)
+            graph = load(kind, root, unsafe)
         return graph if draw is None else replace(graph, split=draw)
     if name == "digits":
         return digits()
@@ -90,13 +97,27 @@ def load(name: str | Mapping[str, Any], root: str | Path | None = None) -> Graph
     if name in _CANE:
         return prepare(read_cane(folder / "raw"))
     kept = cache_folder() / f"{name}-{_state_of(folder)}.npz"
-    if not kept.exists():
-        _keep(read_ogb(folder, _OGB[name][1]) if name in _OGB else _read(name, folder / "raw"), kept)
-    with np.load(kept, allow_pickle=False) as arrays:
-        part = {key: torch.from_numpy(arrays[key]) for key in arrays.files}
-    x = part["x"] if "x" in part else csr(part["crow"], part["column"], part["value"], int(part["width"]))
-    split = Split(part["train"], part["val"], part["test"]) if "train" in part else None
-    return Graph(x, part["edge_index"], part["y"], int(part["y"].max()) + 1, part["node_id"], split)
+    found = _kept(kept)
+    if found is None:
+        _keep(read_ogb(folder, _OGB[name][1]) if name in _OGB else _read(name, folder / "raw", unsafe), kept)
+        found = _kept(kept)
+        assert found is not None
+    return found
+
+
+def _kept(path: Path) -> Graph | None:
+    """The graph that an earlier call left; None if there is none, or it is damaged: then it is read anew."""
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            part = {key: torch.from_numpy(arrays[key]) for key in arrays.files}
+        x = part["x"] if "x" in part else csr(part["crow"], part["column"], part["value"], int(part["width"]))
+        split = Split(part["train"], part["val"], part["test"]) if "train" in part else None
+        return Graph(x, part["edge_index"], part["y"], int(part["y"].max()) + 1, part["node_id"], split)
+    except Exception as error:  # a damaged archive can fail in any of Python's and NumPy's ways
+        warnings.warn(f"{path} is damaged ({type(error).__name__}: {error}) and is made anew", stacklevel=3)
+        return None
 
 
 def _rule(spec: Any) -> Any:
@@ -112,14 +133,24 @@ def _rule(spec: Any) -> Any:
     return partial(SPLITS[kind], **options)
 
 
-def _read(name: str, raw: Path) -> Graph:
+def _read(name: str, raw: Path, unsafe: bool) -> Graph:
     with needs_extra(f"reading {name!r}"):
         from torch_geometric import datasets
     reader, folder = _READERS[name]
     with tempfile.TemporaryDirectory() as scratch:  # the readers write processed/ beside raw/
         copy = Path(scratch) / Path(folder).name
         shutil.copytree(raw, copy / "raw")
-        return prepare(getattr(datasets, reader)(scratch, copy.name)[0])
+        if reader == "Planetoid" and not unsafe:  # PyG unpickles them, of the other readers NumPy refuses objects
+            for file in sorted((copy / "raw").glob("ind.*")):
+                if not file.name.endswith(".index"):
+                    read_pickle(file, raw / file.name)
+        try:
+            data = getattr(datasets, reader)(scratch, copy.name)[0]
+        except (OSError, ImportError):
+            raise
+        except Exception as error:  # a damaged file can fail in any of PyG's, SciPy's and NumPy's ways
+            raise damaged(f"a file of {name!r} in {raw}", error) from error
+        return prepare(data)
 
 
 def _keep(graph: Graph, path: Path) -> None:
@@ -133,10 +164,8 @@ def _keep(graph: Graph, path: Path) -> None:
     split = vars(graph.split) if isinstance(graph.split, Split) else {}
     tensors = {"edge_index": graph.edge_index, "y": graph.y, "node_id": graph.node_id, **features, **split}
     arrays: dict[str, Any] = {key: value.numpy() for key, value in tensors.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as file:
-        np.savez(file, **arrays)
-    os.replace(file.name, path)
+    with whole(path) as draft:
+        np.savez(draft, **arrays)
 
 
 def cache_folder() -> Path:
