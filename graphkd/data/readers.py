@@ -119,7 +119,7 @@ def _read(name: str, raw: Path) -> Graph:
     with tempfile.TemporaryDirectory() as scratch:  # the readers write processed/ beside raw/
         copy = Path(scratch) / Path(folder).name
         shutil.copytree(raw, copy / "raw")
-        return prepare(getattr(datasets, reader)(scratch, copy.name)[0])
+        return prepare(replace(Graph.of(getattr(datasets, reader)(scratch, copy.name)[0]), split=None))
 
 
 def _keep(graph: Graph, path: Path) -> None:

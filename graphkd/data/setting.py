@@ -62,7 +62,10 @@ def observe(graph: Graph, split: Split, name: SettingName, seed: int) -> Setting
     known[split.train] = known[split.val] = True
     place = torch.full((len(graph),), -1)
     place[observed] = torch.arange(len(observed))
-    masked = Graph(graph.x, graph.edge_index, graph.y.where(known, -1), graph.num_classes, graph.node_id)
+    masked = Graph(
+        *(graph.x, graph.edge_index, graph.y.where(known, -1), graph.num_classes, graph.node_id),
+        edge_weight=graph.edge_weight,
+    )
     return Setting(
         name,
         graph,
