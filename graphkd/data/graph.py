@@ -15,9 +15,7 @@ from torch import Tensor
 from graphkd.data.split import PARTS, Masks, Split, mask_of
 from graphkd.features import compact, csr, rows
 
-_MASKS = {
-    part: tuple(f"{name}_mask" for name in ((part, "valid") if part == "val" else (part,))) for part in PARTS
-}
+_MASKS = {part: tuple(f"{name}_mask" for name in ((part, "valid") if part == "val" else (part,))) for part in PARTS}
 _REFUSED = {
     "edge_attr": "if it is one weight an edge, pass it as edge_weight",
     "edge_type": "keep the edges of one type, or drop their types",
@@ -84,8 +82,8 @@ class Graph:
             data: its features may be a tensor, dense or sparse in any layout, an array or a scipy matrix; edges and
                 labels tensors or arrays of integers. Labels may also be strings, which become `class_names` in sorted
                 order. A `Graph` is returned as it is.
-            unlabelled: what to do about nodes whose label is -1, NaN or, among strings, None or blank: they may be kept as nodes
-                without a label, which are in no split. Where there are masks, the nodes outside of them are kept.
+            unlabelled: what to do about nodes whose label is -1, NaN or, among strings, None or blank: they may be kept
+                as nodes without a label, which are in no split. Where there are masks, nodes outside of them are kept.
 
         Raises:
             ValueError: a part is missing or of a wrong kind, sizes differ, a feature is not finite, an edge or a label
@@ -239,7 +237,7 @@ def _masks(data: Any, nodes: int) -> Masks | None:
 
 
 def _left(split: Any, place: Tensor, nodes: Tensor) -> Any:
-    """What is left of a split among `nodes`, whose new ids stand in `place`; it fails where it is used, if a part is."""
+    """What is left of a split among `nodes`, whose new ids stand in `place`; with an empty part it fails where used."""
     if isinstance(split, Masks):
         return split.take(nodes)
     if not isinstance(split, Split):
@@ -273,7 +271,9 @@ def _as_node_id(node_id: Any, nodes: int) -> Tensor:
         return torch.arange(nodes)
     found = _as_tensor("node_id", node_id)
     if found.shape != (nodes,) or found.is_floating_point() or found.is_complex() or found.dtype is torch.bool:
-        raise ValueError(f"node_id is {found.dtype} {tuple(found.shape)}; expected an integer for each of {nodes} nodes")
+        raise ValueError(
+            f"node_id is {found.dtype} {tuple(found.shape)}; expected an integer for each of {nodes} nodes"
+        )
     found = found.long()
     if int(found.min()) < 0:
         raise ValueError(f"node_id says where a node stood in a larger graph, from 0; got {int(found.min())}")

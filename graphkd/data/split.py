@@ -50,11 +50,16 @@ class Split:
             )
 
     def fingerprint(self) -> str:
-        """Hash of what is trained and selected on, the same in any order: what a teacher may have seen labels of."""
-        digest = hashlib.blake2b(digest_size=16)
-        for part in (self.train, self.val):
-            digest.update(part.sort().values.numpy().tobytes() + b";")
-        return digest.hexdigest()
+        """Hash of what is trained and selected on, the same in any order: see `mark`."""
+        return mark(self.train, self.val)
+
+
+def mark(train: Tensor, val: Tensor) -> str:
+    """Hash of the nodes whose labels a training may look at, in any order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (train, val):
+        digest.update(part.sort().values.numpy().tobytes() + b";")
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,8 +132,9 @@ def as_split(given: Any, nodes: int) -> Split:
     tensor([2])
     """
     if isinstance(given, Split):
-        parts: list[Any] = [given.train, given.val, given.test]
-    elif isinstance(given, Mapping):
+        return Split(*(_in_range(name, getattr(given, name), nodes) for name in PARTS))
+    parts: list[Any]
+    if isinstance(given, Mapping):
         found = {name: [key for key in keys if key in given] for name, keys in _KEYS.items()}
         extra = [key for key in given if key not in sum(_KEYS.values(), ())]
         if extra or any(len(keys) != 1 for keys in found.values()):
@@ -178,10 +184,16 @@ def _ids(name: str, part: Any, nodes: int) -> Tensor:
             raise ValueError(f"{what} is {found.tolist()}: a mask, or node ids? Pass a mask as bools")
         if not distinct:  # ids do not repeat
             return mask_of(what, found, nodes)[:, 0].nonzero().flatten()
-    strange = found[(found < 0) | (found >= nodes)]
+    return _in_range(name, found, nodes)
+
+
+def _in_range(name: str, ids: Tensor, nodes: int) -> Tensor:
+    strange = ids[(ids < 0) | (ids >= nodes)]
     if len(strange):
-        raise ValueError(f"{what} names node {int(strange[0])}, but the graph has the nodes 0 to {nodes - 1}")
-    return found
+        raise ValueError(
+            f"the split's {name} part names node {int(strange[0])}, but the graph has the nodes 0 to {nodes - 1}"
+        )
+    return ids
 
 
 def _array(name: str, given: Any) -> Tensor:

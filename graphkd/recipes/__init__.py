@@ -114,6 +114,10 @@ INPUTS: dict[str, Callable[..., Inputs]] = {"nosmog": with_positions}
 recipe's option `inputs`."""
 
 
+EDGE_READERS = frozenset({"best", "curvature", "ddk", "ffg2m", "hgmd", "krd", "nosmog", "simmlp", "tined"})
+"""The recipes that read the edges of the graph; all count every edge the same."""
+
+
 def nested(method: str | Mapping[str, Any] | Callable[..., Any]) -> Iterator[str]:
     """Names of a recipe and of the recipes that it is put around, outermost first.
 
@@ -159,6 +163,7 @@ def own_features(setting: Setting, seed: int) -> Inputs:
 
 
 __all__ = [
+    "EDGE_READERS",
     "INPUTS",
     "NETWORKS",
     "OF_GRAPH_NETWORKS",
