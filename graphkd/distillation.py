@@ -15,15 +15,13 @@ import torch
 import torch.nn.functional as F
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
-from sklearn.utils import get_tags
 from torch import Tensor, nn
 
 from graphkd.cache import Cache
-from graphkd.data import Graph, Setting, Split, observe, part, split_of, undirected
-from graphkd.data.cpf import one_way
+from graphkd.data import Graph, Setting, Split, as_split, observe, one_way, part, split_of, undirected
 from graphkd.data.positions import Inputs
 from graphkd.data.setting import UNSEEN_SHARE, SettingName
-from graphkd.data.split import Masks, as_split
+from graphkd.data.split import Masks
 from graphkd.features import Matrix, rows, to_scipy
 from graphkd.latency import latency, student_latencies, teacher_latencies
 from graphkd.lesson import Lesson
@@ -261,7 +259,7 @@ def _teach(
         view = _reading(view, source, taught.get("inputs"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = _built(builder, view, options)
+        network = built(builder, view.seen.x.shape[1], view.seen.num_classes, options)
         view = _readable(network, view)
         if "method" in taught:
             history = _train_taught(network, view, schedule, taught["source"], taught["method"], seed)
@@ -745,7 +743,8 @@ def _check_teachers(setting: Setting, teachers: Sequence[TeacherSpec], as_given:
                 if "method" in taught:
                     raise ValueError(_unused(f"a teacher taught by {taught['method']!r}", "one that is trained itself"))
                 with torch.random.fork_rng(devices=[]):
-                    _check_weights(_built(builder, setting, options), weighted, name_of(builder))
+                    network = built(builder, setting.seen.x.shape[1], setting.seen.num_classes, options)
+                    _check_weights(network, weighted, name_of(builder))
 
 
 def _check_weights(network: nn.Module, weighted: bool, name: str | None = None) -> None:
@@ -766,8 +765,9 @@ def _check_method(graph: Graph, method: MethodSpec) -> None:
             raise ValueError(_unused(f"the method {name!r}", "a method that reads no edges, such as 'glnn'"))
 
 
-def _built(builder: Callable[..., nn.Module], setting: Setting, options: Mapping[str, Any]) -> nn.Module:
-    network = builder(setting.seen.x.shape[1], setting.seen.num_classes, **options)
+def built(builder: Callable[..., nn.Module], width: int, classes: int, options: Mapping[str, Any]) -> nn.Module:
+    """The network that a function `(in_features, classes, **options)` makes, on the CPU; TypeError if it makes none."""
+    network = builder(width, classes, **options)
     if not isinstance(network, nn.Module):
         raise TypeError(
             f"the teacher {name_of(builder)!r} returns a {type(network).__name__}; expected a torch.nn.Module from "
@@ -783,11 +783,6 @@ def _checked_student(student: Any) -> Student:
     if not isinstance(last, StudentClassifier):
         what = f"the class {student.__name__}; call it" if inspect.isclass(student) else f"a {type(student).__name__}"
         raise TypeError(f"student is a StudentClassifier, or a Pipeline whose last step is one; got {what}")
-    for name, step in student.steps[:-1] if isinstance(student, Pipeline) else ():
-        if hasattr(step, "fit") and get_tags(step).target_tags.required:
-            raise TypeError(
-                f"the step {name!r} of the student's Pipeline learns from labels, which it would see too many of"
-            )
     return student
 
 
@@ -796,15 +791,13 @@ def _steps(student: Student, given: Inputs | None) -> tuple[Any, list[tuple[str,
     if not isinstance(student, Pipeline) or given is None or len(student.steps) == 1:
         return given, []
     before = clone(student[:-1])
-    seen = before.fit_transform(_array(given.seen))
-    linked = before.transform(_array(given.linked))
-    alone = linked if given.alone is given.linked else before.transform(_array(given.alone))
-    return Inputs(
-        *(
-            np.asarray(each, np.float32) if isinstance(each, np.ndarray) else each.tocsr()
-            for each in (seen, linked, alone)
-        )
-    ), before.steps
+    try:
+        found = [before.fit_transform(_array(given.seen)), before.transform(_array(given.linked))]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the student's Pipeline fits its steps before the last on features alone: {error}") from error
+    found.append(found[1] if given.alone is given.linked else before.transform(_array(given.alone)))
+    seen, linked, alone = (x.tocsr() if hasattr(x, "tocsr") else np.asarray(x, np.float32) for x in found)
+    return Inputs(seen, linked, linked if given.alone is given.linked else alone), before.steps
 
 
 def _array(x: Matrix) -> Any:
