@@ -249,7 +249,7 @@ def _teach(
         with resting(teacher):
             told: dict[str, Any] = {"type": type(teacher).__name__}
             return _answered(setting, teacher, as_given or setting, told, seed, tells, trained_on, History())
-    builder, options, schedule, share, tune, taught = _parse(teacher)
+    builder, options, schedule, share, tune, taught = parse_teacher(teacher)
     told = {"type": name_of(builder), **_bound(builder), **options, **vars(schedule), **share}
     told |= {"tune": tune} if tune else {}
     view = part(setting, **share, seed=deal)
@@ -368,7 +368,7 @@ def _listed(teacher: TeacherSpecs) -> list[TeacherSpec]:
     return list(teacher)
 
 
-def _parse(
+def parse_teacher(
     teacher: TeacherSpec,
 ) -> tuple[Callable[..., nn.Module], dict[str, Any], Schedule, dict[str, Any], Any, dict[str, Any]]:
     """Builder, its options, schedule, share, fine-tuning and teacher of a teacher that is to be trained here."""
@@ -736,12 +736,12 @@ def _check_teachers(setting: Setting, teachers: Sequence[TeacherSpec], as_given:
         elif isinstance(each, nn.Module):
             _check_weights(each, weighted)
         else:
-            builder, options, *_, taught = _parse(each)
+            builder, options, *_, taught = parse_teacher(each)
             if taught:
                 _check_shown(setting, taught["source"])
-            if weighted:
-                if "method" in taught:
-                    raise ValueError(_unused(f"a teacher taught by {taught['method']!r}", "one that is trained itself"))
+            if weighted and "method" in taught:
+                raise ValueError(_unused(f"a teacher taught by {taught['method']!r}", "one that is trained itself"))
+            if weighted or len(teachers) > 1:
                 with torch.random.fork_rng(devices=[]):
                     network = built(builder, setting.seen.x.shape[1], setting.seen.num_classes, options)
                     _check_weights(network, weighted, name_of(builder))

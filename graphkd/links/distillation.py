@@ -116,7 +116,7 @@ def distill_links(
     if not isinstance(student, LinkStudent):
         raise TypeError(f"student is a LinkStudent, got {type(student).__name__}")
     if not isinstance(teacher, LinkGNN):
-        _parse(teacher)
+        parse_teacher(teacher)
     view = split if isinstance(split, LinkSplit) else split_links(data, split, seed)
     taught = teach_links(view, teacher, seed, student.k)
     outcomes = {
@@ -174,7 +174,7 @@ def teach_links(split: LinkSplit, teacher: TeacherSpec = "sage", seed: int = 0, 
             stacklevel=2,
         )
     else:
-        builder, options, schedule, width, dropout = _parse(teacher)
+        builder, options, schedule, width, dropout = parse_teacher(teacher)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = LinkGNN(built(builder, x.shape[1], width, options), width, dropout)
@@ -229,7 +229,7 @@ def study_links(
     return _outcome(learner, lambda pairs: learner.network_(split.x, pairs), split, learner.history_, learner.k)
 
 
-def _parse(teacher: Any) -> tuple[Callable[..., nn.Module], dict[str, Any], Schedule, int, float]:
+def parse_teacher(teacher: Any) -> tuple[Callable[..., nn.Module], dict[str, Any], Schedule, int, float]:
     """Builder, its options, schedule, width and the predictor's dropout of a teacher that is to be trained here."""
     options: dict[str, Any] = plain(dict(teacher)) if isinstance(teacher, Mapping) else {"type": teacher}
     kind = options.get("type")
