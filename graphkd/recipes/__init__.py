@@ -121,7 +121,9 @@ def nested(method: str | Mapping[str, Any] | Callable[..., Any]) -> Iterator[str
     ['mixup', 'glnn']
     """
     inner = method.get("type") if isinstance(method, Mapping) else method
-    yield inner.__name__ if callable(inner) else str(inner)
+    while isinstance(inner, partial):
+        inner = inner.func
+    yield getattr(inner, "__name__", type(inner).__name__) if callable(inner) else str(inner)
     if isinstance(method, Mapping) and "method" in method:
         yield from nested(method["method"])
 
