@@ -129,7 +129,7 @@ def to_json(value: Any, names: Mapping[Any, str], foreign: list[str]) -> Any:
         names: of functions that have one, to which a `resolve` finds the way back.
         foreign: takes the names of what else was saved by name.
     """
-    value = plain(value)
+    value = plain(value.detach().cpu().numpy() if isinstance(value, Tensor) else value)
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, str):

@@ -29,7 +29,7 @@ from graphkd.extras import needs_extra
 from graphkd.features import Matrix, rows, to_scipy
 from graphkd.lesson import Lesson
 from graphkd.mlp import MLP, shape
-from graphkd.recipes import NETWORKS, RECIPES, network_of
+from graphkd.recipes import NETWORKS, RECIPES, check_method, network_of
 from graphkd.shards import Shards
 from graphkd.spec import from_json, resolve, to_json
 from graphkd.training import Clock, Evaluation, Schedule, score, train
@@ -180,8 +180,8 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         """
         schedule = Schedule(self.lr, self.weight_decay, self.epochs, self.patience, self.batch_size)
         shape(self.hidden, self.dropout, self.norm)
-        resolve("method", self.method, RECIPES)
-        check_random_state(self.random_state)
+        check_method(self.method)
+        check_seed(self.random_state)
         if self.scaler is not None:
             scaling.scalers(self.scaler)
         return schedule
@@ -479,6 +479,14 @@ def _is_missing(value: Any) -> bool:
     return value is None or unequal or type(value).__name__ in ("NAType", "NaTType")
 
 
+def check_seed(random_state: Any) -> None:
+    """Raise ValueError unless scikit-learn can draw from this `random_state`."""
+    try:
+        check_random_state(random_state)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"random_state is a seed, a RandomState or None, got {random_state!r}: {error}") from None
+
+
 def saved_settings(settings: Mapping[str, Any], recipes: Mapping[str, Callable[..., Any]]) -> dict[str, Any]:
     """Settings of a student as JSON; warns of those in it that were saved by name alone."""
     names = {recipe: name for name, recipe in recipes.items()}
@@ -621,7 +629,7 @@ def _check_whole(student: BaseEstimator, labelled: Any, edge_index: Any, validat
                     "edge_index names rows of all of X, of which scikit-learn passes only this fold: choose settings "
                     "by fit(..., validation=(X, y)), or search with a method that needs no edges"
                 )
-            if any(value is labelled for value in whole):
+            if any(value is labelled for value in whole) and not _cut(labelled, len(local["train"])):
                 raise ValueError(
                     "labelled names rows of all of X, of which scikit-learn passes only this fold: pass a mask (n,), "
                     "which it cuts as it cuts X"
@@ -636,6 +644,11 @@ def _check_whole(student: BaseEstimator, labelled: Any, edge_index: Any, validat
                     stacklevel=3,
                 )
                 return
+
+
+def _cut(labelled: Any, count: int) -> bool:
+    """Whether it is a mask of so many rows."""
+    return len(labelled) == count and bool(np.isin(np.asarray(labelled), (0, 1)).all())
 
 
 def _callers() -> Iterator[Mapping[str, Any]]:

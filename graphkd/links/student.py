@@ -24,7 +24,7 @@ from graphkd.links.pairs import once
 from graphkd.recipes.link_supervised import link_supervised
 from graphkd.recipes.llp import llp
 from graphkd.spec import real, resolve, whole, widths
-from graphkd.student import as_array, fill, loaded_settings, saved_settings
+from graphkd.student import as_array, check_seed, fill, loaded_settings, saved_settings
 from graphkd.training import Evaluation, Schedule, train
 
 LINK_RECIPES = {recipe.__name__: recipe for recipe in (link_supervised, llp)}
@@ -141,7 +141,7 @@ class LinkStudent(BaseEstimator):
         real("dropout", self.dropout, 0, 1)
         whole("k", self.k, 1)
         resolve("method", self.method, LINK_RECIPES)
-        check_random_state(self.random_state)
+        check_seed(self.random_state)
         return Schedule(self.lr, self.weight_decay, self.epochs, self.patience, self.batch_size)
 
     def decision_function(self, X: Matrix, pairs: Tensor) -> np.ndarray:

@@ -128,6 +128,18 @@ def nested(method: str | Mapping[str, Any] | Callable[..., Any]) -> Iterator[str
         yield from nested(method["method"])
 
 
+def check_method(method: str | Mapping[str, Any] | Callable[..., Any]) -> None:
+    """Raise KeyError or TypeError unless a method, and those that it is put around, exist and have their options.
+
+    >>> check_method(dict(type="pruned", method=dict(type="glnn", lamb=0.5)))
+    Traceback (most recent call last):
+    TypeError: method 'glnn' has no option 'lamb'; did you mean 'lam'?
+    """
+    resolve("method", method, RECIPES)
+    if isinstance(method, Mapping) and method.get("method") is not None:
+        check_method(method["method"])
+
+
 def asked(method: str | Mapping[str, Any] | Callable[..., Any]) -> set[str]:
     """All that a method asks of its teacher, see `TELLS`."""
     return {what for name in nested(method) for what in TELLS.get(name, ())}
@@ -170,6 +182,7 @@ __all__ = [
     "annotator",
     "asked",
     "best",
+    "check_method",
     "curvature",
     "ddk",
     "dho",
