@@ -25,8 +25,8 @@ from graphkd.data.split import Masks
 from graphkd.features import Matrix, rows, to_scipy
 from graphkd.latency import latency, student_latencies, teacher_latencies
 from graphkd.lesson import Lesson
-from graphkd.recipes import EDGE_READERS, OF_GRAPH_NETWORKS, RECIPES, asked, inputs_of, nested
-from graphkd.spec import resolve
+from graphkd.recipes import EDGE_READERS, OF_GRAPH_NETWORKS, asked, check_method, inputs_of, nested
+from graphkd.spec import plain, resolve
 from graphkd.student import StudentClassifier
 from graphkd.teachers import TEACHERS, TUNES, WEIGHT_DECAY
 from graphkd.teachers.call import call, kind_of, outputs, readable, resting, uses_weights
@@ -146,7 +146,7 @@ def distill(
     given = Graph.of(data, "raise" if split is None else "keep")
     graph = undirected(given)
     _check_connected(graph, isolated)
-    resolve("method", method, RECIPES)
+    check_method(method)
     inputs_of(method)
     _check_method(graph, method)
     chosen = _chosen(graph, split, seed)
@@ -157,6 +157,7 @@ def distill(
         names = ("tran",) if cached.observed.all() else ("ind",)
     views = [observe(graph, chosen, name, seed) for name in names]
     own = [observe(given, chosen, name, seed) if _runs(listed) else None for name in names]
+    _last(student).check_settings()
     for view, as_given in zip(views, own):
         _check_teachers(view, listed, as_given)
         _steps(student, inputs_of(method)(view, seed) if isinstance(student, Pipeline) else None)
@@ -314,7 +315,7 @@ def study(
         _check_method(whole, method)
     given = inputs_of(method)(setting, seed)
     model = clone(_checked_student(student))
-    learner: StudentClassifier = model.steps[-1][1] if isinstance(model, Pipeline) else model
+    learner = _last(model)
     features, steps = _steps(model, given)
     learner.set_params(method=method, random_state=seed)
     learner.fit(
@@ -339,7 +340,11 @@ def study(
 
 def network_of(student: Any) -> nn.Module:
     """The network of a student, or of one that stands at the end of a `Pipeline`."""
-    return (student.steps[-1][1] if isinstance(student, Pipeline) else student).network_
+    return _last(student).network_
+
+
+def _last(student: Any) -> Any:
+    return student.steps[-1][1] if isinstance(student, Pipeline) else student
 
 
 def measure_latency(network: nn.Module, graph: Graph, needs_edges: bool, x: Tensor | None = None) -> dict[str, float]:
@@ -657,15 +662,6 @@ def checked_seed(seed: Any) -> int:
     return int(seed)
 
 
-def plain(value: Any) -> Any:
-    """Options with NumPy's scalars as Python's, also inside of dicts, lists and tuples."""
-    if isinstance(value, np.generic) or (isinstance(value, np.ndarray | Tensor) and value.ndim == 0):
-        return value.item()
-    if isinstance(value, dict):
-        return {key: plain(each) for key, each in value.items()}
-    return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
-
-
 def name_of(builder: Any) -> str:
     """Name of a function, of what a `functools.partial` is of, or else of its class."""
     while isinstance(builder, functools.partial):
@@ -779,8 +775,7 @@ def built(builder: Callable[..., nn.Module], width: int, classes: int, options: 
 def _checked_student(student: Any) -> Student:
     if student is None:
         return StudentClassifier(hidden=(256,), dropout=0.5, epochs=500)
-    last = student.steps[-1][1] if isinstance(student, Pipeline) else student
-    if not isinstance(last, StudentClassifier):
+    if not isinstance(_last(student), StudentClassifier):
         what = f"the class {student.__name__}; call it" if inspect.isclass(student) else f"a {type(student).__name__}"
         raise TypeError(f"student is a StudentClassifier, or a Pipeline whose last step is one; got {what}")
     return student

@@ -30,8 +30,7 @@ from graphkd.cache import Cache
 from graphkd.data import Graph, load, observe, split_of
 from graphkd.distillation import Outcome, measure_latency, network_of, parse_teacher, study, teach
 from graphkd.latency import PROTOCOL
-from graphkd.recipes import RECIPES, asked, inputs_of
-from graphkd.spec import resolve
+from graphkd.recipes import asked, check_method, inputs_of
 from graphkd.student import StudentClassifier
 
 SELECTION = (
@@ -102,14 +101,14 @@ def check(config: Config) -> None:
         if setting not in ("tran", "ind"):
             raise ValueError(f"settings are 'tran' and 'ind', not {setting!r}")
     for method in config["methods"]:
-        resolve("method", method, RECIPES)
+        check_method(method)
         inputs_of(method)
     for spec in (*_listed(config["teacher"]), *config.get("references", [])):
         if not isinstance(spec, dict) or not isinstance(spec.get("type", spec.get("cache")), str):
             raise ValueError(f"a teacher is a dict with a 'type' or a 'cache', which is a string; got {spec!r}")
     if not isinstance(config["student"], dict):
         raise ValueError(f"student is a dict of options of StudentClassifier, got {config['student']!r}")
-    StudentClassifier(**config["student"])
+    StudentClassifier(**config["student"]).check_settings()
 
 
 def read_config(path: Path) -> Config:

@@ -65,7 +65,7 @@ def check(config: Config, graph: Graph) -> None:
     for method in config["methods"]:
         resolve("method", method, LINK_RECIPES)
     parse_teacher(config["teacher"])
-    LinkStudent(**config["student"])
+    LinkStudent(**config["student"]).check_settings()
     for setting in config["settings"]:
         split_links(graph, setting, 0)
 

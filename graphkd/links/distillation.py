@@ -15,7 +15,7 @@ from sklearn.base import clone
 from torch import Tensor, nn
 
 from graphkd.data import Graph, one_way
-from graphkd.distillation import built, checked_seed, plain
+from graphkd.distillation import built, checked_seed
 from graphkd.edges import both_ways
 from graphkd.latency import latency
 from graphkd.links.lesson import LinkLesson
@@ -23,7 +23,7 @@ from graphkd.links.metrics import auc, hits, ranked
 from graphkd.links.network import LinkGNN
 from graphkd.links.split import SPLITS, LinkSplit
 from graphkd.links.student import LINK_RECIPES, LinkStudent
-from graphkd.spec import resolve
+from graphkd.spec import plain, resolve
 from graphkd.teachers import TEACHERS
 from graphkd.teachers.call import resting
 from graphkd.training import Evaluation, History, Schedule, train
@@ -115,6 +115,7 @@ def distill_links(
     student = LinkStudent() if student is None else student
     if not isinstance(student, LinkStudent):
         raise TypeError(f"student is a LinkStudent, got {type(student).__name__}")
+    student.check_settings()
     if not isinstance(teacher, LinkGNN):
         parse_teacher(teacher)
     view = split if isinstance(split, LinkSplit) else split_links(data, split, seed)
