@@ -32,7 +32,7 @@ class Boosted(nn.Module):
     def __init__(
         self,
         in_features: int,
-        hidden: Sequence[int],
+        hidden: Sequence[int] | int,
         classes: int,
         dropout: float = 0.0,
         norm: Literal["batch", "layer"] | None = None,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import statistics
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
@@ -12,26 +14,31 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from sklearn.base import clone
+from sklearn.pipeline import Pipeline
 from torch import Tensor, nn
 
 from graphkd.cache import Cache
-from graphkd.data import Graph, Setting, Split, observe, part, split_of, undirected
+from graphkd.data import Graph, Setting, Split, as_split, observe, one_way, part, split_of, undirected
+from graphkd.data.positions import Inputs
 from graphkd.data.setting import UNSEEN_SHARE, SettingName
-from graphkd.features import rows
-from graphkd.latency import student_latencies, teacher_latencies
+from graphkd.data.split import Masks
+from graphkd.features import Matrix, rows, to_scipy
+from graphkd.latency import latency, student_latencies, teacher_latencies
 from graphkd.lesson import Lesson
-from graphkd.recipes import OF_GRAPH_NETWORKS, RECIPES, asked, inputs_of
-from graphkd.spec import resolve
+from graphkd.recipes import EDGE_READERS, OF_GRAPH_NETWORKS, asked, check_method, inputs_of, nested
+from graphkd.spec import plain, resolve
 from graphkd.student import StudentClassifier
 from graphkd.teachers import TEACHERS, TUNES, WEIGHT_DECAY
+from graphkd.teachers.call import call, kind_of, outputs, readable, resting, uses_weights
 from graphkd.teachers.ensemble import Ensemble
-from graphkd.teachers.gnn import GNN
 from graphkd.training import Clock, History, Schedule, Score, score, train
 from kdlosses.policy.ensemble import experts, mixture
 
-TeacherSpec = str | Mapping[str, Any] | Callable[..., nn.Module] | nn.Module | Cache
+TeacherSpec = str | Mapping[str, Any] | Callable[..., nn.Module] | nn.Module | Cache | np.ndarray | Tensor
 TeacherSpecs = TeacherSpec | Sequence[TeacherSpec]
 MethodSpec = str | Mapping[str, Any] | Callable[..., History]
+Student = Any  # a StudentClassifier, or a Pipeline that ends in one
+SplitSpec = Split | Mapping[str, Any] | Sequence[Any] | np.ndarray | Tensor | int
 
 
 @dataclass
@@ -40,7 +47,7 @@ class Outcome:
 
     Attributes:
         model: a network for a teacher (None if only its cache is known; an `Ensemble` for several), a
-            `StudentClassifier` for a student.
+            `StudentClassifier` for a student, or a `Pipeline` that ends in one.
         metrics: accuracies. In `tran`: `tran`, on the test nodes. In `ind`: `observed` and `ind`, on the test nodes
             that were seen and that were not; `prod`, their mean weighted 0.8 to 0.2; `cold`, on those that were not,
             without an edge.
@@ -49,8 +56,8 @@ class Outcome:
         val: validation accuracy, by which the epoch was chosen.
         seconds: wall-clock time of the training.
         cache: what a teacher leaves.
-        x: features of all nodes as the model sees them, where they are not those of the graph: see
-            `graphkd.recipes.INPUTS` for students, `inputs` in `teach` for teachers.
+        x: features of all nodes as the network sees them, where they are not those of the graph: see
+            `graphkd.recipes.INPUTS` for students and the steps of a `Pipeline`, `inputs` in `teach` for teachers.
     """
 
     model: Any
@@ -67,7 +74,8 @@ class Result:
     """What `distill` returns.
 
     Attributes:
-        student: the distilled student, of the transductive run if there was one.
+        student: the distilled student, of the transductive run if there was one. Where the labels of the graph came as
+            names it answers with these.
         metrics: accuracies of `teacher`, `control` and `student`, see `Outcome.metrics`.
         oracle_test_best: likewise, see there.
         latency: milliseconds of an answer of `teacher` and `student`, about all nodes and about new ones, see
@@ -75,7 +83,7 @@ class Result:
         outcomes: by setting and role, with models and caches.
     """
 
-    student: StudentClassifier
+    student: Any
     metrics: dict[str, dict[str, float]]
     oracle_test_best: dict[str, dict[str, float | None]]
     latency: dict[str, dict[str, float]]
@@ -94,8 +102,8 @@ def distill(
     teacher: TeacherSpecs = "sage",
     method: MethodSpec = "ffg2m",
     *,
-    student: StudentClassifier | None = None,
-    split: Split | None = None,
+    student: Student | None = None,
+    split: SplitSpec | None = None,
     seed: int = 0,
     setting: Literal["all", "tran", "ind"] = "all",
     isolated: Literal["raise", "keep"] = "raise",
@@ -103,21 +111,28 @@ def distill(
     """Train a teacher on a graph, teach a student, and train the same student untaught beside it.
 
     Args:
-        data: a `Graph`, a PyG `Data`, or anything with `x`, `edge_index` and `y`. Edges count in both directions.
+        data: a `Graph`, a PyG `Data`, or anything with `x`, `edge_index` and `y`, see `Graph.of`. Edges count in both
+            directions, with a warning if some have no reverse; a ready module is run on the edges as they are.
+            `edge_weight` is for teachers that take weights; what ignores them is refused.
         teacher: a builder of `graphkd.teachers` by name, as `dict(type=name, **options)` (options of the builder and of
             `Schedule`) or as a function `(in_features, classes) -> Module`, to be trained here; a module
-            `(x, edge_index) -> logits`, taken as it is; or the cache of a teacher trained elsewhere. A list of these
-            teaches together, see `teach`.
+            `(x, edge_index) -> logits`, taken as it is, in evaluation mode; the cache of a teacher trained elsewhere;
+            or its logits `(N, C)`. A list of these teaches together, see `teach`. Of a teacher that comes ready and
+            does not say on what split it was trained, see `teach`, there is a warning.
         method: a recipe of `graphkd.recipes` by name, as `dict(type=name, **options)` or as a function.
-        student: with the settings wanted; its method and random state are replaced. Default: one hidden layer
-            of 256 units with dropout 0.5, at most 500 epochs.
-        split: training, validation and test nodes; if not given that of the graph, or else `cpf_split(y, seed)`.
+        student: with the settings wanted; its method and random state are replaced. Or a `Pipeline` whose last step is
+            a student: the steps before are fitted on the features that are seen. Default: one hidden layer of 256 units
+            with dropout 0.5, at most 500 epochs.
+        split: training, validation and test nodes: a `Split`, three masks or lists of ids, or a dict of these, see
+            `graphkd.data.split.as_split`; a number chooses a column of the graph's masks `(N, k)`. If not given that of
+            the graph, or else `cpf_split(y, seed)`. Nodes may be in no part, with a label of -1 or any other.
         seed: of the split, the parameters and whatever is drawn.
-        setting: `tran`, `ind` or both, see `Setting`; a cache has but one.
+        setting: `tran`, `ind` or both, see `Setting`; a cache, and logits, have but one.
         isolated: what to do about nodes without edges: a graph cannot teach them anything.
 
     Raises:
         ValueError: graph, split, cache or teacher do not fit together; raised before anything is trained.
+        TypeError: student, teacher or seed is nothing of the kind; likewise.
         KeyError: unknown teacher or method; names the nearest.
 
     >>> from graphkd.data import digits
@@ -126,17 +141,33 @@ def distill(
     >>> result.metrics["student"]["tran"] > result.metrics["control"]["tran"]
     True
     """
-    graph = undirected(Graph.of(data))
+    seed, method = checked_seed(seed), plain(method)
+    student = _checked_student(student)
+    given = Graph.of(data, "raise" if split is None else "keep")
+    graph = undirected(given)
     _check_connected(graph, isolated)
-    resolve("method", method, RECIPES)
+    check_method(method)
     inputs_of(method)
-    split = split or split_of(graph, seed)
+    _check_method(graph, method)
+    chosen = _chosen(graph, split, seed)
     names: tuple[SettingName, ...] = ("tran", "ind") if setting == "all" else (setting,)
-    given = next((each for each in _listed(teacher) if isinstance(each, Cache)), None)
-    if setting == "all" and given is not None:
-        names = ("tran",) if given.observed.all() else ("ind",)
-    views = [observe(graph, split, name, seed) for name in names]
-    taught = [teach(view, teacher, seed, asked(method)) for view in views]
+    listed = [_ready(each, graph) for each in _listed(teacher)]
+    cached = next((each for each in listed if isinstance(each, Cache)), None)
+    if setting == "all" and cached is not None:
+        names = ("tran",) if cached.observed.all() else ("ind",)
+    views = [observe(graph, chosen, name, seed) for name in names]
+    own = [observe(given, chosen, name, seed) if _runs(listed) else None for name in names]
+    _last(student).check_settings()
+    for view, as_given in zip(views, own):
+        _check_teachers(view, listed, as_given)
+        _steps(student, inputs_of(method)(view, seed) if isinstance(student, Pipeline) else None)
+    if count := one_way(given):
+        warnings.warn(
+            f"{count} of {given.edge_index.shape[1]} edges have no reverse: they count in both directions"
+            + (", but for the ready module" if _runs(listed) else ""),
+            stacklevel=2,
+        )
+    taught = [teach(view, listed, seed, asked(method), as_given) for view, as_given in zip(views, own)]
     outcomes: dict[SettingName, dict[str, Outcome]] = {
         view.name: {
             "teacher": lessons,
@@ -145,6 +176,8 @@ def distill(
         }
         for view, lessons in zip(views, taught)
     }
+    for name in names:
+        _warn_if_no_better(name, outcomes[name]["teacher"], outcomes[name]["control"])
     first = outcomes[names[0]]
     return Result(
         first["student"].model,
@@ -152,14 +185,20 @@ def distill(
         {role: {name: outcomes[name][role].oracle_test_best for name in names} for role in first},
         {
             role: measure_latency(network, graph, needs_edges=role == "teacher", x=first[role].x)
-            for role, network in (("teacher", first["teacher"].model), ("student", first["student"].model.network_))
+            for role, network in (("teacher", first["teacher"].model), ("student", network_of(first["student"].model)))
             if network is not None
         },
         outcomes,
     )
 
 
-def teach(setting: Setting, teacher: TeacherSpecs = "sage", seed: int = 0, tells: Collection[str] = ()) -> Outcome:
+def teach(
+    setting: Setting,
+    teacher: TeacherSpecs = "sage",
+    seed: int = 0,
+    tells: Collection[str] = (),
+    as_given: Setting | None = None,
+) -> Outcome:
     """Train a teacher on what the setting shows it, and keep what it says in a cache.
 
     The dict of a teacher to be trained here may also have the options `shard`, `known` and `task` of
@@ -179,42 +218,72 @@ def teach(setting: Setting, teacher: TeacherSpecs = "sage", seed: int = 0, tells
     `tells` names what a single teacher is asked beyond logits and hidden layers, see `graphkd.recipes.TELLS`: `noisy`,
     its logits when every feature has a normal number added, or `weights`, its parameters under their names. A network
     with a method `tells(x, edge_index)` tells what that returns, `(more, params)`, in any case.
+
+    A module that comes ready is run as it is, in evaluation mode and in its own dtype, on `as_given` if there is one:
+    the same setting with the edges as they were before `undirected`. It says on what split it was trained by an
+    attribute `trained_on`, the `Split.fingerprint` of that; a cache by `split` in its settings, where `teach` writes
+    it. Of one that says nothing, or another split, there is a warning: it may have seen test nodes.
     """
-    listed = _listed(teacher)
+    seed = checked_seed(seed)
+    listed = [_ready(each, setting.whole) for each in _listed(teacher)]
+    _check_teachers(setting, listed, as_given)  # a typo in the last is found before the first is trained
     if len(listed) > 1:
-        for each in listed:  # a typo in the last is found before the first is trained
-            if not isinstance(each, Cache | nn.Module):
-                _parse(each)
-        return _joined(setting, [_teach(setting, each, seed + 1000 * k, seed) for k, each in enumerate(listed)])
-    return _teach(setting, listed[0], seed, seed, tells)
+        outcomes = [_teach(setting, each, seed + 1000 * k, seed, as_given=as_given) for k, each in enumerate(listed)]
+        views = [as_given or setting if isinstance(each, nn.Module) else setting for each in listed]
+        return _joined(setting, outcomes, views)
+    return _teach(setting, listed[0], seed, seed, tells, as_given)
 
 
-def _teach(setting: Setting, teacher: TeacherSpec, seed: int, deal: int, tells: Collection[str] = ()) -> Outcome:
+def _teach(
+    setting: Setting,
+    teacher: TeacherSpec,
+    seed: int,
+    deal: int,
+    tells: Collection[str] = (),
+    as_given: Setting | None = None,
+) -> Outcome:
     if isinstance(teacher, Cache):
-        return _from_cache(setting, teacher, tells)
-    history, view = History(), setting
-    told: dict[str, Any]
-    taught: dict[str, Any] = {}
+        return _from_cache(setting, teacher, deal, tells)
     if isinstance(teacher, nn.Module):
-        network, told = teacher.eval(), {"type": type(teacher).__name__}
+        trained_on = getattr(teacher, "trained_on", None)
+        _warn_unless(trained_on == setting.mark(), f"the {type(teacher).__name__}", trained_on is not None)
+        with resting(teacher):
+            told: dict[str, Any] = {"type": type(teacher).__name__}
+            return _answered(setting, teacher, as_given or setting, told, seed, tells, trained_on, History())
+    builder, options, schedule, share, tune, taught = parse_teacher(teacher)
+    told = {"type": name_of(builder), **_bound(builder), **options, **vars(schedule), **share}
+    told |= {"tune": tune} if tune else {}
+    view = part(setting, **share, seed=deal)
+    if taught:
+        source = taught["source"]
+        told |= {**taught, "source": source.settings.get("teacher")}
+        view = _reading(view, source, taught.get("inputs"))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = built(builder, view.seen.x.shape[1], view.seen.num_classes, options)
         view = _readable(network, view)
-    else:
-        builder, options, schedule, share, tune, taught = _parse(teacher)
-        told = {"type": builder.__name__, **options, **vars(schedule), **share, **({"tune": tune} if tune else {})}
-        view = part(setting, **share, seed=deal)
-        if taught:
-            source = taught["source"]
-            told |= {**taught, "source": source.settings.get("teacher")}
-            _check_shown(setting, source)
-            view = _reading(view, source, taught.get("inputs"))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = builder(view.seen.x.shape[1], view.seen.num_classes, **options)
-            view = _readable(network, view)
-            if "method" in taught:
-                history = _train_taught(network, view, schedule, taught["source"], taught["method"], seed)
-            else:
-                history = _train_teacher(network, view, schedule, tune)
+        if "method" in taught:
+            history = _train_taught(network, view, schedule, taught["source"], taught["method"], seed)
+        else:
+            history = _train_teacher(network, view, schedule, tune)
+    network.trained_on = setting.mark()  # type: ignore[assignment]
+    outcome = _answered(setting, network, view, told, seed, tells, setting.mark(), history)
+    outcome.x = view.whole.x if "inputs" in taught else None
+    return outcome
+
+
+def _answered(
+    setting: Setting,
+    network: nn.Module,
+    view: Setting,
+    told: dict[str, Any],
+    seed: int,
+    tells: Collection[str],
+    trained_on: str | None,
+    history: History,
+) -> Outcome:
+    """What a trained network says of the nodes of `view`, which has features and edges as the network reads them."""
+    view = _readable(network, view)
     hidden, logits = _outputs(network, view)
     more, params = _told(network, view, tells, seed)
     cache = Cache(
@@ -223,32 +292,37 @@ def _teach(setting: Setting, teacher: TeacherSpec, seed: int, deal: int, tells: 
         torch.zeros(len(setting.whole), dtype=torch.bool).index_fill(0, setting.observed, True).numpy(),
         setting.whole.fingerprint(),
         tuple(layer.numpy() for layer in hidden),
-        {"teacher": told, "setting": setting.name, "seed": seed},
+        {"teacher": _as_json(told), "setting": setting.name, "seed": seed, "split": trained_on},
         own_tasks="task" in told,
         more=more,
         params=params,
     )
-    metrics = _teacher_metrics(network, view, logits)
-    x = view.whole.x if "inputs" in taught else None
-    return Outcome(network, metrics, history.oracle, history.score, sum(history.seconds), cache, x)
+    metrics = _teacher_metrics([network], [view], view, logits)
+    return Outcome(network, metrics, history.oracle, history.score, sum(history.seconds), cache)
 
 
 def study(
-    setting: Setting, cache: Cache | None, method: MethodSpec, student: StudentClassifier | None = None, seed: int = 0
+    setting: Setting, cache: Cache | None, method: MethodSpec, student: Student | None = None, seed: int = 0
 ) -> Outcome:
     """Train a student on what the setting shows it; without a cache on the labels alone.
 
-    A method may show it more than the features of the graph, see `graphkd.recipes.INPUTS`.
+    A method may show it more than the features of the graph, see `graphkd.recipes.INPUTS`. The steps of a `Pipeline`
+    before the student are fitted on the features that are seen.
     """
+    seed, method = checked_seed(seed), plain(method)
     whole, seen = setting.whole, setting.seen
-    features = inputs_of(method)(setting, seed)
-    learner: StudentClassifier = clone(student or StudentClassifier(hidden=(256,), dropout=0.5, epochs=500))
+    if cache is not None:
+        _check_method(whole, method)
+    given = inputs_of(method)(setting, seed)
+    model = clone(_checked_student(student))
+    learner = _last(model)
+    features, steps = _steps(model, given)
     learner.set_params(method=method, random_state=seed)
     learner.fit(
         features.seen,
         seen.y,
         teacher=None if cache is None else cache.take(setting.observed.numpy()),
-        edge_index=seen.edge_index,
+        edge_index=None if seen.edge_weight is not None else seen.edge_index,
         labelled=setting.train,
         validation=(rows(features.seen, setting.val), seen.y[setting.val]),
         monitor=(rows(features.linked, setting.test), whole.y[setting.test]),
@@ -257,8 +331,20 @@ def study(
     linked = torch.from_numpy(learner.predict(features.linked))
     alone = linked if features.alone is features.linked else torch.from_numpy(learner.predict(features.alone))
     metrics = _metrics(setting, linked, linked, alone)
+    if whole.named:
+        learner.classes_ = np.array(whole.class_names)[learner.classes_]
     x = None if features.linked is whole.x else rows(features.linked)
-    return Outcome(learner, metrics, history.oracle, history.score, sum(history.seconds), x=x)
+    model = Pipeline([*steps, model.steps[-1]]) if isinstance(model, Pipeline) else model
+    return Outcome(model, metrics, history.oracle, history.score, sum(history.seconds), x=x)
+
+
+def network_of(student: Any) -> nn.Module:
+    """The network of a student, or of one that stands at the end of a `Pipeline`."""
+    return _last(student).network_
+
+
+def _last(student: Any) -> Any:
+    return student.steps[-1][1] if isinstance(student, Pipeline) else student
 
 
 def measure_latency(network: nn.Module, graph: Graph, needs_edges: bool, x: Tensor | None = None) -> dict[str, float]:
@@ -267,9 +353,15 @@ def measure_latency(network: nn.Module, graph: Graph, needs_edges: bool, x: Tens
     `x` is what it sees in place of the graph's features; what it takes to make that is not measured.
     """
     x = graph.x if x is None else x
-    if needs_edges:
-        return teacher_latencies(network, _features(network, x), graph.edge_index)
-    return student_latencies(network, x)
+    if not needs_edges:
+        return student_latencies(network, x)
+    x = readable(network, replace(graph, x=x)).x
+    with resting(network):
+        if graph.edge_weight is not None:
+            return {"all_nodes": latency(lambda: call(network, x, graph.edge_index, graph.edge_weight))}
+        if kind_of(network) != (torch.device("cpu"), torch.float32):
+            network = Ensemble([network])  # which hands it what it takes
+        return teacher_latencies(network, x, graph.edge_index)
 
 
 def _listed(teacher: TeacherSpecs) -> list[TeacherSpec]:
@@ -281,11 +373,20 @@ def _listed(teacher: TeacherSpecs) -> list[TeacherSpec]:
     return list(teacher)
 
 
-def _parse(
+def parse_teacher(
     teacher: TeacherSpec,
 ) -> tuple[Callable[..., nn.Module], dict[str, Any], Schedule, dict[str, Any], Any, dict[str, Any]]:
     """Builder, its options, schedule, share, fine-tuning and teacher of a teacher that is to be trained here."""
-    options: dict[str, Any] = dict(teacher) if isinstance(teacher, Mapping) else {"type": teacher}
+    options: dict[str, Any] = plain(dict(teacher)) if isinstance(teacher, Mapping) else {"type": teacher}
+    kind = options.get("type")
+    if isinstance(kind, nn.Module | Cache) or not (isinstance(kind, str) or callable(kind)):
+        what = type(kind).__name__ if kind is teacher else f"a dict with a {type(kind).__name__} as type"
+        raise TypeError(
+            "a teacher is a name of graphkd.teachers, dict(type=name, **options), a function (in_features, classes) -> "
+            f"Module, a trained module, a Cache or logits (N, C); got {what}"
+        )
+    if isinstance(kind, functools.partial) and kind.func in TEACHERS.values() and not kind.args:
+        options = {**plain(kind.keywords), **options, "type": kind.func}
     wanted = {field.name: options.pop(field.name) for field in fields(Schedule) if field.name in options}
     share: dict[str, Any] = {key: options.pop(key) for key in ("shard", "known", "task") if key in options}
     tune = options.pop("tune", None)
@@ -301,29 +402,31 @@ def _parse(
     if tune is not None and "method" in taught:
         raise ValueError("a teacher that is taught by a 'method' is not fine-tuned: leave 'tune' out")
     builder, options = resolve("teacher", options, TEACHERS)
-    decay = WEIGHT_DECAY.get(builder.__name__, 5e-4)
+    decay = WEIGHT_DECAY.get(name_of(builder), 5e-4)
     return builder, options, Schedule(**{"weight_decay": decay, "epochs": 200, **wanted}), share, tune, taught
 
 
-def _joined(setting: Setting, outcomes: Sequence[Outcome]) -> Outcome:
-    """Several teachers as one."""
+def _joined(setting: Setting, outcomes: Sequence[Outcome], views: Sequence[Setting]) -> Outcome:
+    """Several teachers as one; each answers on its view."""
     networks = [outcome.model for outcome in outcomes]
-    own = [_features(nn.Identity(), setting.whole.x) if each.x is None else each.x for each in outcomes]
+    own = [_readable(nn.Identity(), setting).whole.x if each.x is None else each.x for each in outcomes]
     unlike = any(outcome.x is not None for outcome in outcomes)  # what they read
     widths = [x.shape[1] for x in own] if unlike else []
-    network = None if None in networks else Ensemble(networks, widths).eval()
     cache = Cache.join([outcome.cache for outcome in outcomes if outcome.cache is not None])
+    marks = {outcome.cache.settings.get("split") for outcome in outcomes if outcome.cache is not None}
+    cache = replace(cache, settings={**cache.settings, "split": marks.pop() if len(marks) == 1 else None})
+    classes = setting.whole.num_classes
+    network = None if None in networks else Ensemble(networks, widths, None if cache.own_tasks else classes)
+    if network is not None:
+        network.training = False  # its members stay in the modes in which they are
     if cache.own_tasks:
         keys = outcomes[0].metrics.keys()
         metrics = {key: statistics.mean(outcome.metrics[key] for outcome in outcomes) for key in keys}
         return Outcome(network, metrics, None, None, sum(outcome.seconds for outcome in outcomes), cache)
-    classes, view = setting.whole.num_classes, setting if network is None else _readable(network, setting)
     logits = mixture(experts(torch.from_numpy(cache.logits), classes, "teach"))
     val = score(logits[setting.observed][setting.val], setting.seen.y[setting.val])[0]
     metrics = (
-        _metrics(setting, logits.argmax(1))
-        if network is None
-        else _teacher_metrics(lambda x, edges: mixture(experts(network(x, edges), classes, "teach")), view, logits)
+        _metrics(setting, logits.argmax(1)) if network is None else _teacher_metrics(networks, views, setting, logits)
     )
     x = torch.cat(own, 1) if unlike else None
     return Outcome(network, metrics, None, val, sum(outcome.seconds for outcome in outcomes), cache, x)
@@ -344,13 +447,7 @@ def _check_connected(graph: Graph, isolated: str) -> None:
 
 def _readable(network: nn.Module, setting: Setting) -> Setting:
     """The setting with its features as the network takes them."""
-    seen, whole = (replace(graph, x=_features(network, graph.x)) for graph in (setting.seen, setting.whole))
-    return replace(setting, seen=seen, whole=whole)
-
-
-def _features(network: nn.Module, x: Tensor) -> Tensor:
-    """Dense features, unless the network says that it takes sparse ones: many layers of PyG do not."""
-    return x if x.layout is torch.strided or getattr(network, "sparse", False) else x.to_dense()
+    return replace(setting, seen=readable(network, setting.seen), whole=readable(network, setting.whole))
 
 
 def _train_teacher(network: nn.Module, setting: Setting, schedule: Schedule, tune: Any = None) -> History:
@@ -358,7 +455,8 @@ def _train_teacher(network: nn.Module, setting: Setting, schedule: Schedule, tun
     auxiliary = getattr(network, "auxiliary_loss", None)
 
     def loss(nodes: Tensor | slice) -> Tensor:
-        hard = F.cross_entropy(network(seen.x, seen.edge_index)[setting.train], labels[setting.train])
+        logits = call(network, seen.x, seen.edge_index, seen.edge_weight, seen.num_classes)
+        hard = F.cross_entropy(logits[setting.train], labels[setting.train])
         return hard if auxiliary is None else hard + auxiliary()
 
     evaluate = _evaluation(network, setting)
@@ -400,7 +498,7 @@ def _evaluation(network: nn.Module, setting: Setting) -> Callable[[], tuple[Scor
 
     def evaluate() -> tuple[Score, float]:
         with torch.inference_mode():
-            logits = network(seen.x, seen.edge_index)
+            logits = call(network, seen.x, seen.edge_index, seen.edge_weight, seen.num_classes)
         return score(logits[setting.val], labels[setting.val]), score(logits[watched], truth)[0]
 
     return evaluate
@@ -436,14 +534,12 @@ def _reading(setting: Setting, source: Cache, inputs: int | Mapping[str, int] | 
 def _outputs(network: nn.Module, setting: Setting) -> tuple[list[Tensor], Tensor]:
     """Hidden layers, where the network tells them, and logits, for the whole graph; NaN where unseen."""
     seen = setting.seen
-    outputs: list[Tensor] = (
-        network.outputs(seen.x, seen.edge_index) if isinstance(network, GNN) else [network(seen.x, seen.edge_index)]
-    )
-    if outputs[-1].shape != (len(seen), seen.num_classes):
+    found = outputs(network, seen)
+    if found[-1].shape != (len(seen), seen.num_classes):
         raise ValueError(
-            f"the teacher gives {tuple(outputs[-1].shape)}; expected {len(seen)} nodes by {seen.num_classes} classes"
+            f"the teacher gives {tuple(found[-1].shape)}; expected {len(seen)} nodes by {seen.num_classes} classes"
         )
-    *hidden, logits = [_spread(out, setting) for out in outputs]
+    *hidden, logits = [_spread(out, setting) for out in found]
     return hidden, logits
 
 
@@ -463,23 +559,42 @@ def _told(
     more, params = ({}, {}) if own is None else own(seen.x, seen.edge_index)
     if "noisy" in tells:
         noise = torch.randn(seen.x.shape, generator=torch.Generator().manual_seed(seed))
-        more = {**more, "noisy": network(seen.x.to_dense() + noise, seen.edge_index)}
+        noisy = call(network, seen.x.to_dense() + noise, seen.edge_index, seen.edge_weight, seen.num_classes)
+        more = {**more, "noisy": noisy}
     if "weights" in tells:
         params = {**params, **network.state_dict()}
     return (
-        {name: _spread(told, setting).numpy() for name, told in more.items()},
-        {name: told.numpy() for name, told in params.items()},
+        {name: _spread(_on_cpu(told), setting).numpy() for name, told in more.items()},
+        {name: _on_cpu(told).numpy() for name, told in params.items()},
     )
 
 
+def _on_cpu(told: Tensor) -> Tensor:
+    """As NumPy has it: there is no bfloat16."""
+    return told.cpu().float() if told.dtype is torch.bfloat16 else told.cpu()
+
+
 @torch.inference_mode()
-def _teacher_metrics(network: Callable[..., Tensor], setting: Setting, logits: Tensor) -> dict[str, float]:
-    whole = setting.whole
+def _teacher_metrics(
+    networks: Sequence[nn.Module], views: Sequence[Setting], setting: Setting, logits: Tensor
+) -> dict[str, float]:
+    """Accuracies of networks together, each on its view; `logits` are theirs of the nodes that are seen."""
     if setting.name == "tran":
         return _metrics(setting, logits.argmax(1))
-    linked = network(whole.x, whole.edge_index).argmax(1)
-    alone = network(whole.x, setting.observed[setting.seen.edge_index]).argmax(1)
-    return _metrics(setting, logits.argmax(1), linked, alone)
+    found: list[list[Tensor]] = [[], []]
+    for network, view in zip(networks, views):
+        whole, seen = view.whole, view.seen
+        x = readable(network, whole).x
+        known = (view.observed[seen.edge_index], seen.edge_weight)
+        with resting(network):
+            for answers, edges in zip(found, ((whole.edge_index, whole.edge_weight), known)):
+                answers.append(call(network, x, *edges, whole.num_classes))
+    several = len(networks) > 1
+    linked, alone = (
+        mixture(experts(torch.cat(each, 1), setting.whole.num_classes, "teach")) if several else each[0]
+        for each in found
+    )
+    return _metrics(setting, logits.argmax(1), linked.argmax(1), alone.argmax(1))
 
 
 def _metrics(
@@ -500,8 +615,12 @@ def _metrics(
     return {"observed": seen, "ind": unseen, "prod": prod, "cold": accuracy(alone, setting.unseen)}
 
 
-def _from_cache(setting: Setting, cache: Cache, tells: Collection[str] = ()) -> Outcome:
+def _from_cache(setting: Setting, cache: Cache, seed: int, tells: Collection[str] = ()) -> Outcome:
     _check_shown(setting, cache)
+    if cache.logits.shape[1]:
+        saw, before = cache.settings.get("split"), "split" not in cache.settings
+        alike = all(cache.settings.get(k) == v for k, v in (("setting", setting.name), ("seed", seed)))
+        _warn_unless(saw == setting.mark() or (before and alike), "the cached teacher", saw is not None)
     missing = sorted(set(tells) - {*cache.more, *cache.params})
     if missing:
         raise ValueError(
@@ -521,9 +640,186 @@ def _from_cache(setting: Setting, cache: Cache, tells: Collection[str] = ()) -> 
 def _check_shown(setting: Setting, cache: Cache) -> None:
     """Raise ValueError unless the cache is of this graph and of the nodes that this setting shows."""
     cache.check(setting.whole.fingerprint())
+    if not np.array_equal(cache.node_id, setting.whole.node_id.numpy()):
+        raise ValueError(
+            "the cache has other node ids than the graph, or has them in another order: bring its arrays into the "
+            "order of graph.node_id"
+        )
     mask = torch.from_numpy(cache.observed.copy())
     if not torch.equal(mask.nonzero().flatten(), setting.observed):
         raise ValueError(
             f"the cache observed {int(mask.sum())} nodes, the setting {setting.name!r} shows {len(setting.observed)} "
             "(or others): it was written for another setting or seed"
         )
+
+
+def checked_seed(seed: Any) -> int:
+    """A seed as Python's integer; raises TypeError or ValueError if it is none."""
+    if isinstance(seed, bool | np.bool_) or not isinstance(seed, int | np.integer):
+        raise TypeError(f"seed is a whole number, not {seed!r}")
+    if not 0 <= seed < 1 << 32:
+        raise ValueError(f"seed is from 0 to 2**32 - 1, got {seed}")
+    return int(seed)
+
+
+def name_of(builder: Any) -> str:
+    """Name of a function, of what a `functools.partial` is of, or else of its class."""
+    while isinstance(builder, functools.partial):
+        builder = builder.func
+    return getattr(builder, "__name__", type(builder).__name__)
+
+
+def _bound(builder: Any) -> dict[str, Any]:
+    """Options that a `functools.partial` holds."""
+    return plain(dict(builder.keywords)) if isinstance(builder, functools.partial) else {}
+
+
+def _as_json(value: Any) -> Any:
+    """What a cache can be saved with: JSON values as they are, others by their names."""
+    if isinstance(value, Mapping):
+        return {str(key): _as_json(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_as_json, value)) if type(value) in (list, tuple) else list(map(_as_json, value))
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return (
+        _as_json(value.tolist()) if isinstance(value, np.ndarray | Tensor) else getattr(value, "__name__", repr(value))
+    )
+
+
+def _chosen(graph: Graph, split: SplitSpec | None, seed: int) -> Split:
+    """The split asked for, by a column of the graph's masks or by itself; else that of the graph, see `split_of`."""
+    if split is None:
+        return split_of(graph, seed)
+    if isinstance(split, int | np.integer) and not isinstance(split, bool):
+        if isinstance(graph.split, Masks):
+            return graph.split.column(int(split))
+        if isinstance(graph.split, Split) and split == 0:
+            return graph.split
+        raise ValueError(f"split={split} chooses a column of the graph's masks (N, k), which it has not")
+    return as_split(split, len(graph))
+
+
+def _runs(teachers: Sequence[TeacherSpec]) -> bool:
+    return any(isinstance(each, nn.Module) for each in teachers)
+
+
+def _ready(teacher: TeacherSpec, graph: Graph) -> TeacherSpec:
+    """Raw logits as a cache; NaN in all columns of nodes that were not seen. Any other teacher as it is."""
+    if not isinstance(teacher, np.ndarray | Tensor):
+        return teacher
+    logits = teacher.detach().cpu().float().numpy() if isinstance(teacher, Tensor) else np.asarray(teacher)
+    if logits.dtype.kind not in "iuf" or logits.shape != (len(graph), graph.num_classes):
+        raise ValueError(
+            f"the teacher's logits are {logits.dtype} {logits.shape}; expected numbers, {len(graph)} nodes by "
+            f"{graph.num_classes} classes"
+        )
+    logits = logits.astype(np.float32)
+    observed = ~np.isnan(logits).all(1)
+    known = logits[observed]
+    if len(known) and (known >= 0).all() and np.allclose(known.sum(1), 1, atol=1e-4):
+        warnings.warn("the teacher's rows sum to 1: of probabilities pass the logarithm", stacklevel=4)
+    settings = {"teacher": {"type": "logits"}, "split": None}
+    return Cache(logits, graph.node_id.numpy(), observed, graph.fingerprint(), settings=settings)
+
+
+def _check_teachers(setting: Setting, teachers: Sequence[TeacherSpec], as_given: Setting | None) -> None:
+    """Raise for what can be found wrong with teachers before one is trained."""
+    weighted = setting.whole.edge_weight is not None
+    for each in teachers:
+        if isinstance(each, Cache):
+            _check_shown(setting, each)
+        elif isinstance(each, nn.Module):
+            _check_weights(each, weighted)
+        else:
+            builder, options, *_, taught = parse_teacher(each)
+            if taught:
+                _check_shown(setting, taught["source"])
+            if weighted and "method" in taught:
+                raise ValueError(_unused(f"a teacher taught by {taught['method']!r}", "one that is trained itself"))
+            if weighted or len(teachers) > 1:
+                with torch.random.fork_rng(devices=[]):
+                    network = built(builder, setting.seen.x.shape[1], setting.seen.num_classes, options)
+                    _check_weights(network, weighted, name_of(builder))
+
+
+def _check_weights(network: nn.Module, weighted: bool, name: str | None = None) -> None:
+    if weighted and not uses_weights(network):
+        able = "gcn, sage, appnp, sgc, or a module whose forward has the argument edge_weight"
+        raise ValueError(_unused(f"the teacher {name or type(network).__name__!r}", able))
+
+
+def _unused(what: str, able: str) -> str:
+    return f"the graph has edge_weight, which {what} does not use; remove it, or choose {able}"
+
+
+def _check_method(graph: Graph, method: MethodSpec) -> None:
+    if graph.edge_weight is None:
+        return
+    for name in nested(method):
+        if name in EDGE_READERS:
+            raise ValueError(_unused(f"the method {name!r}", "a method that reads no edges, such as 'glnn'"))
+
+
+def built(builder: Callable[..., nn.Module], width: int, classes: int, options: Mapping[str, Any]) -> nn.Module:
+    """The network that a function `(in_features, classes, **options)` makes, on the CPU; TypeError if it makes none."""
+    network = builder(width, classes, **options)
+    if not isinstance(network, nn.Module):
+        raise TypeError(
+            f"the teacher {name_of(builder)!r} returns a {type(network).__name__}; expected a torch.nn.Module from "
+            "(in_features, classes)"
+        )
+    return network.cpu()
+
+
+def _checked_student(student: Any) -> Student:
+    if student is None:
+        return StudentClassifier(hidden=(256,), dropout=0.5, epochs=500)
+    if not isinstance(_last(student), StudentClassifier):
+        what = f"the class {student.__name__}; call it" if inspect.isclass(student) else f"a {type(student).__name__}"
+        raise TypeError(f"student is a StudentClassifier, or a Pipeline whose last step is one; got {what}")
+    return student
+
+
+def _steps(student: Student, given: Inputs | None) -> tuple[Any, list[tuple[str, Any]]]:
+    """Features after the steps of a Pipeline before the student, and these steps, fitted on the features seen."""
+    if not isinstance(student, Pipeline) or given is None or len(student.steps) == 1:
+        return given, []
+    before = clone(student[:-1])
+    try:
+        found = [before.fit_transform(_array(given.seen)), before.transform(_array(given.linked))]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the student's Pipeline fits its steps before the last on features alone: {error}") from error
+    found.append(found[1] if given.alone is given.linked else before.transform(_array(given.alone)))
+    seen, linked, alone = (x.tocsr() if hasattr(x, "tocsr") else np.asarray(x, np.float32) for x in found)
+    return Inputs(seen, linked, linked if given.alone is given.linked else alone), before.steps
+
+
+def _array(x: Matrix) -> Any:
+    if not isinstance(x, Tensor):
+        return x
+    return x.numpy() if x.layout is torch.strided else to_scipy(x)
+
+
+def _warn_unless(sure: bool, who: str, says: bool) -> None:
+    if not sure:
+        how = (
+            "says that it was trained on another split"
+            if says
+            else "comes ready, and nothing says what it was trained on"
+        )
+        warnings.warn(
+            f"{who} {how}: if it has seen labels of test nodes, all accuracies here are too high (see graphkd.teach)",
+            stacklevel=5,
+        )
+
+
+def _warn_if_no_better(name: str, teacher: Outcome, control: Outcome) -> None:
+    own_tasks = teacher.cache is not None and teacher.cache.own_tasks
+    if own_tasks or teacher.val is None or control.val is None or teacher.val > control.val:
+        return
+    warnings.warn(
+        f"{name}: no teacher is better than the student without one ({teacher.val:.3f} and {control.val:.3f} on the "
+        "validation nodes): there is little to distil; train the teacher longer, choose another, or keep the control",
+        stacklevel=3,
+    )

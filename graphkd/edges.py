@@ -107,8 +107,10 @@ def by_target(edge_index: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
 _SORTED = WeakTensorKeyDictionary()  # adjacencies, for as long as their edges live
 
 
-def adjacency(edge_index: Tensor, nodes: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """The sparse CSR matrix A `(N, N)` of edges, $A_{ij}$ the number of those from j to i.
+def adjacency(
+    edge_index: Tensor, nodes: int, dtype: torch.dtype = torch.float32, weight: Tensor | None = None
+) -> Tensor:
+    """The sparse CSR matrix A `(N, N)` of edges, $A_{ij}$ the number of those from j to i, or the sum of their weights.
 
     A product with it adds up what the sources say without a row per edge. The edges are sorted when a tensor of them is
     first seen; it must not be changed in place after that.
@@ -119,11 +121,29 @@ def adjacency(edge_index: Tensor, nodes: int, dtype: torch.dtype = torch.float32
             [  0.]])
     """
     found = _SORTED.setdefault(edge_index, {})
-    if (nodes, dtype) not in found:
+    key = nodes, dtype, weight is not None
+    if key not in found or found[key][0] is not weight:
         with torch.inference_mode(False):  # or no gradient could ever pass it
             crow, source = by_target(edge_index, nodes)
-            found[nodes, dtype] = csr(crow, source, torch.ones(len(source), dtype=dtype, device=source.device), nodes)
-    return found[nodes, dtype]
+            value = torch.ones(len(source), dtype=dtype, device=source.device)
+            if weight is not None:
+                value = weight[edge_index[1].argsort(stable=True)].to(dtype)
+            found[key] = weight, csr(crow, source, value, nodes)
+    return found[key][1]
+
+
+def neighbour_average(h: Tensor, edge_index: Tensor, weight: Tensor | None = None) -> Tensor:
+    r"""The mean over neighbours and oneself, $(h_i + \sum_j w_{ji} h_j) / (1 + \sum_j w_{ji})$; all w 1 if not given.
+
+    Half precision is summed in float32.
+
+    >>> neighbour_average(torch.tensor([[3.0], [1.0]]), torch.tensor([[0], [1]]), torch.tensor([3.0])).T
+    tensor([[3.0000, 2.5000]])
+    """
+    z = h.float() if h.dtype in (torch.float16, torch.bfloat16) else h
+    a = adjacency(edge_index, len(z), z.dtype, weight)
+    reach = a.crow_indices().diff().unsqueeze(1) if weight is None else a @ z.new_ones(len(z), 1)
+    return ((a @ z + z) / (reach + 1)).to(h.dtype)
 
 
 def neighbourhood(

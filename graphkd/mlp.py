@@ -4,12 +4,30 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-NORMS = {None: nn.Identity, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+from graphkd.spec import real, widths
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalisation of `(N, d)` that takes a single row in training, too, which has no variance.
+
+    It is normalised by the running statistics, as in evaluation, and leaves them as they are: the last batch of an
+    epoch, the part of a process and the labelled rows of a step may each be one row.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or len(x) > 1 or self.running_mean is None or self.running_var is None:
+            return super().forward(x)
+        mean, var = self.running_mean.clone(), self.running_var.clone()  # a later batch moves them before the gradient
+        return F.batch_norm(x, mean, var, self.weight, self.bias, eps=self.eps)
+
+
+NORMS = {None: nn.Identity, "batch": BatchNorm, "layer": nn.LayerNorm}
 
 
 class MLP(nn.Module):
@@ -17,27 +35,30 @@ class MLP(nn.Module):
 
     Args:
         in_features: width F of the input.
-        hidden: widths of the hidden layers.
+        hidden: widths of the hidden layers; a number is one layer.
         classes: width C of the output.
         dropout: share of hidden units dropped in training.
         norm: `batch`, `layer` or None, of each hidden layer before its ReLU.
 
     Shape: `(N, F)`, dense or sparse CSR, to logits `(N, C)`.
+
+    Raises:
+        ValueError: a setting is out of range; names it.
     """
 
     def __init__(
         self,
         in_features: int,
-        hidden: Sequence[int],
+        hidden: Sequence[int] | int,
         classes: int,
         dropout: float = 0.0,
         norm: Literal["batch", "layer"] | None = None,
     ) -> None:
         super().__init__()
-        widths = [in_features, *hidden, classes]
+        hidden, dropout, norm = shape(hidden, dropout, norm)
         self.in_features = in_features
-        self.widths = widths[1:]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
+        self.widths = [*hidden, classes]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise([in_features, *self.widths]))
         self.norms = nn.ModuleList(NORMS[norm](width) for width in hidden)
         self.dropout = nn.Dropout(dropout)
 
@@ -52,6 +73,13 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.outputs(x)[-1]
+
+
+def shape(hidden: Any, dropout: Any, norm: Any) -> tuple[tuple[int, ...], float, Any]:
+    """These settings of an `MLP` as plain values; ValueError names what is out of range."""
+    if not (norm is None or isinstance(norm, str)) or norm not in NORMS:
+        raise ValueError(f"norm is one of {', '.join(map(repr, NORMS))}, not {norm!r}")
+    return widths("hidden", hidden), real("dropout", dropout, 0, 1), norm
 
 
 def _linear(layer: nn.Module, x: Tensor) -> Tensor:

@@ -63,6 +63,8 @@ def rebuilding(path: str | Path, what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if isinstance(error, ValueError) and str(path) in str(error):
+            raise  # it names the file, and what is wrong with it, already
         raise damaged(path, what, f"{type(error).__name__}: {error}") from error
 
 

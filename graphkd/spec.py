@@ -1,10 +1,14 @@
-"""Names in configs: `'ffg2m'`, `dict(type='ffg2m', tau=1.5)` or the function itself."""
+"""Settings: names like `'ffg2m'`, `dict(type='ffg2m', tau=1.5)` or the function itself; numbers; and both as JSON."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+from torch import Tensor
 
 from kdlosses import nearest
 
@@ -15,7 +19,7 @@ def resolve(
     """Look a name up and check its options against the function's keyword-only arguments.
 
     Returns:
-        the function and its options.
+        the function and its options, with numbers of NumPy as Python's.
 
     Raises:
         KeyError: no such name.
@@ -32,12 +36,136 @@ def resolve(
     name: Any = options.pop("type", None)
     if callable(name):
         function = name
-    elif name in table:
+    elif isinstance(name, str) and name in table:
         function = table[name]
     else:
-        raise KeyError(f"no {what} is called {name!r}; {nearest(str(name), table)}")
+        own = f"; a {what} of your own is passed as the function itself" if ":" in str(name) else ""
+        raise KeyError(f"no {what} is called {name!r}; {nearest(str(name), table)}{own}")
     known = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for key in options:
         if key not in known:
             raise TypeError(f"{what} {getattr(name, '__name__', name)!r} has no option {key!r}; {nearest(key, known)}")
-    return function, options
+    return function, plain(options)
+
+
+def plain(value: Any) -> Any:
+    """The same value with numbers of NumPy, also inside of lists, tuples and dicts, as Python's.
+
+    >>> plain(dict(lam=np.float64(0.5), hidden=(np.int64(16), 8)))
+    {'lam': 0.5, 'hidden': (16, 8)}
+    """
+    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
+        return value.item()
+    if type(value) is dict:
+        return {key: plain(each) for key, each in value.items()}
+    return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
+
+
+def whole(name: str, value: Any, least: int = 0) -> int:
+    """A setting that counts something, as an int.
+
+    Raises:
+        ValueError: it is no whole number, or below `least`; names the setting.
+
+    >>> whole("epochs", np.float32(20))
+    20
+    >>> whole("epochs", -1)
+    Traceback (most recent call last):
+    ValueError: epochs is a whole number from 0, got -1
+    """
+    number = _number(value)
+    if number is None or not math.isfinite(number) or number != int(number) or number < least:
+        raise ValueError(f"{name} is a whole number from {least}, got {value!r}")
+    return int(number)
+
+
+def real(name: str, value: Any, least: float = 0.0, below: float = math.inf) -> float:
+    """A setting that measures something, as a float.
+
+    Raises:
+        ValueError: it is no number, or not in `[least, below)`; names the setting.
+
+    >>> real("lr", float("inf"))
+    Traceback (most recent call last):
+    ValueError: lr is a finite number from 0, got inf
+    """
+    number = _number(value)
+    if number is None or not least <= number < below:
+        bounds = f"a finite number from {least:g}" + (f" and below {below:g}" if below < math.inf else "")
+        raise ValueError(f"{name} is {bounds}, got {value!r}")
+    return float(number)
+
+
+def widths(name: str, value: Any) -> tuple[int, ...]:
+    """Widths of layers; a number stands for one layer.
+
+    Raises:
+        ValueError: they are no whole numbers from 1; names the setting.
+
+    >>> widths("hidden", np.array([64, 32])), widths("hidden", 64)
+    ((64, 32), (64,))
+    """
+    if _number(value) is not None:
+        value = [value]
+    if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray | Tensor):
+        raise ValueError(f"{name} holds the widths of layers, whole numbers from 1, got {value!r}")
+    return tuple(whole(f"each width in {name}", width, 1) for width in value)
+
+
+def _number(value: Any) -> int | float | None:
+    """A number of Python, NumPy or PyTorch as Python's; None if it is something else."""
+    if isinstance(value, np.generic | np.ndarray | Tensor) and value.ndim == 0:
+        value = value.item()
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def to_json(value: Any, names: Mapping[Any, str], foreign: list[str]) -> Any:
+    """A setting as what JSON holds, for `from_json`.
+
+    Arrays become tuples. What JSON cannot hold, like a function or a module, becomes its name.
+
+    Args:
+        value: the setting.
+        names: of functions that have one, to which a `resolve` finds the way back.
+        foreign: takes the names of what else was saved by name.
+    """
+    value = plain(value.detach().cpu().numpy() if isinstance(value, Tensor) else value)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, tuple | np.ndarray):
+        return {"__tuple__": [to_json(each, names, foreign) for each in value]}
+    if isinstance(value, list):
+        return [to_json(each, names, foreign) for each in value]
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {str(key): to_json(each, names, foreign) for key, each in value.items()}
+    if isinstance(value, np.random.RandomState):
+        kind, keys, *rest = cast("tuple[Any, ...]", value.get_state(legacy=True))
+        if kind == "MT19937":
+            return {"__random_state__": [kind, keys.tolist(), *rest]}
+    if callable(value) and value in names:
+        return names[value]
+    owner = value if hasattr(value, "__qualname__") else type(value)
+    foreign.append(f"{owner.__module__}:{owner.__qualname__}")
+    return foreign[-1]
+
+
+def from_json(value: Any) -> Any:
+    """What `to_json` was given.
+
+    >>> from_json(to_json(dict(hidden=(16, 8), taps=["a"]), {}, []))
+    {'hidden': (16, 8), 'taps': ['a']}
+    """
+    if isinstance(value, list):
+        return [from_json(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"__tuple__"}:
+        return tuple(from_json(value["__tuple__"]))
+    if value.keys() == {"__random_state__"}:
+        kind, keys, *rest = value["__random_state__"]
+        state = np.random.RandomState()
+        state.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
+        return state
+    return {key: from_json(each) for key, each in value.items()}

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from graphkd.parallel import backward, processes, share
+from graphkd.spec import real, whole
 
 T = TypeVar("T")
 
@@ -26,21 +27,39 @@ Evaluation = tuple[Score | None, float | None]
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast to train.
+    """How long and how fast to train. Numbers of NumPy become Python's.
 
     Attributes:
         lr: learning rate of Adam.
         weight_decay: of Adam.
         epochs: at most.
-        patience: stop when so many epochs brought no better validation score.
+        patience: stop when so many epochs brought no better validation score; infinite never does.
         batch_size: nodes in a step; None takes all at once.
+
+    Raises:
+        ValueError: a number is out of range; names the setting.
+
+    >>> Schedule(lr=-0.1)
+    Traceback (most recent call last):
+    ValueError: lr is a finite number from 0, got -0.1
     """
 
     lr: float = 0.01
     weight_decay: float = 5e-4
     epochs: int = 500
-    patience: int = 50
+    patience: int | float = 50
     batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        patience, batch_size = self.patience, self.batch_size
+        for name, value in (
+            ("lr", real("lr", self.lr)),
+            ("weight_decay", real("weight_decay", self.weight_decay)),
+            ("epochs", whole("epochs", self.epochs)),
+            ("patience", math.inf if patience == math.inf else whole("patience", patience)),
+            ("batch_size", None if batch_size is None else whole("batch_size", batch_size, 1)),
+        ):
+            object.__setattr__(self, name, value)  # it is frozen
 
 
 @dataclass

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,9 @@ from tqdm import tqdm
 
 from graphkd.cache import Cache
 from graphkd.data import Graph, load, observe, split_of
-from graphkd.distillation import Outcome, measure_latency, study, teach
+from graphkd.distillation import Outcome, measure_latency, network_of, parse_teacher, study, teach
 from graphkd.latency import PROTOCOL
-from graphkd.recipes import asked
+from graphkd.recipes import asked, check_method, inputs_of
 from graphkd.student import StudentClassifier
 
 SELECTION = (
@@ -50,7 +51,9 @@ def main() -> None:
     )
     parser.add_argument("--force", action="store_true", help="start anew where a log of another config lies")
     args = parser.parse_args()
-    runs: dict[Path, tuple[str, Config, list[Log]]] = {}
+    if args.seeds < 1:
+        raise SystemExit(f"--seeds is how many to run, at least 1, got {args.seeds}")
+    runs: dict[Path, tuple[Path, str, Config, Graph, list[Log]]] = {}
     for path in args.configs:
         name, config = f"{path.parent.name}-{path.stem}", read_config(path)
         out = (args.out or ROOT / "results" / "graph") / f"{name}.json"
@@ -58,18 +61,59 @@ def main() -> None:
             out = args.out
         if out in runs:
             raise SystemExit(f"two configs would share the log {out}: run them one by one, each with its --out")
-        runs[out] = name, config, [] if args.force else finished(out, config)
-        for seed in todo(runs[out][2], args.seeds):
-            for setting in config["settings"]:
-                teacher_of([*_listed(config["teacher"]), *references(config)], setting, seed)
-    for out, (name, config, logs) in runs.items():
+        logs = [] if args.force else finished(out, config)
+        with one_sentence(path):
+            check(config)
+            seeds = todo(logs, args.seeds)
+            for seed in seeds:
+                for setting in config["settings"]:
+                    for spec in (*_listed(config["teacher"]), *references(config)):
+                        teacher = teacher_of(spec, setting, seed)
+                        if not isinstance(teacher, Cache):
+                            parse_teacher(teacher)
+            graph = load(config["data"], unsafe=args.unsafe)
+            for setting in config["settings"] if seeds else ():
+                observe(graph, split_of(graph, seeds[0]), setting, seeds[0])
+        runs[out] = path, name, config, graph, logs
+    for out, (path, name, config, graph, logs) in runs.items():
         seeds = todo(logs, args.seeds)
-        graph = load(config["data"], unsafe=args.unsafe)
-        with tqdm(total=len(seeds) * trainings(config), desc=name, unit="training", disable=not seeds) as bar:
+        with (
+            one_sentence(path),
+            tqdm(total=len(seeds) * trainings(config), desc=name, unit="training", disable=not seeds) as bar,
+        ):
             for seed in seeds:
                 logs += run_seed(graph, config, name, seed, lambda: bar.update())
                 write(out, logs)
         print(table([log for log in logs if log["seed"] < args.seeds]), end="\n\n")
+
+
+@contextmanager
+def one_sentence(where: Path) -> Iterator[None]:
+    """End the program with the message of an error that names a mistake in `where`, without a traceback."""
+    try:
+        yield
+    except (FloatingPointError, ImportError, KeyError, OSError, TypeError, ValueError) as error:
+        said = error.args[0] if isinstance(error, KeyError) and error.args else error
+        raise SystemExit(f"{where}: {said}") from error
+
+
+def check(config: Config) -> None:
+    """Raise for what can be found wrong with a config before anything is trained."""
+    for key in ("settings", "methods"):
+        if not isinstance(config[key], list) or not config[key]:
+            raise ValueError(f"{key} is a list, and not an empty one; got {config[key]!r}")
+    for setting in config["settings"]:
+        if setting not in ("tran", "ind"):
+            raise ValueError(f"settings are 'tran' and 'ind', not {setting!r}")
+    for method in config["methods"]:
+        check_method(method)
+        inputs_of(method)
+    for spec in (*_listed(config["teacher"]), *config.get("references", [])):
+        if not isinstance(spec, dict) or not isinstance(spec.get("type", spec.get("cache")), str):
+            raise ValueError(f"a teacher is a dict with a 'type' or a 'cache', which is a string; got {spec!r}")
+    if not isinstance(config["student"], dict):
+        raise ValueError(f"student is a dict of options of StudentClassifier, got {config['student']!r}")
+    StudentClassifier(**config["student"]).check_settings()
 
 
 def read_config(path: Path) -> Config:
@@ -78,11 +122,16 @@ def read_config(path: Path) -> Config:
         from mmengine.config import Config as Reader
     except ModuleNotFoundError as error:
         raise SystemExit(f"reading a config needs {error.name}: pip install onedl-mmengine") from error
-    config = Reader.fromfile(path)._cfg_dict.to_dict()
+    if not path.is_file():
+        raise SystemExit(f"{path} is no file")
+    try:
+        config = Reader.fromfile(path)._cfg_dict.to_dict()
+    except Exception as error:  # a config is Python, in which anything can go wrong
+        raise SystemExit(f"{path} cannot be read: {type(error).__name__}: {error}") from error
     known = {"data", "teacher", "student", "methods", "settings"}
     if set(config) - {"references"} != known:
         raise SystemExit(f"{path}: a graph config has the keys {sorted(known)}, this one {sorted(config)}")
-    if any("cache" in each and len(each) > 1 for each in _listed(config["teacher"])):
+    if any(isinstance(each, dict) and "cache" in each and len(each) > 1 for each in _listed(config["teacher"])):
         raise SystemExit(f"{path}: a teacher from a cache has no other option: dict(_delete_=True, cache=...)")
     return json.loads(json.dumps(config))  # tuples as lists: as it will be read back from the log
 
@@ -92,11 +141,23 @@ def teacher_of(spec: Any, setting: str, seed: int) -> Any:
     if isinstance(spec, list):
         return [teacher_of(each, setting, seed) for each in spec]
     if "cache" in spec:
-        return Cache.load(spec["cache"].format(setting=setting, seed=seed))
+        return Cache.load(_folder(spec["cache"], setting, seed))
     if "source" in spec:
-        spec = {**spec, "source": _hidden_states(spec["source"].format(setting=setting, seed=seed))}
+        spec = {**spec, "source": _hidden_states(_folder(spec["source"], setting, seed))}
     module, colon, name = spec["type"].partition(":")
-    return {**spec, "type": getattr(import_module(module), name)} if colon else spec
+    if not colon:
+        return spec
+    try:
+        return {**spec, "type": getattr(import_module(module), name)}
+    except (AttributeError, ImportError, SyntaxError) as error:
+        raise SystemExit(f"the teacher {spec['type']!r} cannot be imported: {error}") from error
+
+
+def _folder(pattern: str, setting: str, seed: int) -> str:
+    try:
+        return pattern.format(setting=setting, seed=seed)
+    except (AttributeError, IndexError, KeyError, ValueError) as error:
+        raise SystemExit(f"{pattern!r} is no folder: it may have {{setting}} and {{seed}} in it") from error
 
 
 def _hidden_states(folder: str) -> Cache:
@@ -191,7 +252,7 @@ def make_log(
             metrics["oracle_test_best"] = _per_cent(outcome.oracle_test_best)
     first = next(iter(outcomes.values()))
     if first.cache is None:
-        network, epochs = first.model.network_, first.model.epochs
+        network, epochs = network_of(first.model), first.model.epochs
     else:  # of a teacher trained elsewhere there may be no network, and whatever its cache tells
         network, told = first.model, _listed(first.cache.settings.get("teacher"))
         epochs = max((each.get("epochs", 0) for each in told if isinstance(each, dict)), default=0)
@@ -228,7 +289,12 @@ def finished(path: Path, config: Config) -> list[Log]:
     """The runs that an earlier call left in `path`."""
     if not path.exists():
         return []
-    logs = read(path)
+    if path.is_dir():
+        raise SystemExit(f"--out is a file, and {path} a folder")
+    try:
+        logs = read(path)
+    except (FileNotFoundError, ValueError) as error:
+        raise SystemExit(f"{path} holds no log: {error}; move it, or pass --force to replace it") from error
     if any(log["config"] != config for log in logs):
         raise SystemExit(f"{path} holds runs of another config; choose another --out, or pass --force to replace it")
     return logs

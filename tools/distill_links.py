@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from distill_graph import Config, finished, labels, read_config, trainings
+from distill_graph import Config, finished, labels, one_sentence, read_config, todo, trainings
 from logs import ROOT, SCHEMA, Log, commit, peak_memory, reset_peak_memory, versions, write
 from report import table
 from tqdm import tqdm
 
 from graphkd.data import Graph, load
 from graphkd.latency import REPEATS, WARMUP
-from graphkd.links import LinkOutcome, LinkStudent, split_links, study_links, teach_links
+from graphkd.links import LINK_RECIPES, LinkOutcome, LinkStudent, split_links, study_links, teach_links
+from graphkd.links.distillation import parse_teacher
+from graphkd.spec import resolve
 
 SELECTION = "epoch by validation Hits@{k}, ties by AUC; test edges are read by the evaluation alone"
 PROTOCOL = f"all test pairs scored, features and edges in memory, median of {REPEATS} after {WARMUP} warm-ups"
@@ -37,17 +39,40 @@ def main() -> None:
     )
     parser.add_argument("--force", action="store_true", help="start anew where a log of another config lies")
     args = parser.parse_args()
+    if args.seeds < 1:
+        raise SystemExit(f"--seeds is how many to run, at least 1, got {args.seeds}")
     name = f"{args.config.parent.name}-{args.config.stem}"
     out = args.out or ROOT / "results" / "links" / f"{name}.json"
     config = read_config(args.config)
     logs = [] if args.force else finished(out, config)
-    todo = [seed for seed in range(args.seeds) if seed not in {log["seed"] for log in logs}]
-    graph = load(config["data"], unsafe=args.unsafe)
-    with tqdm(total=len(todo) * trainings(config), desc=name, unit="training", disable=not todo) as bar:
-        for seed in todo:
+    seeds = todo(logs, args.seeds)
+    with one_sentence(args.config):
+        graph = load(config["data"], unsafe=args.unsafe)
+        check(config, graph)
+    with (
+        one_sentence(args.config),
+        tqdm(total=len(seeds) * trainings(config), desc=name, unit="training", disable=not seeds) as bar,
+    ):
+        for seed in seeds:
             logs += run_seed(graph, config, name, seed, lambda: bar.update())
             write(out, logs)
     print(table([log for log in logs if log["seed"] < args.seeds]))
+
+
+def check(config: Config, graph: Graph) -> None:
+    """Raise for what can be found wrong with a config before anything is trained."""
+    for key in ("settings", "methods"):
+        if not isinstance(config[key], list) or not config[key]:
+            raise ValueError(f"{key} is a list, and not an empty one; got {config[key]!r}")
+    for key in ("teacher", "student"):
+        if not isinstance(config[key], dict):
+            raise ValueError(f"{key} is a dict of options, got {config[key]!r}")
+    for method in config["methods"]:
+        resolve("method", method, LINK_RECIPES)
+    parse_teacher(config["teacher"])
+    LinkStudent(**config["student"]).check_settings()
+    for setting in config["settings"]:
+        split_links(graph, setting, 0)
 
 
 def run_seed(graph: Graph, config: Config, name: str, seed: int, tick: Callable[[], object]) -> list[Log]:
@@ -87,9 +112,9 @@ def make_log(
         else:
             metrics |= {f"{setting}_{kind}": 100 * value for kind, value in outcome.hits.items()}
     first = next(iter(outcomes.values()))
-    network, options = (
-        (first.model, config["teacher"]) if role == "teacher" else (first.model.network_, config["student"])
-    )
+    teacher = role == "teacher"
+    network = first.model if teacher else first.model.network_
+    epochs = parse_teacher(config["teacher"])[2].epochs if teacher else first.model.epochs
     return {
         "schema": SCHEMA,
         "side": "links",
@@ -100,7 +125,7 @@ def make_log(
         "config": config,
         "metrics": metrics,
         "selection": SELECTION.format(k=k),
-        "schedule": f"at most {options['epochs']} epochs",
+        "schedule": f"at most {epochs} epochs",
         "settings": {setting: told(outcome) for setting, outcome in outcomes.items()},
         "params": sum(parameter.numel() for parameter in network.parameters()),
         "latency_ms": {"test_pairs": first.latency, "threads": torch.get_num_threads(), "protocol": PROTOCOL},

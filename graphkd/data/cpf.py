@@ -5,6 +5,7 @@ Yang, Liu, Shi, "Extract the Knowledge of Graph Neural Networks and Go Beyond it
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -13,14 +14,15 @@ import torch
 from torch import Tensor
 
 from graphkd.data.graph import Graph
-from graphkd.data.split import Split
+from graphkd.data.split import PARTS, Split
 from graphkd.extras import needs_extra
 
 
 def prepare(data: Any) -> Graph:
     """Make a graph undirected, drop self-loops and duplicate edges, and keep its largest connected component.
 
-    Nodes keep their order; `node_id` tells where they stood. Features are left as they are.
+    Nodes keep their order; `node_id` holds where they stood. Features are left as they are. A split that the graph came
+    with keeps the nodes of the component; a warning counts those that are lost.
     """
     with needs_extra("graphkd.data.prepare"):
         from scipy.sparse import coo_array
@@ -32,18 +34,47 @@ def prepare(data: Any) -> Graph:
     adjacency = coo_array((np.ones(len(source), dtype=bool), (source, target)), shape=(len(graph), len(graph)))
     component = connected_components(adjacency.tocsr(), directed=False)[1]
     largest = np.bincount(component).argmax()
-    return graph.subgraph(torch.from_numpy(np.flatnonzero(component == largest)))
+    kept = component == largest
+    if isinstance(graph.split, Split):
+        lost = {part: int((~kept[getattr(graph.split, part).numpy()]).sum()) for part in PARTS}
+        if any(lost.values()):
+            counts = ", ".join(f"{count} {part}" for part, count in lost.items() if count)
+            warnings.warn(f"outside of the largest component lie {counts} nodes of the split: dropped", stacklevel=2)
+    return graph.subgraph(torch.from_numpy(np.flatnonzero(kept)))
+
+
+def one_way(graph: Graph) -> int:
+    """How many edges have no reverse.
+
+    >>> from types import SimpleNamespace
+    >>> one_way(Graph.of(SimpleNamespace(x=[[1], [2], [3]], y=[0, 1, 1], edge_index=[[0, 1, 1, 2], [1, 0, 2, 2]])))
+    1
+    """
+    source, target = graph.edge_index[:, graph.edge_index[0] != graph.edge_index[1]]
+    edges = (source * len(graph) + target).unique()
+    pairs = (torch.minimum(source, target) * len(graph) + torch.maximum(source, target)).unique()
+    return 2 * len(pairs) - len(edges)
 
 
 def undirected(graph: Graph) -> Graph:
-    """The graph with every edge in both directions, once, and without self-loops."""
+    """The graph with every edge in both directions, once, and without self-loops.
+
+    The weight of a pair is the mean of the weights of its edges, in either direction, so that a graph whose weights are
+    symmetric keeps them.
+    """
     source, target = graph.edge_index
     apart = source != target
     low, high = torch.minimum(source, target)[apart], torch.maximum(source, target)[apart]
-    pair = torch.unique(low * len(graph) + high)
+    codes = low * len(graph) + high
+    pair = codes.unique()
     low, high = pair // len(graph), pair % len(graph)
     edges = torch.stack([torch.cat([low, high]), torch.cat([high, low])])
-    return replace(graph, edge_index=edges)
+    weight = graph.edge_weight
+    if weight is not None:
+        place = torch.searchsorted(pair, codes)
+        total = torch.zeros(len(pair), dtype=torch.float64).index_add_(0, place, weight[apart].double())
+        weight = (total / torch.bincount(place, minlength=len(pair))).float().repeat(2)
+    return replace(graph, edge_index=edges, edge_weight=weight)
 
 
 def cpf_split(y: Tensor, seed: int, train_per_class: int = 20, val_per_class: int = 30) -> Split:
@@ -102,7 +133,11 @@ SPLITS = {"cpf": cpf_split, "shares": share_split}
 
 
 def split_of(graph: Graph, seed: int) -> Split:
-    """The split that came with the graph, drawn by its rule if it is one, or else one drawn by `cpf_split`."""
+    """The split that came with the graph, drawn by its rule if it is one, or else one drawn by `cpf_split`.
+
+    Raises:
+        ValueError: the graph came with masks of several splits, or of a part; or a class has too few nodes to draw.
+    """
     if isinstance(graph.split, Split):
         return graph.split
     return (graph.split or cpf_split)(graph.y, seed)

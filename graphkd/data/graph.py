@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from graphkd.data.split import Split
+from graphkd.data.split import PARTS, Masks, Split, mask_of
 from graphkd.features import compact, csr, rows
+
+_MASKS = {part: tuple(f"{name}_mask" for name in ((part, "valid") if part == "val" else (part,))) for part in PARTS}
+_REFUSED = {
+    "edge_attr": "if it is one weight an edge, pass it as edge_weight",
+    "edge_type": "keep the edges of one type, or drop their types",
+    "edge_time": "keep the edges of the time wanted, or drop their times",
+}
+"""Fields that say what an edge means: a result without them would be that of another graph."""
+_READ = {"x", "edge_index", "y", "num_classes", "node_id", "edge_weight", *_REFUSED, *sum(_MASKS.values(), ())}
+_HARMLESS = {"num_nodes", "batch", "ptr", "n_id", "e_id", "input_id"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,9 +36,15 @@ class Graph:
         y: labels `(N,)`, 0 to `num_classes` - 1; -1 where there is none.
         num_classes: number of classes C.
         node_id: `(N,)`, where each node stood in the graph that this one was taken from.
-        split: the one that the graph came with, if it did, or a rule `(y, seed) -> Split`; a subgraph has none.
+        split: the one that the graph came with, if it did, or a rule `(y, seed) -> Split`; the `Masks` of several, or
+            of a part, are a rule. A subgraph has what is left of it; a rule stays.
         texts: what is written about each node, if anything is.
         class_names: what the classes are called, if that is known.
+        edge_weight: `(E,)`, from 0; None where all edges count the same.
+        named: the labels came as names, `class_names`, and a student is to answer with these.
+
+    Raises:
+        ValueError: `node_id` or `edge_weight` is of another length.
     """
 
     x: Tensor
@@ -38,6 +55,17 @@ class Graph:
     split: Split | Callable[[Tensor, int], Split] | None = None
     texts: tuple[str, ...] | None = None
     class_names: tuple[str, ...] = ()
+    edge_weight: Tensor | None = None
+    named: bool = False
+
+    def __post_init__(self) -> None:
+        if self.node_id.shape != self.y.shape:
+            raise ValueError(f"node_id is {tuple(self.node_id.shape)}; expected one id for each of {len(self.y)} nodes")
+        if self.edge_weight is not None and self.edge_weight.shape != self.edge_index.shape[1:]:
+            raise ValueError(
+                f"edge_weight is {tuple(self.edge_weight.shape)}; expected one weight for each of "
+                f"{self.edge_index.shape[1]} edges"
+            )
 
     def __len__(self) -> int:
         return len(self.y)
@@ -46,15 +74,20 @@ class Graph:
     def of(cls, data: Any, unlabelled: Literal["raise", "keep"] = "raise") -> Graph:
         """Check a PyG `Data`, or anything with `x`, `edge_index` and `y`, and take it over.
 
+        Masks `train_mask`, `val_mask` (or `valid_mask`) and `test_mask` become the graph's `split`; of masks `(N, k)`
+        one column is to be chosen later, see `Masks`. Fields that say what an edge means and that nothing here can use
+        are refused by name; other tensors of nodes or edges are named in a warning.
+
         Args:
             data: its features may be a tensor, dense or sparse in any layout, an array or a scipy matrix; edges and
-                labels tensors or arrays of integers. A `Graph` is returned as it is.
-            unlabelled: what to do about nodes whose label is -1 or NaN: they may be kept as nodes without a label,
-                which are in no split.
+                labels tensors or arrays of integers. Labels may also be strings, which become `class_names` in sorted
+                order. A `Graph` is returned as it is.
+            unlabelled: what to do about nodes whose label is -1, NaN or, among strings, None or blank: they may be kept
+                as nodes without a label, which are in no split. Where there are masks, nodes outside of them are kept.
 
         Raises:
             ValueError: a part is missing or of a wrong kind, sizes differ, a feature is not finite, an edge or a label
-                is out of range.
+                is out of range, masks overlap, or there is a field that cannot be used.
 
         >>> from types import SimpleNamespace
         >>> Graph.of(SimpleNamespace(x=torch.ones(2, 1), y=torch.tensor([0, 1]), edge_index=torch.tensor([[0], [2]])))
@@ -66,10 +99,13 @@ class Graph:
         for key in ("x", "edge_index", "y"):
             if getattr(data, key, None) is None:
                 hint = ", not adj_t" if key == "edge_index" and getattr(data, "adj_t", None) is not None else ""
+                if hasattr(data, "node_types"):
+                    hint = "; of a graph with several kinds of nodes take data.to_homogeneous()"
                 raise ValueError(
                     f"the graph has no tensor {key!r}; expected x (N, F), edge_index (2, E) and y (N,){hint}"
                 )
-        x, edge_index, y = _as_features(data.x), as_edges(data.edge_index), _as_labels(data.y)
+        x, edge_index = _as_features(data.x), as_edges(data.edge_index)
+        y, names = _as_labels(data.y)
         if x.ndim != 2 or not x.shape[1] or y.shape != x.shape[:1]:
             hint = "; of one-hot labels take y.argmax(1)" if y.ndim == 2 else ""
             raise ValueError(
@@ -77,9 +113,24 @@ class Graph:
             )
         _check_features(x)
         _check_edges(edge_index, len(y))
-        y, num_classes = _check_labels(y, getattr(data, "num_classes", None), unlabelled)
-        node_id = getattr(data, "node_id", None)
-        return cls(compact(x), edge_index, y, num_classes, torch.arange(len(y)) if node_id is None else node_id)
+        _check_fields(data, len(y), edge_index.shape[1])
+        masks = _masks(data, len(y))
+        if masks is not None and unlabelled == "raise":
+            silent = (y != y) | (y == -1)
+            if not any(mask[silent].any() for mask in masks.parts.values()):
+                unlabelled = "keep"
+        y, num_classes = _check_labels(y, getattr(data, "num_classes", None) if not names else len(names), unlabelled)
+        return cls(
+            compact(x),
+            edge_index,
+            y,
+            num_classes,
+            _as_node_id(getattr(data, "node_id", None), len(y)),
+            split=masks and settled(masks),
+            class_names=names,
+            edge_weight=as_weights(getattr(data, "edge_weight", None), edge_index.shape[1]),
+            named=bool(names),
+        )
 
     def subgraph(self, nodes: Tensor) -> Graph:
         """The graph induced on `nodes`, numbered in the order given."""
@@ -87,23 +138,29 @@ class Graph:
         place[nodes] = torch.arange(len(nodes))
         ends = place[self.edge_index]
         kept = (ends >= 0).all(0)
-        return Graph(
-            rows(self.x, nodes),
-            ends[:, kept],
-            self.y[nodes],
-            self.num_classes,
-            self.node_id[nodes],
+        return replace(
+            self,
+            x=rows(self.x, nodes),
+            edge_index=ends[:, kept],
+            y=self.y[nodes],
+            node_id=self.node_id[nodes],
+            split=_left(self.split, place, nodes),
             texts=None if self.texts is None else tuple(self.texts[node] for node in nodes.tolist()),
-            class_names=self.class_names,
+            edge_weight=None if self.edge_weight is None else self.edge_weight[kept],
         )
 
     def fingerprint(self) -> str:
-        """Hash of features, edges and labels, the same however the edges are ordered."""
+        """Hash of features, edges with their weights, and labels, the same however the edges are ordered."""
         digest = hashlib.blake2b(digest_size=16)
         x = self.x
         parts = (x.crow_indices(), x.col_indices(), x.values()) if x.layout is torch.sparse_csr else (x,)
-        edges = (self.edge_index[0] * len(self) + self.edge_index[1]).sort().values
-        for part in (*parts, edges, self.y):
+        edges = self.edge_index[0] * len(self) + self.edge_index[1]
+        weights: tuple[Tensor, ...] = ()
+        if self.edge_weight is not None:
+            by_weight = self.edge_weight.argsort(stable=True)
+            order = by_weight[edges[by_weight].argsort(stable=True)]
+            weights = (self.edge_weight[order],)
+        for part in (*parts, edges.sort().values, self.y, *weights):
             digest.update(f"{part.dtype}{tuple(part.shape)}".encode())
             digest.update(part.contiguous().numpy())
         return digest.hexdigest()
@@ -141,15 +198,116 @@ def _as_features(x: Any) -> Tensor:
     return found.float()
 
 
-def _as_labels(y: Any) -> Tensor:
+def as_weights(weight: Any, edges: int) -> Tensor | None:
+    """Edge weights `(E,)` as floats from 0, from a tensor or an array; None if all are 1.
+
+    Raises:
+        ValueError: they are of another length, negative or not finite.
+    """
+    if weight is None:
+        return None
+    found = _as_tensor("edge_weight", weight)
+    found = found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found
+    if found.shape != (edges,) or found.is_complex():
+        raise ValueError(
+            f"edge_weight is {found.dtype} {tuple(found.shape)}; expected one number for each of {edges} edges"
+        )
+    found = found.float()
+    bad = (~(found.isfinite() & (found >= 0))).nonzero()
+    if len(bad):
+        edge = int(bad[0])
+        raise ValueError(f"edge_weight is {found[edge].item()} at edge {edge}; weights are finite and not negative")
+    return None if (found == 1).all() else found
+
+
+def settled(masks: Masks) -> Split | Masks:
+    """Masks of one whole split as that split."""
+    return masks.column(0) if len(masks) == 1 and len(masks.parts) == len(PARTS) else masks
+
+
+def _masks(data: Any, nodes: int) -> Masks | None:
+    parts = {}
+    for part, names in _MASKS.items():
+        given = [name for name in names if getattr(data, name, None) is not None]
+        if len(given) > 1:
+            raise ValueError(f"the graph has {' and '.join(given)}; drop one of them")
+        if given:
+            parts[part] = mask_of(given[0], getattr(data, given[0]), nodes)
+    return Masks(parts) if parts else None
+
+
+def _left(split: Any, place: Tensor, nodes: Tensor) -> Any:
+    """What is left of a split among `nodes`, whose new ids stand in `place`; with an empty part it fails where used."""
+    if isinstance(split, Masks):
+        return split.take(nodes)
+    if not isinstance(split, Split):
+        return split
+    parts = {part: place[getattr(split, part)] for part in PARTS}
+    parts = {part: ids[ids >= 0] for part, ids in parts.items()}
+    if all(len(ids) for ids in parts.values()):
+        return Split(**parts)
+    return Masks({k: torch.zeros(len(nodes), 1, dtype=torch.bool).index_fill(0, ids, True) for k, ids in parts.items()})
+
+
+def _check_fields(data: Any, nodes: int, edges: int) -> None:
+    """Refuse what says what an edge means and is not used here; warn of other tensors of nodes or edges."""
+    for key, remedy in _REFUSED.items():
+        if getattr(data, key, None) is not None:
+            raise ValueError(f"the graph has {key}, which nothing here can use; {remedy}, and remove {key}")
+    fields = data.to_dict() if callable(getattr(data, "to_dict", None)) else getattr(data, "__dict__", {})
+    unread = []
+    for key, value in fields.items() if isinstance(fields, Mapping) else ():
+        shape = tuple(getattr(value, "shape", ()))
+        if str(key).startswith("_") or key in _READ or key in _HARMLESS or not shape:
+            continue
+        if shape[0] in (nodes, edges) or shape[-1] == edges:
+            unread.append(f"{key} {shape}")
+    if unread:
+        warnings.warn(f"the graph carries {', '.join(unread)}, which nothing here uses", stacklevel=3)
+
+
+def _as_node_id(node_id: Any, nodes: int) -> Tensor:
+    if node_id is None:
+        return torch.arange(nodes)
+    found = _as_tensor("node_id", node_id)
+    if found.shape != (nodes,) or found.is_floating_point() or found.is_complex() or found.dtype is torch.bool:
+        raise ValueError(
+            f"node_id is {found.dtype} {tuple(found.shape)}; expected an integer for each of {nodes} nodes"
+        )
+    found = found.long()
+    if int(found.min()) < 0:
+        raise ValueError(f"node_id says where a node stood in a larger graph, from 0; got {int(found.min())}")
+    if len(found.unique()) != nodes:
+        raise ValueError("node_id names a node twice")
+    return found
+
+
+def _as_labels(y: Any) -> tuple[Tensor, tuple[str, ...]]:
+    """Labels as a tensor, and their names in sorted order if they are strings."""
     found = np.asarray(y) if not isinstance(y, Tensor) else y
     if isinstance(found, np.ndarray) and found.dtype.kind in "USO":
-        raise ValueError(
-            f"labels are numbers, got {found.ravel()[:1].tolist()}; number the names: "
-            "y = torch.from_numpy(np.unique(names, return_inverse=True)[1])"
-        )
+        found = found if isinstance(y, np.ndarray) else np.asarray(y, dtype=object)  # 3 beside "a" would become "3"
+        return _numbered(found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found)
     found = _as_tensor("y", found)
-    return found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found
+    return (found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found), ()
+
+
+def _numbered(y: np.ndarray) -> tuple[Tensor, tuple[str, ...]]:
+    """Strings, or objects, as numbers; None, NaN and blanks as -1."""
+    flat = [each.decode() if isinstance(each, bytes) else each for each in y.ravel().tolist()]
+    known = [each for each in flat if each is not None and each == each and each != ""]
+    if known and not any(isinstance(each, str) for each in known):
+        try:
+            numbers = np.array([-1 if each is None else each for each in flat], dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"labels are numbers or strings, got {known[0]!r}") from error
+        return torch.from_numpy(numbers).reshape(y.shape), ()
+    strange = next((each for each in known if not isinstance(each, str)), None)
+    if strange is not None:
+        raise ValueError(f"labels are numbers or strings, not both, got {strange!r} beside strings")
+    names = sorted(set(known))
+    number = {name: place for place, name in enumerate(names)}
+    return torch.tensor([number.get(each, -1) for each in flat]).reshape(y.shape), tuple(names)
 
 
 def _as_tensor(key: str, value: Any) -> Tensor:
@@ -182,8 +340,10 @@ def _check_edges(edge_index: Tensor, nodes: int) -> None:
         raise ValueError(f"edge {edge} joins nodes {source} and {target}, but the graph has the nodes 0 to {nodes - 1}")
 
 
-def _check_labels(y: Tensor, num_classes: int | None, unlabelled: str) -> tuple[Tensor, int]:
+def _check_labels(y: Tensor, num_classes: Any, unlabelled: str) -> tuple[Tensor, int]:
     """Labels as integers, and the number of classes."""
+    if num_classes is not None and (isinstance(num_classes, bool) or not isinstance(num_classes, int | np.integer)):
+        raise ValueError(f"num_classes is a whole number, not {num_classes!r}")
     if unlabelled not in ("raise", "keep"):
         raise ValueError(f"unlabelled is 'raise' or 'keep', not {unlabelled!r}")
     if not len(y):
@@ -192,7 +352,7 @@ def _check_labels(y: Tensor, num_classes: int | None, unlabelled: str) -> tuple[
     if y.is_complex() or (y.is_floating_point() and not torch.equal(y, y.round())):
         raise ValueError(f"labels must be integers, got {y.dtype} with fractions")
     y = y.long()
-    classes = int(y.max()) + 1 if num_classes is None else num_classes
+    classes = int(y.max()) + 1 if num_classes is None else int(num_classes)
     bad = ((y < (-1 if unlabelled == "keep" else 0)) | (y >= classes)).nonzero()
     if len(bad):
         node = int(bad[0])

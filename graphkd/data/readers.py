@@ -150,7 +150,7 @@ def _read(name: str, raw: Path, unsafe: bool) -> Graph:
             raise
         except Exception as error:  # a damaged file can fail in any of PyG's, SciPy's and NumPy's ways
             raise damaged(f"a file of {name!r} in {raw}", error) from error
-        return prepare(data)
+        return prepare(replace(Graph.of(data), split=None))  # the protocol draws its own
 
 
 def _keep(graph: Graph, path: Path) -> None:

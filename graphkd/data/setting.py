@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from graphkd.data.graph import Graph
-from graphkd.data.split import Split
+from graphkd.data.split import PARTS, Split, as_split, mark
 
 SettingName = Literal["tran", "ind"]
 UNSEEN_SHARE = 0.2
@@ -41,6 +41,10 @@ class Setting:
     test: Tensor
     unseen: Tensor
 
+    def mark(self) -> str:
+        """Hash of the nodes whose labels a training here may look at: `Split.fingerprint` of its split."""
+        return mark(self.observed[self.train], self.observed[self.val])
+
 
 def observe(graph: Graph, split: Split, name: SettingName, seed: int) -> Setting:
     """Hide from `graph` what the setting `name` hides; `seed` draws the unseen nodes of `ind`.
@@ -62,7 +66,10 @@ def observe(graph: Graph, split: Split, name: SettingName, seed: int) -> Setting
     known[split.train] = known[split.val] = True
     place = torch.full((len(graph),), -1)
     place[observed] = torch.arange(len(observed))
-    masked = Graph(graph.x, graph.edge_index, graph.y.where(known, -1), graph.num_classes, graph.node_id)
+    masked = Graph(
+        *(graph.x, graph.edge_index, graph.y.where(known, -1), graph.num_classes, graph.node_id),
+        edge_weight=graph.edge_weight,
+    )
     return Setting(
         name,
         graph,
@@ -76,14 +83,9 @@ def observe(graph: Graph, split: Split, name: SettingName, seed: int) -> Setting
 
 
 def _check_split(graph: Graph, split: Split) -> None:
-    for key in ("train", "val", "test"):
+    as_split(split, len(graph))
+    for key in PARTS:
         ids = getattr(split, key)
-        strange = ids[(ids < 0) | (ids >= len(graph))]
-        if len(strange):
-            raise ValueError(
-                f"the split's {key} part names node {int(strange[0])}, but the graph has the nodes 0 to "
-                f"{len(graph) - 1}"
-            )
         silent = ids[graph.y[ids] < 0]
         if len(silent):
             raise ValueError(f"node {int(silent[0])} of the split's {key} part has no label; leave it out of the split")

@@ -54,8 +54,11 @@ def text_graph(
     x = tfidf(texts, min_df) if x is None else x
     data = SimpleNamespace(x=x, edge_index=np.asarray(edge_index), y=y, num_classes=classes)
     graph = undirected(Graph.of(data, unlabelled="keep"))
+    if graph.named and class_names:
+        raise ValueError("the labels are names already: leave class_names out, or number the labels")
+    names = tuple(class_names) or graph.class_names
     return Graph(
-        **{**vars(graph), "split": split, "texts": tuple(texts), "class_names": tuple(class_names)},
+        **{**vars(graph), "split": split, "texts": tuple(texts), "class_names": names},
     )
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.base import clone
 from torch import Tensor, nn
 
-from graphkd.data import Graph
+from graphkd.data import Graph, one_way
+from graphkd.distillation import built, checked_seed
 from graphkd.edges import both_ways
 from graphkd.latency import latency
 from graphkd.links.lesson import LinkLesson
@@ -20,8 +23,9 @@ from graphkd.links.metrics import auc, hits, ranked
 from graphkd.links.network import LinkGNN
 from graphkd.links.split import SPLITS, LinkSplit
 from graphkd.links.student import LINK_RECIPES, LinkStudent
-from graphkd.spec import resolve
+from graphkd.spec import plain, resolve
 from graphkd.teachers import TEACHERS
+from graphkd.teachers.call import resting
 from graphkd.training import Evaluation, History, Schedule, train
 
 TeacherSpec = str | Mapping[str, Any] | Callable[..., nn.Module] | LinkGNN
@@ -85,10 +89,11 @@ def distill_links(
     """Train a graph network to tell links, teach a student, and train the same student untaught beside it.
 
     Args:
-        data: a `Graph`, a PyG `Data`, or anything with `x` and `edge_index`. Edges count in both directions.
+        data: a `Graph`, a PyG `Data`, or anything with `x` and `edge_index`. Edges count in both directions, with a
+            warning if some have no reverse; edge weights are refused.
         teacher: a builder of `graphkd.teachers` by name, as `dict(type=name, **options)` (options of the builder and of
             `Schedule`; `hidden` is the width of representations, too) or as a function, to be trained here; or a
-            trained `LinkGNN`, taken as it is.
+            trained `LinkGNN`, taken as it is, with a warning: it may have seen test edges.
         method: a recipe of `LINK_RECIPES` by name, as `dict(type=name, **options)` or as a function.
         student: with the settings wanted; its method and random state are replaced.
         split: one of `SPLITS` by name or as `dict(type=name, **options)`, or a split of one's own.
@@ -96,6 +101,7 @@ def distill_links(
 
     Raises:
         ValueError: graph and split do not fit together; raised before anything is trained.
+        TypeError: student, teacher or seed is nothing of the kind; likewise.
         KeyError: unknown teacher, method or split; names the nearest.
 
     >>> from graphkd.data import digits
@@ -104,8 +110,14 @@ def distill_links(
     >>> sorted(result.hits), result.student.decision_function(digits().x, torch.tensor([[0, 0], [1, 2]])).shape
     (['control', 'student', 'teacher'], (2,))
     """
+    seed, method, split = checked_seed(seed), plain(method), plain(split)
     resolve("method", method, LINK_RECIPES)
-    student = student or LinkStudent()
+    student = LinkStudent() if student is None else student
+    if not isinstance(student, LinkStudent):
+        raise TypeError(f"student is a LinkStudent, got {type(student).__name__}")
+    student.check_settings()
+    if not isinstance(teacher, LinkGNN):
+        parse_teacher(teacher)
     view = split if isinstance(split, LinkSplit) else split_links(data, split, seed)
     taught = teach_links(view, teacher, seed, student.k)
     outcomes = {
@@ -113,6 +125,12 @@ def distill_links(
         "control": study_links(view, None, method, student, seed),
         "student": study_links(view, taught.score, method, student, seed),
     }
+    if taught.val is not None and taught.val <= (outcomes["control"].val or 0.0):
+        warnings.warn(
+            f"the teacher is no better than the student without one (Hits@{student.k} {taught.val:.3f} and "
+            f"{outcomes['control'].val:.3f} in the validation): train it longer, choose another, or keep the control",
+            stacklevel=2,
+        )
     return LinkResult(
         outcomes["student"].model,
         {role: outcome.hits for role, outcome in outcomes.items()},
@@ -123,23 +141,44 @@ def distill_links(
 
 def split_links(data: Any, split: str | Mapping[str, Any] = "tran", seed: int = 0) -> LinkSplit:
     """Split the links of a graph, as `distill_links` does; labels of nodes may be missing: nobody asks for them."""
-    if getattr(data, "y", None) is None and isinstance(getattr(data, "x", None), Tensor):
-        data = SimpleNamespace(x=data.x, edge_index=data.edge_index, y=torch.arange(len(data.x)) % 2)
     deal, options = resolve("split", split, SPLITS)
-    return deal(Graph.of(data), seed, **options)
+    graph = data if isinstance(data, Graph) else Graph.of(_without_labels(data))
+    if graph.edge_weight is not None:
+        raise ValueError("the graph has edge_weight, which links do not use here; remove it")
+    if count := one_way(graph):
+        edges = graph.edge_index.shape[1]
+        warnings.warn(f"{count} of {edges} edges have no reverse: they count in both directions", stacklevel=3)
+    return deal(graph, seed, **options)
+
+
+def _without_labels(data: Any) -> Any:
+    """The same container with labels that stand for none, and without masks of nodes."""
+    for key in ("x", "edge_index"):
+        if getattr(data, key, None) is None:
+            raise ValueError(f"the graph has no tensor {key!r}; expected x (N, F) and edge_index (2, E)")
+    fields = data.to_dict() if callable(getattr(data, "to_dict", None)) else vars(data)
+    kept = {key: value for key, value in fields.items() if key != "num_classes" and not str(key).endswith("_mask")}
+    nodes = data.x.shape[0] if hasattr(data.x, "shape") else len(data.x)
+    return SimpleNamespace(**{**kept, "x": data.x, "edge_index": data.edge_index, "y": np.arange(nodes) % 2})
 
 
 def teach_links(split: LinkSplit, teacher: TeacherSpec = "sage", seed: int = 0, k: int = 20) -> LinkOutcome:
     """Train a graph network on the edges of the split, over which it also passes its messages."""
+    seed = checked_seed(seed)
     x, known, visible = split.x_seen, both_ways(split.train), both_ways(split.visible)
     history = History()
     if isinstance(teacher, LinkGNN):
-        network = teacher.eval()
+        network = teacher
+        warnings.warn(
+            "the teacher comes ready, and nothing says which edges it was trained on: if it has seen test edges, all "
+            "figures here are too high",
+            stacklevel=2,
+        )
     else:
-        builder, options, schedule, width, dropout = _parse(teacher)
+        builder, options, schedule, width, dropout = parse_teacher(teacher)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = LinkGNN(builder(x.shape[1], width, **options), width, dropout)
+            network = LinkGNN(built(builder, x.shape[1], width, options), width, dropout)
 
             @torch.inference_mode()
             def evaluate() -> Evaluation:
@@ -158,11 +197,16 @@ def teach_links(split: LinkSplit, teacher: TeacherSpec = "sage", seed: int = 0, 
 
             history = lesson.train(network, loss, len(lesson))
         network.eval()  # also after no epoch at all
-    with torch.inference_mode():
+    with torch.inference_mode(), resting(network):
         h = network.encoder(x, known)
-    outcome = _outcome(network, lambda pairs: network(split.x, visible, pairs), split, history, k)
-    outcome.score = torch.inference_mode()(lambda pairs: network.predictor(h, pairs))
+        outcome = _outcome(network, lambda pairs: network(split.x, visible, pairs), split, history, k)
+    outcome.score = torch.inference_mode()(lambda pairs: _scored(network.predictor, h, pairs))
     return outcome
+
+
+def _scored(predictor: nn.Module, h: Tensor, pairs: Tensor) -> Tensor:
+    with resting(predictor):
+        return predictor(h, pairs)
 
 
 def study_links(
@@ -173,6 +217,7 @@ def study_links(
     seed: int = 0,
 ) -> LinkOutcome:
     """Train a student on what the split shows it; without a teacher, pairs to logits, on the edges alone."""
+    seed, method = checked_seed(seed), plain(method)
     learner: LinkStudent = clone(student or LinkStudent())
     learner.set_params(method=method, random_state=seed)
     learner.fit(
@@ -185,9 +230,15 @@ def study_links(
     return _outcome(learner, lambda pairs: learner.network_(split.x, pairs), split, learner.history_, learner.k)
 
 
-def _parse(teacher: Any) -> tuple[Callable[..., nn.Module], dict[str, Any], Schedule, int, float]:
+def parse_teacher(teacher: Any) -> tuple[Callable[..., nn.Module], dict[str, Any], Schedule, int, float]:
     """Builder, its options, schedule, width and the predictor's dropout of a teacher that is to be trained here."""
-    options: dict[str, Any] = dict(teacher) if isinstance(teacher, Mapping) else {"type": teacher}
+    options: dict[str, Any] = plain(dict(teacher)) if isinstance(teacher, Mapping) else {"type": teacher}
+    kind = options.get("type")
+    if isinstance(kind, nn.Module) or not (isinstance(kind, str) or callable(kind)):
+        raise TypeError(
+            "a teacher of links is a name of graphkd.teachers, dict(type=name, **options), a function (in_features, "
+            f"width) -> Module or a trained LinkGNN; got {type(kind).__name__}"
+        )
     wanted = {field.name: options.pop(field.name) for field in fields(Schedule) if field.name in options}
     builder, options = resolve("teacher", options, TEACHERS)
     if builder in TEACHERS.values():

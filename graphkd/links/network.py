@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from graphkd.features import Matrix, rows
 from graphkd.mlp import MLP
+from graphkd.spec import widths
 
 
 class Hadamard(nn.Module):
@@ -37,9 +38,9 @@ class LinkMLP(nn.Module):
     Shape: features `(N, F)` and pairs `(2, *)` of their rows, to logits `(*)`. Only rows in a pair are read, once each.
     """
 
-    def __init__(self, in_features: int, hidden: Sequence[int], dropout: float = 0.0) -> None:
+    def __init__(self, in_features: int, hidden: Sequence[int] | int, dropout: float = 0.0) -> None:
         super().__init__()
-        *inner, width = hidden
+        *inner, width = widths("hidden", hidden)
         self.encoder = MLP(in_features, inner, width, dropout)
         self.predictor = Hadamard(width, dropout)
 

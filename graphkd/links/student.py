@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from graphkd import saved
@@ -23,7 +23,8 @@ from graphkd.links.network import LinkMLP
 from graphkd.links.pairs import once
 from graphkd.recipes.link_supervised import link_supervised
 from graphkd.recipes.llp import llp
-from graphkd.spec import resolve
+from graphkd.spec import real, resolve, whole, widths
+from graphkd.student import as_array, check_seed, fill, loaded_settings, saved_settings
 from graphkd.training import Evaluation, Schedule, train
 
 LINK_RECIPES = {recipe.__name__: recipe for recipe in (link_supervised, llp)}
@@ -38,8 +39,10 @@ _SCORE_PAIRS = 65_536
 class LinkStudent(BaseEstimator):
     """A multi-layer perceptron that scores pairs of rows of a feature matrix.
 
+    Settings may be numbers of NumPy, as a search draws them; each is checked before anything is trained.
+
     Args:
-        hidden: widths of the encoder's layers, see `LinkMLP`.
+        hidden: widths of the encoder's layers, see `LinkMLP`; a number is one layer.
         dropout: share of hidden units dropped in training.
         method: a recipe of `LINK_RECIPES` by name, as `dict(type=name, **options)` or as a function; used when a
             teacher is given to `fit`, which without one learns from the edges alone.
@@ -53,6 +56,7 @@ class LinkStudent(BaseEstimator):
 
     Attributes:
         network_: the trained `LinkMLP`.
+        feature_names_in_: names of the columns of `X`, if it was a table.
         history_: see `graphkd.training.History`; its scores are Hits@K.
 
     >>> from graphkd.data import digits
@@ -65,7 +69,7 @@ class LinkStudent(BaseEstimator):
 
     def __init__(
         self,
-        hidden: Sequence[int] = (256, 256),
+        hidden: Sequence[int] | int = (256, 256),
         dropout: float = 0.5,
         method: str | Mapping[str, Any] | Callable[..., Any] = "llp",
         lr: float = 0.005,
@@ -99,57 +103,80 @@ class LinkStudent(BaseEstimator):
         """Train.
 
         Args:
-            X: features `(n, F)`: array, memory-mapped array, scipy CSR or tensor.
+            X: features `(n, F)`: array, table, memory-mapped array, scipy CSR or tensor.
             edges: `(2, E)` between rows of `X`, in either direction or both: all that is learnt from.
             teacher: from pairs `(2, *)` of rows of `X` to logits `(*)`; None trains on the edges alone.
             validation: to choose the best epoch by Hits@K, ties by AUC; without it the last is kept.
             monitor: that only `history_.oracle` is measured on.
 
         Raises:
-            ValueError: a pair names a row that is not there, or there are too few edges or non-edges.
+            ValueError: a setting is out of range, a pair names a row that is not there, or there are too few edges or
+                non-edges.
         """
+        schedule = self.check_settings()
         method, options = resolve("method", "link_supervised" if teacher is None else self.method, LINK_RECIPES)
-        X = _features(X)
-        _check_pairs("edges", edges, X.shape[0])
+        X = self._read(X, reset=True)
+        edges = _pairs("edges", edges, X.shape[0])
         evaluate = self._evaluation(validation, monitor)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         generator = torch.Generator().manual_seed(seed)
-        schedule = Schedule(self.lr, self.weight_decay, self.epochs, self.patience, self.batch_size)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.network_ = LinkMLP(X.shape[1], self.hidden, self.dropout)
             loop = functools.partial(train, schedule=schedule, evaluate=evaluate, generator=generator)
             self.history_ = method(self.network_, LinkLesson(X, once(edges), loop, generator, teacher), **options)
         self.network_.eval()
-        self.n_features_in_ = X.shape[1]
         return self
+
+    def check_settings(self) -> Schedule:
+        """The schedule of `fit`; raises, as that would, where a setting is not usable.
+
+        Raises:
+            ValueError: a number is out of range.
+            KeyError: unknown method; names the nearest.
+            TypeError: the method has no such option.
+        """
+        if not widths("hidden", self.hidden):
+            raise ValueError("hidden needs a layer: its last width is that of a representation")
+        real("dropout", self.dropout, 0, 1)
+        whole("k", self.k, 1)
+        resolve("method", self.method, LINK_RECIPES)
+        check_seed(self.random_state)
+        return Schedule(self.lr, self.weight_decay, self.epochs, self.patience, self.batch_size)
 
     def decision_function(self, X: Matrix, pairs: Tensor) -> np.ndarray:
         """Logits of being joined, `(P,)`, of pairs `(2, P)` of rows of `X`."""
         check_is_fitted(self)
-        if X.shape[1] != self.n_features_in_:
-            raise ValueError(f"X has {X.shape[1]} features, the student was fitted on {self.n_features_in_}")
-        _check_pairs("pairs", pairs, X.shape[0])
-        return _scores(self.network_, _features(X), pairs).numpy()
+        X = self._read(X)
+        return _scores(self.network_, X, _pairs("pairs", pairs, X.shape[0])).numpy()
 
     def score(self, X: Matrix, edges: Tensor, non_edges: Tensor) -> float:
         """Hits@K of the edges among the non-edges."""
-        return hits(*ranked(lambda pairs: torch.from_numpy(self.decision_function(X, pairs)), edges, non_edges), self.k)
+        edges, non_edges = _pairs("edges", edges, X.shape[0]), _pairs("non-edges", non_edges, X.shape[0])
+        found = ranked(lambda pairs: torch.from_numpy(self.decision_function(X, pairs)), edges, non_edges)
+        return hits(*found, whole("k", self.k, 1))
 
     def save(self, path: str | Path) -> None:
-        """Write the parameters to one safetensors file, with the rest as JSON in its header; no pickle."""
+        """Write parameters, settings and names of columns to one safetensors file; no pickle.
+
+        Warns:
+            UserWarning: the method holds a function of your own, which is saved by name, see `StudentClassifier.save`.
+        """
         check_is_fitted(self)
         meta = {
             "in_features": self.n_features_in_,
-            "hidden": list(self.hidden),
-            "dropout": self.dropout,
-            "k": self.k,
+            "hidden": widths("hidden", self.hidden),
+            "dropout": real("dropout", self.dropout, 0, 1),
+            "k": whole("k", self.k, 1),
+            "settings": saved_settings(self.get_params(deep=False), LINK_RECIPES),
         }
+        if hasattr(self, "feature_names_in_"):
+            meta["feature_names"] = self.feature_names_in_.tolist()
         saved.write(path, self.network_, "graphkd_links", meta)
 
     @classmethod
     def load(cls, path: str | Path) -> LinkStudent:
-        """Read what `save` wrote: a student that scores the same.
+        """Read what `save` wrote: a student that scores the same, with the same settings.
 
         Raises:
             ValueError: the file is no saved student of links, or is damaged.
@@ -157,22 +184,35 @@ class LinkStudent(BaseEstimator):
         state, meta = saved.read(path, "graphkd_links", "student of links")
         with saved.rebuilding(path, "student of links"):
             student = cls(hidden=tuple(meta["hidden"]), dropout=meta["dropout"], k=meta["k"])
+            loaded_settings(path, student, meta.get("settings", {}))
             student.n_features_in_ = meta["in_features"]
-            student.network_ = LinkMLP(student.n_features_in_, student.hidden, student.dropout).eval()
-            student.network_.load_state_dict(state)
+            if "feature_names" in meta:
+                student.feature_names_in_ = np.array(meta["feature_names"], dtype=object)
+            with torch.device("meta"):
+                student.network_ = LinkMLP(student.n_features_in_, meta["hidden"], meta["dropout"]).eval()
+            fill(path, student.network_, state)
         return student
+
+    def _read(self, X: Any, reset: bool = False) -> Matrix:
+        """Features as the network reads them: arrays may be on disk, whatever else is taken as a tensor."""
+        if hasattr(X, "columns"):
+            validate_data(self, X, reset=reset, skip_check_array=True)  # names of columns
+            return _features(np.asarray(X, dtype=np.float32))
+        validate_data(self, X if isinstance(X, np.ndarray) else as_array(X), reset=reset, skip_check_array=True)
+        return _features(X)
 
     def _evaluation(self, validation: Ranked | None, monitor: Ranked | None) -> Callable[[], Evaluation]:
         """A function that ranks both sets of edges by the network as it is when called."""
+        k = whole("k", self.k, 1)
 
         def prepared(name: str, given: Ranked | None) -> Ranked | None:
             if given is None:
                 return None
-            X, edges, non_edges = _features(given[0]), *given[1:]
-            _check_pairs(f"the edges of {name}", edges, X.shape[0])
-            _check_pairs(f"the non-edges of {name}", non_edges, X.shape[0])
-            if non_edges.shape[1] < self.k:
-                raise ValueError(f"Hits@{self.k} needs {self.k} non-edges; {name} has {non_edges.shape[1]}")
+            X = self._read(given[0])
+            edges = _pairs(f"the edges of {name}", given[1], X.shape[0])
+            non_edges = _pairs(f"the non-edges of {name}", given[2], X.shape[0])
+            if non_edges.shape[1] < k:
+                raise ValueError(f"Hits@{k} needs {k} non-edges; {name} has {non_edges.shape[1]}")
             return X, edges, non_edges
 
         def told(given: Ranked | None) -> tuple[Tensor, Tensor] | None:
@@ -182,7 +222,7 @@ class LinkStudent(BaseEstimator):
 
         def evaluate() -> Evaluation:
             chosen_by, oracle = told(selected), told(watched)
-            return chosen_by and (hits(*chosen_by, self.k), auc(*chosen_by)), oracle and hits(*oracle, self.k)
+            return chosen_by and (hits(*chosen_by, k), auc(*chosen_by)), oracle and hits(*oracle, k)
 
         return evaluate
 
@@ -204,12 +244,15 @@ def _features(X: Matrix) -> Matrix:
     return x
 
 
-def _check_pairs(what: str, pairs: Tensor, count: int) -> None:
-    if pairs.ndim != 2 or len(pairs) != 2 or pairs.is_floating_point():
-        raise ValueError(f"expected {what} as integers (2, P), got {pairs.dtype} {tuple(pairs.shape)}")
-    if not pairs.numel():
+def _pairs(what: str, pairs: Any, count: int) -> Tensor:
+    """Pairs `(2, P)` of rows, from a tensor or an array."""
+    found = torch.as_tensor(pairs)
+    if found.ndim != 2 or len(found) != 2 or found.is_floating_point() or found.dtype is torch.bool:
+        raise ValueError(f"expected {what} as integers (2, P), got {found.dtype} {tuple(found.shape)}")
+    if not found.numel():
         raise ValueError(f"{what} are none")
-    if int(pairs.min()) < 0 or int(pairs.max()) >= count:
+    if int(found.min()) < 0 or int(found.max()) >= count:
         raise ValueError(
-            f"{what} name rows from {int(pairs.min())} to {int(pairs.max())}; X has the rows 0 to {count - 1}"
+            f"{what} name rows from {int(found.min())} to {int(found.max())}; X has the rows 0 to {count - 1}"
         )
+    return found.long()

@@ -114,6 +114,10 @@ INPUTS: dict[str, Callable[..., Inputs]] = {"nosmog": with_positions}
 recipe's option `inputs`."""
 
 
+EDGE_READERS = frozenset({"best", "curvature", "ddk", "ffg2m", "hgmd", "krd", "nosmog", "simmlp", "tined"})
+"""The recipes that read the edges of the graph; all count every edge the same."""
+
+
 def nested(method: str | Mapping[str, Any] | Callable[..., Any]) -> Iterator[str]:
     """Names of a recipe and of the recipes that it is put around, outermost first.
 
@@ -121,9 +125,23 @@ def nested(method: str | Mapping[str, Any] | Callable[..., Any]) -> Iterator[str
     ['mixup', 'glnn']
     """
     inner = method.get("type") if isinstance(method, Mapping) else method
-    yield inner.__name__ if callable(inner) else str(inner)
+    while isinstance(inner, partial):
+        inner = inner.func
+    yield getattr(inner, "__name__", type(inner).__name__) if callable(inner) else str(inner)
     if isinstance(method, Mapping) and "method" in method:
         yield from nested(method["method"])
+
+
+def check_method(method: str | Mapping[str, Any] | Callable[..., Any]) -> None:
+    """Raise KeyError or TypeError unless a method, and those that it is put around, exist and have their options.
+
+    >>> check_method(dict(type="pruned", method=dict(type="glnn", lamb=0.5)))
+    Traceback (most recent call last):
+    TypeError: method 'glnn' has no option 'lamb'; did you mean 'lam'?
+    """
+    resolve("method", method, RECIPES)
+    if isinstance(method, Mapping) and method.get("method") is not None:
+        check_method(method["method"])
 
 
 def asked(method: str | Mapping[str, Any] | Callable[..., Any]) -> set[str]:
@@ -159,6 +177,7 @@ def own_features(setting: Setting, seed: int) -> Inputs:
 
 
 __all__ = [
+    "EDGE_READERS",
     "INPUTS",
     "NETWORKS",
     "OF_GRAPH_NETWORKS",
@@ -168,6 +187,7 @@ __all__ = [
     "annotator",
     "asked",
     "best",
+    "check_method",
     "curvature",
     "ddk",
     "dho",

@@ -16,8 +16,8 @@ class Propagated(nn.Module):
         self.linear = nn.Linear(in_features, out_features)
         self.propagate = APPNP(steps, alpha)
 
-    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
-        return self.propagate(self.linear(x), edge_index)
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+        return self.propagate(self.linear(x), edge_index, edge_weight)
 
 
 def appnp(

@@ -5,23 +5,31 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from graphkd.teachers.call import call, uses_weights
+
 
 class Ensemble(nn.Module):
     """Several teachers side by side.
 
     Args:
-        teachers: called as `teacher(x, edge_index)`.
+        teachers: see `graphkd.teachers.call.call`.
         widths: how many columns of x each one reads, one after the other; if not given each reads all.
+        classes: of each teacher, to know its logits by among what it returns.
 
     Shape: features `(N, F)` and edges `(2, E)` to their logits one after the other, as in a joined `Cache`.
     """
 
-    def __init__(self, teachers: Sequence[nn.Module], widths: Sequence[int] = ()) -> None:
+    def __init__(self, teachers: Sequence[nn.Module], widths: Sequence[int] = (), classes: int | None = None) -> None:
         super().__init__()
         self.teachers = nn.ModuleList(teachers)
-        self.widths = list(widths)
+        self.widths, self.classes = list(widths), classes
         self.sparse = not widths and all(getattr(teacher, "sparse", False) for teacher in teachers)
 
-    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        self.supports_edge_weight = all(uses_weights(teacher) for teacher in teachers)
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         read = x.split(self.widths, 1) if self.widths else [x] * len(self.teachers)
-        return torch.cat([teacher(each, edge_index) for teacher, each in zip(self.teachers, read)], dim=1)
+        found = [
+            call(teacher, each, edge_index, edge_weight, self.classes) for teacher, each in zip(self.teachers, read)
+        ]
+        return torch.cat(found, dim=1)

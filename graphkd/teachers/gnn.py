@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -12,12 +13,13 @@ class GNN(nn.Module):
     """Graph layers with an activation and dropout between them.
 
     Args:
-        layers: modules called as `layer(x, edge_index)`.
+        layers: modules called as `layer(x, edge_index)`, with weights as `layer(x, edge_index, edge_weight=weight)`.
         dropout: share of hidden units dropped in training.
         activation: between the layers.
         norms: of each layer but the last, before its activation; none if not given.
 
-    Shape: features `(N, F)`, dense or sparse CSR, and edges `(2, E)` to logits `(N, C)`.
+    Shape: features `(N, F)`, dense or sparse CSR, edges `(2, E)` and, if `supports_edge_weight`, weights `(E,)` to
+    logits `(N, C)`.
     """
 
     sparse = True
@@ -39,14 +41,21 @@ class GNN(nn.Module):
         self.activation = activation or nn.ReLU()
         self.norms = nn.ModuleList(norms or [nn.Identity() for _ in layers[1:]])
 
-    def outputs(self, x: Tensor, edge_index: Tensor) -> list[Tensor]:
+    @property
+    def supports_edge_weight(self) -> bool:
+        """Whether all layers take `edge_weight`; PyG's models have an attribute of this name."""
+        return all("edge_weight" in inspect.signature(layer.forward).parameters for layer in self.layers)
+
+    def outputs(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> list[Tensor]:
         """Every hidden layer after its activation, and the logits last."""
         found: list[Tensor] = []
+        more = {} if edge_weight is None else {"edge_weight": edge_weight}
         *inner, last = self.layers
         for layer, norm in zip(inner, self.norms):
-            found.append(self.activation(norm(layer(x, edge_index))))
+            found.append(self.activation(norm(layer(x, edge_index, **more))))
             x = F.dropout(found[-1], self.dropout, self.training)
-        return [*found, last(x, edge_index)]
+        return [*found, last(x, edge_index, **more)]
 
-    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
-        return self.outputs(x, edge_index)[-1]
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+        more = {} if edge_weight is None else {"edge_weight": edge_weight}
+        return self.outputs(x, edge_index, **more)[-1]

@@ -6,6 +6,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch_geometric.nn import GATConv, GCNConv, GINConv, SAGEConv
 
+from graphkd.mlp import BatchNorm
 from graphkd.teachers.gnn import GNN
 from graphkd.teachers.sgc import Average
 
@@ -17,12 +18,12 @@ class Alone(nn.Module):
         super().__init__()
         self.linear = nn.Linear(in_features, out_features)
 
-    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         return self.linear(x)
 
 
 def _gin(width: int) -> nn.Module:
-    return GINConv(nn.Sequential(nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, width)))
+    return GINConv(nn.Sequential(nn.Linear(width, width), BatchNorm(width), nn.ReLU(), nn.Linear(width, width)))
 
 
 _CONVS: dict[str, Callable[[int], nn.Module]] = {

@@ -3,6 +3,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from graphkd.data import Setting
+from graphkd.teachers.call import call
 from graphkd.training import History, Schedule, train
 from kdlosses.policy import mcmi as loss_of
 
@@ -35,6 +36,7 @@ def mcmi(
     seen, nodes = setting.seen, setting.train
 
     def loss(batch: Tensor | slice) -> Tensor:
-        return loss_of(network(seen.x, seen.edge_index)[nodes], seen.y[nodes], lam=lam)
+        logits = call(network, seen.x, seen.edge_index, seen.edge_weight, seen.num_classes)
+        return loss_of(logits[nodes], seen.y[nodes], lam=lam)
 
     return train(network, loss, len(seen), schedule=Schedule(lr, weight_decay, epochs))

@@ -5,7 +5,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from graphkd.edges import adjacency
+from graphkd.edges import neighbour_average
 from graphkd.mlp import NORMS
 from graphkd.teachers.gnn import GNN
 
@@ -14,6 +14,8 @@ class MeanConv(nn.Module):
     r"""GraphSAGE layer with the aggregator that the paper calls GCN.
 
     $$ x'_i = W \, \mathrm{mean}_{j \in N(i) \cup \{i\}} x_j + b $$
+
+    With edge weights the mean is weighted, oneself by 1.
 
     The linear map comes before the mean: the same function as PyG's `SAGEConv(root_weight=False)` on a graph with
     self-loops, at the cost of the hidden width instead of the feature width, and open to sparse features. The mean is a
@@ -26,10 +28,8 @@ class MeanConv(nn.Module):
         super().__init__()
         self.linear = nn.Linear(in_features, out_features)
 
-    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
-        h = self.linear(x)
-        a = adjacency(edge_index, len(h), h.dtype)
-        return (a @ h + h) / (a.crow_indices().diff() + 1).unsqueeze(1)
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+        return neighbour_average(self.linear(x), edge_index, edge_weight)
 
 
 def sage(

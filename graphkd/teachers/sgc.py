@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from graphkd.edges import adjacency
+from graphkd.edges import neighbour_average
 from graphkd.teachers.gnn import GNN
 
 
@@ -13,10 +13,9 @@ class Average(nn.Module):
         super().__init__()
         self.hops = hops
 
-    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
-        a = adjacency(edge_index, len(x), x.dtype)
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         for _ in range(self.hops):
-            x = (a @ x + x) / (a.crow_indices().diff() + 1).unsqueeze(1)
+            x = neighbour_average(x, edge_index, edge_weight)
         return x
 
 
@@ -28,8 +27,8 @@ class Smoothed(nn.Module):
         self.linear = nn.Linear(in_features, out_features)
         self.average = Average(hops)
 
-    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
-        return self.average(self.linear(x), edge_index)
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+        return self.average(self.linear(x), edge_index, edge_weight)
 
 
 def sgc(in_features: int, classes: int, *, hops: int = 2) -> GNN:

@@ -29,6 +29,8 @@ class VQSAGE(GNN):
     the codes learn by gradient, $\mathrm{mean}_i \|\mathrm{sg}\, r_i - e_{c_i}\|^2$ is added.
     """
 
+    supports_edge_weight = False  # its own losses count every edge the same
+
     def __init__(
         self,
         widths: tuple[int, ...],
@@ -53,8 +55,8 @@ class VQSAGE(GNN):
         self._own: Tensor | None = None
         self._keys: tuple[Tensor, Tensor] | None = None
 
-    def outputs(self, x: Tensor, edge_index: Tensor) -> list[Tensor]:
-        *hidden, last = super().outputs(x, edge_index)
+    def outputs(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> list[Tensor]:
+        *hidden, last = super().outputs(x, edge_index, edge_weight)
         logits, r = last.split(self.split, dim=1)
         q, codes = self.codebook(r)
         if self.training:

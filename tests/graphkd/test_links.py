@@ -309,7 +309,7 @@ def test_a_student_needs_features_alone_and_survives_its_file(graph: Graph, resu
 def test_bad_input_is_named(graph: Graph, result: LinkResult) -> None:
     with pytest.raises(ValueError, match="pairs name rows from 0 to 1797; X has the rows 0 to 1796"):
         result.student.decision_function(graph.x, torch.tensor([[0], [1797]]))
-    with pytest.raises(ValueError, match="X has 3 features, the student was fitted on 64"):
+    with pytest.raises(ValueError, match="X has 3 features, but LinkStudent is expecting 64 features"):
         result.student.decision_function(graph.x[:, :3], torch.tensor([[0], [1]]))
     with pytest.raises(ValueError, match="edges are none"):
         LinkStudent().fit(graph.x, torch.empty(2, 0, dtype=torch.long))

@@ -125,7 +125,7 @@ def test_a_module_that_wants_dense_features_teaches_on_sparse_ones(layer: str) -
 
 
 def test_a_config_trains_a_function_of_ones_own(run: Run) -> None:
-    with pytest.raises(TypeError, match="teacher 'mine' has no option 'widht'; did you mean 'width'"):
+    with pytest.raises(SystemExit, match=r"digits\.py: teacher 'mine' has no option 'widht'; did you mean 'width'"):
         run("type='my_teachers:mine', widht=24")
     teacher, control, student = run("type='my_teachers:mine', width=24, epochs=30")
     assert (teacher["method"], teacher["schedule"]) == ("mine", "at most 30 epochs")
@@ -160,7 +160,7 @@ def test_what_is_wrong_with_a_cache_is_said_before_anything_is_trained(
     run: Run, tmp_path: Path, graph: Graph, network: nn.Module
 ) -> None:
     write_cache(tmp_path / "caches/tran-0", graph, network, "tran")
-    with pytest.raises(FileNotFoundError, match=r"caches/ind-0 is no teacher cache: it has no meta\.json"):
+    with pytest.raises(SystemExit, match=r"digits\.py: caches/ind-0 is no teacher cache: it has no meta\.json"):
         run("_delete_=True, cache='caches/{setting}-{seed}'")
     with pytest.raises(SystemExit, match=r"a teacher from a cache has no other option: dict\(_delete_=True, "):
         run("cache='caches/{setting}-{seed}'")

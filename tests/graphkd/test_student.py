@@ -218,9 +218,9 @@ def test_bad_input_is_named(images: tuple[np.ndarray, np.ndarray], teacher: np.n
     ):
         with pytest.raises(ValueError, match=message):
             quick().fit(X, y, labelled=labelled)
-    with pytest.raises(ValueError, match=r"validation or monitor holds labels like .*'0'.*, y others like"):
+    with pytest.raises(ValueError, match=r"validation holds labels like .*'0'.*, y others like"):
         quick().fit(X, y, validation=(X[:1], ["0"]))
-    with pytest.raises(ValueError, match=r"validation or monitor has 2 rows but labels \(3,\)"):
+    with pytest.raises(ValueError, match=r"validation has 2 rows but labels \(3,\)"):
         quick().fit(X, y, validation=(X[:2], y[:3]))
     with pytest.raises(ValueError, match="contains NaN"):
         quick().fit(np.where(np.arange(len(X))[:, None] == 5, np.nan, X), y)

@@ -1,0 +1,114 @@
+"""How a graph network is called, whoever wrote it: in its own dtype, on its own device, in its own mode."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from graphkd.data.graph import Graph
+
+
+def call(
+    network: nn.Module, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None, classes: int | None = None
+) -> Tensor:
+    """Logits `(N, C)` of a network, in float32 and on the CPU, with their gradient.
+
+    Args:
+        network: called as `network(x, edge_index)`, with weights also with `edge_weight=`. It may return a tuple or a
+            list, one tensor of which is `(N, classes)`.
+        x: features `(N, F)` in float32, on the CPU.
+        edge_index: `(2, E)`.
+        edge_weight: `(E,)`.
+        classes: C, to know the logits by.
+
+    Raises:
+        ValueError: it returns something else.
+    """
+    return _logits(network(*_own(network, x, edge_index), **_weights(network, edge_weight)), len(x), classes)
+
+
+def outputs(network: nn.Module, graph: Graph) -> list[Tensor]:
+    """Hidden layers, where the network shows them in a method `outputs` as `GNN` does, and logits; see `call`."""
+    from graphkd.teachers.gnn import GNN
+
+    if not isinstance(network, GNN):
+        return [call(network, graph.x, graph.edge_index, graph.edge_weight, graph.num_classes)]
+    x, edge_index = _own(network, graph.x, graph.edge_index)
+    return [out.float().cpu() for out in network.outputs(x, edge_index, **_weights(network, graph.edge_weight))]
+
+
+def readable(network: nn.Module, graph: Graph) -> Graph:
+    """The graph with features as the network takes them, dense unless it says that it takes sparse ones."""
+    return replace(graph, x=_dense(network, graph.x))
+
+
+def uses_weights(network: nn.Module) -> bool:
+    """Whether a network takes edge weights: its `forward` has an argument `edge_weight`.
+
+    PyG's models and `GNN` have it in any case, and say in `supports_edge_weight` whether their layers read it.
+    """
+    try:
+        named = "edge_weight" in inspect.signature(network.forward).parameters
+    except (TypeError, ValueError):  # of a compiled module
+        return False
+    return named and bool(getattr(network, "supports_edge_weight", True))
+
+
+@contextmanager
+def resting(network: nn.Module) -> Iterator[nn.Module]:
+    """The network in evaluation mode; afterwards every part of it is in the mode in which it was."""
+    modes = [(part, part.training) for part in network.modules()]
+    network.eval()
+    try:
+        yield network
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def kind_of(network: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Device and dtype of the first parameter, or buffer, of floats; the CPU and float32 if there is none."""
+    for each in itertools.chain(network.parameters(), network.buffers()):
+        if each.is_floating_point():
+            return each.device, each.dtype
+    return torch.device("cpu"), torch.float32
+
+
+def _dense(network: nn.Module, x: Tensor) -> Tensor:
+    sparse = getattr(network, "sparse", False) and kind_of(network)[1] is torch.float32
+    return x if x.layout is torch.strided or sparse else x.to_dense()
+
+
+def _own(network: nn.Module, x: Tensor, edge_index: Tensor) -> tuple[Tensor, Tensor]:
+    device, dtype = kind_of(network)
+    return _dense(network, x).to(device, dtype), edge_index.to(device)
+
+
+def _weights(network: nn.Module, edge_weight: Tensor | None) -> dict[str, Tensor]:
+    if edge_weight is None:
+        return {}
+    device, dtype = kind_of(network)
+    return {"edge_weight": edge_weight.to(device, dtype)}
+
+
+def _logits(found: Any, nodes: int, classes: int | None) -> Tensor:
+    if isinstance(found, tuple | list):
+        fitting = [
+            each
+            for each in found
+            if isinstance(each, Tensor) and each.ndim == 2 and len(each) == nodes and classes in (None, each.shape[1])
+        ]
+        if len(fitting) != 1:
+            shapes = [tuple(each.shape) if isinstance(each, Tensor) else type(each).__name__ for each in found]
+            raise ValueError(f"the teacher returns {shapes}; expected logits ({nodes}, {classes}), once")
+        found = fitting[0]
+    if not isinstance(found, Tensor):
+        raise ValueError(f"the teacher returns a {type(found).__name__}; expected logits ({nodes}, {classes or 'C'})")
+    return found.float().cpu()
