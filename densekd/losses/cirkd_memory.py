@@ -13,7 +13,7 @@ from kdlosses.relation.points import points
 from kdlosses.unit import unit
 
 
-@register(name="cirkd_memory", match="positions")
+@register(name="cirkd_memory", match="positions", categorical=True)
 class CIRKDMemory(nn.Module):
     r"""Cross-image relations to a memory: match how like each pixel is to pixels and regions of images seen before.
 

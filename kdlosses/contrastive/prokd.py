@@ -9,7 +9,7 @@ from kdlosses.registry import register
 from kdlosses.unit import unit
 
 
-@register(name="prokd", match="positions")
+@register(name="prokd", match="positions", categorical=True)
 class ProKD(nn.Module):
     r"""Prototypical distillation: bring the class prototypes of an unlabelled domain to those of the labelled one.
 

@@ -58,8 +58,6 @@ class Adversary(nn.Module):
         direction: Literal["against", "with"] = "against",
     ) -> None:
         super().__init__()
-        if direction not in ("against", "with"):
-            raise ValueError(f"adversary: direction is 'against' or 'with', not {direction!r}")
         self.loss = build(loss)
         self.strength, self.direction = strength, direction
         wide, narrow = max(classes // 8, 16), max(classes // 64, 8)

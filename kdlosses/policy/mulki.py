@@ -53,8 +53,6 @@ class MulKI(nn.Module):
 
     def __init__(self, loss: Any = "kl", temperature: float = 0.1, ignore_index: int = 255) -> None:
         super().__init__()
-        if temperature <= 0:
-            raise ValueError(f"mulki: the temperature must be positive, got {temperature}")
         self.loss = build(loss)
         self.temperature, self.ignore_index = temperature, ignore_index
 

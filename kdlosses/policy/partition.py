@@ -49,8 +49,6 @@ class Partition(nn.Module):
         self, loss: Any = "kl", by: Literal["confidence", "label"] = "confidence", ignore_index: int = 255
     ) -> None:
         super().__init__()
-        if by not in ("confidence", "label"):
-            raise ValueError(f"partition: by is 'confidence' or 'label', not {by!r}")
         self.loss = build(loss)
         self.by, self.ignore_index = by, ignore_index
 

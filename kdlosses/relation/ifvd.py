@@ -9,7 +9,7 @@ from kdlosses.registry import register
 from kdlosses.unit import cosines
 
 
-@register(match="positions")
+@register(match="positions", categorical=True)
 def ifvd(
     student: Tensor,
     teacher: Tensor,
