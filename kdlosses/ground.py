@@ -31,10 +31,23 @@ class Ground(NamedTuple):
 
 
 def on_common_ground(
-    body: Callable[..., Tensor], key: str, ground: Ground, student: Tensor, teacher: Tensor, context: dict[str, Any]
+    body: Callable[..., Tensor],
+    key: str,
+    ground: Ground,
+    student: Tensor,
+    teacher: Tensor,
+    context: dict[str, Any],
+    widths: Mapping[str, int] | None = None,
 ) -> Tensor:
-    """Run the body of a loss on tensors that fit, in full precision, without autocast, with the teacher detached."""
+    """Run the body of a loss on tensors that fit, in full precision, without autocast, with the teacher detached.
+
+    `widths` are the numbers of channels that a module was built for, of `student` and `teacher`.
+    """
     _check_pair(key, ground, student, teacher)
+    for side, width in (widths or {}).items():
+        shape = (student if side == "student" else teacher).shape
+        if shape[1] != width:
+            raise ValueError(f"{key}: built for {width} channels of the {side} on axis 1, got {side} {tuple(shape)}")
     context = {
         name: _CHECKS[name](key, value, student) if name in _CHECKS else value for name, value in context.items()
     }
@@ -96,10 +109,9 @@ def _check_weight(key: str, weight: Any, student: Tensor) -> Tensor | None:
     weight = _of_positions(key, "weight", weight, student)
     if weight.is_complex():
         raise TypeError(f"{key}: weight must be bool or a number for each position, got {weight.dtype}")
-    if weight.dtype != torch.bool and _readable(weight) and not bool((weight >= 0).all() & (weight < math.inf).all()):
-        raise ValueError(
-            f"{key}: weight must be finite and at least 0, got {weight.min().item()} to {weight.max().item()}"
-        )
+    if weight.dtype != torch.bool and readable(weight) and bool(((weight < 0) | (weight == math.inf)).any()):
+        least, most = weight.min().item(), weight.max().item()
+        raise ValueError(f"{key}: weight must be finite and at least 0, got {least} to {most}")
     return weight
 
 
@@ -122,7 +134,7 @@ def _check_edges(key: str, edges: Any, student: Tensor) -> Tensor | None:
     edges = _whole(key, "edge_index", _tensor(key, "edge_index", edges, student))
     if edges.ndim != 2 or len(edges) != 2:
         raise ValueError(f"{key}: edge_index must be (2, E), got {tuple(edges.shape)}")
-    if edges.numel() and _readable(edges) and not bool((edges >= 0).all() & (edges < len(student)).all()):
+    if edges.numel() and readable(edges) and not bool((edges >= 0).all() & (edges < len(student)).all()):
         raise ValueError(
             f"{key}: edge_index names nodes {edges.min().item()} to {edges.max().item()}, the student has "
             f"{len(student)}: rows 0 to {len(student) - 1}"
@@ -130,16 +142,13 @@ def _check_edges(key: str, edges: Any, student: Tensor) -> Tensor | None:
     return edges
 
 
-def _check_rows(name: str) -> Callable[[str, Any, Tensor], Tensor | None]:
-    def check(key: str, rows: Any, student: Tensor) -> Tensor | None:
-        if rows is None:
-            return None
-        rows = _whole(key, name, _tensor(key, name, rows, student))
-        if rows.shape != student.shape[:1]:
-            raise ValueError(f"{key}: {name} must have shape {tuple(student.shape[:1])}, got {tuple(rows.shape)}")
-        return rows
-
-    return check
+def _check_batch(key: str, batch: Any, student: Tensor) -> Tensor | None:
+    if batch is None:
+        return None
+    batch = _whole(key, "batch", _tensor(key, "batch", batch, student))
+    if batch.shape != student.shape[:1]:
+        raise ValueError(f"{key}: batch must have shape {tuple(student.shape[:1])}, got {tuple(batch.shape)}")
+    return batch
 
 
 def _check_logits(name: str) -> Callable[[str, Any, Tensor], Tensor | None]:
@@ -196,8 +205,7 @@ _CHECKS: dict[str, Callable[[str, Any, Tensor], Any]] = {
     "boxes_bev": _check_each("boxes_bev", 2, 5),
     "masks": _check_each("masks", 3, None),
     "edge_index": _check_edges,
-    "batch": _check_rows("batch"),
-    "point_counts": _check_rows("point_counts"),
+    "batch": _check_batch,
     "progress": _check_progress,
     "epoch": _check_epoch,
     "student_logits": _check_logits("student_logits"),
@@ -205,7 +213,7 @@ _CHECKS: dict[str, Callable[[str, Any, Tensor], Any]] = {
 }
 
 
-def _readable(tensor: Tensor) -> bool:
+def readable(tensor: Tensor) -> bool:
     """Whether a look at the values costs nothing: not on another device, nor in a graph that is being compiled."""
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
 

@@ -37,7 +37,8 @@ def checked(name: str, kind: Callable[..., Any], options: Mapping[str, Any], com
     """Options of a loss as it takes them: numbers of NumPy are plain ones. What is no option, or no good, raises.
 
     >>> import numpy as np
-    >>> checked("kl", LOSSES["kl"], dict(tau=np.float32(2.0)))
+    >>> from kdlosses import kl
+    >>> checked("kl", kl, dict(tau=np.float32(2.0)))
     {'tau': 2.0}
     """
     known = _options_of(kind)

@@ -330,19 +330,24 @@ def _grounded_function(function: Callable[..., Tensor], key: str, ground: Ground
 
 def _grounded_class(module: type[nn.Module], key: str, ground: Ground) -> type[nn.Module]:
     inner, made = module.forward, module.__init__
-    names = list(inspect.signature(inner).parameters)[3:]
+    names, options = list(inspect.signature(inner).parameters)[3:], inspect.signature(made)
 
     @functools.wraps(inner)
     def forward(self: nn.Module, student: Tensor, teacher: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         kwargs = {**dict(zip(names, args)), **kwargs}
-        return on_common_ground(functools.partial(inner, self), key, ground, student, teacher, kwargs)
+        widths = getattr(self, "_widths", {})
+        return on_common_ground(functools.partial(inner, self), key, ground, student, teacher, kwargs, widths)
 
     @functools.wraps(made)
     def init(self: nn.Module, *args: Any, **kwargs: Any) -> None:
-        if type(self) is module:  # a subclass has options of its own
-            options = inspect.signature(made).bind_partial(self, *args, **kwargs).arguments
-            args, kwargs = (), checked(key, module, dict(list(options.items())[1:]), complete=False)
-        made(self, *args, **kwargs)
+        if type(self) is not module:  # a subclass, which has options of its own
+            return made(self, *args, **kwargs)
+        given = dict(list(options.bind_partial(self, *args, **kwargs).arguments.items())[1:])
+        given = checked(key, module, given, complete=False)
+        made(self, **given)
+        whole = "channels" if ground.match == "shape" and _is_required(module, "channels") else ""
+        widths = {"student": given.get("student_channels", given.get(whole)), "teacher": given.get("teacher_channels")}
+        vars(self)["_widths"] = {side: width for side, width in widths.items() if width is not None}
 
     module.forward, module.match, module.ground = forward, ground.match, ground  # type: ignore[attr-defined]
     if "__init__" in vars(module):

@@ -59,7 +59,7 @@ class Partition(nn.Module):
         if self.by == "label":
             if labels is None:
                 raise TypeError("partition: by='label' needs labels, which nobody handed in")
-            index, known = labelled(labels, None, self.ignore_index)
+            index, known = labelled(labels, None, self.ignore_index, student.shape[1])
             right = p.gather(2, index[:, None, None].expand(-1, p.shape[1], 1, *index.shape[1:])).squeeze(2)
             sure = torch.where(known.unsqueeze(1), right, sure)
         target, best = each[:, -1], sure[:, -1]
