@@ -165,7 +165,7 @@ def _find(name: str) -> Any:
     module, colon, attribute = name.partition(":")
     if not colon:
         if name not in LOSSES:
-            raise KeyError(f"no loss is called {name!r}; {nearest(name, LOSSES)}; one of your own is 'module:name'")
+            raise KeyError(f"no loss is called {name!r}; {nearest(name, LOSSES)}")
         return LOSSES[name]
     if not attribute.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
         raise ValueError(f"loss {name!r}: one of your own is 'module:name', as in 'my_losses:focal_kd'")

@@ -6,13 +6,14 @@ and hands that to the shared loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from graphkd.boosted import Boosted
 from graphkd.data.positions import Inputs, with_positions
 from graphkd.data.setting import Setting
+from graphkd.lesson import check_lam
 from graphkd.mlp import MLP
 from graphkd.recipes.adagmlp import adagmlp
 from graphkd.recipes.annotator import annotator
@@ -54,6 +55,7 @@ from graphkd.recipes.voting import voting
 from graphkd.recipes.vqgraph import vqgraph
 from graphkd.recipes.weight_align import weight_align
 from graphkd.spec import resolve
+from graphkd.term import check_entry
 
 RECIPES = {
     recipe.__name__: recipe
@@ -126,6 +128,25 @@ def nested(method: str | Mapping[str, Any] | Callable[..., Any]) -> Iterator[str
         yield from nested(method["method"])
 
 
+def check(method: str | Mapping[str, Any] | Callable[..., Any]) -> None:
+    """Raise where a method, one that it is put around, or a loss in it is wrong: before a teacher is trained for it.
+
+    >>> check(dict(type="terms", distills=[dict(loss="kll")]))
+    Traceback (most recent call last):
+    KeyError: "no loss is called 'kll'; did you mean 'kl' or 'rkl' or 'lelp'?"
+    """
+    recipe, options = resolve("method", method, RECIPES)
+    if "lam" in options:
+        check_lam(recipe.__name__, options["lam"])
+    if isinstance(options.get("distills"), Sequence):
+        for entry in options["distills"]:
+            check_entry(entry)
+    if options.get("loss") is not None:
+        check_entry({"loss": options["loss"]})
+    if options.get("method") is not None:
+        check(options["method"])
+
+
 def asked(method: str | Mapping[str, Any] | Callable[..., Any]) -> set[str]:
     """All that a method asks of its teacher, see `TELLS`."""
     return {what for name in nested(method) for what in TELLS.get(name, ())}
@@ -168,6 +189,7 @@ __all__ = [
     "annotator",
     "asked",
     "best",
+    "check",
     "curvature",
     "ddk",
     "dho",

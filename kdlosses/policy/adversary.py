@@ -66,6 +66,9 @@ class Adversary(nn.Module):
         )
 
     def forward(self, student: Tensor, teacher: Tensor, weight: Tensor | None = None, **context: Any) -> Tensor:
+        if student.shape[1] != self.discriminator[0].in_features:
+            built = self.discriminator[0].in_features
+            raise ValueError(f"adversary: built for {built} classes, got student {tuple(student.shape)}")
         q = student.softmax(1)
         if self.direction == "against":
             q = 2 * q.detach() - q  # the same value, the gradient turned round
