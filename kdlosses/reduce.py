@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from kdlosses.ground import readable
 from kdlosses.unit import length
 
 
@@ -45,13 +46,27 @@ def count(weight: Tensor) -> Tensor:
     return weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
 
 
-def labelled(labels: Tensor, weight: Tensor | None, ignore_index: int) -> tuple[Tensor, Tensor]:
+def labelled(
+    labels: Tensor, weight: Tensor | None, ignore_index: int, classes: int | None = None
+) -> tuple[Tensor, Tensor]:
     """Labels that can index, and a weight that is 0 where the label is negative or `ignore_index`.
 
-    >>> labelled(torch.tensor([2, 255, -1]), None, 255)
+    `classes` is the number of classes, where labels are compared with that.
+
+    Raises:
+        ValueError: a label that counts is no class; on a GPU, where each look would wait for the device, unseen.
+
+    >>> labelled(torch.tensor([2, 255, -1]), None, 255, classes=3)
     (tensor([2, 0, 0]), tensor([ True, False, False]))
     """
     valid = (labels >= 0) & (labels != ignore_index)
+    if weight is not None:
+        valid &= weight > 0
+    if classes is not None and readable(labels) and bool((wrong := valid & (labels >= classes)).any()):
+        raise ValueError(
+            f"labels name class {labels[wrong].max().item()} where there are {classes}: 0 to {classes - 1}; negative "
+            f"ones and ignore_index={ignore_index} are left out"
+        )
     return labels.where(valid, 0), valid if weight is None else weight * valid
 
 

@@ -2,50 +2,60 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
+import importlib
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, TypeVar, overload
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
 
-Match = Literal["shape", "positions", "channels", "samples", "inner"]
+from kdlosses.ground import CONTEXT, Ground, Match, on_common_ground
+from kdlosses.options import checked, nearest
+
 LossLike = Callable[..., Tensor] | type[nn.Module]
 T = TypeVar("T", bound=LossLike)
 
 LOSSES: dict[str, LossLike] = {}
 """Every registered loss by its key."""
 
-CONTEXT = (
-    *("weight", "labels", "label_map", "boxes", "boxes_bev", "masks", "edge_index", "batch", "point_counts"),
-    *("progress", "epoch"),
-    *("student_logits", "teacher_logits"),
-)
-"""What a loss may ask for by naming an argument so; whoever calls the loss hands in what it has."""
-
 _RESERVED = {"loss_weight", "reduction"}  # they belong to the entry that uses the loss, not to the loss
-
-
-def nearest(word: str, known: Iterable[str], count: int = 3) -> str:
-    """Format the `count` entries of `known` that are most like `word`, for an error message."""
-    known = sorted(known)
-    found = difflib.get_close_matches(word, known, n=count, cutoff=0.5)
-    return f"did you mean {' or '.join(map(repr, found))}?" if found else f"known: {', '.join(known) or 'none'}"
 
 
 @overload
 def register(loss: T) -> T: ...
 @overload
-def register(*, name: str | None = None, match: Match = "shape") -> Callable[[T], T]: ...
-def register(loss: Any = None, *, name: str | None = None, match: Match = "shape") -> Any:
+def register(
+    *,
+    name: str | None = None,
+    match: Match = "shape",
+    categorical: bool | None = None,
+    maps: bool | None = None,
+    least: Mapping[str, float] | None = None,
+    infinite: Sequence[str] = (),
+) -> Callable[[T], T]: ...
+def register(
+    loss: Any = None,
+    *,
+    name: str | None = None,
+    match: Match = "shape",
+    categorical: bool | None = None,
+    maps: bool | None = None,
+    least: Mapping[str, float] | None = None,
+    infinite: Sequence[str] = (),
+) -> Any:
     """Register a function, or an `nn.Module` class whose `forward` has the same form, as a loss.
 
     The decorated loss is called as `loss(student, teacher, ...)` with tensors of shape `(N, C, *)`. The decorator gives
-    every loss the same ground to stand on, so that its body is the formula alone: the teacher is detached, half
-    precision is raised to float32, autocast is off, and shapes that do not fit are named in the error.
+    every loss the same ground to stand on, so that its body is the formula alone: the teacher is detached and has the
+    student's precision, half precision is raised to float32, autocast is off, and options, shapes, types and devices
+    that do not fit are named in the error. Negative weights and numbers of nodes or classes that do not exist are named
+    on the CPU alone: on a GPU each such look would wait for the device, at every step.
+
+    Numbers among the options must be finite, temperatures above 0, whole numbers at least 1 (those whose default is 0
+    or less, and `ignore_index`, as the loss wants), all others at least 0.
 
     Args:
         loss: first two arguments `student, teacher`; then hyper-parameters with defaults and context (see `CONTEXT`).
@@ -53,6 +63,11 @@ def register(loss: Any = None, *, name: str | None = None, match: Match = "shape
         match: what must agree between student and teacher: the whole `shape`, the `positions` (every axis but the
             channel axis 1), the `channels` (axes 0 and 1), or only the number of `samples` (axis 0); `inner` for a
             policy, whose loss says it.
+        categorical: whether it compares the channels of a position with each other, as a softmax over classes does. One
+            channel would say nothing and is refused. By default the losses of `kdlosses.logit` do.
+        maps: whether it needs maps `(N, C, H, W)`, and nodes are refused. By default the losses of `densekd` do.
+        least: least values of options for which the rule above does not hold.
+        infinite: options that may be infinite.
 
     A policy is a loss around another one: an `nn.Module` class that builds what its option `loss` says, and whose
     `forward` ends in `**context`, all the context there is, to be handed on to that loss.
@@ -70,17 +85,29 @@ def register(loss: Any = None, *, name: str | None = None, match: Match = "shape
     >>> del LOSSES["brier"]
     """
     if loss is None:
-        return functools.partial(register, name=name, match=match)
+        stated = dict(categorical=categorical, maps=maps, least=least, infinite=infinite)
+        return functools.partial(register, name=name, match=match, **stated)
     key = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", loss.__name__).lower()
     if key in LOSSES:
         raise ValueError(f"loss {key!r} is registered already, by {LOSSES[key].__module__}")
     _check_signature(key, loss)
-    LOSSES[key] = _grounded_class(loss, match) if isinstance(loss, type) else _grounded_function(loss, match)
+    ground = Ground(
+        match,
+        loss.__module__.startswith("kdlosses.logit.") if categorical is None else categorical,
+        loss.__module__.startswith("densekd.") if maps is None else maps,
+        least or {},
+        frozenset(infinite),
+    )
+    LOSSES[key] = (
+        _grounded_class(loss, key, ground) if isinstance(loss, type) else _grounded_function(loss, key, ground)
+    )
     return LOSSES[key]
 
 
 def build(spec: str | Mapping[str, Any] | Callable[..., Tensor] | nn.Module, **known: Any) -> Loss:
     """Build a loss from its key, from `dict(type=key, **options)`, or from a function or module of one's own.
+
+    A loss of one's own may also be a string, `"package.module:name"`, which Python imports.
 
     Args:
         spec: see above.
@@ -89,7 +116,9 @@ def build(spec: str | Mapping[str, Any] | Callable[..., Tensor] | nn.Module, **k
 
     Raises:
         KeyError: no loss of that name; the message names the nearest.
-        TypeError: a keyword that the loss does not have, a missing one, or a value of the wrong type.
+        TypeError: a keyword that the loss does not have, a missing one, a value of the wrong type, or something that
+            cannot be called as `loss(student, teacher)`.
+        ValueError: a number that is out of bounds; a module or a name in it that does not exist.
 
     >>> build("kl").needs
     ('weight',)
@@ -107,23 +136,50 @@ def build(spec: str | Mapping[str, Any] | Callable[..., Tensor] | nn.Module, **k
     kind: Any = options.pop("type")
     name = kind if isinstance(kind, str) else getattr(kind, "__name__", type(kind).__name__)
     if isinstance(kind, str):
-        if kind not in LOSSES:
-            raise KeyError(f"no loss is called {kind!r}; {nearest(kind, LOSSES)}")
-        kind = LOSSES[kind]
-    if not callable(kind):
-        raise TypeError(f"a loss is a name, a dict with a 'type', a function or a module, not {type(kind).__name__}")
+        kind, name = _find(kind), name.rpartition(":")[2]
+    if not callable(kind) or (isinstance(kind, type) and not issubclass(kind, nn.Module)):
+        what = kind.__name__ if isinstance(kind, type) else type(kind).__name__
+        raise TypeError(f"a loss is a name, 'module:name', a dict with a 'type', a function or a module, not {what}")
+    if isinstance(kind, Loss):
+        if options:
+            raise TypeError(f"loss {name!r} is built already, it takes no options: {sorted(options)}")
+        return kind
+    if not hasattr(kind, "ground"):
+        _check_callable(name, kind)
     if isinstance(kind, nn.Module):
         if options:
             raise TypeError(f"loss {name!r} is built already, it takes no options: {sorted(options)}")
         return Loss(name, kind, {})
     options, filled = _fill(kind, options, known)
-    _check_options(name, kind, options)
+    options = checked(name, kind, options)
     if isinstance(kind, type):
         return Loss(name, kind(**options), {}, filled)
-    if not hasattr(kind, "match"):  # a plain function, never registered
+    if not hasattr(kind, "ground"):  # a plain function, never registered
         _check_signature(name, kind)
-        kind = _grounded_function(kind, "shape")
+        kind = _grounded_function(kind, name, Ground())
     return Loss(name, kind, options, filled)
+
+
+def _find(name: str) -> Any:
+    """The loss of this name: a registered one, or what `module:name` imports."""
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        if name not in LOSSES:
+            raise KeyError(f"no loss is called {name!r}; {nearest(name, LOSSES)}")
+        return LOSSES[name]
+    if not attribute.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+        raise ValueError(f"loss {name!r}: one of your own is 'module:name', as in 'my_losses:focal_kd'")
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if not (module + ".").startswith(f"{error.name}."):  # it is there, and imports something that is not
+            raise
+        raise ValueError(
+            f"loss {name!r}: Python finds no module {error.name!r}; put the folder that it lies in on PYTHONPATH"
+        ) from error
+    if not hasattr(found, attribute):
+        raise ValueError(f"loss {name!r}: {module} has no {attribute!r}; {nearest(attribute, vars(found))}")
+    return getattr(found, attribute)
 
 
 def _fill(kind: Any, options: dict[str, Any], known: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
@@ -145,7 +201,7 @@ def _fill_inside(spec: Any, known: Mapping[str, Any]) -> tuple[Any, set[str]]:
         return ([part for part, _ in parts], filled) if filled else (spec, filled)
     options = dict(spec) if isinstance(spec, Mapping) else {"type": spec}
     kind = options.pop("type", None)
-    loss = LOSSES.get(kind) if isinstance(kind, str) else kind
+    loss = (_find(kind) if ":" in kind else LOSSES.get(kind)) if isinstance(kind, str) else kind
     if not callable(loss) or isinstance(loss, nn.Module):
         return spec, set()
     options, filled = _fill(loss, options, known)
@@ -164,9 +220,13 @@ class Loss(nn.Module):
         needs: names of `CONTEXT` that the loss accepts, or a loss inside of it.
         requires: those of `needs` that it cannot do without.
         match: what must agree between the two tensors, see `register`.
+        categorical: whether it, or a loss inside of it, needs two channels or more, see `register`.
+        maps: whether it, or a loss inside of it, needs maps `(N, C, H, W)`, see `register`.
     """
 
     match: Match
+    categorical: bool
+    maps: bool
     needs: tuple[str, ...]
     requires: tuple[str, ...]
 
@@ -186,6 +246,9 @@ class Loss(nn.Module):
         self.requires = tuple(key for key in CONTEXT if key in requires.union(*(each.requires for each in inner)))
         match: Match = getattr(loss, "match", "shape")
         self.match = inner[0].match if match == "inner" else match
+        own: Ground | None = getattr(loss, "ground", None)
+        self.categorical = bool(own and own.categorical) or any(each.categorical for each in inner)
+        self.maps = bool(own and own.maps) or any(each.maps for each in inner)
 
     def forward(self, student: Tensor, teacher: Tensor, **context: Any) -> Tensor:
         unknown = [key for key in context if key not in CONTEXT]
@@ -230,91 +293,63 @@ def _is_required(kind: Callable[..., Any], option: str) -> bool:
     return option in arguments and arguments[option].default is inspect.Parameter.empty
 
 
-def _check_options(name: str, kind: Callable[..., Any], options: Mapping[str, Any]) -> None:
-    parameters = inspect.signature(kind).parameters.values()  # of a class: those of its __init__, without self
-    known = {p.name: p.default for p in parameters if p.name not in (*CONTEXT, "student", "teacher")}
-    for key, value in options.items():
-        if key in CONTEXT:
-            raise TypeError(
-                f"loss {name!r}: {key!r} is handed in at each call, it is no option"
-                + (" (the weight of a loss belongs beside it, in its entry)" if key == "weight" else "")
-            )
-        if key not in known:
-            raise TypeError(f"loss {name!r} has no option {key!r}; {nearest(key, known)}")
-        number = isinstance(known[key], int | float) and not isinstance(known[key], bool)
-        if number and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise TypeError(f"loss {name!r}: {key} must be a number, got {value!r}")
-        if key == "tau" and not value > 0:
-            raise ValueError(f"loss {name!r}: the temperature tau must be positive, got {value!r}")
-    missing = [key for key, default in known.items() if default is inspect.Parameter.empty and key not in options]
-    if missing:
-        raise TypeError(f"loss {name!r} needs the option {missing[0]!r}")
+def _check_callable(name: str, kind: Any) -> None:
+    """Raise TypeError unless a class, module or function that was never registered can be called as a loss."""
+    called = getattr(kind, "forward", kind)
+    try:
+        parameters = list(inspect.signature(called).parameters.values())[isinstance(kind, type) :]
+    except ValueError:  # a builtin that does not show its arguments
+        return
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    asked = [p for p in parameters if p not in positional[:2] and p.default is p.empty and p.name not in CONTEXT]
+    options = {} if isinstance(kind, (nn.Module, type)) else {p.name for p in asked}
+    asked = [p for p in asked if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.name not in options]
+    if len(positional) < 2 or asked:
+        raise TypeError(
+            f"{name!r} is no loss: a loss is called as loss(student, teacher, **context), this takes "
+            f"({', '.join(p.name for p in parameters)})"
+        )
 
 
-def _grounded_function(function: Callable[..., Tensor], match: Match) -> Callable[..., Tensor]:
+def _grounded_function(function: Callable[..., Tensor], key: str, ground: Ground) -> Callable[..., Tensor]:
+    names = list(inspect.signature(function).parameters)[2:]
+
     @functools.wraps(function)
     def loss(student: Tensor, teacher: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return _on_common_ground(function, match, student, teacher, *args, **kwargs)
+        if len(args) > len(names):
+            raise TypeError(f"loss {key!r} takes student, teacher and {', '.join(names) or 'nothing more'}")
+        kwargs = {**dict(zip(names, args)), **kwargs}
+        if not torch.compiler.is_compiling():
+            options = {name: value for name, value in kwargs.items() if name not in CONTEXT}
+            kwargs |= checked(key, loss, options, complete=False)
+        return on_common_ground(function, key, ground, student, teacher, kwargs)
 
-    loss.match = match  # type: ignore[attr-defined]
+    loss.match, loss.ground = ground.match, ground  # type: ignore[attr-defined]
     return loss
 
 
-def _grounded_class(module: type[nn.Module], match: Match) -> type[nn.Module]:
-    inner = module.forward
+def _grounded_class(module: type[nn.Module], key: str, ground: Ground) -> type[nn.Module]:
+    inner, made = module.forward, module.__init__
+    names, options = list(inspect.signature(inner).parameters)[3:], inspect.signature(made)
 
     @functools.wraps(inner)
     def forward(self: nn.Module, student: Tensor, teacher: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return _on_common_ground(functools.partial(inner, self), match, student, teacher, *args, **kwargs)
+        kwargs = {**dict(zip(names, args)), **kwargs}
+        widths = getattr(self, "_widths", {})
+        return on_common_ground(functools.partial(inner, self), key, ground, student, teacher, kwargs, widths)
 
-    module.forward, module.match = forward, match  # type: ignore[attr-defined]
+    @functools.wraps(made)
+    def init(self: nn.Module, *args: Any, **kwargs: Any) -> None:
+        if type(self) is not module:  # a subclass, which has options of its own
+            return made(self, *args, **kwargs)
+        given = dict(list(options.bind_partial(self, *args, **kwargs).arguments.items())[1:])
+        given = checked(key, module, given, complete=False)
+        made(self, **given)
+        whole = "channels" if ground.match == "shape" and _is_required(module, "channels") else ""
+        widths = {"student": given.get("student_channels", given.get(whole)), "teacher": given.get("teacher_channels")}
+        vars(self)["_widths"] = {side: width for side, width in widths.items() if width is not None}
+
+    module.forward, module.match, module.ground = forward, ground.match, ground  # type: ignore[attr-defined]
+    if "__init__" in vars(module):
+        module.__init__ = init  # type: ignore[method-assign]
     return module
-
-
-def _on_common_ground(
-    body: Callable[..., Tensor], match: Match, student: Tensor, teacher: Tensor, *args: Any, **kwargs: Any
-) -> Tensor:
-    """Run the body of a loss on shapes that fit, in full precision, without autocast, with the teacher detached."""
-    _check_shapes(body, match, student, teacher, kwargs)
-    if student.numel() == 0:
-        return _full(student).sum()
-    student, teacher = _full(student), _full(teacher.detach())
-    weight = kwargs.get("weight")
-    if weight is not None:  # masked positions cannot matter, not even in the gradient of a NaN
-        counts = (weight > 0).unsqueeze(1)
-        student = torch.where(counts, student, 0)
-        teacher = torch.where(counts, teacher, 0) if teacher.shape[2:] == student.shape[2:] else teacher
-    with torch.autocast(student.device.type, enabled=False):
-        return body(student, teacher, *args, **kwargs)
-
-
-def _full(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-
-
-def _check_shapes(
-    body: Callable[..., Tensor], match: Match, student: Tensor, teacher: Tensor, context: Mapping[str, Any]
-) -> None:
-    a, b = student.shape, teacher.shape
-    if len(a) < 2 or len(b) < 2:
-        raise ValueError(f"{_name(body)}: expected (N, C, *) tensors, got student {tuple(a)} and teacher {tuple(b)}")
-    for name, value in (("student", student), ("teacher", teacher)):
-        if not value.is_floating_point():
-            raise TypeError(f"{_name(body)}: {name} must be floating point, got {value.dtype}")
-    fits = {
-        "shape": a == b,
-        "positions": a[:1] + a[2:] == b[:1] + b[2:],
-        "channels": a[:2] == b[:2],
-        "samples": a[0] == b[0],
-        "inner": True,  # the loss inside checks
-    }[match]
-    if not fits:
-        raise ValueError(f"{_name(body)}: student {tuple(a)} and teacher {tuple(b)} must agree in {match}")
-    for key in ("weight", "labels"):
-        given = context.get(key)
-        if given is not None and given.shape != a[:1] + a[2:]:
-            raise ValueError(f"{_name(body)}: {key} must have shape {tuple(a[:1] + a[2:])}, got {tuple(given.shape)}")
-
-
-def _name(body: Callable[..., Tensor]) -> str:
-    return getattr(body, "__name__", None) or body.func.__qualname__.split(".")[0]  # type: ignore[attr-defined]

@@ -63,8 +63,6 @@ class ACAM(nn.Module):
         self, channels: int, count: int = 6, diversity: float = 1.0, keys: int = 32, normalise: bool = False
     ) -> None:
         super().__init__()
-        if count < 1 or keys < 1:
-            raise ValueError(f"acam needs at least one mask and one cell, got count={count} and keys={keys}")
         self.diversity, self.keys, self.normalise = diversity, keys, normalise
         inner = max(1, channels // 2)
         self.query = Pointwise(channels, inner)

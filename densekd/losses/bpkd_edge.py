@@ -7,7 +7,7 @@ from densekd.losses.boundary import class_edges
 from kdlosses import register
 
 
-@register
+@register(categorical=True)
 def bpkd_edge(
     student: Tensor,
     teacher: Tensor,

@@ -8,7 +8,7 @@ from kdlosses import register, weighted_mean
 from kdlosses.unit import unit
 
 
-@register
+@register(categorical=True)
 def bsd_region(
     student: Tensor,
     teacher: Tensor,
@@ -53,8 +53,6 @@ def bsd_region(
     >>> bsd_region(s, t, labels, student_logits=good, teacher_logits=-good).item()
     0.0
     """
-    if cells < 1:
-        raise ValueError(f"bsd_region: cells must be at least 1, got {cells}")
     size = min(cells, student.shape[2]), min(cells, student.shape[3])
     weight = torch.ones_like(student[:, 0]) if weight is None else weight.to(student.dtype)
     mine, votes = _errors(student_logits, label_map, weight, size, ignore_index)

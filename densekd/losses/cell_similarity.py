@@ -8,7 +8,7 @@ from kdlosses import register, weighted_mean
 from kdlosses.unit import unit
 
 
-@register(match="positions")
+@register(match="positions", categorical=True)
 def cell_similarity(student: Tensor, teacher: Tensor, cells: int = 7, weight: Tensor | None = None) -> Tensor:
     r"""What the regions of an image have to do with each other: match their cosines.
 

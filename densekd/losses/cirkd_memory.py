@@ -13,7 +13,7 @@ from kdlosses.relation.points import points
 from kdlosses.unit import unit
 
 
-@register(name="cirkd_memory", match="positions")
+@register(name="cirkd_memory", match="positions", categorical=True)
 class CIRKDMemory(nn.Module):
     r"""Cross-image relations to a memory: match how like each pixel is to pixels and regions of images seen before.
 
@@ -85,7 +85,7 @@ class CIRKDMemory(nn.Module):
         self.pixel_draw, self.region_draw = pixel_draw, region_draw
 
     def forward(self, student: Tensor, teacher: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
-        labels, weight = labelled(labels, weight, self.ignore_index)
+        labels, weight = labelled(labels, weight, self.ignore_index, self.classes)
         s, t, w = points(student, teacher, weight)
         t = unit(t, dim=2)
         if self.training:

@@ -9,7 +9,7 @@ from kdlosses.relation.blocks import by_rows
 from kdlosses.unit import unit
 
 
-@register(match="positions")
+@register(match="positions", categorical=True)
 def cirkd_pairs(
     student: Tensor, teacher: Tensor, tau: float = 0.1, pool: int = 1, weight: Tensor | None = None
 ) -> Tensor:

@@ -11,7 +11,7 @@ from kdlosses.reduce import nothing
 from kdlosses.relation.blocks import BLOCK
 
 
-@register(name="pointdistiller", match="positions")
+@register(name="pointdistiller", match="positions", infinite=("tau",), maps=False)
 class PointDistiller(nn.Module):
     r"""PointDistiller: match the local geometry around the voxels or points that matter most.
 
@@ -77,10 +77,6 @@ class PointDistiller(nn.Module):
         teacher_learns: bool = False,
     ) -> None:
         super().__init__()
-        if crucial < 1 or neighbours < 1:
-            raise ValueError(
-                f"pointdistiller: crucial and neighbours must be at least 1, got {crucial} and {neighbours}"
-            )
         if importance not in ("log", "count"):
             raise ValueError(f"pointdistiller: importance must be 'log' or 'count', got {importance!r}")
         self.crucial, self.neighbours, self.tau, self.importance = crucial, neighbours, tau, importance

@@ -10,7 +10,7 @@ from kdlosses import register, weighted_mean
 from kdlosses.unit import length, unit
 
 
-@register(name="skd_holistic")
+@register(name="skd_holistic", categorical=True)
 class SKDHolistic(nn.Module):
     r"""Holistic term of structured distillation: a critic learns to tell the student's maps from the teacher's.
 

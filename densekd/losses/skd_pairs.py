@@ -8,7 +8,7 @@ from kdlosses import register, rsd_gram
 from kdlosses.unit import unit
 
 
-@register(match="positions")
+@register(match="positions", categorical=True)
 def skd_pairs(student: Tensor, teacher: Tensor, pool: int = 2, weight: Tensor | None = None) -> Tensor:
     r"""Pair-wise term of structured distillation: match the cosines between the patches of an image.
 

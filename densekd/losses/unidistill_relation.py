@@ -10,7 +10,7 @@ from kdlosses import register, weighted_mean
 from kdlosses.unit import unit
 
 
-@register(match="samples")
+@register(match="samples", categorical=True)
 def unidistill_relation(
     student: Tensor,
     teacher: Tensor,

@@ -6,7 +6,7 @@ from torch import Tensor
 from kdlosses import register, weighted_mean
 
 
-@register
+@register(categorical=True)
 def ffg2m_high(
     student: Tensor, teacher: Tensor, edge_index: Tensor, tau: float = 1.3, weight: Tensor | None = None
 ) -> Tensor:

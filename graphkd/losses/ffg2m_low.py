@@ -8,7 +8,7 @@ from graphkd.edges import with_self_loops
 from kdlosses import register, weighted_mean
 
 
-@register
+@register(categorical=True)
 def ffg2m_low(student: Tensor, teacher: Tensor, edge_index: Tensor, weight: Tensor | None = None) -> Tensor:
     r"""Low-frequency knowledge of FF-G2M: each node learns what the teacher says about it and about its neighbours.
 

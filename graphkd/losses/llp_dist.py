@@ -5,7 +5,7 @@ from torch import Tensor
 from kdlosses import kl, register
 
 
-@register
+@register(categorical=True)
 def llp_dist(student: Tensor, teacher: Tensor, tau: float = 1.0, weight: Tensor | None = None) -> Tensor:
     r"""Distributions of LLP: how an anchor's scores share out over its context.
 

@@ -6,13 +6,14 @@ and hands that to the shared loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from graphkd.boosted import Boosted
 from graphkd.data.positions import Inputs, with_positions
 from graphkd.data.setting import Setting
+from graphkd.lesson import check_lam
 from graphkd.mlp import MLP
 from graphkd.recipes.adagmlp import adagmlp
 from graphkd.recipes.annotator import annotator
@@ -54,6 +55,7 @@ from graphkd.recipes.voting import voting
 from graphkd.recipes.vqgraph import vqgraph
 from graphkd.recipes.weight_align import weight_align
 from graphkd.spec import resolve
+from graphkd.term import check_entry
 
 RECIPES = {
     recipe.__name__: recipe
@@ -133,15 +135,22 @@ def nested(method: str | Mapping[str, Any] | Callable[..., Any]) -> Iterator[str
 
 
 def check_method(method: str | Mapping[str, Any] | Callable[..., Any]) -> None:
-    """Raise KeyError or TypeError unless a method, and those that it is put around, exist and have their options.
+    """Raise where a method, one that it is put around, or a loss in it is wrong: before a teacher is trained for it.
 
-    >>> check_method(dict(type="pruned", method=dict(type="glnn", lamb=0.5)))
+    >>> check_method(dict(type="terms", distills=[dict(loss="kll")]))
     Traceback (most recent call last):
-    TypeError: method 'glnn' has no option 'lamb'; did you mean 'lam'?
+    KeyError: "no loss is called 'kll'; did you mean 'kl' or 'rkl' or 'lelp'?"
     """
-    resolve("method", method, RECIPES)
-    if isinstance(method, Mapping) and method.get("method") is not None:
-        check_method(method["method"])
+    recipe, options = resolve("method", method, RECIPES)
+    if "lam" in options:
+        check_lam(recipe.__name__, options["lam"])
+    if isinstance(options.get("distills"), Sequence):
+        for entry in options["distills"]:
+            check_entry(entry)
+    if options.get("loss") is not None:
+        check_entry({"loss": options["loss"]})
+    if options.get("method") is not None:
+        check_method(options["method"])
 
 
 def asked(method: str | Mapping[str, Any] | Callable[..., Any]) -> set[str]:

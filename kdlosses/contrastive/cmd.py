@@ -11,7 +11,7 @@ from kdlosses.relation.points import View, points
 from kdlosses.unit import unit
 
 
-@register(match="positions")
+@register(match="positions", categorical=True)
 class CMD(nn.Module):
     r"""CMD: a point is as near to the teacher's nearest neighbours as it is for the teacher, each in its own space.
 
@@ -65,10 +65,6 @@ class CMD(nn.Module):
         draw: int | None = None,
     ) -> None:
         super().__init__()
-        if not (student_tau > 0 and teacher_tau > 0):
-            raise ValueError(f"cmd: temperatures must be positive, got {student_tau} and {teacher_tau}")
-        if k < 1:
-            raise ValueError(f"cmd: a point needs at least one neighbour, got k={k}")
         if view == "sample":
             raise ValueError("cmd: one queue serves the whole batch, so view cannot be 'sample'")
         self.student_queue, self.teacher_queue = Queue(size, student_channels), Queue(size, teacher_channels)

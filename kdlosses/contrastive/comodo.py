@@ -11,7 +11,7 @@ from kdlosses.relation.points import View, points
 from kdlosses.unit import unit
 
 
-@register
+@register(categorical=True)
 class COMODO(nn.Module):
     r"""COMODO: match how similar a point is to a queue of the teacher's features, without labels or negatives.
 
@@ -60,8 +60,6 @@ class COMODO(nn.Module):
         draw: int | None = None,
     ) -> None:
         super().__init__()
-        if not (student_tau > 0 and teacher_tau > 0):
-            raise ValueError(f"comodo: temperatures must be positive, got {student_tau} and {teacher_tau}")
         if view == "sample":
             raise ValueError("comodo: one queue serves the whole batch, so view cannot be 'sample'")
         self.queue = Queue(size, channels)

@@ -67,8 +67,6 @@ class CRD(nn.Module):
         draw: int | None = None,
     ) -> None:
         super().__init__()
-        if samples < 1:
-            raise ValueError(f"crd: samples is the size of the data set, got {samples}")
         self.student_embed = nn.Linear(student_channels, channels)
         self.teacher_embed = nn.Linear(teacher_channels, channels)
         self.memory = Queue(negatives, 2 * channels + 1)  # u, v and the class

@@ -7,7 +7,7 @@ from kdlosses.reduce import count, weighted_mean
 from kdlosses.registry import register
 
 
-@register
+@register(categorical=True)
 class DINO(nn.Module):
     r"""Self-distillation without labels: match the teacher's assignment to prototypes, centred and sharpened.
 
@@ -51,8 +51,6 @@ class DINO(nn.Module):
         self, channels: int, student_tau: float = 0.1, teacher_tau: float = 0.04, momentum: float = 0.9
     ) -> None:
         super().__init__()
-        if not (student_tau > 0 and teacher_tau > 0):
-            raise ValueError(f"dino: temperatures must be positive, got {student_tau} and {teacher_tau}")
         if not 0 <= momentum < 1:
             raise ValueError(f"dino: momentum must be in [0, 1), got {momentum}")
         self.student_tau, self.teacher_tau, self.momentum = student_tau, teacher_tau, momentum

@@ -10,7 +10,7 @@ from kdlosses.relation.points import View, points
 from kdlosses.unit import unit
 
 
-@register
+@register(categorical=True)
 def infonce(
     student: Tensor,
     teacher: Tensor,

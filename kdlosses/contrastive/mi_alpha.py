@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,7 +12,7 @@ from kdlosses.relation.blocks import by_rows
 from kdlosses.relation.points import View, points
 
 
-@register(name="mi_alpha", match="positions")
+@register(name="mi_alpha", match="positions", least={"alpha_logit": -math.inf}, infinite=("alpha_logit",))
 class MIAlpha(nn.Module):
     r"""Minus a lower bound of the mutual information of student and teacher, between low variance and low bias.
 

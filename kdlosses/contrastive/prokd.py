@@ -4,12 +4,12 @@ import torch
 from torch import Tensor, nn
 
 from kdlosses.class_means import ClassMeans, class_means
-from kdlosses.reduce import weighted_mean
+from kdlosses.reduce import labelled, weighted_mean
 from kdlosses.registry import register
 from kdlosses.unit import unit
 
 
-@register(name="prokd", match="positions")
+@register(name="prokd", match="positions", categorical=True)
 class ProKD(nn.Module):
     r"""Prototypical distillation: bring the class prototypes of an unlabelled domain to those of the labelled one.
 
@@ -58,11 +58,13 @@ class ProKD(nn.Module):
         self.tau, self.momentum, self.ignore_index = tau, momentum, ignore_index
 
     def forward(self, student: Tensor, teacher: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
+        count = len(self.labelled.seen)
+        if teacher.shape[1] != count:
+            raise ValueError(f"prokd: the teacher has {teacher.shape[1]} classes, the loss was built for {count}")
+        labels, known = labelled(labels, None, self.ignore_index, count)
         weight = student.new_ones(labels.shape) if weight is None else weight.to(student.dtype)
-        known = (labels >= 0) & (labels != self.ignore_index)
         rows, weight, known = student.movedim(1, -1).flatten(0, -2), weight.flatten(), known.flatten()
         classes = torch.where(known, labels.flatten(), teacher.argmax(1).flatten())
-        count = len(self.labelled.seen)
         new, number = class_means(rows, classes + count * ~known, weight, 2 * count)  # those of A, then those of B
         mu_a, met_a, here_a = self._moved(self.labelled, new[:count], number[:count])
         mu_b, met_b, here_b = self._moved(self.unlabelled, new[count:], number[count:])

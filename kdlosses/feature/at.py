@@ -55,10 +55,8 @@ def at(
     difference = _attention(student, weight, p) - _attention(teacher, weight, p)
     if form == "squared":
         return weighted_mean(difference.square(), weight)
-    if form == "norm":
-        norms = torch.linalg.vector_norm(difference * weight.sqrt(), dim=1)
-        return weighted_mean(norms, (weight > 0).any(1))
-    raise ValueError(f"at: form must be 'squared' or 'norm', got {form!r}")
+    norms = torch.linalg.vector_norm(difference * weight.sqrt(), dim=1)
+    return weighted_mean(norms, (weight > 0).any(1))
 
 
 def _attention(features: Tensor, weight: Tensor, p: float) -> Tensor:

@@ -7,7 +7,7 @@ from kdlosses.registry import register
 from kdlosses.unit import cosines
 
 
-@register
+@register(categorical=True)
 def cosine(student: Tensor, teacher: Tensor, weight: Tensor | None = None) -> Tensor:
     r"""One minus the cosine between the channel vectors of a position.
 

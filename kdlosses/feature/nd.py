@@ -64,7 +64,7 @@ class ND(nn.Module):
             self.teacher.mean.copy_(table)
 
     def forward(self, student: Tensor, teacher: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
-        labels, weight = labelled(labels, weight, self.ignore_index)
+        labels, weight = labelled(labels, weight, self.ignore_index, len(self.teacher.seen))
         if self.training and not self.fixed:
             self.teacher.update(teacher.movedim(1, -1).flatten(0, -2), labels.flatten(), weight.flatten())
         longest = torch.maximum(vector_norm(student, dim=1), vector_norm(teacher, dim=1)).clamp_min(1e-12)

@@ -7,7 +7,7 @@ from kdlosses.registry import register
 from kdlosses.unit import cosines
 
 
-@register
+@register(categorical=True)
 def patient(student: Tensor, teacher: Tensor, weight: Tensor | None = None) -> Tensor:
     r"""Patient distillation: squared distance of the hidden states of a position, both scaled to length 1.
 

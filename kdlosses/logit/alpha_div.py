@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,7 +12,7 @@ from kdlosses.reduce import weighted_mean
 from kdlosses.registry import register
 
 
-@register
+@register(least={"alpha": -math.inf})
 def alpha_div(
     student: Tensor, teacher: Tensor, alpha: float = 0.5, tau: float = 1.0, weight: Tensor | None = None
 ) -> Tensor:

@@ -9,7 +9,7 @@ from kdlosses.reduce import weighted_mean
 from kdlosses.registry import register
 
 
-@register(match="positions")
+@register(match="positions", categorical=False)
 def assistive(
     student: Tensor,
     teacher: Tensor,

@@ -46,7 +46,7 @@ def bsd_pixel(
     >>> bsd_pixel(bad, good, torch.tensor([0])).item() > 0, bsd_pixel(good, bad, torch.tensor([0])).item()
     (True, 0.0)
     """
-    labels, counted = labelled(labels, weight, ignore_index)
+    labels, counted = labelled(labels, weight, ignore_index, student.shape[1])
     mine, its = (F.cross_entropy(z.detach(), labels, reduction="none") for z in (student, teacher))
     worse = ~(mine < its) if ties else ~(mine <= its)  # so put that a NaN is not hidden
     log_q, log_p = F.log_softmax(student / tau, dim=1), F.log_softmax(teacher / tau, dim=1)

@@ -96,7 +96,7 @@ class DACKL(nn.Module):
         log_mask = torch.cat([torch.zeros_like(log_mask[:, :1]), log_mask[:, 1:]], dim=1)
         log_mask = torch.empty_like(p).scatter(1, order, log_mask)
         if labels is not None:
-            labels, weight = labelled(labels, weight, self.ignore_index)
+            labels, weight = labelled(labels, weight, self.ignore_index, student.shape[1])
             log_mask = log_mask.scatter(1, labels.unsqueeze(1), 0.0)
         inside_p, inside_q = F.log_softmax(log_p + log_mask, dim=1), F.log_softmax(log_q + log_mask, dim=1)
         each = F.kl_div(inside_q, inside_p, reduction="none", log_target=True).sum(1)

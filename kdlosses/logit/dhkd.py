@@ -9,7 +9,7 @@ from kdlosses.reduce import weighted_mean
 from kdlosses.registry import register
 
 
-@register
+@register(categorical=False)
 def dhkd(student: Tensor, teacher: Tensor, tau: float = 2.0, weight: Tensor | None = None) -> Tensor:
     r"""Match the logits themselves, size included, on a second head that keeps them away from the classifier.
 

@@ -48,9 +48,7 @@ def dkd(
     >>> dkd(s, t, labels=torch.tensor([0]), tau=1.0).item()  # the others agree: KL((1/7, 6/7) || (1/3, 2/3))
     0.0943...
     """
-    if student.shape[1] < 2:
-        raise ValueError(f"dkd needs at least two classes, got logits of shape {tuple(student.shape)}")
-    labels, weight = labelled(labels, weight, ignore_index)
+    labels, weight = labelled(labels, weight, ignore_index, student.shape[1])
     target_q, rest_q, others_q = _decouple(student / tau, labels.unsqueeze(1))
     target_p, rest_p, others_p = _decouple(teacher / tau, labels.unsqueeze(1))
     target = target_p.exp() * (target_p - target_q) + rest_p.exp() * (rest_p - rest_q)

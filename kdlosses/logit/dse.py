@@ -6,7 +6,7 @@ from kdlosses.reduce import weighted_mean
 from kdlosses.registry import register
 
 
-@register
+@register(categorical=False)
 def dse(student: Tensor, teacher: Tensor, weight: Tensor | None = None) -> Tensor:
     r"""Squared error of pair scores: from a teacher that reads two things together to a student that embeds each.
 

@@ -58,7 +58,7 @@ def ferkd(
     """
     if not 0 <= low <= medium <= high <= 1:
         raise ValueError(f"ferkd needs 0 <= low <= medium <= high <= 1, got {low}, {medium}, {high}")
-    labels, weight = labelled(labels, weight, ignore_index)
+    labels, weight = labelled(labels, weight, ignore_index, student.shape[1])
     log_q, p = F.log_softmax(student, dim=1), F.softmax(teacher, dim=1)
     sure = p.amax(1)
     true, soft = smoothed_cross_entropy(log_q, labels, 1 - smoothing), -(p * log_q).sum(1)

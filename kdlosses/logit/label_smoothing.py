@@ -41,5 +41,5 @@ def label_smoothing(
     >>> label_smoothing(z, z, labels=torch.tensor([0])).item()
     0.3943...
     """
-    labels, weight = labelled(labels, weight, ignore_index)
+    labels, weight = labelled(labels, weight, ignore_index, student.shape[1])
     return weighted_mean(smoothed_cross_entropy(F.log_softmax(student, dim=1), labels, 1 - smoothing), weight)

@@ -77,8 +77,6 @@ class LELP(nn.Module):
                 "lelp: expected head_weight (C, D), head_bias (C,) and embeddings (n, D), "
                 f"got {tuple(w.shape)}, {tuple(b.shape)} and {tuple(h.shape)}"
             )
-        if subclass_tau <= 0:
-            raise ValueError(f"lelp: subclass_tau must be positive, got {subclass_tau}")
         unseen = torch.eye(w.shape[1], dtype=w.dtype) - torch.linalg.pinv(w) @ w
         free = round(unseen.trace().item())
         if not 1 <= subclasses <= min(free, len(h) - 1):

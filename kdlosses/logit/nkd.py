@@ -45,9 +45,7 @@ def nkd(
     >>> nkd(torch.zeros(1, 3), torch.zeros(1, 3), labels=torch.tensor([0])).item()  # log(3) / 3 + 1.5 log(2)
     1.4059...
     """
-    if student.shape[1] < 2:
-        raise ValueError(f"nkd needs at least two classes, got logits of shape {tuple(student.shape)}")
-    labels, weight = labelled(labels, weight, ignore_index)
+    labels, weight = labelled(labels, weight, ignore_index, student.shape[1])
     y = labels.unsqueeze(1)
     log_q, p = F.log_softmax(student, dim=1).gather(1, y), F.softmax(teacher, dim=1).gather(1, y)
     target = -(p * log_q).squeeze(1)

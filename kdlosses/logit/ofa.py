@@ -45,7 +45,7 @@ def ofa(
     >>> ofa(z, z, labels=torch.tensor([0]), gamma=2.0).item()  # target (1.25, 0.25) times log(2)
     1.0397...
     """
-    labels, weight = labelled(labels, weight, ignore_index)
+    labels, weight = labelled(labels, weight, ignore_index, student.shape[1])
     y, p = labels.unsqueeze(1), F.softmax(teacher / tau, dim=1)
     target = p.pow(gamma).scatter(1, y, (p.gather(1, y) + 1).pow(gamma) - 1)
     return -weighted_mean((target * F.log_softmax(student / tau, dim=1)).sum(1), weight)

@@ -45,7 +45,7 @@ def tfkd_reg(
     >>> tfkd_reg(z, z, labels=torch.tensor([1])).item() < 1e-3  # a uniform student is all but right
     True
     """
-    labels, weight = labelled(labels, weight, ignore_index)
+    labels, weight = labelled(labels, weight, ignore_index, student.shape[1])
     log_q = F.log_softmax(student, dim=1)
     others = max(student.shape[1] - 1, 1)
     p = 1 / (1 + others * math.exp(((1 - confidence) / others - confidence) / tau))

@@ -9,7 +9,7 @@ from kdlosses.reduce import weighted_mean
 from kdlosses.registry import register
 
 
-@register
+@register(least={"k": 0})
 def topk_kl(student: Tensor, teacher: Tensor, k: int = 10, tau: float = 1.0, weight: Tensor | None = None) -> Tensor:
     r"""Cover the teacher's k likeliest classes, seek modes among the rest.
 

@@ -50,9 +50,7 @@ def uskd(
     >>> uskd(z, z, labels=y, alpha=0.0, beta=1.0).item()  # target (2/3, 1/3) against (0.731, 0.269)
     0.6465...
     """
-    if student.shape[1] < 2:
-        raise ValueError(f"uskd needs at least two classes, got logits of shape {tuple(student.shape)}")
-    labels, weight = labelled(labels, weight, ignore_index)
+    labels, weight = labelled(labels, weight, ignore_index, student.shape[1])
     y = labels.unsqueeze(1)
     log_q = F.log_softmax(student, dim=1).gather(1, y).squeeze(1)
     square = (2 * log_q.detach()).exp()

@@ -58,8 +58,6 @@ class Adversary(nn.Module):
         direction: Literal["against", "with"] = "against",
     ) -> None:
         super().__init__()
-        if direction not in ("against", "with"):
-            raise ValueError(f"adversary: direction is 'against' or 'with', not {direction!r}")
         self.loss = build(loss)
         self.strength, self.direction = strength, direction
         wide, narrow = max(classes // 8, 16), max(classes // 64, 8)
@@ -68,6 +66,9 @@ class Adversary(nn.Module):
         )
 
     def forward(self, student: Tensor, teacher: Tensor, weight: Tensor | None = None, **context: Any) -> Tensor:
+        if student.shape[1] != self.discriminator[0].in_features:
+            built = self.discriminator[0].in_features
+            raise ValueError(f"adversary: built for {built} classes, got student {tuple(student.shape)}")
         q = student.softmax(1)
         if self.direction == "against":
             q = 2 * q.detach() - q  # the same value, the gradient turned round

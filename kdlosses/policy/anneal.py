@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from kdlosses.policy.schedule import along, check_way
 from kdlosses.registry import build, nearest, register
 
 
-@register(match="inner")
+@register(match="inner", least={"start": -math.inf, "end": -math.inf})
 class Anneal(nn.Module):
     r"""Any loss with one of its options, such as the temperature, moving from one value to another.
 

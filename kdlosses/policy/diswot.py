@@ -46,7 +46,7 @@ def diswot(
         raise ValueError(
             f"diswot: the student has {student[1].shape[1]} classes, the teacher {teacher[1].shape[1]}; they must agree"
         )
-    known, counted = labelled(labels, weight, ignore_index)
+    known, counted = labelled(labels, weight, ignore_index, student[1].shape[1])
 
     def classes_alike(features: Tensor, logits: Tensor) -> Tensor:
         wrong = logits.softmax(1) - F.one_hot(known, logits.shape[1])

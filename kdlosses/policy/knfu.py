@@ -10,7 +10,7 @@ from kdlosses.reduce import count
 from kdlosses.registry import build, register
 
 
-@register(name="knfu", match="positions")
+@register(name="knfu", match="positions", least={"nearest": 0})
 class KnFu(nn.Module):
     r"""Any loss on logits towards the fused prediction of those peers that know the same.
 
@@ -50,8 +50,6 @@ class KnFu(nn.Module):
 
     def __init__(self, loss: Any = "kl", local: int = 0, nearest: int | None = None, temperature: float = 0.1) -> None:
         super().__init__()
-        if temperature <= 0:
-            raise ValueError(f"knfu: the temperature must be positive, got {temperature}")
         self.loss = build(loss)
         self.local, self.nearest, self.temperature = local, nearest, temperature
 

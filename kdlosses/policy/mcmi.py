@@ -29,7 +29,7 @@ def class_means(logits: Tensor, labels: Tensor, ignore_index: int = 255, weight:
     tensor([[0.7500, 0.2500],
             [0.5000, 0.5000]])
     """
-    labels, weight = labelled(labels, weight, ignore_index)
+    labels, weight = labelled(labels, weight, ignore_index, logits.shape[1])
     p = logits.detach().softmax(1).movedim(1, -1).flatten(0, -2)
     means, size = means_of(p, labels.flatten(), weight.flatten(), p.shape[1])
     return means.masked_fill(size.unsqueeze(1) == 0, 1 / p.shape[1])
@@ -68,7 +68,7 @@ def conditional_information(
     """
     if means is None:
         means = class_means(logits, labels, ignore_index, weight)
-    labels, weight = labelled(labels, weight, ignore_index)
+    labels, weight = labelled(labels, weight, ignore_index, logits.shape[1])
     floor = means.new_tensor(1e-30)  # a class that no member is predicted as
     log_q = means.detach().maximum(floor).log()[labels].movedim(-1, 1)
     log_p = F.log_softmax(logits, dim=1)
@@ -109,6 +109,6 @@ def mcmi(
     >>> bool(loss[0] < loss[1])
     True
     """
-    target, counted = labelled(labels, weight, ignore_index)
+    target, counted = labelled(labels, weight, ignore_index, logits.shape[1])
     hard = weighted_mean(F.cross_entropy(logits, target, reduction="none"), counted)
     return hard - lam * conditional_information(logits, labels, means, ignore_index, weight)

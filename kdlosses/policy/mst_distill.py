@@ -70,6 +70,9 @@ class MSTDistill(nn.Module):
         self.gate = nn.Sequential(nn.Linear(classes, hidden), nn.ReLU(), nn.Linear(hidden, teachers))
 
     def forward(self, student: Tensor, teacher: Tensor, weight: Tensor | None = None, **context: Any) -> Tensor:
+        if student.shape[1] != self.gate[0].in_features:
+            built = self.gate[0].in_features
+            raise ValueError(f"mst_distill: built for {built} classes, got student {tuple(student.shape)}")
         each = experts(teacher, student.shape[1], "mst_distill")
         soft = self.gate(student.detach().movedim(1, -1)).softmax(-1).movedim(-1, 1)
         if each.shape[1] != soft.shape[1]:

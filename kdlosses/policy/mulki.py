@@ -53,8 +53,6 @@ class MulKI(nn.Module):
 
     def __init__(self, loss: Any = "kl", temperature: float = 0.1, ignore_index: int = 255) -> None:
         super().__init__()
-        if temperature <= 0:
-            raise ValueError(f"mulki: the temperature must be positive, got {temperature}")
         self.loss = build(loss)
         self.temperature, self.ignore_index = temperature, ignore_index
 
@@ -62,7 +60,7 @@ class MulKI(nn.Module):
         self, student: Tensor, teacher: Tensor, labels: Tensor, weight: Tensor | None = None, **context: Any
     ) -> Tensor:
         each = experts(teacher, student.shape[1], "mulki")
-        index, known = labelled(labels, weight, self.ignore_index)
+        index, known = labelled(labels, weight, self.ignore_index, student.shape[1])
         nearness = self._nearness(each.movedim((1, 2), (-2, -1)), index, known)
         a = (nearness.movedim(-1, 1) / self.temperature).softmax(1)
         return self.loss(student, mixture(each, a), labels=labels, weight=weight, **context)

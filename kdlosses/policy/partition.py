@@ -49,8 +49,6 @@ class Partition(nn.Module):
         self, loss: Any = "kl", by: Literal["confidence", "label"] = "confidence", ignore_index: int = 255
     ) -> None:
         super().__init__()
-        if by not in ("confidence", "label"):
-            raise ValueError(f"partition: by is 'confidence' or 'label', not {by!r}")
         self.loss = build(loss)
         self.by, self.ignore_index = by, ignore_index
 
@@ -61,7 +59,7 @@ class Partition(nn.Module):
         if self.by == "label":
             if labels is None:
                 raise TypeError("partition: by='label' needs labels, which nobody handed in")
-            index, known = labelled(labels, None, self.ignore_index)
+            index, known = labelled(labels, None, self.ignore_index, student.shape[1])
             right = p.gather(2, index[:, None, None].expand(-1, p.shape[1], 1, *index.shape[1:])).squeeze(2)
             sure = torch.where(known.unsqueeze(1), right, sure)
         target, best = each[:, -1], sure[:, -1]

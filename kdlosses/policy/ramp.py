@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -55,8 +54,6 @@ class Ramp(nn.Module):
         shape: str = "linear",
     ) -> None:
         super().__init__()
-        if not (0 <= start < math.inf and 0 <= end < math.inf):
-            raise ValueError(f"ramp: start and end are factors of at least 0, got {start} and {end}")
         check_way("ramp", over, shape)
         self.loss = build(loss)
         self.start, self.end, self.over, self.shape = start, end, tuple(over), shape

@@ -11,7 +11,7 @@ from kdlosses.relation.points import points
 from kdlosses.unit import unit
 
 
-@register(match="positions")
+@register(match="positions", categorical=True)
 def hybrid(
     student: Tensor,
     teacher: Tensor,

@@ -9,7 +9,7 @@ from kdlosses.registry import register
 from kdlosses.unit import cosines
 
 
-@register(match="positions")
+@register(match="positions", categorical=True)
 def ifvd(
     student: Tensor,
     teacher: Tensor,
@@ -47,7 +47,7 @@ def ifvd(
     >>> ifvd(f, torch.ones(3, 1), y, classes=2).item()  # cosines 1 / sqrt(2), 1 / sqrt(2), 1 against 1, 1, 1
     0.0571...
     """
-    labels, weight = labelled(labels, weight, ignore_index)
+    labels, weight = labelled(labels, weight, ignore_index, classes)
     samples, sample = 1, labels.new_zeros(labels.shape)
     if labels.ndim > 1:
         samples = len(labels)

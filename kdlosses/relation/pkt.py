@@ -10,7 +10,7 @@ from kdlosses.relation.points import View, points
 from kdlosses.unit import unit
 
 
-@register(match="positions")
+@register(match="positions", categorical=True)
 def pkt(
     student: Tensor,
     teacher: Tensor,

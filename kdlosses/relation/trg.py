@@ -11,7 +11,7 @@ from kdlosses.relation.points import points
 from kdlosses.unit import unit
 
 
-@register(match="positions")
+@register(match="positions", categorical=True)
 def trg(
     student: Tensor,
     teacher: Tensor,
@@ -53,8 +53,6 @@ def trg(
     >>> round(trg(f, 3 * f.flip(1)).item(), 6)
     0.0
     """
-    if k < 1:
-        raise ValueError(f"trg: k must be at least 1, got {k}")
     return _graph(student, teacher, weight, tau, k, draw) + context * _context(student, teacher, weight, batch, tau)
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+import densekd.losses  # noqa: F401  registers losses that no graph can have
 import kdlosses
-from graphkd import StudentClassifier
+from graphkd import StudentClassifier, recipes
 from graphkd.data import Setting
 from graphkd.distillation import Outcome, study, teach
+from graphkd.lesson import Lesson
+from graphkd.mlp import MLP
+from graphkd.term import Term
+from graphkd.training import Clock, History
 
 QUICK = StudentClassifier(hidden=(32, 24), dropout=0.3, epochs=20)
 
@@ -101,3 +107,145 @@ def test_a_wrong_entry_is_named_before_training(
 def test_nothing_to_learn_is_an_error(setting: Setting, taught: Outcome) -> None:
     with pytest.raises(ValueError, match="distills is empty"):
         studied(setting, taught)
+
+
+# --- every registered loss --------------------------------------------------------------------------------------------
+
+NOT_BY_NAME_ALONE = {
+    "crd": "needs the option 'samples'",
+    "lelp": "needs the option 'head_weight'",
+    "mst_distill": "needs the option 'teachers'",
+    "vq_code_kl": "needs the option 'codebook'",
+}
+"""What these cannot know of a student and a teacher."""
+OF_CLASSES = ("adversary", "dac_kl", "prokd")
+"""Losses that are built for the five classes, and cannot read a layer of six."""
+
+
+def tiny(width: int = 6, seed: int = 0) -> tuple[MLP, Lesson]:
+    """A student of 4 features, 5 classes and a hidden layer of 6, and what a teacher with one of `width` leaves."""
+    draw = torch.Generator().manual_seed(seed)
+    labels = torch.arange(12) % 5
+    labels[::3] = -1
+    lesson = Lesson(
+        torch.randn(12, 4, generator=draw),
+        labels,
+        lambda model, loss, nodes: History(),
+        draw,
+        teacher=torch.randn(12, 5, generator=draw),
+        edge_index=torch.stack([torch.arange(12), torch.arange(12).roll(5)]),
+        hidden=[torch.randn(12, width, generator=draw)],
+        clock=Clock(epoch=1, progress=0.3),
+    )
+    return MLP(4, (6,), 5), lesson
+
+
+def value_of(entry: dict[str, Any], model: MLP, lesson: Lesson) -> torch.Tensor:
+    term, nodes = Term.parse(entry, model, lesson), slice(None)
+    return term(model.outputs(lesson.x), nodes, lesson.context(nodes, term.loss.needs))
+
+
+@pytest.mark.parametrize("key", sorted(kdlosses.LOSSES))
+def test_every_loss_runs_by_name_or_says_before_training_why_not(key: str) -> None:
+    model, lesson = tiny()
+    for layer in ("logits", "hidden"):
+        entry = dict(loss=key, student=layer)
+        if kdlosses.LOSSES[key].ground.maps or key in NOT_BY_NAME_ALONE:
+            message = NOT_BY_NAME_ALONE.get(key, r"needs maps|needs the option 'student_range'")
+            with pytest.raises((TypeError, ValueError), match=message):
+                Term.parse(entry, model, lesson)
+            continue
+        if layer == "hidden" and key in OF_CLASSES:
+            with pytest.raises(ValueError, match=rf"distills entry '{key}': .*5"):
+                Term.parse(entry, model, lesson)
+            continue
+        value = value_of(entry, model, lesson)
+        value.backward()
+        assert value.isfinite()
+        assert sum(p.grad.abs().sum() for p in model.parameters() if p.grad is not None) > 0
+
+
+def test_widths_and_classes_are_filled_in_as_on_maps() -> None:
+    model, lesson = tiny(width=7)
+    for layer, mine, theirs in (("hidden", 6, 7), ("logits", 5, 5)):
+        loss = Term.parse(dict(loss="vid", student=layer), model, lesson).loss
+        assert loss.filled == {"student_channels", "teacher_channels"}
+        shapes = [tuple(p.shape) for p in loss.parameters()]
+        assert (theirs, mine) in shapes
+    within = Term.parse(dict(loss=dict(type="ramp", loss="dac_kl")), model, lesson).loss
+    assert within.filled == {"classes"}
+    projected = Term.parse(dict(loss="comodo", student="hidden"), model, lesson)
+    assert projected.loss.loss.queue.items.shape[1] == 7  # the student is projected onto the teacher
+    assert projected.project.weight.shape == (7, 6)
+    stated = Term.parse(dict(loss=dict(type="nd", classes=9, channels=7), student="hidden"), model, lesson).loss
+    assert stated.filled == set()
+
+
+def test_parameters_of_a_loss_are_drawn_once() -> None:
+    """What follows in the run must not depend on how often an entry was looked at."""
+    model, lesson = tiny()
+    torch.manual_seed(3)
+    loss = Term.parse(dict(loss="vid", student="hidden"), model, lesson).loss
+    after = torch.rand(())
+    torch.manual_seed(3)
+    alone = kdlosses.build(dict(type="vid", student_channels=6, teacher_channels=6))
+    assert after == torch.rand(())
+    assert all(torch.equal(a, b) for a, b in zip(loss.parameters(), alone.parameters()))
+
+
+def test_logits_reach_a_loss_on_another_layer() -> None:
+    model, lesson = tiny()
+    seen = {}
+
+    def probe(student: torch.Tensor, teacher: torch.Tensor, student_logits: Any, teacher_logits: Any) -> Any:
+        seen.update(student=student_logits, teacher=teacher_logits)
+        return student.square().mean()
+
+    value_of(dict(loss=probe, student="hidden"), model, lesson)
+    assert torch.equal(seen["student"], model(lesson.x))
+    assert torch.equal(seen["teacher"], lesson.teacher)
+
+
+def test_at_weight_0_a_term_asks_nothing_and_is_0() -> None:
+    def probe(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("it was asked")
+
+    value = value_of(dict(loss=probe, weight=0.0), *tiny())
+    assert value == 0
+    value.backward()
+
+
+@pytest.mark.parametrize(
+    ("method", "error", "message"),
+    [
+        (dict(type="terms", distills=[dict(loss="kll")]), KeyError, "did you mean 'kl'"),
+        (dict(type="terms", distills=[dict(loss="mgd")]), ValueError, "needs maps"),
+        (dict(type="terms", distills=[dict(loss="unidistill_heatmap")]), TypeError, "needs the option"),
+        (dict(type="terms", distills=[dict(loss="no_such_module:mine")]), ValueError, "no module 'no_such_module'"),
+        (dict(type="terms", distills=[dict(loss="math:pip")]), ValueError, "has no 'pip'; did you mean 'pi'"),
+        (dict(type="terms", distills=[dict(loss="math:pi")]), TypeError, "not float"),
+        (dict(type="terms", distills=[dict(loss="kl", weight=-1.0)]), ValueError, "weight must be at least 0"),
+        (dict(type="terms", distills=[dict(loss="kl", teacher="hiden")]), ValueError, "a layer is"),
+        (dict(type="terms", distills=[dict(loss=dict(type="kl", tau=float("inf")))]), ValueError, "finite"),
+        (dict(type="mixup", loss="std_kdd"), KeyError, "did you mean 'std_kd'"),
+        (dict(type="rounded", method=dict(type="terms", distills=[dict(loss="kll")])), KeyError, "did you mean 'kl'"),
+        (dict(type="glnn", lam=1.5), ValueError, "lam is the weight of the labels"),
+    ],
+)
+def test_a_wrong_method_is_named_before_there_is_a_teacher(
+    method: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        recipes.check(method)
+
+
+def test_a_loss_of_ones_own_by_its_import_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_graph_losses.py").write_text(
+        "def halved(student, teacher, scale=0.5):\n    return scale * (student - teacher).abs().mean()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = dict(loss=dict(type="own_graph_losses:halved", scale=0.25))
+    recipes.check(dict(type="terms", distills=[entry]))
+    model, lesson = tiny()
+    expected = 0.25 * (model(lesson.x) - lesson.teacher).abs().mean()
+    torch.testing.assert_close(value_of(entry, model, lesson), expected)

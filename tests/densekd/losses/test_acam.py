@@ -159,5 +159,5 @@ def test_a_map_without_a_position_leaves_the_mean() -> None:
 
 
 def test_what_cannot_be() -> None:
-    with pytest.raises(ValueError, match="at least one mask and one cell, got count=0 and keys=32"):
+    with pytest.raises(ValueError, match="count must be at least 1, got 0"):
         ACAM(channels=4, count=0)

@@ -163,7 +163,8 @@ def test_half_precision_inputs() -> None:
 
 def test_a_perfect_projection_costs_nothing() -> None:
     """Where the student comes out of its projection as the teacher, the likenesses are the same."""
-    loss, (_, t, labels) = memory(), batch()
+    loss = CIRKDMemory(5, 5, CLASSES, pixels=200, regions=20, pixel_draw=800, region_draw=80).double()
+    _, t, labels = batch()
     loss.widen = loss.project = torch.nn.Identity()
     loss.norm.forward = lambda rows, weight: rows
     t = t.abs()  # which ReLU leaves as it is

@@ -72,7 +72,7 @@ def test_masked_positions_are_no_neighbours() -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [(dict(k=0), "at least one neighbour"), (dict(teacher_tau=0.0), "must be positive"), (dict(view="sample"), "view")],
+    [(dict(k=0), "k must be at least 1"), (dict(teacher_tau=0.0), "must be positive"), (dict(view="sample"), "view")],
 )
 def test_options_that_make_no_sense_are_named(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -69,7 +69,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_wrong_options_raise() -> None:
-    with pytest.raises(ValueError, match="temperatures must be positive"):
+    with pytest.raises(ValueError, match="temperature teacher_tau must be positive"):
         COMODO(channels=3, teacher_tau=0.0)
     with pytest.raises(ValueError, match="cannot be 'sample'"):
         COMODO(channels=3, view="sample")

@@ -90,5 +90,5 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_size_of_the_data_set_is_checked() -> None:
-    with pytest.raises(ValueError, match="samples is the size of the data set, got 0"):
+    with pytest.raises(ValueError, match="samples must be at least 1, got 0"):
         CRD(3, 4, samples=0)

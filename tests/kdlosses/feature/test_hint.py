@@ -43,5 +43,5 @@ def test_regressor_learns_a_linear_teacher() -> None:
 
 
 def test_wrong_widths_raise() -> None:
-    with pytest.raises(ValueError, match="expected 3 channels"):
+    with pytest.raises(ValueError, match="built for 3 channels of the student"):
         Hint(3, 4)(torch.randn(2, 5), torch.randn(2, 4))

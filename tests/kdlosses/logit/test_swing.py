@@ -53,7 +53,7 @@ def test_noise_is_reproducible_and_stays_finite() -> None:
 
 @pytest.mark.parametrize("options", [dict(tau_min=0.0), dict(tau_min=9.0), dict(noise=-0.1)])
 def test_options_out_of_range_are_named(options: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="swing needs 0 < tau_min <= tau_max and noise >= 0"):
+    with pytest.raises(ValueError, match=r"(tau_min|noise) .*got"):
         swing(torch.zeros(2, 3), torch.zeros(2, 3), **options)
 
 

@@ -94,8 +94,8 @@ def test_it_is_compiled_once_for_the_whole_way(shape: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(start=-0.1), "factors of at least 0, got -0.1"),
-        (dict(end=float("nan")), "factors of at least 0"),
+        (dict(start=-0.1), "start must be at least 0, got -0.1"),
+        (dict(end=float("nan")), "end must be finite, got nan"),
         (dict(over=(0.5, 0.5)), r"a stretch of the training.*got \(0.5, 0.5\)"),
         (dict(over=(0, 20)), "a stretch of the training"),
         (dict(shape="cosin"), "shape must be one of .*got 'cosin'"),

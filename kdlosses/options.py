@@ -1,0 +1,119 @@
+"""Options of a loss: what it has, of which type, within which bounds."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import math
+import numbers
+import types
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, Union, get_args, get_origin
+
+from kdlosses.ground import CONTEXT, Ground
+
+_TEMPERATURES = {"tau", "student_tau", "teacher_tau", "subclass_tau", "tau_min", "tau_max", "temperature"}
+
+
+def nearest(word: str, known: Iterable[str], count: int = 3) -> str:
+    """Format the `count` entries of `known` that are most like `word`, for an error message."""
+    known = sorted(known)
+    found = difflib.get_close_matches(word, known, n=count, cutoff=0.5)
+    return f"did you mean {' or '.join(map(repr, found))}?" if found else f"known: {', '.join(known) or 'none'}"
+
+
+@functools.lru_cache(512)
+def _options_of(kind: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """Hyper-parameters of a loss with their annotations as types; of a class those of its `__init__`, without self."""
+    try:
+        parameters = inspect.signature(kind, eval_str=True).parameters.values()
+    except (NameError, AttributeError, TypeError, SyntaxError):  # annotations that only a type checker can read
+        parameters = inspect.signature(kind).parameters.values()
+    return {p.name: p for p in parameters if p.name not in (*CONTEXT, "student", "teacher")}
+
+
+def checked(name: str, kind: Callable[..., Any], options: Mapping[str, Any], complete: bool = True) -> dict[str, Any]:
+    """Options of a loss as it takes them: numbers of NumPy are plain ones. What is no option, or no good, raises.
+
+    >>> import numpy as np
+    >>> from kdlosses import kl
+    >>> checked("kl", kl, dict(tau=np.float32(2.0)))
+    {'tau': 2.0}
+    """
+    known = _options_of(kind)
+    found = {}
+    for key, value in options.items():
+        if key in CONTEXT:
+            raise TypeError(
+                f"loss {name!r}: {key!r} is handed in at each call, it is no option"
+                + (" (the weight of a loss belongs beside it, in its entry)" if key == "weight" else "")
+            )
+        if key not in known:
+            raise TypeError(f"loss {name!r} has no option {key!r}; {nearest(key, known)}")
+        found[key] = _checked(f"loss {name!r}: ", known[key], value, getattr(kind, "ground", Ground()))
+    missing = [key for key, option in known.items() if option.default is option.empty and key not in options]
+    if missing and complete:
+        raise TypeError(f"loss {name!r} needs the option {missing[0]!r}")
+    return found
+
+
+def _checked(where: str, option: inspect.Parameter, value: Any, ground: Ground) -> Any:
+    key, kinds, choices = option.name, *_kinds(option)
+    if choices and value not in choices:
+        raise ValueError(f"{where}{key} must be {' or '.join(map(repr, choices))}, got {value!r}")
+    if kinds is None or value is None:
+        if value is None and kinds is not None and type(None) not in kinds:
+            raise TypeError(f"{where}{key} must be {_named(kinds)}, got None")
+        return _finite(where, key, value)
+    logical = isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")  # NumPy's, under either name
+    if logical and bool in kinds:
+        return bool(value)
+    if isinstance(value, str) and str in kinds:
+        return value
+    if logical or not isinstance(value, numbers.Real) or not {int, float} & kinds:
+        raise TypeError(f"{where}{key} must be {_named(kinds)}, got {value!r}")
+    number: int | float = int(value) if isinstance(value, numbers.Integral) else float(value)
+    if float not in kinds and not isinstance(number, int):
+        raise TypeError(f"{where}{key} must be a whole number, got {value!r}")
+    if math.isnan(number) or (math.isinf(number) and key not in ground.infinite):
+        raise ValueError(f"{where}{key} must be finite, got {value!r}")
+    if key in _TEMPERATURES and not number > 0:
+        raise ValueError(
+            f"{where}the temperature{'' if key == 'temperature' else ' ' + key} must be positive, got {value!r}"
+        )
+    if ground.least is None or key == "ignore_index":
+        return number
+    default = option.default if isinstance(option.default, int | float) else 1
+    least = ground.least.get(key, 1 if float not in kinds and default > 0 else 0)
+    if number < min(least, default):
+        raise ValueError(f"{where}{key} must be at least {least}, got {value!r}")
+    return number
+
+
+def _kinds(option: inspect.Parameter) -> tuple[set[type] | None, tuple[Any, ...]]:
+    """The plain types that an option takes, None where it takes others as well; and its choices, where it has some."""
+    stated = option.annotation
+    if get_origin(stated) is Literal:
+        return None, get_args(stated)
+    if stated is option.empty or isinstance(stated, str):
+        default = type(option.default)
+        return ({default} if default is bool else {int, float} if default in (int, float) else None), ()
+    kinds = {*get_args(stated)} if get_origin(stated) in (Union, types.UnionType) else {stated}
+    return (kinds, ()) if kinds <= {int, float, bool, str, type(None)} else (None, ())
+
+
+def _named(kinds: set[type]) -> str:
+    words = {bool: "True or False", str: "a string", int: "a whole number", float: "a number", type(None): "None"}
+    return " or ".join(words[kind] for kind in words if kind in kinds and not (kind is int and float in kinds))
+
+
+def _finite(where: str, key: str, value: Any) -> Any:
+    """The numbers in a list, finite and plain; all else as it is."""
+    if isinstance(value, list | tuple):
+        return type(value)(_finite(where, key, each) for each in value) if type(value) in (list, tuple) else value
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return value
+    if not math.isfinite(value):
+        raise ValueError(f"{where}{key} must be finite, got {value!r}")
+    return int(value) if isinstance(value, numbers.Integral) else float(value)
