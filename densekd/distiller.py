@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from densekd.bev.sensors import check_clouds, image_size
 from densekd.context import Context, check_labels, classes_of
 from densekd.methods import ONLINE, Method, method_entries, name_of
-from densekd.natural import natural_taps
+from densekd.natural import is_segmenter, natural_taps, sigmoid_logits
 from densekd.natural import tap as natural_tap
 from densekd.probe import blank_size, probe
 from densekd.registry import MODELS
 from densekd.taps import Taps
 from densekd.teacher import MovingAverage, Peer, Source, Teacher, build_model, build_teacher
-from densekd.term import Term
+from densekd.term import LEARNED, Term, two_classes
 
 
 @MODELS.register_module()
@@ -169,12 +169,54 @@ class Distiller(nn.Module):
         logits = natural_taps(self).get("logits")
         for term in terms:
             student, each = mine[term.student], [theirs[name][tap] for name, tap in self._asks(term)]
-            if term.student == logits and (len(each) > 1 or (term.loss.match == "shape" and term.how == "auto")):
-                mapped = term.class_map and len(term.class_map)
-                self._check_classes(term.name, student[0].shape[1], [mapped or levels[0].shape[1] for levels in each])
+            self._check_rows(term, student, each)
+            binary = sigmoid_logits(self, term.student), [
+                sigmoid_logits(self.teachers[name].model, tap) for name, tap in self._asks(term)
+            ]
+            if term.class_map is not None:
+                self._check_class_map(term, student, each, binary)
+            elif term.categorical and (binary[0] or any(binary[1])):
+                pass  # the term compares what becomes of them
+            elif term.student == logits and (len(each) > 1 or (term.loss.match == "shape" and term.how == "auto")):
+                self._check_classes(term.name, student[0].shape[1], [levels[0].shape[1] for levels in each])
             if term.back and not all(isinstance(self.teachers[name], Peer) for name, _ in self._asks(term)):
                 raise ValueError(f"distills entry {term.name!r}: with back=True the teacher learns: make it online")
-            term.fit(student, each, size, classes_of(self)[0])
+            term.fit(student, each, size, *classes_of(self, term.student), binary)
+
+    def _check_rows(self, term: Term, student: Sequence[Tensor], teachers: Sequence[Sequence[Tensor]]) -> None:
+        """Raise `ValueError` where rows stand for the proposals of each side: they are other ones, in other numbers."""
+        for tap, levels in ((term.student, student), *zip(term.teachers, teachers)):
+            if "roi_head." in tap and any(len(level) != 1 for level in levels):
+                raise ValueError(
+                    f"distills entry {term.name!r}: tap {tap!r} yields a row for each proposal; student and teacher "
+                    "propose other boxes, so that their rows cannot be compared. Tap 'neck' or 'rpn_head.rpn_cls'"
+                )
+
+    def _check_class_map(
+        self,
+        term: Term,
+        student: Sequence[Tensor],
+        teachers: Sequence[Sequence[Tensor]],
+        binary: tuple[bool, Sequence[bool]],
+    ) -> None:
+        """Raise `ValueError` where `class_map` maps what is no class, or not each of the student's classes."""
+        assert term.class_map is not None
+        for (name, tap), levels in zip(self._asks(term), teachers):
+            model = self.teachers[name].model
+            classes = classes_of(model, tap)[0] if is_segmenter(model) else None
+            channels = levels[0].shape[1]
+            of_features = tap.startswith(("backbone", "neck")) or tap.endswith(":in")
+            if of_features or (classes not in (None, channels) and channels != 1):
+                raise ValueError(
+                    f"distills entry {term.name!r}: class_map chooses classes of the teacher, its tap {tap!r} yields "
+                    f"{channels} channels of a feature; tap the class logits"
+                )
+        mine = 2 if binary[0] and term.categorical and student[0].shape[1] == 1 else student[0].shape[1]
+        if len(term.class_map) != mine and term.how not in LEARNED:
+            raise ValueError(
+                f"distills entry {term.name!r}: class_map names {len(term.class_map)} classes of the teacher, the "
+                f"student has {mine}: it takes one for each"
+            )
 
     def _check_classes(self, entry: str, mine: int, theirs: Sequence[int]) -> None:
         if {mine, *theirs} != {mine}:
@@ -264,7 +306,12 @@ class Distiller(nn.Module):
             return None
         ((name, _),) = self._asks(term)
         mine, theirs = student[self._own_logit_tap], seen[name][self._logit_taps[name]]
-        return mine[0].detach().float(), theirs[0].detach().float()
+        sides = (self, self._own_logit_tap, mine), (self.teachers[name].model, self._logit_taps[name], theirs)
+        both = [
+            two_classes(levels[0]) if levels[0].shape[1] == 1 and sigmoid_logits(model, tap) else levels[0]
+            for model, tap, levels in sides
+        ]
+        return both[0].detach().float(), both[1].detach().float()
 
     def _check_gradient(self, term: Term, tensors: Sequence[Tensor]) -> None:
         if torch.is_grad_enabled() and term.weight and not any(tensor.requires_grad for tensor in tensors):
