@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from densekd.natural import tap as natural_tap
 from densekd.probe import blank_size, probe
 from densekd.registry import MODELS
 from densekd.taps import Taps
-from densekd.teacher import MovingAverage, Peer, Source, Teacher, build_model, build_teacher
-from densekd.term import LEARNED, Term, two_classes
+from densekd.teacher import MovingAverage, Peer, Source, Teacher, build_model, build_teacher, start_from
+from densekd.term import LEARNED, Term, two_classes, width
 
 
 @MODELS.register_module()
@@ -35,7 +36,8 @@ class Distiller(nn.Module):
     `distill.peers.`; their own losses are logged under `distill.<name>.`.
 
     Args:
-        student: model config, config path, `pkg::path`, or a live module, which then becomes the distiller itself.
+        student: model config, config path, `pkg::path`, or a live module, which then becomes the distiller itself. Of a
+            whole config its `load_from` is where the student starts.
         teacher: likewise; `'ema'` for the student's own moving average; or a dict of several, by name. Its weights come
             from `checkpoint`, and in a live module they are there.
         distills: entries, see `densekd.term.Term`.
@@ -82,7 +84,10 @@ class Distiller(nn.Module):
             return super().__new__(cls)
         if isinstance(student, Mapping) and data_preprocessor is not None:
             student = {"data_preprocessor": data_preprocessor, **student}
-        model: Any = build_model(student)[0]
+        model: Any
+        model, load_from = build_model(student)
+        if load_from is not None and not isinstance(student, nn.Module):
+            start_from(model, load_from, bool(kwargs.get("unsafe", False)))
         kind = plain_class(model)
         model._modules.pop("distill", None)
         model.__class__ = type(f"Distilled{kind.__name__}", (cls, kind), {"__module__": kind.__module__})
@@ -127,6 +132,11 @@ class Distiller(nn.Module):
         several = isinstance(source, Mapping) and "type" not in source and "model" not in source
         sources = dict(source) if several else {"teacher": source}
         weights = checkpoint if isinstance(checkpoint, Mapping) else dict.fromkeys(sources, checkpoint)
+        for name in weights:
+            if name not in sources:
+                raise ValueError(f"checkpoint names the teacher {name!r}; there is {', '.join(map(repr, sources))}")
+        if isinstance(momentum, bool) or not isinstance(momentum, Real) or not 0 <= momentum < 1:
+            raise ValueError(f"momentum, of a teacher that is 'ema', must be a number in [0, 1), got {momentum!r}")
         learners = [name for name, each in sources.items() if each != "ema" and "." not in name and "loss" not in name]
         online = learners if online is None else online
         if isinstance(online, str) or not set(online) <= set(learners):
@@ -157,8 +167,9 @@ class Distiller(nn.Module):
         self._logit_taps = {name: natural_tap(self.teachers[name].model, "logits") for name in asking}
         self._own_logit_tap = natural_tap(self, "logits") if asking else ""
         asked = {name: (teacher.model, self._taps_of(name, terms)) for name, teacher in self.teachers.items()}
-        size = blank_size([self, *(model for model, _ in asked.values())])
-        mine = probe(self, self._own_taps(terms), size)
+        own = self._own_taps(terms)
+        size = blank_size([self, *(model for model, _ in asked.values())], [own, *(taps for _, taps in asked.values())])
+        mine = probe(self, own, size)
         theirs = {name: probe(model, taps, size) for name, (model, taps) in asked.items()}
         for name, seen in theirs.items():
             if not seen:
@@ -170,15 +181,16 @@ class Distiller(nn.Module):
         for term in terms:
             student, each = mine[term.student], [theirs[name][tap] for name, tap in self._asks(term)]
             self._check_rows(term, student, each)
-            binary = sigmoid_logits(self, term.student), [
-                sigmoid_logits(self.teachers[name].model, tap) for name, tap in self._asks(term)
-            ]
+            binary = (
+                sigmoid_logits(self, term.student),
+                [sigmoid_logits(self.teachers[name].model, tap) for name, tap in self._asks(term)],
+            )
             if term.class_map is not None:
                 self._check_class_map(term, student, each, binary)
             elif term.categorical and (binary[0] or any(binary[1])):
                 pass  # the term compares what becomes of them
             elif term.student == logits and (len(each) > 1 or (term.loss.match == "shape" and term.how == "auto")):
-                self._check_classes(term.name, student[0].shape[1], [levels[0].shape[1] for levels in each])
+                self._check_classes(term.name, width(student[0]), [width(levels[0]) for levels in each])
             if term.back and not all(isinstance(self.teachers[name], Peer) for name, _ in self._asks(term)):
                 raise ValueError(f"distills entry {term.name!r}: with back=True the teacher learns: make it online")
             term.fit(student, each, size, *classes_of(self, term.student), binary)
@@ -204,14 +216,14 @@ class Distiller(nn.Module):
         for (name, tap), levels in zip(self._asks(term), teachers):
             model = self.teachers[name].model
             classes = classes_of(model, tap)[0] if is_segmenter(model) else None
-            channels = levels[0].shape[1]
+            channels = width(levels[0])
             of_features = tap.startswith(("backbone", "neck")) or tap.endswith(":in")
             if of_features or (classes not in (None, channels) and channels != 1):
                 raise ValueError(
                     f"distills entry {term.name!r}: class_map chooses classes of the teacher, its tap {tap!r} yields "
                     f"{channels} channels of a feature; tap the class logits"
                 )
-        mine = 2 if binary[0] and term.categorical and student[0].shape[1] == 1 else student[0].shape[1]
+        mine = 2 if binary[0] and term.categorical and student[0].shape[1] == 1 else width(student[0])
         if len(term.class_map) != mine and term.how not in LEARNED:
             raise ValueError(
                 f"distills entry {term.name!r}: class_map names {len(term.class_map)} classes of the teacher, the "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from fractions import Fraction
 from typing import Any
 
@@ -10,8 +11,11 @@ from torch import nn
 
 from densekd.taps import Tap
 
-PRE_LOGIT = ("fpn_bottleneck", "sep_bottleneck", "fusion_conv", "conv_cat", "bottleneck")
+PRE_LOGIT = ("fpn_bottleneck", "sep_bottleneck", "fusion_conv", "conv_cat", "bottleneck", "project")
 """Last layers of mmseg's heads before dropout and classifier; of several in one head the first of these is the last."""
+_OTHER_IN_TRAINING = ("DDRNet", "PIDNet")
+"""Backbones that yield more tensors in training than they do for a teacher."""
+_KERNEL = re.compile(r"decode_head\.kernel_update_head\.\d+")
 CLASSIFIERS = (
     *("retina_cls", "gfl_cls", "conv_cls", "atss_cls", "fcos_cls", "rtm_cls", "vfnet_cls", "multi_level_conv_cls"),
     *("cls_score", "reppoints_cls_out", "heatmap_head"),
@@ -39,11 +43,23 @@ def natural_taps(model: nn.Module) -> dict[str, str]:
         head = next((name for name in heads if f"{name}.conv_seg" in modules), None)
         if head is not None:
             taps["logits"] = f"{head}.conv_seg"
+        last = max((int(name.rpartition(".")[2]) for name in modules if _KERNEL.fullmatch(name)), default=None)
+        if head is None and last is not None:  # of K-Net, whose last stage says it
+            taps["logits"] = f"decode_head.kernel_update_head.{last}:0"
+        if head is None and "decode_head.mask_norm" in modules:  # of Segmenter, tokens
+            taps["logits"] = "decode_head.mask_norm"
         found = [f"{head}.{name}" for name in PRE_LOGIT if f"{head}.{name}" in modules]
-        taps["features"] = found[0] if found else "neck" if "neck" in modules else "backbone:-1"
+        if found:
+            taps["features"] = found[0]
+        elif "neck" in modules:
+            taps["features"] = "neck"
+        elif backbone_name(model) in _OTHER_IN_TRAINING and head is not None:
+            taps["features"] = f"{head}.conv_seg:in"
+        elif "backbone" in modules:
+            taps["features"] = "backbone:-1"
     elif "backbone" in modules:
         found = [name for name in CLASSIFIERS if f"bbox_head.{name}" in modules]
-        if found:
+        if found and "mask_head" not in modules:  # of mmdet's instance segmenters, which run it twice in mode='tensor'
             taps["logits"] = each_level(model, f"bbox_head.{found[0]}")
         taps["features"] = "neck" if "neck" in modules else "backbone"
     return taps

@@ -206,9 +206,9 @@ class Term(nn.Module):
         single = sigmoid and level.shape[1] == 1
         level = two_classes(level) if single else level
         if self.class_map is not None:
-            if max(self.class_map) >= level.shape[1]:
-                raise ValueError(f"class_map names classes of 0 to {level.shape[1] - 1}, got {self.class_map}")
-            level = level[:, self.class_map]
+            if max(self.class_map) >= width(level):
+                raise ValueError(f"class_map names classes of 0 to {width(level) - 1}, got {self.class_map}")
+            level = level[..., self.class_map] if level.ndim == 3 else level[:, self.class_map]
         return two_classes(level) if sigmoid and not single else level
 
     @property
@@ -261,6 +261,11 @@ class Term(nn.Module):
                 f"loss {self.loss.name!r} compares classes, the taps yield a single channel that is no sigmoid of a "
                 "head: its softmax is always 1. Use a loss on features, such as 'mse'"
             )
+        if channels == 1 and "bpkd_body" in names:
+            raise ValueError(
+                "loss 'bpkd_body' (method 'bpkd') takes the map of each class apart, one channel is the map of one of "
+                "two: use a head with out_channels=2, or 'bpkd_edge' and 'cwd'"
+            )
         if channels == 1 and names & OF_DIRECTIONS:
             raise ValueError(
                 f"loss {self.loss.name!r} compares directions, a single channel has none but its sign: use 'mse'"
@@ -308,6 +313,11 @@ class Term(nn.Module):
                 repeated = [each for each in value for _ in range(times)]
                 found[key] = torch.stack(repeated) if isinstance(value, Tensor) else repeated
         return found
+
+
+def width(tensor: Tensor) -> int:
+    """Channels of a map `(B, C, h, w)`, of tokens `(B, N, C)` or of rows `(B, C)`."""
+    return tensor.shape[2 if tensor.ndim == 3 else 1]
 
 
 def two_classes(logits: Tensor) -> Tensor:
