@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from densekd.registry import MODELS
 from densekd.taps import Taps
 from densekd.teacher import MovingAverage, Peer, Source, Teacher, build_model, build_teacher, start_from
 from densekd.term import LEARNED, Term, two_classes, width
+from kdlosses.reduce import over_processes
 
 
 @MODELS.register_module()
@@ -292,14 +294,15 @@ class Distiller(nn.Module):
         }
         with Taps(self, self._own_taps(self._terms())) as student:
             losses = dict(super().forward(inputs, data_samples, mode=mode, **kwargs))
-        for term in self._terms():
-            key = f"distill.loss_{term.name}"
-            if key in losses:
-                raise KeyError(f"the student has a loss {key!r} of its own; rename the distills entry")
-            mine = student[term.student]
-            if not term.back:
-                self._check_gradient(term, mine)
-            losses[key] = self._loss(term, student, seen, context) if term in active else term.nothing(mine)
+        with over_processes() if self.training else nullcontext():
+            for term in self._terms():
+                key = f"distill.loss_{term.name}"
+                if key in losses:
+                    raise KeyError(f"the student has a loss {key!r} of its own; rename the distills entry")
+                mine = student[term.student]
+                if not term.back:
+                    self._check_gradient(term, mine)
+                losses[key] = self._loss(term, student, seen, context) if term in active else term.nothing(mine)
         for peer in self._peers():
             losses.update({f"distill.{peer.name}.{key}": value for key, value in peer.losses.items()})
         return losses

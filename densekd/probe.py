@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -47,17 +48,14 @@ class SilentTap(RuntimeError):
 def _why_silent(model: nn.Module, spec: str, size: tuple[int, int]) -> str:
     """Say why a tap yielded nothing, and which modules like it do."""
     names = [name for name, _ in model.named_modules() if name]
-    with Taps(model, names, tensors=False) as every:
-        try:
-            forward(model, size)
-        except Exception:  # noqa: S110  it has been run before
-            pass
+    with Taps(model, names, tensors=False) as every, contextlib.suppress(Exception):  # it has been run before
+        forward(model, size)
     quiet = set(every.silent())
     return never_fired(model, spec, [name for name in names if name not in quiet])
 
 
 def blank_size(models: Sequence[nn.Module], taps: Sequence[Iterable[str]] = ()) -> tuple[int, int]:
-    """Return a size of image that all models run on: a small one, else what one of them is trained on, else a large one.
+    """Return a size of image that all models run on: small, else what one of them is trained on, else large.
 
     Some transformers accept the size of their position embedding alone.
 
