@@ -87,8 +87,8 @@ class Term(nn.Module):
         self.class_map = None if class_map is None else _classes(self.name, class_map)
         self.back = back
         self.sources = [source] if source is None or isinstance(source, str) else list(source)
-        taps = teacher or student
-        self.teachers = [taps] * len(self.sources) if isinstance(taps, str) else list(taps)
+        taps = student if teacher is None else teacher
+        self.teachers = list(taps) if isinstance(taps, list | tuple) else [taps] * len(self.sources)
         self.sigmoid: tuple[bool, list[bool]] = False, [False] * len(self.sources)
         if isinstance(weight, bool) or not isinstance(weight, Real) or not math.isfinite(weight):
             raise TypeError(f"distills entry {self.name!r}: weight must be a finite number, got {weight!r}")
