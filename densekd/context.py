@@ -11,6 +11,8 @@ from mmengine.logging import MessageHub
 from torch import Tensor, nn
 
 from densekd.bev.geometry import on_the_ground
+from densekd.natural import is_binary, is_segmenter
+from densekd.taps import Tap
 
 Size = tuple[int, int]
 WHERE = ("labelled", "boxes")
@@ -68,19 +70,39 @@ class Context:
         return None if maps is None else F.interpolate(maps[:, None].float(), size=size, mode="nearest")[:, 0].long()
 
     def label_map(self, size: Size) -> Tensor | None:
-        """Class of each pixel `(B, H, W)`, whatever the size of the tap."""
-        if not all("gt_sem_seg" in sample for sample in self.samples):
+        """Class of each pixel `(B, H, W)`, whatever the size of the tap; none counts in a sample without a map."""
+        maps = [label_map_of(sample) for sample in self.samples]
+        found = [each for each in maps if each is not None]
+        if not found:
             return None
-        return torch.stack([sample.gt_sem_seg.data[0] for sample in self.samples])
+        shapes = {tuple(each.shape) for each in found}
+        if len(shapes) > 1:
+            raise ValueError(
+                f"the label maps of a batch have {' and '.join(map(_pixels, sorted(shapes)))} pixels: pad them as the "
+                "images are, by pad_seg=True in mmdet's DetDataPreprocessor"
+            )
+        none = torch.full_like(found[0], self.ignore_index)
+        return torch.stack([none if each is None else each for each in maps])
 
     def boxes(self, size: Size) -> list[Tensor] | None:
-        """Boxes of each image `(n, 4)`, xyxy in positions of the tap."""
-        has_boxes = all("gt_instances" in sample and "bboxes" in sample.gt_instances for sample in self.samples)
-        if self.image_size is None or not has_boxes:
+        """Boxes of each image `(n, 4)`, xyxy in positions of the tap; none in a sample without instances."""
+        boxes = self._of_instances("bboxes")
+        if self.image_size is None or boxes is None:
             return None
         y, x = size[0] / self.image_size[0], size[1] / self.image_size[1]
-        boxes = [getattr(b, "tensor", b) for b in (sample.gt_instances.bboxes for sample in self.samples)]
-        return [b * b.new_tensor([x, y, x, y]) for b in boxes]
+        found = [getattr(each, "tensor", each) for each in boxes if each is not None]
+        wrong = [each for each in found if each.ndim != 2 or each.shape[1] != 4]
+        if wrong:
+            raise ValueError(f"boxes are corners x1, y1, x2, y2 `(n, 4)`, this batch has {tuple(wrong[0].shape)}")
+        none = found[0].new_zeros(0, 4)
+        each_image = [none if each is None else getattr(each, "tensor", each) for each in boxes]
+        return [each * each.new_tensor([x, y, x, y]) for each in each_image]
+
+    def _of_instances(self, key: str) -> list[Any] | None:
+        """A field of the instances of each sample, None in a sample without; None where no sample has it."""
+        instances = [sample.gt_instances if "gt_instances" in sample else {} for sample in self.samples]
+        found = [each.get(key) if key in each else None for each in instances]
+        return None if all(each is None for each in found) else found
 
     def boxes_bev(self, size: Size) -> list[Tensor] | None:
         """Boxes on the ground `(n, 5)`: x, y, dx, dy in metres, yaw; those of no class are left out."""
@@ -90,15 +112,27 @@ class Context:
 
     def masks(self, size: Size) -> list[Tensor] | None:
         """Instance masks of each image `(n, h, w)`: the share of each position that the instance covers."""
-        has_masks = all("gt_instances" in sample and "masks" in sample.gt_instances for sample in self.samples)
-        if self.image_size is None or not has_masks:
+        found = self._of_instances("masks")
+        if self.image_size is None or found is None:
             return None
+        device = next((each.device for each in self._tensors()), torch.device("cpu"))
         masks = []
-        for instances in (sample.gt_instances for sample in self.samples):
-            full = instances.masks.to_tensor(torch.float32, instances.bboxes.device)
+        for each in found:
+            if each is None:
+                masks.append(torch.zeros(0, *size, device=device))
+                continue
+            full = each.float() if isinstance(each, Tensor) else each.to_tensor(torch.float32, device)
             bottom, right = (whole - own for whole, own in zip(self.image_size, full.shape[-2:]))
             masks.append(F.adaptive_avg_pool2d(F.pad(full, (0, right, 0, bottom)), size))
         return masks
+
+    def _tensors(self) -> Iterable[Tensor]:
+        """Tensors of the instances; masks of mmdet are arrays, which are on no device."""
+        for sample in self.samples:
+            for value in sample.gt_instances.values() if "gt_instances" in sample else ():
+                tensor = getattr(value, "tensor", value)
+                if isinstance(tensor, Tensor):
+                    yield tensor
 
     def batch(self, size: Size) -> Tensor:
         """Sample of each voxel `(P,)`."""
@@ -158,24 +192,36 @@ def _inside(boxes: Tensor, size: Size) -> Tensor:
     return ((x >= x1) & (x < x2) & (y >= y1) & (y < y2)).any(0)
 
 
+def label_map_of(sample: Any) -> Tensor | None:
+    """Class of each pixel `(H, W)`: `gt_sem_seg.data` of mmseg, `gt_sem_seg.sem_seg` of mmdet; None without either."""
+    maps = sample.gt_sem_seg if "gt_sem_seg" in sample else {}
+    found = [maps.get(key) for key in ("data", "sem_seg") if key in maps]
+    return found[0].reshape(found[0].shape[-2:]) if found else None
+
+
 def check_labels(model: nn.Module, samples: Iterable[Any], size: Sequence[int] | None = None) -> None:
     """Raise `ValueError` if a label of the batch is no class of the model; CUDA would only say that it failed.
 
-    Label maps have whole numbers, and the `size` of the padded batch where that is given: mmseg would fit the logits to
-    a map of any other, and nobody would hear of it.
+    Of segmenters these are the labels of pixels, of detectors those of boxes: a map of semantic classes beside boxes
+    has classes of its own. A segmenter's label maps have whole numbers, and the `size` of the padded batch where that
+    is given: mmseg silently resizes the logits to a label map of another size.
     """
     samples = list(samples)
-    for sample in samples:
-        if "gt_sem_seg" in sample:
-            _check_map(sample, sample.gt_sem_seg.data, size)
+    pixels = is_segmenter(model)
+    for sample in samples if pixels else ():
+        labels = label_map_of(sample)
+        if labels is not None:
+            _check_map(sample, labels, size)
     classes, ignored = classes_of(model)
     if classes is None:
         return
-    labels = [(sample, found) for sample in samples if (found := _labels(sample)) is not None and found.numel()]
-    wrong = [((found < 0) | (found >= classes)) & (found != ignored) for _, found in labels]
+    ignored = ignored if pixels else None
+    of = label_map_of if pixels else _box_labels
+    labels_of = [(sample, found) for sample in samples if (found := of(sample)) is not None and found.numel()]
+    wrong = [((found < 0) | (found >= classes)) & (found != ignored) for _, found in labels_of]
     if not wrong or not torch.stack([each.any() for each in wrong]).any():  # one wait for the device, not one a sample
         return
-    sample, found, outside = next((s, found, each) for (s, found), each in zip(labels, wrong) if each.any())
+    sample, found, outside = next((s, found, each) for (s, found), each in zip(labels_of, wrong) if each.any())
     strange = sorted(found[outside].unique().tolist())[:5]
     raise ValueError(
         f"labels {strange} in {_place(sample)} are out of range: the student has classes 0 to {classes - 1}"
@@ -190,28 +236,57 @@ def _check_map(sample: Any, labels: Tensor, size: Sequence[int] | None) -> None:
             "PackSegInputs makes them"
         )
     if size is not None and tuple(labels.shape[-2:]) != tuple(size):
-        shapes = [" x ".join(map(str, shape)) for shape in (labels.shape[-2:], size)]
+        shapes = [_pixels(shape) for shape in (labels.shape[-2:], size)]
         raise ValueError(
             f"the label map in {_place(sample)} has {shapes[0]} pixels, its image {shapes[1]} as it was padded: every "
             "transform of the pipeline that changes the size must change both"
         )
 
 
+def _pixels(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
+
+
 def _place(sample: Any) -> str:
     return sample.metainfo.get("seg_map_path") or sample.metainfo.get("img_path", "a batch")
 
 
-def classes_of(model: Any) -> tuple[int | None, int | None]:
-    """Return the number of classes and the label to ignore, as far as the model's head tells."""
-    if hasattr(model, "decode_head"):
-        head = model.decode_head[-1] if isinstance(model.decode_head, nn.ModuleList) else model.decode_head
-        binary = getattr(head, "out_channels", None) == 1  # one sigmoid, two labels
-        return 2 if binary else getattr(head, "num_classes", None), getattr(head, "ignore_index", None)
-    head = getattr(model, "bbox_head", None) or getattr(getattr(model, "roi_head", None), "bbox_head", None)
-    return getattr(head, "num_classes", None), None
+def classes_of(model: Any, tap: str = "") -> tuple[int | None, int | None]:
+    """Return the number of classes and the label to ignore, as far as a head knows them.
+
+    The head is the one that a tap lies in, such as an auxiliary one; elsewhere the segmenter's last decode head, or a
+    detector's box head. A detector's label to ignore is that of its branch for semantic classes.
+    """
+    around = _head_around(model, tap)
+    if is_segmenter(model):
+        main = model.decode_head[-1] if isinstance(model.decode_head, nn.ModuleList) else model.decode_head
+        head = around or main
+        ignored = getattr(head, "ignore_index", getattr(main, "ignore_index", None))
+        if getattr(head, "out_channels", None) == 1:  # one sigmoid, two labels; a depth has none
+            return (2 if is_binary(head) else None), ignored
+        return getattr(head, "num_classes", None), ignored
+    roi = getattr(model, "roi_head", None)
+    head = getattr(model, "bbox_head", None) or getattr(roi, "bbox_head", None)
+    head = head[-1] if isinstance(head, nn.ModuleList) else head
+    semantic = getattr(model, "semantic_head", None) or getattr(roi, "semantic_head", None)
+    ignored = getattr(_of_pixels(semantic), "ignore_index", None)
+    if hasattr(head, "rpn_cls"):  # it sets all labels to 0 itself
+        return None, ignored
+    return getattr(around or head, "num_classes", None), ignored
 
 
-def _labels(sample: Any) -> Tensor | None:
-    if "gt_sem_seg" in sample:
-        return sample.gt_sem_seg.data
+def _of_pixels(head: Any) -> Any:
+    """The loss on a label map that a head of mmseg or a semantic one of mmdet has."""
+    names = ("loss_decode", "loss_seg", "criterion")
+    return next((getattr(head, name) for name in names if hasattr(head, name)), None)
+
+
+def _head_around(model: nn.Module, tap: str) -> Any:
+    """The head with a loss on a label map that a tap lies in."""
+    names = Tap.parse(tap.partition("+")[0]).path.split(".") if tap else []
+    parts = (model.get_submodule(".".join(names[:depth])) for depth in range(len(names), 0, -1))
+    return next((part for part in parts if _of_pixels(part) is not None), None)
+
+
+def _box_labels(sample: Any) -> Tensor | None:
     return sample.gt_instances.get("labels") if "gt_instances" in sample else None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,14 @@ from torch import Tensor, nn
 from densekd.bev.sensors import check_clouds, image_size
 from densekd.context import Context, check_labels, classes_of
 from densekd.methods import ONLINE, Method, method_entries, name_of
-from densekd.natural import natural_taps
+from densekd.natural import is_segmenter, natural_taps, sigmoid_logits
 from densekd.natural import tap as natural_tap
 from densekd.probe import blank_size, probe
 from densekd.registry import MODELS
 from densekd.taps import Taps
-from densekd.teacher import MovingAverage, Peer, Source, Teacher, build_model, build_teacher
-from densekd.term import Term
+from densekd.teacher import MovingAverage, Peer, Source, Teacher, build_model, build_teacher, start_from
+from densekd.term import LEARNED, Term, two_classes, width
+from kdlosses.reduce import over_processes
 
 
 @MODELS.register_module()
@@ -35,7 +38,8 @@ class Distiller(nn.Module):
     `distill.peers.`; their own losses are logged under `distill.<name>.`.
 
     Args:
-        student: model config, config path, `pkg::path`, or a live module, which then becomes the distiller itself.
+        student: model config, config path, `pkg::path`, or a live module, which then becomes the distiller itself. Of a
+            whole config its `load_from` is where the student starts.
         teacher: likewise; `'ema'` for the student's own moving average; or a dict of several, by name. Its weights come
             from `checkpoint`, and in a live module they are there.
         distills: entries, see `densekd.term.Term`.
@@ -82,7 +86,10 @@ class Distiller(nn.Module):
             return super().__new__(cls)
         if isinstance(student, Mapping) and data_preprocessor is not None:
             student = {"data_preprocessor": data_preprocessor, **student}
-        model: Any = build_model(student)[0]
+        model: Any
+        model, load_from = build_model(student)
+        if load_from is not None and not isinstance(student, nn.Module):
+            start_from(model, load_from, bool(kwargs.get("unsafe", False)))
         kind = plain_class(model)
         model._modules.pop("distill", None)
         model.__class__ = type(f"Distilled{kind.__name__}", (cls, kind), {"__module__": kind.__module__})
@@ -127,6 +134,11 @@ class Distiller(nn.Module):
         several = isinstance(source, Mapping) and "type" not in source and "model" not in source
         sources = dict(source) if several else {"teacher": source}
         weights = checkpoint if isinstance(checkpoint, Mapping) else dict.fromkeys(sources, checkpoint)
+        for name in weights:
+            if name not in sources:
+                raise ValueError(f"checkpoint names the teacher {name!r}; there is {', '.join(map(repr, sources))}")
+        if isinstance(momentum, bool) or not isinstance(momentum, Real) or not 0 <= momentum < 1:
+            raise ValueError(f"momentum, of a teacher that is 'ema', must be a number in [0, 1), got {momentum!r}")
         learners = [name for name, each in sources.items() if each != "ema" and "." not in name and "loss" not in name]
         online = learners if online is None else online
         if isinstance(online, str) or not set(online) <= set(learners):
@@ -157,8 +169,9 @@ class Distiller(nn.Module):
         self._logit_taps = {name: natural_tap(self.teachers[name].model, "logits") for name in asking}
         self._own_logit_tap = natural_tap(self, "logits") if asking else ""
         asked = {name: (teacher.model, self._taps_of(name, terms)) for name, teacher in self.teachers.items()}
-        size = blank_size([self, *(model for model, _ in asked.values())])
-        mine = probe(self, self._own_taps(terms), size)
+        own = self._own_taps(terms)
+        size = blank_size([self, *(model for model, _ in asked.values())], [own, *(taps for _, taps in asked.values())])
+        mine = probe(self, own, size)
         theirs = {name: probe(model, taps, size) for name, (model, taps) in asked.items()}
         for name, seen in theirs.items():
             if not seen:
@@ -169,12 +182,55 @@ class Distiller(nn.Module):
         logits = natural_taps(self).get("logits")
         for term in terms:
             student, each = mine[term.student], [theirs[name][tap] for name, tap in self._asks(term)]
-            if term.student == logits and (len(each) > 1 or (term.loss.match == "shape" and term.how == "auto")):
-                mapped = term.class_map and len(term.class_map)
-                self._check_classes(term.name, student[0].shape[1], [mapped or levels[0].shape[1] for levels in each])
+            self._check_rows(term, student, each)
+            binary = (
+                sigmoid_logits(self, term.student),
+                [sigmoid_logits(self.teachers[name].model, tap) for name, tap in self._asks(term)],
+            )
+            if term.class_map is not None:
+                self._check_class_map(term, student, each, binary)
+            elif term.categorical and (binary[0] or any(binary[1])):
+                pass  # the term compares what becomes of them
+            elif term.student == logits and (len(each) > 1 or (term.loss.match == "shape" and term.how == "auto")):
+                self._check_classes(term.name, width(student[0]), [width(levels[0]) for levels in each])
             if term.back and not all(isinstance(self.teachers[name], Peer) for name, _ in self._asks(term)):
                 raise ValueError(f"distills entry {term.name!r}: with back=True the teacher learns: make it online")
-            term.fit(student, each, size, classes_of(self)[0])
+            term.fit(student, each, size, *classes_of(self, term.student), binary)
+
+    def _check_rows(self, term: Term, student: Sequence[Tensor], teachers: Sequence[Sequence[Tensor]]) -> None:
+        """Raise `ValueError` where rows stand for the proposals of each side: they are other ones, in other numbers."""
+        for tap, levels in ((term.student, student), *zip(term.teachers, teachers)):
+            if "roi_head." in tap and any(len(level) != 1 for level in levels):
+                raise ValueError(
+                    f"distills entry {term.name!r}: tap {tap!r} yields a row for each proposal; student and teacher "
+                    "propose other boxes, so that their rows cannot be compared. Tap 'neck' or 'rpn_head.rpn_cls'"
+                )
+
+    def _check_class_map(
+        self,
+        term: Term,
+        student: Sequence[Tensor],
+        teachers: Sequence[Sequence[Tensor]],
+        binary: tuple[bool, Sequence[bool]],
+    ) -> None:
+        """Raise `ValueError` where `class_map` maps what is no class, or not each of the student's classes."""
+        assert term.class_map is not None
+        for (name, tap), levels in zip(self._asks(term), teachers):
+            model = self.teachers[name].model
+            classes = classes_of(model, tap)[0] if is_segmenter(model) else None
+            channels = width(levels[0])
+            of_features = tap.startswith(("backbone", "neck")) or tap.endswith(":in")
+            if of_features or (classes not in (None, channels) and channels != 1):
+                raise ValueError(
+                    f"distills entry {term.name!r}: class_map chooses classes of the teacher, its tap {tap!r} yields "
+                    f"{channels} channels of a feature; tap the class logits"
+                )
+        mine = 2 if binary[0] and term.categorical and student[0].shape[1] == 1 else width(student[0])
+        if len(term.class_map) != mine and term.how not in LEARNED:
+            raise ValueError(
+                f"distills entry {term.name!r}: class_map names {len(term.class_map)} classes of the teacher, the "
+                f"student has {mine}: it takes one for each"
+            )
 
     def _check_classes(self, entry: str, mine: int, theirs: Sequence[int]) -> None:
         if {mine, *theirs} != {mine}:
@@ -238,14 +294,15 @@ class Distiller(nn.Module):
         }
         with Taps(self, self._own_taps(self._terms())) as student:
             losses = dict(super().forward(inputs, data_samples, mode=mode, **kwargs))
-        for term in self._terms():
-            key = f"distill.loss_{term.name}"
-            if key in losses:
-                raise KeyError(f"the student has a loss {key!r} of its own; rename the distills entry")
-            mine = student[term.student]
-            if not term.back:
-                self._check_gradient(term, mine)
-            losses[key] = self._loss(term, student, seen, context) if term in active else term.nothing(mine)
+        with over_processes() if self.training else nullcontext():
+            for term in self._terms():
+                key = f"distill.loss_{term.name}"
+                if key in losses:
+                    raise KeyError(f"the student has a loss {key!r} of its own; rename the distills entry")
+                mine = student[term.student]
+                if not term.back:
+                    self._check_gradient(term, mine)
+                losses[key] = self._loss(term, student, seen, context) if term in active else term.nothing(mine)
         for peer in self._peers():
             losses.update({f"distill.{peer.name}.{key}": value for key, value in peer.losses.items()})
         return losses
@@ -264,7 +321,12 @@ class Distiller(nn.Module):
             return None
         ((name, _),) = self._asks(term)
         mine, theirs = student[self._own_logit_tap], seen[name][self._logit_taps[name]]
-        return mine[0].detach().float(), theirs[0].detach().float()
+        sides = (self, self._own_logit_tap, mine), (self.teachers[name].model, self._logit_taps[name], theirs)
+        both = [
+            two_classes(levels[0]) if levels[0].shape[1] == 1 and sigmoid_logits(model, tap) else levels[0]
+            for model, tap, levels in sides
+        ]
+        return both[0].detach().float(), both[1].detach().float()
 
     def _check_gradient(self, term: Term, tensors: Sequence[Tensor]) -> None:
         if torch.is_grad_enabled() and term.weight and not any(tensor.requires_grad for tensor in tensors):

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import math
+import re
 from fractions import Fraction
+from typing import Any
 
 from torch import nn
 
-PRE_LOGIT = ("fpn_bottleneck", "sep_bottleneck", "fusion_conv", "conv_cat", "bottleneck")
+from densekd.taps import Tap
+
+PRE_LOGIT = ("fpn_bottleneck", "sep_bottleneck", "fusion_conv", "conv_cat", "bottleneck", "project")
 """Last layers of mmseg's heads before dropout and classifier; of several in one head the first of these is the last."""
-CLASSIFIERS = ("retina_cls", "gfl_cls", "conv_cls", "atss_cls", "fcos_cls", "rtm_cls", "vfnet_cls", "fc_cls")
+_OTHER_IN_TRAINING = ("DDRNet", "PIDNet")
+"""Backbones that yield more tensors in training than they do for a teacher."""
+_KERNEL = re.compile(r"decode_head\.kernel_update_head\.\d+")
+CLASSIFIERS = (
+    *("retina_cls", "gfl_cls", "conv_cls", "atss_cls", "fcos_cls", "rtm_cls", "vfnet_cls", "multi_level_conv_cls"),
+    *("cls_score", "reppoints_cls_out", "heatmap_head"),
+)
+"""Last layers of the class branch of mmdet's dense heads; a list of them has one for each level."""
 
 
 def natural_taps(model: nn.Module) -> dict[str, str]:
@@ -17,7 +28,8 @@ def natural_taps(model: nn.Module) -> dict[str, str]:
 
     Segmenters (mmseg): the class logits of the last decode head that has them, and what goes into them before dropout
     where there is such a layer, else the neck or the backbone's last stage. Detectors (mmdet): the class branch and the
-    neck.
+    neck. Heads that classify proposals or queries, as those of two-stage detectors and of DETR do, have no `logits`:
+    the rows of student and teacher stand for other objects.
 
     >>> natural_taps(nn.Linear(2, 2))
     {}
@@ -31,15 +43,67 @@ def natural_taps(model: nn.Module) -> dict[str, str]:
         head = next((name for name in heads if f"{name}.conv_seg" in modules), None)
         if head is not None:
             taps["logits"] = f"{head}.conv_seg"
+        last = max((int(name.rpartition(".")[2]) for name in modules if _KERNEL.fullmatch(name)), default=None)
+        if head is None and last is not None:  # of K-Net, whose last stage says it
+            taps["logits"] = f"decode_head.kernel_update_head.{last}:0"
+        if head is None and "decode_head.mask_norm" in modules:  # of Segmenter, tokens
+            taps["logits"] = "decode_head.mask_norm"
         found = [f"{head}.{name}" for name in PRE_LOGIT if f"{head}.{name}" in modules]
-        taps["features"] = found[0] if found else "neck" if "neck" in modules else "backbone:-1"
-    elif "backbone" in modules:
-        heads = ["bbox_head", "roi_head.bbox_head"]
-        found = [f"{head}.{name}" for head in heads for name in CLASSIFIERS if f"{head}.{name}" in modules]
         if found:
-            taps["logits"] = found[0]
+            taps["features"] = found[0]
+        elif "neck" in modules:
+            taps["features"] = "neck"
+        elif backbone_name(model) in _OTHER_IN_TRAINING and head is not None:
+            taps["features"] = f"{head}.conv_seg:in"
+        elif "backbone" in modules:
+            taps["features"] = "backbone:-1"
+    elif "backbone" in modules:
+        found = [name for name in CLASSIFIERS if f"bbox_head.{name}" in modules]
+        if found and "mask_head" not in modules:  # of mmdet's instance segmenters, which run it twice in mode='tensor'
+            taps["logits"] = each_level(model, f"bbox_head.{found[0]}")
         taps["features"] = "neck" if "neck" in modules else "backbone"
     return taps
+
+
+def each_level(model: nn.Module, path: str) -> str:
+    """Return the tap of a module; of a list of modules, which is never called itself, the taps of its parts.
+
+    >>> each_level(nn.ModuleDict({"cls": nn.ModuleList([nn.Linear(2, 1), nn.Linear(2, 1)])}), "cls")
+    'cls.0+cls.1'
+    """
+    parts = model.get_submodule(path)
+    if not isinstance(parts, nn.ModuleList):
+        return path
+    return "+".join(f"{path}.{i}" for i, part in enumerate(parts) if part not in list(parts)[:i])
+
+
+def sigmoid_logits(model: nn.Module, spec: str) -> bool:
+    """Whether each channel of a tap is the logit of a sigmoid: of one class, or whatever it is, against all else.
+
+    So it is in mmseg's heads with one output channel, except those for depth, and in the class branch of mmdet's dense
+    heads that are trained with `use_sigmoid`.
+    """
+    taps = [Tap.parse(part) for part in spec.split("+")]
+    return all(not each.of_input and _is_sigmoid(model, each.path) for each in taps)
+
+
+def _is_sigmoid(model: Any, path: str) -> bool:
+    names = path.split(".")
+    for depth in range(len(names), 0, -1):
+        head, inside = model.get_submodule(".".join(names[:depth])), names[depth:]
+        if hasattr(head, "loss_decode"):
+            return is_binary(head) and (not inside or "seg" in inside[-1])
+        if getattr(head, "use_sigmoid_cls", False) or hasattr(head, "heatmap_head"):
+            return bool(inside) and inside[0] in (*CLASSIFIERS, "rpn_cls")
+    return False
+
+
+def is_binary(head: Any) -> bool:
+    """Whether a decode head of mmseg has one sigmoid for two classes; one for depth has a single channel as well."""
+    if getattr(head, "out_channels", None) != 1:
+        return False
+    losses = head.loss_decode if isinstance(head.loss_decode, nn.ModuleList) else [head.loss_decode]
+    return head.num_classes == 2 or any(getattr(loss, "use_sigmoid", False) for loss in losses)
 
 
 def is_segmenter(model: nn.Module) -> bool:

@@ -42,7 +42,7 @@ def learn_tokens(
     Paper: Huang et al., "Masked Distillation with Receptive Tokens", ICLR 2023: 6 tokens, 2,000 iterations. Optimiser
     and rate are those of the authors' code for segmenters, which takes 10,000 iterations and 8 tokens of equal share.
     """
-    seen = probe(model, taps, blank_size([model]))
+    seen = probe(model, taps, blank_size([model], [taps]))
     for tap, maps in seen.items():
         if len(maps) != 1 or maps[0].ndim != 4:
             raise ValueError(f"tap {tap!r} yields {[tuple(each.shape) for each in maps]}, tokens need one map")

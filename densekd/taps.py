@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -62,6 +63,7 @@ class Taps:
             by `+` are one tap, which yields the tensors of all in that order.
         stop_after: tensors that each tap yields in one forward. When all have been seen, the rest of the forward is
             skipped: a teacher need not run past its last tap.
+        tensors: whether what passes is kept; else only that something did.
 
     `taps[spec]` is a list of tensors: one for a plain output, several for a tuple or for a module that is called
     several times, as a detector's shared head is for each level.
@@ -78,8 +80,15 @@ class Taps:
     (torch.Size([4, 3]), True)
     """
 
-    def __init__(self, model: nn.Module, specs: Iterable[str], stop_after: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        specs: Iterable[str],
+        stop_after: Mapping[str, int] | None = None,
+        tensors: bool = True,
+    ) -> None:
         self.model = model
+        self._tensors = tensors
         self.specs = {spec: spec.split("+") for spec in specs}
         self.taps = {part: Tap.parse(part) for parts in self.specs.values() for part in parts}
         self.modules = {part: find(model, tap.path) for part, tap in self.taps.items()}
@@ -108,12 +117,13 @@ class Taps:
     def __getitem__(self, spec: str) -> list[Tensor]:
         return [tensor for part in self.specs[spec] for tensor in self._of(part)]
 
+    def silent(self) -> list[str]:
+        """Taps that nothing has passed."""
+        return [part for part in self.modules if not self._seen[part]]
+
     def _of(self, spec: str) -> list[Tensor]:
         if not self._seen[spec]:
-            raise RuntimeError(
-                f"tap {spec!r} of {type(self.model).__name__} never fired: its forward did not call that module"
-                " (heads that serve training only, such as mmseg's auxiliary_head, do not run in mode='tensor')"
-            )
+            raise RuntimeError(never_fired(self.model, spec))
         for tensor, version in self._seen[spec]:
             if tensor._version != version:
                 raise RuntimeError(
@@ -136,6 +146,9 @@ class Taps:
         return hook
 
     def _record(self, spec: str, value: Any) -> None:
+        if not self._tensors:
+            self._seen[spec] = [(_NOTHING, 0)]
+            return
         _, item, _, copied = self.taps[spec]
         if item is not None:
             if not isinstance(value, list | tuple) or not -len(value) <= item < len(value):
@@ -156,6 +169,35 @@ class Taps:
 
     def _count(self, spec: str) -> int:
         return sum(len(self._seen[part]) for part in self.specs[spec])
+
+
+_NOTHING = torch.empty(0)
+
+
+def never_fired(model: nn.Module, spec: str, others: Sequence[str] = ()) -> str:
+    """Say that a tap yielded nothing, why, and which to use instead.
+
+    Args:
+        model: that was run.
+        spec: the tap.
+        others: paths of modules that were called.
+    """
+    path = Tap.parse(spec).path
+    module = find(model, path)
+    inside = [name for name in others if name.startswith(f"{path}.")]
+    if isinstance(module, nn.ModuleList | nn.ModuleDict):
+        parts = "+".join(f"{path}.{name}" for name, _ in module.named_children())
+        why = f"a {type(module).__name__} is never called itself; tap its parts: {parts!r}"
+    elif inside:
+        why = f"its forward was called as a plain function; tap a module inside of it: {', '.join(inside[-3:])}"
+    else:
+        why = (
+            "its forward did not call that module (heads that serve training only, such as mmseg's auxiliary_head, do "
+            "not run in mode='tensor')"
+        )
+        near = difflib.get_close_matches(path, others, n=3, cutoff=0.0)
+        why += f"; nearest that were called: {', '.join(near)}" if near else ""
+    return f"tap {spec!r} of {type(model).__name__} never fired: {why}"
 
 
 class _AllSeen(Exception):

@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 from mmengine.config import ConfigDict
-from mmengine.model import revert_sync_batchnorm
+from mmengine.model import BaseModule, revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import load_state_dict
 from torch import Tensor, nn
 
 from densekd.bev.sensors import Sensors, has_sensors, reads_truth
-from densekd.checkpoint import load_weights
+from densekd.checkpoint import load_weights, read
 from densekd.config import plain_model, read_config
 from densekd.normalisation import Renormalise
 from densekd.taps import Taps
@@ -78,8 +79,6 @@ class MovingAverage(Teacher):
     """
 
     def __init__(self, name: str, model: nn.Module, momentum: float = 0.999) -> None:
-        if not 0 <= momentum < 1:
-            raise ValueError(f"teacher {name!r}: momentum must be in [0, 1), got {momentum}")
         super().__init__(name, model)
         self.momentum = momentum
         self.steps = 0
@@ -142,6 +141,26 @@ def build_model(source: Source) -> tuple[nn.Module, str | None]:
         model.setdefault("data_preprocessor", config["data_preprocessor"])
     with DefaultScope.overwrite_default_scope(config.get("default_scope")):
         return MODELS.build(model), config.get("load_from")
+
+
+def start_from(model: nn.Module, path: str | Path, unsafe: bool = False) -> None:
+    """Load the `load_from` of a student's config as mmengine would: what fits, with a warning of what does not.
+
+    Raises:
+        ValueError: nothing in the file fits.
+    """
+    checkpoint = read(path, unsafe)
+    weights = {key.removeprefix("module."): value for key, value in checkpoint.get("state_dict", checkpoint).items()}
+    weights = {key: value for key, value in weights.items() if not key.startswith("distill.")}
+    shapes = {key: value.shape for key, value in model.state_dict().items()}
+    fits = [key for key, value in weights.items() if shapes.get(key) == getattr(value, "shape", None)]
+    if not fits:
+        raise ValueError(f"load_from {path} holds nothing that fits the student, {type(model).__name__}")
+    if len(fits) < len(shapes) and hasattr(model, "init_weights"):
+        model.init_weights()  # type: ignore[operator]
+    load_state_dict(model, weights, strict=False, logger="current")
+    if isinstance(model, BaseModule):
+        model.is_init = True  # else the runner would initialise it anew
 
 
 def build_teacher(

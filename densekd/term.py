@@ -6,8 +6,10 @@ import difflib
 import inspect
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +18,17 @@ from densekd.adapt import ADAPT, Size, adapts, join
 from densekd.context import LOGITS, OF_A_RUN, WHERE, Context
 
 KNOWN = ("student_channels", "teacher_channels", "channels", "classes")
-"""Options of losses that the two sides tell."""
+"""Options of losses that follow from the two sides; so does `ignore_index`, which no loss requires."""
+
+LEARNED = ("conv1x1", "gl_mixer", "ea", "csf", "cat")
+"""Ways to align that mix channels, which no longer are the classes of a head."""
+
+CATEGORICAL = {
+    *("adversary", "average", "bpkd_edge", "confident", "dino", "knfu", "mst_distill", "mtard", "mulki", "partition"),
+    "skd_holistic",
+}
+"""Losses that take a softmax over the channels, beside those of `kdlosses.logit` and policies around them. A loss of
+one's own is one if it has an attribute `categorical` that is true."""
 
 
 class Term(nn.Module):
@@ -62,17 +74,25 @@ class Term(nn.Module):
         self.spec = loss
         self.loss = kdlosses.build(loss, **dict.fromkeys(KNOWN, 8))  # for what it says of itself, until `fit`
         self.student = student
-        self.weight = weight
         self.name = name or self.loss.name
         self.how = adapt
         self.where = where
-        self.class_map = None if class_map is None else list(class_map)
+        self.class_map = None if class_map is None else _classes(self.name, class_map)
         self.back = back
         self.sources = [source] if source is None or isinstance(source, str) else list(source)
-        taps = teacher or student
-        self.teachers = [taps] * len(self.sources) if isinstance(taps, str) else list(taps)
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
+        taps = student if teacher is None else teacher
+        self.teachers = list(taps) if isinstance(taps, list | tuple) else [taps] * len(self.sources)
+        self.sigmoid: tuple[bool, list[bool]] = False, [False] * len(self.sources)
+        if isinstance(weight, bool) or not isinstance(weight, Real) or not math.isfinite(weight):
             raise TypeError(f"distills entry {self.name!r}: weight must be a finite number, got {weight!r}")
+        if weight < 0:
+            raise ValueError(f"distills entry {self.name!r}: weight must be at least 0, got {weight!r}")
+        self.weight = float(weight)
+        if not isinstance(back, bool):
+            raise TypeError(f"distills entry {self.name!r}: back must be True or False, got {back!r}")
+        for side, tap in (("student", student), *(("teacher", tap) for tap in self.teachers)):
+            if not isinstance(tap, str):
+                raise TypeError(f"distills entry {self.name!r}: a tap of the {side} is text, got {tap!r}")
         if "." in self.name or self.name == "peers":
             raise ValueError(f"distills entry {self.name!r}: a name must not contain a dot, nor be 'peers'")
         if adapt not in ADAPT:
@@ -94,7 +114,7 @@ class Term(nn.Module):
             )
         if len(self.sources) > 1 and self.asks_logits:
             raise ValueError(f"distills entry {self.name!r}: its loss asks for the logits of one teacher, not several")
-        if len(self.sources) > 1 and adapt in ("conv1x1", "gl_mixer", "ea", "csf"):
+        if len(self.sources) > 1 and adapt in LEARNED and adapt != "cat":
             raise ValueError(f"distills entry {self.name!r}: adapt={adapt!r} projects onto one teacher, not several")
 
     @property
@@ -121,10 +141,25 @@ class Term(nn.Module):
         teachers: Sequence[Sequence[Tensor]],
         image_size: Size | None,
         classes: int | None = None,
+        ignore_index: int | None = None,
+        sigmoid: tuple[bool, Sequence[bool]] | None = None,
     ) -> None:
-        """Build what aligns the taps, and the loss, from one look at what they yield."""
+        """Build what aligns the taps, and the loss, from one look at what they yield.
+
+        Args:
+            student: levels of the student's tap.
+            teachers: levels of each teacher's tap.
+            image_size: height and width of the image.
+            classes: of the student's head.
+            ignore_index: label that does not count, of the student's head.
+            sigmoid: whether the channels of the student's tap, and of each teacher's, are logits of sigmoids.
+        """
         try:
+            if self.categorical and sigmoid is not None:
+                self._treat_as_binary(student, teachers, sigmoid)
+                classes = 2 if self.sigmoid[0] else classes
             learner, guide = self._sides(student, teachers, image_size)
+            self._check_sides(learner, guide)
             self.levels = len(learner), len(guide)
             self.adapt = adapts(learner, guide, image_size, self.loss.match, self.how).to(learner[0].device)
             with torch.no_grad():  # in evaluation mode a look at a blank image leaves no trace in batch statistics
@@ -132,9 +167,16 @@ class Term(nn.Module):
             self.adapt.train()
             widths = {(s.shape[1], t.shape[1]) for s, t in pairs}
             mine, its = min(widths)
-            known = dict(student_channels=mine, teacher_channels=its, channels=its, classes=classes)
+            self._check_channels(min(mine, its))
+            if self.where is not None and any(s.ndim != 4 for s, _ in pairs):
+                raise ValueError(
+                    f"where={self.where!r} chooses positions of a map (B, C, h, w); the tap yields "
+                    f"{', '.join(str(tuple(s.shape)) for s, _ in pairs)}"
+                )
+            sides = dict(student_channels=mine, teacher_channels=its, channels=its)
+            known = {**sides, "classes": classes, "ignore_index": ignore_index}
             self.loss = kdlosses.build(self.spec, **{key: value for key, value in known.items() if value is not None})
-            if len(widths) > 1 and self.loss.filled - {"classes"}:
+            if len(widths) > 1 and self.loss.filled & {*sides}:
                 raise ValueError(
                     f"its loss is built for one number of channels, the levels have {sorted(widths)}; write an entry "
                     "for each"
@@ -147,16 +189,82 @@ class Term(nn.Module):
         self, student: Sequence[Tensor], teachers: Sequence[Sequence[Tensor]], image_size: Size | None
     ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         """Who learns, and from whom: the levels of each."""
-        if self.class_map is not None:
-            teachers = [[self._of_mapped_classes(level) for level in levels] for levels in teachers]
+        mine, its = self.sigmoid
+        student = [two_classes(level) for level in student] if mine else student
+        teachers = [[self._of_teacher(level, flag) for level in levels] for levels, flag in zip(teachers, its)]
         teacher = join(student, teachers, image_size, self.how)
         return (teacher, student) if self.back else (student, teacher)
 
-    def _of_mapped_classes(self, logits: Tensor) -> Tensor:
-        assert self.class_map is not None
-        if not all(0 <= k < logits.shape[1] for k in self.class_map):
-            raise ValueError(f"class_map names classes of 0 to {logits.shape[1] - 1}, got {self.class_map}")
-        return logits[:, self.class_map]
+    def _of_teacher(self, level: Tensor, sigmoid: bool) -> Tensor:
+        single = sigmoid and level.shape[1] == 1
+        level = two_classes(level) if single else level
+        if self.class_map is not None:
+            if max(self.class_map) >= width(level):
+                raise ValueError(f"class_map names classes of 0 to {width(level) - 1}, got {self.class_map}")
+            level = level[..., self.class_map] if level.ndim == 3 else level[:, self.class_map]
+        return two_classes(level) if sigmoid and not single else level
+
+    @property
+    def categorical(self) -> bool:
+        """Whether the loss, or one inside of it, takes a softmax over the channels."""
+        parts = [part for part in self.loss.modules() if isinstance(part, kdlosses.Loss)]
+        return any(
+            part.loss.__module__.startswith("kdlosses.logit.")
+            or part.name in CATEGORICAL
+            or getattr(part.loss, "categorical", False)
+            for part in parts
+        )
+
+    @property
+    def _is_binary(self) -> bool:
+        return self.sigmoid[0] or any(self.sigmoid[1])
+
+    def _treat_as_binary(
+        self,
+        student: Sequence[Tensor],
+        teachers: Sequence[Sequence[Tensor]],
+        sigmoid: tuple[bool, Sequence[bool]],
+    ) -> None:
+        """Decide on which sides each channel is a problem of two classes."""
+        mine, its = sigmoid[0], list(sigmoid[1])
+        levels = [(student, mine), *zip(teachers, its)]
+        several = [level.shape[1] for side, flag in levels if flag for level in side if level.shape[1] > 1]
+        if several and self.how in LEARNED:  # such a map mixes the channels; alone they would not meet
+            return
+        if several and "labels" in self.loss.requires:
+            raise ValueError(
+                f"the tap yields {max(several)} sigmoids at each position, which no label map has labels for; loss "
+                f"{self.loss.name!r} reads labels, use one that does not"
+            )
+        self.sigmoid = mine, its
+
+    def _check_sides(self, learner: Sequence[Tensor], guide: Sequence[Tensor]) -> None:
+        for s, t in zip(learner, guide):
+            if self._is_binary and len(s) != len(t):
+                raise ValueError(
+                    f"{len(s)} and {len(t)} classes or anchors with a sigmoid each cannot be compared; class_map=[...] "
+                    "says which of the teacher's stands for each of the student's"
+                )
+
+    def _check_channels(self, channels: int) -> None:
+        """Raise `ValueError` where a loss says nothing of so few channels: it would be constant without a word."""
+        names = {part.name for part in self.loss.modules() if isinstance(part, kdlosses.Loss)}
+        if channels == 1 and self.categorical:
+            raise ValueError(
+                f"loss {self.loss.name!r} compares classes, the taps yield a single channel that is no sigmoid of a "
+                "head: its softmax is always 1. Use a loss on features, such as 'mse'"
+            )
+        if channels == 1 and "bpkd_body" in names:
+            raise ValueError(
+                "loss 'bpkd_body' (method 'bpkd') takes the map of each class apart, one channel is the map of one of "
+                "two: use a head with out_channels=2, or 'bpkd_edge' and 'cwd'"
+            )
+        if channels == 1 and self.loss.categorical:
+            raise ValueError(
+                f"loss {self.loss.name!r} compares directions, a single channel has none but its sign: use 'mse'"
+            )
+        if channels == 2 and "std_kd" in names:
+            raise ValueError("loss 'std_kd' needs three classes: two logits are always the same once standardised")
 
     def active(self, context: Context) -> bool:
         """Whether the term can differ from 0 now, so that its teachers must be asked."""
@@ -186,6 +294,46 @@ class Term(nn.Module):
         told = {} if logits is None else dict(zip(LOGITS, reversed(logits) if self.back else logits))
         losses = []
         for s, t in self.adapt(learner, guide, context.image_size):
-            found = context.gather(self.loss.needs, tuple(s.shape[2:]), self.where, len(s))
+            found = self._for_each_class(context.gather(self.loss.needs, tuple(s.shape[2:]), self.where, len(s)), s)
             losses.append(self.loss(s, t, **found, **told))
         return self.weight * torch.stack(losses).sum()
+
+    def _for_each_class(self, found: dict[str, Any], student: Tensor) -> dict[str, Any]:
+        """Repeat what belongs to an image for each of its sigmoids."""
+        for key, value in found.items():
+            if self._is_binary and isinstance(value, list | Tensor):
+                times = len(student) // len(value)
+                repeated = [each for each in value for _ in range(times)]
+                found[key] = torch.stack(repeated) if isinstance(value, Tensor) else repeated
+        return found
+
+
+def width(tensor: Tensor) -> int:
+    """Channels of a map `(B, C, h, w)`, of tokens `(B, N, C)` or of rows `(B, C)`."""
+    return tensor.shape[2 if tensor.ndim == 3 else 1]
+
+
+def two_classes(logits: Tensor) -> Tensor:
+    r"""Two logits in place of that of a sigmoid: $\mathrm{softmax}(0, z) = (1 - \sigma(z), \sigma(z))$.
+
+    Args:
+        logits: `(B, K, *)`, a sigmoid each.
+
+    Returns:
+        `(B K, 2, *)`, the classes of an image one after the other.
+
+    >>> two_classes(torch.tensor([[[2.0]], [[3.0]]])).tolist()
+    [[[0.0], [2.0]], [[0.0], [3.0]]]
+    """
+    return torch.stack([torch.zeros_like(logits), logits], dim=2).flatten(0, 1)
+
+
+def _classes(name: str, class_map: Any) -> list[int]:
+    """Class numbers as plain integers."""
+    found = list(class_map) if isinstance(class_map, Sequence | np.ndarray) and not isinstance(class_map, str) else []
+    if not found or not all(isinstance(k, Integral) and not isinstance(k, bool) and k >= 0 for k in found):
+        raise ValueError(
+            f"distills entry {name!r}: class_map lists a class of the teacher, a whole number from 0 on, for each of "
+            f"the student's, got {class_map!r}"
+        )
+    return [int(k) for k in found]

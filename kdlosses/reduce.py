@@ -6,7 +6,11 @@ there twice, weight 0 the same as its absence. An empty selection gives 0 and ke
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from kdlosses.ground import readable
@@ -26,10 +30,45 @@ def weighted_mean(values: Tensor, weight: Tensor | None = None) -> Tensor:
     0.0
     """
     if weight is None:
-        return values.mean()
+        if not _processes:
+            return values.mean()
+        weight = torch.ones_like(values)  # processes may differ in size, and all must meet
     weight = weight.to(values.dtype)
     values = torch.where(weight > 0, values, 0)  # 0 * nan is nan: a masked value must not be multiplied
-    return (values * weight).sum() / count(weight)
+    total = (values * weight).sum()
+    if not _processes:
+        return total / count(weight)
+    if not values.requires_grad:  # a statistic that other values are made of: it is that of all processes
+        total = _mean_of_processes(total)
+    return total / _mean_of_processes(weight.sum()).clamp_min(torch.finfo(weight.dtype).tiny)
+
+
+_processes = 0
+"""How many processes share the batch; 0 outside of `over_processes`."""
+
+
+@contextmanager
+def over_processes() -> Iterator[None]:
+    """Let weighted means count what all processes hold, where `torch.distributed` runs several.
+
+    Inside, a process divides by the mean weight of all of them. The mean of the losses over the processes, and of their
+    gradients, which is what DDP makes, is then that of one process with the whole batch, however unevenly weights are
+    spread. Every process must call the same losses in the same order; without a process group nothing changes.
+    """
+    global _processes
+    before = _processes
+    several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    _processes = dist.get_world_size() if several else 0
+    try:
+        yield
+    finally:
+        _processes = before
+
+
+def _mean_of_processes(total: Tensor) -> Tensor:
+    total = total.detach().clone()
+    dist.all_reduce(total)
+    return total / _processes
 
 
 def nothing(student: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ T = TypeVar("T", bound=LossLike)
 LOSSES: dict[str, LossLike] = {}
 """Every registered loss by its key."""
 
+_FROM_HEAD = {"ignore_index"}  # filled in although a loss has a default: the one who knows is right
 _RESERVED = {"loss_weight", "reduction"}  # they belong to the entry that uses the loss, not to the loss
 
 
@@ -112,7 +113,7 @@ def build(spec: str | Mapping[str, Any] | Callable[..., Tensor] | nn.Module, **k
     Args:
         spec: see above.
         known: what the caller knows, such as numbers of channels: the value of each option of that name that the loss,
-            or one inside of it, cannot do without and the spec does not give.
+            or one inside of it, cannot do without and the spec does not give; of `ignore_index` in any case.
 
     Raises:
         KeyError: no loss of that name; the message names the nearest.
@@ -184,11 +185,17 @@ def _find(name: str) -> Any:
 
 def _fill(kind: Any, options: dict[str, Any], known: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
     """Options with what the loss, or one that they name, cannot do without; and which of `known` that was."""
-    found = {key: value for key, value in known.items() if key not in options and _is_required(kind, key)}
+    arguments = inspect.signature(kind).parameters
+    asked = [key for key in arguments if _is_required(kind, key) or key in _FROM_HEAD]
+    found = {key: value for key, value in known.items() if key not in options and key in asked}
     filled = set(found)
     for key in ("loss", "losses"):
-        if key in options:
-            found[key], inside = _fill_inside(options[key], known)
+        spec = options.get(key, arguments[key].default if key in arguments else None)
+        if spec is None or spec is inspect.Parameter.empty:
+            continue
+        inner, inside = _fill_inside(spec, known)
+        if key in options or inside:
+            found[key] = inner
             filled |= inside
     return {**options, **found}, filled
 

@@ -67,6 +67,9 @@ class Omniscene(nn.Module):
     ) -> Tensor:
         boxes, real = pad(boxes_bev, student)
         said = teacher.flatten(2)
+        if not boxes.shape[1]:  # a box that does not count, so that processes without any go on beside the others
+            boxes, real = boxes.new_zeros(len(boxes), 1, boxes.shape[2]), real.new_zeros(len(boxes), 1)
+            said = said.new_zeros(*said.shape[:2], 1)
         if said.shape[2] < boxes.shape[1]:
             raise ValueError(f"omniscene: a sample has {boxes.shape[1]} boxes, the teacher says {said.shape[2]} texts")
         features, counts = read(student, boxes[..., :2], self.extent, weight)

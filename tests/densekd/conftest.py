@@ -8,6 +8,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.logging import MessageHub
+from mmengine.model import BaseModel
 from mmengine.structures import InstanceData, PixelData
 
 from densekd import Distiller
@@ -85,6 +86,46 @@ def det_batch(model: torch.nn.Module, n: int = 2, size: int = 96) -> Batch:
         samples.append(sample)
     images = [torch.randint(0, 256, (3, size, size), generator=generator, dtype=torch.uint8) for _ in range(n)]
     return model.data_preprocessor({"inputs": images, "data_samples": samples}, training=True)
+
+
+class TinyBackbone(torch.nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.stem = torch.nn.Conv2d(3, width, 3, stride=2, padding=1)
+        self.narrow = torch.nn.Conv2d(width, 1, 1)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+        x = self.stem(x)
+        return (x + self.narrow(x),)
+
+
+class TinySegmenter(BaseModel):
+    """Two convolutions and a real head of mmseg, of two classes if not given: one sigmoid, or a softmax."""
+
+    def __init__(self, width: int = 4, channels: int = 1, classes: int = 2, ignore_index: int = 255) -> None:
+        from mmseg.models import FCNHead, SegDataPreProcessor
+
+        super().__init__(data_preprocessor=SegDataPreProcessor(mean=[99.0] * 3, std=[50.0] * 3, size_divisor=4))
+        self.backbone = TinyBackbone(width)
+        binary = channels == 1
+        self.decode_head = FCNHead(
+            in_channels=width,
+            channels=width,
+            num_convs=1,
+            concat_input=False,
+            num_classes=classes,
+            out_channels=channels,
+            threshold=0.5 if binary else None,
+            dropout_ratio=0.0,
+            ignore_index=ignore_index,
+            loss_decode={"type": "mmseg.CrossEntropyLoss", "use_sigmoid": binary},
+        )
+
+    def forward(self, inputs: torch.Tensor, data_samples: Any = None, mode: str = "tensor") -> Any:
+        features = self.backbone(inputs)
+        if mode == "loss":
+            return self.decode_head.loss(features, data_samples, {})
+        return self.decode_head(features)
 
 
 @pytest.fixture

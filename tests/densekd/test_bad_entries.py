@@ -1,0 +1,166 @@
+"""Entries that cannot be meant so are refused before the training starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from densekd import Distiller
+from densekd.term import Term
+
+from .conftest import TinySegmenter, seg_batch
+
+TAP = "decode_head.conv_seg"
+
+
+def model(*entries: dict[str, Any], teacher: Any = None, channels: int = 5, **options: Any) -> Distiller:
+    torch.manual_seed(0)
+    student = TinySegmenter(channels=3, classes=3)
+    teacher = TinySegmenter(width=6, channels=channels, classes=channels) if teacher is None else teacher
+    return Distiller(student=student, teacher=teacher, distills=list(entries), **options)
+
+
+MAPS: list[Any] = [[0.0, 1.0, 2.0], [0, 1, True], [0, -1, 2], ["0", "1", "2"], [], "012", 3, [0, 1, None]]
+
+
+@pytest.mark.parametrize("class_map", MAPS, ids=str)
+def test_classes_are_whole_numbers(class_map: Any) -> None:
+    with pytest.raises(ValueError, match=r"class_map lists a class of the teacher, a whole number from 0 on"):
+        model({"loss": "kl", "student": TAP, "class_map": class_map})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"class_map": [0, 1]}, "class_map names 2 classes of the teacher, the student has 3"),
+        ({"class_map": [0, 1, 2, 3]}, "class_map names 4 classes of the teacher, the student has 3"),
+        ({"class_map": [0, 1, 5]}, "class_map names classes of 0 to 4"),
+        ({"class_map": [0, 1, 2], "teacher": "backbone"}, "yields 6 channels of a feature"),
+        ({"class_map": [0, 1, 2], "teacher": f"{TAP}:in"}, "yields 6 channels of a feature"),
+        ({"class_map": [0, 1, 2], "teacher": "decode_head.convs.0"}, "yields 6 channels of a feature"),
+    ],
+    ids=str,
+)
+def test_the_map_has_a_class_for_each_and_is_of_logits(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        model({"loss": "kl", "student": TAP, **change})
+
+
+@pytest.mark.parametrize(
+    "class_map", [[0, 0, 4], np.array([0, 0, 4]), (np.int64(0), 0, 4)], ids=["list", "array", "np"]
+)
+def test_one_class_may_stand_for_several(class_map: Any) -> None:
+    assert model({"loss": "kl", "student": TAP, "class_map": class_map}).distill["kl"].class_map == [0, 0, 4]
+
+
+@pytest.mark.parametrize(
+    ("weight", "error"),
+    [
+        *((weight, ValueError) for weight in (-1.0, np.float32(-0.5))),
+        *((weight, TypeError) for weight in (float("nan"), float("inf"), True, np.bool_(True), "1", None, [1.0])),
+    ],
+    ids=str,
+)
+def test_weights_are_numbers_of_at_least_0(weight: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="'mse': weight must be"):
+        Term(loss="mse", student="backbone", weight=weight)
+
+
+@pytest.mark.parametrize("weight", [0, 2, np.float32(0.5), np.int64(3)])
+def test_numbers_of_numpy_are_numbers(weight: Any) -> None:
+    assert Term(loss="mse", student="backbone", weight=weight).weight == float(weight)
+
+
+@pytest.mark.parametrize(
+    ("entry", "error", "message"),
+    [
+        ({"back": 1}, TypeError, "back must be True or False"),
+        ({"student": 3}, TypeError, "a tap of the student is text"),
+        ({"teacher": [3]}, TypeError, "a tap of the teacher is text"),
+        ({"adapt": "conv"}, ValueError, "adapt must be one of"),
+        ({"where": "everywhere"}, ValueError, "where must be one of"),
+        ({"wieght": 1.0}, TypeError, "did you mean 'weight'"),
+        ({"name": "a.b"}, ValueError, "must not contain a dot"),
+    ],
+    ids=str,
+)
+def test_other_keys(entry: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        Term.parse({"loss": "mse", "student": "backbone", **entry})
+
+
+def test_positions_are_those_of_a_map() -> None:
+    student, teacher = Rows(), Rows()
+    Distiller(student=student, teacher=teacher, distills=[{"loss": "mse", "student": "pool"}])
+    with pytest.raises(ValueError, match=r"where='labelled' chooses positions of a map .* yields \(1, 4\)"):
+        Distiller(student=student, teacher=teacher, distills=[{"loss": "mse", "student": "pool", "where": "labelled"}])
+
+
+class Rows(TinySegmenter):
+    def __init__(self) -> None:
+        super().__init__(channels=3, classes=3)
+        self.pool = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+
+    def forward(self, inputs: torch.Tensor, data_samples: Any = None, mode: str = "tensor") -> Any:
+        self.pool(self.backbone(inputs)[0])
+        return super().forward(inputs, data_samples, mode)
+
+
+@pytest.mark.parametrize("momentum", [-0.1, 1.0, 1.5, float("nan"), True, "0.9", None], ids=str)
+def test_momentum(momentum: Any) -> None:
+    with pytest.raises(ValueError, match=r"momentum.* must be a number in \[0, 1\)"):
+        model({"loss": "mse", "student": "backbone"}, teacher="ema", momentum=momentum)
+
+
+def test_checkpoints_are_of_teachers_that_there_are() -> None:
+    with pytest.raises(ValueError, match="checkpoint names the teacher 'techer'; there is 'teacher'"):
+        model({"loss": "mse", "student": "backbone"}, checkpoint={"techer": "a.pth"})
+
+
+def test_a_teacher_of_weight_0_does_not_run_and_masked_positions_are_not_read() -> None:
+    taught = model({"loss": "mse", "student": "backbone", "weight": 0.0})
+    calls: list[int] = []
+    taught.teachers["teacher"].model.backbone.register_forward_hook(lambda *args: calls.append(1))
+    found = seg_batch(taught, size=16)
+    for sample in found["data_samples"]:
+        sample.gt_sem_seg.data[sample.gt_sem_seg.data != 255] %= 3
+    assert taught(**found, mode="loss")["distill.loss_mse"] == 0
+    assert not calls
+
+
+def test_what_a_teacher_says_of_masked_positions_is_not_read() -> None:
+    taught = model({"loss": "mse", "student": "backbone.stem", "where": "labelled"}, channels=3)
+    found = seg_batch(taught, size=16)
+    for sample in found["data_samples"]:
+        sample.gt_sem_seg.data[sample.gt_sem_seg.data != 255] %= 3
+    expected = taught(**found, mode="loss")["distill.loss_mse"]
+
+    def spoil(module: Any, args: Any, output: torch.Tensor) -> torch.Tensor:
+        output = output.clone()
+        output[:, :, :4] = float("nan")  # rows 0 to 7 of the image, whose label is ignored
+        return output
+
+    hook = taught.teachers["teacher"].model.backbone.stem.register_forward_hook(spoil)
+    value = taught(**found, mode="loss")["distill.loss_mse"]
+    hook.remove()
+    value.backward()
+    assert expected > 0
+    torch.testing.assert_close(value, expected)
+    assert torch.isfinite(taught.backbone.stem.weight.grad).all()
+
+
+def test_levels_are_summed() -> None:
+    student = TinySegmenter(channels=3, classes=3).eval()
+    both = {"loss": "mse", "student": "backbone.stem+backbone.narrow", "weight": 2.0, "name": "both"}
+    each = [{"loss": "mse", "student": f"backbone.{name}", "name": name} for name in ("stem", "narrow")]
+    teacher = TinySegmenter(channels=3, classes=3).eval()
+    taught = Distiller(student=student, teacher=teacher, distills=[both, *each]).eval()
+    found = seg_batch(taught, size=16)
+    for sample in found["data_samples"]:
+        sample.gt_sem_seg.data[sample.gt_sem_seg.data != 255] %= 3
+    losses = {key.removeprefix("distill.loss_"): value for key, value in taught(**found, mode="loss").items()}
+    assert min(losses["stem"], losses["narrow"]) > 0
+    torch.testing.assert_close(losses["both"], 2 * (losses["stem"] + losses["narrow"]))
