@@ -113,7 +113,8 @@ _FIELDS = (
     *(f"{split}_{part}" for split in ("train", "val", "test") for part in ("dataloader", "cfg")),
     *("val_evaluator", "test_evaluator", "auto_scale_lr", "optim_wrapper", "param_scheduler", "default_hooks"),
     *("custom_hooks", "data_preprocessor", "load_from", "resume", "launcher", "env_cfg", "log_processor", "log_level"),
-    *("find_unused_parameters", "model_wrapper_cfg", "sync_bn", "tta_model", "tta_pipeline", "visualizer", "default_scope", "randomness", "experiment_name", "work_dir", "custom_imports", "compile"),
+    *("find_unused_parameters", "model_wrapper_cfg", "sync_bn", "tta_model", "tta_pipeline", "visualizer"),
+    *("default_scope", "randomness", "experiment_name", "work_dir", "custom_imports", "compile"),
 )
 """Fields that mmengine's runner reads, whether or not a config has them."""
 
@@ -135,13 +136,12 @@ def _plain(model: Any, passed: tuple[Any, ...] = ()) -> _Plain:
     source = model["student"]
     if not isinstance(source, str | Path | Mapping):
         raise TypeError(f"student= must be a model config or the path of a config, got a {type(source).__name__}")
-    named = isinstance(source, str | Path)
-    if named and str(source) in passed:
+    if str(source) in passed:
         raise ValueError(f"the student {source} is, by way of its own student, itself")
-    config: Any = read_config(source) if named else source
+    config: Any = source if isinstance(source, Mapping) else read_config(source)
     if "model" not in config or "type" in config:
         config = {"model": config}
-    inner = _plain(config["model"], (*passed, str(source)) if named else passed)
+    inner = _plain(config["model"], (*passed, str(source)))
     found = dict(inner.model)
     if "type" not in found:
         raise TypeError(f"a model config needs a 'type', got the keys {', '.join(map(repr, found))}")

@@ -61,7 +61,7 @@ def prepare(
     if amp:
         _use_amp(config)
     if resume or (config.get("resume") and not config.get("load_from")):
-        _resume(config, config.work_dir if resume in (True, False) else resume)
+        _resume(config, config.work_dir if isinstance(resume, bool) else resume)
     if config.get("train_dataloader"):
         config.train_dataloader["persistent_workers"] = False  # as ExactResume needs
     config.custom_hooks = [*(config.get("custom_hooks") or []), ConfigDict(type="densekd.ExactResume")]
@@ -162,7 +162,7 @@ def _words_for(config: Config) -> Iterator[None]:
         raise OSError(f"{config.work_dir} takes no more data: {error.strerror}. {FULL_DISK}") from error
     except KeyError as error:
         best = ((config.get("default_hooks") or {}).get("checkpoint") or {}).get("save_best")
-        if best is None or error.args[:1] != (best,) and not (isinstance(best, list) and error.args[0] in best):
+        if not error.args or error.args[0] not in (best if isinstance(best, list) else [best]):
             raise
         raise ValueError(f"save_best={best!r} is no metric of the validation; its log line names them") from error
     finally:

@@ -121,13 +121,17 @@ def answer_of(model: nn.Module, size: Size, resized: bool) -> Answer:
     raise ValueError(f"the student does not run on images of {size[0]}x{size[1]} ({'; '.join(reasons)})")
 
 
-def config_in(work_dir: Path) -> Path:
-    """Return the config that a run left in its work_dir.
+def config_in(source: str | Path) -> Path:
+    """Return the config that a run left in its work_dir, or beside its checkpoint.
 
     Raises:
-        FileNotFoundError: there is none, or more than one.
+        FileNotFoundError: there is none, or more than one; or no such checkpoint.
     """
-    found = sorted(work_dir.glob("*.py")) if work_dir.is_dir() else []
+    path = Path(source).expanduser()
+    work_dir = path if path.is_dir() else path.parent
+    if not path.exists():
+        raise FileNotFoundError(f"there is no checkpoint {source}")
+    found = sorted(work_dir.glob("*.py"))
     if len(found) != 1:
         names = ", ".join(file.name for file in found) or "none"
         raise FileNotFoundError(f"{work_dir} must hold one config, there is {names}; name the config after it")
@@ -170,7 +174,7 @@ def main(arguments: list[str] | None = None) -> None:
     from mmengine.model import revert_sync_batchnorm
 
     args = parse(arguments)
-    model: Any = build_model(control(read_config(args.config or config_in(Path(args.checkpoint)))))[0]
+    model: Any = build_model(control(read_config(args.config or config_in(args.checkpoint))))[0]
     checkpoint = load_weights(model, args.checkpoint, args.unsafe_checkpoints)
     told = checkpoint.get("meta", {}).get("dataset_meta") or {}
     if args.weights:

@@ -22,7 +22,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="config of the student, or of a distiller; a path or pkg::path")
-    parser.add_argument("checkpoint", help="a work_dir for its latest checkpoint, or any checkpoint of the plain student")
+    parser.add_argument("checkpoint", help="a work_dir for its latest one, or any file of the plain student")
     parser.add_argument("--work-dir", help="where the log goes (default: a new folder in `test` beside the checkpoint)")
     parser.add_argument("--tta", action="store_true", help="test-time augmentation, as the config's tta_model says")
     add_cfg_options(parser)
@@ -56,7 +56,9 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     name = Path(args.config).stem
     folder = new_folder(args.checkpoint, name)
     config.work_dir = args.work_dir or str(folder)
-    config.experiment_name = f"{config.get('experiment_name') or name}-test-{time.time_ns()}"  # mmengine shares loggers between equal names
+    config.experiment_name = (
+        f"{config.get('experiment_name') or name}-test-{time.time_ns()}"  # mmengine shares loggers between equal names
+    )
     config.load_from = None  # here weights must fit exactly, mmengine would only warn
     config.resume = False
     if args.tta:
