@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
@@ -16,30 +18,59 @@ def read_config(source: str | Path) -> Config:
     Raises:
         FileNotFoundError: no such file.
         ModuleNotFoundError: the package is not installed.
+        ValueError: the file is no config: what Python or mmengine found wrong stands in the message.
     """
     package, found, _ = str(source).partition("::")
-    if found:
-        if find_spec(package) is None:
-            raise ModuleNotFoundError(f"config {source}: the package {package} is not installed", name=package)
-        return get_config(str(source))
-    if not Path(source).is_file():
+    if found and find_spec(package) is None:
+        raise ModuleNotFoundError(f"config {source}: the package {package} is not installed", name=package)
+    if not found and not Path(source).is_file():
         raise FileNotFoundError(f"there is no config {source}")
-    return Config.fromfile(source)
+    try:
+        return get_config(str(source)) if found else Config.fromfile(source)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"config {source}: {error}") from error
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"config {source}: {error}", name=error.name) from error
+    except Exception as error:  # a config is Python: whatever running it can raise
+        raise ValueError(f"config {source} cannot be read: {type(error).__name__}: {error}") from error
 
 
 def is_taught(config: Config) -> bool:
-    """Whether the model of a config is a distiller, ours or one of the user's own: it has student and teacher."""
-    return "student" in config.model and "teacher" in config.model
+    """Whether the model of a config is a distiller, ours or one of the user's own: it has student and teacher.
+
+    Raises:
+        ValueError: the config has no model.
+    """
+    if not isinstance(config.get("model"), Mapping):
+        raise ValueError(f"config {config.filename} has no model=dict(...)")
+    return _has_student(config.model)
 
 
 def plain_model(model: Any) -> Any:
-    """Return the student's part of a distiller's model config, any other model config as it is."""
-    return model["student"] if "student" in model and "teacher" in model else model
+    """Return the student's part of a distiller's model config, any other model config as it is.
+
+    A student that is named by its config is read from there, and a distiller inside of a distiller is gone through.
+
+    Raises:
+        FileNotFoundError, ModuleNotFoundError, TypeError, ValueError: the student's config cannot be read, holds no
+            model, or leads back to itself.
+    """
+    return _plain(model).model
 
 
 def control(config: Config) -> Config:
-    """Return the config with the plain student for a model: the same schedule without distillation."""
-    config.model = plain_model(config.model)
+    """Return the config with the plain student for a model: the same schedule without distillation.
+
+    `load_from` of the student's own config holds here, too, unless the config has one. So does its scope.
+    """
+    if is_taught(config):
+        plain = _plain(config.model)
+        model = ConfigDict(plain.model)
+        if plain.scope not in (None, config.get("default_scope")):
+            model.setdefault("_scope_", plain.scope)
+        config.model = model
+        if plain.load_from and not config.get("load_from"):
+            config.load_from = plain.load_from
     return config
 
 
@@ -53,3 +84,70 @@ def distil(config: Config, **options: Any) -> Config:
         raise ValueError(f"{config.filename} names densekd.Distiller already; change its fields there")
     config.model = ConfigDict(type="densekd.Distiller", student=config.model, **options)
     return config
+
+
+def override(config: Config, options: Mapping[str, Any]) -> Config:
+    """Merge `{'a.b': value}` into a config, and return it.
+
+    Raises:
+        ValueError: a field is not there and one of nearly that name is: a slip of the pen would change nothing.
+    """
+    for dotted in options:
+        level: Any = config._cfg_dict
+        for i, name in enumerate(dotted.split(".")):
+            if not isinstance(level, Mapping):
+                break
+            if name not in level:
+                known = [*level, *(_FIELDS if i == 0 else ())]
+                near = get_close_matches(name, known, n=1, cutoff=0.85) if name not in known else []
+                if near:
+                    here = ".".join(dotted.split(".")[: i + 1])
+                    raise ValueError(f"{config.filename} has no field {here}: did you mean {near[0]}?")
+                break
+            level = level[name]
+    config.merge_from_dict(dict(options))
+    return config
+
+
+_FIELDS = (
+    *(f"{split}_{part}" for split in ("train", "val", "test") for part in ("dataloader", "cfg")),
+    *("val_evaluator", "test_evaluator", "auto_scale_lr", "optim_wrapper", "param_scheduler", "default_hooks"),
+    *("custom_hooks", "data_preprocessor", "load_from", "resume", "launcher", "env_cfg", "log_processor", "log_level"),
+    *("find_unused_parameters", "model_wrapper_cfg", "sync_bn", "tta_model", "tta_pipeline", "visualizer"),
+    *("default_scope", "randomness", "experiment_name", "work_dir", "custom_imports", "compile"),
+)
+"""Fields that mmengine's runner reads, whether or not a config has them."""
+
+
+class _Plain(NamedTuple):
+    model: Any
+    load_from: str | None = None
+    scope: str | None = None
+
+
+def _has_student(model: Any) -> bool:
+    return "student" in model and "teacher" in model
+
+
+def _plain(model: Any, passed: tuple[Any, ...] = ()) -> _Plain:
+    """The plain student of a model config, with what the config that it stands in says of its weights and scope."""
+    if not _has_student(model):
+        return _Plain(model)
+    source = model["student"]
+    if not isinstance(source, str | Path | Mapping):
+        raise TypeError(f"student= must be a model config or the path of a config, got a {type(source).__name__}")
+    if str(source) in passed:
+        raise ValueError(f"the student {source} is, by way of its own student, itself")
+    config: Any = source if isinstance(source, Mapping) else read_config(source)
+    if "model" not in config or "type" in config:
+        config = {"model": config}
+    inner = _plain(config["model"], (*passed, str(source)))
+    found = dict(inner.model)
+    if "type" not in found:
+        raise TypeError(f"a model config needs a 'type', got the keys {', '.join(map(repr, found))}")
+    for owner in (config, model):  # a top-level preprocessor, then the one that mmengine gives the distiller
+        if owner.get("data_preprocessor") is not None:
+            found.setdefault("data_preprocessor", owner["data_preprocessor"])
+    return _Plain(
+        ConfigDict(found), config.get("load_from") or inner.load_from, inner.scope or config.get("default_scope")
+    )

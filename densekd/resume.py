@@ -1,13 +1,19 @@
-"""Make a resumed run the continuation of the interrupted one, to the bit."""
+"""Make a resumed run the continuation of the interrupted one, to the bit, whenever that was interrupted."""
 
 from __future__ import annotations
 
+import os
 import random
+import re
+import zipfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
@@ -83,6 +89,85 @@ class ExactResume(Hook):
         due = done >= loop.val_begin and (done % loop.val_interval == 0 or done == last)
         if runner.val_loop is not None and due:
             runner.val_loop.run()
+
+
+class WholeFiles(LocalBackend):
+    """mmengine's writer of local files, with files that are whole or not there: a killed process leaves the old one."""
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Write bytes.
+
+        Raises:
+            OSError: they were not written, say on a full disk; nothing of them is left.
+        """
+        path = Path(filepath)
+        draft = path.with_name(f".{path.name}.part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with draft.open("wb") as file:
+                file.write(obj)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(draft, path)
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            raise OSError(f"{path} was not written: {error.strerror}. {FULL_DISK}") from error
+
+    def put_text(self, obj: str, filepath: str | Path, encoding: str = "utf-8") -> None:
+        """Write text, see `put`."""
+        self.put(obj.encode(encoding), filepath)
+
+
+FULL_DISK = "Free space there, then run the same command with --resume: it goes on from the last whole checkpoint"
+
+
+def write_whole_files() -> None:
+    """Make mmengine write its checkpoints by `WholeFiles`, for this process."""
+    register_backend("local", WholeFiles, force=True, prefixes="")
+
+
+def checkpoints_in(work_dir: str | Path) -> list[Path]:
+    """Return the checkpoints that training left in its folder, oldest first, those of the best scores last."""
+
+    def order(path: Path) -> tuple[bool, int]:
+        return path.name.startswith("best_"), int(re.findall(r"\d+", path.stem)[-1])
+
+    found = Path(work_dir).glob("*.pth")
+    return sorted((path for path in found if re.fullmatch(r"(best_.+_)?(iter|epoch)_\d+\.pth", path.name)), key=order)
+
+
+def last_whole_checkpoint(work_dir: str | Path) -> Path | None:
+    """Return the checkpoint to go on from: the one that `last_checkpoint` names, or else the newest that is whole.
+
+    Returns:
+        None where no checkpoint was written yet.
+
+    Raises:
+        ValueError: there are checkpoints, but none is whole.
+    """
+    folder = Path(work_dir)
+    pointer = folder / "last_checkpoint"
+    said = pointer.read_text().strip() if pointer.is_file() else ""
+    named = [Path(said), folder / Path(said).name] if said else []
+    rest = [path for path in reversed(checkpoints_in(folder)) if not path.name.startswith("best_")]
+    for path in (*named, *rest):
+        if _is_whole(path):
+            if said and path not in named:
+                print_log(f"{pointer} names {said}, which is not whole: {path} is taken", logger="current", level=30)
+            return path
+    if said or rest:
+        names = ", ".join(path.name for path in rest) or said
+        raise ValueError(f"{folder} holds no whole checkpoint: {names} cut short or gone; --overwrite starts anew")
+    return None
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a checkpoint has its end: a zip file's list of contents stands there."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return bool(file.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def random_state() -> dict[str, Any]:

@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 
 import torch
 from compare import named
-from comparison import Role, config_of, last_weights, side
-from logs import ROOT, SCHEMA, Log, commit, write
+from comparison import Role, config_of, given_weights, last_weights, side
+from logs import SCHEMA, Log, commit, write
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
+from mistakes import one_sentence
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch import Tensor
@@ -44,8 +45,8 @@ def main(arguments: list[str] | None = None) -> None:
     args = parse(arguments)
     config = read_config(args.config)
     name, _ = named({args.config: config})
-    out = args.out or ROOT / "results" / side(config) / name / "maps"
-    weights = args.work_dir or ROOT / "work_dirs" / side(config) / name
+    out = args.out or Path("results") / side(config) / name / "maps"
+    weights = args.work_dir or Path("work_dirs") / side(config) / name
     batch = first_frames(config, args.frames)
     views = {role: look(config, role, weights / f"{role}-seed0", batch) for role in ROLES}
     boxes = [on_the_ground(sample.gt_instances_3d.bboxes_3d) for sample in batch["data_samples"]]
@@ -86,7 +87,8 @@ def look(config: Any, role: Role, weights: Path, batch: dict[str, Any]) -> View:
     Raises:
         FileNotFoundError: it has not been trained.
     """
-    checkpoint = last_weights(weights)
+    given = given_weights(config).get(None) if role == "teacher" else None
+    checkpoint = given or last_weights(weights)
     if checkpoint is None:
         raise FileNotFoundError(f"{weights} holds no weights: run tools/compare.py with the same config first")
     model, _ = build_model(config_of(config, "control" if role == "distilled" else role))
@@ -155,4 +157,5 @@ def table(log: Log) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with one_sentence():
+        main()

@@ -1,14 +1,16 @@
 """Train teacher, control and distilled students under one schedule, with several seeds; log each run, print the table.
 
+python tools/compare.py STUDENT.py --teacher TEACHER.py --methods cwd pkd --seeds 3
 python tools/compare.py configs/seg/pkd/camvid.py --seeds 3
 python tools/compare.py configs/seg/*/scenes_fpn.py --seeds 3 --jobs 2     many methods in one table
 
-CONFIG names a `densekd.Distiller` whose teacher is a config. The teacher is trained once, with seed 0, by the schedule
-of its own config, unless it reads nothing but labels; the control is the distiller's student without it, trained once
-for each seed. Several configs are one table and share both: they must agree in all but the distiller; one that has a
-teacher of its own has it trained, too. Finished runs are not repeated: the same command goes on where it was stopped,
-and with one config more it trains what is new. The log of another version of a config is not overwritten without
---force.
+CONFIG is a student's, with --teacher and --methods, or names a `densekd.Distiller`. With --checkpoint, or a
+`checkpoint` in the config, the teacher is measured as it is; else it is trained once, with seed 0, by the schedule of
+its own config, unless it reads nothing but labels. The control is the student without a teacher, trained once for each
+seed. Several configs are one table and share both: they must agree in all but the distiller; one that has a teacher of
+its own has it trained, too. Any metric of the config's evaluator will do, by --metric or else `save_best`, or else all.
+Finished runs are not repeated: the same command goes on where it was stopped, and with one config or method more it
+trains what is new. The log of another version of a config is not overwritten without --force.
 """
 
 from __future__ import annotations
@@ -18,63 +20,121 @@ import json
 import multiprocessing
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from comparison import Role, config_of, differences, fingerprint, has_trained_teacher, last_weights, method, run, side
-from logs import ROOT, read, write
+from comparison import (
+    Role,
+    check,
+    config_of,
+    differences,
+    fingerprint,
+    last_weights,
+    marks_of_weights,
+    method,
+    pick,
+    rows,
+    run,
+    side,
+    trained_teachers,
+)
+from logs import Log, read, write
+from mistakes import one_sentence
 from mmengine.config import Config
 from report import ROLES, table
 
-from densekd.config import read_config
+from densekd.config import distil, is_taught, read_config
+from densekd.methods import METHODS
 
 
 class Job(NamedTuple):
-    """One run: what is trained, by which name and seed; where its log and its weights go, where its teacher's are."""
+    """One run: what is trained, by which name and seed; where its log and its weights go, where its teachers' are."""
 
-    config: Path
+    config: Config
     role: Role
     method: str
     seed: int
     table: str
     log: Path
     weights: Path
-    teacher: Path
+    teacher: str | None
+    teachers: dict[str | None, Path]
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run what is missing and print the table of what was asked for."""
     args = parse(arguments)
-    configs = {path: read_config(path) for path in args.configs}
-    name, methods = named(configs)
+    configs, name, methods = compared(args)
     check_one_budget(configs)
     kind = side(next(iter(configs.values())))
-    out = args.out or ROOT / "results" / kind / name
-    weights = args.work_dir or ROOT / "work_dirs" / kind / name
+    out = args.out or Path("results") / kind / name
+    weights = args.work_dir or Path("work_dirs") / kind / name
     jobs = plan(configs, methods, args.seeds, name, out, weights)
-    todo = [job for job in jobs if args.force or not finished(job, configs[job.config])]
-    wanted = {job.teacher for job in todo if job.role == "distilled"}
+    todo = [job for job in jobs if args.force or not finished(job)]
+    wanted = {folder for job in todo if job.role == "distilled" for folder in job.teachers.values()}
     for job in jobs:  # its log is there, but its weights are not
         if job.weights in wanted and job not in todo and last_weights(job.weights) is None:
             todo.insert(0, job)
-    work(todo, args.jobs)
-    print(table([log for job in jobs for log in read(job.log)]))
+    for config in configs.values() if todo else ():
+        check(config)
+    for job in jobs:
+        if job not in todo:
+            logged(job, args.metric)
+    work(todo, args.jobs, args.force, args.metric)
+    print(table([log for job in jobs for log in logged(job, args.metric)]))
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("configs", type=Path, nargs="+", metavar="CONFIG")
+    parser.add_argument("--teacher", help="config of the teacher, a path or pkg::path; 'ema' for the student's average")
+    parser.add_argument("--checkpoint", help="weights of the teacher, which is then not trained")
+    parser.add_argument("--methods", nargs="+", choices=sorted(METHODS), metavar="METHOD", help="what to compare")
     parser.add_argument("--seeds", type=int, default=3, help="control and distilled runs with seeds 0 to SEEDS - 1")
+    parser.add_argument("--metric", nargs="+", default=[], help="metrics of the table, the first one decides")
     parser.add_argument("--out", type=Path, help="folder of the logs (default: results/<side>/<name>)")
     parser.add_argument("--work-dir", type=Path, help="folder of the weights (default: work_dirs/<side>/<name>)")
     parser.add_argument("--force", action="store_true", help="train again and replace the logs")
     parser.add_argument(
         "--jobs", type=int, default=1, help="processes that share the cores; latencies are then those of a busy machine"
     )
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    if bool(args.teacher) != bool(args.methods):
+        parser.error("--teacher and --methods go together, with the config of a student")
+    if args.methods and len(args.configs) > 1:
+        parser.error("--methods takes the config of one student")
+    if args.teacher == "ema" and args.checkpoint:
+        parser.error("--teacher ema is the student's own average, it takes no --checkpoint")
+    for option in ("seeds", "jobs"):
+        if getattr(args, option) < 1:
+            parser.error(f"--{option} must be at least 1")
+    return args
+
+
+Key = Any  # a config's path, or a method's name
+
+
+def compared(args: argparse.Namespace) -> tuple[dict[Key, Config], str, dict[Key, str]]:
+    """Return the configs with a distiller, the name of their comparison, and their methods."""
+    given = {"checkpoint": args.checkpoint} if args.checkpoint else {}
+    configs: dict[Key, Config]
+    if args.methods:
+        (path,) = args.configs
+        configs = {
+            each: distil(read_config(path), teacher=args.teacher, method=each, **given)
+            for each in dict.fromkeys(args.methods)
+        }
+        return configs, path.stem, {each: each for each in configs}
+    configs = {path: read_config(path) for path in args.configs}
+    for path, config in configs.items():
+        if not is_taught(config):
+            sys.exit(f"{path} names no densekd.Distiller: give --teacher and --methods")
+        config.model.update(given)
+    return configs, *named(configs)
 
 
 def named(configs: dict[Path, Config]) -> tuple[str, dict[Path, str]]:
@@ -96,7 +156,7 @@ def named(configs: dict[Path, Config]) -> tuple[str, dict[Path, str]]:
     )
 
 
-def check_one_budget(configs: dict[Path, Config]) -> None:
+def check_one_budget(configs: Mapping[Key, Config]) -> None:
     """Stop where two configs are unlike in more than the way that the student is taught."""
     (path, first), *others = configs.items()
     expected = config_of(first, "control")
@@ -107,42 +167,56 @@ def check_one_budget(configs: dict[Path, Config]) -> None:
 
 
 def plan(
-    configs: dict[Path, Config], methods: dict[Path, str], seeds: int, name: str, out: Path, weights: Path
+    configs: Mapping[Key, Config], methods: Mapping[Key, str], seeds: int, name: str, out: Path, weights: Path
 ) -> list[Job]:
     """List all runs: each teacher once, controls, then the methods seed by seed, so that a stopped table is fair."""
 
-    def job(path: Path, role: Role, called: str, seed: int, file: str) -> Job:
+    def job(key: Key, role: Role, called: str, seed: int, file: str, teacher: str | None = None) -> Job:
         run_name = f"{file}-seed{seed}"
-        return Job(path, role, called, seed, name, out / f"{run_name}.json", weights / run_name, teachers[of[path]])
+        config = configs[key]
+        its = {each: weights / f"{files[marks[key][each]]}-seed0" for each in trained_teachers(config)}
+        return Job(config, role, called, seed, name, out / f"{run_name}.json", weights / run_name, teacher, its)
 
-    of = {
-        path: fingerprint(config_of(config, "teacher")) if has_trained_teacher(config) else ""
-        for path, config in configs.items()
-    }
-    common = Counter(of.values()).most_common()
-    main, *rare = (mark for mark, _ in sorted(common, key=lambda each: not each[0]))  # one that is trained, if any is
-    owners = {mark: next(path for path in configs if of[path] == mark) for mark in (main, *rare)}
-    first = owners[main]
-    files = {mark: "teacher" if mark == main else f"teacher_of_{methods[path]}" for mark, path in owners.items()}
-    teachers = {mark: weights / f"{file}-seed0" for mark, file in files.items()}
-    jobs = [
-        job(path, "teacher", "supervised" if mark == main else methods[path], 0, files[mark])
-        for mark, path in owners.items()
-        if mark
-    ]
+    marks = {key: {teacher: _identity(config, teacher) for teacher in rows(config)} for key, config in configs.items()}
+    owners: dict[str, tuple[Key, str | None]] = {}
+    for key, found in marks.items():
+        for teacher, mark in found.items():
+            owners.setdefault(mark, (key, teacher))
+    common = Counter(mark for found in marks.values() for mark in found.values()).most_common()
+    files, jobs = {}, []
+    for place, (mark, _) in enumerate(common):
+        key, teacher = owners[mark]
+        own = "_".join(filter(None, (methods[key], teacher)))
+        files[mark] = f"teacher_of_{own}" if place else "teacher"
+    first = next(
+        (key for key, found in marks.items() if common and common[0][0] in found.values()), next(iter(configs))
+    )
+    for place, (mark, _) in enumerate(common):
+        key, teacher = owners[mark]
+        several = len(rows(configs[key])) > 1
+        called = str(teacher) if several else methods[key] if place else "supervised"
+        jobs.append(job(key, "teacher", called, 0, files[mark], teacher))
     jobs += [job(first, "control", "supervised", seed, "control") for seed in range(seeds)]
+    alone = len(configs) == 1 and isinstance(first, Path)
     for seed in range(seeds):
-        for path, called in methods.items():
-            jobs.append(job(path, "distilled", called, seed, called if len(configs) > 1 else "distilled"))
+        for key, called in methods.items():
+            jobs.append(job(key, "distilled", called, seed, "distilled" if alone else called))
     return jobs
 
 
-def work(todo: list[Job], processes: int) -> None:
+def _identity(config: Config, teacher: str | None) -> str:
+    """What a teacher is: its config, and the weights that are given for it."""
+    weights = marks_of_weights(config, "teacher", teacher)
+    return "-".join([fingerprint(config_of(config, "teacher", teacher)), *weights.values()])
+
+
+def work(todo: list[Job], processes: int, force: bool, metrics: list[str]) -> None:
     """Train one model after the other or several at a time, those with a teacher after the others."""
     if processes == 1:
         for number, job in enumerate(todo, 1):
             print(f"[{number}/{len(todo)}] {title(job)}", file=sys.stderr, flush=True)
-            train(job)
+            train(job, force)
+            logged(job, metrics)
         return
     threads = max(1, torch.get_num_threads() // processes)
     alone = [job for job in todo if job.role != "distilled"]
@@ -152,21 +226,38 @@ def work(todo: list[Job], processes: int) -> None:
         processes, multiprocessing.get_context("spawn"), torch.set_num_threads, (threads,)
     ) as pool:
         for jobs in (alone, taught):
-            running = {pool.submit(train, job): job for job in jobs}
+            running = {pool.submit(train, job, force): job for job in jobs}
             for future in as_completed(running):
-                if future.exception() is not None:
+                try:
+                    future.result()
+                    logged(running[future], metrics)
+                except BaseException:
                     pool.shutdown(wait=False, cancel_futures=True)
                     print(f"{title(running[future])} failed", file=sys.stderr, flush=True)
-                future.result()
+                    raise
                 number += 1
                 print(f"[{number}/{len(todo)}] {title(running[future])}: done", file=sys.stderr, flush=True)
 
 
-def train(job: Job) -> None:
+def train(job: Job, force: bool = False) -> None:
     """Train and measure one model, and write its log."""
-    config, checkpoint = read_config(job.config), last_weights(job.teacher)
-    log = run(config, job.role, job.seed, job.weights, name=job.table, called=job.method, checkpoint=checkpoint)
+    log = run(
+        job.config,
+        job.role,
+        job.seed,
+        job.weights,
+        name=job.table,
+        called=job.method,
+        teacher=job.teacher,
+        checkpoint={teacher: last_weights(folder) for teacher, folder in job.teachers.items()},
+        again=force,
+    )
     write(job.log, log)
+
+
+def logged(job: Job, metrics: list[str]) -> list[Log]:
+    """Read the log of a finished run, with these metrics."""
+    return [pick(log, metrics) for log in read(job.log)]
 
 
 def title(job: Job) -> str:
@@ -174,14 +265,18 @@ def title(job: Job) -> str:
     return f"{job.table}: {job.log.stem.replace('-seed', ', seed ')}"
 
 
-def finished(job: Job, config: Config) -> bool:
-    """Whether there is the log of a run of the same config."""
+def finished(job: Job) -> bool:
+    """Whether there is the log of a run of the same config, taught by the same weights."""
     if not job.log.is_file():
         return False
-    if json.loads(job.log.read_text())["fingerprint"] != fingerprint(config_of(config, job.role)):
+    log = json.loads(job.log.read_text())
+    if log["fingerprint"] != fingerprint(config_of(job.config, job.role, job.teacher)):
         sys.exit(f"{job.log} is of another version of this config: --force trains again, --out logs elsewhere")
+    if log.get("teacher_weights", {}) != marks_of_weights(job.config, job.role, job.teacher):
+        sys.exit(f"{job.log} is of other weights of the teacher: --force trains again, --out logs elsewhere")
     return True
 
 
 if __name__ == "__main__":
-    main()
+    with one_sentence():
+        main()

@@ -4,8 +4,9 @@ python tools/export.py work_dirs/digits [CONFIG.py] --weights student.pth       
 python tools/export.py work_dirs/digits [CONFIG.py] --out student.onnx --check   segmenters
 
 A work_dir stands for its latest checkpoint, and for the config that lies in it. The ONNX model takes `images`
-(batch, 3, H, W), float32, normalised as `mean`, `std` and `bgr_to_rgb` in its metadata say; it yields `logits`
-(batch, classes, H, W), which mmseg predicts from where the whole image is one window. H and W are fixed, batch is not.
+(batch, channels, H, W), float32, normalised as `mean`, `std` and `bgr_to_rgb` in its metadata say (`null`: not at all),
+of as many channels as the student was trained on, the metadata's `channels`; it yields `logits` (batch, classes, H, W),
+which mmseg predicts from where the whole image is one window. H and W are fixed, batch is not.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mistakes import one_sentence
 from torch import Tensor, nn
 
 from densekd import build_model, control, load_weights, read_config
@@ -33,11 +35,17 @@ Size = tuple[int, int]
 class Answer(nn.Module):
     """From normalised images to logits of their size, as mmseg makes them before it predicts, or of the head's size."""
 
-    def __init__(self, model: nn.Module, size: Size, resized: bool = True) -> None:
+    def __init__(self, model: nn.Module, size: Size, resized: bool = True, channels: int = 3) -> None:
         super().__init__()
         self.model: Any = model
+        self.channels = channels
         self.meta = [{"img_shape": size, "pad_shape": size}]
         self.resized = resized
+
+    def images(self, batch: int) -> Tensor:
+        """Random images of its size."""
+        shape = (batch, self.channels, *self.meta[0]["img_shape"])
+        return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.model.encode_decode(images, self.meta) if self.resized else self.model(images, mode="tensor")
@@ -59,7 +67,7 @@ def to_onnx(answer: Answer, path: Path, meta: dict[str, Any]) -> None:
         warnings.simplefilter("ignore")  # of the exporter, about itself
         program = torch.onnx.export(
             answer,
-            (torch.zeros(2, 3, *answer.meta[0]["img_shape"]),),
+            (answer.images(2),),
             input_names=["images"],
             output_names=["logits"],
             dynamic_shapes=({0: torch.export.Dim("batch")},),
@@ -74,7 +82,7 @@ def to_onnx(answer: Answer, path: Path, meta: dict[str, Any]) -> None:
 @torch.no_grad()
 def difference(answer: Answer, path: Path, batch: int = 3) -> float:
     """Return the greatest difference of torch and ONNX on random images, over `max(1, |logit|)`."""
-    images = torch.randn(batch, 3, *answer.meta[0]["img_shape"], generator=torch.Generator().manual_seed(0))
+    images = answer.images(batch)
     expected = answer(images).numpy()
     try:
         import onnxruntime
@@ -88,13 +96,42 @@ def difference(answer: Answer, path: Path, batch: int = 3) -> float:
     return float((abs(found - expected) / np.maximum(1, abs(expected))).max())
 
 
-def config_in(work_dir: Path) -> Path:
-    """Return the config that a run left in its work_dir.
+@torch.no_grad()
+def answer_of(model: nn.Module, size: Size, resized: bool) -> Answer:
+    """Find out how many channels an image of the student has, by running it.
+
+    A preprocessor says so by its mean, unless that is one number for all; else the first convolution does, which some
+    stems feed with pixels folded into channels.
 
     Raises:
-        FileNotFoundError: there is none, or more than one.
+        ValueError: it runs on none of them, say because the size is not one that it takes.
     """
-    found = sorted(work_dir.glob("*.py")) if work_dir.is_dir() else []
+    mean = getattr(getattr(model, "data_preprocessor", None), "mean", None)
+    stem = next((module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d)), 3)
+    tried = dict.fromkeys([*([mean.numel()] if mean is not None and mean.numel() > 1 else []), stem, stem // 4, 3])
+    reasons = []
+    for channels in filter(None, tried):
+        answer = Answer(model, size, resized, channels).eval()
+        try:
+            answer(answer.images(2))
+        except (RuntimeError, ValueError, IndexError, AssertionError) as error:  # as each network words it
+            reasons.append(f"{channels} channels: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+        else:
+            return answer
+    raise ValueError(f"the student does not run on images of {size[0]}x{size[1]} ({'; '.join(reasons)})")
+
+
+def config_in(source: str | Path) -> Path:
+    """Return the config that a run left in its work_dir, or beside its checkpoint.
+
+    Raises:
+        FileNotFoundError: there is none, or more than one; or no such checkpoint.
+    """
+    path = Path(source).expanduser()
+    work_dir = path if path.is_dir() else path.parent
+    if not path.exists():
+        raise FileNotFoundError(f"there is no checkpoint {source}")
+    found = sorted(work_dir.glob("*.py"))
     if len(found) != 1:
         names = ", ".join(file.name for file in found) or "none"
         raise FileNotFoundError(f"{work_dir} must hold one config, there is {names}; name the config after it")
@@ -119,6 +156,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(arguments)
     if not args.out and not args.weights:
         parser.error("give --out, --weights or both")
+    if args.size and min(args.size) < 1:
+        parser.error(f"--size takes the height and width of an image, got {args.size[0]} {args.size[1]}")
+    if args.out and args.weights and args.out.resolve() == args.weights.resolve():
+        parser.error(f"--out and --weights both name {args.out}")
+    for option in ("size", "head_size", "check"):
+        if not args.out and getattr(args, option):
+            parser.error(f"--{option.replace('_', '-')} is of the ONNX model: give --out")
     for path in filter(None, (args.out, args.weights)):
         if path.exists():
             parser.error(f"{path} exists; remove it or choose another name")
@@ -130,7 +174,7 @@ def main(arguments: list[str] | None = None) -> None:
     from mmengine.model import revert_sync_batchnorm
 
     args = parse(arguments)
-    model: Any = build_model(control(read_config(args.config or config_in(Path(args.checkpoint)))))[0]
+    model: Any = build_model(control(read_config(args.config or config_in(args.checkpoint))))[0]
     checkpoint = load_weights(model, args.checkpoint, args.unsafe_checkpoints)
     told = checkpoint.get("meta", {}).get("dataset_meta") or {}
     if args.weights:
@@ -146,10 +190,13 @@ def main(arguments: list[str] | None = None) -> None:
     size = args.size or model.data_preprocessor.size
     if size is None:
         sys.exit("the config has no crop size: give --size H W")
-    answer = Answer(revert_sync_batchnorm(model), tuple(size), not args.head_size).eval()
+    size = (size, size) if isinstance(size, int) else (size[0], size[1])
+    answer = answer_of(revert_sync_batchnorm(model).eval(), size, not args.head_size)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    to_onnx(answer, args.out, {**_normalisation(model.data_preprocessor), "classes": list(told.get("classes") or ())})
-    print(f"{args.out}: images (batch, 3, {size[0]}, {size[1]}) to logits{' of the head' if args.head_size else ''}")
+    meta = {**_normalisation(model.data_preprocessor), "channels": answer.channels}
+    to_onnx(answer, args.out, {**meta, "classes": list(told.get("classes") or ())})
+    shape = f"(batch, {answer.channels}, {size[0]}, {size[1]})"
+    print(f"{args.out}: images {shape} to logits{' of the head' if args.head_size else ''}")
     if args.check:
         apart = difference(answer, args.out)
         print(f"greatest difference from torch: {apart:.1e}")
@@ -167,4 +214,5 @@ def _normalisation(preprocessor: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    with one_sentence():
+        main()

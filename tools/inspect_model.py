@@ -1,23 +1,35 @@
-"""List every module that can be tapped, with what it yields in student and teacher, side by side.
+"""List every module that can be tapped, with what it yields in student and teachers, side by side.
 
-python tools/inspect_model.py STUDENT.py [--teacher TEACHER.py] [--size 256 512] [--filter head]
+python tools/inspect_model.py STUDENT.py [--teacher TEACHER.py ...] [--size 256 512] [--filter head]
+python tools/inspect_model.py DISTILLED.py
 
-One blank image is run through each model. `*` marks the natural taps, `!` an output that a later module overwrites in
-place, which a tap would refuse. Several shapes in a row are a tuple, or a module called several times: `path:i` taps
-one item of a tuple.
+One blank image is run through each model. A legend stands below the table.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import itertools
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import Any
 
 import torch
+from mistakes import one_sentence
+from overrides import add_cfg_options
 from torch import Tensor, nn
 
-from densekd import build_model, control, natural_taps, read_config
-from densekd.probe import IMAGE_SIZE, forward
+from densekd import build_model, control, is_taught, natural_taps, read_config
+from densekd.config import override
+from densekd.probe import blank_size, forward
+
+LEGEND = """\
+legend: `*` a natural tap, where methods read; `!` overwritten in place later, so that a tap is refused; `-` not there;
+several shapes: a tuple, or a module that is called several times; `path:i` taps item i, `path:in` the input"""
 
 Size = tuple[int, int]
 
@@ -39,9 +51,14 @@ def outputs(model: nn.Module, size: Size) -> dict[str, str]:
 
     hooks = [module.register_forward_hook(record(path)) for path, module in model.named_modules() if path]
     model.eval()
-    forward(model, size)
-    for hook in hooks:
-        hook.remove()
+    try:
+        forward(model, size)
+    except (RuntimeError, IndexError, AssertionError) as error:  # as each network words it
+        what = f"{type(model).__name__} does not run on a blank image of {size[0]}x{size[1]}"
+        raise ValueError(f"{what}, --size H W gives it another: {error}") from error
+    finally:
+        for hook in hooks:
+            hook.remove()
     return {path: _describe(tensors) for path, tensors in seen.items()}
 
 
@@ -52,14 +69,14 @@ def _describe(tensors: list[tuple[Tensor, int]]) -> str:
     return overwritten + " ".join(shape if n == 1 else f"{n} of {shape}" for shape, n in runs)
 
 
-def table(student: nn.Module, teacher: nn.Module | None, size: Size, contains: str = "") -> str:
-    """Format the outputs of both models as aligned columns."""
-    columns = [outputs(model, size) for model in (student, teacher) if model is not None]
-    natural = {
-        tap.split(":")[0] for model in (student, teacher) if model is not None for tap in natural_taps(model).values()
-    }
+def table(models: Mapping[str, nn.Module], size: Size, contains: str = "") -> str:
+    """Format the outputs of the models, by name, as aligned columns."""
+    columns = [outputs(model, size) for model in models.values()]
+    natural = {tap.split(":")[0] for model in models.values() for tap in natural_taps(model).values()}
     paths = [path for path in dict.fromkeys(itertools.chain(*columns)) if contains in path]
-    head = ["tap", "student", "teacher"][: 1 + len(columns)]
+    if not paths:
+        raise ValueError(f"no path of a module contains {contains!r}")
+    head = ["tap", *models]
     rows = [
         [("* " if path in natural else "  ") + path, *(column.get(path, "-") for column in columns)] for path in paths
     ]
@@ -67,28 +84,60 @@ def table(student: nn.Module, teacher: nn.Module | None, size: Size, contains: s
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [head, *rows])
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Print the table and the natural taps."""
-    from mmengine.config import DictAction
+def teachers_of(source: Any) -> dict[str, Any]:
+    """Return the teachers of a distiller's config by name: 'teacher' where there is one."""
+    if source is None:
+        return {}
+    several = isinstance(source, Mapping) and "type" not in source and "model" not in source
+    return dict(source) if several else {"teacher": source}
 
+
+def called(paths: list[str]) -> dict[str, str]:
+    """Name teachers that are given by their configs: 'teacher' a single one, several by their files."""
+    names = [Path(path).stem for path in paths] if len(set(paths)) > 1 else ["teacher"]
+    return dict(zip(names if len(set(names)) == len(paths) else paths, paths))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Leave out what libraries print and warn of while they are imported and a model is built: it is not the answer."""
+    before = logging.root.manager.disable
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            logging.disable(logging.WARNING)
+            yield
+    finally:
+        logging.disable(before)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print the table, its legend and the natural taps."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="config of the student, or of a distiller; a path or pkg::path")
-    parser.add_argument("--teacher", help="config of the teacher, a path or pkg::path")
-    parser.add_argument("--size", type=int, nargs=2, default=IMAGE_SIZE, metavar=("H", "W"), help="of the blank image")
+    parser.add_argument("--teacher", nargs="+", default=[], help="configs of teachers, in place of the distiller's")
+    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="of the blank image")
     parser.add_argument("--filter", default="", help="only paths that contain this")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="override fields of CONFIG: a.b=value ...")
+    add_cfg_options(parser)
     args = parser.parse_args(arguments)
-    config = read_config(args.config)
-    if args.cfg_options:
-        config.merge_from_dict(args.cfg_options)
-    source = args.teacher or config.model.get("teacher")
-    student, _ = build_model(control(config))
-    teacher = build_model(source)[0] if source and source != "ema" else None
-    print(table(student, teacher, tuple(args.size), args.filter))
-    for name, model in {"student": student, "teacher": teacher}.items():
-        if model is not None:
-            print(f"natural taps of the {name}: {natural_taps(model) or 'none known'}")
+    if args.size and min(args.size) < 1:
+        parser.error(f"--size takes the height and width of an image, got {args.size[0]} {args.size[1]}")
+    config = override(read_config(args.config), args.cfg_options)
+    own = config.model.get("teacher") if is_taught(config) else None
+    sources: dict[str, Any] = called(args.teacher) if args.teacher else teachers_of(own)
+    with quiet():
+        models = {"student": build_model(control(config))[0]}
+        models |= {name: build_model(source)[0] for name, source in sources.items() if source != "ema"}
+        size = tuple(args.size) if args.size else blank_size(list(models.values()))
+        found = table(models, size, args.filter)
+        taps = {name: natural_taps(model) for name, model in models.items()}
+    print(f"{found}\n\n{LEGEND}\n")
+    for name, each in taps.items():
+        print(f"natural taps of {'the ' * (name in ('student', 'teacher'))}{name}: {each or 'none known'}")
+    for name in sorted(sources.keys() - models.keys()):
+        print(f"{name}: 'ema', the moving average of the student, with the same taps")
 
 
 if __name__ == "__main__":
-    main()
+    with one_sentence():
+        main()

@@ -12,8 +12,9 @@ import argparse
 from pathlib import Path
 
 import torch
+from mistakes import one_sentence
 
-from densekd import build_model, load_weights, natural_taps, read_config
+from densekd import build_model, control, load_weights, read_config
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -29,14 +30,20 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--equal", action="store_true", help="all tokens count the same")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(arguments)
+    for option in ("tokens", "iterations"):
+        if getattr(args, option) < 1:
+            parser.error(f"--{option} must be at least 1")
 
     from mmengine.registry import DefaultScope
     from mmengine.runner import Runner
 
+    from densekd.natural import tap as natural_tap
     from densekd.receptive import learn_tokens
 
     torch.manual_seed(args.seed)
-    config = read_config(args.config)
+    config = control(read_config(args.config))
+    if not config.get("train_dataloader"):
+        raise ValueError(f"config {args.config} has no train_dataloader: there is nothing to learn from")
     model, _ = build_model(config)
     load_weights(model, args.checkpoint)
     if torch.cuda.is_available():
@@ -46,7 +53,7 @@ def main(arguments: list[str] | None = None) -> None:
         learned = learn_tokens(
             model,
             batches,
-            args.tap or [natural_taps(model)["features"]],
+            args.tap or [natural_tap(model, "features")],
             tokens=args.tokens,
             weigh=not args.equal,
             lr=args.lr,
@@ -60,4 +67,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with one_sentence():
+        main()

@@ -19,7 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from logs import ROOT, SCHEMA, Log, commit, peak_memory, reset_peak_memory, versions, write
+from logs import SCHEMA, Log, commit, peak_memory, reset_peak_memory, versions, write
+from mistakes import one_sentence
 from report import table
 from safetensors.torch import save_file
 from sklearn.linear_model import LogisticRegression
@@ -49,8 +50,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Train and probe with each seed, write log and weights, print the table."""
     args = parse(arguments)
     name = f"point_disco-{args.config.stem}"
-    log = args.out or ROOT / "results" / "bev" / f"{name}.json"
-    folder = args.work_dir or ROOT / "work_dirs" / "bev" / name
+    log = args.out or Path("results") / "bev" / f"{name}.json"
+    folder = args.work_dir or Path("work_dirs") / "bev" / name
     if log.exists() and not args.force:
         raise SystemExit(f"{log} exists: --force trains again and replaces it, --out logs elsewhere")
     found = objects(args.config, args.frames)
@@ -194,4 +195,5 @@ def whole(clouds: list[Tensor]) -> Tensor:
 
 
 if __name__ == "__main__":
-    main()
+    with one_sentence():
+        main()

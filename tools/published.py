@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from logs import ROOT, read
+from mistakes import one_sentence
 from mmengine.config import Config
 
 from densekd.config import read_config
@@ -72,7 +73,7 @@ def ours(folder: Path) -> dict[str, str]:
     scores: dict[str, list[float]] = {}
     for path in sorted(folder.glob("*/*.json")):
         for log in read(path):
-            if log["role"] == "distilled":
+            if log["role"] == "distilled" and "mIoU" in log["metrics"]:
                 scores.setdefault(log["config"], []).append(log["metrics"]["mIoU"])
     return {
         config: f"{statistics.mean(of):.2f}" + (f" ± {statistics.stdev(of):.2f}" if len(of) > 1 else "")
@@ -99,4 +100,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with one_sentence():
+        sys.exit(main())

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from logs import Log, read
+from mistakes import one_sentence
 
 ROLES = ("reference", "teacher", "control", "distilled")
 
@@ -35,6 +36,8 @@ def table(logs: Sequence[Log]) -> str:
     }
     students = [log for log in logs if log["role"] in ("control", "distilled")] or logs
     shared = [key for key in students[0]["metrics"] if all(log["metrics"].get(key) is not None for log in students)]
+    if not shared:
+        raise ValueError(f"the runs of {logs[0]['name']} have no metric in common: there is no table of them")
     control = [log for log in logs if log["role"] == "control"]
     glnn = [log for log in logs if log["side"] == "graph" and (log["role"], log["method"]) == ("distilled", "glnn")]
     paired = [key for key in dict.fromkeys((shared[0], "prod")) if key in shared]
@@ -116,4 +119,5 @@ def _seed(log: Log) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    with one_sentence():
+        main()

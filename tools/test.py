@@ -6,27 +6,47 @@ python tools/test.py STUDENT.py work_dirs/student-cwd/iter_1000.pth [--tta]
 from __future__ import annotations
 
 import argparse
+import itertools
+import time
 from pathlib import Path
 
+from mistakes import one_sentence
+from overrides import add_cfg_options
+
 from densekd import control, load_weights, read_config
+from densekd.config import override
+from densekd.experiment import check_split
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    from mmengine.config import DictAction
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="config of the student, or of a distiller; a path or pkg::path")
-    parser.add_argument("checkpoint", help="what training left, or any checkpoint of the plain student")
-    parser.add_argument("--work-dir", help="where the log goes (default: the folder of the checkpoint)")
+    parser.add_argument("checkpoint", help="a work_dir for its latest one, or any file of the plain student")
+    parser.add_argument("--work-dir", help="where the log goes (default: a new folder in `test` beside the checkpoint)")
     parser.add_argument("--tta", action="store_true", help="test-time augmentation, as the config's tta_model says")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="override fields of CONFIG: a.b=value ...")
+    add_cfg_options(parser)
     parser.add_argument(
         "--unsafe-checkpoints",
         action="store_true",
         help="run the code that the checkpoint and data files (.pkl) may contain; only for files that you trust",
     )
     return parser.parse_args(arguments)
+
+
+def new_folder(checkpoint: str, name: str) -> Path:
+    """Return a folder that is not there yet, in the work_dir of a checkpoint; in `work_dirs` for one from the web.
+
+    Raises:
+        FileNotFoundError: there is no such checkpoint.
+    """
+    path, web = Path(checkpoint).expanduser(), "://" in checkpoint
+    if not web and not path.exists():
+        raise FileNotFoundError(f"there is no checkpoint {checkpoint}")
+    home = Path("work_dirs") / name if web else path if path.is_dir() else path.parent
+    start = home / "test" / f"{name}-{time.strftime('%Y%m%d_%H%M%S')}"
+    tries = itertools.chain([start], (start.with_name(f"{start.name}-{i}") for i in itertools.count(2)))
+    return next(folder for folder in tries if not folder.exists())
 
 
 def main(arguments: list[str] | None = None) -> dict[str, float]:
@@ -38,11 +58,16 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
 
     args = parse(arguments)
     refuse_unsafe_checkpoints(not args.unsafe_checkpoints)
-    config = control(read_config(args.config))
-    if args.cfg_options:
-        config.merge_from_dict(args.cfg_options)
-    config.work_dir = args.work_dir or str(Path(args.checkpoint).parent)
+    config = override(control(read_config(args.config)), args.cfg_options)
+    check_split(config, "test", needed=True)
+    name = Path(args.config).stem
+    folder = new_folder(args.checkpoint, name)
+    config.work_dir = args.work_dir or str(folder)
+    config.experiment_name = (
+        f"{config.get('experiment_name') or name}-test-{time.time_ns()}"  # mmengine shares loggers between equal names
+    )
     config.load_from = None  # here weights must fit exactly, mmengine would only warn
+    config.resume = False
     if args.tta:
         if "tta_model" not in config or "tta_pipeline" not in config:
             raise ValueError(f"{args.config} has no tta_model and tta_pipeline, which --tta needs")
@@ -54,4 +79,5 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    with one_sentence():
+        main()
