@@ -174,7 +174,7 @@ def overhead(
         start = time.perf_counter()
         with torch.inference_mode():
             for batch in batches:
-                model.network.base_model(**batch)
+                model.hidden(batch)
         _ready(model)
         bare.append(time.perf_counter() - start)
     return min(whole[1:]), min(bare[1:])
@@ -219,7 +219,7 @@ class _Job:
             self.reasons = Asker(graph, model, wanted, observed, spare=explain)
         self.observed = np.ones(len(graph), dtype=bool) if observed is None else observed
         self.fingerprint = graph.fingerprint()
-        texts = hashlib.blake2b("\0".join(graph.texts or ()).encode(), digest_size=16).hexdigest()
+        texts = hashlib.blake2b("\0".join(graph.texts or ()).encode(errors="surrogatepass"), digest_size=16).hexdigest()
         self.settings: dict[str, Any] = {
             "teacher": {
                 "type": "language_model",
@@ -231,6 +231,8 @@ class _Job:
                 "texts": texts,
                 "observed": hashlib.blake2b(self.observed.tobytes(), digest_size=16).hexdigest(),
                 **({"explain": explain} if explain else {}),
+                **({"prompt": model.prompt} if model.prompt else {}),
+                **({"lower": True} if model.lower else {}),
             }
         }
 
