@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from graphkd.data.texts import whole_characters
 from graphkd.text.folders import (
+    alike,
     context_of,
     cut,
     find_folder,
@@ -130,8 +131,21 @@ class LanguageModel:
         more: dict[str, Any] = dict(prompt=encoder.prompt, longest=encoder.longest, lower=encoder.lower, folder=folder)
         with kind_named(encoder.network, config):
             model = cls(network, tokenizer, told, encoder.unit, mark, output, **more)
-            model.width = model.read(model.padded([[*model.wrap[0], *model.ids(["a"])[0], *model.wrap[1]]]))[0].shape[1]
+            model._try()
         return model
+
+    @torch.inference_mode()
+    def _try(self) -> None:
+        """Read two prompts: whether it is a model of texts, how wide, and whether padding leaves its vectors alone."""
+        before, after = self.wrap
+        room = min(4, self.context - len(before) - len(after))
+        word = (self.ids(["a"])[0] or [self.pad])[:1]
+        short, long = ([*before, *word * count, *after] for count in (1, max(1, room)))
+        alone, both = (self.hidden(self.padded(each)) for each in ([short], [short, long]))
+        place = slice(both.shape[1] - len(short), None) if self.causal else slice(0, len(short))
+        if not alike(both[:1, place], alone):
+            raise ValueError("padding changes what it makes of a text")
+        self.width = self.pooled(alone, torch.ones(alone.shape[:2], device=alone.device)).shape[1]
 
     @property
     def device(self) -> torch.device:
