@@ -19,6 +19,7 @@ import torch
 from graphkd.cache import Cache, shards_in
 from graphkd.data.graph import Graph
 from graphkd.parallel import processes
+from graphkd.text.folders import not_written
 from graphkd.text.model import LanguageModel
 from graphkd.text.prompts import EXPLANATION, Asker, Prompts
 
@@ -88,7 +89,9 @@ def embed(
     Raises:
         ValueError: what is in the folder is of another model, other prompts or texts, or another graph; says which.
         FloatingPointError: a vector is not finite or too large for float16.
+        OSError: a shard could not be written; those before it are kept, and the same call goes on behind them.
     """
+    _check_sizes(shard=shard, batch_tokens=batch_tokens)
     job = _Job(graph, model, prompts or Prompts(), labels, observed, explain)
     path = Path(path)
     job.check(path)
@@ -101,10 +104,19 @@ def embed(
         if place % size == rank:
             for left in path.glob(f".shard-{start:012d}-*"):  # of someone who was killed while writing it
                 shutil.rmtree(left)
-            job.read(start, stop, batch_tokens).save_shard(path, start, len(graph))
+            read = job.read(start, stop, batch_tokens)
+            try:
+                read.save_shard(path, start, len(graph))
+            except OSError as error:
+                raise not_written(path, error) from error
         progress(stop - start)
     if size > 1:
         torch.distributed.barrier()
+    if rank == 0:
+        for left in path.glob(
+            ".shard-*"
+        ):  # of a process that was killed after it had written a shard, or before others
+            shutil.rmtree(left)
     return Cache.load(path, graph.fingerprint())
 
 
@@ -191,6 +203,12 @@ def explanations(cache: Cache) -> list[str]:
     return [text.decode("utf-8", errors="ignore") for text in np.asarray(cache.more["explanation"]).tolist()]
 
 
+def _check_sizes(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} counts from 1, got {size}")
+
+
 class _Job:
     """One model, one graph, one way to ask."""
 
@@ -211,6 +229,8 @@ class _Job:
         self.names = model.names(labels).cpu().numpy() if labels and not model.causal else None
         self.asker = Asker(graph, model, prompts, observed, spare=max(map(len, self.answers), default=0))
         self.explain = explain
+        if explain < 0:
+            raise ValueError(f"explain counts tokens from 0, got {explain}")
         if explain:
             if not model.causal or not labels:
                 raise ValueError("explanations are written by a causal language model, about labels in words")

@@ -250,4 +250,4 @@ def written_whole(path: Path) -> Iterator[Path]:
 def not_written(path: Path, error: BaseException) -> OSError:
     """The error for what could not be written."""
     what = getattr(error, "strerror", None) or _line(error)
-    return OSError(f"{path} could not be written: {what}; free space there or choose another place, and call again")
+    return OSError(f"{path} could not be written: {what}; free space there, or choose another place, and call again")
