@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import IO, Any
+from urllib.error import URLError
 
-import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
-from mmengine.runner import CheckpointLoader, find_latest_checkpoint
 from torch import Tensor, nn
 
+from kdlosses import safe_pickle
+from kdlosses.safe_pickle import AsksForCode, Standin, damaged, settled
+
 IGNORED = ("distill.", "auxiliary_head.")  # connectors of an earlier distillation; heads that serve training only
+ALLOW = "unsafe=True (--unsafe-checkpoints; DENSEKD_UNSAFE=1 in the environment of a tool that is not ours)"
+
+_torch_load = torch.load
+_trusting = False
 
 
 def read(path: str | Path, unsafe: bool = False) -> dict[str, Any]:
@@ -27,22 +34,94 @@ def read(path: str | Path, unsafe: bool = False) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file holds more than tensors and plain values; nothing of it was executed.
+        OSError: the address cannot be fetched.
+        ValueError: the file holds more than tensors and plain values, and nothing of it was executed; or it is damaged.
     """
-    name = str(path)
+    name, unsafe = str(path), unsafe or _asked()
+    if not name.startswith(("http://", "https://")):
+        return _load(_latest(name), name, unsafe)
+    with _reading(name, unsafe):
+        return torch.hub.load_state_dict_from_url(name, map_location="cpu")
+
+
+def _latest(name: str) -> Path:
+    """The file itself, or the latest one in a folder."""
+    file = Path(name).expanduser()
+    if not file.is_dir():
+        return file
+    from mmengine.runner import find_latest_checkpoint
+
+    return Path(find_latest_checkpoint(str(file)) or file / "last_checkpoint")
+
+
+def _load(source: str | Path | IO[bytes], name: str, unsafe: bool) -> Any:
+    """Read one file, or what was fetched, without running its code unless that is asked for."""
+    where = f"checkpoint {name}"
+    if not isinstance(source, str | Path):
+        return _load_open(source, where, unsafe)
+    source = Path(source)
+    if source != Path(name).expanduser():
+        where += f" ({source})"
+    with source.open("rb") as file:
+        try:
+            return _load_open(file, where, unsafe)
+        except AsksForCode:
+            raise
+        except ValueError as error:
+            if not source.is_relative_to(torch.hub.get_dir()):
+                raise
+            source.unlink(missing_ok=True)
+            raise ValueError(f"{error}; the copy that was kept is deleted, the next call fetches it anew") from error
+
+
+def _load_open(file: IO[bytes], where: str, unsafe: bool) -> Any:
+    intact = _check_bytes(file, where)
     try:
+        if unsafe:
+            return _torch_load(file, map_location="cpu", weights_only=False)
         with _known_classes():
-            if name.startswith(("http://", "https://")):
-                return torch.hub.load_state_dict_from_url(name, map_location="cpu", weights_only=not unsafe)
-            file = Path(name).expanduser()
-            file = Path(find_latest_checkpoint(name) or file / "last_checkpoint") if file.is_dir() else file
-            return torch.load(file, map_location="cpu", weights_only=not unsafe)
+            return settled(_torch_load(file, map_location="cpu", weights_only=True))
     except UnpicklingError as error:
-        asked = re.search(r"GLOBAL [\w.]+|asks for the attribute .*", str(error))
-        raise ValueError(
-            f"checkpoint {name} was not read: it asks for code besides weights ({asked[0] if asked else error}). "
-            "If you trust its origin, allow that with unsafe=True (--unsafe-checkpoints)"
-        ) from error
+        why = re.search(r"WeightsUnpickler error:\s*(.+)", str(error))
+        symbol = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if symbol:
+            raise safe_pickle.refused(where, symbol[1], ALLOW, "weights") from error
+        if intact or "it asks for the attribute" in str(error):
+            raise AsksForCode(
+                f"{where} was not read: it asks for code besides weights ({why[1] if why else error}), and nothing of "
+                f"it was executed. If you trust its origin, allow that with {ALLOW}, which runs whatever code the file "
+                "names"
+            ) from error
+        file.seek(0)
+        safe_pickle.loads(file.read(), f"{where}, a plain pickle and not what torch.save writes,", allow="")
+        raise damaged(where, why[1] if why else "torch.save did not write it") from error
+    except ImportError:
+        raise  # of code that was allowed
+    except Exception as error:  # damaged bytes can fail in any of Python's and PyTorch's ways
+        first = next((line for line in str(error).splitlines() if line.strip()), "")
+        raise damaged(where, f"{type(error).__name__}: {first[:200]}") from error
+
+
+def _check_bytes(file: IO[bytes], where: str) -> bool:
+    """Raise ValueError unless this may be what `torch.save` wrote; whether checksums prove that it is whole."""
+    start = file.read(256)
+    file.seek(0)
+    if not start:
+        raise ValueError(f"{where} is empty: fetch or write it again")
+    if start.startswith(b"PK\x03\x04"):
+        try:
+            wrong = zipfile.ZipFile(file).testzip()
+        except Exception as error:
+            raise damaged(where, f"its zip archive is cut short or broken, {error}") from error
+        finally:
+            file.seek(0)
+        if wrong:
+            raise damaged(where, f"the checksum of {wrong} in it is wrong")
+        return True
+    if start[0] != 0x80:  # how every pickle of protocol 2 and later begins, and so the format before PyTorch 1.6
+        like = "a web page" if start.lstrip()[:1] == b"<" else f"it begins with {start[:16]!r}"
+        raise damaged(where, f"{like}, not what torch.save writes")
+    return False
 
 
 def load_weights(model: nn.Module, path: str | Path, unsafe: bool = False) -> Mapping[str, Any]:
@@ -105,41 +184,108 @@ def peer_weights(path: str | Path, name: str = "teacher", unsafe: bool = False) 
     return {key.removeprefix(start): value for key, value in found.items() if key.startswith(start)}
 
 
-def refuse_unsafe_checkpoints() -> None:
-    """Make mmengine itself (`load_from`, `--resume`, pretrained files) read local files by `read`, for this process.
+def refuse_unsafe_checkpoints(refuse: bool = True) -> None:
+    """Say for this process whether mmengine itself may run code in files: `load_from`, `--resume`, pretrained weights.
 
-    Its own loader falls back to a full unpickling when the safe one refuses a file.
+    It may not once `densekd` is imported, whatever the scheme (a path, http://, torchvision://, s3://, ...); its own
+    loader would fall back to a full unpickling where the safe one refuses a file. The same holds for pickles that
+    data sets read through mmengine, such as the info files of mmdet3d.
+
+    Args:
+        refuse: False to let it. Only for files that you trust.
     """
-    CheckpointLoader.register_scheme(prefixes="", loader=load_from_safe, force=True)
+    global _trusting
+    _trusting = not refuse
+    from mmengine.runner.checkpoint import CheckpointLoader
+
+    guard_loader(CheckpointLoader)
 
 
-def load_from_safe(filename: str, map_location: Any = None) -> dict[str, Any]:
-    """Loader for mmengine's `CheckpointLoader`; tensors arrive on the CPU and are copied into the model from there."""
-    return read(filename)
+def trusting() -> bool:
+    """Whether the user lets mmengine run the code in files."""
+    return _trusting or _asked()
 
 
-def _buffer_method(owner: Any, name: str) -> Any:
-    if owner is not HistoryBuffer or name not in HistoryBuffer()._statistics_methods:
-        raise UnpicklingError(f"it asks for the attribute {name!r} of {owner!r}")
-    return getattr(owner, name)
+def _asked() -> bool:
+    return os.environ.get("DENSEKD_UNSAFE") == "1"
 
 
-def _known_classes() -> AbstractContextManager[None]:
-    """Besides tensors, mmengine's checkpoints hold its log curves: NumPy arrays in a `HistoryBuffer`.
+def guard_loader(loader: Any) -> None:
+    """Let every scheme of mmengine's `CheckpointLoader`, also one registered later, read by `read`."""
+    plain = loader.load_checkpoint.__func__
+    if hasattr(plain, "plain"):
+        return
 
-    Pickle names the methods of the buffer by `getattr`, which would reach anything; `_buffer_method` stands in for it.
-    """
-    multiarray = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray  # type: ignore[attr-defined]
-    dtypes = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.uint8, np.bool_)]
-    return torch.serialization.safe_globals(
-        [
-            HistoryBuffer,
-            (_buffer_method, "builtins.getattr"),
-            slice,
-            np.ndarray,
-            np.dtype,
-            multiarray._reconstruct,
-            multiarray.scalar,
-            *dtypes,
-        ]
-    )
+    def load_checkpoint(cls: Any, filename: str, map_location: Any = None, logger: Any = "current") -> Any:
+        """Read a checkpoint onto the CPU; from there it is copied into the model."""
+        name = str(filename)
+        with _reading(name, trusting()):
+            return plain(cls, name if "://" in name else str(_latest(name)), map_location, logger)
+
+    load_checkpoint.plain = plain  # type: ignore[attr-defined]
+    loader.load_checkpoint = classmethod(load_checkpoint)
+
+
+@contextlib.contextmanager
+def _reading(name: str, unsafe: bool) -> Iterator[None]:
+    """Whoever calls `torch.load` in here, be it a loader of mmengine or of torch.hub, reads by `_load`."""
+    outer = torch.load
+
+    def load(source: Any, *args: Any, **kwargs: Any) -> Any:
+        return _load(source, name, unsafe)
+
+    torch.load = load  # type: ignore[assignment]
+    try:
+        yield
+    except URLError as error:
+        raise OSError(f"checkpoint {name} was not fetched ({error}): check the address and the network") from error
+    finally:
+        torch.load = outer
+
+
+class _Curve(Standin):
+    """mmengine's `HistoryBuffer`, a log curve; what the file says of the class's table of methods is left out."""
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def real(self) -> Any:
+        from mmengine.logging import HistoryBuffer
+
+        buffer = HistoryBuffer()
+        for name in ("_log_history", "_count_history", "max_length"):
+            setattr(buffer, name, settled(self.state[name]))
+        return buffer
+
+
+class _Method(Standin):
+    """`getattr(HistoryBuffer, name)`: how a pickle names its methods; `getattr` itself would reach anything."""
+
+    def __new__(cls, owner: Any, name: Any) -> Any:
+        if owner is not _Curve or name not in _METHODS:
+            raise UnpicklingError(f"it asks for the attribute {name!r} of {getattr(owner, '__name__', owner)}")
+        return name
+
+
+_METHODS = frozenset({"min", "max", "current", "mean"})
+
+
+@contextlib.contextmanager
+def _known_classes() -> Iterator[None]:
+    """Besides tensors, mmengine's checkpoints hold its log curves: NumPy arrays in a `HistoryBuffer`."""
+    known = {
+        **safe_pickle.ARRAYS,
+        "mmengine.logging.history_buffer.HistoryBuffer": _Curve,
+        "builtins.getattr": _Method,
+        "builtins.slice": slice,
+    }
+    allowed = torch.serialization.get_safe_globals()  # by the user, and by mmengine around its own call
+    names = [each[1] if isinstance(each, tuple) else f"{each.__module__}.{each.__qualname__}" for each in allowed]
+    others = [each for each, name in zip(allowed, names) if name not in known]
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals([*others, *((kind, name) for name, kind in known.items())])
+    try:
+        yield
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(allowed)

@@ -1,4 +1,5 @@
-"""Mend what the continuation of OpenMMLab (`onedl-*`) left behind, and make mmdet3d 1.4 importable beside it.
+"""Mend what the continuation of OpenMMLab (`onedl-*`) left behind, make mmdet3d 1.4 importable beside it, and guard
+what mmengine unpickles.
 
 Nothing is imported here: a package is mended while Python imports it, and one that nobody imports costs nothing.
 """
@@ -18,6 +19,8 @@ from typing import Any
 
 _KEEPER = "mmengine.config.utils"  # the module that maps names of modules to names of distributions
 _STUB = "mmdet3d.models.detectors.mvx_two_stage"
+_LOADER = "mmengine.runner.checkpoint"
+_PICKLES = "mmengine.fileio.handlers.pickle_handler"
 
 _RENAMED = {"mmseg": "onedl-mmsegmentation"}  # mmdet needs no mending: its distribution and module names are alike
 
@@ -99,6 +102,34 @@ def mend_tensor_mode() -> bool:
     return True
 
 
+def guard_checkpoints() -> None:
+    """Let every scheme of mmengine's checkpoint loader read weights without running code, see `densekd.checkpoint`."""
+    from densekd.checkpoint import guard_loader
+
+    guard_loader(sys.modules[_LOADER].CheckpointLoader)
+
+
+def guard_pickles() -> None:
+    """Let mmengine, and so the data sets of mmdet and mmdet3d, read pickles without running code that they name."""
+    handler: Any = sys.modules[_PICKLES].PickleHandler
+    plain = handler.load_from_fileobj
+    if hasattr(plain, "plain"):
+        return
+
+    def load_from_fileobj(self: Any, file: Any, **kwargs: Any) -> Any:
+        from densekd.checkpoint import ALLOW, trusting
+        from kdlosses.safe_pickle import loads
+
+        if trusting():
+            return plain(self, file, **kwargs)
+        asked = sys._getframe(1).f_locals.get("file")  # mmengine.load knows the path and hands over its bytes alone
+        name = asked if isinstance(asked, str) else getattr(file, "name", "a pickle")
+        return loads(file.read(), f"data file {name}", allow=ALLOW, **kwargs)
+
+    load_from_fileobj.plain = plain  # type: ignore[attr-defined]
+    handler.load_from_fileobj = load_from_fileobj
+
+
 @contextmanager
 def _afterwards(mend: Callable[[], object]) -> Iterator[None]:
     yield
@@ -109,16 +140,20 @@ _MENDS: dict[str, Callable[[], Any]] = {
     _KEEPER: lambda: _afterwards(mend_package_names),
     "mmdet3d": versions_that_mmdet3d_accepts,
     _STUB: lambda: _afterwards(mend_tensor_mode),
+    _LOADER: lambda: _afterwards(guard_checkpoints),
+    _PICKLES: lambda: _afterwards(guard_pickles),
 }
 """What is wrapped around the first execution of a module, by its name."""
 
 
 def mend_when_imported() -> None:
     """Mend mmengine now if it is imported, and each of `_MENDS` when it is: importing them here would take too long."""
-    if _KEEPER in sys.modules:
-        mend_package_names()
-    if _STUB in sys.modules:
-        mend_tensor_mode()
+    for name, mend in {_KEEPER: mend_package_names, _STUB: mend_tensor_mode}.items():
+        if name in sys.modules:
+            mend()
+    for name, guard in {_LOADER: guard_checkpoints, _PICKLES: guard_pickles}.items():
+        if name in sys.modules:
+            guard()
     if not any(isinstance(finder, _Mender) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Mender())
 

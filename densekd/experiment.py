@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from torch import distributed
 
 from densekd.checkpoint import refuse_unsafe_checkpoints
+from densekd.config import is_taught
 
 
 def prepare(
@@ -35,7 +36,7 @@ def prepare(
         amp: mixed precision: float16 with loss scaling on a GPU, bfloat16 on a CPU.
         resume: from the latest checkpoint in `work_dir` if True, or from the given one.
         launcher: as mmengine's, 'none' or 'pytorch'; without a GPU the processes talk through gloo.
-        unsafe: allow checkpoints that need a full unpickling, which runs the code in them.
+        unsafe: allow checkpoints and data files (.pkl) that need a full unpickling, which runs the code in them.
     """
     config.work_dir = str(work_dir)
     config.launcher = launcher
@@ -54,8 +55,9 @@ def prepare(
         checkpoint["max_keep_ckpts"] = 2
     if launcher != "none" and get_device() == "cpu":
         _distribute_on_cpu(config)
-    if not unsafe:
-        refuse_unsafe_checkpoints()
+    refuse_unsafe_checkpoints(not unsafe)
+    if unsafe and is_taught(config):
+        config.model["unsafe"] = True
     return config
 
 

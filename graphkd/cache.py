@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from graphkd.shards import Shards
+from graphkd.whole import whole
 
 _FORMATS = (1, 2, 3, 4)  # one teacher, several, one that tells more, a shard
 
@@ -106,10 +105,9 @@ class Cache:
     def _write(self, path: Path, overwrite: bool, head: dict[str, Any]) -> None:
         if path.exists() and not overwrite:
             raise FileExistsError(f"{path} exists; pass overwrite=True to replace it")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as scratch:
-            draft = Path(scratch) / "new"
-            draft.mkdir()
+        for name in (*self.more, *self.params):
+            _check_name(name)
+        with whole(path, folder=True) as draft:
             for name, array in {**self._arrays(), **_named("param", self.params)}.items():
                 np.save(draft / f"{name}.npy", array, allow_pickle=False)
             meta: dict[str, Any] = {
@@ -124,9 +122,6 @@ class Cache:
                 meta["teachers"] = [{"columns": columns, "hidden": hidden} for columns, hidden in self.parts]
                 meta["own_tasks"] = self.own_tasks
             (draft / "meta.json").write_text(json.dumps(meta, indent=1))
-            if path.exists():
-                os.replace(path, Path(scratch) / "old")
-            os.replace(draft, path)
 
     @classmethod
     def load(cls, path: str | Path, fingerprint: str | None = None) -> Cache:
@@ -138,27 +133,33 @@ class Cache:
 
         Raises:
             FileNotFoundError: no cache there.
-            ValueError: it belongs to another graph, is of an unknown format, a file in it is no plain array, or a shard
-                is missing, doubled or of another cache.
+            ValueError: it belongs to another graph, is of an unknown format or damaged, a file in it is no plain array
+                or lies elsewhere, or a shard is missing, doubled or of another cache.
         """
         path = Path(path)
         found = sorted(path.glob("shard-*/meta.json"))
         if (path / "meta.json").is_file() or not found:
             meta, arrays = _read(path)
         else:
+            for file in found:
+                if not file.resolve().is_relative_to(path.resolve()):
+                    raise ValueError(f"{file.parent} leads out of {path} and was not opened: copy the shard there")
             meta, arrays = _joined(path, [_read(file.parent) for file in found])
-        cache = cls(
-            arrays["logits"],
-            arrays["node_id"],
-            arrays["observed"],
-            meta["fingerprint"],
-            tuple(arrays[f"hidden{i}"] for i in range(meta["hidden"])),
-            meta["settings"],
-            tuple((each["columns"], each["hidden"]) for each in meta.get("teachers", ())),
-            meta.get("own_tasks", False),
-            {name: arrays[f"more-{name}"] for name in meta.get("more", ())},
-            {name: arrays[f"param-{name}"] for name in meta.get("params", ())},
-        )
+        try:
+            cache = cls(
+                arrays["logits"],
+                arrays["node_id"],
+                arrays["observed"],
+                meta["fingerprint"],
+                tuple(arrays[f"hidden{i}"] for i in range(meta["hidden"])),
+                meta["settings"],
+                tuple((each["columns"], each["hidden"]) for each in meta.get("teachers", ())),
+                meta.get("own_tasks", False),
+                {name: arrays[f"more-{name}"] for name in meta.get("more", ())},
+                {name: arrays[f"param-{name}"] for name in meta.get("params", ())},
+            )
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
         if fingerprint is not None:
             cache.check(fingerprint)
         return cache
@@ -230,34 +231,92 @@ class Cache:
 
 
 def shards_in(path: str | Path) -> list[dict[str, Any]]:
-    """What the `meta.json` of each shard in a folder says, and as `rows` how many nodes it holds; none is opened."""
-    found = []
-    for file in sorted(Path(path).glob("shard-*/meta.json")):
-        rows = np.load(file.parent / "node_id.npy", mmap_mode="r", allow_pickle=False)
-        found.append({**json.loads(file.read_text()), "rows": len(rows)})
-    return found
+    """What the `meta.json` of each shard in a folder says, and as `rows` how many nodes it holds.
+
+    Raises:
+        ValueError: one is damaged.
+    """
+    shards = [file.parent for file in sorted(Path(path).glob("shard-*/meta.json"))]
+    return [{**_meta(shard), "rows": len(open_array(shard / "node_id.npy"))} for shard in shards]
 
 
 def _named(kind: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {f"{kind}-{name}": array for name, array in arrays.items()}
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What `meta.json` says, and the arrays that it names, memory-mapped."""
-    if not (path / "meta.json").is_file():
+def open_array(path: Path) -> np.ndarray:
+    """Map a `.npy` file into memory, without pickle.
+
+    Raises:
+        ValueError: it is missing, damaged, lies outside of its folder or holds objects; no memory is taken for what its
+            header claims.
+    """
+    if not path.resolve().is_relative_to(path.parent.resolve()):
+        raise ValueError(f"{path} leads out of its folder and was not opened: put the file itself there")
+    if not path.is_file():
+        raise ValueError(f"{path} is missing: write the cache again")
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # a damaged header can fail in any of Python's and NumPy's ways
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"{path} is no plain array and was not opened ({why}): damaged, or of objects; write the cache again"
+        ) from error
+
+
+def _meta(path: Path) -> dict[str, Any]:
+    """What `meta.json` says, as `Cache` would have written it."""
+    file = path / "meta.json"
+    if not file.is_file():
         raise FileNotFoundError(f"{path} is no teacher cache: it has no meta.json")
-    meta = json.loads((path / "meta.json").read_text())
-    if meta.get("format") not in _FORMATS:
+    try:
+        meta = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise _damaged(file, f"no JSON, {error}") from error
+    if not isinstance(meta, dict):
+        raise _damaged(file, f"a {type(meta).__name__} in place of an object")
+    if type(meta.get("format")) is not int or meta["format"] not in _FORMATS:
         known = " and ".join(map(str, _FORMATS))
         raise ValueError(f"{path} has cache format {meta.get('format')!r}; this version reads {known}")
-    names = ["logits", "node_id", "observed", *(f"hidden{i}" for i in range(meta["hidden"]))]
-    names += [f"{kind}-{name}" for kind, key in (("more", "more"), ("param", "params")) for name in meta.get(key, ())]
-    arrays = {}
-    for name in names:
-        try:
-            arrays[name] = np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-        except ValueError as error:
-            raise ValueError(f"{path / name}.npy is no plain array and was not opened: {error}") from error
+    kinds: dict[str, type] = {"fingerprint": str, "hidden": int, "settings": dict}
+    kinds |= {"start": int, "nodes": int} if meta["format"] == 4 else {}
+    optional: dict[str, type] = {"more": list, "params": list, "teachers": list, "own_tasks": bool}
+    kinds |= {key: kind for key, kind in optional.items() if key in meta}
+    for key, kind in kinds.items():
+        if type(meta.get(key)) is not kind:
+            raise _damaged(file, f"{key!r} is {meta.get(key, 'missing')!r}, not of type {kind.__name__}"[:300])
+    for key in kinds.keys() & {"hidden", "start", "nodes"}:
+        if meta[key] < 0:
+            raise _damaged(file, f"{key!r} is {meta[key]}")
+    for name in (*meta.get("more", ()), *meta.get("params", ())):
+        _check_name(name, f"{file}: ")
+    for each in meta.get("teachers", ()):
+        if not isinstance(each, dict) or [type(each.get(key)) for key in ("columns", "hidden")] != [int, int]:
+            raise _damaged(file, f"a teacher is {each!r}"[:300])
+    return meta
+
+
+def _damaged(file: Path, why: str) -> ValueError:
+    return ValueError(f"{file} is damaged ({why}): write the cache again")
+
+
+def _check_name(name: Any, where: str = "") -> None:
+    """Names of arrays become names of files in the folder."""
+    if not isinstance(name, str) or not name or set(name) & set("/\\\0"):
+        raise ValueError(f"{where}an array of a cache is called {name!r}; it must be the name of a file, with no slash")
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What `meta.json` says, and the arrays that it names, memory-mapped."""
+    meta = _meta(path)
+    arrays = {name: open_array(path / f"{name}.npy") for name in ("logits", "node_id", "observed")}
+    for i in range(meta["hidden"]):  # as many as it claims, or as are there
+        arrays[f"hidden{i}"] = open_array(path / f"hidden{i}.npy")
+    for kind, key in (("more", "more"), ("param", "params")):
+        arrays |= {f"{kind}-{name}": open_array(path / f"{kind}-{name}.npy") for name in meta.get(key, ())}
+    for name in arrays:
+        if not arrays[name].ndim and not name.startswith("param-"):
+            raise ValueError(f"{path / name}.npy has no rows: write the cache again")
     return meta, arrays
 
 

@@ -209,17 +209,18 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         """Read what `save` wrote: a student that predicts the same.
 
         Raises:
-            ValueError: the file is no saved student.
+            ValueError: the file is no saved student, or is damaged.
         """
         state, meta = saved.read(path, "graphkd", "student")
-        student = cls(hidden=tuple(meta["hidden"]), dropout=meta["dropout"], norm=meta.get("norm"))
-        student.n_features_in_ = meta["in_features"]
-        student.classes_ = np.array(meta["classes"], dtype=meta["classes_dtype"])
-        network = {each.__name__: each for each in (MLP, *NETWORKS.values())}[meta.get("network", "MLP")]
-        student.network_ = network(
-            student.n_features_in_, student.hidden, len(student.classes_), student.dropout, student.norm
-        ).eval()
-        student.network_.load_state_dict(state)
+        with saved.rebuilding(path, "student"):
+            student = cls(hidden=tuple(meta["hidden"]), dropout=meta["dropout"], norm=meta.get("norm"))
+            student.n_features_in_ = meta["in_features"]
+            student.classes_ = np.array(meta["classes"], dtype=meta["classes_dtype"])
+            network = {each.__name__: each for each in (MLP, *NETWORKS.values())}[meta.get("network", "MLP")]
+            student.network_ = network(
+                student.n_features_in_, student.hidden, len(student.classes_), student.dropout, student.norm
+            ).eval()
+            student.network_.load_state_dict(state)
         return student
 
     def _features_and_labels(

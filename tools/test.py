@@ -21,7 +21,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--work-dir", help="where the log goes (default: the folder of the checkpoint)")
     parser.add_argument("--tta", action="store_true", help="test-time augmentation, as the config's tta_model says")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="override fields of CONFIG: a.b=value ...")
-    parser.add_argument("--unsafe-checkpoints", action="store_true", help="run code that the checkpoint may contain")
+    parser.add_argument(
+        "--unsafe-checkpoints",
+        action="store_true",
+        help="run the code that the checkpoint and data files (.pkl) may contain; only for files that you trust",
+    )
     return parser.parse_args(arguments)
 
 
@@ -30,7 +34,10 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     from mmengine.config import ConfigDict
     from mmengine.runner import Runner
 
+    from densekd.checkpoint import refuse_unsafe_checkpoints
+
     args = parse(arguments)
+    refuse_unsafe_checkpoints(not args.unsafe_checkpoints)
     config = control(read_config(args.config))
     if args.cfg_options:
         config.merge_from_dict(args.cfg_options)

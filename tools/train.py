@@ -30,7 +30,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--amp", action="store_true", help="mixed precision")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="override fields of CONFIG: a.b=value ...")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
-    parser.add_argument("--unsafe-checkpoints", action="store_true", help="run code that checkpoints may contain")
+    parser.add_argument(
+        "--unsafe-checkpoints",
+        action="store_true",
+        help="run the code that checkpoints and data files (.pkl) may contain; only for files that you trust",
+    )
     args = parser.parse_args(arguments)
     if args.control and args.method:
         parser.error("--control trains without distillation, it takes no --method")

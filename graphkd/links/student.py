@@ -152,13 +152,14 @@ class LinkStudent(BaseEstimator):
         """Read what `save` wrote: a student that scores the same.
 
         Raises:
-            ValueError: the file is no saved student of links.
+            ValueError: the file is no saved student of links, or is damaged.
         """
         state, meta = saved.read(path, "graphkd_links", "student of links")
-        student = cls(hidden=tuple(meta["hidden"]), dropout=meta["dropout"], k=meta["k"])
-        student.n_features_in_ = meta["in_features"]
-        student.network_ = LinkMLP(student.n_features_in_, student.hidden, student.dropout).eval()
-        student.network_.load_state_dict(state)
+        with saved.rebuilding(path, "student of links"):
+            student = cls(hidden=tuple(meta["hidden"]), dropout=meta["dropout"], k=meta["k"])
+            student.n_features_in_ = meta["in_features"]
+            student.network_ = LinkMLP(student.n_features_in_, student.hidden, student.dropout).eval()
+            student.network_.load_state_dict(state)
         return student
 
     def _evaluation(self, validation: Ranked | None, monitor: Ranked | None) -> Callable[[], Evaluation]:
