@@ -16,11 +16,12 @@ from graphkd.cache import Cache
 from graphkd.data.graph import Graph
 from graphkd.features import rows
 from graphkd.parallel import processes
-from graphkd.text.folders import weights_mark, written_whole
+from graphkd.text.folders import weights_mark
 from graphkd.text.model import LanguageModel
 from graphkd.text.prompts import Asker, Prompts
 from graphkd.text.sentence_encoder import DENSE, copy_options
 from graphkd.training import History, Schedule, train
+from graphkd.whole import whole
 
 
 def align(
@@ -58,6 +59,7 @@ def align(
 
     Raises:
         FileExistsError: the folder exists.
+        OSError: it could not be written.
         ValueError: the model is causal, or the source is of another graph or has fewer hops.
 
     Paper: Vujanic, Rueckstiess, "LEAF: Knowledge Distillation of Text Embedding Models with Teacher-Aligned
@@ -124,7 +126,7 @@ def _save(model: LanguageModel, path: Path) -> None:
         },
         "3_Normalize": {},
     }
-    with written_whole(path) as draft:
+    with whole(path, folder=True) as draft:
         model.network.save_pretrained(draft)
         model.tokenizer.save_pretrained(draft)
         if model.folder is not None:

@@ -19,7 +19,6 @@ import torch
 from graphkd.cache import Cache, shards_in
 from graphkd.data.graph import Graph
 from graphkd.parallel import processes
-from graphkd.text.folders import not_written
 from graphkd.text.model import LanguageModel
 from graphkd.text.prompts import EXPLANATION, Asker, Prompts
 
@@ -102,21 +101,13 @@ def embed(
         torch.distributed.barrier()  # nobody writes before everybody has looked
     for place, (start, stop) in enumerate(parts):
         if place % size == rank:
-            for left in path.glob(f".shard-{start:012d}-*"):  # of someone who was killed while writing it
-                shutil.rmtree(left)
-            read = job.read(start, stop, batch_tokens)
-            try:
-                read.save_shard(path, start, len(graph))
-            except OSError as error:
-                raise not_written(path, error) from error
+            job.read(start, stop, batch_tokens).save_shard(path, start, len(graph))
         progress(stop - start)
     if size > 1:
         torch.distributed.barrier()
     if rank == 0:
-        for left in path.glob(
-            ".shard-*"
-        ):  # of a process that was killed after it had written a shard, or before others
-            shutil.rmtree(left)
+        for left in path.glob(".shard-*"):  # of those who were killed right after they had written a shard
+            shutil.rmtree(left, ignore_errors=True)
     return Cache.load(path, graph.fingerprint())
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -97,16 +95,17 @@ def read_config(folder: Path) -> Any:
 
 def read_tokenizer(folder: Path) -> Any:
     """The tokenizer, if its files are there: without them transformers makes one that knows no words."""
+    remedy = (
+        "copy the files of the tokenizer into the folder: tokenizer.json, or the vocabulary (vocab.txt, vocab.json and "
+        "merges.txt, or a .model), and tokenizer_config.json"
+    )
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
-        raise ValueError(f"{folder} holds no tokenizer that could be read: {_line(error)}") from error
+        raise ValueError(f"{folder} holds no tokenizer that could be read: {_line(error)}; {remedy}") from error
     wanted = sorted({name for name in type(tokenizer).vocab_files_names.values() if name})
-    remedy = "copy the files of the tokenizer into the folder, tokenizer.save_pretrained(FOLDER)"
     if wanted and not any((folder / name).is_file() for name in ("tokenizer.json", *wanted)):
         raise ValueError(f"{folder} has no tokenizer files, {' or '.join(wanted)}; {remedy}")
-    if "merges.txt" in wanted and not any((folder / name).is_file() for name in ("tokenizer.json", "merges.txt")):
-        raise ValueError(f"{folder} has half of its tokenizer files, merges.txt is missing; {remedy}")
     if len(tokenizer) <= len(tokenizer.all_special_ids):
         raise ValueError(f"the tokenizer in {folder} knows no words, only special tokens; {remedy}")
     return tokenizer
@@ -227,27 +226,3 @@ def context_of(network: Any, tokenizer: Any, longest: int | None) -> int:
 def _line(error: BaseException) -> str:
     """The first lines of a library's message as one."""
     return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A folder to write into, which becomes `path` in the end: whole or not at all.
-
-    Raises:
-        OSError: it could not be written; says where and what to do.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as scratch:
-            draft = Path(scratch) / "new"
-            draft.mkdir()
-            yield draft
-            os.replace(draft, path)
-    except (OSError, SafetensorError) as error:
-        raise not_written(path, error) from error
-
-
-def not_written(path: Path, error: BaseException) -> OSError:
-    """The error for what could not be written."""
-    what = getattr(error, "strerror", None) or _line(error)
-    return OSError(f"{path} could not be written: {what}; free space there, or choose another place, and call again")

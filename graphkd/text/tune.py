@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from graphkd.data.graph import Graph
 from graphkd.parallel import processes
-from graphkd.text.folders import weights_mark, written_whole
+from graphkd.text.folders import weights_mark
 from graphkd.text.model import LanguageModel
 from graphkd.text.prompts import Asker, Prompts
 from graphkd.text.sentence_encoder import SentenceEncoder, copy_parts
 from graphkd.training import History, Schedule, train
+from graphkd.whole import whole
 
 
 def tune(
@@ -65,6 +66,7 @@ def tune(
 
     Raises:
         FileExistsError: the folder exists.
+        OSError: it could not be written.
         ValueError: there are no labels for a causal model, or a node has no label.
 
     Paper: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2022, as in Hu et al., "Large Language Model
@@ -142,7 +144,7 @@ def _answered(model: LanguageModel, network: Any, pairs: Sequence[tuple[list[int
 def _save(model: LanguageModel, path: Path) -> None:
     """Write the model as it lay in its folder before, pooling and all."""
     before = model.folder
-    with written_whole(path) as draft:
+    with whole(path, folder=True) as draft:
         place = draft if before is None else draft / SentenceEncoder.folder_of(before).relative_to(before)
         model.network.save_pretrained(place)
         model.tokenizer.save_pretrained(place)
