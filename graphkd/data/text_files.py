@@ -115,11 +115,6 @@ def read_texts(
 def _classes(labels: Sequence[str], nodes: str | Path) -> list[str]:
     """The names of the classes, sorted: numbers by their size before names."""
     found = {name for name in labels if name.lower() not in _NO_LABEL}
-    silent = sorted({name for name in labels if name.lower() in _NO_LABEL} - {"", "-1"})
-    if silent:
-        count = sum(name in silent for name in labels)
-        named = " and ".join(map(repr, silent))
-        _say(f"{nodes}: {count} labels {named} are read as no label; rename a class of that name")
     if not found:
         raise ValueError(f"{nodes}: no node has a label")
     numeric = {name for name in found if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", name, re.IGNORECASE)}
@@ -130,6 +125,11 @@ def _classes(labels: Sequence[str], nodes: str | Path) -> list[str]:
         )
     if fractions := sorted(name for name in numeric if not name.isdecimal()):
         raise ValueError(f"{nodes}: the label {fractions[0]} is no whole number; give classes whole numbers or names")
+    silent = sorted({name for name in labels if name.lower() in _NO_LABEL} - {"", "-1"})
+    if silent and numeric != found:  # in a column of numbers NaN has no other meaning
+        count = sum(name in silent for name in labels)
+        named = " and ".join(map(repr, silent))
+        _say(f"{nodes}: {count} labels {named} are read as no label; rename a class of that name")
     if numeric and numeric != found:
         a, b = min(numeric), min(found - numeric)
         _say(f"{nodes}: the labels are numbers and names, {a!r} and {b!r} among them; each is a class of its own")
@@ -213,7 +213,7 @@ def _csv(path: Path) -> Iterator[Row]:
             if not head:
                 raise ValueError(f"{path} is empty; its first line names the columns")
             if twice := sorted({name for name in head if head.count(name) > 1}):
-                raise ValueError(f"{path}: the first line names the column {twice[0]!r} twice")
+                raise ValueError(f"{path}: the first line, which names the columns, has {twice[0]!r} twice")
             hint = "; the first line names the columns, with commas between them"
             for row in reader:
                 where = f"{path}, line {reader.line_num}"
