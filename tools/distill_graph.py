@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 from logs import ROOT, SCHEMA, Log, commit, peak_memory, read, reset_peak_memory, versions, write
+from mistakes import one_sentence
 from report import table
 from tqdm import tqdm
 
@@ -85,16 +85,6 @@ def main() -> None:
                 logs += run_seed(graph, config, name, seed, lambda: bar.update())
                 write(out, logs)
         print(table([log for log in logs if log["seed"] < args.seeds]), end="\n\n")
-
-
-@contextmanager
-def one_sentence(where: Path) -> Iterator[None]:
-    """End the program with the message of an error that names a mistake in `where`, without a traceback."""
-    try:
-        yield
-    except (FloatingPointError, ImportError, KeyError, OSError, TypeError, ValueError) as error:
-        said = error.args[0] if isinstance(error, KeyError) and error.args else error
-        raise SystemExit(f"{where}: {said}") from error
 
 
 def check(config: Config) -> None:

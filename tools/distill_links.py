@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from distill_graph import Config, finished, labels, one_sentence, read_config, todo, trainings
+from distill_graph import Config, finished, labels, read_config, todo, trainings
 from logs import ROOT, SCHEMA, Log, commit, peak_memory, reset_peak_memory, versions, write
+from mistakes import one_sentence
 from report import table
 from tqdm import tqdm
 

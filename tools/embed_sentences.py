@@ -10,12 +10,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mistakes import one_sentence, place_to_write
 from texts import listed
 
-from densekd.bev.texts import sentences, write
-from graphkd.text import LanguageModel
+with one_sentence():
+    from densekd.bev.texts import sentences, write
+    from graphkd.text import LanguageModel
 
 
+@one_sentence()
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="folder, or name in the hub's cache")
@@ -26,12 +29,16 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     if args.out.exists():
         raise SystemExit(f"{args.out} exists: take another name, or delete it")
-    try:
-        model = LanguageModel.load(args.model)
-    except (FileNotFoundError, ValueError) as error:
-        raise SystemExit(str(error.args[0])) from error
+    if args.out.suffix != ".safetensors":
+        raise SystemExit(f"{args.out}: the name of the file ends in .safetensors")
+    place_to_write(args.out.parent, new=False)
     said = sentences(listed(args.classes))
-    vectors, _ = model.read(model.padded(model.ids(said)))
+    model = LanguageModel.load(args.model)
+    before, after = ([], []) if model.pool == "mean" else model.wrap  # a special token stands for the sentence there
+    asked = [[*before, *ids, *after] for ids in model.ids([model.prompt + sentence for sentence in said])]
+    if len(max(asked, key=len)) > model.context:
+        raise SystemExit(f"the model reads {model.context} tokens, a sentence has {len(max(asked, key=len))}")
+    vectors, _ = model.read(model.padded(asked))
     args.out.parent.mkdir(parents=True, exist_ok=True)
     write(args.out, dict(zip(said, vectors.float())))
     print(f"{len(said)} sentences, {vectors.shape[1]} wide: {args.out}")

@@ -17,58 +17,58 @@ from typing import Any
 
 import numpy as np
 import texts
-from tqdm import tqdm
+from mistakes import one_sentence, place_to_write, whole
 
-from graphkd.cache import Cache
-from graphkd.data import observe, split_of
-from graphkd.text import embed, estimate, explanations, overhead
+with one_sentence():
+    from tqdm import tqdm
+
+    from graphkd.cache import Cache
+    from graphkd.data import observe
+    from graphkd.text import embed, estimate, explanations, overhead
 
 
+@one_sentence()
 def main(arguments: list[str] | None = None) -> None:
     parser = texts.parser(__doc__, "float32", "bfloat16", "float16")
     parser.add_argument("--out", type=Path, required=True, help="folder of the cache")
-    parser.add_argument("--explain", type=int, default=0, metavar="TOKENS", help="let it write its reasons, too")
+    parser.add_argument("--explain", type=whole(0), default=0, metavar="TOKENS", help="let it write its reasons, too")
     parser.add_argument(
         "--explanations", type=Path, metavar="CACHE", help="read what another model wrote for --explain"
     )
     parser.add_argument("--pool", choices=("mean", "last", "first"), help="tokens that stand for a prompt")
-    parser.add_argument("--batch-tokens", type=int, default=8192, help="in a forward pass, padding included")
-    parser.add_argument("--shard", type=int, default=1024, help="nodes that are written at a time")
+    parser.add_argument("--batch-tokens", type=whole(1), default=8192, help="in a forward pass, padding included")
+    parser.add_argument("--shard", type=whole(1), default=1024, help="nodes that are written at a time")
     parser.add_argument("--setting", default="tran", choices=("tran", "ind"), help="ind hides some nodes, see SEED")
-    parser.add_argument("--seed", type=int, default=0, help="of the neighbours drawn, and of what ind hides")
-    parser.add_argument("--estimate", action="store_true", help="say what it takes, and stop")
-    parser.add_argument("--measure", action="store_true", help="compare with bare forward passes, and stop")
+    parser.add_argument("--seed", type=whole(0), default=0, help="of the neighbours drawn, and of what ind hides")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--estimate", action="store_true", help="say what it takes, and stop")
+    only.add_argument("--measure", action="store_true", help="compare with bare forward passes, and stop")
     args = parser.parse_args(arguments)
+    place_to_write(args.out, new=False)
     rank = texts.join()
-    try:
-        graph = texts.graph_of(args)
-        if args.explanations:
-            written = explanations(Cache.load(args.explanations, graph.fingerprint()))
-            graph = replace(graph, texts=tuple(written))
-        model = texts.model_of(args, pool=args.pool)
-    except (FileNotFoundError, KeyError, ValueError) as error:
-        raise SystemExit(str(error.args[0])) from error
-    prompts = texts.prompts_of(args, model, args.seed)
+    graph = texts.graph_of(args)
     observed = None
     if args.setting == "ind":
         observed = np.zeros(len(graph), dtype=bool)
-        observed[observe(graph, split_of(graph, args.seed), "ind", args.seed).observed.numpy()] = True
-    try:
-        if args.measure:
-            whole, bare = overhead(graph, model, prompts, batch_tokens=args.batch_tokens)
-            print(f"{whole:.2f} s, bare forward passes {bare:.2f} s: {whole / bare:.3f} times as long")
-            return
-        job: dict[str, Any] = dict(
-            labels=texts.listed(args.labels), observed=observed, explain=args.explain, batch_tokens=args.batch_tokens
-        )
-        if rank == 0:
-            print(estimate(graph, model, args.out, prompts, **job), flush=True)
-        if args.estimate:
-            return
-        with tqdm(total=len(graph), unit="node", disable=rank > 0) as bar:
-            embed(graph, model, args.out, prompts, shard=args.shard, progress=bar.update, **job)
-    except ValueError as error:
-        raise SystemExit(str(error)) from error
+        observed[observe(graph, texts.split_for(graph, args.seed), "ind", args.seed).observed.numpy()] = True
+    if args.explanations:
+        written = explanations(Cache.load(args.explanations, graph.fingerprint()))
+        graph = replace(graph, texts=tuple(written))
+    model = texts.model_of(args, pool=args.pool)
+    prompts = texts.prompts_of(args, model, args.seed)
+    if args.measure:
+        whole_time, bare = overhead(graph, model, prompts, batch_tokens=args.batch_tokens)
+        print(f"{whole_time:.2f} s, bare forward passes {bare:.2f} s: {whole_time / bare:.3f} times as long")
+        return
+    job: dict[str, Any] = dict(
+        labels=texts.listed(args.labels), observed=observed, explain=args.explain, batch_tokens=args.batch_tokens
+    )
+    if rank == 0:
+        print(estimate(graph, model, args.out, prompts, **job), flush=True)
+    if args.estimate:
+        return
+    with tqdm(total=len(graph), unit="node", disable=rank > 0) as bar:
+        embed(graph, model, args.out, prompts, shard=args.shard, progress=bar.update, **job)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mistakes import one_sentence, whole
 
-from graphkd.data import Graph, load
-from graphkd.text import LanguageModel, Prompts
-from graphkd.text.prompts import INSTRUCTION
+with one_sentence():
+    from graphkd.data import Graph, Split, load, split_of
+    from graphkd.text import LanguageModel, Prompts
+    from graphkd.text.prompts import INSTRUCTION
 
 
 def parser(description: str | None, *dtypes: str) -> argparse.ArgumentParser:
@@ -21,11 +23,14 @@ def parser(description: str | None, *dtypes: str) -> argparse.ArgumentParser:
     made.add_argument("graph", help="a name like cane_cora, or a table of nodes: .csv, .jsonl, .parquet")
     made.add_argument("--edges", help="the table of edges, where GRAPH is a table")
     made.add_argument("--empty", default="raise", choices=("raise", "keep"), help="nodes of a table without a text")
+    made.add_argument("--split", choices=("cpf", "shares"), help="instead of the graph's own, or else cpf")
     made.add_argument("--model", required=True, help="folder, or name in the hub's cache")
     made.add_argument("--labels", help="what the classes are called, 'theory,agents,...'")
-    made.add_argument("--hops", type=int, default=2, help="prompts a node: itself, and up to so many hops around it")
-    made.add_argument("--budget", type=int, default=256, help="tokens in a prompt")
-    made.add_argument("--neighbours", type=int, default=4, help="at each distance")
+    made.add_argument(
+        "--hops", type=whole(0), default=2, help="prompts a node: itself, and up to so many hops around it"
+    )
+    made.add_argument("--budget", type=whole(1), default=256, help="tokens in a prompt")
+    made.add_argument("--neighbours", type=whole(1), default=4, help="at each distance")
     made.add_argument("--device", default="cpu", help="like cuda or cuda:1")
     made.add_argument("--dtype", default="float32", choices=dtypes)
     return made
@@ -38,11 +43,41 @@ def join() -> int:
     return int(os.environ.get("RANK", 0))
 
 
-def graph_of(args: argparse.Namespace, **rule: Any) -> Graph:
-    """The graph, by name or as a table; a `rule` is one of its loader's options."""
-    if not Path(args.graph).suffix:
-        return load(dict(type=args.graph, **rule))
-    return load(dict(type="texts", nodes=args.graph, edges=args.edges, empty=args.empty, **rule))
+def graph_of(args: argparse.Namespace) -> Graph:
+    """The graph, by name or as a table.
+
+    Raises:
+        ValueError: a table comes without one of edges, or the other way round, or the labels are not as many as the
+            classes.
+    """
+    table = bool(Path(args.graph).suffix) or Path(args.graph).is_file()
+    if table and not args.edges:
+        raise ValueError(f"{args.graph} is a table of nodes: name the table of edges, too, by --edges")
+    if args.edges and not table:
+        raise ValueError(f"{args.graph!r} is a graph by name and has its own edges: leave out --edges")
+    own = dict(nodes=args.graph, edges=args.edges, empty=args.empty)
+    rule = {"split": args.split} if args.split else {}
+    graph = load(dict(type="texts", **own, **rule) if table else dict(type=args.graph, **rule))
+    if graph.texts is None:
+        raise ValueError(
+            f"the graph has no texts: {args.graph!r} is none of texts, like cane_cora or a table of one's own"
+        )
+    names = listed(args.labels)
+    if names and len(names) != graph.num_classes:
+        raise ValueError(f"--labels has {len(names)} names, there are {graph.num_classes} classes")
+    return graph
+
+
+def split_for(graph: Graph, seed: int) -> Split:
+    """The graph's split, or one that is drawn.
+
+    Raises:
+        ValueError: it cannot be drawn; says how to give one.
+    """
+    try:
+        return split_of(graph, seed)
+    except ValueError as error:
+        raise ValueError(f"{error}; pass --split shares, or write the column 'split' into the table") from error
 
 
 def model_of(args: argparse.Namespace, **options: Any) -> LanguageModel:
@@ -58,5 +93,12 @@ def prompts_of(args: argparse.Namespace, model: LanguageModel, seed: int = 0) ->
 
 
 def listed(names: str | None) -> list[str]:
-    """Names, 'theory,agents,...', one by one."""
-    return [name.strip() for name in names.split(",")] if names else []
+    """Names, 'theory,agents,...', one by one.
+
+    Raises:
+        ValueError: one of them is blank.
+    """
+    found = [name.strip() for name in names.split(",")] if names is not None else []
+    if "" in found:
+        raise ValueError(f"expected names with commas between them, 'theory,agents,...', got {names!r}")
+    return found

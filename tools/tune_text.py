@@ -12,39 +12,43 @@ from __future__ import annotations
 from pathlib import Path
 
 import texts
+from mistakes import one_sentence, place_to_write, positive, whole
 
-from graphkd.cache import Cache
-from graphkd.data import split_of
-from graphkd.text import align, tune
+with one_sentence():
+    from graphkd.cache import Cache
+    from graphkd.text import align, tune
 
 
+@one_sentence()
 def main(arguments: list[str] | None = None) -> None:
     parser = texts.parser(__doc__, "float32", "bfloat16")
-    parser.add_argument("--split", choices=("cpf", "shares"), help="instead of the graph's own, or else cpf")
-    parser.add_argument("--seed", type=int, default=0, help="of the split and of the training")
+    parser.add_argument("--seed", type=whole(0), default=0, help="of the split and of the training")
     parser.add_argument("--out", type=Path, required=True, help="folder for the tuned model")
     parser.add_argument(
         "--align", type=Path, metavar="CACHE", help="of tools/embed_text.py: learn its vectors, no labels"
     )
-    parser.add_argument("--layers", type=int, help="so many layers of the model, from the first, make a smaller one")
-    parser.add_argument("--rank", type=int, default=8)
-    parser.add_argument("--lr", type=float, default=2e-4)
-    parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument(
+        "--layers", type=whole(1), help="so many layers of the model, from the first, make a smaller one"
+    )
+    parser.add_argument("--rank", type=whole(1), default=8)
+    parser.add_argument("--lr", type=positive, default=2e-4)
+    parser.add_argument("--epochs", type=whole(1), default=1)
+    parser.add_argument("--batch-size", type=whole(1), default=8)
     args = parser.parse_args(arguments)
+    if args.align and (args.labels or args.split):
+        parser.error("--align learns vectors and reads no label: leave out --labels and --split")
+    place_to_write(args.out, new=True)
     texts.join()
-    try:
-        graph = texts.graph_of(args, **({"split": args.split} if args.split else {}))
-        model = texts.model_of(args, layers=args.layers)
-        prompts = texts.prompts_of(args, model)
-        schedule = dict(lr=args.lr, epochs=args.epochs, batch_size=args.batch_size, seed=args.seed)
-        if args.align:
-            history = align(model, graph, Cache.load(args.align), args.out, prompts, **schedule)
-        else:
-            labels, train = texts.listed(args.labels), split_of(graph, args.seed).train
-            history = tune(model, graph, train, args.out, prompts, labels=labels, rank=args.rank, **schedule)
-    except (FileNotFoundError, FileExistsError, KeyError, ValueError) as error:
-        raise SystemExit(str(error.args[0] if error.args else error)) from error
+    graph = texts.graph_of(args)
+    train = None if args.align else texts.split_for(graph, args.seed).train
+    model = texts.model_of(args, layers=args.layers)
+    prompts = texts.prompts_of(args, model)
+    schedule = dict(lr=args.lr, epochs=args.epochs, batch_size=args.batch_size, seed=args.seed)
+    if train is None:
+        history = align(model, graph, Cache.load(args.align), args.out, prompts, **schedule)
+    else:
+        labels = texts.listed(args.labels)
+        history = tune(model, graph, train, args.out, prompts, labels=labels, rank=args.rank, **schedule)
     print(f"loss of each epoch: {', '.join(f'{loss:.3f}' for loss in history.losses)}; {sum(history.seconds):.0f} s")
 
 

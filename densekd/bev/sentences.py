@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from densekd.bev.texts import TextTable, describe
+from densekd.bev.texts import TextTable, describe, sentences
 from densekd.registry import MODELS
 
 
@@ -26,6 +27,10 @@ class Sentences(nn.Module):
         classes: names, in the order of the labels.
         options: of `describe`: `front`, `near`, `ahead`, `moving`.
 
+    Raises:
+        KeyError: the table lacks a sentence about one of the classes.
+        TypeError, ValueError: no such option, or one that `describe` refuses.
+
     Shape: `said` yields `(B, C, n, 1)`, n the most boxes that a sample has, 0 where it has fewer; those of no class,
     whose label is negative, are left out.
     """
@@ -37,6 +42,8 @@ class Sentences(nn.Module):
         super().__init__()
         self.table, self.classes, self.options = TextTable(table), list(classes), options
         self.said = nn.Identity()
+        self.table(sentences(self.classes))
+        describe(torch.zeros(0, 7), torch.zeros(0, dtype=torch.long), self.classes, **options)
 
     def forward(self, inputs: Any, data_samples: Sequence[Any], mode: str = "tensor") -> Tensor:
         found = [self._read(sample.gt_instances_3d) for sample in data_samples]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -68,9 +70,14 @@ def describe(
 def sentences(classes: Sequence[str]) -> list[str]:
     """All that `describe` may say of objects of these classes.
 
+    Raises:
+        ValueError: there are no classes, or one is there twice or has no name.
+
     >>> len(sentences(["car", "truck"])), sentences(["car"])[0]
     (32, 'a car moving, near, ahead')
     """
+    if not classes or len(set(classes)) < len(classes) or not all(map(str.strip, classes)):
+        raise ValueError(f"expected classes, each once and with a name, got {list(classes)}")
     said = product(classes, ("moving", "parked"), ("near", "far"), ("ahead", "behind", "left", "right"))
     return [_sentence(*words) for words in said]
 
@@ -129,8 +136,25 @@ class TextTable:
 
 
 def write(path: str | Path, embeddings: Mapping[str, Tensor]) -> None:
-    """Write the file of a `TextTable`."""
-    save_file({text: vector.detach().cpu().contiguous() for text, vector in embeddings.items()}, path)
+    """Write the file of a `TextTable`, whole or not at all.
+
+    Raises:
+        ValueError: there are no embeddings, they are not of one width, or one is not finite.
+        OSError: the file could not be written; names it.
+    """
+    path = Path(path)
+    shapes = sorted({tuple(vector.shape) for vector in embeddings.values()})
+    if len(shapes) != 1 or len(shapes[0]) != 1:
+        raise ValueError(f"expected a vector of one width for each text, got the shapes {shapes}")
+    if bad := [text for text, vector in embeddings.items() if not vector.isfinite().all()]:
+        raise ValueError(f"the embedding of {bad[0]!r} is not finite")
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as scratch:
+            draft = Path(scratch) / path.name
+            save_file({text: vector.detach().cpu().contiguous() for text, vector in embeddings.items()}, draft)
+            os.replace(draft, path)
+    except (OSError, SafetensorError) as error:
+        raise OSError(f"{path} could not be written: {error}; free space there, or choose another place") from error
 
 
 def at_centres(maps: Tensor, boxes_bev: Sequence[Tensor], extent: Extent) -> tuple[Tensor, Tensor]:

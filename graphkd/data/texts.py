@@ -62,6 +62,19 @@ def text_graph(
     )
 
 
+def whole_characters(text: str) -> str:
+    r"""A text without half surrogates: two that belong together are one character, a single one is U+FFFD.
+
+    >>> whole_characters("half \ud83d") == "half \ufffd"
+    True
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
 def tfidf(texts: Sequence[str], min_df: int = 3) -> Any:
     """TF-IDF of words that stand in at least `min_df` texts, rows of length 1, as a scipy CSR matrix of float32.
 

@@ -16,9 +16,12 @@ from graphkd.cache import Cache
 from graphkd.data.graph import Graph
 from graphkd.features import rows
 from graphkd.parallel import processes
-from graphkd.text.model import DENSE, LanguageModel, weights_mark
+from graphkd.text.folders import weights_mark
+from graphkd.text.model import LanguageModel
 from graphkd.text.prompts import Asker, Prompts
+from graphkd.text.sentence_encoder import DENSE, copy_options
 from graphkd.training import History, Schedule, train
+from graphkd.whole import whole
 
 
 def align(
@@ -56,6 +59,7 @@ def align(
 
     Raises:
         FileExistsError: the folder exists.
+        OSError: it could not be written.
         ValueError: the model is causal, or the source is of another graph or has fewer hops.
 
     Paper: Vujanic, Rueckstiess, "LEAF: Knowledge Distillation of Text Embedding Models with Teacher-Aligned
@@ -76,7 +80,9 @@ def align(
         for hop, prompt in enumerate(asker.ask(node))
     ]
     goal = [rows(layer) for layer in source.hidden[: prompts.hops + 1]]
-    channels = dict(student_channels=model.network.config.hidden_size, teacher_channels=goal[0].shape[1])
+    channels = dict(
+        student_channels=model.network.config.get_text_config().hidden_size, teacher_channels=goal[0].shape[1]
+    )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         leaf: Any = kdlosses.build(dict(type="leaf", **channels)).to(model.device)
@@ -84,7 +90,7 @@ def align(
         def loss(drawn: Tensor | slice) -> Tensor:
             part = [asked[place] for place in torch.arange(len(asked))[drawn].tolist()]
             batch = model.padded([prompt for prompt, *_ in part])
-            features = model.features(model.network(**batch).last_hidden_state, batch["attention_mask"])
+            features = model.features(model.hidden(batch), batch["attention_mask"])
             target = torch.stack([goal[hop][node] for _, node, hop in part]).to(features)
             return leaf(features, F.normalize(target, dim=1))
 
@@ -104,12 +110,10 @@ def align(
 
 def _save(model: LanguageModel, path: Path) -> None:
     """Write the model, how it pools, its output layer and that it normalises."""
-    model.network.save_pretrained(path)
-    model.tokenizer.save_pretrained(path)
     modes = {"mean": "mean_tokens", "first": "cls_token", "last": "lasttoken"}
     output = model.output
-    assert output is not None
-    told = {
+    assert isinstance(output, nn.Linear)
+    told: dict[str, dict[str, Any]] = {
         "1_Pooling": {
             "word_embedding_dimension": output.in_features,
             **{f"pooling_mode_{name}": pool == model.pool for pool, name in modes.items()},
@@ -122,17 +126,22 @@ def _save(model: LanguageModel, path: Path) -> None:
         },
         "3_Normalize": {},
     }
-    for name, config in told.items():
-        (path / name).mkdir()
-        (path / name / "config.json").write_text(json.dumps(config, indent=1))
-    save_file(
-        {f"linear.{key}": each.contiguous() for key, each in output.state_dict().items()},
-        path / DENSE / "model.safetensors",
-    )
-    kinds = ["Transformer", "Pooling", "Dense", "Normalize"]
-    places = ["", "1_Pooling", DENSE, "3_Normalize"]
-    modules = [
-        {"idx": k, "name": str(k), "path": place, "type": f"sentence_transformers.models.{kind}"}
-        for k, (place, kind) in enumerate(zip(places, kinds))
-    ]
-    (path / "modules.json").write_text(json.dumps(modules, indent=1))
+    with whole(path, folder=True) as draft:
+        model.network.save_pretrained(draft)
+        model.tokenizer.save_pretrained(draft)
+        if model.folder is not None:
+            copy_options(model.folder, draft)
+        for name, config in told.items():
+            (draft / name).mkdir()
+            (draft / name / "config.json").write_text(json.dumps(config, indent=1))
+        save_file(
+            {f"linear.{key}": each.contiguous() for key, each in output.state_dict().items()},
+            draft / DENSE / "model.safetensors",
+        )
+        kinds = ["Transformer", "Pooling", "Dense", "Normalize"]
+        places = ["", "1_Pooling", DENSE, "3_Normalize"]
+        modules = [
+            {"idx": k, "name": str(k), "path": place, "type": f"sentence_transformers.models.{kind}"}
+            for k, (place, kind) in enumerate(zip(places, kinds))
+        ]
+        (draft / "modules.json").write_text(json.dumps(modules, indent=1))

@@ -88,7 +88,9 @@ def embed(
     Raises:
         ValueError: what is in the folder is of another model, other prompts or texts, or another graph; says which.
         FloatingPointError: a vector is not finite or too large for float16.
+        OSError: a shard could not be written; those before it are kept, and the same call goes on behind them.
     """
+    _check_sizes(shard=shard, batch_tokens=batch_tokens)
     job = _Job(graph, model, prompts or Prompts(), labels, observed, explain)
     path = Path(path)
     job.check(path)
@@ -99,12 +101,13 @@ def embed(
         torch.distributed.barrier()  # nobody writes before everybody has looked
     for place, (start, stop) in enumerate(parts):
         if place % size == rank:
-            for left in path.glob(f".shard-{start:012d}-*"):  # of someone who was killed while writing it
-                shutil.rmtree(left)
             job.read(start, stop, batch_tokens).save_shard(path, start, len(graph))
         progress(stop - start)
     if size > 1:
         torch.distributed.barrier()
+    if rank == 0:
+        for left in path.glob(".shard-*"):  # of those who were killed right after they had written a shard
+            shutil.rmtree(left, ignore_errors=True)
     return Cache.load(path, graph.fingerprint())
 
 
@@ -174,7 +177,7 @@ def overhead(
         start = time.perf_counter()
         with torch.inference_mode():
             for batch in batches:
-                model.network.base_model(**batch)
+                model.hidden(batch)
         _ready(model)
         bare.append(time.perf_counter() - start)
     return min(whole[1:]), min(bare[1:])
@@ -189,6 +192,12 @@ def explanations(cache: Cache) -> list[str]:
     if "explanation" not in cache.more:
         raise ValueError("the cache holds no explanations: write it with graphkd.text.embed(..., explain=TOKENS)")
     return [text.decode("utf-8", errors="ignore") for text in np.asarray(cache.more["explanation"]).tolist()]
+
+
+def _check_sizes(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} counts from 1, got {size}")
 
 
 class _Job:
@@ -211,6 +220,8 @@ class _Job:
         self.names = model.names(labels).cpu().numpy() if labels and not model.causal else None
         self.asker = Asker(graph, model, prompts, observed, spare=max(map(len, self.answers), default=0))
         self.explain = explain
+        if explain < 0:
+            raise ValueError(f"explain counts tokens from 0, got {explain}")
         if explain:
             if not model.causal or not labels:
                 raise ValueError("explanations are written by a causal language model, about labels in words")
@@ -219,7 +230,7 @@ class _Job:
             self.reasons = Asker(graph, model, wanted, observed, spare=explain)
         self.observed = np.ones(len(graph), dtype=bool) if observed is None else observed
         self.fingerprint = graph.fingerprint()
-        texts = hashlib.blake2b("\0".join(graph.texts or ()).encode(), digest_size=16).hexdigest()
+        texts = hashlib.blake2b("\0".join(graph.texts or ()).encode(errors="surrogatepass"), digest_size=16).hexdigest()
         self.settings: dict[str, Any] = {
             "teacher": {
                 "type": "language_model",
@@ -231,6 +242,8 @@ class _Job:
                 "texts": texts,
                 "observed": hashlib.blake2b(self.observed.tobytes(), digest_size=16).hexdigest(),
                 **({"explain": explain} if explain else {}),
+                **({"prompt": model.prompt} if model.prompt else {}),
+                **({"lower": True} if model.lower else {}),
             }
         }
 

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
-Pool = Literal["mean", "last", "first"]
-
-DENSE = "2_Dense"
-"""Folder of an output layer beside a model, as the library of sentence encoders lays it."""
+from graphkd.data.texts import whole_characters
+from graphkd.text.folders import (
+    alike,
+    context_of,
+    cut,
+    find_folder,
+    kind_named,
+    read_config,
+    read_network,
+    read_tokenizer,
+    weights_mark,
+)
+from graphkd.text.sentence_encoder import Pool, SentenceEncoder
 
 
 class LanguageModel:
     """An encoder or a causal language model in evaluation mode; nothing is ever fetched from the network.
+
+    Of an encoder-decoder the encoder is read.
 
     Args:
         network: of transformers.
@@ -31,32 +37,49 @@ class LanguageModel:
         pool: what stands for a prompt: the `mean` of its tokens, the `last` or the `first` of them.
         unit: scale what stands for a prompt to length 1.
         mark: changes when the weights do.
-        output: linear layer on what stands for a prompt, see `graphkd.text.align`.
+        output: layers on what stands for a prompt, see `graphkd.text.align`.
+        prompt: what stands before every prompt, see `Prompts`.
+        longest: tokens that it reads at most, if fewer than network and tokenizer say.
+        lower: put texts into lower case.
+        folder: that it was read from.
 
     Attributes:
         causal: whether it predicts the next token, so that it can score labels.
         width: of what stands for a prompt.
-        context: how many tokens it reads at most.
+        context: how many tokens it reads at most; `UNLIMITED` where neither network nor tokenizer says.
         multiplied: how many parameters a token is multiplied with: all but the embeddings.
         wrap: the special tokens that stand before and after every text.
+
+    Raises:
+        ValueError: the tokenizer makes no tokens, or some that the network does not have.
     """
 
     def __init__(
-        self, network: Any, tokenizer: Any, pool: Pool, unit: bool, mark: str, output: nn.Linear | None = None
+        self,
+        network: Any,
+        tokenizer: Any,
+        pool: Pool,
+        unit: bool,
+        mark: str,
+        output: nn.Module | None = None,
+        *,
+        prompt: str = "",
+        longest: int | None = None,
+        lower: bool = False,
+        folder: Path | None = None,
     ) -> None:
         self.network, self.tokenizer, self.pool, self.unit, self.mark = network.eval(), tokenizer, pool, unit, mark
+        self.prompt, self.lower, self.folder = prompt, lower, folder
         self.causal = network.can_generate()
-        config = network.config.get_text_config()
         self.output = output
-        self.width: int = config.hidden_size if output is None else output.out_features
-        longest = getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
-        self.context = int(min(longest, tokenizer.model_max_length))
-        embeddings = network.get_input_embeddings().weight.numel()
-        self.multiplied = sum(parameter.numel() for parameter in network.parameters()) - embeddings
-        bare, wrapped = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
-        before = next(k for k in range(len(wrapped)) if wrapped[k : k + len(bare)] == bare)
-        end = [] if self.causal else wrapped[before + len(bare) :]  # what follows a causal model's text is its answer
-        self.wrap: tuple[list[int], list[int]] = wrapped[:before], end
+        last = [each for each in output.modules() if isinstance(each, nn.Linear)][-1] if output is not None else None
+        self.width: int = network.config.get_text_config().hidden_size if last is None else last.out_features
+        self.context = context_of(network, tokenizer, longest)
+        embeddings = network.get_input_embeddings().weight
+        self.known = len(embeddings)
+        self.multiplied = sum(parameter.numel() for parameter in self.body.parameters()) - embeddings.numel()
+        self.wrap = _wrap(tokenizer, self.causal)
+        self._check([[*self.wrap[0], *self.wrap[1]]])
         ids = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
         self.pad: int = next(each for each in ids if each is not None)
 
@@ -71,6 +94,9 @@ class LanguageModel:
     ) -> LanguageModel:
         """Read a model from a folder, or by the name under which it lies in the hub's cache on this machine.
 
+        A folder of sentence-transformers is read as its files say: pooling, output layers, scaling, the prompt before
+        every text, greatest length and lower case.
+
         Args:
             name: folder or name.
             device: of torch.
@@ -81,46 +107,79 @@ class LanguageModel:
 
         Raises:
             FileNotFoundError: it is not there; tells the command that fetches it.
-            ValueError: the folder is none of transformers', or device or type do not exist.
+            ValueError: files of the network or of the tokenizer are missing, or they do not belong together; the model
+                is of a kind that is not read here; or device or type do not exist.
         """
-        folder = _folder(str(name))
-        try:
-            config = AutoConfig.from_pretrained(folder, local_files_only=True)
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{folder} holds no model and tokenizer of transformers: {error}") from error
-        causal = any(kind.endswith(("ForCausalLM", "LMHeadModel")) for kind in config.architectures or ())
         if dtype not in ("float32", "bfloat16", "float16"):
             raise ValueError(f"dtype is float32, bfloat16 or float16, not {dtype!r}")
+        if pool not in (None, "mean", "last", "first"):
+            raise ValueError(f"pool is 'mean', 'last' or 'first', not {pool!r}")
         try:
             place = torch.zeros(1, device=device).device
         except (RuntimeError, AssertionError) as error:
             raise ValueError(f"there is no device {device!r} here: {str(error).splitlines()[0]}") from error
-        reader = AutoModelForCausalLM if causal else AutoModel
+        folder = Path(find_folder(str(name)))
+        encoder = SentenceEncoder.of(folder, pool)
+        config, tokenizer = read_config(encoder.network), read_tokenizer(encoder.network)
         mark = weights_mark(folder)
         if layers is not None:
-            if not 1 <= layers <= config.num_hidden_layers:
-                raise ValueError(f"{folder} has {config.num_hidden_layers} layers; asked for the first {layers}")
-            config.num_hidden_layers, mark = layers, f"{mark}-{layers}"
-        network: Any = reader.from_pretrained(
-            folder, config=config, local_files_only=True, dtype=getattr(torch, dtype), use_safetensors=True
-        )
-        network.to(place)
-        told, unit, output = _sentence_encoder(folder)
-        output = None if output is None else output.to(place)
-        return cls(network, tokenizer, pool or told or ("last" if causal else "mean"), unit, mark, output)
+            cut(config, layers, encoder.network)
+            mark = f"{mark}-{layers}"
+        network = read_network(encoder.network, config, getattr(torch, dtype), layers is not None).to(place)
+        told = pool or encoder.pool or ("last" if network.can_generate() else "mean")
+        output = None if encoder.output is None else encoder.output.to(place)
+        more: dict[str, Any] = dict(prompt=encoder.prompt, longest=encoder.longest, lower=encoder.lower, folder=folder)
+        with kind_named(encoder.network, config):
+            model = cls(network, tokenizer, told, encoder.unit, mark, output, **more)
+            model._try()
+        return model
+
+    @torch.inference_mode()
+    def _try(self) -> None:
+        """Read two prompts: whether it is a model of texts, how wide, and whether padding leaves its vectors alone."""
+        before, after = self.wrap
+        room = min(4, self.context - len(before) - len(after))
+        word = (self.ids(["a"])[0] or [self.pad])[:1]
+        short, long = ([*before, *word * count, *after] for count in (1, max(1, room)))
+        alone, both = (self.hidden(self.padded(each)) for each in ([short], [short, long]))
+        place = slice(both.shape[1] - len(short), None) if self.causal else slice(0, len(short))
+        if not alike(both[:1, place], alone):
+            raise ValueError("padding changes what it makes of a text")
+        self.width = self.pooled(alone, torch.ones(alone.shape[:2], device=alone.device)).shape[1]
 
     @property
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
 
+    @property
+    def body(self) -> Any:
+        """The part of the network that reads."""
+        return self.network.get_encoder() if self.network.config.is_encoder_decoder else self.network.base_model
+
+    def hidden(self, batch: dict[str, Tensor]) -> Tensor:
+        """The last hidden layer of a batch, `(B, L, d)`."""
+        return self.body(**batch).last_hidden_state
+
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """The tokens of each text, without special ones."""
+        """The tokens of each text, without special ones, as many as the model reads.
+
+        Raises:
+            ValueError: the network does not have such a token.
+        """
         if not texts:
             return []
-        return self.tokenizer(list(texts), add_special_tokens=False, truncation=True, max_length=self.context)[
-            "input_ids"
-        ]
+        read = [whole_characters(text.lower() if self.lower else text) for text in texts]
+        found = self.tokenizer(read, add_special_tokens=False, truncation=True, max_length=self.context)["input_ids"]
+        self._check(found)
+        return found
+
+    def _check(self, found: Sequence[Sequence[int]]) -> None:
+        highest = max((max(ids) for ids in found if len(ids)), default=-1)
+        if highest >= self.known:
+            raise ValueError(
+                f"the tokenizer gives token {highest}, but the network has {self.known}: it is that of another model; "
+                "copy the tokenizer files that belong to the network into its folder"
+            )
 
     def padded(self, prompts: Sequence[Sequence[int]]) -> dict[str, Tensor]:
         """Prompts as what the network takes: padded behind, and before for a causal model, which goes on from there.
@@ -136,7 +195,7 @@ class LanguageModel:
             ids[row, place] = torch.tensor(prompt or [self.pad])
             mask[row, place] = 1
         found = {"input_ids": ids, "attention_mask": mask}
-        if self.causal:
+        if self.causal and "position_ids" in inspect.signature(self.network.forward).parameters:
             found["position_ids"] = (mask.cumsum(1) - 1).clamp_min(0)
         return {name: value.to(self.device) for name, value in found.items()}
 
@@ -149,12 +208,13 @@ class LanguageModel:
             answers: tokens of whole answers, see `answers`.
         """
         if not answers:
-            hidden = self.network.base_model(**batch).last_hidden_state
+            hidden = self.hidden(batch)
             return self.pooled(hidden, batch["attention_mask"]), hidden.new_zeros(len(hidden), 0)
         out = self.network(**batch, use_cache=True, output_hidden_states=True, logits_to_keep=1)
         pooled = self.pooled(out.hidden_states[-1], batch["attention_mask"])
         first = out.logits[:, -1].float().log_softmax(1)
-        return pooled, torch.stack([self._score(answer, first, out.past_key_values, batch) for answer in answers], 1)
+        past = out.get("past_key_values")
+        return pooled, torch.stack([self._score(answer, first, past, batch) for answer in answers], 1)
 
     @torch.inference_mode()
     def write(self, batch: dict[str, Tensor], tokens: int) -> list[str]:
@@ -190,7 +250,10 @@ class LanguageModel:
             ValueError: two labels are the same to it.
         """
         start, end = self.wrap
-        asked = _different([[*start, *ids, *end] for ids in self.ids([word.strip() for word in words])], words)
+        before = [*start, *self.ids([self.prompt])[0]]
+        room = max(1, self.context - len(before) - len(end))
+        names = self.ids([word.strip() for word in words])
+        asked = _different([[*before, *ids[:room], *end] for ids in names], words)
         return torch.nn.functional.normalize(self.read(self.padded(asked))[0], dim=1)
 
     def _score(self, answer: Sequence[int], first: Tensor, past: Any, batch: dict[str, Tensor]) -> Tensor:
@@ -201,16 +264,22 @@ class LanguageModel:
         mask, rows = batch["attention_mask"], len(first)
         tokens = torch.tensor(answer, device=mask.device)
         count = len(answer) - 1
-        memory = past if getattr(past, "is_croppable", False) else copy.deepcopy(past)
-        logits = self.network(
-            input_ids=tokens[:-1].expand(rows, -1),
-            attention_mask=torch.cat([mask, mask.new_ones(rows, count)], 1),
-            position_ids=mask.sum(1, keepdim=True).clamp_min(1) + torch.arange(count, device=mask.device),
-            past_key_values=memory,
-            use_cache=True,
-        ).logits
-        if memory is past:
-            past.crop(-count)
+        later, longer = tokens[:-1].expand(rows, -1), torch.cat([mask, mask.new_ones(rows, count)], 1)
+        if past is None:  # a model without keys and values to go on from reads its prompt again
+            whole = self.network(input_ids=torch.cat([batch["input_ids"], later], 1), attention_mask=longer)
+            logits = whole.logits[:, -count:]
+        else:
+            position = mask.sum(1, keepdim=True).clamp_min(1) + torch.arange(count, device=mask.device)
+            memory = past if getattr(past, "is_croppable", False) else copy.deepcopy(past)
+            logits = self.network(
+                input_ids=later,
+                attention_mask=longer,
+                past_key_values=memory,
+                use_cache=True,
+                **({"position_ids": position} if "position_ids" in batch else {}),
+            ).logits
+            if memory is past:
+                past.crop(-count)
         told = logits.float().log_softmax(2).gather(2, tokens[1:].expand(rows, -1).unsqueeze(2))
         return total + told.sum((1, 2))
 
@@ -240,50 +309,12 @@ def _different(found: list[list[int]], words: Sequence[str]) -> list[list[int]]:
     return found
 
 
-def weights_mark(folder: str | Path) -> str:
-    """Hash of everything in a model's folder that it computes with."""
-    digest = hashlib.blake2b(digest_size=16)
-    for path in sorted([*Path(folder).iterdir(), *Path(folder).glob(f"{DENSE}/*")]):
-        if path.suffix in (".safetensors", ".json", ".txt", ".model"):
-            digest.update(path.name.encode())
-            with path.open("rb") as file:
-                while block := file.read(1 << 24):
-                    digest.update(block)
-    return digest.hexdigest()
-
-
-def _folder(name: str) -> str:
-    if Path(name).is_dir():
-        return name
-    try:
-        return snapshot_download(name, local_files_only=True)
-    except (LocalEntryNotFoundError, HFValidationError) as error:
-        raise FileNotFoundError(
-            f"there is no language model {name!r}: no such folder, and nothing of that name in the hub's cache. Where "
-            f"there is a network, `hf download {name} --local-dir FOLDER` fetches it; then pass FOLDER"
-        ) from error
-
-
-def _sentence_encoder(folder: str) -> tuple[Pool | None, bool, nn.Linear | None]:
-    """How a sentence encoder pools, whether it normalises, and its output layer, by the files beside the model."""
-    modules, pooling = Path(folder) / "modules.json", Path(folder) / "1_Pooling" / "config.json"
-    unit = modules.is_file() and any(each["type"].endswith("Normalize") for each in json.loads(modules.read_text()))
-    output = _output(Path(folder) / DENSE)
-    if not pooling.is_file():
-        return None, unit, output
-    told = json.loads(pooling.read_text())
-    names: dict[str, Pool] = {"mean_tokens": "mean", "cls_token": "first", "lasttoken": "last"}
-    return next((pool for name, pool in names.items() if told.get(f"pooling_mode_{name}")), None), unit, output
-
-
-def _output(folder: Path) -> nn.Linear | None:
-    if not folder.is_dir():
-        return None
-    told = json.loads((folder / "config.json").read_text())
-    if not told["activation_function"].endswith("Identity"):
-        raise ValueError(f"{folder} is no linear layer but has {told['activation_function']} behind it")
-    found = nn.Linear(told["in_features"], told["out_features"], bias=told["bias"])
-    found.load_state_dict(
-        {key.removeprefix("linear."): each for key, each in load_file(folder / "model.safetensors").items()}
-    )
-    return found.requires_grad_(False)
+def _wrap(tokenizer: Any, causal: bool) -> tuple[list[int], list[int]]:
+    """The special tokens before and after a text."""
+    for text in ("a", "A", "the", "0", "1", ".", "w1"):
+        bare, wrapped = (tokenizer(text, add_special_tokens=special)["input_ids"] for special in (False, True))
+        places = [k for k in range(len(wrapped)) if wrapped[k : k + len(bare)] == bare]
+        if bare and places:
+            end = [] if causal else wrapped[places[0] + len(bare) :]  # what follows a causal model's text is its answer
+            return wrapped[: places[0]], end
+    raise ValueError(f"the tokenizer, a {type(tokenizer).__name__}, makes no tokens of plain words")

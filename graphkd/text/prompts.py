@@ -97,7 +97,7 @@ class Asker:
             )
         self.prompts = prompts
         start, end = model.wrap
-        before, self.between, after = model.ids([prompts.before, prompts.between, prompts.after])
+        before, self.between, after = model.ids([model.prompt + prompts.before, prompts.between, prompts.after])
         self.head, self.tail = [*start, *before], [*after, *end]
         self.room = prompts.budget - len(self.head) - len(self.tail)
         if self.room < 8 + len(self.between):
@@ -110,6 +110,12 @@ class Asker:
             crow, source = by_target(graph.edge_index[:, kept], len(graph))
         self.crow, self.source = crow.numpy(), source.numpy()
         self.ends, self.tokens = _tokens(model, graph.texts, self.room)
+        unknown = model.tokenizer.unk_token_id
+        if any(map(str.strip, graph.texts)) and (self.tokens == (-1 if unknown is None else unknown)).all():
+            raise ValueError(
+                "the tokenizer knows no word of the texts, so that all of them would be read alike: it is that of "
+                "another language or of another model"
+            )
 
     def ask(self, node: int) -> list[list[int]]:
         """The prompts of a node, hop by hop from 0."""

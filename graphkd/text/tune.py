@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,12 @@ from torch import Tensor, nn
 
 from graphkd.data.graph import Graph
 from graphkd.parallel import processes
-from graphkd.text.model import DENSE, LanguageModel, weights_mark
+from graphkd.text.folders import weights_mark
+from graphkd.text.model import LanguageModel
 from graphkd.text.prompts import Asker, Prompts
+from graphkd.text.sentence_encoder import SentenceEncoder, copy_parts
 from graphkd.training import History, Schedule, train
-
-_POOLING = ("modules.json", "1_Pooling", DENSE)  # how a sentence encoder pools
+from graphkd.whole import whole
 
 
 def tune(
@@ -66,6 +66,7 @@ def tune(
 
     Raises:
         FileExistsError: the folder exists.
+        OSError: it could not be written.
         ValueError: there are no labels for a causal model, or a node has no label.
 
     Paper: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2022, as in Hu et al., "Large Language Model
@@ -111,7 +112,7 @@ def tune(
                     weight * _answered(model, tuned, [(prompt, answers[label]) for prompt, label, _ in part])
                 ).mean()
             batch = model.padded([prompt for prompt, *_ in part])
-            pooled = model.pooled(tuned(**batch).last_hidden_state, batch["attention_mask"])
+            pooled = model.pooled(model.hidden(batch), batch["attention_mask"])
             y = torch.tensor([label for _, label, _ in part], device=pooled.device)
             each = F.cross_entropy(head(pooled.to(head.weight.dtype)).float(), y, reduction="none")
             return (weight * each).mean()
@@ -142,11 +143,10 @@ def _answered(model: LanguageModel, network: Any, pairs: Sequence[tuple[list[int
 
 def _save(model: LanguageModel, path: Path) -> None:
     """Write the model as it lay in its folder before, pooling and all."""
-    before = Path(model.network.config._name_or_path)
-    model.network.save_pretrained(path)
-    model.tokenizer.save_pretrained(path)
-    for name in _POOLING:
-        if (before / name).is_dir():
-            shutil.copytree(before / name, path / name)
-        elif (before / name).is_file():
-            shutil.copy(before / name, path / name)
+    before = model.folder
+    with whole(path, folder=True) as draft:
+        place = draft if before is None else draft / SentenceEncoder.folder_of(before).relative_to(before)
+        model.network.save_pretrained(place)
+        model.tokenizer.save_pretrained(place)
+        if before is not None:
+            copy_parts(before, draft)
