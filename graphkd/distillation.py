@@ -109,6 +109,7 @@ def distill(
             `(x, edge_index) -> logits`, taken as it is; or the cache of a teacher trained elsewhere. A list of these
             teaches together, see `teach`.
         method: a recipe of `graphkd.recipes` by name, as `dict(type=name, **options)` or as a function.
+            Default: `ffg2m` with its own defaults, which are not its paper's; `configs/graph/default` measures it.
         student: with the settings wanted; its method and random state are replaced. Default: one hidden layer
             of 256 units with dropout 0.5, at most 500 epochs.
         split: training, validation and test nodes; if not given that of the graph, or else `cpf_split(y, seed)`.
