@@ -120,6 +120,7 @@ def distill(
             or its logits `(N, C)`. A list of these teaches together, see `teach`. Of a teacher that comes ready and
             does not say on what split it was trained, see `teach`, there is a warning.
         method: a recipe of `graphkd.recipes` by name, as `dict(type=name, **options)` or as a function.
+            Default: `ffg2m` with its own defaults, which are not its paper's; `configs/graph/default` measures it.
         student: with the settings wanted; its method and random state are replaced. Or a `Pipeline` whose last step is
             a student: the steps before are fitted on the features that are seen. Default: one hidden layer of 256 units
             with dropout 0.5, at most 500 epochs.

@@ -3,6 +3,7 @@
 from graphkd.data.cpf import cpf_split, one_way, prepare, share_split, split_of, undirected
 from graphkd.data.digits import digits
 from graphkd.data.graph import Graph
+from graphkd.data.hubs import hubs
 from graphkd.data.part import part
 from graphkd.data.readers import NAMES, load
 from graphkd.data.setting import Setting, observe
@@ -18,6 +19,7 @@ __all__ = [
     "as_split",
     "cpf_split",
     "digits",
+    "hubs",
     "load",
     "observe",
     "of_tag",

@@ -20,6 +20,7 @@ import torch
 from graphkd.data.cpf import SPLITS, prepare
 from graphkd.data.digits import digits
 from graphkd.data.graph import Graph
+from graphkd.data.hubs import hubs
 from graphkd.data.ogb import read_ogb
 from graphkd.data.raw_files import read_pickle
 from graphkd.data.split import Split
@@ -59,7 +60,8 @@ def load(name: str | Mapping[str, Any], root: str | Path | None = None, unsafe: 
         name: `digits` (embedded), `cora`, `citeseer`, `pubmed`, `computers`, `photo`, `cs`, `physics`, `arxiv`,
             `products` or, with texts, `cane_cora`. Or `dict(type=name, split=rule)` with a rule of
             `graphkd.data.cpf.SPLITS` by name or as `dict(type=..., **options)`; or `dict(type="texts", nodes=file,
-            edges=file, **options)` for texts of one's own, see `read_texts`, kept whole.
+            edges=file, **options)` for texts of one's own, see `read_texts`, kept whole; or `dict(type="hubs",
+            **options)` for a graph that is drawn, see `hubs`.
         root: folder with `Planetoid/`, `Amazon/` and `Coauthor/` as PyG lays them out, `OGB/` as the package `ogb` does
             (`OGB/ogbn_arxiv/raw` and so on), and `CANE-Cora/raw`; `KD_DATA_ROOT` if not given. Nothing is written
             there: PyG's readers work on a copy, and what was read is kept in the user's cache folder.
@@ -77,8 +79,10 @@ def load(name: str | Mapping[str, Any], root: str | Path | None = None, unsafe: 
         draw = None if rule is None else _rule(rule)
         if kind == "texts":
             graph = read_texts(**options)
+        elif kind == "hubs":
+            graph = hubs(**options)
         elif kind not in NAMES:
-            raise KeyError(f"no graph is called {kind!r}; {nearest(kind, (*NAMES, 'texts'))}")
+            raise KeyError(f"no graph is called {kind!r}; {nearest(kind, (*NAMES, 'hubs', 'texts'))}")
         elif options:
             raise TypeError(f"graph {kind!r} has no option {next(iter(options))!r}; known: split")
         else:

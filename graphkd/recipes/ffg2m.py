@@ -15,11 +15,11 @@ def ffg2m(
     model: nn.Module,
     lesson: Lesson,
     *,
-    lam: float = 0.5,
+    lam: float = 0.0,
     tau: float = 1.3,
-    high: float = 1.0,
+    high: float = 0.2,
     pairs: int | None = None,
-    even: bool = False,
+    even: bool = True,
 ) -> History:
     r"""FF-G2M: the neighbourhood mean and the differences across edges, taught apart.
 
@@ -29,18 +29,26 @@ def ffg2m(
     with the losses `ffg2m_low`, whose targets are summed over the edges once so that a step costs O(nodes), and
     `ffg2m_high`, on edges drawn uniformly in each step.
 
+    The defaults are ours, and no paper's: those of the paper end below `glnn` where a graph has hubs. Node i counts
+    $1 + d_i$ times in the mean over edges, so that a hundredth of the nodes can outweigh all others, which are what a
+    test asks for; the high-frequency loss knows no sign and pulls against the smooth targets; and few labels at half
+    the weight are learnt by heart. On a citation graph of 5,000 nodes, one with 1,200 neighbours, 20 labels a class
+    (`configs/graph/default/hubs.py`), the student had 77.5 with the paper's settings, 83.5 without the high-frequency
+    loss, 86.5 without the labels either, 86.9 with `even` as well, and `glnn` 82.1 (seed 0). For the paper's method
+    pass `even=False, high=1.0` and its lam, 0 to 0.5 by data set.
+
     Args:
         model: the student, trained in place.
         lesson: with the teacher's logits and the edges.
-        lam: weight of the labels; 1 is `supervised`.
+        lam: weight of the labels; 0 never reads one, 1 is `supervised`.
         tau: temperature of the high-frequency loss.
         high: weight h of the high-frequency loss, 1 in the paper; 0 leaves the low-frequency ablation.
         pairs: edges drawn in a step; an eighth of the nodes of the step if not given.
-        even: every node counts the same in the low-frequency loss, which is the mean over what it is told. In the
-            paper's mean over edges a node counts as often as it has neighbours: with hubs the others hardly do.
+        even: every node counts the same in the low-frequency loss, which is the mean over what it is told:
+            $q_i = \frac{1}{1 + d_i} (p^t_i + \sum_{(j \to i)} p^t_j)$. False is the paper's mean over edges.
 
     Paper: Wu et al., "Extracting Low-/High-Frequency Knowledge from Graph Neural Networks and Injecting it into MLPs",
-    2023. The authors' code takes the means over all edges in every step; the gradient here has the same
+    2023. The authors' code takes the means over all edges in every step; the gradient with `even=False` has the same
     expectation. `even` is our own.
     """
     check_lam("ffg2m", lam)

@@ -4,7 +4,7 @@ data = "cora"
 teacher = dict(dropout=0.8, weight_decay=0.01)
 methods = [
     dict(type="glnn"),
-    dict(type="ffg2m", lam=0.5, tau=1.3, pairs=2500),
+    dict(type="ffg2m", lam=0.5, tau=1.3, pairs=2500, high=1.0, even=False),
     dict(type="krd", lam=0.3, tau=1.1),
     dict(type="hgmd", lam=0.1, tau=0.9, alpha=5.0, beta=0.3),
     dict(type="curvature", caw=0.1),

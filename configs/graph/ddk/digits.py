@@ -7,5 +7,5 @@ methods = [
     dict(type="ddk"),
     dict(type="ddk", domains="degree"),
     dict(type="ddk", floor=1.0),
-    dict(type="ddk", method="ffg2m"),
+    dict(type="ddk", method=dict(type="ffg2m", lam=0.5, high=1.0, even=False)),
 ]

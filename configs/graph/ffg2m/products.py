@@ -5,4 +5,4 @@ teacher = dict(layers=3, hidden=256, dropout=0.5, norm="batch", lr=0.003, weight
 student = dict(
     hidden=[256, 256], dropout=0.5, norm="batch", lr=0.003, weight_decay=0.0, batch_size=4096, epochs=200, patience=30
 )
-methods = [dict(type="glnn"), dict(type="ffg2m", lam=0.0, tau=1.3, pairs=4096)]
+methods = [dict(type="glnn"), dict(type="ffg2m", lam=0.0, tau=1.3, pairs=4096, high=1.0, even=False)]
