@@ -1,8 +1,9 @@
 """Call the package with damaged arguments and count what comes of it: `python tests/mutation --cases 1000`.
 
 Of each subject (calls of losses, `distills` entries, calls of `graphkd.distill`) so many cases are drawn by a seed. A
-case runs, or is refused by an error that the package raises. It is a fault if the traceback ends in a library, if a
-loss between student and teacher is 0 or NaN without a word, or if the call does not return.
+case runs, or is refused by an error that the package raises. It is a fault if the traceback ends in a library, if the
+error comes after something was trained, if a loss between student and teacher is 0 or NaN without a word, or if the
+call does not return.
 """
 
 from __future__ import annotations

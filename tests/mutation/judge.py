@@ -13,12 +13,23 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
 ROOT = Path(__file__).resolve().parents[2]
 OURS = tuple(str(ROOT / package) for package in ("kdlosses", "graphkd", "densekd", "tools", "tests"))
 NAMED = ("sklearn/utils/", "sklearn/base.py")  # scikit-learn's checks of X and y name the input: its words are ours
 _HERE = str(Path(__file__).parent)
-FAULTS = ("library", "silent zero", "silent nan", "hang")
+FAULTS = ("library", "late", "silent zero", "silent nan", "hang")
 SECONDS = 60  # for one call; a call of these sizes takes well under a second on an idle machine
+
+
+_steps: list[str] = []  # what has been trained in this call: a mistake is to be found before
+
+
+@register_optimizer_step_post_hook
+def _note(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    _steps.append(type(optimizer).__name__)
 
 
 class Silent(Exception):
@@ -44,6 +55,7 @@ class Tally:
 
 def judge(call: Callable[[], Any]) -> tuple[str, str]:
     """Run a call; returns its verdict and, where it did not run through, the error in one line."""
+    _steps.clear()
     try:
         with _at_most(SECONDS), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -59,7 +71,7 @@ def judge(call: Callable[[], Any]) -> tuple[str, str]:
         # an error that Python raises on a line of ours, such as a missing attribute, names nothing; one that it raises
         # on the call itself names the argument
         named = ours and ("raise" in (frame.line or "raise") or frame.filename.startswith(_HERE))
-        return ("refused" if named else "library"), where
+        return "library" if not named else "late" if _steps else "refused", where
     return "ran", ""
 
 
