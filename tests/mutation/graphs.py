@@ -158,6 +158,6 @@ def _short(value: Any) -> str:
 def _call(data: dict[str, Any], student: dict[str, Any], arguments: dict[str, Any]) -> None:
     learner = student.pop("instance") if "instance" in student else graphkd.StudentClassifier(**student)
     result = graphkd.distill(SimpleNamespace(**data), student=learner, **arguments)
-    probabilities = result.student.predict_proba(np.zeros((2, 8), dtype=np.float32))
+    probabilities = result.student.predict_proba(np.zeros((2, result.student.n_features_in_), dtype=np.float32))
     if not np.isfinite(probabilities).all():
         raise Silent("silent nan")
