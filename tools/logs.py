@@ -41,7 +41,9 @@ def read(path: Path) -> list[Log]:
         raise FileNotFoundError(f"no result logs in {path}")
     for log in logs:
         if log.get("schema") != SCHEMA:
-            raise ValueError(f"{path}: a log of schema {log.get('schema')!r}, this tool reads schema {SCHEMA}")
+            raise ValueError(
+                f"{path}: a log of schema {log.get('schema')!r}, this tool reads schema {SCHEMA}: make it anew"
+            )
     return logs
 
 
