@@ -339,11 +339,7 @@ def _joined(path: Path, shards: list[tuple[dict[str, Any], dict[str, Any]]]) -> 
                     f"{first['start']}: {key} is {meta.get(key)!r}, not {first[key]!r}"
                 )
         if meta["start"] != reached:
-            what = (
-                "are missing: write their shard"
-                if meta["start"] > reached
-                else "are there twice: delete one of their shards"
-            )
+            what = "are missing: write their shard" if meta["start"] > reached else "are there twice: delete a shard"
             a, b = sorted((meta["start"], reached))
             raise ValueError(f"{path}: the nodes {a} to {b - 1} {what}")
         reached += len(arrays["logits"])
