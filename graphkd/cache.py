@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from graphkd.shards import Shards
-from graphkd.whole import whole
+from kdlosses.whole import whole
 
 _FORMATS = (1, 2, 3, 4)  # one teacher, several, one that tells more, a shard
 

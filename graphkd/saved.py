@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from graphkd.whole import whole
+from kdlosses.whole import whole
 
 _SUM = "crc32"
 _HEADER = 100_000_000  # bytes, the most that safetensors allows

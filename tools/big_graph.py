@@ -33,7 +33,7 @@ from graphkd.edges import neighbourhood
 from graphkd.features import csr, rows
 from graphkd.teachers import sage
 from graphkd.teachers.gnn import GNN
-from graphkd.whole import whole
+from kdlosses.whole import whole
 
 NODES, EDGES, FEATURES, CLASSES = 2_449_029, 61_859_140, 100, 47
 COMMUNITY, WITHIN, SKEW = 2_400, 0.7, 1.5

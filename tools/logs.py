@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from graphkd.whole import whole
+from kdlosses.whole import whole
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = 1

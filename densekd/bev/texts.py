@@ -14,6 +14,7 @@ from torch import Tensor
 
 from densekd.bev.geometry import Extent, pad, read
 from kdlosses import nearest
+from kdlosses.whole import whole
 
 
 def describe(
@@ -106,7 +107,7 @@ class TextTable:
         try:
             found = load_file(self.path)
         except SafetensorError as error:
-            raise ValueError(f"{self.path} is no safetensors file: {error}") from error
+            raise ValueError(f"{self.path} is no safetensors file ({error}): write or fetch it again") from error
         shapes = sorted({tuple(vector.shape) for vector in found.values()})
         if len(shapes) != 1 or len(shapes[0]) != 1:
             raise ValueError(f"{self.path} must hold a vector of one width for each text, it has the shapes {shapes}")
@@ -130,7 +131,8 @@ class TextTable:
 
 def write(path: str | Path, embeddings: Mapping[str, Tensor]) -> None:
     """Write the file of a `TextTable`."""
-    save_file({text: vector.detach().cpu().contiguous() for text, vector in embeddings.items()}, path)
+    with whole(path) as draft:
+        save_file({text: vector.detach().cpu().contiguous() for text, vector in embeddings.items()}, draft)
 
 
 def at_centres(maps: Tensor, boxes_bev: Sequence[Tensor], extent: Extent) -> tuple[Tensor, Tensor]:

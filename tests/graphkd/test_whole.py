@@ -17,7 +17,7 @@ import pytest
 
 from graphkd import Cache, StudentClassifier, digits
 from graphkd.data import readers
-from graphkd.whole import whole
+from kdlosses.whole import whole
 
 ROWS = 4000
 
