@@ -83,7 +83,7 @@ def _load_open(file: IO[bytes], where: str, unsafe: bool) -> Any:
             return settled(_torch_load(file, map_location="cpu", weights_only=True))
     except UnpicklingError as error:
         why = re.search(r"WeightsUnpickler error:\s*(.+)", str(error))
-        symbol = re.search(r"GLOBAL ([\w.]+)", str(error))
+        symbol = re.search(r"GLOBAL (.+?) (?:was not|whose)", str(error), re.DOTALL)
         if symbol:
             raise safe_pickle.refused(where, symbol[1], ALLOW, "weights") from error
         if intact or "it asks for the attribute" in str(error):

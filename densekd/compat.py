@@ -15,13 +15,14 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 _KEEPER = "mmengine.config.utils"  # the module that maps names of modules to names of distributions
 _STUB = "mmdet3d.models.detectors.mvx_two_stage"
 _LOADER = "mmengine.runner.checkpoint"
 _PICKLES = "mmengine.fileio.handlers.pickle_handler"
+_VOLUMES = "mmseg.utils.io"
 
 _OPERATORS = "mmcv._ext"
 _HOW_TO_COMPILE = (
@@ -139,6 +140,21 @@ def guard_pickles() -> None:
     handler.load_from_fileobj = load_from_fileobj
 
 
+def guard_volumes() -> None:
+    """Let mmseg read volumes from `.pkl` files, which it does itself, without running code that they name."""
+    module: Any = sys.modules[_VOLUMES]
+    plain = module.pickle
+
+    def loads_volume(content: bytes) -> Any:
+        from densekd.checkpoint import ALLOW, trusting
+        from kdlosses.safe_pickle import loads
+
+        return plain.loads(content) if trusting() else loads(content, "a volume (.pkl)", allow=ALLOW)
+
+    if plain.__name__ == "pickle":
+        module.pickle = SimpleNamespace(loads=loads_volume, __name__="guarded")
+
+
 @contextmanager
 def without_notices() -> Iterator[None]:
     """Hold back what mmdet prints at every import about data sets of a service; other lines come through."""
@@ -162,6 +178,7 @@ _MENDS: dict[str, Callable[[], Any]] = {
     _STUB: lambda: _afterwards(mend_tensor_mode),
     _LOADER: lambda: _afterwards(guard_checkpoints),
     _PICKLES: lambda: _afterwards(guard_pickles),
+    _VOLUMES: lambda: _afterwards(guard_volumes),
 }
 """What is wrapped around the first execution of a module, by its name."""
 
@@ -171,7 +188,7 @@ def mend_when_imported() -> None:
     for name, mend in {_KEEPER: mend_package_names, _STUB: mend_tensor_mode}.items():
         if name in sys.modules:
             mend()
-    for name, guard in {_LOADER: guard_checkpoints, _PICKLES: guard_pickles}.items():
+    for name, guard in {_LOADER: guard_checkpoints, _PICKLES: guard_pickles, _VOLUMES: guard_volumes}.items():
         if name in sys.modules:
             guard()
     if not any(isinstance(finder, _Mender) for finder in sys.meta_path):

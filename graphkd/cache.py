@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from graphkd.shards import Shards
-from graphkd.whole import whole
+from kdlosses.whole import whole
 
 _FORMATS = (1, 2, 3, 4)  # one teacher, several, one that tells more, a shard
 
@@ -256,7 +256,12 @@ def open_array(path: Path) -> np.ndarray:
     if not path.is_file():
         raise ValueError(f"{path} is missing: write the cache again")
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.lib.format.open_memmap(path, mode="r")
+        if array.nbytes and array.offset + array.nbytes != path.stat().st_size:
+            raise ValueError(f"its header claims {array.dtype} of shape {array.shape}, the file has another size")
+        if not array.dtype.isnative:
+            raise ValueError(f"its numbers are of type {array.dtype.str}, in another byte order")
+        return array
     except Exception as error:  # a damaged header can fail in any of Python's and NumPy's ways
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
@@ -280,6 +285,7 @@ def _meta(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} has cache format {meta.get('format')!r}; this version reads {known}")
     kinds: dict[str, type] = {"fingerprint": str, "hidden": int, "settings": dict}
     kinds |= {"start": int, "nodes": int} if meta["format"] == 4 else {}
+    kinds |= {"more": list, "params": list} if meta["format"] == 3 else {}
     optional: dict[str, type] = {"more": list, "params": list, "teachers": list, "own_tasks": bool}
     kinds |= {key: kind for key, kind in optional.items() if key in meta}
     for key, kind in kinds.items():
@@ -314,9 +320,10 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         arrays[f"hidden{i}"] = open_array(path / f"hidden{i}.npy")
     for kind, key in (("more", "more"), ("param", "params")):
         arrays |= {f"{kind}-{name}": open_array(path / f"{kind}-{name}.npy") for name in meta.get(key, ())}
-    for name in arrays:
-        if not arrays[name].ndim and not name.startswith("param-"):
-            raise ValueError(f"{path / name}.npy has no rows: write the cache again")
+    for name, array in arrays.items():
+        kinds = "f" if name.startswith(("logits", "hidden")) else "iu" if name == "node_id" else "fiubSU"
+        if array.dtype.kind not in kinds or not (array.ndim or name.startswith("param-")):
+            raise _damaged(path / f"{name}.npy", f"{array.dtype} of shape {array.shape}")
     return meta, arrays
 
 
@@ -332,12 +339,12 @@ def _joined(path: Path, shards: list[tuple[dict[str, Any], dict[str, Any]]]) -> 
                     f"{first['start']}: {key} is {meta.get(key)!r}, not {first[key]!r}"
                 )
         if meta["start"] != reached:
-            what = "are missing" if meta["start"] > reached else "are there twice"
+            what = "are missing: write their shard" if meta["start"] > reached else "are there twice: delete a shard"
             a, b = sorted((meta["start"], reached))
             raise ValueError(f"{path}: the nodes {a} to {b - 1} {what}")
         reached += len(arrays["logits"])
     if reached != first["nodes"]:
-        raise ValueError(f"{path}: the nodes {reached} to {first['nodes'] - 1} are missing")
+        raise ValueError(f"{path}: the nodes {reached} to {first['nodes'] - 1} are missing: write their shard")
     whole: dict[str, Any] = {}
     for name, array in own.items():
         parts = [arrays[name] for _, arrays in shards]

@@ -7,7 +7,7 @@ needed once a file holds an array, and not before.
 from __future__ import annotations
 
 import _compat_pickle
-import importlib.util
+import importlib.machinery
 import io
 import math
 import pickle
@@ -284,11 +284,23 @@ def damaged(name: str, why: object) -> ValueError:
 
 
 def _exists(symbol: str) -> bool:
-    """Whether a dotted name may stand for something; no module is imported to find out."""
-    module, _, _ = symbol.rpartition(".")
-    if module in sys.modules:
-        return hasattr(sys.modules[module], symbol.rpartition(".")[2])
-    try:
-        return importlib.util.find_spec(symbol.split(".")[0]) is not None
-    except (ImportError, ValueError):
-        return False
+    """Whether a dotted name may stand for something here; no module is imported to find out."""
+    found: Any = None  # the module or class so far, if it is imported
+    path: Any = None  # where its modules lie
+    for place, part in enumerate(symbol.split(".")):
+        name = ".".join(symbol.split(".")[: place + 1])
+        if not part.isidentifier():
+            return False
+        if name in sys.modules:
+            found = sys.modules[name]
+            path = getattr(found, "__path__", None)
+        elif found is not None and hasattr(found, part):
+            found, path = getattr(found, part), None
+        elif place and path is None:
+            return found is None  # in a module that is not imported it may be
+        else:
+            spec = importlib.machinery.PathFinder.find_spec(name, path)
+            if spec is None:  # of a package that is not imported it may be an attribute
+                return place > 0 and found is None
+            found, path = None, spec.submodule_search_locations
+    return True

@@ -33,6 +33,7 @@ from graphkd.edges import neighbourhood
 from graphkd.features import csr, rows
 from graphkd.teachers import sage
 from graphkd.teachers.gnn import GNN
+from kdlosses.whole import whole
 
 NODES, EDGES, FEATURES, CLASSES = 2_449_029, 61_859_140, 100, 47
 COMMUNITY, WITHIN, SKEW = 2_400, 0.7, 1.5
@@ -70,7 +71,7 @@ def make(folder: Path, share: float, seed: int = 0) -> BigGraph:
     """Open the graph in `folder`; make it if it is not there.
 
     Raises:
-        ValueError: another one is there.
+        ValueError: another one is there, or it is damaged.
     """
     asked = {"share": share, "seed": seed}
     if not (folder / "graph.json").exists():
@@ -79,10 +80,18 @@ def make(folder: Path, share: float, seed: int = 0) -> BigGraph:
         _features_and_labels(folder, nodes, seed)
         _edges(folder, nodes, edges, seed)
         (folder / "graph.json").write_text(json.dumps(asked))
-    found = json.loads((folder / "graph.json").read_text())
+    try:
+        found = json.loads((folder / "graph.json").read_text())
+    except ValueError as error:
+        raise ValueError(f"{folder / 'graph.json'} is damaged: delete {folder}, and the graph is made anew") from error
     if found != asked:
         raise ValueError(f"{folder} holds the graph {found}, not {asked}; choose another --folder")
-    x, y, edge_index, crow = (np.load(folder / f"{name}.npy", mmap_mode="c") for name in ("x", "y", "edges", "crow"))
+    try:
+        x, y, edge_index, crow = (
+            np.load(folder / f"{name}.npy", mmap_mode="c") for name in ("x", "y", "edges", "crow")
+        )
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"the graph in {folder} is damaged ({error}): delete the folder, it is made anew") from error
     order = np.random.default_rng(seed).permutation(len(y))
     first, second = (round(sum(SPLIT[:k]) * len(y)) for k in (1, 2))
     parts = order[:first], order[first:second], order[second : second + 50_000]
@@ -197,7 +206,8 @@ def _mean(graph: BigGraph, h: Tensor, start: int) -> Tensor:
 def teach(graph: BigGraph, folder: Path) -> tuple[Cache, GNN]:
     """Train the teacher and write its logits in shards; if they are there, read them."""
     network = sage(FEATURES, CLASSES)
-    if not (folder / "teacher.pt").exists():
+    weights = _weights(folder / "teacher.pt")
+    if weights is None:
         shutil.rmtree(folder / "cache", ignore_errors=True)
         network = train_teacher(graph)
         each = -(-len(graph) // (SHARDS * BLOCK)) * BLOCK
@@ -213,9 +223,19 @@ def teach(graph: BigGraph, folder: Path) -> tuple[Cache, GNN]:
                 )
                 shard.save_shard(folder / "cache", start, len(graph))
                 blocks, start = [], start + len(logits)
-        torch.save(network.state_dict(), folder / "teacher.pt")
-    network.load_state_dict(torch.load(folder / "teacher.pt", weights_only=True))
+        weights = network.state_dict()
+        with whole(folder / "teacher.pt") as draft:
+            torch.save(weights, draft)
+    network.load_state_dict(weights)
     return Cache.load(folder / "cache", _name(graph)), network.eval()
+
+
+def _weights(path: Path) -> dict[str, Tensor] | None:
+    """What an earlier call left; None if there is nothing, or it is damaged: then the teacher is trained anew."""
+    try:
+        return torch.load(path, weights_only=True) if path.exists() else None
+    except Exception:  # a damaged file can fail in any of PyTorch's ways
+        return None
 
 
 def _name(graph: BigGraph) -> str:

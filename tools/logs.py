@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from graphkd.whole import whole
+from kdlosses.whole import whole
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = 1
@@ -41,7 +41,9 @@ def read(path: Path) -> list[Log]:
         raise FileNotFoundError(f"no result logs in {path}")
     for log in logs:
         if log.get("schema") != SCHEMA:
-            raise ValueError(f"{path}: a log of schema {log.get('schema')!r}, this tool reads schema {SCHEMA}")
+            raise ValueError(
+                f"{path}: a log of schema {log.get('schema')!r}, this tool reads schema {SCHEMA}: make it anew"
+            )
     return logs
 
 

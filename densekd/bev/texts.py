@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -16,6 +14,7 @@ from torch import Tensor
 
 from densekd.bev.geometry import Extent, pad, read
 from kdlosses import nearest
+from kdlosses.whole import whole
 
 
 def describe(
@@ -113,7 +112,7 @@ class TextTable:
         try:
             found = load_file(self.path)
         except SafetensorError as error:
-            raise ValueError(f"{self.path} is no safetensors file: {error}") from error
+            raise ValueError(f"{self.path} is no safetensors file ({error}): write or fetch it again") from error
         shapes = sorted({tuple(vector.shape) for vector in found.values()})
         if len(shapes) != 1 or len(shapes[0]) != 1:
             raise ValueError(f"{self.path} must hold a vector of one width for each text, it has the shapes {shapes}")
@@ -142,19 +141,13 @@ def write(path: str | Path, embeddings: Mapping[str, Tensor]) -> None:
         ValueError: there are no embeddings, they are not of one width, or one is not finite.
         OSError: the file could not be written; names it.
     """
-    path = Path(path)
     shapes = sorted({tuple(vector.shape) for vector in embeddings.values()})
     if len(shapes) != 1 or len(shapes[0]) != 1:
         raise ValueError(f"expected a vector of one width for each text, got the shapes {shapes}")
     if bad := [text for text, vector in embeddings.items() if not vector.isfinite().all()]:
         raise ValueError(f"the embedding of {bad[0]!r} is not finite")
-    try:
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as scratch:
-            draft = Path(scratch) / path.name
-            save_file({text: vector.detach().cpu().contiguous() for text, vector in embeddings.items()}, draft)
-            os.replace(draft, path)
-    except (OSError, SafetensorError) as error:
-        raise OSError(f"{path} could not be written: {error}; free space there, or choose another place") from error
+    with whole(path) as draft:
+        save_file({text: vector.detach().cpu().contiguous() for text, vector in embeddings.items()}, draft)
 
 
 def at_centres(maps: Tensor, boxes_bev: Sequence[Tensor], extent: Extent) -> tuple[Tensor, Tensor]:

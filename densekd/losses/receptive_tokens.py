@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from kdlosses.whole import whole
 
 
 class ReceptiveTokens(nn.Module):
@@ -63,7 +66,8 @@ class ReceptiveTokens(nn.Module):
 
     def save(self, path: str | Path) -> None:
         """Write them as safetensors."""
-        save_file({key: value.contiguous() for key, value in self.state_dict().items()}, path)
+        with whole(path) as draft:
+            save_file({key: value.contiguous() for key, value in self.state_dict().items()}, draft)
 
     @classmethod
     def load(cls, path: str | Path) -> ReceptiveTokens:
@@ -75,7 +79,10 @@ class ReceptiveTokens(nn.Module):
         """
         if not Path(path).is_file():
             raise FileNotFoundError(f"no tokens at {path}; tools/learn_tokens.py learns them")
-        weights = load_file(path)
+        try:
+            weights = load_file(path)
+        except SafetensorError as error:
+            raise ValueError(f"{path} is damaged ({error}): tools/learn_tokens.py writes it anew") from error
         if "tokens" not in weights or weights["tokens"].ndim != 2:
             raise ValueError(f"{path} holds no receptive tokens but {', '.join(weights) or 'nothing'}")
         count, width = weights["tokens"].shape

@@ -13,7 +13,7 @@ from torch import Tensor
 from graphkd.cache import open_array
 from graphkd.data.readers import cache_folder
 from graphkd.extras import needs_extra
-from graphkd.whole import whole
+from kdlosses.whole import whole
 
 _BLOCK = 1 << 20  # pairs of neighbours at a time
 _KEEP = 1 << 23  # pairs from which on the result is worth a file: some seconds of work

@@ -28,9 +28,9 @@ from graphkd.data.text_files import read_texts
 from graphkd.data.texts import read_cane
 from graphkd.extras import needs_extra
 from graphkd.features import csr
-from graphkd.whole import whole
 from kdlosses import nearest
 from kdlosses.safe_pickle import damaged
+from kdlosses.whole import whole
 
 # name: the reader in torch_geometric.datasets, and the folder of the raw files under the data root
 _READERS = {

@@ -17,6 +17,7 @@ import mmengine
 import numpy as np
 import pytest
 import torch
+from mmengine.dataset import BaseDataset
 from mmengine.fileio import LocalBackend, backends
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModule
@@ -195,7 +196,7 @@ load()
     assert (tmp_path / "owned").exists()
 
 
-@pytest.mark.parametrize("form", ["mmengine.load", "open file"])
+@pytest.mark.parametrize("form", ["mmengine.load", "open file", "data set"])
 def test_data_files_run_no_code(form: str, tmp_path: Path) -> None:
     plain = {"metainfo": {"classes": ["a"]}, "data_list": [{"boxes": np.eye(3), "n": np.float32(2)}]}
     for name, content in {"good": plain, "bad": {**plain, "more": Payload(tmp_path / "owned")}}.items():
@@ -204,6 +205,9 @@ def test_data_files_run_no_code(form: str, tmp_path: Path) -> None:
     def load(path: Path) -> Any:
         if form == "mmengine.load":
             return mmengine.load(path)
+        if form == "data set":
+            found = BaseDataset(ann_file=str(path), serialize_data=False)
+            return {"data_list": [found.get_data_info(0)]}
         with path.open("rb") as file:
             return mmengine.load(file, file_format="pkl")
 
@@ -218,6 +222,15 @@ def test_data_files_run_no_code(form: str, tmp_path: Path) -> None:
     refuse_unsafe_checkpoints(False)
     load(tmp_path / "bad.pkl")
     assert (tmp_path / "owned").exists()
+
+
+def test_a_volume_of_mmseg_runs_no_code(tmp_path: Path) -> None:
+    from mmseg.utils.io import datafrombytes
+
+    np.testing.assert_array_equal(datafrombytes(pickle.dumps(np.eye(3)), backend="pickle"), np.eye(3))
+    with pytest.raises(ValueError, match=r"a volume \(\.pkl\) was not read: it asks for code"):
+        datafrombytes(pickle.dumps(Payload(tmp_path / "owned")), backend="pickle")
+    assert not (tmp_path / "owned").exists()
 
 
 @pytest.mark.data

@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all."""
+"""Files and folders that are written whole or not at all: here, because both siblings and the tools write some."""
 
 from __future__ import annotations
 
