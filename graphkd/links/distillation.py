@@ -14,8 +14,8 @@ import torch
 from sklearn.base import clone
 from torch import Tensor, nn
 
+from graphkd.arguments import built, checked_seed
 from graphkd.data import Graph, one_way
-from graphkd.distillation import built, checked_seed
 from graphkd.edges import both_ways
 from graphkd.latency import latency
 from graphkd.links.lesson import LinkLesson

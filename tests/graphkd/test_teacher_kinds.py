@@ -237,6 +237,23 @@ def test_a_module_that_returns_no_logits_or_two_is_named(answer: Any) -> None:
         run(Odd(answer))
 
 
+def test_what_is_wrong_with_one_of_several_is_named_before_the_first_is_trained() -> None:
+    cache = run(dict(type="gcn", epochs=1)).cache
+    wide = replace(cache, logits=np.zeros((N, 4), dtype=np.float32))
+    for last, message in (
+        (GCN(6, 8, 2, 4), r"the teacher gives \(90, 4\); expected 90 nodes by 3 classes"),
+        (wide, "the cache has 4 classes, the graph 3"),
+        (replace(cache, fingerprint="f00d"), "the cache belongs to another graph"),
+        (dict(type="gat", hidden=9), "gat: hidden"),
+        (dict(type="gcn", lr=-1), "lr is a finite number from 0, got -1"),
+        (dict(type="gcn", epochs=-1), "epochs is a whole number from 0, got -1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run([LONG, last])
+    with pytest.raises(ValueError, match="dropout is a finite number"):
+        run(LONG, student=StudentClassifier((8,), dropout=np.float32(1.5)))
+
+
 @pytest.mark.filterwarnings("default:.*nothing says")
 def test_of_a_ready_teacher_that_does_not_say_what_it_saw_there_is_a_warning(tmp_path: Path) -> None:
     network = GCN(6, 8, 2, 3)
@@ -358,6 +375,10 @@ def test_a_pipeline_that_ends_in_a_student_is_fitted_on_what_is_seen(sparse: boo
     fitted = result.student
     assert isinstance(fitted, Pipeline)
     assert not hasattr(student[-1], "network_")
+    if not sparse:
+        alone = StudentClassifier.from_pipeline(fitted)
+        wide = np.zeros((N, alone.n_features_in_), dtype=np.float32)
+        np.testing.assert_array_equal(alone.predict(wide), fitted.predict(wide))
     if method == "glnn":
         view = observe(Graph.of(data), SPLIT, setting, 0)  # type: ignore[arg-type]
         expected = type(step)(**step.get_params()).fit(x[view.observed].numpy())
