@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,7 +20,7 @@ from graphkd.data import Graph, Split, as_split, split_of
 from graphkd.data.positions import Inputs
 from graphkd.data.split import Masks
 from graphkd.features import Matrix, to_scipy
-from graphkd.spec import plain
+from graphkd.spec import plain, real, whole
 from graphkd.student import StudentClassifier
 
 SplitSpec = Split | Mapping[str, Any] | Sequence[Any] | np.ndarray | Tensor | int
@@ -33,6 +34,12 @@ def checked_seed(seed: Any) -> int:
     if not 0 <= seed < 1 << 32:
         raise ValueError(f"seed is from 0 to 2**32 - 1, got {seed}")
     return int(seed)
+
+
+def check_spec(what: str, spec: Any) -> None:
+    """Raise TypeError unless this is a name, a dict of a name and options, or a function."""
+    if isinstance(spec, nn.Module) or not (isinstance(spec, str | Mapping) or callable(spec)):
+        raise TypeError(f"a {what} is a name, dict(type=name, **options) or a function; got {type(spec).__name__}")
 
 
 def name_of(builder: Any) -> str:
@@ -58,6 +65,17 @@ def as_json(value: Any) -> Any:
     return (
         as_json(value.tolist()) if isinstance(value, np.ndarray | Tensor) else getattr(value, "__name__", repr(value))
     )
+
+
+def check_options(builder: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Raise ValueError where one of our own builders is given anything but a number in range for a number."""
+    for name, parameter in inspect.signature(builder).parameters.items():
+        if name not in options or isinstance(parameter.default, bool):
+            continue
+        if isinstance(parameter.default, int):
+            whole(name, options[name], 0 if name in ("hops", "steps") else 1)
+        elif isinstance(parameter.default, float):
+            real(name, options[name], below=1 if "dropout" in name else math.inf)
 
 
 def chosen_split(graph: Graph, split: SplitSpec | None, seed: int) -> Split:

@@ -24,6 +24,8 @@ from graphkd.arguments import (
     as_json,
     bound_options,
     built,
+    check_options,
+    check_spec,
     checked_seed,
     checked_student,
     chosen_split,
@@ -157,10 +159,13 @@ def distill(
     given = Graph.of(data, "raise" if split is None else "keep")
     graph = undirected(given)
     _check_connected(graph, isolated)
+    check_spec("method", method)
     check_method(method)
     inputs_of(method)
     _check_method(graph, method)
     chosen = chosen_split(graph, split, seed)
+    if not isinstance(setting, str):
+        raise ValueError(f"no setting is called {setting!r}; known: 'all', 'tran', 'ind'")
     names: tuple[SettingName, ...] = ("tran", "ind") if setting == "all" else (setting,)
     listed = [as_cache(each, graph) for each in _listed(teacher)]
     cached = next((each for each in listed if isinstance(each, Cache)), None)
@@ -408,7 +413,12 @@ def parse_teacher(
         raise ValueError("a teacher with a 'source' needs a 'method' that teaches it, or 'inputs', or both")
     if tune is not None and "method" in taught:
         raise ValueError("a teacher that is taught by a 'method' is not fine-tuned: leave 'tune' out")
-    builder, options = resolve("teacher", options, TEACHERS)
+    try:
+        builder, options = resolve("teacher", options, TEACHERS)
+    except ValueError as error:  # it has no signature
+        raise TypeError(f"the teacher {name_of(kind)!r} is no function (in_features, classes): {error}") from error
+    if builder in TEACHERS.values():
+        check_options(builder, options)
     decay = WEIGHT_DECAY.get(name_of(builder), 5e-4)
     return builder, options, Schedule(**{"weight_decay": decay, "epochs": 200, **wanted}), share, tune, taught
 
@@ -440,7 +450,7 @@ def _joined(setting: Setting, outcomes: Sequence[Outcome], views: Sequence[Setti
 
 
 def _check_connected(graph: Graph, isolated: str) -> None:
-    if isolated not in ("raise", "keep"):
+    if not isinstance(isolated, str) or isolated not in ("raise", "keep"):
         raise ValueError(f"isolated is 'raise' or 'keep', not {isolated!r}")
     if not graph.edge_index.shape[1]:
         raise ValueError("the graph has no edges: there is nothing that a graph could teach; fit a StudentClassifier")

@@ -300,6 +300,8 @@ def _as_node_id(node_id: Any, nodes: int) -> Tensor:
 def _as_labels(y: Any) -> tuple[Tensor, tuple[str, ...]]:
     """Labels as a tensor, and their names in sorted order if they are strings."""
     found = np.asarray(y) if not isinstance(y, Tensor) else y
+    if not found.ndim:  # what NumPy makes of a sparse matrix, and of any other object
+        raise ValueError(f"y is a {type(y).__name__}; expected labels (N,)")
     if isinstance(found, np.ndarray) and found.dtype.kind in "USO":
         found = found if isinstance(y, np.ndarray) else np.asarray(y, dtype=object)  # 3 beside "a" would become "3"
         return _numbered(found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found)

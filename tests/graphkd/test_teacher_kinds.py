@@ -208,6 +208,7 @@ WRONG: dict[str, tuple[Any, str]] = {
         lambda features, classes: None,
         "the teacher '<lambda>' returns a NoneType; expected a torch.nn.Module",
     ),
+    "no function": (int, "the teacher 'int' is no function"),
     "none at all": ([], "the list of teachers is empty"),
 }
 
@@ -247,6 +248,13 @@ def test_what_is_wrong_with_one_of_several_is_named_before_the_first_is_trained(
         (dict(type="gat", hidden=9), "gat: hidden"),
         (dict(type="gcn", lr=-1), "lr is a finite number from 0, got -1"),
         (dict(type="gcn", epochs=-1), "epochs is a whole number from 0, got -1"),
+        (dict(type="gcn", hidden=None), "hidden is a whole number from 1, got None"),
+        (dict(type="sage", layers=1.5), "layers is a whole number from 1, got 1.5"),
+        (dict(type="gat", attention_dropout=2), "attention_dropout is a finite number from 0 and below 1, got 2"),
+        (dict(type="appnp", alpha="a"), "alpha is a finite number from 0, got 'a'"),
+        (dict(type="sgc", hops=-1), "hops is a whole number from 0, got -1"),
+        (GCN(5, 8, 2, 3), r"the teacher 'GCN' cannot be run on features \(90, 6\) and edges \(2, 180\): mat1 and"),
+        (nn.Linear(6, 3), "the teacher 'Linear' cannot be run on features .*takes 2 positional arguments"),
     ):
         with pytest.raises(ValueError, match=message):
             run([LONG, last])
@@ -341,6 +349,8 @@ def test_options_that_are_no_json_do_not_stop_a_cache_from_being_saved(tmp_path:
         (dict(setting=["tran"]), r"no setting is called \['tran'\]"),
         (dict(isolated=True), "isolated is 'raise' or 'keep', not True"),
         (dict(isolated=None), "isolated is 'raise' or 'keep', not None"),
+        (dict(method=nn.Linear(6, 3)), "a method is a name, .*; got Linear"),
+        (dict(method=3), "a method is a name, .*; got int"),
         (dict(student=LogisticRegression()), "student is a StudentClassifier, .*; got a LogisticRegression"),
         (
             dict(student=StudentClassifier),
@@ -414,6 +424,10 @@ def test_what_links_are_distilled_with_is_checked_before_training() -> None:
         (dict(student=STUDENT), "student is a LinkStudent, got StudentClassifier"),
         (dict(teacher=GCN(6, 8, 2, 3)), "a teacher of links is .*; got GCN"),
         (dict(teacher=None), "a teacher of links is .*; got NoneType"),
+        (dict(teacher=dict(type="sage", hidden=-1)), "hidden is a whole number from 1, got -1"),
+        (dict(method=None), "a method is a name, .*; got NoneType"),
+        (dict(split=3), "a split is a name, .*; got int"),
+        (dict(student=LinkStudent((8, 8), k=10**6)), "needs 1000000 non-edges to rank edges among, the split has"),
         (dict(teacher=lambda f, w: None), "the teacher '<lambda>' returns a NoneType"),
     ):
         with pytest.raises((TypeError, ValueError), match=message):
