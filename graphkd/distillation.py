@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import statistics
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -17,12 +16,27 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from torch import Tensor, nn
 
+import kdlosses
+from graphkd.arguments import (
+    SplitSpec,
+    Student,
+    as_cache,
+    as_json,
+    bound_options,
+    built,
+    check_options,
+    check_spec,
+    checked_seed,
+    checked_student,
+    chosen_split,
+    fitted_steps,
+    last_step,
+    name_of,
+)
 from graphkd.cache import Cache
-from graphkd.data import Graph, Setting, Split, as_split, observe, one_way, part, split_of, undirected
-from graphkd.data.positions import Inputs
+from graphkd.data import Graph, Setting, observe, one_way, part, undirected
 from graphkd.data.setting import UNSEEN_SHARE, SettingName
-from graphkd.data.split import Masks
-from graphkd.features import Matrix, rows, to_scipy
+from graphkd.features import rows
 from graphkd.latency import latency, student_latencies, teacher_latencies
 from graphkd.lesson import Lesson
 from graphkd.recipes import EDGE_READERS, OF_GRAPH_NETWORKS, asked, check_method, inputs_of, nested
@@ -37,8 +51,6 @@ from kdlosses.policy.ensemble import experts, mixture
 TeacherSpec = str | Mapping[str, Any] | Callable[..., nn.Module] | nn.Module | Cache | np.ndarray | Tensor
 TeacherSpecs = TeacherSpec | Sequence[TeacherSpec]
 MethodSpec = str | Mapping[str, Any] | Callable[..., History]
-Student = Any  # a StudentClassifier, or a Pipeline that ends in one
-SplitSpec = Split | Mapping[str, Any] | Sequence[Any] | np.ndarray | Tensor | int
 
 
 @dataclass
@@ -83,7 +95,7 @@ class Result:
         outcomes: by setting and role, with models and caches.
     """
 
-    student: Any
+    student: StudentClassifier | Any
     metrics: dict[str, dict[str, float]]
     oracle_test_best: dict[str, dict[str, float | None]]
     latency: dict[str, dict[str, float]]
@@ -122,7 +134,8 @@ def distill(
         method: a recipe of `graphkd.recipes` by name, as `dict(type=name, **options)` or as a function.
             Default: `ffg2m` with its own defaults, which are not its paper's; `configs/graph/default` measures it.
         student: with the settings wanted; its method and random state are replaced. Or a `Pipeline` whose last step is
-            a student: the steps before are fitted on the features that are seen. Default: one hidden layer of 256 units
+            a student: the steps before are fitted on the features that are seen, and the result is a `Pipeline`, too
+            (see `StudentClassifier.from_pipeline` for how to save it). Default: one hidden layer of 256 units
             with dropout 0.5, at most 500 epochs.
         split: training, validation and test nodes: a `Split`, three masks or lists of ids, or a dict of these, see
             `graphkd.data.split.as_split`; a number chooses a column of the graph's masks `(N, k)`. If not given that of
@@ -143,25 +156,28 @@ def distill(
     True
     """
     seed, method = checked_seed(seed), plain(method)
-    student = _checked_student(student)
+    student = checked_student(student)
     given = Graph.of(data, "raise" if split is None else "keep")
     graph = undirected(given)
     _check_connected(graph, isolated)
+    check_spec("method", method)
     check_method(method)
     inputs_of(method)
     _check_method(graph, method)
-    chosen = _chosen(graph, split, seed)
+    chosen = chosen_split(graph, split, seed)
+    if not isinstance(setting, str):
+        raise ValueError(f"no setting is called {setting!r}; known: 'all', 'tran', 'ind'")
     names: tuple[SettingName, ...] = ("tran", "ind") if setting == "all" else (setting,)
-    listed = [_ready(each, graph) for each in _listed(teacher)]
+    listed = [as_cache(each, graph) for each in _listed(teacher)]
     cached = next((each for each in listed if isinstance(each, Cache)), None)
     if setting == "all" and cached is not None:
         names = ("tran",) if cached.observed.all() else ("ind",)
     views = [observe(graph, chosen, name, seed) for name in names]
     own = [observe(given, chosen, name, seed) if _runs(listed) else None for name in names]
-    _last(student).check_settings()
+    last_step(student).check_settings()
     for view, as_given in zip(views, own):
         _check_teachers(view, listed, as_given)
-        _steps(student, inputs_of(method)(view, seed) if isinstance(student, Pipeline) else None)
+        fitted_steps(student, inputs_of(method)(view, seed) if isinstance(student, Pipeline) else None)
     if count := one_way(given):
         warnings.warn(
             f"{count} of {given.edge_index.shape[1]} edges have no reverse: they count in both directions"
@@ -226,7 +242,7 @@ def teach(
     it. Of one that says nothing, or another split, there is a warning: it may have seen test nodes.
     """
     seed = checked_seed(seed)
-    listed = [_ready(each, setting.whole) for each in _listed(teacher)]
+    listed = [as_cache(each, setting.whole) for each in _listed(teacher)]
     _check_teachers(setting, listed, as_given)  # a typo in the last is found before the first is trained
     if len(listed) > 1:
         outcomes = [_teach(setting, each, seed + 1000 * k, seed, as_given=as_given) for k, each in enumerate(listed)]
@@ -252,7 +268,7 @@ def _teach(
             told: dict[str, Any] = {"type": type(teacher).__name__}
             return _answered(setting, teacher, as_given or setting, told, seed, tells, trained_on, History())
     builder, options, schedule, share, tune, taught = parse_teacher(teacher)
-    told = {"type": name_of(builder), **_bound(builder), **options, **vars(schedule), **share}
+    told = {"type": name_of(builder), **bound_options(builder), **options, **vars(schedule), **share}
     told |= {"tune": tune} if tune else {}
     view = part(setting, **share, seed=deal)
     if taught:
@@ -293,7 +309,7 @@ def _answered(
         torch.zeros(len(setting.whole), dtype=torch.bool).index_fill(0, setting.observed, True).numpy(),
         setting.whole.fingerprint(),
         tuple(layer.numpy() for layer in hidden),
-        {"teacher": _as_json(told), "setting": setting.name, "seed": seed, "split": trained_on},
+        {"teacher": as_json(told), "setting": setting.name, "seed": seed, "split": trained_on},
         own_tasks="task" in told,
         more=more,
         params=params,
@@ -315,9 +331,9 @@ def study(
     if cache is not None:
         _check_method(whole, method)
     given = inputs_of(method)(setting, seed)
-    model = clone(_checked_student(student))
-    learner = _last(model)
-    features, steps = _steps(model, given)
+    model = clone(checked_student(student))
+    learner = last_step(model)
+    features, steps = fitted_steps(model, given)
     learner.set_params(method=method, random_state=seed)
     learner.fit(
         features.seen,
@@ -341,11 +357,7 @@ def study(
 
 def network_of(student: Any) -> nn.Module:
     """The network of a student, or of one that stands at the end of a `Pipeline`."""
-    return _last(student).network_
-
-
-def _last(student: Any) -> Any:
-    return student.steps[-1][1] if isinstance(student, Pipeline) else student
+    return last_step(student).network_
 
 
 def measure_latency(network: nn.Module, graph: Graph, needs_edges: bool, x: Tensor | None = None) -> dict[str, float]:
@@ -402,7 +414,12 @@ def parse_teacher(
         raise ValueError("a teacher with a 'source' needs a 'method' that teaches it, or 'inputs', or both")
     if tune is not None and "method" in taught:
         raise ValueError("a teacher that is taught by a 'method' is not fine-tuned: leave 'tune' out")
-    builder, options = resolve("teacher", options, TEACHERS)
+    try:
+        builder, options = resolve("teacher", options, TEACHERS)
+    except ValueError as error:  # it has no signature
+        raise TypeError(f"the teacher {name_of(kind)!r} is no function (in_features, classes): {error}") from error
+    if builder in TEACHERS.values():
+        check_options(builder, options)
     decay = WEIGHT_DECAY.get(name_of(builder), 5e-4)
     return builder, options, Schedule(**{"weight_decay": decay, "epochs": 200, **wanted}), share, tune, taught
 
@@ -434,7 +451,7 @@ def _joined(setting: Setting, outcomes: Sequence[Outcome], views: Sequence[Setti
 
 
 def _check_connected(graph: Graph, isolated: str) -> None:
-    if isolated not in ("raise", "keep"):
+    if not isinstance(isolated, str) or isolated not in ("raise", "keep"):
         raise ValueError(f"isolated is 'raise' or 'keep', not {isolated!r}")
     if not graph.edge_index.shape[1]:
         raise ValueError("the graph has no edges: there is nothing that a graph could teach; fit a StudentClassifier")
@@ -627,15 +644,20 @@ def _from_cache(setting: Setting, cache: Cache, seed: int, tells: Collection[str
         raise ValueError(
             f"the method needs {missing} of the teacher, which its cache has not: teach(..., tells={missing})"
         )
-    several = [torch.from_numpy(np.array(each.logits)) for each in cache.split()]
+    _check_classes(setting, cache)
     if cache.own_tasks or not cache.logits.shape[1]:
         return Outcome(None, {}, None, None, 0.0, cache)  # nobody here knows their tasks, or they answer none
-    for logits in several:
-        if logits.shape[1] != setting.whole.num_classes:
-            raise ValueError(f"the cache has {logits.shape[1]} classes, the graph {setting.whole.num_classes}")
+    several = [torch.from_numpy(np.array(each.logits)) for each in cache.split()]
     logits = mixture(torch.stack(several, 1)) if len(several) > 1 else several[0]
     val = score(logits[setting.observed][setting.val], setting.seen.y[setting.val])[0]
     return Outcome(None, _metrics(setting, logits.argmax(1)), None, val, 0.0, cache)
+
+
+def _check_classes(setting: Setting, cache: Cache) -> None:
+    """Raise ValueError unless each teacher has the graph's classes, tasks of its own, or no logits at all."""
+    for columns, _ in cache.parts or ((cache.logits.shape[1], 0),):
+        if columns not in (0, setting.whole.num_classes) and not cache.own_tasks:
+            raise ValueError(f"the cache has {columns} classes, the graph {setting.whole.num_classes}")
 
 
 def _check_shown(setting: Setting, cache: Cache) -> None:
@@ -654,74 +676,8 @@ def _check_shown(setting: Setting, cache: Cache) -> None:
         )
 
 
-def checked_seed(seed: Any) -> int:
-    """A seed as Python's integer; raises TypeError or ValueError if it is none."""
-    if isinstance(seed, bool | np.bool_) or not isinstance(seed, int | np.integer):
-        raise TypeError(f"seed is a whole number, not {seed!r}")
-    if not 0 <= seed < 1 << 32:
-        raise ValueError(f"seed is from 0 to 2**32 - 1, got {seed}")
-    return int(seed)
-
-
-def name_of(builder: Any) -> str:
-    """Name of a function, of what a `functools.partial` is of, or else of its class."""
-    while isinstance(builder, functools.partial):
-        builder = builder.func
-    return getattr(builder, "__name__", type(builder).__name__)
-
-
-def _bound(builder: Any) -> dict[str, Any]:
-    """Options that a `functools.partial` holds."""
-    return plain(dict(builder.keywords)) if isinstance(builder, functools.partial) else {}
-
-
-def _as_json(value: Any) -> Any:
-    """What a cache can be saved with: JSON values as they are, others by their names."""
-    if isinstance(value, Mapping):
-        return {str(key): _as_json(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(map(_as_json, value)) if type(value) in (list, tuple) else list(map(_as_json, value))
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return (
-        _as_json(value.tolist()) if isinstance(value, np.ndarray | Tensor) else getattr(value, "__name__", repr(value))
-    )
-
-
-def _chosen(graph: Graph, split: SplitSpec | None, seed: int) -> Split:
-    """The split asked for, by a column of the graph's masks or by itself; else that of the graph, see `split_of`."""
-    if split is None:
-        return split_of(graph, seed)
-    if isinstance(split, int | np.integer) and not isinstance(split, bool):
-        if isinstance(graph.split, Masks):
-            return graph.split.column(int(split))
-        if isinstance(graph.split, Split) and split == 0:
-            return graph.split
-        raise ValueError(f"split={split} chooses a column of the graph's masks (N, k), which it has not")
-    return as_split(split, len(graph))
-
-
 def _runs(teachers: Sequence[TeacherSpec]) -> bool:
     return any(isinstance(each, nn.Module) for each in teachers)
-
-
-def _ready(teacher: TeacherSpec, graph: Graph) -> TeacherSpec:
-    """Raw logits as a cache; NaN in all columns of nodes that were not seen. Any other teacher as it is."""
-    if not isinstance(teacher, np.ndarray | Tensor):
-        return teacher
-    logits = teacher.detach().cpu().float().numpy() if isinstance(teacher, Tensor) else np.asarray(teacher)
-    if logits.dtype.kind not in "iuf" or logits.shape != (len(graph), graph.num_classes):
-        raise ValueError(
-            f"the teacher's logits are {logits.dtype} {logits.shape}; expected numbers, {len(graph)} nodes by "
-            f"{graph.num_classes} classes"
-        )
-    logits = logits.astype(np.float32)
-    observed = ~np.isnan(logits).all(1)
-    known = logits[observed]
-    if len(known) and (known >= 0).all() and np.allclose(known.sum(1), 1, atol=1e-4):
-        warnings.warn("the teacher's rows sum to 1: of probabilities pass the logarithm", stacklevel=4)
-    settings = {"teacher": {"type": "logits"}, "split": None}
-    return Cache(logits, graph.node_id.numpy(), observed, graph.fingerprint(), settings=settings)
 
 
 def _check_teachers(setting: Setting, teachers: Sequence[TeacherSpec], as_given: Setting | None) -> None:
@@ -730,8 +686,12 @@ def _check_teachers(setting: Setting, teachers: Sequence[TeacherSpec], as_given:
     for each in teachers:
         if isinstance(each, Cache):
             _check_shown(setting, each)
+            _check_classes(setting, each)
         elif isinstance(each, nn.Module):
             _check_weights(each, weighted)
+            if len(teachers) > 1:
+                with resting(each):
+                    _outputs(each, _readable(each, as_given or setting))
         else:
             builder, options, *_, taught = parse_teacher(each)
             if taught:
@@ -757,49 +717,16 @@ def _unused(what: str, able: str) -> str:
 def _check_method(graph: Graph, method: MethodSpec) -> None:
     if graph.edge_weight is None:
         return
-    for name in nested(method):
-        if name in EDGE_READERS:
-            raise ValueError(_unused(f"the method {name!r}", "a method that reads no edges, such as 'glnn'"))
-
-
-def built(builder: Callable[..., nn.Module], width: int, classes: int, options: Mapping[str, Any]) -> nn.Module:
-    """The network that a function `(in_features, classes, **options)` makes, on the CPU; TypeError if it makes none."""
-    network = builder(width, classes, **options)
-    if not isinstance(network, nn.Module):
-        raise TypeError(
-            f"the teacher {name_of(builder)!r} returns a {type(network).__name__}; expected a torch.nn.Module from "
-            "(in_features, classes)"
-        )
-    return network.cpu()
-
-
-def _checked_student(student: Any) -> Student:
-    if student is None:
-        return StudentClassifier(hidden=(256,), dropout=0.5, epochs=500)
-    if not isinstance(_last(student), StudentClassifier):
-        what = f"the class {student.__name__}; call it" if inspect.isclass(student) else f"a {type(student).__name__}"
-        raise TypeError(f"student is a StudentClassifier, or a Pipeline whose last step is one; got {what}")
-    return student
-
-
-def _steps(student: Student, given: Inputs | None) -> tuple[Any, list[tuple[str, Any]]]:
-    """Features after the steps of a Pipeline before the student, and these steps, fitted on the features seen."""
-    if not isinstance(student, Pipeline) or given is None or len(student.steps) == 1:
-        return given, []
-    before = clone(student[:-1])
-    try:
-        found = [before.fit_transform(_array(given.seen)), before.transform(_array(given.linked))]
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"the student's Pipeline fits its steps before the last on features alone: {error}") from error
-    found.append(found[1] if given.alone is given.linked else before.transform(_array(given.alone)))
-    seen, linked, alone = (x.tocsr() if hasattr(x, "tocsr") else np.asarray(x, np.float32) for x in found)
-    return Inputs(seen, linked, linked if given.alone is given.linked else alone), before.steps
-
-
-def _array(x: Matrix) -> Any:
-    if not isinstance(x, Tensor):
-        return x
-    return x.numpy() if x.layout is torch.strided else to_scipy(x)
+    entries = method.get("distills", ()) if isinstance(method, Mapping) else ()
+    names = [name for name in nested(method) if name in EDGE_READERS]
+    for entry in entries:
+        try:
+            loss = kdlosses.build(entry["loss"])
+        except (KeyError, TypeError, ValueError):  # named where the method runs
+            continue
+        names += [loss.name] if "edge_index" in loss.needs else []
+    if names:
+        raise ValueError(_unused(f"the method {names[0]!r}", "a method that reads no edges, such as 'glnn'"))
 
 
 def _warn_unless(sure: bool, who: str, says: bool) -> None:

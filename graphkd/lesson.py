@@ -89,7 +89,10 @@ class Lesson:
     def edges(self) -> Tensor:
         """The edges, or an error that says where to pass them."""
         if self.edge_index is None:
-            raise ValueError("this recipe learns from the edges: fit(..., edge_index=edges)")
+            raise ValueError(
+                "this recipe learns from the edges: fit(..., edge_index=edges); those of a graph with edge_weight are "
+                "not shown"
+            )
         return self.edge_index
 
     def told(self, name: str) -> Any:

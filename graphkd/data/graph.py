@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graphkd.data.split import PARTS, Masks, Split, mask_of
+from graphkd.data.split import PARTS, Masks, Split, as_split, mask_of
 from graphkd.features import compact, csr, rows
 
 _MASKS = {part: tuple(f"{name}_mask" for name in ((part, "valid") if part == "val" else (part,))) for part in PARTS}
@@ -74,9 +74,10 @@ class Graph:
     def of(cls, data: Any, unlabelled: Literal["raise", "keep"] = "raise") -> Graph:
         """Check a PyG `Data`, or anything with `x`, `edge_index` and `y`, and take it over.
 
-        Masks `train_mask`, `val_mask` (or `valid_mask`) and `test_mask` become the graph's `split`; of masks `(N, k)`
-        one column is to be chosen later, see `Masks`. Fields that say what an edge means and that nothing here can use
-        are refused by name; other tensors of nodes or edges are named in a warning.
+        Masks `train_mask`, `val_mask` (or `valid_mask`) and `test_mask`, or a `Split` or dict called `split`, become
+        the graph's `split`; of masks `(N, k)` one column is to be chosen later, see `Masks`. Fields that say what an
+        edge means and that nothing here can use are refused by name; other tensors of nodes or edges are named in a
+        warning.
 
         Args:
             data: its features may be a tensor, dense or sparse in any layout, an array or a scipy matrix; edges and
@@ -114,7 +115,15 @@ class Graph:
         _check_features(x)
         _check_edges(edge_index, len(y))
         _check_fields(data, len(y), edge_index.shape[1])
-        masks = _masks(data, len(y))
+        masks, split = _masks(data, len(y)), getattr(data, "split", None)
+        if isinstance(split, Split | Mapping):
+            if masks is not None:
+                raise ValueError("the graph has a split and masks; drop one of them")
+            split = as_split(split, len(y))
+            ids = torch.cat([split.train, split.val, split.test])
+            masks = Masks({"labelled": torch.zeros(len(y), 1, dtype=torch.bool).index_fill(0, ids, True)})
+        else:
+            split = masks and settled(masks)
         if masks is not None and unlabelled == "raise":
             silent = (y != y) | (y == -1)
             if not any(mask[silent].any() for mask in masks.parts.values()):
@@ -126,8 +135,8 @@ class Graph:
             y,
             num_classes,
             _as_node_id(getattr(data, "node_id", None), len(y)),
-            split=masks and settled(masks),
-            class_names=names,
+            split=split,
+            class_names=names or _class_names(getattr(data, "class_names", ()), num_classes),
             edge_weight=as_weights(getattr(data, "edge_weight", None), edge_index.shape[1]),
             named=bool(names),
         )
@@ -236,6 +245,12 @@ def _masks(data: Any, nodes: int) -> Masks | None:
     return Masks(parts) if parts else None
 
 
+def _class_names(names: Any, classes: int) -> tuple[str, ...]:
+    """Names of the classes, if these are as many strings."""
+    found = tuple(names) if isinstance(names, list | tuple | np.ndarray) else ()
+    return tuple(map(str, found)) if len(found) == classes and all(isinstance(each, str) for each in found) else ()
+
+
 def _left(split: Any, place: Tensor, nodes: Tensor) -> Any:
     """What is left of a split among `nodes`, whose new ids stand in `place`; with an empty part it fails where used."""
     if isinstance(split, Masks):
@@ -285,6 +300,8 @@ def _as_node_id(node_id: Any, nodes: int) -> Tensor:
 def _as_labels(y: Any) -> tuple[Tensor, tuple[str, ...]]:
     """Labels as a tensor, and their names in sorted order if they are strings."""
     found = np.asarray(y) if not isinstance(y, Tensor) else y
+    if not found.ndim:  # what NumPy makes of a sparse matrix, and of any other object
+        raise ValueError(f"y is a {type(y).__name__}; expected labels (N,)")
     if isinstance(found, np.ndarray) and found.dtype.kind in "USO":
         found = found if isinstance(y, np.ndarray) else np.asarray(y, dtype=object)  # 3 beside "a" would become "3"
         return _numbered(found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -46,14 +46,17 @@ class Setting:
         return mark(self.observed[self.train], self.observed[self.val])
 
 
-def observe(graph: Graph, split: Split, name: SettingName, seed: int) -> Setting:
+def observe(graph: Graph, split: Any, name: SettingName, seed: int) -> Setting:
     """Hide from `graph` what the setting `name` hides; `seed` draws the unseen nodes of `ind`.
+
+    The split may have any form that `as_split` takes.
 
     Raises:
         ValueError: graph and split do not fit together, or a class has no training node.
     """
     if name not in ("tran", "ind"):
         raise ValueError(f"no setting is called {name!r}; known: 'tran', 'ind'")
+    split = as_split(split, len(graph))
     _check_split(graph, split)
     order = torch.randperm(len(split.test), generator=torch.Generator().manual_seed(seed))
     unseen = split.test[order[: int(UNSEEN_SHARE * len(order)) if name == "ind" else 0]].sort().values
@@ -83,7 +86,6 @@ def observe(graph: Graph, split: Split, name: SettingName, seed: int) -> Setting
 
 
 def _check_split(graph: Graph, split: Split) -> None:
-    as_split(split, len(graph))
     for key in PARTS:
         ids = getattr(split, key)
         silent = ids[graph.y[ids] < 0]

@@ -141,7 +141,7 @@ def as_split(given: Any, nodes: int) -> Split:
             raise ValueError(f"a dict of a split has the keys train, val (or valid) and test, got {list(given)}")
         parts = [given[keys[0]] for keys in found.values()]
     elif isinstance(given, Sequence | Tensor | np.ndarray) and not isinstance(given, str | bytes):
-        if len(given) != 3 or getattr(given, "ndim", 2) != 2:
+        if getattr(given, "ndim", 2) != 2 or len(given) != 3:
             raise ValueError(f"a split has three parts, for training, validation and test; got {_what(given)}")
         parts = list(given)
     else:

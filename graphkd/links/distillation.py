@@ -14,8 +14,8 @@ import torch
 from sklearn.base import clone
 from torch import Tensor, nn
 
+from graphkd.arguments import built, check_options, check_spec, checked_seed, name_of
 from graphkd.data import Graph, one_way
-from graphkd.distillation import built, checked_seed
 from graphkd.edges import both_ways
 from graphkd.latency import latency
 from graphkd.links.lesson import LinkLesson
@@ -111,6 +111,7 @@ def distill_links(
     (['control', 'student', 'teacher'], (2,))
     """
     seed, method, split = checked_seed(seed), plain(method), plain(split)
+    check_spec("method", method)
     resolve("method", method, LINK_RECIPES)
     student = LinkStudent() if student is None else student
     if not isinstance(student, LinkStudent):
@@ -118,6 +119,8 @@ def distill_links(
     student.check_settings()
     if not isinstance(teacher, LinkGNN):
         parse_teacher(teacher)
+    if not isinstance(split, LinkSplit):
+        check_spec("split", split)
     view = split if isinstance(split, LinkSplit) else split_links(data, split, seed)
     taught = teach_links(view, teacher, seed, student.k)
     outcomes = {
@@ -156,7 +159,7 @@ def _without_labels(data: Any) -> Any:
     for key in ("x", "edge_index"):
         if getattr(data, key, None) is None:
             raise ValueError(f"the graph has no tensor {key!r}; expected x (N, F) and edge_index (2, E)")
-    fields = data.to_dict() if callable(getattr(data, "to_dict", None)) else vars(data)
+    fields = data.to_dict() if callable(getattr(data, "to_dict", None)) else getattr(data, "__dict__", {})
     kept = {key: value for key, value in fields.items() if key != "num_classes" and not str(key).endswith("_mask")}
     nodes = data.x.shape[0] if hasattr(data.x, "shape") else len(data.x)
     return SimpleNamespace(**{**kept, "x": data.x, "edge_index": data.edge_index, "y": np.arange(nodes) % 2})
@@ -165,6 +168,11 @@ def _without_labels(data: Any) -> Any:
 def teach_links(split: LinkSplit, teacher: TeacherSpec = "sage", seed: int = 0, k: int = 20) -> LinkOutcome:
     """Train a graph network on the edges of the split, over which it also passes its messages."""
     seed = checked_seed(seed)
+    few = min(split.val_none.shape[1], split.test_none.shape[1])
+    if k > few:
+        raise ValueError(
+            f"Hits@{k} needs {k} non-edges to rank edges among, the split has {few}; lower the student's k"
+        )
     x, known, visible = split.x_seen, both_ways(split.train), both_ways(split.visible)
     history = History()
     if isinstance(teacher, LinkGNN):
@@ -240,8 +248,12 @@ def parse_teacher(teacher: Any) -> tuple[Callable[..., nn.Module], dict[str, Any
             f"width) -> Module or a trained LinkGNN; got {type(kind).__name__}"
         )
     wanted = {field.name: options.pop(field.name) for field in fields(Schedule) if field.name in options}
-    builder, options = resolve("teacher", options, TEACHERS)
+    try:
+        builder, options = resolve("teacher", options, TEACHERS)
+    except ValueError as error:  # it has no signature
+        raise TypeError(f"the teacher {name_of(kind)!r} is no function (in_features, width): {error}") from error
     if builder in TEACHERS.values():
+        check_options(builder, options)
         options = {"hidden": _WIDTH, **options}
     schedule = Schedule(**{"lr": 0.005, "weight_decay": 0.0, "epochs": 200, **wanted})
     return builder, options, schedule, options.get("hidden", _WIDTH), options.get("dropout", 0.0)

@@ -35,13 +35,23 @@ def call(
 
 
 def outputs(network: nn.Module, graph: Graph) -> list[Tensor]:
-    """Hidden layers, where the network shows them in a method `outputs` as `GNN` does, and logits; see `call`."""
+    """Hidden layers, where the network shows them in a method `outputs` as `GNN` does, and logits; see `call`.
+
+    Raises:
+        ValueError: the network fails, as it does on features of another width, or returns something else.
+    """
     from graphkd.teachers.gnn import GNN
 
-    if not isinstance(network, GNN):
-        return [call(network, graph.x, graph.edge_index, graph.edge_weight, graph.num_classes)]
-    x, edge_index = _own(network, graph.x, graph.edge_index)
-    return [out.float().cpu() for out in network.outputs(x, edge_index, **_weights(network, graph.edge_weight))]
+    try:
+        if not isinstance(network, GNN):
+            return [call(network, graph.x, graph.edge_index, graph.edge_weight, graph.num_classes)]
+        x, edge_index = _own(network, graph.x, graph.edge_index)
+        return [out.float().cpu() for out in network.outputs(x, edge_index, **_weights(network, graph.edge_weight))]
+    except (IndexError, RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"the teacher {type(network).__name__!r} cannot be run on features {tuple(graph.x.shape)} and edges "
+            f"{tuple(graph.edge_index.shape)}: {error}"
+        ) from error
 
 
 def readable(network: nn.Module, graph: Graph) -> Graph:

@@ -42,6 +42,8 @@ def sage(
     norm: Literal["batch", "layer"] | None = None,
 ) -> GNN:
     """GraphSAGE, over all neighbours. Hamilton et al., "Inductive Representation Learning on Large Graphs", 2017."""
+    if not (norm is None or isinstance(norm, str)) or norm not in NORMS:
+        raise ValueError(f"sage: norm is one of {', '.join(map(repr, NORMS))}, not {norm!r}")
     widths = [in_features, *[hidden] * (layers - 1), classes]
     norms = [NORMS[norm](width) for width in widths[1:-1]]
     return GNN([MeanConv(a, b) for a, b in itertools.pairwise(widths)], dropout, norms=norms)

@@ -121,6 +121,9 @@ def test_methods_that_read_edges_are_refused_on_weighted_graphs() -> None:
             run(graph(edge_weight=WEIGHT), dict(type="gcn", epochs=10**9), name)
     with pytest.raises(ValueError, match="which the method 'ffg2m' does not use"):
         run(graph(edge_weight=WEIGHT), "gcn", dict(type="pruned", method="ffg2m"))
+    with pytest.raises(ValueError, match="which the method 'ffg2m_low' does not use"):
+        run(graph(edge_weight=WEIGHT), "gcn", dict(type="terms", distills=[dict(loss="kl"), dict(loss="ffg2m_low")]))
+    run(graph(edge_weight=WEIGHT), "gcn", dict(type="terms", distills=[dict(loss="kl")]))
 
 
 @pytest.mark.parametrize("name", sorted(set(RECIPES) - EDGE_READERS - {"annotator", "glem", "lingugkd"}))
@@ -279,6 +282,12 @@ def test_labels_may_be_names_and_the_student_answers_with_them(tmp_path: Path) -
     assert again.predict(X).tolist() == result.student.predict(X).tolist()
     control = result.outcomes["tran"]["control"].model
     assert control.classes_.tolist() == ["ant", "bee", "wolf"]
+
+
+def test_names_of_numbered_classes_are_kept_and_the_student_answers_with_numbers() -> None:
+    data = graph(class_names=["wolf", "ant", "bee"])
+    assert Graph.of(data).class_names == ("wolf", "ant", "bee")
+    assert run(data).student.classes_.tolist() == [0, 1, 2]
 
 
 def test_names_of_some_nodes_may_be_missing() -> None:

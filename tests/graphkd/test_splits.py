@@ -88,6 +88,22 @@ def test_masks_of_a_graph_are_its_split(kind: Callable[..., Any], dtype: torch.d
     assert result.cache.settings["split"] == Split(*IDS).fingerprint()
 
 
+@pytest.mark.parametrize("given", [Split(*IDS), dict(zip(("train", "valid", "test"), MASKS))], ids=["Split", "dict"])
+def test_a_split_that_a_container_carries_is_used(given: Any) -> None:
+    y = Y.where(mask(torch.cat(IDS)), -1)
+    assert same(split_of(Graph.of(graph(split=given, y=y)), 0))
+    with pytest.raises(ValueError, match="the graph has a split and masks; drop one of them"):
+        Graph.of(graph(split=given, **masked(*MASKS)))
+
+
+def test_observe_takes_the_same_forms() -> None:
+    whole = Graph.of(graph())
+    for form in ("masks", "OGB's dict", "lists"):
+        view = observe(whole, FORMS[form], "tran", 0)
+        assert torch.equal(view.train.sort().values, IDS[0].sort().values)
+        assert view.mark() == Split(*IDS).fingerprint()
+
+
 def test_nodes_in_no_part_are_seen_but_their_labels_are_not_read() -> None:
     rest = mask(torch.cat(IDS)).logical_not()
     noise = torch.where(rest, Y.flip(0), Y)

@@ -208,6 +208,7 @@ WRONG: dict[str, tuple[Any, str]] = {
         lambda features, classes: None,
         "the teacher '<lambda>' returns a NoneType; expected a torch.nn.Module",
     ),
+    "no function": (int, "the teacher 'int' is no function"),
     "none at all": ([], "the list of teachers is empty"),
 }
 
@@ -235,6 +236,30 @@ class Odd(nn.Module):
 def test_a_module_that_returns_no_logits_or_two_is_named(answer: Any) -> None:
     with pytest.raises(ValueError, match=r"the teacher returns .*; expected logits \(90, 3\)"):
         run(Odd(answer))
+
+
+def test_what_is_wrong_with_one_of_several_is_named_before_the_first_is_trained() -> None:
+    cache = run(dict(type="gcn", epochs=1)).cache
+    wide = replace(cache, logits=np.zeros((N, 4), dtype=np.float32))
+    for last, message in (
+        (GCN(6, 8, 2, 4), r"the teacher gives \(90, 4\); expected 90 nodes by 3 classes"),
+        (wide, "the cache has 4 classes, the graph 3"),
+        (replace(cache, fingerprint="f00d"), "the cache belongs to another graph"),
+        (dict(type="gat", hidden=9), "gat: hidden"),
+        (dict(type="gcn", lr=-1), "lr is a finite number from 0, got -1"),
+        (dict(type="gcn", epochs=-1), "epochs is a whole number from 0, got -1"),
+        (dict(type="gcn", hidden=None), "hidden is a whole number from 1, got None"),
+        (dict(type="sage", layers=1.5), "layers is a whole number from 1, got 1.5"),
+        (dict(type="gat", attention_dropout=2), "attention_dropout is a finite number from 0 and below 1, got 2"),
+        (dict(type="appnp", alpha="a"), "alpha is a finite number from 0, got 'a'"),
+        (dict(type="sgc", hops=-1), "hops is a whole number from 0, got -1"),
+        (GCN(5, 8, 2, 3), r"the teacher 'GCN' cannot be run on features \(90, 6\) and edges \(2, 180\): mat1 and"),
+        (nn.Linear(6, 3), "the teacher 'Linear' cannot be run on features .*takes 2 positional arguments"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run([LONG, last])
+    with pytest.raises(ValueError, match="dropout is a finite number"):
+        run(LONG, student=StudentClassifier((8,), dropout=np.float32(1.5)))
 
 
 @pytest.mark.filterwarnings("default:.*nothing says")
@@ -324,6 +349,8 @@ def test_options_that_are_no_json_do_not_stop_a_cache_from_being_saved(tmp_path:
         (dict(setting=["tran"]), r"no setting is called \['tran'\]"),
         (dict(isolated=True), "isolated is 'raise' or 'keep', not True"),
         (dict(isolated=None), "isolated is 'raise' or 'keep', not None"),
+        (dict(method=nn.Linear(6, 3)), "a method is a name, .*; got Linear"),
+        (dict(method=3), "a method is a name, .*; got int"),
         (dict(student=LogisticRegression()), "student is a StudentClassifier, .*; got a LogisticRegression"),
         (
             dict(student=StudentClassifier),
@@ -358,6 +385,10 @@ def test_a_pipeline_that_ends_in_a_student_is_fitted_on_what_is_seen(sparse: boo
     fitted = result.student
     assert isinstance(fitted, Pipeline)
     assert not hasattr(student[-1], "network_")
+    if not sparse:
+        alone = StudentClassifier.from_pipeline(fitted)
+        wide = np.zeros((N, alone.n_features_in_), dtype=np.float32)
+        np.testing.assert_array_equal(alone.predict(wide), fitted.predict(wide))
     if method == "glnn":
         view = observe(Graph.of(data), SPLIT, setting, 0)  # type: ignore[arg-type]
         expected = type(step)(**step.get_params()).fit(x[view.observed].numpy())
@@ -393,6 +424,10 @@ def test_what_links_are_distilled_with_is_checked_before_training() -> None:
         (dict(student=STUDENT), "student is a LinkStudent, got StudentClassifier"),
         (dict(teacher=GCN(6, 8, 2, 3)), "a teacher of links is .*; got GCN"),
         (dict(teacher=None), "a teacher of links is .*; got NoneType"),
+        (dict(teacher=dict(type="sage", hidden=-1)), "hidden is a whole number from 1, got -1"),
+        (dict(method=None), "a method is a name, .*; got NoneType"),
+        (dict(split=3), "a split is a name, .*; got int"),
+        (dict(student=LinkStudent((8, 8), k=10**6)), "needs 1000000 non-edges to rank edges among, the split has"),
         (dict(teacher=lambda f, w: None), "the teacher '<lambda>' returns a NoneType"),
     ):
         with pytest.raises((TypeError, ValueError), match=message):
