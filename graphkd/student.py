@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import importlib
@@ -136,8 +137,13 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         _check_whole(self, labelled, edge_index, validation, monitor)
         spec = "supervised" if teacher is None else self.method
         method, options = resolve("method", spec, RECIPES)
+        columns = getattr(teacher, "columns", None)
         teacher = _as_teacher(teacher)
         X, targets = self._features_and_labels(X, y, labelled, teacher)
+        if columns is not None and [*columns] != [*self.classes_] and {*columns} == {*self.classes_}:
+            raise ValueError(
+                f"the teacher's columns are {[*columns]}, the classes {self.classes_.tolist()}: pass teacher[classes]"
+            )
         logits = _teacher_logits(teacher, X.shape[0])
         hidden = teacher.hidden if isinstance(teacher, Cache) else ()
         if edge_index is not None:
@@ -309,23 +315,24 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
             ValueError: the file is no saved student.
         """
         state, meta = saved.read(path, "graphkd", "student")
-        student = cls(**{"hidden": tuple(meta["hidden"]), "dropout": meta["dropout"], "norm": meta.get("norm")})
-        loaded_settings(path, student, meta.get("settings", {}))
-        student.n_features_in_ = meta["in_features"]
-        student.classes_ = np.array(meta["classes"], dtype=meta["classes_dtype"])
-        if "feature_names" in meta:
-            student.feature_names_in_ = np.array(meta["feature_names"], dtype=object)
-        if "scaler" in meta:
-            learnt = {name.partition(".")[2]: state.pop(name) for name in [*state] if name.startswith("scaler.")}
-            student.scaler = scaling.made(meta["scaler"])
-            student.scaler_ = clone(student.scaler)
-            scaling.fill(student.scaler_, learnt)
-        network = {each.__name__: each for each in (MLP, *NETWORKS.values())}[meta.get("network", "MLP")]
-        with torch.device("meta"):  # so that no memory is taken for what the header says, but for what is there
-            student.network_ = network(
-                student.n_features_in_, meta["hidden"], len(student.classes_), meta["dropout"], meta.get("norm")
-            ).eval()
-        fill(path, student.network_, state)
+        with whole_file(path):
+            student = cls(hidden=tuple(meta["hidden"]), dropout=meta["dropout"], norm=meta.get("norm"))
+            loaded_settings(student, meta.get("settings", {}))
+            student.n_features_in_ = meta["in_features"]
+            student.classes_ = np.array(meta["classes"], dtype=meta["classes_dtype"])
+            if "feature_names" in meta:
+                student.feature_names_in_ = np.array(meta["feature_names"], dtype=object)
+            if "scaler" in meta:
+                learnt = {name.partition(".")[2]: state.pop(name) for name in [*state] if name.startswith("scaler.")}
+                student.scaler = scaling.made(meta["scaler"])
+                student.scaler_ = clone(student.scaler)
+                scaling.fill(student.scaler_, learnt, student.n_features_in_)
+            network = {each.__name__: each for each in (MLP, *NETWORKS.values())}[meta.get("network", "MLP")]
+            with torch.device("meta"):  # takes memory for what is in the file, not for what its header says
+                student.network_ = network(
+                    student.n_features_in_, meta["hidden"], len(student.classes_), meta["dropout"], meta.get("norm")
+                ).eval()
+            student.network_.load_state_dict(state, assign=True)
         return student
 
     def _read(self, X: Matrix, y: Any = None, reset: bool = False) -> Any:
@@ -503,20 +510,21 @@ def saved_settings(settings: Mapping[str, Any], recipes: Mapping[str, Callable[.
     return found
 
 
-def loaded_settings(path: str | Path, student: BaseEstimator, settings: Mapping[str, Any]) -> None:
+def loaded_settings(student: BaseEstimator, settings: Mapping[str, Any]) -> None:
     """Set what `saved_settings` wrote; of an older file, nothing."""
     strange = settings.keys() - student.get_params(deep=False).keys()
     if strange:
-        raise ValueError(f"{path} holds settings that this version does not know: {', '.join(sorted(strange))}")
+        raise ValueError(f"this version does not know the settings {', '.join(sorted(strange))}")
     student.set_params(**{name: from_json(value) for name, value in settings.items()})
 
 
-def fill(path: str | Path, network: torch.nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Give a network without memory of its own the parameters of a file."""
+@contextlib.contextmanager
+def whole_file(path: str | Path) -> Iterator[None]:
+    """Turn what goes wrong where a header and parameters are damaged, or unlike, into one ValueError."""
     try:
-        network.load_state_dict(state, assign=True)
-    except RuntimeError as error:
-        raise ValueError(f"{path}: its parameters are not those of the student in its header: {error}") from error
+        yield
+    except (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged, or of a version that this one cannot read: {error!r}") from error
 
 
 def _as_teacher(teacher: Any) -> Cache | Matrix | None:

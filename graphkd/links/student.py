@@ -24,7 +24,7 @@ from graphkd.links.pairs import once
 from graphkd.recipes.link_supervised import link_supervised
 from graphkd.recipes.llp import llp
 from graphkd.spec import real, resolve, whole, widths
-from graphkd.student import as_array, check_seed, fill, loaded_settings, saved_settings
+from graphkd.student import as_array, check_seed, loaded_settings, saved_settings, whole_file
 from graphkd.training import Evaluation, Schedule, train
 
 LINK_RECIPES = {recipe.__name__: recipe for recipe in (link_supervised, llp)}
@@ -182,14 +182,15 @@ class LinkStudent(BaseEstimator):
             ValueError: the file is no saved student of links.
         """
         state, meta = saved.read(path, "graphkd_links", "student of links")
-        student = cls(hidden=tuple(meta["hidden"]), dropout=meta["dropout"], k=meta["k"])
-        loaded_settings(path, student, meta.get("settings", {}))
-        student.n_features_in_ = meta["in_features"]
-        if "feature_names" in meta:
-            student.feature_names_in_ = np.array(meta["feature_names"], dtype=object)
-        with torch.device("meta"):
-            student.network_ = LinkMLP(student.n_features_in_, meta["hidden"], meta["dropout"]).eval()
-        fill(path, student.network_, state)
+        with whole_file(path):
+            student = cls(hidden=tuple(meta["hidden"]), dropout=meta["dropout"], k=meta["k"])
+            loaded_settings(student, meta.get("settings", {}))
+            student.n_features_in_ = meta["in_features"]
+            if "feature_names" in meta:
+                student.feature_names_in_ = np.array(meta["feature_names"], dtype=object)
+            with torch.device("meta"):
+                student.network_ = LinkMLP(student.n_features_in_, meta["hidden"], meta["dropout"]).eval()
+            student.network_.load_state_dict(state, assign=True)
         return student
 
     def _read(self, X: Any, reset: bool = False) -> Matrix:

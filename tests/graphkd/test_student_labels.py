@@ -241,3 +241,14 @@ def test_validation_takes_what_labels_take(data: Any) -> None:
     for name in ("validation", "monitor"):
         with pytest.raises(ValueError, match=f"{name} is a pair, features .* and labels"):
             quick().fit(X, y, **{name: X})
+
+
+def test_columns_of_a_teacher_by_name_are_those_of_the_classes(data: Any) -> None:
+    X, y, _ = data
+    names = np.array(["red", "green", "blue"])[y]
+    classes = ["blue", "green", "red"]
+    table = pd.DataFrame(4 * np.eye(CLASSES, dtype=np.float32)[y], columns=["red", "green", "blue"])
+    with pytest.raises(ValueError, match=r"the teacher's columns are \['red', 'green', 'blue'\], the classes \['blue'"):
+        quick().fit(X, names, teacher=table)
+    expected = answers(quick().fit(X, names, teacher=table[classes].to_numpy()), X)
+    np.testing.assert_array_equal(answers(quick().fit(X, names, teacher=table[classes]), X), expected)
