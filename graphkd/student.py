@@ -457,7 +457,12 @@ def labels_of(y: Any) -> tuple[np.ndarray, np.ndarray]:
     >>> labels_of([2, None, 0])
     (array([2, 2, 0]), array([False,  True, False]))
     """
+    if isinstance(y, np.ma.MaskedArray):
+        found, missing = labels_of(y.data)
+        return found, missing | np.ma.getmaskarray(y).reshape(missing.shape)
     found = np.asarray(y.detach().cpu() if isinstance(y, Tensor) else y)
+    if found.dtype.kind not in "biufcUO" and found.ndim:
+        raise ValueError(f"labels are numbers or names, got {found.dtype}")
     if found.dtype.kind == "U" and isinstance(y, list | tuple):
         found = np.array(y, dtype=object)  # for NumPy, NaN among names is one more name
         if all(isinstance(each, str) for each in found.flat):
@@ -656,7 +661,8 @@ def _check_whole(student: BaseEstimator, labelled: Any, edge_index: Any, validat
 
 def _cut(labelled: Any, count: int) -> bool:
     """Whether it is a mask of so many rows."""
-    return len(labelled) == count and bool(np.isin(np.asarray(labelled), (0, 1)).all())
+    given = np.asarray(labelled)
+    return given.shape[:1] == (count,) and bool(np.isin(given, (0, 1)).all())
 
 
 def _callers() -> Iterator[Mapping[str, Any]]:
