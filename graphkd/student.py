@@ -29,7 +29,7 @@ from graphkd.data.graph import as_edges
 from graphkd.extras import needs_extra
 from graphkd.features import Matrix, rows, to_scipy
 from graphkd.lesson import Lesson
-from graphkd.mlp import MLP, shape
+from graphkd.mlp import MLP, checked_shape
 from graphkd.recipes import NETWORKS, RECIPES, check_method, network_of
 from graphkd.shards import Shards
 from graphkd.spec import from_json, resolve, to_json
@@ -63,7 +63,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
     Attributes:
         classes_: the labels, in the order of the columns of `predict_proba`.
         feature_names_in_: names of the columns of `X`, if it was a table.
-        scaler_: the fitted scaler, if there is one.
+        scaler_: the fitted scaler, None without one.
         network_: the trained `MLP`.
         history_: see `graphkd.training.History`.
 
@@ -185,7 +185,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
             TypeError: the method has no such option.
         """
         schedule = Schedule(self.lr, self.weight_decay, self.epochs, self.patience, self.batch_size)
-        shape(self.hidden, self.dropout, self.norm)
+        checked_shape(self.hidden, self.dropout, self.norm)
         check_method(self.method)
         check_seed(self.random_state)
         if self.scaler is not None:
@@ -212,7 +212,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"expected a Pipeline whose last step is a {cls.__name__}, got {pipeline!r}")
         given = steps[-1][1]
         fitted = hasattr(given, "network_")
-        own = (given.scaler_ if fitted else given.scaler) if given.scaler is not None else None
+        own = given.scaler_ if fitted else given.scaler
         before = [*scaling.scalers(Pipeline(steps[:-1]))] if steps[:-1] else []
         inside = [] if own is None else [(name or "scaler", step) for name, step in scaling.scalers(own)]
         found = [*before, *((f"student_{name}", step) for name, step in inside)]
@@ -256,7 +256,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         with needs_extra("StudentClassifier.to_onnx"):
             for package in ("onnx", "onnxscript"):
                 importlib.import_module(package)
-        scale = [] if self.scaler is None else [scaling.Affine(step) for _, step in scaling.scalers(self.scaler_)]
+        scale = [] if self.scaler_ is None else [scaling.Affine(step) for _, step in scaling.scalers(self.scaler_)]
         model = torch.nn.Sequential(*scale, copy.deepcopy(self.network_), torch.nn.Softmax(1)).eval()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the exporter, about itself
@@ -283,10 +283,10 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
                 set again before the student that is read is trained again. It predicts without.
         """
         check_is_fitted(self)
-        hidden, dropout, norm = shape(self.hidden, self.dropout, self.norm)
+        in_features, hidden, _, dropout, norm = self.network_.shape
         settings = {name: value for name, value in self.get_params(deep=False).items() if name != "scaler"}
         meta = {
-            "in_features": self.n_features_in_,
+            "in_features": in_features,
             "hidden": hidden,
             "dropout": dropout,
             "norm": norm,
@@ -298,8 +298,8 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         if hasattr(self, "feature_names_in_"):
             meta["feature_names"] = self.feature_names_in_.tolist()
         network = self.network_
-        if self.scaler is not None:
-            meta["scaler"] = scaling.described(self.scaler)
+        if self.scaler_ is not None:
+            meta["scaler"] = scaling.described(self.scaler_)
             network = copy.deepcopy(network)
             kept = torch.nn.Module()
             for name, array in scaling.fitted_arrays(self.scaler_):
@@ -322,6 +322,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
             student.classes_ = np.array(meta["classes"], dtype=meta["classes_dtype"])
             if "feature_names" in meta:
                 student.feature_names_in_ = np.array(meta["feature_names"], dtype=object)
+            student.scaler_ = None
             if "scaler" in meta:
                 learnt = {name.partition(".")[2]: state.pop(name) for name in [*state] if name.startswith("scaler.")}
                 student.scaler = scaling.made(meta["scaler"])
@@ -337,16 +338,17 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
 
     def _read(self, X: Matrix, y: Any = None, reset: bool = False) -> Any:
         """Features as an array of float32 or a sparse matrix, scaled; with `y`, both, as scikit-learn checks them."""
-        scaled = self.scaler is not None
-        kind: Any = [np.float64, np.float32] if scaled else np.float32
+        if reset:
+            self.scaler_ = None if self.scaler is None else clone(self.scaler)
+        kind: Any = np.float32 if self.scaler_ is None else [np.float64, np.float32]
         labels = {} if y is None else {"y": y}
         found = validate_data(self, as_array(X), **labels, reset=reset, accept_sparse="csr", dtype=kind)
         X, y = (found, None) if y is None else found
-        if scaled:
-            if hasattr(X, "tocsr") and scaling.centres(self.scaler):
+        if self.scaler_ is not None:
+            if hasattr(X, "tocsr") and scaling.centres(self.scaler_):
                 X = X.toarray()
             if reset:
-                self.scaler_ = clone(self.scaler).fit(X)
+                self.scaler_.fit(X)
             X = self.scaler_.transform(X).astype(np.float32)
         return X if y is None else (X, y)
 

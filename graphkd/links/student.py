@@ -163,10 +163,11 @@ class LinkStudent(BaseEstimator):
             UserWarning: the method holds a function of your own, which is saved by name, see `StudentClassifier.save`.
         """
         check_is_fitted(self)
+        in_features, inner, width, dropout, _ = self.network_.encoder.shape
         meta = {
-            "in_features": self.n_features_in_,
-            "hidden": widths("hidden", self.hidden),
-            "dropout": real("dropout", self.dropout, 0, 1),
+            "in_features": in_features,
+            "hidden": [*inner, width],
+            "dropout": dropout,
             "k": whole("k", self.k, 1),
             "settings": saved_settings(self.get_params(deep=False), LINK_RECIPES),
         }

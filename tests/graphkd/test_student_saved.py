@@ -16,6 +16,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from sklearn.base import clone
+from sklearn.preprocessing import StandardScaler
 
 from graphkd import LinkStudent, StudentClassifier
 from graphkd.recipes import glnn
@@ -109,6 +110,21 @@ def test_a_student_of_links_keeps_every_setting(tmp_path: Path) -> None:
     assert again.get_params() == student.get_params()
     retrained = clone(again).fit(X, EDGES)
     np.testing.assert_array_equal(retrained.decision_function(X, EDGES), student.decision_function(X, EDGES))
+
+
+def test_settings_changed_after_fit_change_no_answer(tmp_path: Path) -> None:
+    student = StudentClassifier((8,), norm="batch", epochs=2, scaler=StandardScaler()).fit(X, y)
+    expected = student.predict_proba(X)
+    student.set_params(hidden=(4, 4), norm=None, scaler=None)
+    again = through(student, tmp_path / "student")
+    for each in (student, again):
+        np.testing.assert_array_equal(each.predict_proba(X), expected)
+    assert (again.hidden, again.norm) == ((4, 4), None)  # of the next fit
+    links = LinkStudent((8, 4), epochs=2).fit(X, EDGES)
+    expected = links.decision_function(X, EDGES)
+    np.testing.assert_array_equal(
+        through(links.set_params(hidden=(5,)), tmp_path / "links").decision_function(X, EDGES), expected
+    )
 
 
 def test_a_registered_function_is_kept_as_its_name(tmp_path: Path) -> None:
