@@ -1,4 +1,4 @@
-"""What a file keeps of a student: all that it answers with, all that it was told, and what it takes for input."""
+"""A saved student keeps its predictions, its settings and the names of its inputs and classes."""
 
 from __future__ import annotations
 
