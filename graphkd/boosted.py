@@ -38,8 +38,9 @@ class Boosted(nn.Module):
         norm: Literal["batch", "layer"] | None = None,
     ) -> None:
         super().__init__()
-        self.shape = (in_features, hidden, classes, dropout, norm)
-        self.members = nn.ModuleList([MLP(*self.shape)])
+        first = MLP(in_features, hidden, classes, dropout, norm)
+        self.shape = first.shape
+        self.members = nn.ModuleList([first])
         self.register_buffer("alphas", torch.ones(1))
 
     def add(self) -> MLP:

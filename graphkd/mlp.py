@@ -55,7 +55,8 @@ class MLP(nn.Module):
         norm: Literal["batch", "layer"] | None = None,
     ) -> None:
         super().__init__()
-        hidden, dropout, norm = shape(hidden, dropout, norm)
+        hidden, dropout, norm = checked_shape(hidden, dropout, norm)
+        self.shape = (in_features, hidden, classes, dropout, norm)
         self.in_features = in_features
         self.widths = [*hidden, classes]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise([in_features, *self.widths]))
@@ -75,7 +76,7 @@ class MLP(nn.Module):
         return self.outputs(x)[-1]
 
 
-def shape(hidden: Any, dropout: Any, norm: Any) -> tuple[tuple[int, ...], float, Any]:
+def checked_shape(hidden: Any, dropout: Any, norm: Any) -> tuple[tuple[int, ...], float, Any]:
     """These settings of an `MLP` as plain values; ValueError names what is out of range."""
     if not (norm is None or isinstance(norm, str)) or norm not in NORMS:
         raise ValueError(f"norm is one of {', '.join(map(repr, NORMS))}, not {norm!r}")

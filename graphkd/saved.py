@@ -77,11 +77,9 @@ def rebuilding(path: str | Path, what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, ValueError) and str(path) in str(error):
-            raise  # it names the file, and what is wrong with it, already
         raise damaged(path, what, f"{type(error).__name__}: {error}") from error
 
 
 def damaged(path: str | Path, what: str, why: object) -> ValueError:
     """The error of a file that does not hold what was written."""
-    return ValueError(f"{path} holds no whole {what} ({why}): save the {what} again, or fetch the file again")
+    return ValueError(f"{path} holds no whole {what} ({why}): save the {what} again; a newer version may read it")

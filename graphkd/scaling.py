@@ -105,13 +105,22 @@ def fitted_arrays(scaler: Any) -> Iterator[tuple[str, Tensor]]:
                 yield f"{place}:{name}", torch.from_numpy(np.array(value))
 
 
-def fill(scaler: Any, arrays: Mapping[str, Tensor]) -> None:
-    """Give a scaler what `fitted_arrays` found in its like."""
-    for place, (_, step) in enumerate(scalers(scaler)):
-        own = {key.partition(":")[2]: each.numpy() for key, each in arrays.items() if key.startswith(f"{place}:")}
+def fill(scaler: Any, arrays: Mapping[str, Tensor], columns: int) -> None:
+    """Give a scaler what `fitted_arrays` found in its like.
+
+    Raises:
+        ValueError: an array is not one of so many columns, or is nothing that such a scaler learns.
+    """
+    of_scaler = dict(enumerate(step for _, step in scalers(scaler)))
+    for step in of_scaler.values():
         if isinstance(step, StandardScaler):
             step.mean_ = step.var_ = step.scale_ = None  # what it leaves out
         if isinstance(step, RobustScaler):
             step.center_ = step.scale_ = None
-        for name, array in own.items():
-            setattr(step, name, array if array.ndim else array.item())
+    for key, array in arrays.items():
+        place, _, name = key.partition(":")
+        if not name.endswith("_") or name.startswith("_") or array.shape not in ((), (columns,)):
+            raise ValueError(
+                f"{key!r} of shape {tuple(array.shape)} is nothing that a scaler learns of {columns} columns"
+            )
+        setattr(of_scaler[int(place)], name, array.numpy() if array.ndim else array.item())

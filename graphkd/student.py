@@ -28,7 +28,7 @@ from graphkd.data.graph import as_edges
 from graphkd.extras import needs_extra
 from graphkd.features import Matrix, rows, to_scipy
 from graphkd.lesson import Lesson
-from graphkd.mlp import MLP, shape
+from graphkd.mlp import MLP, checked_shape
 from graphkd.recipes import NETWORKS, RECIPES, check_method, network_of
 from graphkd.shards import Shards
 from graphkd.spec import from_json, resolve, to_json
@@ -62,7 +62,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
     Attributes:
         classes_: the labels, in the order of the columns of `predict_proba`.
         feature_names_in_: names of the columns of `X`, if it was a table.
-        scaler_: the fitted scaler, if there is one.
+        scaler_: the fitted scaler, None without one.
         network_: the trained `MLP`.
         history_: see `graphkd.training.History`.
 
@@ -136,8 +136,13 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         _check_whole(self, labelled, edge_index, validation, monitor)
         spec = "supervised" if teacher is None else self.method
         method, options = resolve("method", spec, RECIPES)
+        columns = getattr(teacher, "columns", None)
         teacher = _as_teacher(teacher)
         X, targets = self._features_and_labels(X, y, labelled, teacher)
+        if columns is not None and [*columns] != [*self.classes_] and {*columns} == {*self.classes_}:
+            raise ValueError(
+                f"the teacher's columns are {[*columns]}, the classes {self.classes_.tolist()}: pass teacher[classes]"
+            )
         logits = _teacher_logits(teacher, X.shape[0])
         hidden = teacher.hidden if isinstance(teacher, Cache) else ()
         if edge_index is not None:
@@ -179,7 +184,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
             TypeError: the method has no such option.
         """
         schedule = Schedule(self.lr, self.weight_decay, self.epochs, self.patience, self.batch_size)
-        shape(self.hidden, self.dropout, self.norm)
+        checked_shape(self.hidden, self.dropout, self.norm)
         check_method(self.method)
         check_seed(self.random_state)
         if self.scaler is not None:
@@ -206,7 +211,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"expected a Pipeline whose last step is a {cls.__name__}, got {pipeline!r}")
         given = steps[-1][1]
         fitted = hasattr(given, "network_")
-        own = (given.scaler_ if fitted else given.scaler) if given.scaler is not None else None
+        own = given.scaler_ if fitted else given.scaler
         before = [*scaling.scalers(Pipeline(steps[:-1]))] if steps[:-1] else []
         inside = [] if own is None else [(name or "scaler", step) for name, step in scaling.scalers(own)]
         found = [*before, *((f"student_{name}", step) for name, step in inside)]
@@ -250,7 +255,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         with needs_extra("StudentClassifier.to_onnx"):
             for package in ("onnx", "onnxscript"):
                 importlib.import_module(package)
-        scale = [] if self.scaler is None else [scaling.Affine(step) for _, step in scaling.scalers(self.scaler_)]
+        scale = [] if self.scaler_ is None else [scaling.Affine(step) for _, step in scaling.scalers(self.scaler_)]
         model = torch.nn.Sequential(*scale, copy.deepcopy(self.network_), torch.nn.Softmax(1)).eval()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the exporter, about itself
@@ -277,10 +282,10 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
                 set again before the student that is read is trained again. It predicts without.
         """
         check_is_fitted(self)
-        hidden, dropout, norm = shape(self.hidden, self.dropout, self.norm)
+        in_features, hidden, _, dropout, norm = self.network_.shape
         settings = {name: value for name, value in self.get_params(deep=False).items() if name != "scaler"}
         meta = {
-            "in_features": self.n_features_in_,
+            "in_features": in_features,
             "hidden": hidden,
             "dropout": dropout,
             "norm": norm,
@@ -292,8 +297,8 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         if hasattr(self, "feature_names_in_"):
             meta["feature_names"] = self.feature_names_in_.tolist()
         network = self.network_
-        if self.scaler is not None:
-            meta["scaler"] = scaling.described(self.scaler)
+        if self.scaler_ is not None:
+            meta["scaler"] = scaling.described(self.scaler_)
             network = copy.deepcopy(network)
             kept = torch.nn.Module()
             for name, array in scaling.fitted_arrays(self.scaler_):
@@ -310,37 +315,39 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         """
         state, meta = saved.read(path, "graphkd", "student")
         with saved.rebuilding(path, "student"):
-            student = cls(**{"hidden": tuple(meta["hidden"]), "dropout": meta["dropout"], "norm": meta.get("norm")})
-            loaded_settings(path, student, meta.get("settings", {}))
+            student = cls(hidden=tuple(meta["hidden"]), dropout=meta["dropout"], norm=meta.get("norm"))
+            loaded_settings(student, meta.get("settings", {}))
             student.n_features_in_ = meta["in_features"]
             student.classes_ = np.array(meta["classes"], dtype=meta["classes_dtype"])
             if "feature_names" in meta:
                 student.feature_names_in_ = np.array(meta["feature_names"], dtype=object)
+            student.scaler_ = None
             if "scaler" in meta:
                 learnt = {name.partition(".")[2]: state.pop(name) for name in [*state] if name.startswith("scaler.")}
                 student.scaler = scaling.made(meta["scaler"])
                 student.scaler_ = clone(student.scaler)
-                scaling.fill(student.scaler_, learnt)
+                scaling.fill(student.scaler_, learnt, student.n_features_in_)
             network = {each.__name__: each for each in (MLP, *NETWORKS.values())}[meta.get("network", "MLP")]
-            with torch.device("meta"):  # so that no memory is taken for what the header says, but for what is there
+            with torch.device("meta"):  # takes memory for what is in the file, not for what its header says
                 student.network_ = network(
                     student.n_features_in_, meta["hidden"], len(student.classes_), meta["dropout"], meta.get("norm")
                 ).eval()
-            fill(path, student.network_, state)
+            student.network_.load_state_dict(state, assign=True)
         return student
 
     def _read(self, X: Matrix, y: Any = None, reset: bool = False) -> Any:
         """Features as an array of float32 or a sparse matrix, scaled; with `y`, both, as scikit-learn checks them."""
-        scaled = self.scaler is not None
-        kind: Any = [np.float64, np.float32] if scaled else np.float32
+        if reset:
+            self.scaler_ = None if self.scaler is None else clone(self.scaler)
+        kind: Any = np.float32 if self.scaler_ is None else [np.float64, np.float32]
         labels = {} if y is None else {"y": y}
         found = validate_data(self, as_array(X), **labels, reset=reset, accept_sparse="csr", dtype=kind)
         X, y = (found, None) if y is None else found
-        if scaled:
-            if hasattr(X, "tocsr") and scaling.centres(self.scaler):
+        if self.scaler_ is not None:
+            if hasattr(X, "tocsr") and scaling.centres(self.scaler_):
                 X = X.toarray()
             if reset:
-                self.scaler_ = clone(self.scaler).fit(X)
+                self.scaler_.fit(X)
             X = self.scaler_.transform(X).astype(np.float32)
         return X if y is None else (X, y)
 
@@ -451,7 +458,12 @@ def labels_of(y: Any) -> tuple[np.ndarray, np.ndarray]:
     >>> labels_of([2, None, 0])
     (array([2, 2, 0]), array([False,  True, False]))
     """
+    if isinstance(y, np.ma.MaskedArray):
+        found, missing = labels_of(y.data)
+        return found, missing | np.ma.getmaskarray(y).reshape(missing.shape)
     found = np.asarray(y.detach().cpu() if isinstance(y, Tensor) else y)
+    if found.dtype.kind not in "biufcUO" and found.ndim:
+        raise ValueError(f"labels are numbers or names, got {found.dtype}")
     if found.dtype.kind == "U" and isinstance(y, list | tuple):
         found = np.array(y, dtype=object)  # for NumPy, NaN among names is one more name
         if all(isinstance(each, str) for each in found.flat):
@@ -504,20 +516,12 @@ def saved_settings(settings: Mapping[str, Any], recipes: Mapping[str, Callable[.
     return found
 
 
-def loaded_settings(path: str | Path, student: BaseEstimator, settings: Mapping[str, Any]) -> None:
+def loaded_settings(student: BaseEstimator, settings: Mapping[str, Any]) -> None:
     """Set what `saved_settings` wrote; of an older file, nothing."""
     strange = settings.keys() - student.get_params(deep=False).keys()
     if strange:
-        raise ValueError(f"{path} holds settings that this version does not know: {', '.join(sorted(strange))}")
+        raise ValueError(f"this version does not know the settings {', '.join(sorted(strange))}")
     student.set_params(**{name: from_json(value) for name, value in settings.items()})
-
-
-def fill(path: str | Path, network: torch.nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Give a network without memory of its own the parameters of a file."""
-    try:
-        network.load_state_dict(state, assign=True)
-    except RuntimeError as error:
-        raise ValueError(f"{path}: its parameters are not those of the student in its header: {error}") from error
 
 
 def _as_teacher(teacher: Any) -> Cache | Matrix | None:
@@ -649,7 +653,8 @@ def _check_whole(student: BaseEstimator, labelled: Any, edge_index: Any, validat
 
 def _cut(labelled: Any, count: int) -> bool:
     """Whether it is a mask of so many rows."""
-    return len(labelled) == count and bool(np.isin(np.asarray(labelled), (0, 1)).all())
+    given = np.asarray(labelled)
+    return given.shape[:1] == (count,) and bool(np.isin(given, (0, 1)).all())
 
 
 def _callers() -> Iterator[Mapping[str, Any]]:

@@ -24,7 +24,7 @@ from graphkd.links.pairs import once
 from graphkd.recipes.link_supervised import link_supervised
 from graphkd.recipes.llp import llp
 from graphkd.spec import real, resolve, whole, widths
-from graphkd.student import as_array, check_seed, fill, loaded_settings, saved_settings
+from graphkd.student import as_array, check_seed, loaded_settings, saved_settings
 from graphkd.training import Evaluation, Schedule, train
 
 LINK_RECIPES = {recipe.__name__: recipe for recipe in (link_supervised, llp)}
@@ -163,10 +163,11 @@ class LinkStudent(BaseEstimator):
             UserWarning: the method holds a function of your own, which is saved by name, see `StudentClassifier.save`.
         """
         check_is_fitted(self)
+        in_features, inner, width, dropout, _ = self.network_.encoder.shape
         meta = {
-            "in_features": self.n_features_in_,
-            "hidden": widths("hidden", self.hidden),
-            "dropout": real("dropout", self.dropout, 0, 1),
+            "in_features": in_features,
+            "hidden": [*inner, width],
+            "dropout": dropout,
             "k": whole("k", self.k, 1),
             "settings": saved_settings(self.get_params(deep=False), LINK_RECIPES),
         }
@@ -184,13 +185,13 @@ class LinkStudent(BaseEstimator):
         state, meta = saved.read(path, "graphkd_links", "student of links")
         with saved.rebuilding(path, "student of links"):
             student = cls(hidden=tuple(meta["hidden"]), dropout=meta["dropout"], k=meta["k"])
-            loaded_settings(path, student, meta.get("settings", {}))
+            loaded_settings(student, meta.get("settings", {}))
             student.n_features_in_ = meta["in_features"]
             if "feature_names" in meta:
                 student.feature_names_in_ = np.array(meta["feature_names"], dtype=object)
             with torch.device("meta"):
                 student.network_ = LinkMLP(student.n_features_in_, meta["hidden"], meta["dropout"]).eval()
-            fill(path, student.network_, state)
+            student.network_.load_state_dict(state, assign=True)
         return student
 
     def _read(self, X: Any, reset: bool = False) -> Matrix:

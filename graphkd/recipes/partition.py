@@ -40,11 +40,12 @@ def partition(
     Transfer between Any Pretrained Model", ICLR 2024.
     """
     check_lam("partition", lam)
-    first = supervised(model, lesson)
     if lam == 1:
-        return first
-    teacher, start = lesson.joined_logits(), lesson.predict(model)
+        return supervised(model, lesson)
+    teacher = lesson.joined_logits()
     policy = kdlosses.build(dict(type="partition", loss=loss, by=by))
+    first = supervised(model, lesson)
+    start = lesson.predict(model)
 
     def step(nodes: Tensor | slice) -> Tensor:
         told = torch.cat([rows(teacher, nodes), start[nodes]], dim=1)

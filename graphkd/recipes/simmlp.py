@@ -80,6 +80,8 @@ def simmlp(
             "simmlp: 0 <= feature_mask < 1, 0 <= edge_mask <= 1, hops, rebuild, epochs >= 0, power > 0, fan >= 1; got "
             f"{feature_mask=}, {edge_mask=}, {hops=}, {rebuild=}, {epochs=}, {power=}, {fan=}"
         )
+    if recipe is _probe and not len(lesson.labelled):
+        raise ValueError("simmlp: the last layer is trained on labels, and there is none")
     width, generator, dtype = model.widths[-2], lesson.generator, next(model.parameters()).dtype
     predict = MLP(width, [width] * (predictor - 1), width, norm="batch").to(dtype)
     decode = MLP(width, [width], model.in_features).to(dtype)
@@ -112,8 +114,6 @@ def simmlp(
 def _probe(model: MLP, lesson: Lesson) -> History:
     """The last layer alone, on the labels."""
     told = lesson.labelled
-    if not len(told):
-        raise ValueError("simmlp: the last layer is trained on labels, and there is none")
     model.eval()  # and it stays so, whatever the training of its last layer sets: nothing below that one moves
     with torch.no_grad():
         z = torch.cat([model.outputs(rows(lesson.x, part))[-2] for part in told.split(1 << 16)])

@@ -53,8 +53,8 @@ def tfkd_self(
     recipe, options = resolve("method", method, RECIPES)
     if lam == 1:
         return supervised(model, lesson)
-    history = recipe(model, lesson, **options)
     kl, nothing = kdlosses.build(dict(type="kl", tau=tau)), torch.zeros(())
+    history = recipe(model, lesson, **options)
     for _ in range(generations):
         teacher, seconds = copy.deepcopy(model).requires_grad_(False).eval(), history.seconds
         for layer in model.layers:

@@ -38,7 +38,7 @@ NEEDS_MORE = {"random_teacher", "selfdistill"}
 
 @pytest.fixture(scope="module")
 def cache() -> Cache:
-    """A teacher that tells all that any recipe asks."""
+    """A teacher with every output that a recipe needs."""
     z = (3 * np.eye(CLASSES)[y] + np.random.default_rng(1).normal(size=(N, CLASSES))).astype(np.float32)
     hidden = np.tanh(z)
     with torch.random.fork_rng(devices=[]):

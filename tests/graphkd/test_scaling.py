@@ -23,7 +23,8 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
-from graphkd import StudentClassifier
+from graphkd import StudentClassifier, distill
+from graphkd.data import Setting
 from graphkd.scaling import Affine
 
 N, CLASSES = 90, 3
@@ -150,3 +151,13 @@ def test_a_scaler_inside_of_a_scaled_pipeline_comes_after_it(tmp_path: Path) -> 
         student.save(tmp_path / "student")
         again = StudentClassifier.load(tmp_path / "student")
         np.testing.assert_allclose(again.predict_proba(X), pipeline.predict_proba(X), atol=1e-6)
+
+
+def test_taught_by_a_graph_it_keeps_its_scaler(setting: Setting, tmp_path: Path) -> None:
+    graph = setting.whole
+    student = StudentClassifier((8,), epochs=3, scaler=StandardScaler())
+    result = distill(graph, dict(type="gcn", hidden=8, epochs=3), "glnn", student=student, setting="tran")
+    result.student.save(tmp_path / "student")
+    again = StudentClassifier.load(tmp_path / "student")
+    np.testing.assert_array_equal(again.predict_proba(graph.x), result.student.predict_proba(graph.x))
+    np.testing.assert_allclose(again.scaler_.mean_, graph.x.double().mean(0), atol=1e-6)

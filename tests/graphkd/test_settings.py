@@ -12,8 +12,9 @@ from sklearn.model_selection import RandomizedSearchCV
 
 from graphkd import LinkStudent, StudentClassifier
 from graphkd.boosted import Boosted
+from graphkd.lesson import Lesson
 from graphkd.mlp import MLP
-from graphkd.recipes import adagmlp, network_of
+from graphkd.recipes import RECIPES, adagmlp, network_of
 from graphkd.spec import resolve
 from graphkd.training import Schedule
 
@@ -128,3 +129,25 @@ def test_a_method_that_is_no_name_is_refused() -> None:
 
 def test_the_network_of_a_recipe_is_found_through_partial() -> None:
     assert network_of(functools.partial(adagmlp, members=2)) is Boosted
+
+
+@pytest.mark.parametrize(
+    ("method", "error"),
+    [
+        (dict(type="partition", loss="nope"), KeyError),
+        (dict(type="partition", by="nope"), ValueError),
+        (dict(type="tfkd_self", tau=-1.0), ValueError),
+        (dict(type="simmlp"), ValueError),
+        (dict(type="pruned", method=dict(type="glnn", lamb=1)), TypeError),
+        (dict(type="weight_align", method="gln"), KeyError),
+    ],
+)
+def test_a_recipe_of_several_trainings_is_checked_before_the_first(method: dict[str, Any], error: Any) -> None:
+    def never(*_: Any) -> Any:
+        pytest.fail("it trains")
+
+    edges, labels = torch.cat([EDGES, EDGES.flip(0)], 1), torch.full((60,), -1)
+    lesson = Lesson(torch.from_numpy(X), labels, never, torch.Generator(), np.zeros((60, 2), np.float32), edges)
+    recipe, options = resolve("method", method, RECIPES)
+    with pytest.raises(error):
+        recipe(MLP(5, (4,), 2), lesson, **options)

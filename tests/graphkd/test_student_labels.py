@@ -144,6 +144,7 @@ NONE: dict[str, Callable[[np.ndarray], Any]] = {
     "None among names": lambda y: [None if row == 7 else f"c{label}" for row, label in enumerate(y)],
     "NaN among names": lambda y: [float("nan") if row == 7 else f"c{label}" for row, label in enumerate(y)],
     "an empty category": lambda y: pd.Categorical(np.where(np.arange(N) == 7, None, [f"c{label}" for label in y])),
+    "masked": lambda y: np.ma.array(y, mask=np.arange(N) == 7),
     "-1": lambda y: np.where(np.arange(N) == 7, -1, y),
     "-1.0": lambda y: np.where(np.arange(N) == 7, -1.0, y),
     "-1 in a list": lambda y: np.where(np.arange(N) == 7, -1, y).tolist(),
@@ -182,6 +183,13 @@ def test_labels_of_two_kinds_are_refused(data: Any) -> None:
     X, y, _ = data
     with pytest.raises(ValueError, match="labels are of one kind, got int, str"):
         quick().fit(X, [int(label) if label else "none" for label in y])
+
+
+def test_labels_that_a_file_cannot_hold_are_refused_before_training(data: Any) -> None:
+    X, y, _ = data
+    for kind in ("datetime64[D]", "S1"):
+        with pytest.raises(ValueError, match="labels are numbers or names"):
+            quick().fit(X, y.astype(kind))
 
 
 def test_only_a_column_is_taken_for_labels(data: Any) -> None:
@@ -241,3 +249,14 @@ def test_validation_takes_what_labels_take(data: Any) -> None:
     for name in ("validation", "monitor"):
         with pytest.raises(ValueError, match=f"{name} is a pair, features .* and labels"):
             quick().fit(X, y, **{name: X})
+
+
+def test_columns_of_a_teacher_by_name_are_those_of_the_classes(data: Any) -> None:
+    X, y, _ = data
+    names = np.array(["red", "green", "blue"])[y]
+    classes = ["blue", "green", "red"]
+    table = pd.DataFrame(4 * np.eye(CLASSES, dtype=np.float32)[y], columns=["red", "green", "blue"])
+    with pytest.raises(ValueError, match=r"the teacher's columns are \['red', 'green', 'blue'\], the classes \['blue'"):
+        quick().fit(X, names, teacher=table)
+    expected = answers(quick().fit(X, names, teacher=table[classes].to_numpy()), X)
+    np.testing.assert_array_equal(answers(quick().fit(X, names, teacher=table[classes]), X), expected)
