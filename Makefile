@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || echo 1)
+CORES := $(shell nproc 2>/dev/null || echo 1)
+WORKERS ?= $(shell echo $$(($(CORES) < 8 ? $(CORES) : 8)))
+export OMP_NUM_THREADS ?= $(CORES)
 
 .PHONY: help setup demo test docs lint clean
 
@@ -15,9 +17,9 @@ setup: ## make .venv once: torch, the compiled mmcv operators, the packages with
 demo: setup ## distil a graph, a segmentation and a detection pair on embedded data; table and HTML report
 	@$(BIN)/python tools/demo.py
 
-test: setup ## lint, types and the whole test suite (real data: KD_DATA_ROOT)
+test: setup ## lint, types and the whole test suite (real data: KD_DATA_ROOT), a process for each core, 8 at most
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 docs: setup ## build the documentation in build/site
 	@$(BIN)/mkdocs build --strict

@@ -76,7 +76,7 @@ def _checked(where: str, option: inspect.Parameter, value: Any, ground: Ground) 
     number: int | float = int(value) if isinstance(value, numbers.Integral) else float(value)
     if float not in kinds and not isinstance(number, int):
         raise TypeError(f"{where}{key} must be a whole number, got {value!r}")
-    if math.isnan(number) or (math.isinf(number) and key not in ground.infinite):
+    if math.isnan(number) or (math.isinf(number) and not (number > 0 and key in ground.infinite)):
         raise ValueError(f"{where}{key} must be finite, got {value!r}")
     if key in _TEMPERATURES and not number > 0:
         raise ValueError(

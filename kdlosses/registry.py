@@ -68,7 +68,7 @@ def register(
             channel would say nothing and is refused. By default the losses of `kdlosses.logit` do.
         maps: whether it needs maps `(N, C, H, W)`, and nodes are refused. By default the losses of `densekd` do.
         least: least values of options for which the rule above does not hold.
-        infinite: options that may be infinite.
+        infinite: options that may be positive infinity.
 
     A policy is a loss around another one: an `nn.Module` class that builds what its option `loss` says, and whose
     `forward` ends in `**context`, all the context there is, to be handed on to that loss.

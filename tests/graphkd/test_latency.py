@@ -119,8 +119,8 @@ def test_what_is_asked_in_each_figure(graph: Graph) -> None:
 
 
 def test_the_median_after_the_warm_up() -> None:
-    calls = iter([0.2, 0.0, 0.03, 0.03, 0.1])
-    assert latency(lambda: __import__("time").sleep(next(calls)), warmup=2, repeats=3) == pytest.approx(30, abs=15)
+    calls = iter([0.4, 0.4, 0.02, 0.02, 0.4])  # far apart: the machine may be busy with other tests
+    assert 20 <= latency(lambda: __import__("time").sleep(next(calls)), warmup=2, repeats=3) < 150
 
 
 def test_a_student_answers_one_node_in_one_call_and_sooner_than_its_teacher(graph: Graph) -> None:

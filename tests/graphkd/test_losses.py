@@ -106,3 +106,18 @@ def test_high_without_edges_is_zero_and_keeps_the_graph(graph: tuple[Tensor, Ten
     assert loss.item() == 0
     assert student.grad is not None
     assert not student.grad.any()
+
+
+@pytest.mark.parametrize("end", [0, 1], ids=["source", "target"])
+def test_an_edge_counts_as_the_product_of_its_ends(end: int) -> None:
+    """Of two directed edges from and to nodes of their own, one end alone has a weight other than 1."""
+    draw = torch.Generator().manual_seed(1)
+    student, teacher = torch.randn(2, 4, 3, generator=draw, dtype=torch.float64)
+    edges = torch.tensor([[0, 2], [1, 3]])
+    weight = torch.ones(4, dtype=torch.float64)
+    weight[edges[end, 0]] = 3.0
+    first, second = (ffg2m_high(student, teacher, edges[:, i : i + 1]) for i in (0, 1))
+    assert abs(first - second) > 1e-3
+    torch.testing.assert_close(ffg2m_high(student, teacher, edges, weight=weight), (3 * first + second) / 4)
+    weight[edges[end, 0]] = 0.0
+    torch.testing.assert_close(ffg2m_high(student, teacher, edges, weight=weight), second)

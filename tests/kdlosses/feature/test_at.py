@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -43,3 +45,14 @@ def test_zero_features_are_finite() -> None:
     s = torch.zeros(2, 3, 4, 4, requires_grad=True)
     at(s, torch.randn(2, 3, 4, 4)).backward()
     assert s.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("form", ["squared", "norm"])
+def test_a_sample_without_a_counted_position_is_as_if_it_were_not_there(form: Any) -> None:
+    s, t = torch.randn(3, 4, 2, 3, dtype=torch.float64), torch.randn(3, 5, 2, 3, dtype=torch.float64)
+    weight = torch.rand(3, 2, 3, dtype=torch.float64)
+    weight[1] = 0
+    kept = [0, 2]
+    value = at(s, t, form=form, weight=weight)
+    torch.testing.assert_close(value, at(s[kept], t[kept], form=form, weight=weight[kept]))
+    assert value > 0
