@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from densekd.adapt import Size, as_map
 from densekd.bev.sensors import check_clouds, image_size
 from densekd.context import Context, check_labels, classes_of
 from densekd.methods import ONLINE, Method, method_entries, name_of
@@ -309,13 +310,15 @@ class Distiller(nn.Module):
 
     def _loss(self, term: Term, student: Taps, seen: Mapping[str, Taps], context: Context) -> Tensor:
         theirs = [seen[name][tap] for name, tap in self._asks(term)]
-        loss = term(student[term.student], theirs, context, self._logits(term, student, seen))
+        loss = term(student[term.student], theirs, context, self._logits(term, student, seen, context.image_size))
         if not torch.isfinite(loss):
             for name, tap in self._asks(term):
                 self._check_finite(name, tap, seen[name][tap])  # else it is the student's, which loss scaling may mend
         return loss
 
-    def _logits(self, term: Term, student: Taps, seen: Mapping[str, Taps]) -> tuple[Tensor, Tensor] | None:
+    def _logits(
+        self, term: Term, student: Taps, seen: Mapping[str, Taps], size: Size | None
+    ) -> tuple[Tensor, Tensor] | None:
         """What student and teacher say, for a loss that weighs one against the other; no gradient goes there."""
         if not term.asks_logits:
             return None
@@ -326,7 +329,8 @@ class Distiller(nn.Module):
             two_classes(levels[0]) if levels[0].shape[1] == 1 and sigmoid_logits(model, tap) else levels[0]
             for model, tap, levels in sides
         ]
-        return both[0].detach().float(), both[1].detach().float()
+        maps = [as_map(each, size) if each.ndim == 3 and size is not None else each for each in both]
+        return maps[0].detach().float(), maps[1].detach().float()
 
     def _check_gradient(self, term: Term, tensors: Sequence[Tensor]) -> None:
         if torch.is_grad_enabled() and term.weight and not any(tensor.requires_grad for tensor in tensors):

@@ -79,6 +79,8 @@ class MovingAverage(Teacher):
     """
 
     def __init__(self, name: str, model: nn.Module, momentum: float = 0.999) -> None:
+        if not 0 <= momentum < 1:
+            raise ValueError(f"teacher {name!r}: momentum must be in [0, 1), got {momentum}")
         super().__init__(name, model)
         self.momentum = momentum
         self.steps = 0

@@ -29,5 +29,6 @@ def features(method: str, student: nn.Module, teacher: nn.Module) -> dict[str, s
     taps = logits(method, student, teacher)
     for side, model in (("student", student), ("teacher", teacher)):
         natural = tap(model, "features")
-        taps[side] = natural if natural.startswith("decode_head.") else f"{taps[side]}:in"
+        before = f"{taps[side]}:in" if taps[side].endswith(".conv_seg") else natural
+        taps[side] = natural if natural.startswith("decode_head.") else before
     return taps
