@@ -30,7 +30,7 @@ def program(name: str) -> Path:
     spec = find_spec(package) if package.isidentifier() else None
     path = Path(spec.origin).parent / ".mim" / "tools" / f"{tool}.py" if spec and spec.origin else None
     if path is None or not path.is_file():
-        raise FileNotFoundError(f"there is no program {name}: give the path of one, or <package>/<tool>, as mmseg/train")
+        raise FileNotFoundError(f"there is no program {name}: give its path, or <package>/<tool>, as mmseg/train")
     return path
 
 
