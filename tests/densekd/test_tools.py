@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -20,7 +21,9 @@ import torch
 from mmengine.logging import MMLogger
 from mmengine.runner import CheckpointLoader
 
+from densekd.__main__ import program
 from densekd.checkpoint import read
+from densekd.resume import last_whole_checkpoint
 from densekd.teacher import build_model
 
 from .conftest import CONFIGS
@@ -134,6 +137,78 @@ def test_interrupted_and_resumed_ends_with_the_same_bits(
     assert re.findall(r"mIoU: [\d.]+", log(whole))[-1] == re.findall(r"mIoU: [\d.]+", log(resumed))[-1]
 
 
+def test_a_run_is_not_trained_over(train: Run, tmp_path: Path) -> None:
+    arguments = [str(CONFIGS / "seg.py"), "--control", "--seed", "0", "--cfg-options", "train_cfg.max_iters=2"]
+    work = train(arguments)
+    for _ in range(2):  # of the work_dir, both in one second: each has a folder of its own, none is beside the run
+        tool("test").main([arguments[0], str(work)])
+    assert [path.name for path in work.parent.iterdir()] == ["run"]
+    assert len(list((work / "test").glob("*/*/*.log"))) == len(list((work / "test").glob("*/seg.py"))) == 2
+    assert tool("export").config_in(work) == tool("export").config_in(work / "iter_2.pth") == work / "seg.py"
+    before = (work / "iter_2.pth").read_bytes()
+    with pytest.raises(SystemExit, match=r"holds checkpoints of an earlier run, iter_2.pth among them: --resume"):
+        train(arguments)
+    assert (work / "iter_2.pth").read_bytes() == before
+    (work / "iter_6.pth").write_bytes(before)  # of an earlier, longer run: a resumed one must not find it
+    (work / "teacher.pth").write_bytes(before)
+    train([*arguments, "--overwrite"])
+    assert sorted(path.name for path in work.glob("*.pth")) == ["iter_2.pth", "teacher.pth"]
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_and_resumed_ends_with_the_same_bits(tmp_path: Path) -> None:
+    options = ["train_cfg.max_iters=4", "train_cfg.val_interval=1", "default_hooks.checkpoint.save_best=mIoU"]
+    arguments = [str(CONFIGS / "seg.py"), "--control", "--seed", "0", "--work-dir", str(tmp_path)]
+    command = [sys.executable, str(Path(__file__).parent / "killed_run.py"), "random", "2", "0", *arguments]
+    done = subprocess.run(
+        [*command, "--cfg-options", *options, "default_hooks.checkpoint.interval=1"],
+        capture_output=True,
+        text=True,
+        timeout=500,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert re.search(r"^2 kills: .*; the same to the bit: True; left over: nothing", done.stdout, flags=re.M)
+
+
+def test_a_full_disk_ends_the_run_with_a_remedy(train: Run, tmp_path: Path) -> None:
+    arguments = [str(CONFIGS / "seg.py"), "--control", "--seed", "0"]
+    work = train([*arguments, "--cfg-options", "train_cfg.max_iters=2"])
+    size = (work / "iter_2.pth").stat().st_size
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, limits[1]))  # what a full disk does to a writer
+    try:
+        with pytest.raises(OSError, match=r"iter_4.pth was not written: .*Free space there.*--resume"):
+            train([*arguments, "--resume"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in work.rglob("*iter_4*")] == []
+    assert last_whole_checkpoint(work) == work / "iter_2.pth"
+    train([*arguments, "--resume"])
+    assert last_whole_checkpoint(work) == work / "iter_6.pth"
+
+
+def test_a_checkpoint_that_was_cut_short_is_not_resumed_from(tmp_path: Path) -> None:
+    assert last_whole_checkpoint(tmp_path) is None
+    for step in (2, 10):
+        torch.save({"state_dict": {}}, tmp_path / f"iter_{step}.pth")
+    torch.save({"state_dict": {}}, tmp_path / "best_mIoU_iter_10.pth")
+    last, pointer = tmp_path / "iter_10.pth", tmp_path / "last_checkpoint"
+    assert last_whole_checkpoint(tmp_path) == last  # killed before the first pointer was written
+    pointer.write_text("elsewhere/iter_2.pth")  # the folder was moved
+    assert last_whole_checkpoint(tmp_path) == tmp_path / "iter_2.pth"
+    pointer.write_text(str(last))
+    whole = last.read_bytes()
+    for damage in (whole[:-1], whole[: len(whole) // 2], b""):
+        last.write_bytes(damage)
+        assert last_whole_checkpoint(tmp_path) == tmp_path / "iter_2.pth"
+    pointer.write_text("")  # killed while the pointer was written
+    assert last_whole_checkpoint(tmp_path) == tmp_path / "iter_2.pth"
+    (tmp_path / "iter_2.pth").write_bytes(whole[:-1])
+    with pytest.raises(ValueError, match=r"no whole checkpoint: iter_10.pth, iter_2.pth"):
+        last_whole_checkpoint(tmp_path)
+
+
 def resumed_from(train: Run, arguments: list[str], first: str, last: str) -> bool:
     """Whether a run resumed from checkpoint `first` of another ends as that one did."""
     whole = train(arguments, "whole")
@@ -199,6 +274,30 @@ def test_openmmlabs_own_tool_runs_a_config_that_names_the_distiller(
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "distill.loss_cwd" in log(tmp_path / "work")
+
+
+def test_openmmlabs_own_tool_runs_a_config_on_its_own_base(seg_teacher: dict[str, str], tmp_path: Path) -> None:
+    """The README's kind of config, small: a distiller in a file whose base is in mmseg."""
+    (tmp_path / "distilled.py").write_text(
+        "_base_ = 'mmseg::_base_/schedules/schedule_20k.py'\n"
+        + (CONFIGS / "seg.py").read_text()
+        + f"model = dict(type='densekd.Distiller', student=model, method='cwd', **{seg_teacher!r})\n"
+        + "train_cfg.update(max_iters=1)\n"
+    )
+    command = [sys.executable, "-m", "densekd", "mmseg/train", "distilled.py", "--work-dir", "work"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "distill.loss_cwd" in log(tmp_path / "work")
+
+
+def test_which_program_densekd_runs(tmp_path: Path) -> None:
+    (tmp_path / "own.py").touch()
+    assert program(str(tmp_path / "own.py")) == tmp_path / "own.py"
+    assert program("mmdet/test").parts[-4:] == ("mmdet", ".mim", "tools", "test.py")
+    for name in ("mmseg/nothing", "nothing/train", "train", str(tmp_path / "own")):
+        with pytest.raises(FileNotFoundError, match="there is no program"):
+            program(name)
 
 
 @pytest.mark.slow
@@ -291,6 +390,59 @@ def test_contradicting_arguments(extra: list[str], message: str, arguments: list
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--control", "--teacher", "x.py"], "takes no --teacher"),
+        (["--control", "--checkpoint", "x.pth"], "takes no --checkpoint"),
+        (["--method", "cwd"], "go together"),
+        (["--method", "cwd", "--teacher", "ema", "--checkpoint", "x.pth"], "takes no --checkpoint"),
+        (["--control", "--resume", "--overwrite"], "would remove"),
+        (["--control", "--cfg-options", "train_cfg.max_iters"], "takes field=value"),
+    ],
+)
+def test_arguments_that_would_be_dropped(extra: list[str], message: str, capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        tool("train").main([str(CONFIGS / "seg.py"), *extra])
+    assert message in capsys.readouterr().err
+
+
+SPLIT = "give train_dataloader, train_cfg and optim_wrapper"
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "extra", "message"),
+    [
+        ("train", "optim_wrapper = None", ["--control"], f"has no optim_wrapper; {SPLIT}"),
+        ("train", "val_evaluator = None", ["--control"], "has no val_evaluator"),
+        ("train", "train_dataloader = train_cfg = optim_wrapper = None", ["--control"], "nothing to train on"),
+        ("train", "", ["--control", "--launcher", "pytorch"], "python -m torch.distributed.run"),
+        ("train", "", ["--control", "--resume", "gone.pth"], "no checkpoint gone.pth to resume from"),
+        ("train", "", ["--control", "--cfg-options", "train_cfg.max_iter=2"], "did you mean max_iters"),
+        ("train", "model = None", ["--control"], "has no model"),
+        ("train", "x = 1 / 0", ["--control"], "cannot be read: ZeroDivisionError"),
+        ("test", "test_dataloader = test_cfg = test_evaluator = None", ["x.pth"], "has no test_dataloader, test_cfg"),
+        ("test", "", ["gone.pth"], "there is no checkpoint gone.pth"),
+        ("inspect_model", "", ["--filter", "nothing"], "no path of a module contains"),
+    ],
+)
+def test_a_mistake_is_found_before_anything_is_written(
+    name: str, change: str, extra: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(f"_base_ = {str(CONFIGS / 'seg.py')!r}\n{change}\n")
+    with pytest.raises((ValueError, OSError), match=re.escape(message)):
+        tool(name).main(["own.py", *extra])
+    assert [path.name for path in tmp_path.iterdir()] == ["own.py"]
+
+
+def test_a_mistake_ends_in_one_sentence(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "tools" / "test.py"), "gone.py", "gone.pth"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, env=environment)
+    assert (done.returncode, done.stderr) == (1, "there is no config gone.py\n")
+
+
 def test_nothing_to_teach_with() -> None:
     with pytest.raises(SystemExit, match="give --teacher and --method, or --control"):
         tool("train").main([str(CONFIGS / "seg.py")])
@@ -311,3 +463,24 @@ def test_inspect_model(seg_teacher: dict[str, str], capsys: pytest.CaptureFixtur
     model, _ = build_model(CONFIGS / "seg.py")
     listed = {path for path in rows if rows[path].split()[-2] != "-"}
     assert listed <= {name for name, _ in model.named_modules()} | {name for name in listed if "backbone" in name}
+
+
+@pytest.mark.parametrize("form", ["in the config", "by the flag"])
+def test_inspect_model_of_several_teachers(form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wide = str(CONFIGS / "seg_teacher.py")
+    call = [str(CONFIGS / "seg.py"), "--teacher", wide, str(CONFIGS / "seg.py")]
+    names = ["seg_teacher", "seg"]
+    if form == "in the config":
+        named = f"dict(wide={wide!r}, own='ema', narrow={str(CONFIGS / 'seg.py')!r})"
+        text = f"model = dict(type='densekd.Distiller', student={str(CONFIGS / 'seg.py')!r}, teacher={named})"
+        (tmp_path / "several.py").write_text(f"default_scope = 'mmseg'\n{text}\n")
+        call, names = [str(tmp_path / "several.py")], ["wide", "narrow"]
+    capsys.readouterr()
+    tool("inspect_model").main([*call, "--size", "64", "64", "--filter", "bottleneck"])
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert lines[0].split() == ["tap", "student", *names]
+    assert ["*", "decode_head.bottleneck", "1x16x8x8", "1x32x8x8", "1x16x8x8"] in [line.split() for line in lines]
+    assert any(line.startswith("legend: ") for line in lines)
+    assert ("own: 'ema'" in printed.out) == (form == "in the config")
+    assert printed.err == ""

@@ -7,7 +7,7 @@ from pathlib import Path
 import compare
 import pytest
 import torch
-from comparison import config_of, fingerprint, has_trained_teacher, last_weights, learns, method, run
+from comparison import config_of, fingerprint, has_trained_teacher, last_weights, learns, method, rows, run
 
 from densekd.bev import world
 from densekd.bev.texts import sentences, write
@@ -266,6 +266,141 @@ def test_several_teachers_that_learn_are_one_in_the_table_and_all_in_the_fingerp
         teacher.write_text(teacher.read_text().replace("max_iters=2", "max_iters=3"))
         found.add(fingerprint(read_config(config)))
     assert len(found) == 3
+
+
+OWN_METRIC = """
+from mmengine.evaluator import BaseMetric
+from mmengine.registry import METRICS
+
+@METRICS.register_module(force=True)
+class Share(BaseMetric):
+    def process(self, data_batch, data_samples):
+        self.results.append(float(data_samples[0]["pred_sem_seg"]["data"].float().mean()))
+
+    def compute_metrics(self, results):
+        return {"share": sum(results) / len(results), "count": len(results), "names": ["no number"]}
+"""
+STRANGE = {
+    "epochs": "train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=2)\n"
+    "train_dataloader = dict(sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True))\n"
+    "default_hooks = dict(checkpoint=dict(_delete_=True, type='CheckpointHook', interval=1))\n"
+    "log_processor = dict(by_epoch=True)\nparam_scheduler = []\n",
+    "own metric, validation only, no hooks": "custom_imports = dict(imports=['share_metric'])\n"
+    "val_evaluator = dict(_delete_=True, type='mmengine.Share')\ndefault_hooks = custom_hooks = None\n"
+    "val_dataloader = dict(dataset=dict(size=32, count=2))\n"
+    "test_dataloader = test_cfg = test_evaluator = reported_on = None\n",
+}
+
+
+@pytest.fixture
+def strange(config: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Path:
+    """A student's config as others write them, in the current folder."""
+    (config.parent / "share_metric.py").write_text(OWN_METRIC)
+    monkeypatch.syspath_prepend(str(config.parent))
+    monkeypatch.chdir(config.parent)
+    for name in ("student.py", "teacher.py"):
+        path = config.with_name(name)
+        path.write_text(path.read_text() + STRANGE[request.param])
+    return Path("student.py")
+
+
+@pytest.mark.parametrize("strange", ["epochs"], indirect=True)
+def test_epochs_and_weights_that_are_given(strange: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"state_dict": build_model("teacher.py")[0].state_dict()}, "t.pth")
+    call = [str(strange), "--teacher", "teacher.py", "--checkpoint", "t.pth", "--seeds", "1", "--methods"]
+    compare.main([*call, "cwd"])
+    logs = {path.stem: json.loads(path.read_text()) for path in Path("results/seg/student").glob("*.json")}
+    assert sorted(logs) == ["control-seed0", "cwd-seed0", "teacher-seed0"]
+    assert {key: log["schedule"] for key, log in logs.items()} == {
+        "teacher-seed0": "weights given", "control-seed0": "2 epochs of 2", "cwd-seed0": "2 epochs of 2"
+    }  # fmt: skip
+    assert last_weights("work_dirs/seg/student/control-seed0").name == "epoch_2.pth"
+    assert last_weights("work_dirs/seg/student/teacher-seed0") is None
+    assert logs["cwd-seed0"]["teacher_weights"] == logs["teacher-seed0"]["teacher_weights"]
+    assert "teacher_weights" not in logs["control-seed0"]
+    capsys.readouterr()
+
+    compare.main([*call, "cwd", "kl", "--metric", "mAcc", "mIoU"])  # what is new is trained, what is there is not
+    printed = capsys.readouterr()
+    assert re.findall(r"^\[(.*)\] (.*)$", printed.err, flags=re.M) == [("1/1", "student: kl, seed 0")]
+    assert "| mAcc | mIoU | Δ mAcc |" in printed.out
+
+    with pytest.raises(ValueError, match=r"has no metric 'mIuO' but mIoU, .*mAcc.*Nothing is lost"):
+        compare.main([*call, "cwd", "--metric", "mIuO"])
+    torch.save({"state_dict": build_model("teacher.py")[0].state_dict()}, "other.pth")
+    with pytest.raises(SystemExit, match=r"teacher-seed0.json is of other weights of the teacher: --force"):
+        compare.main([*call[:4], "other.pth", *call[5:], "cwd"])
+    with pytest.raises(FileNotFoundError, match=r"there is no checkpoint gone\.pth"):
+        compare.main([*call[:4], "gone.pth", *call[5:], "cwd", "--out", "new", "--work-dir", "new"])
+    assert not Path("new").exists()
+
+
+@pytest.mark.parametrize("strange", ["own metric, validation only, no hooks"], indirect=True)
+def test_a_metric_of_ones_own_on_the_validation_set(
+    strange: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = [str(strange), "--teacher", "ema", "--seeds", "1", "--methods", "kl", "--out", "o", "--work-dir", "w"]
+    with monkeypatch.context() as patch:
+        import share_metric
+
+        def breaks(self: object, results: object) -> None:
+            raise RuntimeError("the metric breaks")
+
+        patch.setattr(share_metric.Share, "compute_metrics", breaks)
+        with pytest.raises(RuntimeError, match="the metric breaks"):
+            compare.main(call)
+    weights = last_weights("w/control-seed0")
+    assert weights is not None
+    made = weights.stat().st_mtime_ns
+    compare.main(call)
+    assert weights.stat().st_mtime_ns == made  # what was trained is tested, not trained again
+    printed = capsys.readouterr().out
+    assert "(last weights, nothing selected; the config's val_dataloader)" in printed
+    assert "| model | seeds | share | count | Δ share |" in printed
+    log = json.loads(Path("o/kl-seed0.json").read_text())
+    assert log["metrics"] == {"share": pytest.approx(log["scores"]["share"], abs=1e-4), "count": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "rest", "message"),
+    [
+        ("train_cfg = None", [], "has no train_cfg; give train_dataloader"),
+        ("test_evaluator = None", [], "has no test_evaluator; give test_dataloader"),
+        ("test_evaluator = dict(_delete_=True, type='IoUMetric', format_only=True)", [], "measures nothing"),
+        ("model = dict(decode_head=dict(num_classes=5))", [], "5 classes"),
+        ("", ["--checkpoint", "gone.pth"], "there is no checkpoint gone.pth"),
+        ("", ["--teacher", "gone.py"], "there is no config gone.py"),
+    ],
+)
+def test_all_is_checked_before_the_first_iteration(
+    change: str, rest: list[str], message: str, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(config.parent)
+    Path("own.py").write_text(f"_base_ = 'student.py'\n{change}\n")
+    before = sorted(path.name for path in config.parent.iterdir())
+    with pytest.raises((ValueError, OSError), match=re.escape(message)):
+        compare.main(["own.py", "--teacher", "teacher.py", "--methods", "kl", *rest])
+    assert sorted(path.name for path in config.parent.iterdir()) == before
+
+
+def test_teachers_whose_weights_are_given_have_a_row_each(config: Path, tmp_path: Path) -> None:
+    folder = str(config.parent)
+    weights = tmp_path / "t.pth"
+    torch.save({"state_dict": build_model(config.with_name("teacher.py"))[0].state_dict()}, weights)
+    given = f"checkpoint=dict(a={str(weights)!r}, b={str(weights)!r})"
+    two = f"teacher=dict(a='{folder}/teacher.py', b=_base_.model), {given}"
+    entries = "distills=[dict(loss='kl', student='decode_head.conv_seg', source=name) for name in 'ab']"
+    config.write_text(TAUGHT.replace("teacher='{{fileDirname}}/teacher.py', method='cwd'", f"{two}, {entries}"))
+    found = read_config(config)
+    assert rows(found) == ["a", "b"]
+    jobs = compare.plan({config: found}, {config: "kl+kl"}, 1, "x", tmp_path, tmp_path)
+    assert [(job.log.stem, job.method, job.teachers) for job in jobs] == [
+        ("teacher-seed0", "a", {}),
+        ("teacher_of_kl+kl_b-seed0", "b", {}),
+        ("control-seed0", "supervised", {}),
+        ("distilled-seed0", "kl+kl", {}),
+    ]
+    assert config_of(found, "teacher", "b").test_dataloader == config_of(found, "control").test_dataloader
 
 
 @pytest.mark.parametrize("folder", ["seg/digits-cwd", "det/digits-pkd", "det/bccd-pkd"])

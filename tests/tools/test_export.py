@@ -109,8 +109,45 @@ def test_onnx_answers_as_torch(family: str, tmp_path: Path, capsys: pytest.Captu
     assert export.difference(answer, tmp_path / "student.onnx") > 0.1
 
 
+@pytest.mark.parametrize(
+    ("channels", "mean"), [(1, None), (1, [127.0]), (3, [127.0]), (4, None), (6, None)], ids=str
+)
+def test_images_have_as_many_channels_as_in_training(channels: int, mean: list[float] | None, tmp_path: Path) -> None:
+    config = read_config(ROOT / "plain" / "semantic_fpn_r18_w16_digits.py")
+    config.model.backbone.in_channels = channels
+    config.model.data_preprocessor.update(mean=mean, std=mean, bgr_to_rgb=False)
+    config.dump(tmp_path / "student.py")
+    model, _ = build_model(config)
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "student.pth")
+    answer = export.answer_of(revert_sync_batchnorm(model).eval(), (32, 64), True)
+    assert answer.channels == channels
+    assert answer.images(2).shape == (2, channels, 32, 64)
+    if channels == 4:
+        call = [str(tmp_path / "student.pth"), "--out", str(tmp_path / "student.onnx"), "--size", "32", "64", "--check"]
+        export.main(call)
+        session = onnxruntime.InferenceSession(tmp_path / "student.onnx", providers=["CPUExecutionProvider"])
+        assert session.get_inputs()[0].shape[1:] == [4, 32, 64]
+        told = session.get_modelmeta().custom_metadata_map
+        assert {key: json.loads(told[key]) for key in ("channels", "mean", "std", "bgr_to_rgb")} == {
+            "channels": 4, "mean": None, "std": None, "bgr_to_rgb": False
+        }  # fmt: skip
+
+
+def test_a_size_that_the_student_does_not_take_is_named() -> None:
+    model = nn.Module()
+    model.encode_decode = lambda images, meta: images.reshape(-1, 3, 5, 5)  # type: ignore[assignment]
+    with pytest.raises(ValueError, match=r"does not run on images of 4x4 \(3 channels: shape "):
+        export.answer_of(model, (4, 4), True)
+
+
 def test_what_is_wrong_with_the_command_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments, message in (([], "give --out, --weights or both"), (["--out", str(tmp_path)], "exists; remove it")):
+    for arguments, message in (
+        ([], "give --out, --weights or both"),
+        (["--out", str(tmp_path)], "exists; remove it"),
+        (["--out", "a", "--weights", "a"], "both name a"),
+        (["--out", "a", "--size", "0", "8"], "height and width"),
+        (["--weights", "a", "--check"], "--check is of the ONNX model"),
+    ):
         with pytest.raises(SystemExit):
             export.parse(["x.pth", *arguments])
         assert message in capsys.readouterr().err
