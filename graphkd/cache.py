@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -109,7 +110,9 @@ class Cache:
             _check_name(name)
         with whole(path, folder=True) as draft:
             for name, array in {**self._arrays(), **_named("param", self.params)}.items():
-                np.save(draft / f"{name}.npy", array, allow_pickle=False)
+                with (draft / f"{name}.npy").open("wb") as file:
+                    # given the file itself, NumPy hides that the disk is full where an array is small
+                    np.save(SimpleNamespace(write=file.write), array, allow_pickle=False)
             meta: dict[str, Any] = {
                 **head,
                 "fingerprint": self.fingerprint,

@@ -58,10 +58,6 @@ def graph_of(args: argparse.Namespace) -> Graph:
     own = dict(nodes=args.graph, edges=args.edges, empty=args.empty)
     rule = {"split": args.split} if args.split else {}
     graph = load(dict(type="texts", **own, **rule) if table else dict(type=args.graph, **rule))
-    if graph.texts is None:
-        raise ValueError(
-            f"the graph has no texts: {args.graph!r} is none of texts, like cane_cora or a table of one's own"
-        )
     names = listed(args.labels)
     if names and len(names) != graph.num_classes:
         raise ValueError(f"--labels has {len(names)} names, there are {graph.num_classes} classes")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import os
+import json
+import resource
 import shutil
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,10 @@ import numpy as np
 import pytest
 import torch
 
-from densekd.bev.texts import TextTable, sentences
+from densekd.bev.texts import TextTable, sentences, write
 from graphkd import Cache, Graph
-from graphkd.cache import shards_in
 from graphkd.data import text_graph
-from graphkd.text import LanguageModel, Prompts, embed, estimate, overhead
+from graphkd.text import LanguageModel, Prompts, align, embed, estimate, overhead, tune
 from graphkd.text.embed import by_length
 from graphkd.text.prompts import INSTRUCTION, Asker
 
@@ -338,45 +338,77 @@ def test_a_vector_too_large_for_float16_is_no_silent_infinity(
         embed(graph, loud, tmp_path / "c", PROMPTS)
 
 
-def test_a_killed_run_goes_on_where_it_was(graph: Graph, folders: dict[str, Path], tmp_path: Path) -> None:
-    """Killed by the system while it reads; what was written is not read again, and the end is the same."""
-    import json
+def test_a_killed_run_goes_on_where_it_was() -> None:
+    """Killed by the system while it reads; what was written is not read again, and the end is the same to the bit."""
+    script = [sys.executable, str(Path(__file__).parent / "killed_embed.py"), "--kills", "3", "--nodes", "40"]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert (found["killed"], found["last run ended with"], found["other leftovers"]) == (3, 0, [])
+    assert 0 < found["shards left by each"][-1] < found["of"]
+    assert found["same to the bit"]
+    assert found["files"] == 6 * found["of"]
+    assert found["written twice"] == 0
 
-    nodes, edges = tmp_path / "nodes.jsonl", tmp_path / "edges.jsonl"
-    written = [{"id": k, "text": text, "label": k % 3} for k, text in enumerate(5 * (graph.texts or ()))]
-    nodes.write_text("".join(json.dumps(row) + "\n" for row in written))
-    pairs = [{"source": a, "target": b} for a, b in graph.edge_index.T.tolist()]
-    edges.write_text("".join(json.dumps(row) + "\n" for row in pairs))
-    options = [
-        str(nodes),
-        "--edges",
-        str(edges),
-        "--empty",
-        "keep",
-        "--model",
-        str(folders["encoder"]),
-        "--budget",
-        "60",
-    ]
-    options += ["--shard", "1", "--batch-tokens", "60"]
-    command = [sys.executable, embed_text.__file__, *options, "--out", str(tmp_path / "killed")]
-    with (tmp_path / "said").open("w") as said:
-        process = subprocess.Popen(command, stdout=said, stderr=said)
-        while not list((tmp_path / "killed").glob("shard-*")) and process.poll() is None:
-            time.sleep(0.002)
-        os.kill(process.pid, signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL, (tmp_path / "said").read_text()
-    kept = {file: file.stat().st_mtime_ns for file in (tmp_path / "killed").glob("shard-*/*.npy")}
-    assert 0 < len(shards_in(tmp_path / "killed")) < len(written)
-    with pytest.raises(ValueError, match="are missing"):
-        Cache.load(tmp_path / "killed")
-    embed_text.main([*options, "--out", str(tmp_path / "killed")])
-    embed_text.main([*options, "--out", str(tmp_path / "whole")])
-    assert {file: file.stat().st_mtime_ns for file in kept} == kept
-    assert not list((tmp_path / "killed").glob(".shard-*"))
-    one, two = (Cache.load(tmp_path / name) for name in ("killed", "whole"))
+
+@contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    """No file grows beyond so many bytes inside: what writers meet on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_named_and_the_call_goes_on_when_it_is_free(
+    graph: Graph, encoder: LanguageModel, tmp_path: Path
+) -> None:
+    whole = embed(graph, encoder, tmp_path / "whole", PROMPTS, shard=16)
+    with ExitStack() as stack:
+
+        def filled(nodes: int) -> None:
+            if nodes == 16:  # the first shard is written
+                stack.enter_context(full_disk(1000))
+
+        with pytest.raises(OSError, match=r"/c/shard-000000000016 .*free some space"):
+            embed(graph, encoder, tmp_path / "c", PROMPTS, shard=16, progress=filled)
+    assert [each.name for each in (tmp_path / "c").iterdir()] == ["shard-000000000000"]
+    told: list[int] = []
+    again = embed(graph, encoder, tmp_path / "c", PROMPTS, shard=16, progress=told.append)
+    assert told == [16, 16, 8]
     for hop in range(3):
-        assert np.array_equal(np.asarray(one.hidden[hop]), np.asarray(two.hidden[hop]))
+        assert np.array_equal(np.asarray(again.hidden[hop]), np.asarray(whole.hidden[hop]))
+
+
+def test_a_full_disk_leaves_no_half_of_a_model_or_a_table(
+    graph: Graph, encoder: LanguageModel, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    source = embed(graph, encoder, tmp_path / "source", PROMPTS)
+    few = torch.arange(4)
+    calls: dict[str, Callable[[], object]] = {
+        "tuned": lambda: tune(LanguageModel.load(folders["encoder"]), graph, few, tmp_path / "tuned", PROMPTS),
+        "aligned": lambda: align(
+            LanguageModel.load(folders["encoder"]),
+            graph,
+            source,
+            tmp_path / "aligned",
+            Prompts(hops=0, budget=60),
+            epochs=1,
+        ),
+        "table.safetensors": lambda: write(tmp_path / "table.safetensors", {"a": torch.ones(2000)}),
+    }
+    for name, call in calls.items():
+        with (
+            full_disk(3000),
+            pytest.raises(OSError, match=rf"{name} .*free some space|{name} could not be written.*free"),
+        ):
+            call()
+        assert not (tmp_path / name).exists()
+        assert not list(tmp_path.glob(f".{name}*"))
+        call()
+        assert (tmp_path / name).exists()
 
 
 def test_sentences_about_objects_are_embedded(folders: dict[str, Path], tmp_path: Path) -> None:

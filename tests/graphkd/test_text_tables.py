@@ -184,7 +184,7 @@ GOOD = "id,text,label\n" + "\n".join(f"{k},word w{k},{k % 2}" for k in range(4))
         (b"", "n.csv is empty; its first line names the columns"),
         (b"id,text,label\n", "n.csv has no rows"),
         (GOOD.partition("\n")[2].encode(), "the first line, which names the columns, has '0' twice"),
-        (GOOD.partition("\n")[2][12:].encode(), r"line 2: there is no column 'id'; .*\(the first line of a CSV names"),
+        (GOOD.partition("\n")[2][24:].encode(), r"line 2: there is no column 'id'; .*\(the first line of a CSV names"),
         (GOOD.replace(",", ";").encode(), "line 2: there is no column 'id'; .*id;text;label"),
         (GOOD.replace(",", "\t").encode(), "there is no column 'id'"),
         (GOOD.replace("label", "text").encode(), "the first line, which names the columns, has 'text' twice"),
