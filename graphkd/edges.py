@@ -34,7 +34,11 @@ class EdgeTargets(NamedTuple):
 
 
 def neighbour_targets(
-    teacher: Tensor, edge_index: Tensor, weight: Tensor | None = None, own: Tensor | None = None
+    teacher: Tensor,
+    edge_index: Tensor,
+    weight: Tensor | None = None,
+    own: Tensor | None = None,
+    into: Tensor | None = None,
 ) -> EdgeTargets:
     r"""What the teacher says to each node across the edges that lead to it, summed before any step.
 
@@ -51,6 +55,7 @@ def neighbour_targets(
         edge_index: `(2, E)`, source j above target i. Self-loops do not count: every node has the one of `own`.
         weight: w `(E,)`, all 1 if not given; edges that a sampler left out are best left out of `edge_index`.
         own: v `(N,)`, of what a node is told about itself; all 1 if not given.
+        into: `(N,)`, w of all edges into a node, where it is the same for them; no row per edge is made.
 
     >>> neighbour_targets(torch.zeros(3, 2), torch.tensor([[0, 1], [1, 0]])).q  # two neighbours and a lone node
     tensor([[1.0000, 1.0000],
@@ -64,13 +69,24 @@ def neighbour_targets(
     for block in _proper(edge_index).split(_BLOCK):
         source, target = edge_index[:, block]
         told, share = p[source], torch.ones_like(p[:1, 0]).expand(len(block))
-        if weight is not None:
-            share = weight[block].to(p.dtype)
+        each = weight[block] if weight is not None else None if into is None else into[target]
+        if each is not None:
+            share = each.to(p.dtype)
             told = told * share[:, None]
         q.index_add_(0, target, told)
         reach.index_add_(0, source, share)
     total = reach.sum()
     return EdgeTargets(q, (reach * (p * log_p).sum(1)).sum() / total, len(q) / q.sum())
+
+
+def degree(edge_index: Tensor, nodes: int) -> Tensor:
+    """How many edges lead into each node `(N,)`, self-loops not counted.
+
+    >>> degree(torch.tensor([[0, 1, 2], [1, 1, 1]]), 3)
+    tensor([0, 2, 0])
+    """
+    source, target = edge_index
+    return torch.bincount(target, minlength=nodes) - torch.bincount(target[source == target], minlength=nodes)
 
 
 def drop_self_loops(edge_index: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from graphkd import Cache, StudentClassifier, distill
 from graphkd.data import Graph, cpf_split, hubs, load, observe
 from graphkd.distillation import study, teach
+from graphkd.edges import neighbour_targets
 from graphkd.lesson import Lesson
 from graphkd.recipes import RECIPES, ffg2m
 from graphkd.training import History
@@ -82,6 +83,16 @@ def test_a_leaf_counts_as_much_as_a_hub(edges: Tensor, nodes: int) -> None:
     told = 1.0 + torch.bincount(edges[1], minlength=nodes)
     papers = weights(edges, nodes, lam=0.0, even=False)  # in the mean over edges a hub outweighs its leaves
     torch.testing.assert_close(papers, told / told.sum(), atol=1e-5, rtol=1e-3)
+
+
+def test_a_weight_by_target_is_that_of_each_of_its_edges() -> None:
+    draw = torch.Generator().manual_seed(0)
+    edges = torch.randint(20, (2, 90), generator=draw)  # loops and repeated edges among them
+    teacher, into = torch.randn(20, 3, generator=draw), torch.rand(20, generator=draw)
+    one = neighbour_targets(teacher, edges, own=into, into=into)
+    other = neighbour_targets(teacher, edges, into[edges[1]], into)
+    for found, wanted in zip(one, other):
+        torch.testing.assert_close(found, wanted)
 
 
 @pytest.fixture(scope="module")
