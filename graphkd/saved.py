@@ -82,4 +82,4 @@ def rebuilding(path: str | Path, what: str) -> Iterator[None]:
 
 def damaged(path: str | Path, what: str, why: object) -> ValueError:
     """The error of a file that does not hold what was written."""
-    return ValueError(f"{path} holds no whole {what} ({why}): save the {what} again; a newer version may read it")
+    return ValueError(f"{path} holds no whole {what} ({why}): save the {what} again, or fetch the file again")
