@@ -52,8 +52,8 @@ def on_common_ground(
         name: _CHECKS[name](key, value, student) if name in _CHECKS else value for name, value in context.items()
     }
     if student.numel() == 0:
-        return _full(student).sum()
-    student, teacher = _full(student), teacher.detach()
+        return full(student).sum()
+    student, teacher = full(student), teacher.detach()
     teacher = teacher.to(student.dtype)
     weight = context.get("weight")
     if weight is not None:  # masked positions cannot matter, not even in the gradient of a NaN
@@ -64,7 +64,7 @@ def on_common_ground(
         return body(student, teacher, **context)
 
 
-def _full(tensor: Tensor) -> Tensor:
+def full(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
@@ -132,6 +132,8 @@ def _check_edges(key: str, edges: Any, student: Tensor) -> Tensor | None:
     if edges is None:
         return None
     edges = _whole(key, "edge_index", _tensor(key, "edge_index", edges, student))
+    if student.ndim != 2:
+        raise ValueError(f"{key}: edge_index joins nodes (N, C), got student {tuple(student.shape)}")
     if edges.ndim != 2 or len(edges) != 2:
         raise ValueError(f"{key}: edge_index must be (2, E), got {tuple(edges.shape)}")
     if edges.numel() and readable(edges) and not bool((edges >= 0).all() & (edges < len(student)).all()):

@@ -19,6 +19,10 @@ class Pointwise(nn.Linear):
     def forward(self, features: Tensor) -> Tensor:
         if features.shape[1] != self.in_features:
             raise ValueError(f"expected {self.in_features} channels on axis 1, got features {tuple(features.shape)}")
+        if features.ndim != 2 and features.ndim not in _CONVOLVE:
+            raise ValueError(
+                f"expected nodes (N, C) or maps of 1 to 3 axes of space, got features {tuple(features.shape)}"
+            )
         if features.ndim == 2:
             return super().forward(features)
         kernel = self.weight[(...,) + (None,) * (features.ndim - 2)]

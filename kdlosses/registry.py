@@ -12,7 +12,7 @@ from typing import Any, TypeVar, overload
 import torch
 from torch import Tensor, nn
 
-from kdlosses.ground import CONTEXT, Ground, Match, on_common_ground
+from kdlosses.ground import CONTEXT, Ground, Match, full, on_common_ground
 from kdlosses.options import checked, nearest
 
 LossLike = Callable[..., Tensor] | type[nn.Module]
@@ -342,6 +342,12 @@ def _grounded_class(module: type[nn.Module], key: str, ground: Ground) -> type[n
     @functools.wraps(inner)
     def forward(self: nn.Module, student: Tensor, teacher: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         kwargs = {**dict(zip(names, args)), **kwargs}
+        own = next(self.parameters(), None)
+        numbers = isinstance(student, Tensor) and student.is_floating_point()
+        if own is not None and numbers and own.dtype != full(student).dtype:
+            raise TypeError(
+                f"{key}: its parameters are {own.dtype}, the student {student.dtype}; fit one with .to(...)"
+            )
         widths = getattr(self, "_widths", {})
         return on_common_ground(functools.partial(inner, self), key, ground, student, teacher, kwargs, widths)
 

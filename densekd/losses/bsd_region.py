@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kdlosses import register, weighted_mean
+from kdlosses.reduce import labelled
 from kdlosses.unit import unit
 
 
@@ -67,10 +68,12 @@ def _errors(
     logits: Tensor, label_map: Tensor, weight: Tensor, size: tuple[int, int], ignore_index: int
 ) -> tuple[Tensor, Tensor]:
     """Mean cross-entropy of each cell `(N, *size)`, and the share of its positions that it is the mean of."""
+    if logits.ndim != 4:
+        raise ValueError(f"bsd_region: the logits must be maps (N, C, H, W), got {tuple(logits.shape)}")
     at = logits.shape[2:]
     labels = F.interpolate(label_map.unsqueeze(1).float(), size=at, mode="nearest")[:, 0].long()
-    votes = ((labels >= 0) & (labels != ignore_index)).to(weight.dtype)
-    votes = votes * F.interpolate(weight.unsqueeze(1), size=at, mode="nearest")[:, 0]
-    each = F.cross_entropy(logits.detach(), labels.where(votes > 0, 0), reduction="none").to(weight.dtype)
+    labels, valid = labelled(labels, None, ignore_index, logits.shape[1])
+    votes = valid.to(weight.dtype) * F.interpolate(weight.unsqueeze(1), size=at, mode="nearest")[:, 0]
+    each = F.cross_entropy(logits.detach(), labels, reduction="none").to(weight.dtype)
     share = F.adaptive_avg_pool2d(votes, size)
     return F.adaptive_avg_pool2d(each * votes, size) / share.masked_fill(share == 0, 1), share

@@ -61,6 +61,9 @@ class ProKD(nn.Module):
         count = len(self.labelled.seen)
         if teacher.shape[1] != count:
             raise ValueError(f"prokd: the teacher has {teacher.shape[1]} classes, the loss was built for {count}")
+        if student.shape[1] != self.labelled.mean.shape[1]:
+            built = self.labelled.mean.shape[1]
+            raise ValueError(f"prokd: built for {built} channels of the student, got student {tuple(student.shape)}")
         labels, known = labelled(labels, None, self.ignore_index, count)
         weight = student.new_ones(labels.shape) if weight is None else weight.to(student.dtype)
         rows, weight, known = student.movedim(1, -1).flatten(0, -2), weight.flatten(), known.flatten()

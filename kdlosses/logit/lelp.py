@@ -106,8 +106,11 @@ class LELP(nn.Module):
     def targets(self, teacher: Tensor) -> Tensor:
         """Probabilities of the subclasses, `(N, *, C, S)`, for embeddings `(N, D, *)`."""
         h = teacher.movedim(1, -1).contiguous()  # once for both products
-        p = ((h @ self.head_weight.T + self.head_bias) / self.tau).softmax(-1)
-        score = (h @ self.directions.T - self.offsets).unflatten(-1, (-1, self.subclasses))
+        head, bias, directions, offsets = (
+            part.to(h.dtype) for part in (self.head_weight, self.head_bias, self.directions, self.offsets)
+        )
+        p = ((h @ head.T + bias) / self.tau).softmax(-1)
+        score = (h @ directions.T - offsets).unflatten(-1, (-1, self.subclasses))
         return p.unsqueeze(-1) * (score / self.subclass_tau).softmax(-1)
 
     def class_logits(self, student: Tensor) -> Tensor:

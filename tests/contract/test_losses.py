@@ -6,6 +6,9 @@ import copy
 import inspect
 import pickle
 import re
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +16,8 @@ import pytest
 import torch
 from torch import Tensor
 
-import densekd.losses  # noqa: F401  registers the losses that need maps
-import graphkd.losses  # noqa: F401  registers the losses that need edges
+import densekd.losses
+import graphkd.losses
 import kdlosses
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -467,6 +470,50 @@ def test_nan_where_it_counts_is_not_hidden(key: str, shape: tuple[int, ...]) -> 
         bad.view(-1)[heaviest] = torch.nan
         both = {"student": student, "teacher": teacher, name: bad}
         assert loss_of(key)(**both, **context).isnan() == (name == "student" or key not in NO_TEACHER)
+
+
+def mutated(
+    student: Tensor, teacher: Tensor, context: dict[str, Any]
+) -> Iterator[tuple[Tensor, Tensor, dict[str, Any]]]:
+    """Calls that go wrong: another width, number of axes or precision, context of another range, type or size."""
+    n, channels, *space = student.shape
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.randn(shape, dtype=student.dtype)
+
+    wider = drawn(n, channels + 1, *space)
+    yield from ((wider, teacher, context), (student, wider, context), (wider, wider, context))
+    yield from ((student.float(), teacher.float(), context), (student, teacher.float(), context))
+    yield student, teacher[..., :1], context
+    for rows, axes in ((min(n, 3), ()), (n, (7,)), (2, (2, 3, 2)), (2, (2, 3, 2, 2))):
+        here = {name: value[:rows] if name in OF_SAMPLES else value for name, value in context.items()}
+        here |= {"labels": torch.zeros(rows, *axes, dtype=torch.long)} if "labels" in here else {}
+        here |= {"edge_index": torch.zeros(2, 4, dtype=torch.long)} if "edge_index" in here else {}
+        yield drawn(rows, channels, *axes), drawn(rows, channels, *axes), here
+    for name, value in context.items():
+        changed: list[Any] = ["x"]
+        if isinstance(value, Tensor):
+            changed += [value + 99, value.float(), value[:1], value.flatten(), value.int(), value.unsqueeze(-1)]
+            changed += [value.tolist(), value + 0j]
+        if isinstance(value, list):
+            changed += [value[:-1], [one[:0] for one in value], [one[:, :3] for one in value], value[0]]
+        yield from ((student, teacher, {**context, name: each}) for each in changed)
+
+
+@every_case
+def test_a_call_that_goes_wrong_is_named_by_us(key: str, shape: tuple[int, ...]) -> None:
+    """About 2,000 calls over the registry: each runs, or the innermost frame of its error is ours."""
+    ours = [Path(package.__file__).parent for package in (kdlosses, densekd.losses, graphkd.losses)]
+    student, teacher = (x.detach() for x in pair(shape))
+    for s, t, context in mutated(student, teacher, context_of(key, shape)):
+        try:
+            value = loss_of(key)(s, t, **context)
+        except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as error:
+            place = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+            assert {*ours} & {*place.parents}, f"{place}: {error}"  # noqa: PT017
+            assert isinstance(error, TypeError | ValueError)  # noqa: PT017
+        else:
+            assert value.shape == ()
 
 
 @every_weighted_case

@@ -49,6 +49,7 @@ OURS = Path(kdlosses.__file__).parent
         ("nkd", S, T, dict(labels=Y == 1), TypeError, "labels must be whole numbers, got torch.bool"),
         ("nkd", S, T, dict(labels=Y[:5]), ValueError, r"labels must have shape \(6,\), got \(5,\)"),
         ("nkd", S, T, dict(labels=Y + 2), ValueError, "name class 257 where there are 4: 0 to 3"),
+        ("nkd", S, T, dict(labels=Y.clamp(0, 4)), ValueError, "name class 4 where there are 4"),
         ("ifvd", S, T, dict(labels=Y + 9), ValueError, "where there are 4"),
         ("caw_w2", S, T, dict(edge_index=Y), ValueError, r"edge_index must be \(2, E\)"),
         ("caw_w2", S, T, dict(edge_index=torch.tensor([[0], [6]])), ValueError, "nodes 0 to 6, the student has 6"),
@@ -101,13 +102,16 @@ def test_the_teacher_takes_the_precision_of_the_student() -> None:
         torch.testing.assert_close(build(key)(S.double(), T), build(key)(S.double(), T.double()))
 
 
-def test_masks_take_the_teacher_out_as_well() -> None:
-    """A NaN of the teacher at weight 0 must not reach a loss that multiplies by the weight."""
+def test_masks_take_both_sides_out() -> None:
+    """A NaN of either side at weight 0 must not reach a loss that multiplies by the weight."""
 
     def product(student: torch.Tensor, teacher: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return (student * teacher * weight.unsqueeze(1)).sum()
 
     weight = torch.tensor([1.0, 0, 1, 1, 0, 1])
     bad = T.masked_fill(weight.unsqueeze(1) == 0, torch.nan)
-    value = build(product)(S, bad, weight=weight)
+    student = S.masked_fill(weight.unsqueeze(1) == 0, torch.nan).requires_grad_()
+    value = build(product)(student, bad, weight=weight)
     torch.testing.assert_close(value, (S * T)[weight > 0].sum())
+    value.backward()
+    assert student.grad.isfinite().all()
