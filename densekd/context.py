@@ -194,9 +194,9 @@ def _inside(boxes: Tensor, size: Size) -> Tensor:
 
 def label_map_of(sample: Any) -> Tensor | None:
     """Class of each pixel `(H, W)`: `gt_sem_seg.data` of mmseg, `gt_sem_seg.sem_seg` of mmdet; None without either."""
-    maps = sample.gt_sem_seg if "gt_sem_seg" in sample else {}
-    found = [maps.get(key) for key in ("data", "sem_seg") if key in maps]
-    return found[0].reshape(found[0].shape[-2:]) if found else None
+    maps: Any = sample.gt_sem_seg if "gt_sem_seg" in sample else {}
+    key = next((key for key in ("data", "sem_seg") if key in maps), None)
+    return None if key is None else maps.get(key).reshape(maps.get(key).shape[-2:])
 
 
 def check_labels(model: nn.Module, samples: Iterable[Any], size: Sequence[int] | None = None) -> None:

@@ -229,8 +229,8 @@ class Distiller(nn.Module):
         mine = 2 if binary[0] and term.categorical and student[0].shape[1] == 1 else width(student[0])
         if len(term.class_map) != mine and term.how not in LEARNED:
             raise ValueError(
-                f"distills entry {term.name!r}: class_map names {len(term.class_map)} classes of the teacher, the "
-                f"student has {mine}: it takes one for each"
+                f"distills entry {term.name!r}: the student has {mine} classes, the teacher {len(term.class_map)} by "
+                "its class_map, which names one for each"
             )
 
     def _check_classes(self, entry: str, mine: int, theirs: Sequence[int]) -> None:

@@ -26,9 +26,10 @@ def probe(model: nn.Module, specs: Iterable[str], size: tuple[int, int] = IMAGE_
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
+        run = ready(model, size)
         with Taps(model, specs) as taps:
             try:
-                forward(model, size)
+                run()
             except Exception:  # some of mmseg's heads have no mode='tensor'; what comes after the last tap is not read
                 if not taps.specs or taps.silent():
                     raise
@@ -48,8 +49,9 @@ class SilentTap(RuntimeError):
 def _why_silent(model: nn.Module, spec: str, size: tuple[int, int]) -> str:
     """Say why a tap yielded nothing, and which modules like it do."""
     names = [name for name, _ in model.named_modules() if name]
+    run = ready(model, size)
     with Taps(model, names, tensors=False) as every, contextlib.suppress(Exception):  # it has been run before
-        forward(model, size)
+        run()
     quiet = set(every.silent())
     return never_fired(model, spec, [name for name in names if name not in quiet])
 
@@ -79,16 +81,20 @@ def blank_size(models: Sequence[nn.Module], taps: Sequence[Iterable[str]] = ()) 
 
 
 def forward(model: nn.Module, size: tuple[int, int]) -> None:
-    """Run `mode='tensor'` on a blank image, with the metadata and the empty truth that some detectors ask for.
+    """Run `mode='tensor'` on a blank image; a listener gets ready first, see `ready`."""
+    ready(model, size)()
+
+
+def ready(model: nn.Module, size: tuple[int, int]) -> Callable[[], Any]:
+    """Return what runs `mode='tensor'` on a blank image, with the metadata and empty truth that some detectors need.
 
     A model of several sensors gets blank ones.
     """
     if reads_truth(model):
-        model({}, [BaseDataElement(gt_instances_3d=InstanceData())], mode="tensor")
-        return
+        return lambda: model({}, [BaseDataElement(gt_instances_3d=InstanceData())], mode="tensor")
     if has_sensors(model):
-        model(*blank(model, size), mode="tensor")
-        return
+        inputs = blank(model, size)
+        return lambda: model(*inputs, mode="tensor")
     weight = next(model.parameters())
     shapes = dict.fromkeys(("img_shape", "ori_shape", "pad_shape", "batch_input_shape"), size)
     sample = BaseDataElement(metainfo={**shapes, "scale_factor": (1.0, 1.0)})
@@ -97,7 +103,8 @@ def forward(model: nn.Module, size: tuple[int, int]) -> None:
     def run(channels: int) -> None:
         model(torch.zeros(1, channels, *size, device=weight.device, dtype=weight.dtype), [sample], mode="tensor")
 
-    run(_channels(model, run))
+    channels = _channels(model, run)
+    return lambda: run(channels)
 
 
 def _channels(model: nn.Module, run: Callable[[int], None]) -> int:

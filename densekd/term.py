@@ -57,6 +57,9 @@ class Term(nn.Module):
         TypeError, ValueError, KeyError: the entry is wrong; the message says what would be right.
     """
 
+    weight: float
+    teachers: list[str]
+
     def __init__(
         self,
         loss: Any,
@@ -330,7 +333,9 @@ def two_classes(logits: Tensor) -> Tensor:
 
 def _classes(name: str, class_map: Any) -> list[int]:
     """Class numbers as plain integers."""
-    found = list(class_map) if isinstance(class_map, Sequence | np.ndarray) and not isinstance(class_map, str) else []
+    found: list[Any] = (
+        list(class_map) if isinstance(class_map, Sequence | np.ndarray) and not isinstance(class_map, str) else []
+    )
     if not found or not all(isinstance(k, Integral) and not isinstance(k, bool) and k >= 0 for k in found):
         raise ValueError(
             f"distills entry {name!r}: class_map lists a class of the teacher, a whole number from 0 on, for each of "

@@ -35,8 +35,8 @@ def test_classes_are_whole_numbers(class_map: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"class_map": [0, 1]}, "class_map names 2 classes of the teacher, the student has 3"),
-        ({"class_map": [0, 1, 2, 3]}, "class_map names 4 classes of the teacher, the student has 3"),
+        ({"class_map": [0, 1]}, "the student has 3 classes, the teacher 2 by its class_map"),
+        ({"class_map": [0, 1, 2, 3]}, "the student has 3 classes, the teacher 4 by its class_map"),
         ({"class_map": [0, 1, 5]}, "class_map names classes of 0 to 4"),
         ({"class_map": [0, 1, 2], "teacher": "backbone"}, "yields 6 channels of a feature"),
         ({"class_map": [0, 1, 2], "teacher": f"{TAP}:in"}, "yields 6 channels of a feature"),
