@@ -18,7 +18,7 @@ from graphkd.features import rows
 from graphkd.parallel import processes
 from graphkd.text.folders import weights_mark
 from graphkd.text.model import LanguageModel
-from graphkd.text.prompts import Asker, Prompts
+from graphkd.text.prompts import Asker, Prompts, check_counts
 from graphkd.text.sentence_encoder import DENSE, copy_options
 from graphkd.training import History, Schedule, train
 from graphkd.whole import whole
@@ -68,6 +68,7 @@ def align(
     path, prompts = Path(path), prompts or Prompts(hops=0)
     if path.exists():
         raise FileExistsError(f"{path} exists; choose another folder for the aligned model, or remove it")
+    check_counts(epochs=epochs, batch_size=batch_size)
     if model.causal:
         raise ValueError("align: a causal language model is no text encoder")
     source.check(graph.fingerprint())

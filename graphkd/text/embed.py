@@ -20,7 +20,7 @@ from graphkd.cache import Cache, shards_in
 from graphkd.data.graph import Graph
 from graphkd.parallel import processes
 from graphkd.text.model import LanguageModel
-from graphkd.text.prompts import EXPLANATION, Asker, Prompts
+from graphkd.text.prompts import EXPLANATION, Asker, Prompts, check_counts
 
 _SAMPLE = 256  # nodes that an estimate looks at
 _SHARP = 0.05  # temperature of an encoder's scores of labels
@@ -90,7 +90,7 @@ def embed(
         FloatingPointError: a vector is not finite or too large for float16.
         OSError: a shard could not be written; those before it are kept, and the same call goes on behind them.
     """
-    _check_sizes(shard=shard, batch_tokens=batch_tokens)
+    check_counts(shard=shard, batch_tokens=batch_tokens)
     job = _Job(graph, model, prompts or Prompts(), labels, observed, explain)
     path = Path(path)
     job.check(path)
@@ -194,12 +194,6 @@ def explanations(cache: Cache) -> list[str]:
     return [text.decode("utf-8", errors="ignore") for text in np.asarray(cache.more["explanation"]).tolist()]
 
 
-def _check_sizes(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name} counts from 1, got {size}")
-
-
 class _Job:
     """One model, one graph, one way to ask."""
 
@@ -214,14 +208,20 @@ class _Job:
     ) -> None:
         if labels and len(labels) != graph.num_classes:
             raise ValueError(f"there are {len(labels)} labels for {graph.num_classes} classes")
+        if observed is not None:
+            observed = np.asarray(observed)
+            if observed.dtype != np.bool_ or observed.shape != (len(graph),):
+                raise ValueError(
+                    f"observed is a mask of bool, ({len(graph)},), got {observed.dtype} {observed.shape}; of node "
+                    "numbers make one: mask[nodes] = True"
+                )
         self.graph, self.model, self.prompts = graph, model, prompts
         self.labels = list(labels)
         self.answers = model.answers(labels) if labels and model.causal else []
         self.names = model.names(labels).cpu().numpy() if labels and not model.causal else None
         self.asker = Asker(graph, model, prompts, observed, spare=max(map(len, self.answers), default=0))
-        self.explain = explain
-        if explain < 0:
-            raise ValueError(f"explain counts tokens from 0, got {explain}")
+        self.explain = int(explain)
+        check_counts(0, explain=explain)
         if explain:
             if not model.causal or not labels:
                 raise ValueError("explanations are written by a causal language model, about labels in words")
@@ -241,7 +241,7 @@ class _Job:
                 "labels": self.labels,
                 "texts": texts,
                 "observed": hashlib.blake2b(self.observed.tobytes(), digest_size=16).hexdigest(),
-                **({"explain": explain} if explain else {}),
+                **({"explain": self.explain} if explain else {}),
                 **({"prompt": model.prompt} if model.prompt else {}),
                 **({"lower": True} if model.lower else {}),
             }

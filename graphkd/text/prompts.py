@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,6 +14,22 @@ from graphkd.edges import by_target
 from graphkd.text.model import LanguageModel
 
 _TEXTS = 4096  # tokenised at a time
+
+
+def check_counts(least: int = 1, **values: int) -> None:
+    """Raise ValueError unless all values are whole numbers from `least`."""
+    for name, value in values.items():
+        _count(name, value, least)
+
+
+def _count(name: str, value: Any, least: int) -> int:
+    try:
+        found = operator.index(value)
+    except TypeError as error:
+        raise ValueError(f"{name} is a whole number, got {value!r}") from error
+    if found < least:
+        raise ValueError(f"{name} counts from {least}, got {found}")
+    return found
 
 
 @dataclass(frozen=True)
@@ -43,8 +60,8 @@ class Prompts:
     after: str = ""
 
     def __post_init__(self) -> None:
-        if self.hops < 0 or self.neighbours < 1:
-            raise ValueError(f"prompts: hops from 0, neighbours from 1, got {self.hops} and {self.neighbours}")
+        for name, least in (("hops", 0), ("budget", 1), ("neighbours", 1), ("seed", 0)):
+            object.__setattr__(self, name, _count(name, getattr(self, name), least))
 
     def settings(self) -> dict[str, Any]:
         return asdict(self)

@@ -15,7 +15,7 @@ from graphkd.data.graph import Graph
 from graphkd.parallel import processes
 from graphkd.text.folders import weights_mark
 from graphkd.text.model import LanguageModel
-from graphkd.text.prompts import Asker, Prompts
+from graphkd.text.prompts import Asker, Prompts, check_counts
 from graphkd.text.sentence_encoder import SentenceEncoder, copy_parts
 from graphkd.training import History, Schedule, train
 from graphkd.whole import whole
@@ -51,7 +51,8 @@ def tune(
     Args:
         model: changed in place.
         graph: with texts and labels.
-        nodes: the training nodes, `(n,)`. No other label is read, but their neighbours' texts are.
+        nodes: the training nodes, `(n,)`, or a mask `(N,)` of bool. No other label is read, but their neighbours'
+            texts are.
         path: folder, which must not exist.
         prompts: how to ask, here and afterwards alike.
         labels: what the classes are called; needed by a causal model, and by no other.
@@ -67,7 +68,8 @@ def tune(
     Raises:
         FileExistsError: the folder exists.
         OSError: it could not be written.
-        ValueError: there are no labels for a causal model, or a node has no label.
+        ValueError: there are no labels for a causal model, a node has no label or does not exist, or an option is
+            out of range.
 
     Paper: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2022, as in Hu et al., "Large Language Model
     Meets Graph Neural Network in Knowledge Distillation", 2024: one epoch with the rate 2e-4. Rank and batch are our
@@ -76,6 +78,18 @@ def tune(
     path = Path(path)
     if path.exists():
         raise FileExistsError(f"{path} exists; choose another folder for the tuned model, or remove it")
+    check_counts(rank=rank, epochs=epochs, batch_size=batch_size)
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha is a share, 0 to 1, got {alpha}")
+    nodes = torch.as_tensor(nodes)
+    if nodes.dtype is torch.bool:
+        if nodes.shape != graph.y.shape:
+            raise ValueError(f"a mask of the training nodes is ({len(graph)},), got {tuple(nodes.shape)}")
+        nodes = nodes.nonzero().flatten()
+    if nodes.ndim != 1 or nodes.is_floating_point() or not len(nodes):
+        raise ValueError(f"expected the numbers of the training nodes, (n,), got {nodes.dtype} {tuple(nodes.shape)}")
+    if (strange := nodes[(nodes < 0) | (nodes >= len(graph))]).numel():
+        raise ValueError(f"there is no node {int(strange[0])}: the graph has the nodes 0 to {len(graph) - 1}")
     if model.causal and len(labels) != graph.num_classes:
         raise ValueError(
             f"a causal model is tuned on labels in words: {len(labels)} given, {graph.num_classes} classes"

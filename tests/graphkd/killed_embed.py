@@ -71,18 +71,12 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def kill(folder: Path, kills: int, nodes: int, seed: int) -> dict[str, object]:
     """Kill the tool so often, let it end, and compare with a run that nobody killed."""
-    import embed_text  # noqa: F401  # once, for all forks
+    import embed_text
 
     arguments = write_world(folder, nodes)
     start = time.monotonic()
-    whole = run([*arguments, "--out", str(folder / "whole")], folder / "said")
-    first = None
-    while os.waitpid(whole, os.WNOHANG) == (0, 0):
-        if first is None and list((folder / "whole").glob("shard-*")):
-            first = time.monotonic() - start
-        time.sleep(0.002)
-    seconds = time.monotonic() - start
-    begin, pause = first or 0.0, (seconds - (first or 0.0)) * SHARD / nodes
+    embed_text.main([*arguments, "--out", str(folder / "whole")])  # here, so that forks find everything imported
+    pause = (time.monotonic() - start) * SHARD / nodes
     draw, killed, left = random.Random(seed), 0, []
     out = folder / "killed"
     kept: dict[Path, int] = {}
@@ -94,7 +88,7 @@ def kill(folder: Path, kills: int, nodes: int, seed: int) -> dict[str, object]:
         target = (left or [0])[-1] + draw.randint(0, most)
         while len(list(out.glob("shard-*"))) < target:
             time.sleep(0.001)
-        time.sleep(draw.random() * (begin if target == (left or [0])[-1] else pause))
+        time.sleep(draw.random() * pause)
         os.kill(child, signal.SIGKILL)
         if not os.WIFSIGNALED(os.waitpid(child, 0)[1]):
             break  # it was done before the signal came
@@ -122,6 +116,7 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=120)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
     sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
     sys.path.insert(0, str(Path(__file__).parents[2]))
     import torch

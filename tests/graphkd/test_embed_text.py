@@ -439,11 +439,30 @@ def test_without_transformers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
         importlib.import_module("graphkd.text")
 
 
+def test_numbers_of_numpy_are_settings_and_others_are_refused(
+    graph: Graph, encoder: LanguageModel, tmp_path: Path
+) -> None:
+    plain = Prompts(hops=1, budget=60, neighbours=2, seed=3)
+    same = Prompts(hops=np.int64(1), budget=np.int32(60), neighbours=np.int8(2), seed=np.uint8(3))  # type: ignore[arg-type]
+    embed(graph, encoder, tmp_path / "c", plain)
+    assert estimate(graph, encoder, tmp_path / "c", same).prompts == 0
+    for wrong in (dict(hops=1.0), dict(budget=0), dict(neighbours="2"), dict(seed=-1)):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            Prompts(**wrong)  # type: ignore[arg-type]
+    for wrong in (dict(shard=0), dict(batch_tokens=0), dict(explain=-1), dict(shard=1.5)):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            embed(graph, encoder, tmp_path / "d", plain, **wrong)  # type: ignore[arg-type]
+    for mask in (np.ones(NODES, dtype=int), np.arange(3), np.ones(NODES - 1, dtype=bool)):
+        with pytest.raises(ValueError, match="observed is a mask of bool"):
+            embed(graph, encoder, tmp_path / "d", plain, observed=mask)
+    assert not (tmp_path / "d").exists()
+
+
 def test_batches_hold_what_they_may() -> None:
     prompts = [[0] * length for length in (5, 1, 9, 3, 3, 2)]
     assert list(by_length(prompts, 6)) == [[2], [0], [3, 4], [5, 1]]
     assert dataclasses.asdict(Prompts())["hops"] == 2
-    with pytest.raises(ValueError, match="hops from 0, neighbours from 1, got -1"):
+    with pytest.raises(ValueError, match="hops counts from 0, got -1"):
         Prompts(hops=-1)
 
 

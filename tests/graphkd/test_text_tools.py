@@ -81,7 +81,7 @@ EMBED: list[tuple[str, dict[str, Any], str]] = [
     *((f"--{name} 0", {}, f"argument --{name}: expected a whole number from 1") for name in ("shard", "batch-tokens")),
     ("--explain -1", {}, "argument --explain: expected a whole number from 0"),
     ("--explain 8", {}, "explanations are written by a causal language model, about labels in words"),
-    ("--explain 300 --labels one,two", dict(model="{}/causal", budget="110"), "answers of 300 are more than the 128"),
+    ("--explain 300 --labels one,two", dict(model="{}/causal", budget="120"), "answers of 300 are more than the 128"),
     ("--pool max", {}, "argument --pool: invalid choice"),
     ("--setting all", {}, "argument --setting: invalid choice"),
     ("--setting ind", dict(split=None), "class 0 has 15 nodes; .*pass --split shares, or write the column 'split'"),

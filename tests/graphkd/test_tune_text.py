@@ -110,6 +110,31 @@ def test_what_cannot_be_tuned_on_is_refused(graph: Graph, causal: LanguageModel,
         tune(causal, silent, TRAIN, tmp_path / "no", ASKED, labels=LABELS)
 
 
+def test_a_mask_of_nodes_is_their_numbers_and_options_out_of_range_are_refused(
+    graph: Graph, causal: LanguageModel, tmp_path: Path
+) -> None:
+    folder = causal.network.config._name_or_path
+    few = torch.tensor([1, 4, 7])
+    mask = torch.zeros(60, dtype=torch.bool).index_fill(0, few, True)
+    losses = [
+        tune(LanguageModel.load(folder), graph, nodes, tmp_path / name, ASKED, labels=LABELS).losses
+        for name, nodes in (("one", few), ("two", mask))
+    ]
+    assert losses[0] == losses[1]
+    for nodes, message in (
+        (mask[:50], r"a mask of the training nodes is \(60,\), got \(50,\)"),
+        (torch.tensor([3, 60]), "there is no node 60"),
+        (few[:0], "expected the numbers of the training nodes"),
+        (few.float(), "expected the numbers of the training nodes"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tune(causal, graph, nodes, tmp_path / "no", ASKED, labels=LABELS)
+    for wrong in (dict(rank=0), dict(epochs=0), dict(batch_size=0), dict(alpha=1.5)):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            tune(causal, graph, few, tmp_path / "no", ASKED, labels=LABELS, **wrong)  # type: ignore[arg-type]
+    assert not (tmp_path / "no").exists()
+
+
 def test_the_tool_tunes_on_the_split_of_a_table(
     graph: Graph, causal: LanguageModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
