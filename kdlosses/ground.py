@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -28,6 +29,7 @@ class Ground(NamedTuple):
     maps: bool = False
     least: Mapping[str, float] | None = None  # None: options have no least value
     infinite: frozenset[str] = frozenset()
+    most: Mapping[str, float] = MappingProxyType({})
 
 
 def on_common_ground(
@@ -72,6 +74,7 @@ def _check_pair(key: str, ground: Ground, student: Tensor, teacher: Tensor) -> N
     for name, value in (("student", student), ("teacher", teacher)):
         if not isinstance(value, Tensor):
             raise TypeError(f"{key}: {name} must be a tensor, got {type(value).__name__}")
+        _check_dense(key, name, value)
         if not value.is_floating_point():
             raise TypeError(
                 f"{key}: {name} must be floating point, got {value.dtype}; a loss compares logits or features, not the "
@@ -223,9 +226,15 @@ def readable(tensor: Tensor) -> bool:
 def _tensor(key: str, name: str, value: Any, student: Tensor) -> Tensor:
     if not isinstance(value, Tensor):
         raise TypeError(f"{key}: {name} must be a tensor, got {type(value).__name__}")
+    _check_dense(key, name, value)
     if value.device != student.device:
         raise ValueError(f"{key}: {name} is on {value.device}, student on {student.device}; move one with .to(...)")
     return value
+
+
+def _check_dense(key: str, name: str, value: Tensor) -> None:
+    if value.layout is not torch.strided:
+        raise TypeError(f"{key}: {name} must be dense, got {value.layout}; convert with .to_dense()")
 
 
 def _of_positions(key: str, name: str, value: Any, student: Tensor) -> Tensor:

@@ -8,11 +8,13 @@ import inspect
 import math
 import numbers
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin
 
 from kdlosses.ground import CONTEXT, Ground
 
+_COLDEST, _HOTTEST = 1e-3, 1e4
+_LISTS = {list, tuple, Sequence}
 _TEMPERATURES = {"tau", "student_tau", "teacher_tau", "subclass_tau", "tau_min", "tau_max", "temperature"}
 
 
@@ -65,7 +67,7 @@ def _checked(where: str, option: inspect.Parameter, value: Any, ground: Ground) 
     if kinds is None or value is None:
         if value is None and kinds is not None and type(None) not in kinds:
             raise TypeError(f"{where}{key} must be {_named(kinds)}, got None")
-        return _finite(where, key, value)
+        return _finite(where, key, _listed(where, option, value))
     logical = isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")  # NumPy's, under either name
     if logical and bool in kinds:
         return bool(value)
@@ -78,17 +80,35 @@ def _checked(where: str, option: inspect.Parameter, value: Any, ground: Ground) 
         raise TypeError(f"{where}{key} must be a whole number, got {value!r}")
     if math.isnan(number) or (math.isinf(number) and not (number > 0 and key in ground.infinite)):
         raise ValueError(f"{where}{key} must be finite, got {value!r}")
-    if key in _TEMPERATURES and not number > 0:
-        raise ValueError(
-            f"{where}the temperature{'' if key == 'temperature' else ' ' + key} must be positive, got {value!r}"
-        )
+    if key in _TEMPERATURES:
+        named = f"{where}the temperature{'' if key == 'temperature' else ' ' + key} must be"
+        if not number > 0:
+            raise ValueError(f"{named} positive, got {value!r}")
+        if not _COLDEST <= number <= _HOTTEST:
+            raise ValueError(f"{named} from {_COLDEST:g} to {_HOTTEST:g}, got {value!r}: no gradient is left there")
     if ground.least is None or key == "ignore_index":
         return number
     default = option.default if isinstance(option.default, int | float) else 1
     least = ground.least.get(key, 1 if float not in kinds and default > 0 else 0)
     if number < min(least, default):
         raise ValueError(f"{where}{key} must be at least {least}, got {value!r}")
+    if number > ground.most.get(key, math.inf):
+        raise ValueError(f"{where}{key} must be at most {ground.most[key]}, got {value!r}")
     return number
+
+
+def _listed(where: str, option: inspect.Parameter, value: Any) -> Any:
+    """A list where an option takes one alone, arrays and tensors among them; all else as it is."""
+    stated = option.annotation
+    kinds = get_args(stated) if get_origin(stated) in (Union, types.UnionType) else (stated,)
+    plain = [get_origin(kind) or kind for kind in kinds if kind is not type(None)]
+    if value is None or not plain or not all(isinstance(kind, type) and kind in _LISTS for kind in plain):
+        return value
+    if getattr(value, "ndim", 0) == 1 and hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+        raise TypeError(f"{where}{option.name} must be a list, got {value!r}")
+    return value
 
 
 def _kinds(option: inspect.Parameter) -> tuple[set[type] | None, tuple[Any, ...]]:

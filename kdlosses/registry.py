@@ -36,6 +36,7 @@ def register(
     maps: bool | None = None,
     least: Mapping[str, float] | None = None,
     infinite: Sequence[str] = (),
+    most: Mapping[str, float] | None = None,
 ) -> Callable[[T], T]: ...
 def register(
     loss: Any = None,
@@ -46,6 +47,7 @@ def register(
     maps: bool | None = None,
     least: Mapping[str, float] | None = None,
     infinite: Sequence[str] = (),
+    most: Mapping[str, float] | None = None,
 ) -> Any:
     """Register a function, or an `nn.Module` class whose `forward` has the same form, as a loss.
 
@@ -55,8 +57,8 @@ def register(
     that do not fit are named in the error. Negative weights and numbers of nodes or classes that do not exist are named
     on the CPU alone: on a GPU each such look would wait for the device, at every step.
 
-    Numbers among the options must be finite, temperatures above 0, whole numbers at least 1 (those whose default is 0
-    or less, and `ignore_index`, as the loss wants), all others at least 0.
+    Numbers among the options must be finite, temperatures from 0.001 to 10,000, whole numbers at least 1 (those whose
+    default is 0 or less, and `ignore_index`, as the loss wants), all others at least 0.
 
     Args:
         loss: first two arguments `student, teacher`; then hyper-parameters with defaults and context (see `CONTEXT`).
@@ -69,6 +71,7 @@ def register(
         maps: whether it needs maps `(N, C, H, W)`, and nodes are refused. By default the losses of `densekd` do.
         least: least values of options for which the rule above does not hold.
         infinite: options that may be positive infinity.
+        most: greatest values of options that have one.
 
     A policy is a loss around another one: an `nn.Module` class that builds what its option `loss` says, and whose
     `forward` ends in `**context`, all the context there is, to be handed on to that loss.
@@ -86,7 +89,7 @@ def register(
     >>> del LOSSES["brier"]
     """
     if loss is None:
-        stated = dict(categorical=categorical, maps=maps, least=least, infinite=infinite)
+        stated = dict(categorical=categorical, maps=maps, least=least, infinite=infinite, most=most)
         return functools.partial(register, name=name, match=match, **stated)
     key = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", loss.__name__).lower()
     if key in LOSSES:
@@ -98,6 +101,7 @@ def register(
         loss.__module__.startswith("densekd.") if maps is None else maps,
         least or {},
         frozenset(infinite),
+        most or {},
     )
     LOSSES[key] = (
         _grounded_class(loss, key, ground) if isinstance(loss, type) else _grounded_function(loss, key, ground)

@@ -65,6 +65,8 @@ class CMD(nn.Module):
         draw: int | None = None,
     ) -> None:
         super().__init__()
+        if draw is not None and draw < 3:
+            raise ValueError(f"cmd: draw must be at least 3, got {draw}: a point is compared with others than its pair")
         if view == "sample":
             raise ValueError("cmd: one queue serves the whole batch, so view cannot be 'sample'")
         self.student_queue, self.teacher_queue = Queue(size, student_channels), Queue(size, teacher_channels)

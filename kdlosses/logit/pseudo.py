@@ -7,7 +7,7 @@ from kdlosses.reduce import weighted_mean
 from kdlosses.registry import register
 
 
-@register
+@register(most={"threshold": 1})
 def pseudo(student: Tensor, teacher: Tensor, threshold: float = 0.0, weight: Tensor | None = None) -> Tensor:
     r"""Pseudo labels: cross-entropy with the class that the teacher finds likeliest, where it is sure enough.
 

@@ -10,7 +10,7 @@ from kdlosses.relation.points import View, points
 from kdlosses.unit import unit
 
 
-@register(match="positions", categorical=True)
+@register(match="positions", categorical=True, most={"eps": 0.01})
 def pkt(
     student: Tensor,
     teacher: Tensor,
