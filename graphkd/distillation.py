@@ -92,7 +92,7 @@ class Result:
 def distill(
     data: Any,
     teacher: TeacherSpecs = "sage",
-    method: MethodSpec = "ffg2m",
+    method: MethodSpec = "glnn",
     *,
     student: StudentClassifier | None = None,
     split: Split | None = None,
@@ -109,7 +109,7 @@ def distill(
             `(x, edge_index) -> logits`, taken as it is; or the cache of a teacher trained elsewhere. A list of these
             teaches together, see `teach`.
         method: a recipe of `graphkd.recipes` by name, as `dict(type=name, **options)` or as a function.
-            Default: `ffg2m` with its own defaults, which are not its paper's; `configs/graph/default` measures it.
+            Default: `glnn`, which reads no edge. What learns from edges may end above it or below; measure both.
         student: with the settings wanted; its method and random state are replaced. Default: one hidden layer
             of 256 units with dropout 0.5, at most 500 epochs.
         split: training, validation and test nodes; if not given that of the graph, or else `cpf_split(y, seed)`.
