@@ -1,6 +1,6 @@
 _base_ = "../../_base_/graph.py"
 data = dict(type="hubs", nodes=5000, homophily=0.65, signal=0.15)
-# As cora.py, on a graph of few hubs with up to 1,200 neighbours; from the paper's ffg2m to its defaults step by step;
+# As cora.py, on a graph of few hubs with up to 1,200 neighbours; from the paper's ffg2m step by step;
 # and best, whose own defaults were chosen on Cora.
 methods = [
     dict(type="glnn"),
