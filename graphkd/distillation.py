@@ -112,7 +112,7 @@ class Result:
 def distill(
     data: Any,
     teacher: TeacherSpecs = "sage",
-    method: MethodSpec = "ffg2m",
+    method: MethodSpec = "glnn",
     *,
     student: Student | None = None,
     split: SplitSpec | None = None,
@@ -132,7 +132,7 @@ def distill(
             or its logits `(N, C)`. A list of these teaches together, see `teach`. Of a teacher that comes ready and
             does not say on what split it was trained, see `teach`, there is a warning.
         method: a recipe of `graphkd.recipes` by name, as `dict(type=name, **options)` or as a function.
-            Default: `ffg2m` with its own defaults, which are not its paper's; `configs/graph/default` measures it.
+            Default: `glnn`, which reads no edge. What learns from edges may end above it or below; measure both.
         student: with the settings wanted; its method and random state are replaced. Or a `Pipeline` whose last step is
             a student: the steps before are fitted on the features that are seen, and the result is a `Pipeline`, too
             (see `StudentClassifier.from_pipeline` for how to save it). Default: one hidden layer of 256 units

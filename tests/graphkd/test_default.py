@@ -1,4 +1,4 @@
-"""The method that `distill` takes when none is named: how it weighs nodes, what it costs, and where it runs."""
+"""The method that `distill` takes when none is named, and ffg2m where a graph has hubs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from graphkd.data import Graph, cpf_split, hubs, load, observe
 from graphkd.distillation import study, teach
 from graphkd.edges import neighbour_targets
 from graphkd.lesson import Lesson
-from graphkd.recipes import RECIPES, ffg2m
+from graphkd.recipes import ffg2m
 from graphkd.training import History
 
 PAPER = dict(type="ffg2m", lam=0.5, high=1.0, even=False)
@@ -79,10 +79,38 @@ def weights(edges: Tensor, nodes: int, **options: Any) -> Tensor:
 )
 def test_a_leaf_counts_as_much_as_a_hub(edges: Tensor, nodes: int) -> None:
     even = torch.full((nodes,), 1 / nodes)
-    torch.testing.assert_close(weights(edges, nodes), even, atol=1e-5, rtol=1e-3)
+    for options in ({}, dict(even=True), dict(even=0.0), dict(even=0.9)):
+        torch.testing.assert_close(weights(edges, nodes, **options), even, atol=1e-5, rtol=1e-3)
     told = 1.0 + torch.bincount(edges[1], minlength=nodes)
     papers = weights(edges, nodes, lam=0.0, even=False)  # in the mean over edges a hub outweighs its leaves
     torch.testing.assert_close(papers, told / told.sum(), atol=1e-5, rtol=1e-3)
+
+
+def test_even_is_the_share_of_a_nodes_own_target() -> None:
+    edges = chained_stars(2, 2)[:, 1:]  # the second hub is told by all its neighbours, the first leaf tells only
+    adjacency = torch.zeros(6, 6, dtype=torch.float64)
+    adjacency[edges[1], edges[0]] = 1.0
+    degree = adjacency.sum(1, keepdim=True)
+    teacher = torch.randn(6, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    p = teacher.softmax(1)
+    for share in (0.0, 0.3, 1.0):
+        own = torch.where(degree > 0, share, 1.0)
+        wanted = own * p + (1 - own) * (adjacency @ p) / degree.clamp_min(1)
+        student = Answers(torch.randn(6, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64))
+        x, unknown = torch.arange(6).double()[:, None], torch.full((6,), -1)
+
+        def step(model: nn.Module, loss: Any, count: int) -> History:
+            loss(slice(None)).backward()
+            return History()
+
+        lesson = Lesson(x, unknown, step, torch.Generator().manual_seed(0), teacher, edges)
+        ffg2m(student, lesson, even=share)
+        assert student.logits.grad is not None
+        torch.testing.assert_close(
+            student.logits.grad, (student.logits.detach().softmax(1) - wanted) / 6, rtol=1e-5, atol=1e-7
+        )
+    with pytest.raises(ValueError, match="even is False, True or the share"):
+        ffg2m(student, lesson, even=1.5)
 
 
 def test_a_weight_by_target_is_that_of_each_of_its_edges() -> None:
@@ -100,26 +128,27 @@ def cited() -> Graph:
     return hubs(nodes=900, classes=4, homophily=0.7, signal=0.25, words=300)
 
 
-def test_with_hubs_the_default_is_no_worse_than_glnn_and_the_papers_settings_are(cited: Graph) -> None:
+def test_with_hubs_ffg2m_is_no_worse_than_glnn_and_the_papers_settings_are(cited: Graph) -> None:
     student = StudentClassifier(hidden=(32,), dropout=0.5, epochs=60)
-    right: dict[str, list[float]] = {"default": [], "glnn": [], "paper": []}
+    right: dict[str, list[float]] = {"ffg2m": [], "glnn": [], "paper": []}
     for seed in range(2):
         view = observe(cited, cpf_split(cited.y, seed), "tran", seed)
         cache = teach(view, dict(type="sage", hidden=32, epochs=60), seed).cache
-        default = inspect.signature(distill).parameters["method"].default
-        for name, method in (("default", default), ("glnn", "glnn"), ("paper", PAPER)):
+        for name, method in (("ffg2m", "ffg2m"), ("glnn", "glnn"), ("paper", PAPER)):
             right[name].append(study(view, cache, method, student, seed).metrics["tran"])
     means = {name: float(np.mean(values)) for name, values in right.items()}
-    assert means["default"] > means["glnn"] - 0.01
-    assert means["default"] > means["paper"] + 0.02
+    assert means["ffg2m"] > means["glnn"] - 0.01
+    assert means["ffg2m"] > means["paper"] + 0.02
 
 
-def test_the_default_is_what_the_docs_say() -> None:
+def test_the_default_is_what_the_docs_say(cited: Graph) -> None:
     name = inspect.signature(distill).parameters["method"].default
-    assert name in RECIPES
     assert f"Default: `{name}`" in (distill.__doc__ or "")
-    options = {key: value.default for key, value in inspect.signature(ffg2m).parameters.items()}
-    assert (options["lam"], options["even"]) == (0.0, True)
+    plain, glnn = (
+        distill(cited, TEACHER, *method, student=QUICK, setting="tran").student.predict_proba(cited.x)
+        for method in ((), ("glnn",))
+    )
+    assert np.array_equal(plain, glnn)  # never below glnn: it is glnn
 
 
 def lone(graph: Graph) -> Graph:
