@@ -282,7 +282,7 @@ class Share(BaseMetric):
 """
 STRANGE = {
     "epochs": "train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=2)\n"
-    "train_dataloader = dict(sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True))\n"
+    "train_dataloader.update(sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True))\n"
     "default_hooks = dict(checkpoint=dict(_delete_=True, type='CheckpointHook', interval=1))\n"
     "log_processor = dict(by_epoch=True)\nparam_scheduler = []\n",
     "own metric, validation only, no hooks": "custom_imports = dict(imports=['share_metric'])\n"
