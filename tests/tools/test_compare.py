@@ -282,7 +282,7 @@ class Share(BaseMetric):
 """
 STRANGE = {
     "epochs": "train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=2)\n"
-    "train_dataloader = dict(sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True))\n"
+    "train_dataloader.update(sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True))\n"
     "default_hooks = dict(checkpoint=dict(_delete_=True, type='CheckpointHook', interval=1))\n"
     "log_processor = dict(by_epoch=True)\nparam_scheduler = []\n",
     "own metric, validation only, no hooks": "custom_imports = dict(imports=['share_metric'])\n"
@@ -385,9 +385,10 @@ def test_all_is_checked_before_the_first_iteration(
 
 def test_teachers_whose_weights_are_given_have_a_row_each(config: Path, tmp_path: Path) -> None:
     folder = str(config.parent)
-    weights = tmp_path / "t.pth"
-    torch.save({"state_dict": build_model(config.with_name("teacher.py"))[0].state_dict()}, weights)
-    given = f"checkpoint=dict(a={str(weights)!r}, b={str(weights)!r})"
+    for name in "ab":
+        model, _ = build_model(config.with_name("teacher.py"))
+        torch.save({"state_dict": model.state_dict()}, tmp_path / f"{name}.pth")
+    given = f"checkpoint=dict(a='{tmp_path}/a.pth', b='{tmp_path}/b.pth')"
     two = f"teacher=dict(a='{folder}/teacher.py', b=_base_.model), {given}"
     entries = "distills=[dict(loss='kl', student='decode_head.conv_seg', source=name) for name in 'ab']"
     config.write_text(TAUGHT.replace("teacher='{{fileDirname}}/teacher.py', method='cwd'", f"{two}, {entries}"))

@@ -109,9 +109,7 @@ def test_onnx_answers_as_torch(family: str, tmp_path: Path, capsys: pytest.Captu
     assert export.difference(answer, tmp_path / "student.onnx") > 0.1
 
 
-@pytest.mark.parametrize(
-    ("channels", "mean"), [(1, None), (1, [127.0]), (3, [127.0]), (4, None), (6, None)], ids=str
-)
+@pytest.mark.parametrize(("channels", "mean"), [(1, None), (1, [127.0]), (3, [127.0]), (4, None), (6, None)], ids=str)
 def test_images_have_as_many_channels_as_in_training(channels: int, mean: list[float] | None, tmp_path: Path) -> None:
     config = read_config(ROOT / "plain" / "semantic_fpn_r18_w16_digits.py")
     config.model.backbone.in_channels = channels
