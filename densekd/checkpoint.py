@@ -62,6 +62,8 @@ def _load(source: str | Path | IO[bytes], name: str, unsafe: bool) -> Any:
     source = Path(source)
     if source != Path(name).expanduser():
         where += f" ({source})"
+    if not source.is_file():
+        raise FileNotFoundError(f"{where}: there is no such file")
     with source.open("rb") as file:
         try:
             return _load_open(file, where, unsafe)

@@ -142,7 +142,7 @@ class Distiller(nn.Module):
             raise ValueError(f"momentum, of a teacher that is 'ema', must be a number in [0, 1), got {momentum!r}")
         learners = [name for name, each in sources.items() if each != "ema" and "." not in name and "loss" not in name]
         online = learners if online is None else online
-        if isinstance(online, str) or not set(online) <= set(learners):
+        if not isinstance(online, list | tuple | set) or not all(name in learners for name in online):
             raise ValueError(
                 f"online={online!r} lists teachers that learn, of {', '.join(sources)}; a moving average does not, "
                 "and a name must not contain a dot or 'loss'"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.model import BaseModule, revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import load_state_dict
@@ -132,6 +132,8 @@ def build_model(source: Source) -> tuple[nn.Module, str | None]:
     """
     if isinstance(source, nn.Module):
         return source, None
+    if not isinstance(source, str | Path | Mapping | Config):
+        raise TypeError(f"a model is a config, its path, or a live module, got {source!r}")
     config: Any = read_config(source) if isinstance(source, str | Path) else source
     if "model" not in config:
         config = {"model": config}
@@ -182,6 +184,8 @@ def build_teacher(
         ValueError: no checkpoint, or one of another architecture.
     """
     model, load_from = build_model(source)
+    if not (checkpoint is None or isinstance(checkpoint, str | Path)):
+        raise TypeError(f"teacher {name!r}: checkpoint must be a path or an address, got {checkpoint!r}")
     checkpoint = checkpoint or load_from
     if online and checkpoint is None and not isinstance(source, nn.Module):
         model.init_weights()  # type: ignore[operator]

@@ -74,6 +74,10 @@ class Term(nn.Module):
         back: bool = False,
     ) -> None:
         super().__init__()
+        for key, value in (("name", name), ("source", source)):
+            listed = key == "source" and isinstance(value, list | tuple)
+            if not all(each is None or isinstance(each, str) for each in (value if listed else [value])):
+                raise TypeError(f"distills entry: {key} must be text{' or a list' * (key == 'source')}, got {value!r}")
         self.spec = loss
         self.loss = kdlosses.build(loss, **dict.fromkeys(KNOWN, 8))  # for what it says of itself, until `fit`
         self.student = student

@@ -97,6 +97,8 @@ def method_entries(method: Method, student: nn.Module, teacher: nn.Module | Mapp
 
 def name_of(method: Method) -> str:
     """Return the name of a method; an unknown one raises `KeyError` with the nearest."""
+    if not isinstance(method, str | Mapping):
+        raise TypeError(f"a method is a name, or a dict with the name as 'type' and options, got {method!r}")
     name = method if isinstance(method, str) else method.get("type", "")
     if name not in METHODS:
         raise KeyError(f"no method is called {name!r}; {nearest(name, METHODS)}")
