@@ -1,4 +1,4 @@
-"""Models in folders of transformers: opened only if whole and of one piece, written whole or not at all."""
+"""Models in folders of transformers: opened only if whole and of one piece."""
 
 from __future__ import annotations
 
@@ -59,6 +59,8 @@ def kind_named(folder: Path, config: Any) -> Iterator[None]:
     """Name the kind of model in what goes wrong inside."""
     try:
         yield
+    except (MemoryError, torch.cuda.OutOfMemoryError):
+        raise
     except Exception as error:
         kind = " or ".join([*(config.architectures or ()), config.model_type])
         raise ValueError(
