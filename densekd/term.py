@@ -87,7 +87,7 @@ class Term(nn.Module):
         self.class_map = None if class_map is None else _classes(self.name, class_map)
         self.back = back
         self.sources = [source] if source is None or isinstance(source, str) else list(source)
-        taps = student if teacher is None else teacher
+        taps: Any = student if teacher is None else teacher
         self.teachers = list(taps) if isinstance(taps, list | tuple) else [taps] * len(self.sources)
         self.sigmoid: tuple[bool, list[bool]] = False, [False] * len(self.sources)
         if isinstance(weight, bool) or not isinstance(weight, Real) or not math.isfinite(weight):
@@ -340,7 +340,7 @@ def _classes(name: str, class_map: Any) -> list[int]:
     found: list[Any] = (
         list(class_map) if isinstance(class_map, Sequence | np.ndarray) and not isinstance(class_map, str) else []
     )
-    if not found or not all(isinstance(k, Integral) and not isinstance(k, bool) and k >= 0 for k in found):
+    if not found or not all(isinstance(k, Integral) and not isinstance(k, bool) and int(k) >= 0 for k in found):
         raise ValueError(
             f"distills entry {name!r}: class_map lists a class of the teacher, a whole number from 0 on, for each of "
             f"the student's, got {class_map!r}"
