@@ -161,7 +161,7 @@ def build(spec: str | Mapping[str, Any] | Callable[..., Tensor] | nn.Module, **k
         return Loss(name, kind(**options), {}, filled)
     if not hasattr(kind, "ground"):  # a plain function, never registered
         _check_signature(name, kind)
-        kind = _grounded_function(kind, name, Ground())
+        kind = _grounded_function(kind, name, Ground(getattr(kind, "match", "shape")))
     return Loss(name, kind, options, filled)
 
 

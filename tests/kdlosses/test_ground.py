@@ -29,6 +29,12 @@ OURS = Path(kdlosses.__file__).parent
         ("kl", S, T > 0, {}, TypeError, "teacher must be floating point, got torch.bool"),
         ("mse", S + 0j, T, {}, TypeError, "student must be floating point, got torch.complex64"),
         ("kl", S[:, 0], T[:, 0], {}, ValueError, r"expected \(N, C, \*\)"),
+        ("at", MAPS, MAPS[..., :4], {}, ValueError, "must agree in positions"),
+        ("label_smoothing", S, T[:5], dict(labels=Y), ValueError, "must agree in samples"),
+        (
+            *(dict(type="unidistill_feature", student_range=(0, 0, 6, 4)), MAPS, MAPS[:, :3]),
+            *(dict(boxes_bev=[torch.ones(1, 5)] * 2), ValueError, "must agree in channels"),
+        ),
         ("mse", S, T.to("meta"), {}, ValueError, "student is on cpu, teacher on meta"),
         ("mse", MAPS[:, :, :0], MAPS[:, :, :0], {}, ValueError, "only N may be 0"),
         ("mse", S[:, :0], T[:, :0], {}, ValueError, "only N may be 0"),

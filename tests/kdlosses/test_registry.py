@@ -137,3 +137,23 @@ def test_what_the_caller_knows_reaches_a_loss_inside_another() -> None:
     assert build({"type": "ramp", "loss": "mse"}, **known).filled == set()
     with pytest.raises(TypeError, match="loss 'vid' needs the option"):
         build({"type": "ramp", "loss": "vid"}, student_channels=3)
+
+
+def test_a_policy_says_of_tensors_what_the_loss_inside_says() -> None:
+    for inner in ("sp", "kl", "mse"):
+        plain, around = build(inner), build({"type": "ramp", "loss": {"type": "until", "loss": inner}})
+        assert (around.match, around.categorical, around.maps) == (plain.match, plain.categorical, plain.maps)
+    assert build("sp").match == "positions"
+    assert build("kl").categorical
+    assert not build("mse").categorical
+
+
+def test_a_function_of_ones_own_may_say_what_must_agree() -> None:
+    def means(student: Tensor, teacher: Tensor) -> Tensor:
+        return (student.mean(1) - teacher.mean(1)).square().mean()
+
+    with pytest.raises(ValueError, match="must agree in shape"):
+        build(means)(torch.ones(2, 3), torch.ones(2, 4))
+    means.match = "positions"  # type: ignore[attr-defined]
+    assert build(means).match == "positions"
+    assert build(means)(torch.ones(2, 3), torch.zeros(2, 4)) == 1

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from sklearn.preprocessing import normalize
 
-from kdlosses.unit import cosines, unit
+from kdlosses.unit import cosines, length, unit
 
 
 def test_formula() -> None:
@@ -28,3 +29,10 @@ def test_cosines() -> None:
     value.sum().backward()
     assert (value == 0).all()
     assert (zero.grad == 0).all()
+
+
+@pytest.mark.parametrize("dim", [1, 2])
+def test_the_gradient_of_a_length_is_0_where_the_length_is(dim: int) -> None:
+    vectors = torch.zeros(2, 3, 3, requires_grad=True)
+    length(vectors, dim).sum().backward()
+    assert (vectors.grad == 0).all()
