@@ -74,10 +74,10 @@ class Term(nn.Module):
         back: bool = False,
     ) -> None:
         super().__init__()
-        for key, value in (("name", name), ("source", source)):
-            listed = key == "source" and isinstance(value, list | tuple)
-            if not all(each is None or isinstance(each, str) for each in (value if listed else [value])):
-                raise TypeError(f"distills entry: {key} must be text{' or a list' * (key == 'source')}, got {value!r}")
+        if not (name is None or isinstance(name, str)):
+            raise TypeError(f"distills entry: name must be text, got {name!r}")
+        if not all(each is None or isinstance(each, str) for each in _listed(source)):
+            raise TypeError(f"distills entry: source must be the name of a teacher, or a list, got {source!r}")
         self.spec = loss
         self.loss = kdlosses.build(loss, **dict.fromkeys(KNOWN, 8))  # for what it says of itself, until `fit`
         self.student = student
@@ -86,7 +86,7 @@ class Term(nn.Module):
         self.where = where
         self.class_map = None if class_map is None else _classes(self.name, class_map)
         self.back = back
-        self.sources = [source] if source is None or isinstance(source, str) else list(source)
+        self.sources = _listed(source)
         taps: Any = student if teacher is None else teacher
         self.teachers = list(taps) if isinstance(taps, list | tuple) else [taps] * len(self.sources)
         self.sigmoid: tuple[bool, list[bool]] = False, [False] * len(self.sources)
@@ -346,3 +346,7 @@ def _classes(name: str, class_map: Any) -> list[int]:
             f"the student's, got {class_map!r}"
         )
     return [int(k) for k in found]
+
+
+def _listed(source: Any) -> list[Any]:
+    return list(source) if isinstance(source, list | tuple) else [source]

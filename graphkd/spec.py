@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from kdlosses import nearest
+from kdlosses.options import typed
 
 
 def resolve(
@@ -23,7 +24,7 @@ def resolve(
 
     Raises:
         KeyError: no such name.
-        TypeError: no such option.
+        TypeError: no such option, or a value of another type than its annotation says.
 
     >>> def glnn(model, *, lam=0.0): ...
     >>> resolve("method", dict(type="glnn", lamb=0.5), {"glnn": glnn})
@@ -45,7 +46,7 @@ def resolve(
     for key in options:
         if key not in known:
             raise TypeError(f"{what} {getattr(name, '__name__', name)!r} has no option {key!r}; {nearest(key, known)}")
-    return function, plain(options)
+    return function, typed(f"{what} {getattr(name, '__name__', name)!r}: ", function, plain(options))
 
 
 def plain(value: Any) -> Any:

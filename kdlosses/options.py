@@ -60,6 +60,20 @@ def checked(name: str, kind: Callable[..., Any], options: Mapping[str, Any], com
     return found
 
 
+def typed(where: str, function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of any function as its annotations want them: numbers of NumPy are plain ones; another type raises.
+
+    >>> def recipe(model, *, lam: float = 0.5): ...
+    >>> typed("method 'recipe': ", recipe, dict(lam="half"))
+    Traceback (most recent call last):
+    TypeError: method 'recipe': lam must be a number, got 'half'
+    """
+    known = _options_of(function)
+    return {
+        key: _checked(where, known[key], value, Ground()) if key in known else value for key, value in options.items()
+    }
+
+
 def _checked(where: str, option: inspect.Parameter, value: Any, ground: Ground) -> Any:
     key, kinds, choices = option.name, *_kinds(option)
     if choices and value not in choices:

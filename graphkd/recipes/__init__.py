@@ -6,7 +6,7 @@ and hands that to the shared loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -144,7 +144,9 @@ def check_method(method: str | Mapping[str, Any] | Callable[..., Any]) -> None:
     recipe, options = resolve("method", method, RECIPES)
     if "lam" in options:
         check_lam(recipe.__name__, options["lam"])
-    if isinstance(options.get("distills"), Sequence):
+    if "distills" in options:
+        if not isinstance(options["distills"], list | tuple):
+            raise TypeError(f"method {recipe.__name__!r}: distills is a list of entries, got {options['distills']!r}")
         for entry in options["distills"]:
             check_entry(entry)
     if options.get("loss") is not None:
