@@ -28,8 +28,8 @@ class Sentences(nn.Module):
         options: of `describe`: `front`, `near`, `ahead`, `moving`.
 
     Raises:
-        KeyError: the table lacks a sentence about one of the classes.
-        TypeError, ValueError: no such option, or one that `describe` refuses.
+        TypeError, ValueError: no classes, no such option, or one that `describe` refuses.
+        KeyError: in a batch, the table lacks a sentence about one of its classes.
 
     Shape: `said` yields `(B, C, n, 1)`, n the most boxes that a sample has, 0 where it has fewer; those of no class,
     whose label is negative, are left out.
@@ -42,7 +42,7 @@ class Sentences(nn.Module):
         super().__init__()
         self.table, self.classes, self.options = TextTable(table), list(classes), options
         self.said = nn.Identity()
-        self.table(sentences(self.classes))
+        sentences(self.classes)
         describe(torch.zeros(0, 7), torch.zeros(0, dtype=torch.long), self.classes, **options)
 
     def forward(self, inputs: Any, data_samples: Sequence[Any], mode: str = "tensor") -> Tensor:
