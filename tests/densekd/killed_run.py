@@ -117,7 +117,7 @@ def lives(kills: int, seed: int, arguments: Sequence[str]) -> Counter[str]:
 def ending(folder: Path) -> tuple[Any, dict[str, torch.Tensor]]:
     """The last validation's scores and the weights that a run left."""
     logs = sorted(folder.glob("*/*.log"), key=lambda path: path.stat().st_mtime_ns)
-    scores = [found for log in logs for found in re.findall(r"Iter\(val\).*?(mIoU: .*?)  data_time", log.read_text())]
+    scores = [found for log in logs for found in re.findall(r"\(val\).*?(mIoU: .*?)  data_time", log.read_text())]
     return scores[-1], read(folder)["state_dict"]
 
 
