@@ -251,7 +251,7 @@ class Distiller(nn.Module):
                     f"distills entry {term.name!r}: source must say which teacher, one of {', '.join(self.teachers)}; "
                     f"got {name!r}"
                 )
-        return list(zip(names, term.teachers))  # type: ignore[arg-type]
+        return list(zip(names, term.teachers))
 
     def _taps_of(self, teacher: str, terms: Iterable[Term]) -> set[str]:
         asking = [(term, tap) for term in terms for name, tap in self._asks(term) if name == teacher]
