@@ -148,6 +148,10 @@ def test_a_recipe_of_several_trainings_is_checked_before_the_first(method: dict[
 
     edges, labels = torch.cat([EDGES, EDGES.flip(0)], 1), torch.full((60,), -1)
     lesson = Lesson(torch.from_numpy(X), labels, never, torch.Generator(), np.zeros((60, 2), np.float32), edges)
-    with pytest.raises(error):
+
+    def begin() -> None:
         recipe, options = resolve("method", method, RECIPES)
         recipe(MLP(5, (4,), 2), lesson, **options)
+
+    with pytest.raises(error):
+        begin()
