@@ -21,7 +21,7 @@ from graphkd.text.model import LanguageModel
 from graphkd.text.prompts import Asker, Prompts, check_counts
 from graphkd.text.sentence_encoder import DENSE, copy_options
 from graphkd.training import History, Schedule, train
-from graphkd.whole import whole
+from kdlosses.whole import whole
 
 
 def align(

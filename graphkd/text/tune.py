@@ -18,7 +18,7 @@ from graphkd.text.model import LanguageModel
 from graphkd.text.prompts import Asker, Prompts, check_counts
 from graphkd.text.sentence_encoder import SentenceEncoder, copy_parts
 from graphkd.training import History, Schedule, train
-from graphkd.whole import whole
+from kdlosses.whole import whole
 
 
 def tune(
