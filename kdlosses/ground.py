@@ -95,7 +95,7 @@ def _check_pair(key: str, ground: Ground, student: Tensor, teacher: Tensor) -> N
     if not fits:
         raise ValueError(f"{key}: student {tuple(a)} and teacher {tuple(b)} must agree in {ground.match}")
     for name, shape in (("student", a), ("teacher", b)):
-        if 0 in shape[1:]:
+        if 0 in (shape[1:2] if name == "teacher" and ground.match == "samples" else shape[1:]):
             raise ValueError(f"{key}: {name} {tuple(shape)} has no channel or no position; only N may be 0")
     if ground.maps and len(a) != 4:
         raise ValueError(f"{key}: the loss needs maps (N, C, H, W), got student {tuple(a)}")

@@ -13,7 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from kdlosses.ground import CONTEXT, Ground
 
-_COLDEST, _HOTTEST = 1e-3, 1e4
+_COLDEST, _HOTTEST = 1e-6, 1e7
 _LISTS = {list, tuple, Sequence}
 _TEMPERATURES = {"tau", "student_tau", "teacher_tau", "subclass_tau", "tau_min", "tau_max", "temperature"}
 
@@ -98,7 +98,7 @@ def _checked(where: str, option: inspect.Parameter, value: Any, ground: Ground) 
         named = f"{where}the temperature{'' if key == 'temperature' else ' ' + key} must be"
         if not number > 0:
             raise ValueError(f"{named} positive, got {value!r}")
-        if not _COLDEST <= number <= _HOTTEST:
+        if not _COLDEST <= number <= _HOTTEST and key not in ground.infinite:
             raise ValueError(f"{named} from {_COLDEST:g} to {_HOTTEST:g}, got {value!r}: no gradient is left there")
     if ground.least is None or key == "ignore_index":
         return number

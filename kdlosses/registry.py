@@ -57,7 +57,7 @@ def register(
     that do not fit are named in the error. Negative weights and numbers of nodes or classes that do not exist are named
     on the CPU alone: on a GPU each such look would wait for the device, at every step.
 
-    Numbers among the options must be finite, temperatures from 0.001 to 10,000, whole numbers at least 1 (those whose
+    Numbers among the options must be finite, temperatures from 1e-6 to 1e7, whole numbers at least 1 (those whose
     default is 0 or less, and `ignore_index`, as the loss wants), all others at least 0.
 
     Args:
@@ -348,7 +348,7 @@ def _grounded_class(module: type[nn.Module], key: str, ground: Ground) -> type[n
         kwargs = {**dict(zip(names, args)), **kwargs}
         own = next(self.parameters(), None)
         numbers = isinstance(student, Tensor) and student.is_floating_point()
-        if own is not None and numbers and own.dtype != full(student).dtype:
+        if own is not None and numbers and len(student) and own.dtype != full(student).dtype:
             raise TypeError(
                 f"{key}: its parameters are {own.dtype}, the student {student.dtype}; fit one with .to(...)"
             )

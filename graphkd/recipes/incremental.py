@@ -40,6 +40,8 @@ def incremental(
     check_lam("incremental", lam)
     if not 0 < old < classes or memory < 0:
         raise ValueError(f"incremental: 1 to {classes - 1} old classes and a memory of 0 or more, got {old}, {memory}")
+    if old == 1 and lam < 1:
+        raise ValueError("incremental: one old class has no rival that the teacher could tell it from; pass lam=1")
     labels = lesson.labels.clone()
     for known in range(old):
         members = (labels == known).nonzero().flatten()

@@ -132,9 +132,10 @@ def test_no_other_method_reads_edges(name: str) -> None:
     view = observe(Graph.of(graph()), prepared_split(), "tran", 0)
     teacher = teach(view, dict(type="gcn", epochs=3), 0, ("noisy", "weights")).cache
     students = []
-    method = dict(type=name, codes=4) if name == "vqgraph" else name
+    old = dict(type="incremental", old=2)
+    method = {"vqgraph": dict(type=name, codes=4), "incremental": old, "weight_align": dict(type=name, method=old)}
     for edges in (BOTH, None):
-        fitted = StudentClassifier((8,), epochs=2, method=method, random_state=0)
+        fitted = StudentClassifier((8,), epochs=2, method=method.get(name, name), random_state=0)
         fitted.fit(X, Y, teacher=teacher, edge_index=edges, labelled=view.train)
         students.append(fitted.predict_proba(X))
     np.testing.assert_array_equal(*students)

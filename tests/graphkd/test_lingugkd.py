@@ -265,7 +265,7 @@ def test_a_graph_network_may_read_the_vectors_themselves(words: tuple[Setting, C
         (dict(source=None), "reads .*, needs a Cache as its 'source'"),
         (dict(inputs=7), "inputs is the number of a hidden layer of the source, which has 3"),
         (dict(tune="mcmi"), "is not fine-tuned: leave 'tune' out"),
-        (dict(method=dict(type="lingugkd", reach="some")), "reach is 'train' or 'all', not 'some'"),
+        (dict(method=dict(type="lingugkd", reach="some")), "reach must be 'train' or 'all', got 'some'"),
         (dict(method=dict(type="lingugkd", lam=2)), "lam is the weight of the labels"),
     ],
 )

@@ -80,7 +80,7 @@ def test_any_recipe_hears_the_mean(setting: Setting, taught: Outcome) -> None:
     p = [softmax(each.logits, axis=1) for each in taught.cache.split()]
     mean = Cache(np.log((p[0] + p[1]) / 2), taught.cache.node_id, taught.cache.observed, taught.cache.fingerprint)
     np.testing.assert_allclose(study(setting, mean, "glnn", QUICK).model.predict_proba(x), one, atol=1e-4)
-    assert study(setting, taught.cache, "ffg2m", QUICK).metrics["observed"] > 0.8
+    assert study(setting, taught.cache, dict(type="ffg2m", lam=0.5), QUICK).metrics["observed"] > 0.8
 
 
 def test_hidden_layers_are_counted_through(setting: Setting, taught: Outcome) -> None:

@@ -236,7 +236,7 @@ def test_a_wrong_method_is_named_before_there_is_a_teacher(
     method: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        recipes.check(method)
+        recipes.check_method(method)
 
 
 def test_a_loss_of_ones_own_by_its_import_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +245,7 @@ def test_a_loss_of_ones_own_by_its_import_path(tmp_path: Path, monkeypatch: pyte
     )
     monkeypatch.syspath_prepend(tmp_path)
     entry = dict(loss=dict(type="own_graph_losses:halved", scale=0.25))
-    recipes.check(dict(type="terms", distills=[entry]))
+    recipes.check_method(dict(type="terms", distills=[entry]))
     model, lesson = tiny()
     expected = 0.25 * (model(lesson.x) - lesson.teacher).abs().mean()
     torch.testing.assert_close(value_of(entry, model, lesson), expected)

@@ -23,5 +23,5 @@ def mutation() -> ModuleType:
 def test_no_damaged_call_ends_in_a_fault(mutation: ModuleType, subject: str, cases: int) -> None:
     tally = mutation.run(subject, range(cases), seed=1)
     assert tally.faults == []
-    assert tally.counts["ran"] > cases / 20  # the cases are not all refused at the door
+    assert tally.counts["ran"] >= cases / 30  # the cases are not all refused at the door
     assert tally.counts["refused"] > cases / 5
