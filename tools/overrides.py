@@ -5,7 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from mmengine.config import DictAction
+try:
+    from mmengine.config import DictAction
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"this tool needs {error.name}: pip install 'graphdensekd[dense]'", name=error.name
+    ) from error
 
 
 class Options(DictAction):

@@ -164,7 +164,7 @@ def test_wrong_input_is_named() -> None:
     with pytest.raises(ValueError, match=r"point_counts has a number for each of the voxels, got \(3,\).*\(47, 4\)"):
         loss(student, teacher, point_counts=COUNTS[:3])
     with pytest.raises(ValueError, match=r"batch must have shape \(2,\), got \(47,\)"):
-        loss(torch.zeros(2, 4, 3, 3), torch.zeros(2, 6, 3, 3), batch=SAMPLE)
+        loss(torch.zeros(2, 4, 3, 3).double(), torch.zeros(2, 6, 3, 3).double(), batch=SAMPLE)
     with pytest.raises(ValueError, match="importance must be 'log' or 'count', got 'max'"):
         PointDistiller(4, 6, importance="max")
     with pytest.raises(ValueError, match="neighbours must be at least 1, got 0"):
