@@ -102,9 +102,9 @@ class Term(nn.Module):
                 raise TypeError(f"distills entry {self.name!r}: a tap of the {side} is text, got {tap!r}")
         if "." in self.name or self.name == "peers":
             raise ValueError(f"distills entry {self.name!r}: a name must not contain a dot, nor be 'peers'")
-        if adapt not in ADAPT:
+        if not isinstance(adapt, str) or adapt not in ADAPT:
             raise ValueError(f"distills entry {self.name!r}: adapt must be one of {ADAPT}, got {adapt!r}")
-        if where is not None and where not in WHERE:
+        if where is not None and not (isinstance(where, str) and where in WHERE):
             raise ValueError(f"distills entry {self.name!r}: where must be one of {WHERE}, got {where!r}")
         if where is not None and "weight" not in self.loss.needs:
             raise ValueError(

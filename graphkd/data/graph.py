@@ -329,6 +329,8 @@ def _numbered(y: np.ndarray) -> tuple[Tensor, tuple[str, ...]]:
 
 def _as_tensor(key: str, value: Any) -> Tensor:
     if isinstance(value, Tensor):
+        if value.is_meta:
+            raise ValueError(f"{key} is on the device 'meta', which holds no values")
         value = value.detach().cpu()
         return value if type(value) is Tensor else value.as_subclass(Tensor)  # PyG has a subclass for edges
     array = np.asarray(value)

@@ -19,7 +19,7 @@ def mutation() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize(("subject", "cases"), [("losses", 214), ("entries", 60), ("graphs", 60)])
+@pytest.mark.parametrize(("subject", "cases"), [("losses", 214), ("entries", 90), ("graphs", 60)])
 def test_no_damaged_call_ends_in_a_fault(mutation: ModuleType, subject: str, cases: int) -> None:
     tally = mutation.run(subject, range(cases), seed=1)
     assert tally.faults == []
