@@ -117,7 +117,9 @@ class Distiller(nn.Module):
             if method is not None:
                 models = {name: each.model for name, each in self.teachers.items()}
                 distills = method_entries(method, self, models)
-            terms = [Term.parse(entry) for entry in distills or ()]
+            if not isinstance(distills, list | tuple):
+                raise TypeError(f"distills is a list of entries, got {distills!r}")
+            terms = [Term.parse(entry) for entry in distills]
             names = [term.name for term in terms]
             for name in names:
                 if names.count(name) > 1:

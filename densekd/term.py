@@ -132,6 +132,8 @@ class Term(nn.Module):
     @classmethod
     def parse(cls, entry: Mapping[str, Any]) -> Term:
         """Build a term from its entry in the config; a key that does not exist raises with the nearest right one."""
+        if not isinstance(entry, Mapping):
+            raise TypeError(f"a distills entry is a dict with the keys loss and student, got {entry!r}")
         keys = list(inspect.signature(cls).parameters)
         for key in entry:
             if key not in keys:
