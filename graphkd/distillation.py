@@ -279,6 +279,9 @@ def _teach(
         torch.manual_seed(seed)
         network = built(builder, view.seen.x.shape[1], view.seen.num_classes, options)
         view = _readable(network, view)
+        if builder not in TEACHERS.values():  # one of the user's own, which may read something else
+            with resting(network), torch.no_grad():
+                outputs(network, view.seen)
         if "method" in taught:
             history = _train_taught(network, view, schedule, taught["source"], taught["method"], seed)
         else:

@@ -367,6 +367,8 @@ def _check_labels(y: Tensor, num_classes: Any, unlabelled: str) -> tuple[Tensor,
         raise ValueError(f"unlabelled is 'raise' or 'keep', not {unlabelled!r}")
     if not len(y):
         raise ValueError("the graph has no nodes")
+    if y.layout is not torch.strided:
+        raise ValueError(f"labels are a dense tensor, got {y.layout}; pass y.to_dense()")
     y = y.where(y == y, -1)  # NaN
     if y.is_complex() or (y.is_floating_point() and not torch.equal(y, y.round())):
         raise ValueError(f"labels must be integers, got {y.dtype} with fractions")

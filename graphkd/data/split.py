@@ -198,6 +198,9 @@ def _in_range(name: str, ids: Tensor, nodes: int) -> Tensor:
 
 def _array(name: str, given: Any) -> Tensor:
     if isinstance(given, Tensor):
+        if given.is_meta or given.layout is not torch.strided:
+            kind = "on the device 'meta'" if given.is_meta else str(given.layout)
+            raise ValueError(f"{name} is a mask or a list of node ids, dense and with values; got a tensor {kind}")
         return given.detach().cpu()
     try:
         array = np.asarray(given)
