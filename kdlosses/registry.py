@@ -348,7 +348,7 @@ def _grounded_class(module: type[nn.Module], key: str, ground: Ground) -> type[n
         kwargs = {**dict(zip(names, args)), **kwargs}
         own = next(self.parameters(), None)
         numbers = isinstance(student, Tensor) and student.is_floating_point()
-        if own is not None and numbers and len(student) and own.dtype != full(student).dtype:
+        if own is not None and numbers and student.numel() and own.dtype != full(student).dtype:
             raise TypeError(
                 f"{key}: its parameters are {own.dtype}, the student {student.dtype}; fit one with .to(...)"
             )
