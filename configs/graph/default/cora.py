@@ -1,8 +1,7 @@
 _base_ = "../../_base_/graph.py"
 data = "cora"
-# glnn, which `distill` takes when no method is named, beside ffg2m with its paper's settings, and evened out with a
-# little of the differences; its own defaults are in ../default_share. Nothing is tuned. The student's width and epochs
-# keep a run short.
+# `glnn`, the default of `distill`; `ffg2m` with its paper's settings; and `ffg2m` evened out, with a little of the
+# differences. The defaults of `ffg2m` are in ../default_share. The student's width and epochs keep a run short.
 methods = [
     dict(type="glnn"),
     dict(type="ffg2m", lam=0.5, high=1.0, even=False),
