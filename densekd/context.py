@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from mmengine.logging import MessageHub
 from torch import Tensor, nn
 
-from densekd.bev.geometry import on_the_ground
-from densekd.natural import is_binary, is_segmenter
-from densekd.taps import Tap
+from densekd.sensors.geometry import on_the_ground
+from densekd.taps.defaults import is_binary, is_segmenter
+from densekd.taps.reader import Tap
 
 Size = tuple[int, int]
 WHERE = ("labelled", "boxes")

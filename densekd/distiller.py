@@ -12,15 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from densekd.adapt import Size, as_map
-from densekd.bev.sensors import check_clouds, image_size
+from densekd.align.adapt import Size, as_map
 from densekd.context import Context, check_labels, classes_of
 from densekd.methods import ONLINE, Method, method_entries, name_of
-from densekd.natural import is_segmenter, natural_taps, sigmoid_logits
-from densekd.natural import tap as natural_tap
-from densekd.probe import blank_size, probe
 from densekd.registry import MODELS
-from densekd.taps import Taps
+from densekd.sensors.batches import check_clouds, image_size
+from densekd.taps.defaults import is_segmenter, natural_taps, sigmoid_logits
+from densekd.taps.defaults import tap as natural_tap
+from densekd.taps.probe import blank_size, probe
+from densekd.taps.reader import Taps
 from densekd.teacher import MovingAverage, Peer, Source, Teacher, build_model, build_teacher, start_from
 from densekd.term import LEARNED, Term, two_classes, width
 from kdlosses.reduce import over_processes

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from densekd.losses.receptive_tokens import ReceptiveTokens, overlap
-from densekd.probe import blank_size, probe
-from densekd.taps import Tap, find
+from densekd.taps.probe import blank_size, probe
+from densekd.taps.reader import Tap, find
 
 
 def learn_tokens(

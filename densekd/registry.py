@@ -7,8 +7,8 @@ MODELS = registry.Registry(
     parent=registry.MODELS,
     locations=["densekd.distiller", "densekd.models", "densekd.bev.sentences"],
 )
-HOOKS = registry.Registry("hook", parent=registry.HOOKS, locations=["densekd.resume"])
+HOOKS = registry.Registry("hook", parent=registry.HOOKS, locations=["densekd.runs.resume"])
 DATASETS = registry.Registry("dataset", parent=registry.DATASETS, locations=["densekd.datasets"])
 TRANSFORMS = registry.Registry("transform", parent=registry.TRANSFORMS, locations=["densekd.datasets"])
 METRICS = registry.Registry("metric", parent=registry.METRICS, locations=["densekd.metrics"])
-OPTIM_WRAPPERS = registry.Registry("optim_wrapper", parent=registry.OPTIM_WRAPPERS, locations=["densekd.amp"])
+OPTIM_WRAPPERS = registry.Registry("optim_wrapper", parent=registry.OPTIM_WRAPPERS, locations=["densekd.runs.amp"])

@@ -14,11 +14,11 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import load_state_dict
 from torch import Tensor, nn
 
-from densekd.bev.sensors import Sensors, has_sensors, reads_truth
 from densekd.checkpoint import load_weights, read
 from densekd.config import plain_model, read_config
-from densekd.normalisation import Renormalise
-from densekd.taps import Taps
+from densekd.sensors.batches import Sensors, has_sensors, reads_truth
+from densekd.sensors.normalisation import Renormalise
+from densekd.taps.reader import Taps
 
 Source = str | Path | Mapping[str, Any] | nn.Module
 

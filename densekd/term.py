@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import kdlosses
-from densekd.adapt import ADAPT, Size, adapts, join
+from densekd.align.adapt import ADAPT, Size, adapts, join
 from densekd.context import LOGITS, OF_A_RUN, WHERE, Context
 
 KNOWN = ("student_channels", "teacher_channels", "channels", "classes")
@@ -43,7 +43,7 @@ class Term(nn.Module):
         teacher: tap of the teacher, the student's if not given; of several teachers one that all have, or a list.
         weight: factor of the term in the total loss; at 0 the teacher is not asked.
         name: the term is logged as `distill.loss_<name>`; the loss's own name if not given.
-        adapt: how unlike taps are aligned, one of `densekd.adapt.ADAPT`.
+        adapt: how unlike taps are aligned, one of `densekd.align.adapt.ADAPT`.
         where: restrict the loss to some positions, one of `densekd.context.WHERE`.
         source: which teacher, where there are several, or a list of them.
         class_map: for each of the student's classes the teacher's that stands for it, where `teacher` yields logits

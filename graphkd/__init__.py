@@ -17,32 +17,32 @@ from graphkd import losses as losses  # registers them; needs nothing beyond tor
 from graphkd.extras import needs_extra
 
 if TYPE_CHECKING:
-    from graphkd.cache import Cache
     from graphkd.data import Graph, Split, cpf_split, digits, load, observe, prepare
-    from graphkd.distillation import Result, distill, study, teach
     from graphkd.links import LinkResult, LinkStudent, distill_links
-    from graphkd.ranking import rank_students
-    from graphkd.student import StudentClassifier
+    from graphkd.pipeline.distillation import Result, distill, study, teach
+    from graphkd.pipeline.ranking import rank_students
+    from graphkd.students.classifier import StudentClassifier
+    from graphkd.training.cache import Cache
 
 # Loaded when first asked for, so that `import graphkd` costs next to nothing beyond torch.
 _LAZY = {
-    "Cache": "graphkd.cache",
+    "Cache": "graphkd.training.cache",
     "Graph": "graphkd.data",
     "LinkResult": "graphkd.links",
     "LinkStudent": "graphkd.links",
-    "Result": "graphkd.distillation",
+    "Result": "graphkd.pipeline.distillation",
     "Split": "graphkd.data",
-    "StudentClassifier": "graphkd.student",
+    "StudentClassifier": "graphkd.students.classifier",
     "cpf_split": "graphkd.data",
     "digits": "graphkd.data",
-    "distill": "graphkd.distillation",
+    "distill": "graphkd.pipeline.distillation",
     "distill_links": "graphkd.links",
     "load": "graphkd.data",
     "observe": "graphkd.data",
     "prepare": "graphkd.data",
-    "rank_students": "graphkd.ranking",
-    "study": "graphkd.distillation",
-    "teach": "graphkd.distillation",
+    "rank_students": "graphkd.pipeline.ranking",
+    "study": "graphkd.pipeline.distillation",
+    "teach": "graphkd.pipeline.distillation",
 }
 
 __all__ = [

@@ -11,7 +11,10 @@ import numpy as np
 from torch import Tensor
 
 from kdlosses import nearest
+from kdlosses.discover import imported, load_entry_points
 from kdlosses.options import typed
+
+_GROUPS = {"method": "recipes", "teacher": "teachers"}
 
 
 def resolve(
@@ -37,16 +40,19 @@ def resolve(
     name: Any = options.pop("type", None)
     if callable(name):
         function = name
-    elif isinstance(name, str) and name in table:
-        function = table[name]
+    elif isinstance(name, str) and ":" in name:
+        function = imported(what, name)
     else:
-        own = f"; a {what} of your own is passed as the function itself" if ":" in str(name) else ""
-        raise KeyError(f"no {what} is called {name!r}; {nearest(str(name), table)}{own}")
+        if name not in table and what in _GROUPS:
+            load_entry_points(_GROUPS[what])
+        if name not in table:
+            raise KeyError(f"no {what} is called {name!r}; {nearest(str(name), table)}")
+        function = table[name]
     known = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for key in options:
         if key not in known:
             raise TypeError(f"{what} {getattr(name, '__name__', name)!r} has no option {key!r}; {nearest(key, known)}")
-    if what != "method":  # of teachers see `graphkd.arguments`
+    if what != "method":  # of teachers see `graphkd.pipeline.arguments`
         return function, plain(options)
     return function, typed(f"method {getattr(name, '__name__', name)!r}: ", function, plain(options))
 

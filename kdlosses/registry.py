@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any, TypeVar, overload
 import torch
 from torch import Tensor, nn
 
+from kdlosses.discover import imported, load_entry_points
 from kdlosses.ground import CONTEXT, Ground, Match, full, on_common_ground
 from kdlosses.options import checked, nearest
 
@@ -167,24 +167,13 @@ def build(spec: str | Mapping[str, Any] | Callable[..., Tensor] | nn.Module, **k
 
 def _find(name: str) -> Any:
     """The loss of this name: a registered one, or what `module:name` imports."""
-    module, colon, attribute = name.partition(":")
-    if not colon:
-        if name not in LOSSES:
-            raise KeyError(f"no loss is called {name!r}; {nearest(name, LOSSES)}")
-        return LOSSES[name]
-    if not attribute.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
-        raise ValueError(f"loss {name!r}: one of your own is 'module:name', as in 'my_losses:focal_kd'")
-    try:
-        found = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if not (module + ".").startswith(f"{error.name}."):  # it is there, and imports something that is not
-            raise
-        raise ValueError(
-            f"loss {name!r}: Python finds no module {error.name!r}; put the folder that it lies in on PYTHONPATH"
-        ) from error
-    if not hasattr(found, attribute):
-        raise ValueError(f"loss {name!r}: {module} has no {attribute!r}; {nearest(attribute, vars(found))}")
-    return getattr(found, attribute)
+    if ":" in name:
+        return imported("loss", name)
+    if name not in LOSSES:
+        load_entry_points("losses")
+    if name not in LOSSES:
+        raise KeyError(f"no loss is called {name!r}; {nearest(name, LOSSES)}")
+    return LOSSES[name]
 
 
 def _fill(kind: Any, options: dict[str, Any], known: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:

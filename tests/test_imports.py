@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,71 @@ def imported(package: str) -> set[str]:
 )
 def test_arrows_run_one_way(package: str, never: set[str]) -> None:
     assert not imported(package) & (never | {"torchvision"})
+
+
+# The rooms of each package, from the ground up: a module imports from its own room and from those before it.
+ROOMS = {
+    "kdlosses": [
+        "unit whole options discover ground safe_pickle",
+        "reduce registry pointwise class_means squared_error experts schedule",
+        "logit feature relation contrastive",
+        "policy",
+    ],
+    "graphkd": [
+        "extras spec sparse",
+        "losses data networks",
+        "training",
+        "teachers rules",
+        "recipes",
+        "students",
+        "pipeline",
+        "links",
+        "text",
+    ],
+    "densekd": [
+        "registry checkpoint sensors taps config",
+        "losses align context compat",
+        "term teacher methods receptive",
+        "distiller datasets metrics models bev",
+        "runs",
+    ],
+}
+
+
+def imports_of(package: str) -> dict[str, set[str]]:
+    """For each module of a package those of the same package that it imports, wherever in its text."""
+    files = {}
+    for file in sorted((ROOT / package).rglob("*.py")):
+        files[".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")] = file
+    found: dict[str, set[str]] = {name: set() for name in files}
+    for name, file in files.items():
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                found[name] |= {alias.name for alias in node.names if alias.name in files}
+            elif isinstance(node, ast.ImportFrom) and node.module in files:
+                inside = {f"{node.module}.{alias.name}" for alias in node.names}
+                found[name] |= (inside & files.keys()) or {node.module}
+    return {name: each - {name} for name, each in found.items()}
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_no_circle_among_modules(package: str) -> None:
+    graphlib.TopologicalSorter(imports_of(package)).prepare()  # raises CycleError, which names the circle
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_no_arrow_from_a_lower_room_to_a_higher_one(package: str) -> None:
+    level = {room: floor for floor, rooms in enumerate(ROOMS[package]) for room in rooms.split()}
+    modules = {name: each for name, each in imports_of(package).items() if name.count(".")}  # the package shows all
+    rooms = {name.split(".")[1] for name in modules} - {"__main__"}
+    assert rooms == set(level), "every module and folder has its place in ROOMS"
+    wrong = [
+        f"{name} imports {other}"
+        for name, others in modules.items()
+        for other in others
+        if name.split(".")[1] in level and other.count(".") and level[other.split(".")[1]] > level[name.split(".")[1]]
+    ]
+    assert not wrong
 
 
 def test_kdlosses_runs_with_torch_alone() -> None:

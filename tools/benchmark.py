@@ -53,9 +53,9 @@ def graph(rounds: int = 5, share: float = 1.0, folder: Path = ROOT / "work_dirs"
 
 def _physics(rounds: int) -> list[Ratio]:
     from graphkd import StudentClassifier, cpf_split, load
-    from graphkd.latency import student_latencies, teacher_latencies
-    from graphkd.mlp import MLP
-    from graphkd.teachers import sage
+    from graphkd.networks.mlp import MLP
+    from graphkd.teachers.sage import sage
+    from graphkd.training.latency import student_latencies, teacher_latencies
 
     physics = load("physics")
     labelled = cpf_split(physics.y, seed=0).train
@@ -92,7 +92,7 @@ def _physics(rounds: int) -> list[Ratio]:
 def _big(share: float, folder: Path) -> list[Ratio]:
     from big_graph import layerwise, measure, slope, student_logits
 
-    from graphkd.latency import latency, student_latencies, teacher_latencies
+    from graphkd.training.latency import latency, student_latencies, teacher_latencies
 
     runs = [run for part in (share / 16, share / 4, share) for run in measure(folder, part, ("glnn", "ffg2m"), 2)]
     found = []
@@ -114,7 +114,7 @@ def _big(share: float, folder: Path) -> list[Ratio]:
 
 
 def _latencies(where: str, teacher: dict[str, float], student: dict[str, float]) -> list[Ratio]:
-    """Student against teacher by the protocol of `graphkd.latency`."""
+    """Student against teacher by the protocol of `graphkd.training.latency`."""
     pairs = {
         "whole graph": ("all_nodes", "all_nodes"),
         "new node": ("one_node", "one_node"),

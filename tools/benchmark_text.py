@@ -6,12 +6,12 @@ import torch
 from measure import Ratio
 
 from graphkd.data import load
-from graphkd.latency import BATCH, latency, student_latencies, teacher_latencies
-from graphkd.mlp import MLP
+from graphkd.networks.mlp import MLP
 from graphkd.teachers.hopwise import hopwise
 from graphkd.text import LanguageModel, Prompts, overhead
 from graphkd.text.embed import by_length
 from graphkd.text.prompts import Asker
+from graphkd.training.latency import BATCH, latency, student_latencies, teacher_latencies
 
 BATCH_TOKENS = 8192
 
@@ -19,8 +19,8 @@ BATCH_TOKENS = 8192
 def measure(model: str, nodes: int = 256, repeats: int = 3, budget: int = 160) -> list[Ratio]:
     """On CANE-Cora: `embed` against bare forward passes, and the students of `lingugkd` against the model that taught.
 
-    The model reads one prompt a node, the one of both hops, by the protocol of `graphkd.latency` but for fewer repeats;
-    looking up the neighbours, tokens and forward pass count. Speed does not depend on weights: students are untrained.
+    The model reads one prompt a node, the one of both hops, by the protocol of `graphkd.training.latency` but for fewer
+    repeats; looking up the neighbours, tokens and forward pass count. Speed does not depend on weights: students are untrained.
     """
     graph, teacher = load("cane_cora"), LanguageModel.load(model)
     prompts = Prompts(budget=budget)

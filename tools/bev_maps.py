@@ -25,10 +25,10 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from densekd import build_model, read_config
-from densekd.bev.geometry import Extent, nine_points, on_the_ground, onto, rows_along_y
-from densekd.bev.natural import bev_extent, bev_taps
 from densekd.checkpoint import load_weights
-from densekd.taps import Taps
+from densekd.sensors.geometry import Extent, nine_points, on_the_ground, onto, rows_along_y
+from densekd.taps.bev import bev_extent, bev_taps
+from densekd.taps.reader import Taps
 
 ROLES: tuple[Role, ...] = ("teacher", "control", "distilled")
 

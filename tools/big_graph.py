@@ -29,9 +29,9 @@ from logs import peak_memory, reset_peak_memory
 from torch import Tensor, nn
 
 from graphkd import Cache, StudentClassifier
-from graphkd.edges import neighbourhood
-from graphkd.features import csr, rows
-from graphkd.teachers import sage
+from graphkd.sparse.edges import neighbourhood
+from graphkd.sparse.rows import csr, rows
+from graphkd.teachers.sage import sage
 from graphkd.teachers.gnn import GNN
 from kdlosses.whole import whole
 

@@ -23,10 +23,10 @@ from mmengine.runner import Runner
 
 from densekd.checkpoint import load_weights
 from densekd.config import control, is_taught, plain_model, read_config
-from densekd.experiment import check_split, prepare, train
 from densekd.methods import ONLINE, name_of
 from densekd.registry import MODELS
-from densekd.resume import last_whole_checkpoint, random_state, restore_random_state
+from densekd.runs.experiment import check_split, prepare, train
+from densekd.runs.resume import last_whole_checkpoint, random_state, restore_random_state
 
 SIDES = {"mmseg": "seg", "mmdet": "det", "mmdet3d": "bev"}
 METRICS = {

@@ -94,7 +94,7 @@ def graph_pair(out: Path, stage: Stage) -> Pair:
     """A graph network on the digits graph teaches an MLP by FF-G2M."""
     from graphkd import StudentClassifier
     from graphkd.data import cpf_split, digits, observe
-    from graphkd.distillation import measure_latency, study, teach
+    from graphkd.pipeline.distillation import measure_latency, study, teach
 
     graph = digits()
     view = observe(graph, cpf_split(graph.y, 0), "tran", 0)

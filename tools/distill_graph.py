@@ -26,12 +26,12 @@ from mistakes import one_sentence
 from report import table
 from tqdm import tqdm
 
-from graphkd.cache import Cache
 from graphkd.data import Graph, load, observe, split_of
-from graphkd.distillation import Outcome, measure_latency, network_of, parse_teacher, study, teach
-from graphkd.latency import PROTOCOL
+from graphkd.pipeline.distillation import Outcome, measure_latency, network_of, parse_teacher, study, teach
 from graphkd.recipes import asked, check_method, inputs_of
-from graphkd.student import StudentClassifier
+from graphkd.students.classifier import StudentClassifier
+from graphkd.training.cache import Cache
+from graphkd.training.latency import PROTOCOL
 
 SELECTION = (
     "epoch by validation accuracy, ties by validation cross-entropy; test labels are read by the evaluation alone"

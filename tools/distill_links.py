@@ -19,10 +19,10 @@ from report import table
 from tqdm import tqdm
 
 from graphkd.data import Graph, load
-from graphkd.latency import REPEATS, WARMUP
 from graphkd.links import LINK_RECIPES, LinkOutcome, LinkStudent, split_links, study_links, teach_links
 from graphkd.links.distillation import parse_teacher
 from graphkd.spec import resolve
+from graphkd.training.latency import REPEATS, WARMUP
 
 SELECTION = "epoch by validation Hits@{k}, ties by AUC; test edges are read by the evaluation alone"
 PROTOCOL = f"all test pairs scored, features and edges in memory, median of {REPEATS} after {WARMUP} warm-ups"

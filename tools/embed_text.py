@@ -22,9 +22,9 @@ from mistakes import one_sentence, place_to_write, whole
 with one_sentence():
     from tqdm import tqdm
 
-    from graphkd.cache import Cache
     from graphkd.data import observe
     from graphkd.text import embed, estimate, explanations, overhead
+    from graphkd.training.cache import Cache
 
 
 @one_sentence()

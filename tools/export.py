@@ -25,7 +25,7 @@ from mistakes import one_sentence
 from torch import Tensor, nn
 
 from densekd import build_model, control, load_weights, read_config
-from densekd.natural import is_segmenter
+from densekd.taps.defaults import is_segmenter
 
 TOLERANCE = 1e-4  # between torch and ONNX, relative where a logit is greater than 1
 

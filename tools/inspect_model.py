@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from densekd import build_model, control, is_taught, natural_taps, read_config
 from densekd.config import override
-from densekd.probe import blank_size, forward
+from densekd.taps.probe import blank_size, forward
 
 LEGEND = """\
 legend: `*` a natural tap, where methods read; `!` overwritten in place later, so that a tap is refused; `-` not there;

@@ -37,8 +37,8 @@ def main(arguments: list[str] | None = None) -> None:
     from mmengine.registry import DefaultScope
     from mmengine.runner import Runner
 
-    from densekd.natural import tap as natural_tap
     from densekd.receptive import learn_tokens
+    from densekd.taps.defaults import tap as natural_tap
 
     torch.manual_seed(args.seed)
     config = control(read_config(args.config))

@@ -11,14 +11,14 @@ from rank import spec
 
 from graphkd.data import cpf_split, load, observe
 from graphkd.data.setting import Setting
-from graphkd.distillation import Outcome, study, teach
-from graphkd.features import rows
-from graphkd.lesson import Lesson
-from graphkd.mlp import MLP
+from graphkd.networks.mlp import MLP
+from graphkd.pipeline.distillation import Outcome, study, teach
 from graphkd.recipes.terms import terms
-from graphkd.student import StudentClassifier
-from graphkd.term import Term
-from graphkd.training import History
+from graphkd.sparse.rows import rows
+from graphkd.students.classifier import StudentClassifier
+from graphkd.training.lesson import Lesson
+from graphkd.training.loop import History
+from graphkd.training.term import Term
 
 STUDENT: dict[str, Any] = dict(hidden=[256], dropout=0.5, lr=0.01, weight_decay=5e-4, epochs=150, patience=150)
 TEACHER = dict(type="sage", epochs=200)

@@ -15,7 +15,7 @@ from overrides import add_cfg_options
 
 from densekd import control, load_weights, read_config
 from densekd.config import override
-from densekd.experiment import check_split
+from densekd.runs.experiment import check_split
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

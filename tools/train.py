@@ -17,7 +17,7 @@ from overrides import add_cfg_options
 
 from densekd import METHODS, control, distil, is_taught, leave, prepare, read_config, train
 from densekd.config import override
-from densekd.resume import checkpoints_in
+from densekd.runs.resume import checkpoints_in
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

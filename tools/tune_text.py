@@ -15,8 +15,8 @@ import texts
 from mistakes import one_sentence, place_to_write, positive, whole
 
 with one_sentence():
-    from graphkd.cache import Cache
     from graphkd.text import align, tune
+    from graphkd.training.cache import Cache
 
 
 @one_sentence()

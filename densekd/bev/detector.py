@@ -11,8 +11,8 @@ from mmdet3d.models.detectors import CenterPoint
 from mmdet3d.registry import MODELS as PARTS
 from torch import Tensor
 
-from densekd.bev.sensors import sensor
 from densekd.registry import MODELS
+from densekd.sensors.batches import sensor
 
 
 @MODELS.register_module()

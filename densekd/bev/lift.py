@@ -10,8 +10,8 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from densekd.bev.geometry import Extent
 from densekd.registry import MODELS
+from densekd.sensors.geometry import Extent
 
 
 @MODELS.register_module()

@@ -11,8 +11,8 @@ from mmcv.ops import box_iou_rotated
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
-from densekd.bev.geometry import on_the_ground
 from densekd.registry import METRICS
+from densekd.sensors.geometry import on_the_ground
 
 
 class _Frame(NamedTuple):

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from densekd.bev.geometry import Extent, pad, read
+from densekd.sensors.geometry import Extent, pad, read
 from kdlosses import nearest
 from kdlosses.whole import whole
 

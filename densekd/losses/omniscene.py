@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from densekd.bev.geometry import Extent, pad, read
 from densekd.losses.instance_text import InstanceText
+from densekd.sensors.geometry import Extent, pad, read
 from kdlosses import register
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from densekd.bev.geometry import Extent, extents, nine_points, pad, read
+from densekd.sensors.geometry import Extent, extents, nine_points, pad, read
 from kdlosses import register, weighted_mean
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from densekd.bev.geometry import extents
 from densekd.losses.unidistill_feature import at_boxes
+from densekd.sensors.geometry import extents
 from kdlosses import register, weighted_mean
 from kdlosses.unit import unit
 

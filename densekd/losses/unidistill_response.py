@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from densekd.bev.geometry import Extent, extents, gaussians, onto, pad, rows_along_y
+from densekd.sensors.geometry import Extent, extents, gaussians, onto, pad, rows_along_y
 from kdlosses import register, weighted_mean
 
 
@@ -23,7 +23,7 @@ def unidistill_heatmap(
 ) -> Tensor:
     r"""Responses of UniDistill, where the objects are: match the highest class score around each box.
 
-    With M the union of CenterNet's Gaussians of the boxes, see `densekd.bev.geometry.gaussians`,
+    With M the union of CenterNet's Gaussians of the boxes, see `densekd.sensors.geometry.gaussians`,
 
     $$ L = \sum_i M_i \, | \max_c \sigma(z^t_{ic} / \tau) - \max_c \sigma(z^s_{ic}) | \Big/ \sum_i M_i $$
 

@@ -6,9 +6,11 @@ from torch import nn
 
 from densekd.context import classes_of
 from densekd.methods.levels import levels
-from densekd.natural import is_segmenter, tap
+from densekd.methods.registry import method
+from densekd.taps.defaults import is_segmenter, tap
 
 
+@method()
 def acam(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
     """Match what masks choose that follow from the teacher's attention to the student; weight 1.
 

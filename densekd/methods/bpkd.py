@@ -7,8 +7,10 @@ from typing import Any
 from torch import nn
 
 from densekd.methods.pixels import logits
+from densekd.methods.registry import method
 
 
+@method()
 def bpkd(
     student: nn.Module,
     teacher: nn.Module,

@@ -5,8 +5,10 @@ from typing import Any
 from torch import nn
 
 from densekd.methods.pixels import features, logits
+from densekd.methods.registry import method
 
 
+@method()
 def cirkd(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
     """Match each pixel's classes, how it attends to the pixels of the batch, and how like a memory of others it is.
 

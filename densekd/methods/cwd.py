@@ -4,9 +4,11 @@ from typing import Any
 
 from torch import nn
 
-from densekd.natural import is_segmenter, tap
+from densekd.methods.registry import method
+from densekd.taps.defaults import is_segmenter, tap
 
 
+@method()
 def cwd(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
     """Match, channel by channel, where student and teacher are active.
 

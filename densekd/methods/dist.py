@@ -5,8 +5,10 @@ from typing import Any
 from torch import nn
 
 from densekd.methods.pixels import logits
+from densekd.methods.registry import method
 
 
+@method()
 def dist(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
     """Correlate the class probabilities of each pixel, and those of each class over all pixels of the batch.
 

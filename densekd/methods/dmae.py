@@ -5,9 +5,11 @@ from typing import Any
 
 from torch import nn
 
-from densekd.natural import block
+from densekd.methods.registry import method
+from densekd.taps.defaults import block
 
 
+@method()
 def dmae(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
     """Match normalised tokens two thirds up the student, after a linear layer, with those 17/24 up the teacher.
 

@@ -4,9 +4,11 @@ from typing import Any
 
 from torch import nn
 
-from densekd.natural import tap
+from densekd.methods.registry import method
+from densekd.taps.defaults import tap
 
 
+@method()
 def g2sd(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
     """Learn what the teacher's decoder holds, to 0.6 of the training (generic stage), then what it decides (specific).
 

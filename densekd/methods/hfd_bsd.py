@@ -4,9 +4,11 @@ from typing import Any
 
 from torch import nn
 
-from densekd.natural import blocks, is_segmenter, tap
+from densekd.methods.registry import method
+from densekd.taps.defaults import blocks, is_segmenter, tap
 
 
+@method(online=True)
 def hfd_bsd(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
     """Each imitates the other's low-level features, and hears it where it is the better one.
 

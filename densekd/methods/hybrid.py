@@ -5,9 +5,11 @@ from typing import Any
 
 from torch import nn
 
-from densekd.natural import block
+from densekd.methods.registry import method
+from densekd.taps.defaults import block
 
 
+@method()
 def hybrid(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
     """Match relations of tokens half way up, and normalised tokens of the last block after a linear layer; weights 1.
 

@@ -5,8 +5,10 @@ from typing import Any
 from torch import nn
 
 from densekd.methods.pixels import features
+from densekd.methods.registry import method
 
 
+@method()
 def ifvd(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
     """Match the cosine of each pixel's feature to the mean feature of its class in the image.
 

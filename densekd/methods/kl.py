@@ -5,8 +5,10 @@ from typing import Any
 from torch import nn
 
 from densekd.methods.pixels import logits
+from densekd.methods.registry import method
 
 
+@method()
 def kl(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
     """Match the softmax over classes at each pixel of a segmenter's logits, tau 1, weight 1.
 

@@ -4,9 +4,11 @@ from typing import Any
 
 from torch import nn
 
-from densekd.natural import tap
+from densekd.methods.registry import method
+from densekd.taps.defaults import tap
 
 
+@method()
 def lad(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
     """Match, channel by channel, where student and teacher are active: class logits, tau 4, weight 3.
 

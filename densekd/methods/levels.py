@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from densekd.natural import tap
+from densekd.taps.defaults import tap
 
 
 def levels(student: nn.Module, teacher: nn.Module, name: str) -> list[dict[str, Any]]:

@@ -5,8 +5,10 @@ from typing import Any
 from torch import nn
 
 from densekd.methods.levels import levels
+from densekd.methods.registry import method
 
 
+@method()
 def maskd(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
     """Match the features within regions that six tokens attend to, each level with tokens of its own; weight 1.
 

@@ -5,9 +5,11 @@ from typing import Any
 from torch import nn
 
 from densekd.methods.levels import levels
-from densekd.natural import is_segmenter
+from densekd.methods.registry import method
+from densekd.taps.defaults import is_segmenter
 
 
+@method()
 def mgd(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
     """Make the teacher's feature from a part of the student's, each level by convolutions of its own.
 

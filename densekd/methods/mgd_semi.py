@@ -4,9 +4,11 @@ from typing import Any
 
 from torch import nn
 
-from densekd.natural import is_segmenter, tap
+from densekd.methods.registry import method
+from densekd.taps.defaults import is_segmenter, tap
 
 
+@method(online=True)
 def mgd_semi(student: nn.Module, wide: nn.Module, deep: nn.Module, detach: bool = False) -> list[dict[str, Any]]:
     """Three granularities: pixels from both teachers, images from the deep one, regions from the wide one.
 

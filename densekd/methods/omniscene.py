@@ -7,10 +7,12 @@ from typing import Any
 
 from torch import nn
 
-from densekd.bev.geometry import Extent
-from densekd.bev.natural import bev_extent, bev_taps
+from densekd.methods.registry import method
+from densekd.sensors.geometry import Extent
+from densekd.taps.bev import bev_extent, bev_taps
 
 
+@method()
 def omniscene(
     student: nn.Module, teacher: nn.Module, student_range: Sequence[float] | None = None
 ) -> list[dict[str, Any]]:

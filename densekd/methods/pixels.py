@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from densekd.natural import is_segmenter, tap
+from densekd.taps.defaults import is_segmenter, tap
 
 
 def logits(method: str, student: nn.Module, teacher: nn.Module) -> dict[str, str]:

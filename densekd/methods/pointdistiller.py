@@ -6,11 +6,13 @@ from typing import Any
 
 from torch import nn
 
-from densekd.bev.sensors import has_sensors, sees_points, voxelisation
+from densekd.methods.registry import method
+from densekd.sensors.batches import has_sensors, sees_points, voxelisation
 
 ENCODERS = ("pts_voxel_encoder", "voxel_encoder")
 
 
+@method()
 def pointdistiller(
     student: nn.Module,
     teacher: nn.Module,

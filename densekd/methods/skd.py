@@ -5,8 +5,10 @@ from typing import Any
 from torch import nn
 
 from densekd.methods.pixels import features, logits
+from densekd.methods.registry import method
 
 
+@method()
 def skd(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
     """Match each pixel's classes, the cosines between patches, and what a critic sees in the map as a whole.
 

@@ -4,15 +4,17 @@ from typing import Any
 
 from torch import nn
 
-from densekd.natural import backbone_name, blocks, patch_embeddings
+from densekd.methods.registry import method
+from densekd.taps.defaults import backbone_name, blocks, patch_embeddings
 
 STAGE_WEIGHTS = (0.1, 0.1, 0.5, 1.0)
 
 
+@method()
 def transkd(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
     """Match the four stages, fused from the last to the first, and the patch embeddings that they begin with.
 
-    Stages: cross selective fusion (`adapt='csf'`, see `densekd.csf.CSF`), then `hcl`, weight 1. Patch embeddings: a
+    Stages: cross selective fusion (`adapt='csf'`, see `densekd.align.csf`), then `hcl`, weight 1. Patch embeddings: a
     linear layer, then `mse`, weights 0.1, 0.1, 0.5 and 1. Token grids of unlike strides are resized bilinearly, which
     is our own. This is the authors' Base; their GL-Mixer is `transkd_gl`, their embedding assistant `transkd_ea`.
 
@@ -28,15 +30,17 @@ def transkd(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
     return _entries(student, teacher)
 
 
+@method()
 def transkd_gl(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
-    """As `transkd`, with the last patch embedding mixed globally and locally first, see `densekd.gl_mixer.GLMixer`."""
+    """As `transkd`, with the last patch embedding mixed globally and locally first, see `densekd.align.gl_mixer`."""
     entries = _entries(student, teacher)
     entries[-1]["adapt"] = "gl_mixer"
     return entries
 
 
+@method()
 def transkd_ea(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
-    """As `transkd`, each patch embedding with `densekd.embedding_assistant.EmbeddingAssistant`."""
+    """As `transkd`, each patch embedding with `densekd.align.embedding_assistant.EmbeddingAssistant`."""
     entries = _entries(student, teacher)
     for entry, path in zip(entries[1:], _embeddings("student", student)):
         entry.update(student=f"{path}:0+{path}:in", adapt="ea")

@@ -7,8 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from densekd.bev.geometry import Extent
-from densekd.bev.natural import bev_extent, bev_taps, branches, cell_of, head_of, sensor_of, widths
+from densekd.methods.registry import method
+from densekd.sensors.geometry import Extent
+from densekd.taps.bev import bev_extent, bev_taps, branches, cell_of, head_of, sensor_of, widths
 
 WEIGHTS = {
     ("lidar", "camera"): (100.0, 40.0, 10.0),
@@ -19,6 +20,7 @@ WEIGHTS = {
 """Of features, relations and responses, from the sensor of the teacher to that of the student, as published."""
 
 
+@method()
 def unidistill(
     student: nn.Module,
     teacher: nn.Module,

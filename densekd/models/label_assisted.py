@@ -10,9 +10,9 @@ from mmseg.models import EncoderDecoder
 from torch import Tensor, nn
 
 from densekd.context import classes_of
-from densekd.natural import tap
 from densekd.registry import MODELS
-from densekd.taps import Taps
+from densekd.taps.defaults import tap
+from densekd.taps.reader import Taps
 from kdlosses import cwd
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graphkd.cache import open_array
 from graphkd.data.readers import cache_folder
 from graphkd.extras import needs_extra
+from graphkd.sparse.shards import open_array
 from kdlosses.whole import whole
 
 _BLOCK = 1 << 20  # pairs of neighbours at a time

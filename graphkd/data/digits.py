@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from graphkd.data.graph import Graph
-from graphkd.edges import both_ways
 from graphkd.extras import needs_extra
+from graphkd.sparse.edges import both_ways
 
 
 def digits(neighbours: int = 5) -> Graph:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from graphkd.data.split import PARTS, Masks, Split, as_split, mask_of
-from graphkd.features import compact, csr, rows
+from graphkd.sparse.rows import compact, csr, rows
 
 _MASKS = {part: tuple(f"{name}_mask" for name in ((part, "valid") if part == "val" else (part,))) for part in PARTS}
 _REFUSED = {

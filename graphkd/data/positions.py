@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from graphkd.data.setting import Setting
-from graphkd.edges import both_ways
 from graphkd.extras import needs_extra
-from graphkd.features import Matrix, to_scipy
-from graphkd.walks import Walks
+from graphkd.sparse.edges import both_ways
+from graphkd.sparse.rows import Matrix, to_scipy
+from graphkd.sparse.walks import Walks
 
 
 class Inputs(NamedTuple):

@@ -27,7 +27,7 @@ from graphkd.data.split import Split
 from graphkd.data.text_files import read_texts
 from graphkd.data.texts import read_cane
 from graphkd.extras import needs_extra
-from graphkd.features import csr
+from graphkd.sparse.rows import csr
 from kdlosses import nearest
 from kdlosses.safe_pickle import damaged
 from kdlosses.whole import whole

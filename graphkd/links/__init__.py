@@ -3,8 +3,9 @@
 from graphkd.links.distillation import LinkOutcome, LinkResult, distill_links, split_links, study_links, teach_links
 from graphkd.links.metrics import auc, hits
 from graphkd.links.pairs import NonEdges, once
+from graphkd.links.recipes import LINK_RECIPES
 from graphkd.links.split import SPLITS, LinkSplit, prod, tran
-from graphkd.links.student import LINK_RECIPES, LinkStudent
+from graphkd.links.student import LinkStudent
 
 __all__ = [
     "LINK_RECIPES",

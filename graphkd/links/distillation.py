@@ -14,19 +14,20 @@ import torch
 from sklearn.base import clone
 from torch import Tensor, nn
 
-from graphkd.arguments import built, check_options, check_spec, checked_seed, name_of
 from graphkd.data import Graph, one_way
-from graphkd.edges import both_ways
-from graphkd.latency import latency
 from graphkd.links.lesson import LinkLesson
 from graphkd.links.metrics import auc, hits, ranked
 from graphkd.links.network import LinkGNN
+from graphkd.links.recipes import LINK_RECIPES
 from graphkd.links.split import SPLITS, LinkSplit
-from graphkd.links.student import LINK_RECIPES, LinkStudent
+from graphkd.links.student import LinkStudent
+from graphkd.pipeline.arguments import built, check_options, check_spec, checked_seed, name_of
+from graphkd.sparse.edges import both_ways
 from graphkd.spec import plain, resolve
 from graphkd.teachers import TEACHERS
 from graphkd.teachers.call import resting
-from graphkd.training import Evaluation, History, Schedule, train
+from graphkd.training.latency import latency
+from graphkd.training.loop import Evaluation, History, Schedule, train
 
 TeacherSpec = str | Mapping[str, Any] | Callable[..., nn.Module] | LinkGNN
 MethodSpec = str | Mapping[str, Any] | Callable[..., Any]

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from graphkd.edges import both_ways
-from graphkd.features import Matrix
 from graphkd.links.pairs import NonEdges
-from graphkd.training import History
-from graphkd.walks import Walks
+from graphkd.sparse.edges import both_ways
+from graphkd.sparse.rows import Matrix
+from graphkd.sparse.walks import Walks
+from graphkd.training.loop import History
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from graphkd.features import Matrix, rows
-from graphkd.mlp import MLP
+from graphkd.networks.mlp import MLP
+from graphkd.sparse.rows import Matrix, rows
 from graphkd.spec import widths
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from graphkd.data import Graph
-from graphkd.features import rows
 from graphkd.links.pairs import NonEdges, once
+from graphkd.sparse.rows import rows
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,21 +14,17 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
-from graphkd import saved
-from graphkd.cache import check_finite
-from graphkd.features import Matrix, rows
 from graphkd.links.lesson import LinkLesson
 from graphkd.links.metrics import auc, hits, ranked
 from graphkd.links.network import LinkMLP
 from graphkd.links.pairs import once
-from graphkd.recipes.link_supervised import link_supervised
-from graphkd.recipes.llp import llp
+from graphkd.links.recipes import LINK_RECIPES
+from graphkd.sparse.rows import Matrix, rows
 from graphkd.spec import real, resolve, whole, widths
-from graphkd.student import as_array, check_seed, loaded_settings, saved_settings
-from graphkd.training import Evaluation, Schedule, train
-
-LINK_RECIPES = {recipe.__name__: recipe for recipe in (link_supervised, llp)}
-"""Recipes for links: `recipe(model, lesson, **options) -> History` on a `LinkLesson`."""
+from graphkd.students import files
+from graphkd.students.classifier import as_array, check_seed, loaded_settings, saved_settings
+from graphkd.training.cache import check_finite
+from graphkd.training.loop import Evaluation, Schedule, train
 
 Ranked = tuple[Matrix, Tensor, Tensor]
 """Features, edges between their rows, and the non-edges to rank these among."""
@@ -57,7 +53,7 @@ class LinkStudent(BaseEstimator):
     Attributes:
         network_: the trained `LinkMLP`.
         feature_names_in_: names of the columns of `X`, if it was a table.
-        history_: see `graphkd.training.History`; its scores are Hits@K.
+        history_: see `graphkd.training.loop.History`; its scores are Hits@K.
 
     >>> from graphkd.data import digits
     >>> from graphkd.links import tran
@@ -173,7 +169,7 @@ class LinkStudent(BaseEstimator):
         }
         if hasattr(self, "feature_names_in_"):
             meta["feature_names"] = self.feature_names_in_.tolist()
-        saved.write(path, self.network_, "graphkd_links", meta)
+        files.write(path, self.network_, "graphkd_links", meta)
 
     @classmethod
     def load(cls, path: str | Path) -> LinkStudent:
@@ -182,8 +178,8 @@ class LinkStudent(BaseEstimator):
         Raises:
             ValueError: the file is no saved student of links, or is damaged.
         """
-        state, meta = saved.read(path, "graphkd_links", "student of links")
-        with saved.rebuilding(path, "student of links"):
+        state, meta = files.read(path, "graphkd_links", "student of links")
+        with files.rebuilding(path, "student of links"):
             student = cls(hidden=tuple(meta["hidden"]), dropout=meta["dropout"], k=meta["k"])
             loaded_settings(student, meta.get("settings", {}))
             student.n_features_in_ = meta["in_features"]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from graphkd.edges import with_self_loops
+from graphkd.sparse.edges import with_self_loops
 from kdlosses import register, weighted_mean
 
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from graphkd.edges import with_self_loops
+from graphkd.sparse.edges import with_self_loops
 from kdlosses import register, weighted_mean
 
 

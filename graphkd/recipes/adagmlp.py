@@ -6,14 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from graphkd.boosted import Boosted
-from graphkd.features import rows
-from graphkd.lesson import Lesson, check_lam
-from graphkd.mlp import MLP
+from graphkd.networks.boosted import Boosted
+from graphkd.networks.mlp import MLP
+from graphkd.recipes.registry import recipe
 from graphkd.recipes.supervised import supervised
-from graphkd.training import History
+from graphkd.sparse.rows import rows
+from graphkd.training.lesson import Lesson, check_lam
+from graphkd.training.loop import History
 
 
+@recipe(network=Boosted)
 def adagmlp(
     model: Boosted,
     lesson: Lesson,
@@ -33,8 +35,8 @@ def adagmlp(
 
     on all nodes and, the alignment, on the labelled ones, where a tilde stands for features of which a share is left
     out, drawn anew in each step. After a member is trained it gets its weight $\alpha_k$ in the prediction, and the
-    nodes theirs for the next one, see `boosted`. The prediction is that of `graphkd.boosted.Boosted`; it costs as
-    many forward passes as there are members.
+    nodes theirs for the next one, see `boosted`. The prediction is that of `graphkd.networks.boosted`; it costs as many
+    forward passes as there are members.
 
     The epoch of a member is selected by the ensemble so far, in which the member has the mean weight of those before
     it: its own depends on what it will be. A history holds the epochs of all members, and the last one's score.

@@ -7,11 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from graphkd.codebook import lloyd, nearest
-from graphkd.features import rows
-from graphkd.lesson import Lesson, check_lam
+from graphkd.networks.codebook import lloyd, nearest
+from graphkd.recipes.registry import recipe
 from graphkd.recipes.supervised import supervised
-from graphkd.training import History
+from graphkd.sparse.rows import rows
+from graphkd.training.lesson import Lesson, check_lam
+from graphkd.training.loop import History
 
 
 @dataclass
@@ -22,6 +23,7 @@ class Annotated(History):
     kept: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
 
 
+@recipe(graph_networks=True)
 def annotator(
     model: nn.Module,
     lesson: Lesson,

@@ -5,14 +5,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import kdlosses
-from graphkd.edges import by_target, drop_self_loops, smoother
-from graphkd.features import masked, rows
-from graphkd.lesson import Lesson, check_lam
-from graphkd.mlp import MLP
+from graphkd.networks.mlp import MLP
+from graphkd.recipes.registry import recipe
 from graphkd.recipes.supervised import supervised
-from graphkd.training import Evaluation, History, Schedule, train
+from graphkd.sparse.edges import by_target, drop_self_loops, smoother
+from graphkd.sparse.rows import masked, rows
+from graphkd.training.lesson import Lesson, check_lam
+from graphkd.training.loop import Evaluation, History, Schedule, train
 
 
+@recipe(reads_edges=True)
 def best(
     model: MLP,
     lesson: Lesson,

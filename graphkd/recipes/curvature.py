@@ -5,15 +5,17 @@ from torch import Tensor, nn
 
 import kdlosses
 from graphkd.data.curvature import edge_curvature
-from graphkd.edges import both_ways
-from graphkd.features import rows
-from graphkd.lesson import Lesson, check_lam
 from graphkd.losses.caw_w2 import moments, w2_diag
-from graphkd.mlp import MLP
+from graphkd.networks.mlp import MLP
+from graphkd.recipes.registry import recipe
 from graphkd.recipes.supervised import supervised
-from graphkd.training import History
+from graphkd.sparse.edges import both_ways
+from graphkd.sparse.rows import rows
+from graphkd.training.lesson import Lesson, check_lam
+from graphkd.training.loop import History
 
 
+@recipe(reads_edges=True)
 def curvature(
     model: MLP,
     lesson: Lesson,

@@ -8,13 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from graphkd.features import rows
-from graphkd.lesson import Lesson
+from graphkd.recipes.registry import RECIPES, recipe
+from graphkd.rules.domain_weights import domain_weights
+from graphkd.sparse.rows import rows
 from graphkd.spec import resolve
-from graphkd.training import History
-from kdlosses.policy.domain_weights import domain_weights
+from graphkd.training.lesson import Lesson
+from graphkd.training.loop import History
 
 
+@recipe(reads_edges=True)
 def ddk(
     model: nn.Module,
     lesson: Lesson,
@@ -28,7 +30,7 @@ def ddk(
     r"""Domain sampling: nodes are drawn from those domains in which the student lags most behind its teacher.
 
     A step of any method sees nodes drawn with replacement, domain d with probability $w_d$ and within it all alike.
-    Every E epochs $w$ follows `kdlosses.policy.domain_weights` for the losses
+    Every E epochs $w$ follows `graphkd.rules.domain_weights` for the losses
 
     $$ \ell^s_d = \frac{1}{|V_d|} \sum_{i \in V_d} H(p^t_i, p^s_i), \qquad
        \ell^t_d = \frac{1}{|V_d|} \sum_{i \in V_d} H(p^t_i), $$
@@ -48,9 +50,7 @@ def ddk(
     Paper: after Liu et al., "DDK: Distilling Domain Knowledge for Efficient Large Language Models", 2024. What a domain
     of a graph is, and the form of the weights, are our own.
     """
-    from graphkd.recipes import RECIPES
-
-    recipe, options = resolve("method", method, RECIPES)
+    inner, options = resolve("method", method, RECIPES)
     if every < 1:
         raise ValueError(f"ddk: every counts epochs from 1, got {every}")
     teacher = lesson.teacher_logits()
@@ -80,7 +80,7 @@ def ddk(
 
         return lesson.train(trained, step, count)
 
-    return recipe(model, replace(lesson, train=train), **options)
+    return inner(model, replace(lesson, train=train), **options)
 
 
 def _domains(kind: str, lesson: Lesson) -> Tensor:

@@ -7,14 +7,16 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 import kdlosses
-from graphkd.features import rows
-from graphkd.lesson import Lesson, check_lam
-from graphkd.mlp import MLP
+from graphkd.networks.mlp import MLP
+from graphkd.recipes.registry import recipe
 from graphkd.recipes.supervised import supervised
-from graphkd.training import History
-from kdlosses.policy import FoldedHeads
+from graphkd.rules import FoldedHeads
+from graphkd.sparse.rows import rows
+from graphkd.training.lesson import Lesson, check_lam
+from graphkd.training.loop import History
 
 
+@recipe()
 def dho(
     model: MLP, lesson: Lesson, *, lam: float = 0.5, tau: float = 2.0, share: float = 0.5, sharp: float = 0.5
 ) -> History:
@@ -26,7 +28,7 @@ def dho(
 
     Neither loss reaches the other's head. The paper adds the two predictions; here they are multiplied,
     $\propto q^a q'^{1-a}$, so that both heads fold into the one last layer that the student has
-    (`kdlosses.policy.FoldedHeads`), and the second head is linear, not a cosine, for the same reason. Epochs are
+    (`graphkd.rules.FoldedHeads`), and the second head is linear, not a cosine, for the same reason. Epochs are
     selected by the folded head.
 
     Args:

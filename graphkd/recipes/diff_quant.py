@@ -8,13 +8,15 @@ import torch
 from torch import Tensor, nn
 
 import kdlosses
-from graphkd.features import rows
-from graphkd.lesson import Lesson
+from graphkd.recipes.registry import RECIPES, recipe
+from graphkd.rules import bake, quantise
+from graphkd.sparse.rows import rows
 from graphkd.spec import resolve
-from graphkd.training import History
-from kdlosses.policy import bake, quantise
+from graphkd.training.lesson import Lesson
+from graphkd.training.loop import History
 
 
+@recipe()
 def diff_quant(
     model: nn.Module,
     lesson: Lesson,
@@ -32,7 +34,7 @@ def diff_quant(
          + (1 - \lambda) \frac{\tau^2}{N} \sum_i \mathrm{KL}(p^\theta_i \,\|\, p_i), \qquad z = f_{q_p(\theta)}(x) $$
 
     The student is taught by `method` in full precision and then teaches itself: $\theta$ is frozen, p learns, see
-    `kdlosses.policy.LearntPoints`.
+    `graphkd.rules.LearntPoints`.
 
     Args:
         model: the student, trained in place.
@@ -47,13 +49,11 @@ def diff_quant(
     Paper: Polino et al., "Model Compression via Distillation and Quantization", ICLR 2018. Its KL is a mean over all
     elements: factor 1 / C. The points are learnt with the student's own learning rate.
     """
-    from graphkd.recipes import RECIPES
-
-    recipe, options = resolve("method", method, RECIPES)
-    resolve("method", {"type": recipe, "lam": lam}, RECIPES)
+    inner, options = resolve("method", method, RECIPES)
+    resolve("method", {"type": inner, "lam": lam}, RECIPES)
     if bits < 32:
         quantise(copy.deepcopy(model), bits, bucket, learnt=True, ends=ends)  # what is wrong is said before training
-    history = recipe(model, lesson, **{"lam": lam, **options})
+    history = inner(model, lesson, **{"lam": lam, **options})
     if bits >= 32:
         return history
     whole = copy.deepcopy(model).requires_grad_(False).eval()

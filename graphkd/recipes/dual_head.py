@@ -6,14 +6,16 @@ import torch
 from torch import Tensor, nn
 
 import kdlosses
-from graphkd.features import rows
-from graphkd.lesson import Lesson, check_lam
-from graphkd.mlp import MLP
+from graphkd.networks.mlp import MLP
+from graphkd.recipes.registry import recipe
 from graphkd.recipes.supervised import supervised
-from graphkd.training import History
-from kdlosses.policy import align_gradients
+from graphkd.rules import align_gradients
+from graphkd.sparse.rows import rows
+from graphkd.training.lesson import Lesson, check_lam
+from graphkd.training.loop import History
 
 
+@recipe()
 def dual_head(
     model: MLP,
     lesson: Lesson,
@@ -29,7 +31,7 @@ def dual_head(
     $$ L = \lambda \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(z_i, y_i) + (1 - \lambda) \, \ell(z', z^t) $$
 
     on the same hidden features. What of the second gradient opposes the first one on the body is taken away, see
-    `kdlosses.policy.align_gradients`, at the cost of a backward pass through the body for each of the two losses.
+    `graphkd.rules.align_gradients`, at the cost of a backward pass through the body for each of the two losses.
 
     The kept head sees labelled nodes alone: where these are few, a teacher that speaks to it directly teaches more.
 

@@ -3,14 +3,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from graphkd.edges import degree, drop_self_loops, neighbour_targets
-from graphkd.features import rows
-from graphkd.lesson import Lesson, check_lam
 from graphkd.losses.ffg2m_high import ffg2m_high
-from graphkd.sampling import EdgeDraws
-from graphkd.training import History
+from graphkd.recipes.registry import recipe
+from graphkd.sparse.edges import degree, drop_self_loops, neighbour_targets
+from graphkd.sparse.rows import rows
+from graphkd.sparse.sampling import EdgeDraws
+from graphkd.training.lesson import Lesson, check_lam
+from graphkd.training.loop import History
 
 
+@recipe(reads_edges=True)
 def ffg2m(
     model: nn.Module,
     lesson: Lesson,

@@ -6,11 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from graphkd.features import rows
-from graphkd.lesson import Lesson, check_lam
-from graphkd.mlp import MLP
+from graphkd.networks.mlp import MLP
+from graphkd.recipes.registry import recipe
 from graphkd.recipes.supervised import supervised
-from graphkd.training import History, Schedule, train
+from graphkd.sparse.rows import rows
+from graphkd.training.lesson import Lesson, check_lam
+from graphkd.training.loop import History, Schedule, train
 
 
 @dataclass
@@ -20,6 +21,7 @@ class Alternated(History):
     text: nn.Module | None = None
 
 
+@recipe(graph_networks=True)
 def glem(
     model: nn.Module,
     lesson: Lesson,

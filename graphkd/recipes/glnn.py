@@ -4,11 +4,13 @@ import torch
 from torch import Tensor, nn
 
 import kdlosses
-from graphkd.features import rows
-from graphkd.lesson import Lesson, check_lam
-from graphkd.training import History
+from graphkd.recipes.registry import recipe
+from graphkd.sparse.rows import rows
+from graphkd.training.lesson import Lesson, check_lam
+from graphkd.training.loop import History
 
 
+@recipe()
 def glnn(model: nn.Module, lesson: Lesson, *, lam: float = 0.0) -> History:
     r"""GLNN: an MLP that imitates the soft labels of a graph network on every node.
 

@@ -6,13 +6,15 @@ import torch
 from torch import Tensor, nn
 
 import kdlosses
-from graphkd.features import rows
-from graphkd.lesson import Lesson, check_lam
+from graphkd.recipes.registry import recipe
 from graphkd.recipes.supervised import supervised
-from graphkd.training import History
-from kdlosses.policy.feature_mask import FeatureMask
+from graphkd.rules.feature_mask import FeatureMask
+from graphkd.sparse.rows import rows
+from graphkd.training.lesson import Lesson, check_lam
+from graphkd.training.loop import History
 
 
+@recipe()
 def hard(
     model: nn.Module,
     lesson: Lesson,

@@ -5,17 +5,19 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from graphkd.edges import EdgeTargets, drop_self_loops, neighbour_targets
-from graphkd.features import rows
-from graphkd.lesson import Lesson, check_lam
+from graphkd.recipes.registry import recipe
 from graphkd.recipes.supervised import supervised
-from graphkd.sampling import keep_for_hard, similarity
-from graphkd.training import History, each_epoch
-from kdlosses.policy.mixup import beta as drawn_beta
+from graphkd.rules.mixup import beta as drawn_beta
+from graphkd.sparse.edges import EdgeTargets, drop_self_loops, neighbour_targets
+from graphkd.sparse.rows import rows
+from graphkd.sparse.sampling import keep_for_hard, similarity
+from graphkd.training.lesson import Lesson, check_lam
+from graphkd.training.loop import History, each_epoch
 
 MODES = ("plain", "weight", "mixup")
 
 
+@recipe(reads_edges=True)
 def hgmd(
     model: nn.Module,
     lesson: Lesson,

@@ -6,12 +6,14 @@ import torch
 from torch import Tensor
 
 import kdlosses
-from graphkd.features import rows
-from graphkd.lesson import Lesson, check_lam
-from graphkd.mlp import MLP
-from graphkd.training import History
+from graphkd.networks.mlp import MLP
+from graphkd.recipes.registry import recipe
+from graphkd.sparse.rows import rows
+from graphkd.training.lesson import Lesson, check_lam
+from graphkd.training.loop import History
 
 
+@recipe()
 def incremental(
     model: MLP, lesson: Lesson, *, lam: float = 0.5, old: int | None = None, memory: int = 2, tau: float = 2.0
 ) -> History:

@@ -6,16 +6,18 @@ import torch
 from torch import Tensor, nn
 
 import kdlosses
-from graphkd.features import rows
-from graphkd.lesson import Lesson, check_lam
-from graphkd.mlp import MLP
+from graphkd.networks.mlp import MLP
+from graphkd.recipes.registry import recipe
 from graphkd.recipes.supervised import supervised
-from graphkd.training import History
+from graphkd.rules.mix_statistics import mix_statistics
+from graphkd.rules.mixup import mixup as drawn
+from graphkd.sparse.rows import rows
+from graphkd.training.lesson import Lesson, check_lam
+from graphkd.training.loop import History
 from kdlosses.policy.confident import Confident, confidence
-from kdlosses.policy.mix_statistics import mix_statistics
-from kdlosses.policy.mixup import mixup as drawn
 
 
+@recipe()
 def kd3(
     model: MLP,
     lesson: Lesson,

@@ -5,16 +5,18 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from graphkd.edges import EdgeTargets, drop_self_loops, neighbour_targets
-from graphkd.features import rows
-from graphkd.lesson import Lesson, check_lam
+from graphkd.recipes.registry import recipe
 from graphkd.recipes.supervised import supervised
-from graphkd.sampling import entropy, keep_reliable, relative
-from graphkd.training import History, each_epoch
+from graphkd.sparse.edges import EdgeTargets, drop_self_loops, neighbour_targets
+from graphkd.sparse.rows import rows
+from graphkd.sparse.sampling import entropy, keep_reliable, relative
+from graphkd.training.lesson import Lesson, check_lam
+from graphkd.training.loop import History, each_epoch
 
 _BINS = 50
 
 
+@recipe(tells=("noisy",), reads_edges=True)
 def krd(
     model: nn.Module,
     lesson: Lesson,

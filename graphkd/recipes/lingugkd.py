@@ -8,13 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import kdlosses
-from graphkd.features import Matrix, rows
-from graphkd.lesson import Lesson, check_lam
-from graphkd.level_weights import LevelWeights
+from graphkd.recipes.registry import recipe
 from graphkd.recipes.supervised import supervised
-from graphkd.training import History
+from graphkd.rules.level_weights import LevelWeights
+from graphkd.sparse.rows import Matrix, rows
+from graphkd.training.lesson import Lesson, check_lam
+from graphkd.training.loop import History
 
 
+@recipe(graph_networks=True)
 def lingugkd(
     model: nn.Module,
     lesson: Lesson,
@@ -34,7 +36,7 @@ def lingugkd(
 
     with $L_l$ the loss `layer_infonce` of the student's hidden layer l, on n nodes, and the teacher's l: in a cache of
     `graphkd.text.embed` what the language model makes of the l-hop prompt. If one of them has fewer levels, its last
-    ones are paired with the last of the other. The weights w and v are learned, see `graphkd.level_weights`; each loss
+    ones are paired with the last of the other. The weights w and v are learned, see `LevelWeights`; each loss
     counts in units of what a guess would cost.
 
     The student may be a graph network, see `graphkd.teach`, or an MLP.

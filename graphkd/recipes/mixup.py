@@ -7,14 +7,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import kdlosses
-from graphkd.features import rows
-from graphkd.lesson import Lesson, check_lam
+from graphkd.recipes.registry import recipe
 from graphkd.recipes.terms import terms
-from graphkd.training import History
-from kdlosses.policy.mixup import mixed
-from kdlosses.policy.mixup import mixup as drawn
+from graphkd.rules.mixup import mixed
+from graphkd.rules.mixup import mixup as drawn
+from graphkd.sparse.rows import rows
+from graphkd.training.lesson import Lesson, check_lam
+from graphkd.training.loop import History
 
 
+@recipe()
 def mixup(
     model: nn.Module, lesson: Lesson, *, lam: float = 0.1, share: float = 1.0, alpha: float = 1.0, loss: Any = "std_kd"
 ) -> History:
@@ -24,7 +26,7 @@ def mixup(
          + (1 - \lambda) \, \ell\big(z^s(\tilde x), \log \tilde p^t\big), \qquad
        \tilde v_i = \kappa_i v_i + (1 - \kappa_i) v_{\pi(i)} $$
 
-    with pairs and proportions drawn anew in each step, see `kdlosses.policy.mixup`. Labelled nodes are mixed among
+    with pairs and proportions drawn anew in each step, see `graphkd.rules.mixup`. Labelled nodes are mixed among
     themselves; edges are not touched. A teacher on a graph cannot be asked about a mixture of two nodes: its two
     predictions are mixed instead, which is our own form.
 

@@ -7,13 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from graphkd.features import rows
-from graphkd.lesson import Lesson
+from graphkd.recipes.registry import RECIPES, recipe
+from graphkd.rules.stratified import stratified
+from graphkd.sparse.rows import rows
 from graphkd.spec import resolve
-from graphkd.training import History
-from kdlosses.policy.stratified import stratified
+from graphkd.training.lesson import Lesson
+from graphkd.training.loop import History
 
 
+@recipe()
 def pruned(
     model: nn.Module,
     lesson: Lesson,
@@ -44,13 +46,11 @@ def pruned(
     Paper: Ben-Baruch et al., "Distilling the Knowledge in Data Pruning", 2024. Random pruning is its baseline, which
     distillation makes competitive; scores to prune by are left out.
     """
-    from graphkd.recipes import RECIPES
-
-    recipe, options = resolve("method", method, RECIPES)
+    inner, options = resolve("method", method, RECIPES)
     if not 0 < keep <= 1:
         raise ValueError(f"pruned: keep is a share of the nodes, above 0 and at most 1, got {keep}")
     if keep == 1:
-        return recipe(model, lesson, **options)
+        return inner(model, lesson, **options)
     groups = lesson.labels + 1 if stratify else (lesson.labels >= 0).long()
     kept = stratified(groups, keep, lesson.generator).nonzero().flatten()
 
@@ -70,4 +70,4 @@ def pruned(
         edge_index=None if edges is None else edges[:, (edges >= 0).all(0)],
         hidden=[rows(layer, kept) for layer in lesson.hidden],
     )
-    return recipe(model, part, **options)
+    return inner(model, part, **options)

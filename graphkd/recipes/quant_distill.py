@@ -2,12 +2,14 @@ from __future__ import annotations
 
 from torch import nn
 
-from graphkd.lesson import Lesson
+from graphkd.recipes.registry import recipe
 from graphkd.recipes.terms import terms
-from graphkd.training import History
-from kdlosses.policy import bake, quantise
+from graphkd.rules import bake, quantise
+from graphkd.training.lesson import Lesson
+from graphkd.training.loop import History
 
 
+@recipe()
 def quant_distill(
     model: nn.Module,
     lesson: Lesson,
@@ -24,7 +26,7 @@ def quant_distill(
          + (1 - \lambda) \frac{\tau^2}{N} \sum_i \mathrm{KL}(p^t_i \,\|\, p_i), \qquad z = f_{q(\theta)}(x) $$
 
     Forward and backward pass see the quantised weights $q(\theta)$, the optimiser moves $\theta$ beneath them, see
-    `kdlosses.policy.EvenPoints`; the student is left with the quantised ones, and selected by them.
+    `graphkd.rules.EvenPoints`; the student is left with the quantised ones, and selected by them.
 
     Args:
         model: the student, trained in place.

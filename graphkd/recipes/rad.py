@@ -7,13 +7,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from graphkd.features import rows
-from graphkd.lesson import Lesson
+from graphkd.recipes.registry import RECIPES, recipe
+from graphkd.rules.rad import rad as strategy
+from graphkd.sparse.rows import rows
 from graphkd.spec import resolve
-from graphkd.training import History
-from kdlosses.policy.rad import rad as strategy
+from graphkd.training.lesson import Lesson
+from graphkd.training.loop import History
 
 
+@recipe()
 def rad(
     model: nn.Module,
     lesson: Lesson,
@@ -32,7 +34,7 @@ def rad(
     $$ g_i = 1 - (q_{i(1)} - q_{i(2)}) $$
 
     of asking, one minus the margin between its two most probable classes, and 1 / R of the budget is drawn without
-    replacement from the distribution `kdlosses.policy.rad` for these gains. Then the method goes on with the answers so
+    replacement from the distribution `graphkd.rules.rad` for these gains. Then the method goes on with the answers so
     far. Labels of labelled nodes are free and are used as the method does.
 
     Args:
@@ -51,9 +53,7 @@ def rad(
     Paper: Baykal et al., "Robust Active Distillation", ICLR 2023. Margin, rounds and the share of wrong answers, which
     the paper takes from the teacher's accuracy, are ours.
     """
-    from graphkd.recipes import RECIPES
-
-    recipe, options = resolve("method", method, RECIPES)
+    inner, options = resolve("method", method, RECIPES)
     if not 0 < budget <= 1 or not 0 <= wrong < 1:
         raise ValueError(f"rad: budget in (0, 1] and wrong in [0, 1) are shares of the nodes, got {budget} and {wrong}")
     if rounds < 1 or every < 1:
@@ -61,7 +61,7 @@ def rad(
     if select not in ("rad", "random"):
         raise ValueError(f"rad: select is 'rad' or 'random', not {select!r}")
     if budget == 1:
-        return recipe(model, lesson, **options)
+        return inner(model, lesson, **options)
     teacher = rows(lesson.teacher_logits())
     generator = torch.Generator().manual_seed(lesson.generator.initial_seed() + 1)  # batches stay as they are
     answers = torch.full_like(teacher, torch.nan)  # what was not asked for must not be seen
@@ -86,7 +86,7 @@ def rad(
 
         return lesson.train(trained, step, count)
 
-    return recipe(model, replace(lesson, train=train, teacher=answers, hidden=(), parts=()), **options)
+    return inner(model, replace(lesson, train=train, teacher=answers, hidden=(), parts=()), **options)
 
 
 @torch.no_grad()

@@ -7,13 +7,15 @@ import torch
 from torch import Tensor, nn
 
 import kdlosses
-from graphkd.features import rows
-from graphkd.lesson import Lesson
-from graphkd.mlp import MLP
-from graphkd.training import History, Schedule, train
-from kdlosses.policy import start_near
+from graphkd.networks.mlp import MLP
+from graphkd.recipes.registry import recipe
+from graphkd.rules import start_near
+from graphkd.sparse.rows import rows
+from graphkd.training.lesson import Lesson
+from graphkd.training.loop import History, Schedule, train
 
 
+@recipe()
 def random_teacher(
     model: MLP, lesson: Lesson, *, near: float = 0.3, lr: float = 1e-3, epochs: int = 100, tau: float = 1.0
 ) -> History:
@@ -32,7 +34,7 @@ def random_teacher(
     Args:
         model: the student, changed in place.
         lesson: its labels serve the probe alone; a teacher in it is not looked at.
-        near: where the student starts, see `kdlosses.policy.start_near`: 0 at the teacher, 1 anywhere.
+        near: where the student starts, see `graphkd.rules.start_near`: 0 at the teacher, 1 anywhere.
         lr: learning rate of Adam.
         epochs: of the distillation; the last is kept.
         tau: temperature.

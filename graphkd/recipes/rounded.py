@@ -6,12 +6,14 @@ from typing import Any
 
 from torch import nn
 
-from graphkd.lesson import Lesson
+from graphkd.recipes.registry import RECIPES, recipe
+from graphkd.rules import bake, quantise
 from graphkd.spec import resolve
-from graphkd.training import History
-from kdlosses.policy import bake, quantise
+from graphkd.training.lesson import Lesson
+from graphkd.training.loop import History
 
 
+@recipe()
 def rounded(
     model: nn.Module,
     lesson: Lesson,
@@ -28,17 +30,15 @@ def rounded(
     Args:
         model: the student, trained in place.
         lesson: what the method needs.
-        bits: of a weight, see `kdlosses.policy.EvenPoints`.
+        bits: of a weight, see `graphkd.rules.EvenPoints`.
         bucket: weights that share a scale.
         ends: round the first and the last layer too.
         method: any recipe.
 
     Paper: Polino et al., "Model Compression via Distillation and Quantization", ICLR 2018, where it is the baseline.
     """
-    from graphkd.recipes import RECIPES
-
-    recipe, options = resolve("method", method, RECIPES)
+    inner, options = resolve("method", method, RECIPES)
     quantise(copy.deepcopy(model), bits, bucket, ends=ends)  # what is wrong is said before training
-    history = recipe(model, lesson, **options)
+    history = inner(model, lesson, **options)
     bake(quantise(model, bits, bucket, ends=ends))
     return history

@@ -10,11 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from graphkd.features import rows
-from graphkd.lesson import Lesson
+from graphkd.recipes.registry import RECIPES, recipe
+from graphkd.rules import selfdistill_weight
+from graphkd.sparse.rows import rows
 from graphkd.spec import resolve
-from graphkd.training import History
-from kdlosses.policy import selfdistill_weight
+from graphkd.training.lesson import Lesson
+from graphkd.training.loop import History
 
 
 @dataclass
@@ -24,6 +25,7 @@ class Weighed(History):
     label_weight: float = 0.5
 
 
+@recipe()
 def selfdistill(
     model: nn.Module,
     lesson: Lesson,
@@ -37,7 +39,7 @@ def selfdistill(
     $$ \lambda = a^* = \frac{\langle y - g, f - g \rangle}{\| f - g \|^2} \text{ on held-out labels}, \qquad
        L = L_\mathrm{method}(\lambda) $$
 
-    See `kdlosses.policy.selfdistill_weight`: f is the student after a fit to the labels alone, g after one to the
+    See `graphkd.rules.selfdistill_weight`: f is the student after a fit to the labels alone, g after one to the
     teacher alone, both without a part of the labels; then the student is fitted anew with $\lambda$ and all labels.
     Cross-entropy is linear in its target as the squared error of the paper is, so that `glnn` with $\lambda$ fits the
     mixed target there where both are told; for a network the closed form remains an approximation. The teacher has seen
@@ -56,14 +58,12 @@ def selfdistill(
     Paper: Borup, Andersen, "Even your Teacher Needs Guidance: Ground-Truth Targets Dampen Regularization Imposed by
     Self-Distillation", NeurIPS 2021. What is held out, and the use on a graph, are our own.
     """
-    from graphkd.recipes import RECIPES
-
-    recipe, options = resolve("method", method, RECIPES)
+    inner, options = resolve("method", method, RECIPES)
     if "lam" in options:
         raise ValueError("selfdistill: lam is what is to be found; pass it to selfdistill itself to set it")
-    resolve("method", {"type": recipe, "lam": 0.0}, RECIPES)
+    resolve("method", {"type": inner, "lam": 0.0}, RECIPES)
     if lam is not None:
-        return recipe(model, lesson, lam=lam, **options)
+        return inner(model, lesson, lam=lam, **options)
     told = lesson.labelled
     out = told[torch.randperm(len(told), generator=lesson.generator)[: int(held * len(told))]]
     if not 0 < len(out) < len(told):
@@ -73,7 +73,7 @@ def selfdistill(
     fits, seconds = [], []
     for end in (1.0, 0.0):
         model.load_state_dict(start)
-        seconds += recipe(model, part, lam=end, **options).seconds
+        seconds += inner(model, part, lam=end, **options).seconds
         with torch.no_grad():
             fits.append(model.eval()(rows(lesson.x, out)).softmax(1))
     model.load_state_dict(start)
@@ -82,6 +82,6 @@ def selfdistill(
     weight = min(max(found, 0.0), 1.0)
     if weight != found:
         warnings.warn(f"selfdistill: the best weight of the labels is {found:.3f}, taken as {weight:.0f}", stacklevel=2)
-    history = recipe(model, lesson, lam=weight, **options)
+    history = inner(model, lesson, lam=weight, **options)
     history.seconds = seconds + history.seconds
     return Weighed(**vars(history), label_weight=found)

@@ -7,17 +7,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from graphkd.edges import by_target, drop_self_loops, neighbourhood, smoother
-from graphkd.features import masked, rows
-from graphkd.lesson import Lesson
-from graphkd.mlp import MLP
+from graphkd.networks.mlp import MLP
+from graphkd.recipes.registry import RECIPES, recipe
+from graphkd.sparse.edges import by_target, drop_self_loops, neighbourhood, smoother
+from graphkd.sparse.rows import masked, rows
 from graphkd.spec import resolve
-from graphkd.training import History, Schedule, train
+from graphkd.training.lesson import Lesson
+from graphkd.training.loop import History, Schedule, train
 from kdlosses.unit import cosines
 
 _REBUILT = 512  # nodes in a step whose features are rebuilt: they are dense
 
 
+@recipe(reads_edges=True)
 def simmlp(
     model: MLP,
     lesson: Lesson,
@@ -70,9 +72,7 @@ def simmlp(
     Paper: Wang et al., "Training MLPs on Graphs without Supervision", WSDM 2025. Its code normalises h and z, has a
     PReLU and batch normalisation after each hop, residual connections, and a learning rate that falls to 0.
     """
-    from graphkd.recipes import RECIPES
-
-    recipe, options = resolve("method", _probe if method is None else method, RECIPES)
+    inner, options = resolve("method", _probe if method is None else method, RECIPES)
     if len(model.layers) < 2:
         raise ValueError("simmlp: the student needs a hidden layer, which is what it pretrains")
     if not (0 <= feature_mask < 1 and 0 <= edge_mask <= 1) or min(hops, rebuild, epochs) < 0 or power <= 0 or fan < 1:
@@ -80,7 +80,7 @@ def simmlp(
             "simmlp: 0 <= feature_mask < 1, 0 <= edge_mask <= 1, hops, rebuild, epochs >= 0, power > 0, fan >= 1; got "
             f"{feature_mask=}, {edge_mask=}, {hops=}, {rebuild=}, {epochs=}, {power=}, {fan=}"
         )
-    if recipe is _probe and not len(lesson.labelled):
+    if inner is _probe and not len(lesson.labelled):
         raise ValueError("simmlp: the last layer is trained on labels, and there is none")
     width, generator, dtype = model.widths[-2], lesson.generator, next(model.parameters()).dtype
     predict = MLP(width, [width] * (predictor - 1), width, norm="batch").to(dtype)
@@ -106,7 +106,7 @@ def simmlp(
 
     schedule = Schedule(lr, decay, epochs, batch_size=lesson.batch_size)
     first = train(nn.ModuleList([model, predict, decode]), loss, len(lesson), schedule=schedule, generator=generator)
-    history = recipe(model, lesson, **options)
+    history = inner(model, lesson, **options)
     history.seconds = first.seconds + history.seconds
     return history
 
@@ -131,7 +131,7 @@ def alignment(predicted: Tensor, target: Tensor, power: float) -> Tensor:
 
 
 def thinned(crow: Tensor, source: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Edges by target, see `graphkd.edges.by_target`, without a share of them."""
+    """Edges by target, see `graphkd.sparse.edges.by_target`, without a share of them."""
     if share == 0:
         return crow, source
     kept = torch.rand(len(source), generator=generator) >= share

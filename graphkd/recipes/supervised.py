@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from torch import nn
 
-from graphkd.lesson import Lesson
-from graphkd.training import History
+from graphkd.recipes.registry import recipe
+from graphkd.training.lesson import Lesson
+from graphkd.training.loop import History
 
 
+@recipe(graph_networks=True)
 def supervised(model: nn.Module, lesson: Lesson) -> History:
     r"""Labels alone, no teacher: the control that every distilled student is measured against.
 

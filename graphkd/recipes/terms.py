@@ -6,14 +6,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from graphkd.features import rows
-from graphkd.lesson import Lesson, check_lam
-from graphkd.mlp import MLP
+from graphkd.networks.mlp import MLP
+from graphkd.recipes.registry import recipe
 from graphkd.recipes.supervised import supervised
-from graphkd.term import Term
-from graphkd.training import History
+from graphkd.sparse.rows import rows
+from graphkd.training.lesson import Lesson, check_lam
+from graphkd.training.loop import History
+from graphkd.training.term import Term
 
 
+@recipe()
 def terms(
     model: MLP, lesson: Lesson, *, distills: Sequence[Mapping[str, Any]] = ({"loss": "kl"},), lam: float = 0.0
 ) -> History:
@@ -27,7 +29,7 @@ def terms(
     Args:
         model: the student, trained in place.
         lesson: with the teacher's logits and, for taps of them, its hidden layers.
-        distills: entries, see `graphkd.term.Term`.
+        distills: entries, see `graphkd.training.term.Term`.
         lam: weight of the labels; 1 is `supervised`.
 
     Paper: those of its losses.

@@ -8,14 +8,16 @@ import torch
 from torch import Tensor
 
 import kdlosses
-from graphkd.features import rows
-from graphkd.lesson import Lesson
-from graphkd.mlp import MLP
+from graphkd.networks.mlp import MLP
+from graphkd.recipes.registry import RECIPES, recipe
 from graphkd.recipes.supervised import supervised
+from graphkd.sparse.rows import rows
 from graphkd.spec import resolve
-from graphkd.training import History
+from graphkd.training.lesson import Lesson
+from graphkd.training.loop import History
 
 
+@recipe()
 def tfkd_self(
     model: MLP,
     lesson: Lesson,
@@ -46,15 +48,13 @@ def tfkd_self(
     called Tf-KD self-training; Furlanello et al., "Born Again Neural Networks", ICML 2018. Its KL is a mean over all
     elements: factor 1 / C.
     """
-    from graphkd.recipes import RECIPES
-
     if not 0 <= lam <= 1 or generations < 1:
         raise ValueError(f"tfkd_self: lam from 0 to 1 and a generation or more, got lam={lam}, {generations}")
-    recipe, options = resolve("method", method, RECIPES)
+    inner, options = resolve("method", method, RECIPES)
     if lam == 1:
         return supervised(model, lesson)
     kl, nothing = kdlosses.build(dict(type="kl", tau=tau)), torch.zeros(())
-    history = recipe(model, lesson, **options)
+    history = inner(model, lesson, **options)
     for _ in range(generations):
         teacher, seconds = copy.deepcopy(model).requires_grad_(False).eval(), history.seconds
         for layer in model.layers:

@@ -8,15 +8,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import kdlosses
-from graphkd.features import rows
-from graphkd.lesson import Lesson
+from graphkd.recipes.registry import recipe
 from graphkd.recipes.terms import terms
-from graphkd.training import History
+from graphkd.rules.fusion_ratio import FusionRatio
+from graphkd.rules.stratified import stratified
+from graphkd.sparse.rows import rows
+from graphkd.training.lesson import Lesson
+from graphkd.training.loop import History
 from kdlosses.class_means import class_means
-from kdlosses.policy.fusion_ratio import FusionRatio
-from kdlosses.policy.stratified import stratified
 
 
+@recipe()
 def tgeo(
     model: nn.Module,
     lesson: Lesson,

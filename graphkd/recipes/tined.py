@@ -10,14 +10,16 @@ from torch import Tensor, nn
 
 import kdlosses
 from graphkd.extras import needs_extra
-from graphkd.features import Matrix, rows
-from graphkd.lesson import Lesson, check_lam
 from graphkd.losses.dirichlet import dirichlet_energy
-from graphkd.mlp import MLP
+from graphkd.networks.mlp import MLP
+from graphkd.recipes.registry import recipe
 from graphkd.recipes.supervised import supervised
-from graphkd.training import History
+from graphkd.sparse.rows import Matrix, rows
+from graphkd.training.lesson import Lesson, check_lam
+from graphkd.training.loop import History
 
 
+@recipe(tells=("weights",), reads_edges=True)
 def tined(
     model: MLP,
     lesson: Lesson,

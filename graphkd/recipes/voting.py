@@ -4,12 +4,14 @@ import torch
 from torch import Tensor, nn
 
 import kdlosses
-from graphkd.features import rows
-from graphkd.lesson import Lesson, check_lam
-from graphkd.training import History
-from kdlosses.policy.votes import Votes
+from graphkd.recipes.registry import recipe
+from graphkd.rules.votes import Votes
+from graphkd.sparse.rows import rows
+from graphkd.training.lesson import Lesson, check_lam
+from graphkd.training.loop import History
 
 
+@recipe()
 def voting(
     model: nn.Module, lesson: Lesson, *, lam: float = 0.0, k: int = 3, every: int = 1, votes: float = 1.0
 ) -> History:

@@ -6,14 +6,16 @@ import torch
 from torch import Tensor, nn
 
 import kdlosses
-from graphkd.codebook import k_means
-from graphkd.features import Matrix, rows
-from graphkd.lesson import Lesson, check_lam
-from graphkd.mlp import MLP
+from graphkd.networks.codebook import k_means
+from graphkd.networks.mlp import MLP
+from graphkd.recipes.registry import recipe
 from graphkd.recipes.supervised import supervised
-from graphkd.training import History
+from graphkd.sparse.rows import Matrix, rows
+from graphkd.training.lesson import Lesson, check_lam
+from graphkd.training.loop import History
 
 
+@recipe()
 def vqgraph(
     model: MLP,
     lesson: Lesson,

@@ -3,13 +3,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from graphkd.lesson import Lesson
-from graphkd.mlp import MLP
+from graphkd.networks.mlp import MLP
+from graphkd.recipes.registry import RECIPES, recipe
+from graphkd.rules import weight_align as align
 from graphkd.spec import resolve
-from graphkd.training import History
-from kdlosses.policy import weight_align as align
+from graphkd.training.lesson import Lesson
+from graphkd.training.loop import History
 
 
+@recipe()
 def weight_align(
     model: MLP,
     lesson: Lesson,
@@ -19,7 +21,7 @@ def weight_align(
 ) -> History:
     """Any recipe, after which the weights of new classes in the last layer get the size of those of old ones.
 
-    See `kdlosses.policy.weight_align`. The epoch was chosen before that, by the accuracy without it, which is also what
+    See `graphkd.rules.weight_align`. The epoch was chosen before that, by the accuracy without it, which is also what
     the history tells.
 
     Args:
@@ -30,13 +32,11 @@ def weight_align(
 
     Paper: Zhao et al., "Maintaining Discrimination and Fairness in Class Incremental Learning", CVPR 2020.
     """
-    from graphkd.recipes import RECIPES
-
-    recipe, options = resolve("method", method, RECIPES)
+    inner, options = resolve("method", method, RECIPES)
     classes = model.widths[-1]
     old = classes // 2 if old is None else old
     if not 0 < old < classes:
         raise ValueError(f"weight_align: of {classes} classes 1 to {classes - 1} can be old, got {old}")
-    history = recipe(model, lesson, **options)
+    history = inner(model, lesson, **options)
     align(model.layers[-1], old)
     return history

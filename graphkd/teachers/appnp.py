@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch_geometric.nn import APPNP
 
 from graphkd.teachers.gnn import GNN
+from graphkd.teachers.registry import teacher
 
 
 class Propagated(nn.Module):
@@ -20,6 +21,7 @@ class Propagated(nn.Module):
         return self.propagate(self.linear(x), edge_index, edge_weight)
 
 
+@teacher(weight_decay=0.01)
 def appnp(
     in_features: int,
     classes: int,

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from graphkd.teachers.call import call, uses_weights
+from graphkd.training.latency import hops
 
 
 class Ensemble(nn.Module):
@@ -24,8 +25,13 @@ class Ensemble(nn.Module):
         self.teachers = nn.ModuleList(teachers)
         self.widths, self.classes = list(widths), classes
         self.sparse = not widths and all(getattr(teacher, "sparse", False) for teacher in teachers)
-
         self.supports_edge_weight = all(uses_weights(teacher) for teacher in teachers)
+
+    @property
+    def hops(self) -> int:
+        """How far the farthest teacher looks; 0 if that of one is unknown."""
+        found = [hops(teacher) for teacher in self.teachers]
+        return max(found) if all(found) else 0
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         read = x.split(self.widths, 1) if self.widths else [x] * len(self.teachers)

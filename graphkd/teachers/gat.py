@@ -6,8 +6,10 @@ from torch import nn
 from torch_geometric.nn import GATConv
 
 from graphkd.teachers.gnn import GNN
+from graphkd.teachers.registry import teacher
 
 
+@teacher(weight_decay=0.01)
 def gat(
     in_features: int,
     classes: int,

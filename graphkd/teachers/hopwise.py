@@ -6,8 +6,9 @@ from typing import Literal
 from torch import Tensor, nn
 from torch_geometric.nn import GATConv, GCNConv, GINConv, SAGEConv
 
-from graphkd.mlp import BatchNorm
+from graphkd.networks.mlp import BatchNorm
 from graphkd.teachers.gnn import GNN
+from graphkd.teachers.registry import teacher
 from graphkd.teachers.sgc import Average
 
 
@@ -35,6 +36,7 @@ _CONVS: dict[str, Callable[[int], nn.Module]] = {
 }
 
 
+@teacher()
 def hopwise(
     in_features: int,
     classes: int,

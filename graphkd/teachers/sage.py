@@ -5,9 +5,10 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from graphkd.edges import neighbour_average
-from graphkd.mlp import NORMS
+from graphkd.networks.mlp import NORMS
+from graphkd.sparse.edges import neighbour_average
 from graphkd.teachers.gnn import GNN
+from graphkd.teachers.registry import teacher
 
 
 class MeanConv(nn.Module):
@@ -32,6 +33,7 @@ class MeanConv(nn.Module):
         return neighbour_average(self.linear(x), edge_index, edge_weight)
 
 
+@teacher(weight_decay=5e-4)
 def sage(
     in_features: int,
     classes: int,

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from graphkd.edges import neighbour_average
+from graphkd.sparse.edges import neighbour_average
 from graphkd.teachers.gnn import GNN
+from graphkd.teachers.registry import teacher
 
 
 class Average(nn.Module):
@@ -31,6 +32,7 @@ class Smoothed(nn.Module):
         return self.average(self.linear(x), edge_index, edge_weight)
 
 
+@teacher()
 def sgc(in_features: int, classes: int, *, hops: int = 2) -> GNN:
     """Logistic regression on features that are averaged over so many hops; with 0 on the features alone.
 

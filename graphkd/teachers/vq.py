@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from graphkd.codebook import Codebook, code_use
-from graphkd.edges import drop_self_loops
-from graphkd.features import rows
+from graphkd.networks.codebook import Codebook, code_use
+from graphkd.sparse.edges import drop_self_loops
+from graphkd.sparse.rows import rows
 from graphkd.teachers.gnn import GNN
+from graphkd.teachers.registry import teacher
 from graphkd.teachers.sage import MeanConv
 
 
@@ -103,6 +104,7 @@ class VQSAGE(GNN):
         return torch.stack([key // nodes, key % nodes]), torch.arange(len(key)) < len(there)
 
 
+@teacher(weight_decay=5e-4)
 def vqsage(
     in_features: int,
     classes: int,

@@ -12,15 +12,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import kdlosses
-from graphkd.cache import Cache
 from graphkd.data.graph import Graph
-from graphkd.features import rows
-from graphkd.parallel import processes
+from graphkd.sparse.rows import rows
 from graphkd.text.folders import weights_mark
 from graphkd.text.model import LanguageModel
 from graphkd.text.prompts import Asker, Prompts, check_counts
 from graphkd.text.sentence_encoder import DENSE, copy_options
-from graphkd.training import History, Schedule, train
+from graphkd.training.cache import Cache
+from graphkd.training.loop import History, Schedule, train
+from graphkd.training.parallel import processes
 from kdlosses.whole import whole
 
 
@@ -43,7 +43,8 @@ def align(
     $$ L = \frac{1}{n} \sum_{i, k} \frac{1}{C_t} \Bigl\| W f_{ik} + b - \frac{e_{ik}}{\|e_{ik}\|} \Bigr\|^2, $$
 
     the registered loss `leaf`. The output layer W stays: it is written beside the model, as sentence encoders lay it,
-    and what the model then gives is scaled to length 1. No label is read. In several processes, see `graphkd.parallel`.
+    and what the model then gives is scaled to length 1. No label is read. Several processes may
+    share the work, see `graphkd.training.parallel`.
 
     Args:
         model: an encoder, changed in place: all its parameters learn. `LanguageModel.load(..., layers=2)` of the large

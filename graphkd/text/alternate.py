@@ -16,7 +16,7 @@ from graphkd.text.prompts import Prompts
 from graphkd.text.tune import tune
 
 if TYPE_CHECKING:
-    from graphkd.distillation import Outcome
+    from graphkd.pipeline.distillation import Outcome
 
 
 def alternate(
@@ -62,7 +62,7 @@ def alternate(
     Paper: Zhao et al., "Learning on Large-scale Text-attributed Graphs via Variational Inference" (GLEM), ICLR 2023.
     New networks in each turn and the MLP between language model and pseudo-labels are our own.
     """
-    from graphkd.distillation import teach  # which imports PyG
+    from graphkd.pipeline.distillation import teach  # which imports PyG
 
     if setting.name != "tran":
         raise ValueError("alternate: the language model reads every node; only 'tran'")

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from graphkd.cache import Cache, shards_in
 from graphkd.data.graph import Graph
-from graphkd.parallel import processes
 from graphkd.text.model import LanguageModel
 from graphkd.text.prompts import EXPLANATION, Asker, Prompts, check_counts
+from graphkd.training.cache import Cache, shards_in
+from graphkd.training.parallel import processes
 
 _SAMPLE = 256  # nodes that an estimate looks at
 _SHARP = 0.05  # temperature of an encoder's scores of labels
@@ -69,8 +69,8 @@ def embed(
 
     The vectors are float16. With `labels`, the logits of the cache are what the model thinks of these words for the
     prompt of the last hop: of a causal model their log-probabilities as whole answers, of an encoder the cosine of both
-    vectors over 0.05, a temperature of ours; without, they have no column. Each shard is written whole or not at all:
-    who was killed and calls again reads nothing that is there. Several processes, see `graphkd.parallel`, take turns.
+    vectors over 0.05, a temperature of ours; without, they have no column. Shards are written
+    atomically; a restarted run skips finished shards. Several processes, see `graphkd.training.parallel`, take turns.
 
     Args:
         graph: with texts.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphkd.data.graph import Graph
-from graphkd.edges import by_target
+from graphkd.sparse.edges import by_target
 from graphkd.text.model import LanguageModel
 
 _TEXTS = 4096  # tokenised at a time

@@ -12,12 +12,12 @@ from peft import LoraConfig, TaskType, get_peft_model
 from torch import Tensor, nn
 
 from graphkd.data.graph import Graph
-from graphkd.parallel import processes
 from graphkd.text.folders import weights_mark
 from graphkd.text.model import LanguageModel
 from graphkd.text.prompts import Asker, Prompts, check_counts
 from graphkd.text.sentence_encoder import SentenceEncoder, copy_parts
-from graphkd.training import History, Schedule, train
+from graphkd.training.loop import History, Schedule, train
+from graphkd.training.parallel import processes
 from kdlosses.whole import whole
 
 
@@ -46,7 +46,7 @@ def tune(
     and an encoder the cross-entropy of a linear head on what stands for the prompt, which is dropped in the end. What
     is added to each of its linear layers is a product of two matrices of this rank, merged into the weights after the
     training. With pseudo-labels of other nodes U, what is minimised is $1 - \alpha$ times its mean over the training
-    nodes plus $\alpha$ times that over U. In several processes, see `graphkd.parallel`.
+    nodes plus $\alpha$ times that over U. In several processes, see `graphkd.training.parallel`.
 
     Args:
         model: changed in place.

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdlosses.policy.ensemble import experts, mixture
+from kdlosses.experts import experts, mixture
 from kdlosses.reduce import weighted_mean
 from kdlosses.registry import build, register
 

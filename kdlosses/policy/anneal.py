@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from kdlosses.policy.schedule import along, check_way
 from kdlosses.registry import build, nearest, register
+from kdlosses.schedule import along, check_way
 
 
 @register(match="inner", least={"start": -math.inf, "end": -math.inf})

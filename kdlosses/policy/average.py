@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdlosses.policy.ensemble import experts, mixture
+from kdlosses.experts import experts, mixture
 from kdlosses.registry import build, register
 
 

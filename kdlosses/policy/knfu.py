@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdlosses.policy.ensemble import experts, mixture
+from kdlosses.experts import experts, mixture
 from kdlosses.reduce import count
 from kdlosses.registry import build, register
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdlosses.policy.ensemble import experts
+from kdlosses.experts import experts
 from kdlosses.reduce import weighted_mean
 from kdlosses.registry import build, register
 

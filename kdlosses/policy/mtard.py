@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kdlosses.experts import experts
 from kdlosses.policy.balance import follow
-from kdlosses.policy.ensemble import experts
 from kdlosses.reduce import weighted_mean
 from kdlosses.registry import build, register
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdlosses.policy.ensemble import experts, mixture
+from kdlosses.experts import experts, mixture
 from kdlosses.reduce import labelled
 from kdlosses.registry import build, register
 

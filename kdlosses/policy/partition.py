@@ -5,7 +5,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from kdlosses.policy.ensemble import experts
+from kdlosses.experts import experts
 from kdlosses.reduce import labelled
 from kdlosses.registry import build, register
 

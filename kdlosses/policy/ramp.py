@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from kdlosses.policy.schedule import along, check_way, scaled
 from kdlosses.registry import build, register
+from kdlosses.schedule import along, check_way, scaled
 
 
 @register(match="inner")

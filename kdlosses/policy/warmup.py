@@ -4,8 +4,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from kdlosses.policy.schedule import scaled
 from kdlosses.registry import build, register
+from kdlosses.schedule import scaled
 
 
 @register(match="inner")

@@ -31,7 +31,7 @@ from typing import Any
 import torch
 from mmengine.hooks import Hook
 
-import densekd.experiment
+import densekd.runs.experiment
 from densekd.checkpoint import read
 
 TRAIN = Path(__file__).parents[2] / "tools" / "train.py"
@@ -78,7 +78,7 @@ class KillAtRandom(Hook):
 
 
 def train(arguments: Sequence[str], *hooks: Hook) -> None:
-    densekd.experiment.train = functools.partial(densekd.experiment.train, hooks=hooks)  # type: ignore[assignment]
+    densekd.runs.experiment.train = functools.partial(densekd.runs.experiment.train, hooks=hooks)  # type: ignore[assignment]
     sys.path.insert(0, str(TRAIN.parent))
     sys.argv = [str(TRAIN), *arguments]
     runpy.run_path(str(TRAIN), run_name="__main__")

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from densekd.adapt import ADAPT, Adapt, adapts, as_map
+from densekd.align.adapt import ADAPT, Adapt, adapts, as_map
 
 IMAGE = (64, 128)
 

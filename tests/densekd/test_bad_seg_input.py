@@ -16,7 +16,7 @@ from torch import Tensor
 
 from densekd import Distiller
 from densekd.losses import bpkd_edge, class_edges
-from densekd.taps import Taps
+from densekd.taps.reader import Taps
 from densekd.teacher import build_model
 
 from .conftest import seg_batch

@@ -15,8 +15,8 @@ import densekd.losses  # noqa: F401  registers the losses that need maps
 import kdlosses
 from densekd import Distiller
 from densekd.methods import METHODS
-from densekd.natural import sigmoid_logits
-from densekd.taps import Taps
+from densekd.taps.defaults import sigmoid_logits
+from densekd.taps.reader import Taps
 from densekd.teacher import build_model
 from densekd.term import CATEGORICAL
 

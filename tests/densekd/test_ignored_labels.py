@@ -14,7 +14,7 @@ import densekd.losses  # noqa: F401  registers the losses that need maps
 import kdlosses
 from densekd import Distiller
 from densekd.context import Context, classes_of
-from densekd.taps import Taps
+from densekd.taps.reader import Taps
 
 from .conftest import TinySegmenter, seg_batch
 

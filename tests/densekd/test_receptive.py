@@ -14,7 +14,7 @@ from torch import nn
 from densekd import Distiller
 from densekd.losses.receptive_tokens import ReceptiveTokens, overlap
 from densekd.receptive import learn_tokens
-from densekd.taps import Taps
+from densekd.taps.reader import Taps
 from densekd.teacher import build_model
 
 from .conftest import det_batch, seg_batch

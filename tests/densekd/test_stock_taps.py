@@ -11,8 +11,8 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
 from densekd import Distiller, natural_taps, read_config
-from densekd.probe import blank_size, probe
-from densekd.taps import Taps
+from densekd.taps.probe import blank_size, probe
+from densekd.taps.reader import Taps
 from densekd.teacher import start_from
 
 from .conftest import TinySegmenter, det_batch, seg_batch

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from densekd.taps import Tap, Taps
+from densekd.taps.reader import Tap, Taps
 
 
 class Pyramid(nn.Module):

@@ -10,7 +10,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from densekd.checkpoint import read
-from densekd.normalisation import Renormalise
+from densekd.sensors.normalisation import Renormalise
 from densekd.teacher import MovingAverage, Teacher, build_model, build_teacher
 
 from .conftest import seg_batch

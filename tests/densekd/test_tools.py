@@ -23,7 +23,7 @@ from mmengine.runner import CheckpointLoader
 
 from densekd.__main__ import program
 from densekd.checkpoint import read
-from densekd.resume import last_whole_checkpoint
+from densekd.runs.resume import last_whole_checkpoint
 from densekd.teacher import build_model
 
 from .conftest import CONFIGS

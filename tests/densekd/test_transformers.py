@@ -18,7 +18,7 @@ from scipy.special import log_softmax
 from densekd import Distiller
 from densekd.config import read_config
 from densekd.methods import method_entries
-from densekd.natural import block, blocks, patch_embeddings
+from densekd.taps.defaults import block, blocks, patch_embeddings
 from densekd.teacher import build_model
 from kdlosses import pseudo
 

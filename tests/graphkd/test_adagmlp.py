@@ -12,14 +12,14 @@ from scipy.special import softmax
 from torch import Tensor, nn
 
 from graphkd import StudentClassifier
-from graphkd.boosted import Boosted
 from graphkd.data import Setting
-from graphkd.distillation import Outcome, study, teach
-from graphkd.lesson import Lesson
-from graphkd.mlp import MLP
+from graphkd.networks.boosted import Boosted
+from graphkd.networks.mlp import MLP
+from graphkd.pipeline.distillation import Outcome, study, teach
 from graphkd.recipes import adagmlp
 from graphkd.recipes.adagmlp import boosted
-from graphkd.training import History
+from graphkd.training.lesson import Lesson
+from graphkd.training.loop import History
 
 QUICK = StudentClassifier(hidden=(32,), dropout=0.3, epochs=40)
 

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from graphkd import Cache, Graph
 from graphkd.data import cpf_split, observe
-from graphkd.distillation import teach
-from graphkd.lesson import Lesson
-from graphkd.mlp import MLP
+from graphkd.networks.mlp import MLP
+from graphkd.pipeline.distillation import teach
 from graphkd.recipes.annotator import _clustered, _rank, annotator
-from graphkd.training import Clock, Schedule, train
+from graphkd.training.lesson import Lesson
+from graphkd.training.loop import Clock, Schedule, train
 
 NODES = 240
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from graphkd import Cache, StudentClassifier
-from graphkd.mlp import MLP, BatchNorm
+from graphkd.networks.mlp import MLP, BatchNorm
 from graphkd.recipes import RECIPES
 from graphkd.teachers import sage
 

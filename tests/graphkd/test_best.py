@@ -8,7 +8,7 @@ import pytest
 
 from graphkd import Graph, StudentClassifier, study, teach
 from graphkd.data import Setting, cpf_split, observe
-from graphkd.distillation import Outcome
+from graphkd.pipeline.distillation import Outcome
 
 BEST: dict[str, Any] = dict(type="best", epochs=60, mask=0.5, dropout=0.5, decay=5e-4)
 

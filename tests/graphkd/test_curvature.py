@@ -14,12 +14,12 @@ from torch import Tensor
 
 from graphkd import StudentClassifier, cpf_split, digits, observe, study, teach
 from graphkd.data.curvature import edge_curvature
-from graphkd.lesson import Lesson
 from graphkd.losses import caw_w2
-from graphkd.mlp import MLP
+from graphkd.networks.mlp import MLP
 from graphkd.recipes import curvature
 from graphkd.recipes.curvature import Neighbourhoods, curvature_weights
-from graphkd.training import History, Schedule, train
+from graphkd.training.lesson import Lesson
+from graphkd.training.loop import History, Schedule, train
 
 
 def edges_of(graph: nx.Graph) -> Tensor:

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from graphkd import Cache, StudentClassifier, distill
 from graphkd.data import Graph, cpf_split, hubs, load, observe
-from graphkd.distillation import study, teach
-from graphkd.edges import neighbour_targets
-from graphkd.lesson import Lesson
+from graphkd.pipeline.distillation import study, teach
 from graphkd.recipes import ffg2m
-from graphkd.training import History
+from graphkd.sparse.edges import neighbour_targets
+from graphkd.training.lesson import Lesson
+from graphkd.training.loop import History
 
 PAPER = dict(type="ffg2m", lam=0.5, high=1.0, even=False)
 QUICK = StudentClassifier(hidden=(8,), dropout=0.5, epochs=3)

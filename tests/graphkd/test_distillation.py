@@ -16,10 +16,10 @@ from torch import Tensor, nn
 import graphkd
 from graphkd import Cache, Graph, Result, StudentClassifier, cpf_split, digits, distill, observe, study, teach
 from graphkd.data.setting import UNSEEN_SHARE
-from graphkd.features import compact
-from graphkd.lesson import Lesson
+from graphkd.sparse.rows import compact
 from graphkd.teachers import TEACHERS
-from graphkd.training import History
+from graphkd.training.lesson import Lesson
+from graphkd.training.loop import History
 
 TEACHER = dict(type="sage", epochs=60)
 STUDENT = StudentClassifier(hidden=(64,), dropout=0.3, epochs=80)
@@ -167,7 +167,7 @@ def test_sage_is_the_layer_of_pyg_with_the_linear_map_taken_first() -> None:
 
 
 def test_sorted_edges_are_kept_as_long_as_the_edges() -> None:
-    from graphkd.edges import adjacency
+    from graphkd.sparse.edges import adjacency
 
     edges = torch.randint(40, (2, 100))
     assert adjacency(edges, 40) is adjacency(edges, 40)

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from graphkd import Cache, StudentClassifier, cpf_split, digits, observe, study, teach
 from graphkd.data import Setting
-from graphkd.edges import neighbour_targets
-from graphkd.lesson import Lesson
 from graphkd.recipes import RECIPES
 from graphkd.recipes.krd import fitted_power
-from graphkd.sampling import EdgeDraws, keep_for_hard, keep_reliable, similarity
-from graphkd.training import Clock, History
+from graphkd.rules.mixup import beta
+from graphkd.sparse.edges import neighbour_targets
+from graphkd.sparse.sampling import EdgeDraws, keep_for_hard, keep_reliable, similarity
+from graphkd.training.lesson import Lesson
+from graphkd.training.loop import Clock, History
 from kdlosses import build
-from kdlosses.policy.mixup import beta
 
 N, C, E = 40, 4, 300
 GENERATOR = torch.Generator().manual_seed(0)

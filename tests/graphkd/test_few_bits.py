@@ -10,7 +10,7 @@ from torch import nn
 
 from graphkd import StudentClassifier
 from graphkd.data import Setting
-from graphkd.distillation import Outcome, study, teach
+from graphkd.pipeline.distillation import Outcome, study, teach
 
 
 @pytest.fixture(scope="module")

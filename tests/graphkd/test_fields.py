@@ -16,8 +16,8 @@ from torch_geometric.nn import GAT, GCN, GCNConv
 
 from graphkd import Cache, Graph, StudentClassifier, distill, distill_links, observe, study, teach
 from graphkd.data import cpf_split, prepare, undirected
-from graphkd.edges import neighbour_average
 from graphkd.recipes import EDGE_READERS, RECIPES
+from graphkd.sparse.edges import neighbour_average
 from graphkd.teachers import TEACHERS
 from graphkd.teachers.call import call
 

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from graphkd import Cache, Graph
 from graphkd.data import cpf_split, observe
-from graphkd.distillation import teach
-from graphkd.lesson import Lesson
-from graphkd.mlp import MLP
+from graphkd.networks.mlp import MLP
+from graphkd.pipeline.distillation import teach
 from graphkd.recipes.glem import Alternated, glem
-from graphkd.training import Clock, History, Schedule, train
+from graphkd.training.lesson import Lesson
+from graphkd.training.loop import Clock, History, Schedule, train
 
 NODES, TOLD, EVERY, EPOCHS = 120, 15, 3, 12
 Y = torch.arange(NODES) % 3

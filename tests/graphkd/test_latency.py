@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from graphkd import Graph, StudentClassifier, digits
-from graphkd.edges import by_target, neighbourhood
-from graphkd.features import rows
-from graphkd.latency import BATCH, hops, latency, student_latencies, teacher_latencies
-from graphkd.mlp import MLP
+from graphkd.networks.mlp import MLP
+from graphkd.sparse.edges import by_target, neighbourhood
+from graphkd.sparse.rows import rows
 from graphkd.teachers import TEACHERS
 from graphkd.teachers.ensemble import Ensemble
+from graphkd.training.latency import BATCH, hops, latency, student_latencies, teacher_latencies
 
 
 @pytest.fixture(scope="module")

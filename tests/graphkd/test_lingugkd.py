@@ -16,13 +16,13 @@ from torch import Tensor
 import kdlosses
 from graphkd import Cache, Graph, StudentClassifier
 from graphkd.data import Setting, cpf_split, observe
-from graphkd.distillation import study, teach
-from graphkd.lesson import Lesson
-from graphkd.level_weights import LevelWeights
-from graphkd.mlp import MLP
+from graphkd.networks.mlp import MLP
+from graphkd.pipeline.distillation import study, teach
 from graphkd.recipes import lingugkd
+from graphkd.rules.level_weights import LevelWeights
 from graphkd.teachers import hopwise, sgc
-from graphkd.training import History
+from graphkd.training.lesson import Lesson
+from graphkd.training.loop import History
 
 ROOT = Path(__file__).parents[2]
 CONVS = ("gcn", "gat", "sage", "gin", "sgc")

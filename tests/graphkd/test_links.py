@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 import graphkd
 from graphkd.data import Graph, digits
-from graphkd.edges import both_ways
 from graphkd.links import (
     LinkResult,
     LinkSplit,
@@ -32,10 +31,11 @@ from graphkd.links import (
 )
 from graphkd.links.lesson import LinkLesson
 from graphkd.links.network import LinkMLP
-from graphkd.recipes.link_supervised import link_supervised
-from graphkd.recipes.llp import llp
-from graphkd.training import History
-from graphkd.walks import Walks
+from graphkd.links.recipes.link_supervised import link_supervised
+from graphkd.links.recipes.llp import llp
+from graphkd.sparse.edges import both_ways
+from graphkd.sparse.walks import Walks
+from graphkd.training.loop import History
 
 TEACHER = dict(type="sage", hidden=32, epochs=60, lr=0.02)
 STUDENT = LinkStudent(hidden=(32, 32), dropout=0.0, epochs=25, lr=0.01, batch_size=2048)

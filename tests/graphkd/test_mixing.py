@@ -15,14 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphkd.data import Setting
-from graphkd.distillation import Outcome, study, teach
-from graphkd.lesson import Lesson
-from graphkd.mlp import MLP
+from graphkd.networks.mlp import MLP
+from graphkd.pipeline.distillation import Outcome, study, teach
 from graphkd.recipes import RECIPES, hard, kd3, mixup, talking, terms, tgeo
-from graphkd.student import StudentClassifier
-from graphkd.training import Clock, History, Schedule, train
-from kdlosses.policy import FusionRatio
-from kdlosses.policy import mixup as drawn
+from graphkd.rules import FusionRatio
+from graphkd.rules import mixup as drawn
+from graphkd.students.classifier import StudentClassifier
+from graphkd.training.lesson import Lesson
+from graphkd.training.loop import Clock, History, Schedule, train
 
 QUICK = StudentClassifier(hidden=(32,), dropout=0.3, epochs=80)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from graphkd.mlp import MLP
+from graphkd.networks.mlp import MLP
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3, 400])  # few take the columns that they have, many PyTorch's product

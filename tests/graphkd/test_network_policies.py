@@ -19,13 +19,13 @@ from torch import Tensor, nn
 import kdlosses
 from graphkd import StudentClassifier
 from graphkd.data import Setting
-from graphkd.distillation import Outcome, study, teach
-from graphkd.lesson import Lesson
-from graphkd.mlp import MLP
+from graphkd.networks.mlp import MLP
+from graphkd.pipeline.distillation import Outcome, study, teach
 from graphkd.recipes import dho, dual_head, m2m
+from graphkd.rules import conditional_information
 from graphkd.teachers import TEACHERS
-from graphkd.training import History, Schedule, train
-from kdlosses.policy import conditional_information
+from graphkd.training.lesson import Lesson
+from graphkd.training.loop import History, Schedule, train
 
 QUICK = StudentClassifier(hidden=(32,), dropout=0.3, epochs=40)
 LONGER = StudentClassifier(hidden=(64,), dropout=0.3, epochs=100)

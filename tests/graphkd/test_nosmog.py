@@ -14,13 +14,13 @@ import kdlosses
 from graphkd import Graph, StudentClassifier, distill
 from graphkd.data import Setting, cpf_split, digits, observe
 from graphkd.data.positions import Inputs, beside, deepwalk, neighbour_mean, random_walks, with_positions
-from graphkd.distillation import Outcome, study, teach
-from graphkd.features import compact, rows
-from graphkd.lesson import Lesson
-from graphkd.mlp import MLP
+from graphkd.networks.mlp import MLP
+from graphkd.pipeline.distillation import Outcome, study, teach
 from graphkd.recipes import nosmog
 from graphkd.recipes.nosmog import attacked
-from graphkd.training import History
+from graphkd.sparse.rows import compact, rows
+from graphkd.training.lesson import Lesson
+from graphkd.training.loop import History
 
 WALKS = dict(width=16, walks=2, length=20)
 QUICK = StudentClassifier(hidden=(32,), dropout=0.3, epochs=60)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from graphkd import StudentClassifier, digits
-from graphkd.parallel import backward, processes
+from graphkd.training.parallel import backward, processes
 
 METHODS = {
     "glnn": dict(method=dict(type="glnn", lam=0.3), batch_size=300),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from graphkd import StudentClassifier, digits
-from graphkd.ranking import rank_students
+from graphkd.pipeline.ranking import rank_students
 
 
 def test_students_are_ranked_before_any_is_trained() -> None:

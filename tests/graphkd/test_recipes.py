@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from graphkd import Cache, StudentClassifier
 from graphkd.data import Graph, Setting, cpf_split, digits, observe
-from graphkd.lesson import Lesson
 from graphkd.losses import ffg2m_high, ffg2m_low
-from graphkd.mlp import MLP
+from graphkd.networks.mlp import MLP
 from graphkd.recipes import INPUTS, NETWORKS, RECIPES, ffg2m
 from graphkd.teachers import sage
-from graphkd.training import History, Schedule, train
+from graphkd.training.lesson import Lesson
+from graphkd.training.loop import History, Schedule, train
 
 TAUGHT = sorted(set(RECIPES) - {"supervised"})
 GRAPH_FREE = sorted(set(TAUGHT) - set(INPUTS))  # recipes whose students look at features alone

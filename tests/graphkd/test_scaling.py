@@ -25,7 +25,7 @@ from sklearn.preprocessing import (
 
 from graphkd import StudentClassifier, distill
 from graphkd.data import Setting
-from graphkd.scaling import Affine
+from graphkd.students.scaling import Affine
 
 N, CLASSES = 90, 3
 y = np.arange(N) % CLASSES

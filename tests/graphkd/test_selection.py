@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from graphkd import StudentClassifier
 from graphkd.data import Setting
-from graphkd.features import rows
-from graphkd.lesson import Lesson
-from graphkd.mlp import MLP
+from graphkd.networks.mlp import MLP
 from graphkd.recipes import ddk, glnn, pruned, rad
-from graphkd.training import Clock, History, Schedule, train
+from graphkd.sparse.rows import rows
+from graphkd.training.lesson import Lesson
+from graphkd.training.loop import Clock, History, Schedule, train
 
 
 def lesson_of(setting: Setting, batch_size: int | None = None, epochs: int = 4) -> Lesson:

@@ -11,12 +11,12 @@ import torch
 from sklearn.model_selection import RandomizedSearchCV
 
 from graphkd import LinkStudent, StudentClassifier
-from graphkd.boosted import Boosted
-from graphkd.lesson import Lesson
-from graphkd.mlp import MLP
+from graphkd.networks.boosted import Boosted
+from graphkd.networks.mlp import MLP
 from graphkd.recipes import RECIPES, adagmlp, network_of
 from graphkd.spec import resolve
-from graphkd.training import Schedule
+from graphkd.training.lesson import Lesson
+from graphkd.training.loop import Schedule
 
 y = np.arange(60) % 2
 X = (np.eye(2, 5)[y] + 0.3 * np.random.default_rng(0).normal(size=(60, 5))).astype(np.float32)

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 import kdlosses
 from graphkd import Cache, StudentClassifier, cpf_split, digits, distill, observe, study, teach
 from graphkd.data import Graph, Setting, part
-from graphkd.distillation import Outcome
-from graphkd.lesson import Lesson
-from graphkd.mlp import MLP
+from graphkd.networks.mlp import MLP
+from graphkd.pipeline.distillation import Outcome
 from graphkd.recipes import partition
 from graphkd.recipes.mtard import mtard
-from graphkd.training import History
+from graphkd.training.lesson import Lesson
+from graphkd.training.loop import History
 
 QUICK = StudentClassifier(hidden=(32,), dropout=0.3, epochs=20)
 SAGE = dict(type="sage", hidden=16, epochs=20)

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphkd import Cache, StudentClassifier, cpf_split, digits, observe, teach
-from graphkd.features import rows
-from graphkd.shards import Shards
+from graphkd.sparse.rows import rows
+from graphkd.sparse.shards import Shards
 
 CUTS = [0, 500, 501, 1797]
 

@@ -14,13 +14,13 @@ from scipy.sparse import coo_array, diags_array, eye_array
 from torch import Tensor
 
 from graphkd.data import Setting
-from graphkd.edges import by_target, smoother
-from graphkd.features import masked
-from graphkd.lesson import Lesson
-from graphkd.mlp import MLP
+from graphkd.networks.mlp import MLP
 from graphkd.recipes import simmlp
 from graphkd.recipes.simmlp import alignment, thinned
-from graphkd.training import History, Schedule, train
+from graphkd.sparse.edges import by_target, smoother
+from graphkd.sparse.rows import masked
+from graphkd.training.lesson import Lesson
+from graphkd.training.loop import History, Schedule, train
 
 NODES = 50
 

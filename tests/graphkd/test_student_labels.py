@@ -13,7 +13,7 @@ import scipy.sparse
 import torch
 
 from graphkd import StudentClassifier
-from graphkd.student import labels_of
+from graphkd.students.classifier import labels_of
 
 N, SHOWN, CLASSES = 90, 30, 3
 

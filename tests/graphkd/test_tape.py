@@ -17,7 +17,7 @@ from scipy.special import softmax
 
 from graphkd import Cache, Graph
 from graphkd.data import Setting, cpf_split, observe, text_graph
-from graphkd.distillation import teach
+from graphkd.pipeline.distillation import teach
 from graphkd.text import LanguageModel, Prompts, embed, estimate, explanations
 from graphkd.text.prompts import EXPLANATION, INSTRUCTION, Asker
 

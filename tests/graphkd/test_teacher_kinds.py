@@ -24,9 +24,9 @@ from torch_geometric.nn import GCN
 
 from graphkd import Cache, LinkStudent, Split, StudentClassifier, distill, distill_links, teach
 from graphkd.data import Graph, observe
-from graphkd.distillation import measure_latency
+from graphkd.pipeline.distillation import measure_latency
 from graphkd.teachers import TEACHERS
-from graphkd.training import History
+from graphkd.training.loop import History
 
 N = 90
 Y = torch.arange(N) % 3

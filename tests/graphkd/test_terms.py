@@ -13,11 +13,11 @@ import densekd.losses  # noqa: F401  registers losses that no graph can have
 import kdlosses
 from graphkd import StudentClassifier, recipes
 from graphkd.data import Setting
-from graphkd.distillation import Outcome, study, teach
-from graphkd.lesson import Lesson
-from graphkd.mlp import MLP
-from graphkd.term import Term
-from graphkd.training import Clock, History
+from graphkd.networks.mlp import MLP
+from graphkd.pipeline.distillation import Outcome, study, teach
+from graphkd.training.lesson import Lesson
+from graphkd.training.loop import Clock, History
+from graphkd.training.term import Term
 
 QUICK = StudentClassifier(hidden=(32, 24), dropout=0.3, epochs=20)
 

@@ -12,15 +12,15 @@ from torch import Tensor, nn
 
 from graphkd import StudentClassifier, distill
 from graphkd.data import digits
-from graphkd.features import rows
-from graphkd.lesson import Lesson
 from graphkd.losses import dirichlet_energy
-from graphkd.mlp import MLP
+from graphkd.networks.mlp import MLP
 from graphkd.recipes import tined
 from graphkd.recipes.tined import Layer, Pair, teacher_energies, teacher_layers
+from graphkd.sparse.rows import rows
 from graphkd.teachers import gat, gcn, sage
 from graphkd.teachers.gnn import GNN
-from graphkd.training import History
+from graphkd.training.lesson import Lesson
+from graphkd.training.loop import History
 
 NODES, WIDTHS = 40, (6, 5, 3)
 

@@ -12,15 +12,15 @@ from sklearn.metrics import pairwise_distances
 from torch import Tensor
 
 from graphkd import Cache, StudentClassifier
-from graphkd.codebook import Codebook, code_use, k_means, nearest
 from graphkd.data import Setting
-from graphkd.distillation import study, teach
-from graphkd.features import compact
-from graphkd.lesson import Lesson
-from graphkd.mlp import MLP
+from graphkd.networks.codebook import Codebook, code_use, k_means, nearest
+from graphkd.networks.mlp import MLP
+from graphkd.pipeline.distillation import study, teach
 from graphkd.recipes import vqgraph
+from graphkd.sparse.rows import compact
 from graphkd.teachers.vq import vqsage
-from graphkd.training import Schedule, train
+from graphkd.training.lesson import Lesson
+from graphkd.training.loop import Schedule, train
 from kdlosses import build
 
 TEACHER = dict(type="vqsage", epochs=40, hidden=64, codes=64, width=16)
@@ -46,7 +46,7 @@ def test_codes_are_the_nearest_by_brute_force_in_blocks_too(monkeypatch: pytest.
     rows, vectors = blobs().double(), blobs(50).double().roll(1, 1)
     by_hand = pairwise_distances(rows.numpy(), vectors.numpy()).argmin(1)
     np.testing.assert_array_equal(nearest(rows, vectors), by_hand)
-    monkeypatch.setattr("graphkd.codebook._BLOCK", 50 * 7)
+    monkeypatch.setattr("graphkd.networks.codebook._BLOCK", 50 * 7)
     np.testing.assert_array_equal(nearest(rows, vectors), by_hand)
     q, codes = Codebook(50, 6).eval()(rows.float())
     assert q.shape == rows.shape

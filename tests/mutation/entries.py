@@ -19,7 +19,7 @@ from mutation.values import SCALARS
 from torch import nn
 
 from densekd import METHODS, Distiller, build_model
-from densekd.adapt import ADAPT
+from densekd.align.adapt import ADAPT
 
 CONFIGS = Path(__file__).parents[1] / "densekd" / "configs"
 TAPS = [

@@ -11,7 +11,7 @@ from comparison import config_of
 from matplotlib.path import Path as Outline
 
 from densekd import build_model, read_config
-from densekd.bev.geometry import Extent, nine_points
+from densekd.sensors.geometry import Extent, nine_points
 
 ROOT = Path(__file__).parents[2]
 

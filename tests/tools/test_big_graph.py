@@ -10,7 +10,7 @@ import pytest
 import torch
 from big_graph import BigGraph, distil, layerwise, make, slope, student_logits, teach
 
-from graphkd.shards import Shards
+from graphkd.sparse.shards import Shards
 
 SHARE = 0.002
 

@@ -11,9 +11,9 @@ from rank_graph import balance, taught
 
 import kdlosses
 from graphkd.data.setting import Setting
-from graphkd.lesson import Lesson
-from graphkd.mlp import MLP
-from graphkd.term import Term
+from graphkd.networks.mlp import MLP
+from graphkd.training.lesson import Lesson
+from graphkd.training.term import Term
 
 
 def test_every_logit_and_feature_loss_is_ranked_or_has_a_reason() -> None:

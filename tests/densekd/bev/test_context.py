@@ -7,7 +7,7 @@ import torch
 from mmengine.structures import BaseDataElement, InstanceData
 
 import densekd  # noqa: F401  makes mmdet3d importable
-from densekd.adapt import Adapt
+from densekd.align.adapt import Adapt
 from densekd.context import Context
 
 
@@ -28,7 +28,7 @@ def test_boxes_on_the_ground_without_those_of_no_class() -> None:
     torch.testing.assert_close(first, torch.tensor([[1.0, 2.0, 4.0, 2.0, 0.3]]))
     assert second.shape == (0, 5)
     corners = samples[0].gt_instances_3d.bboxes_3d.corners[0, :, :2].unique(dim=0)  # as mmdet3d turns a box
-    from densekd.bev.geometry import nine_points
+    from densekd.sensors.geometry import nine_points
 
     ours = nine_points(first)[0, [0, 2, 6, 8]]
     assert torch.cdist(corners, ours).amin(1).max() < 1e-5

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from densekd.bev.geometry import Extent, gaussians, nine_points, onto, pad, read
+from densekd.sensors.geometry import Extent, gaussians, nine_points, onto, pad, read
 
 EXTENT = Extent(-8.0, -6.0, 24.0, 10.0)  # 32 x 16 m
 

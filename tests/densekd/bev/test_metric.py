@@ -8,8 +8,8 @@ import torch
 from shapely.geometry import Polygon
 from torch import Tensor
 
-from densekd.bev.geometry import nine_points
 from densekd.bev.metric import BEVAP
+from densekd.sensors.geometry import nine_points
 
 
 def frame(generator: torch.Generator, n: int, m: int) -> dict:

@@ -12,11 +12,11 @@ from mmengine.structures import BaseDataElement, InstanceData
 
 from densekd import read_config
 from densekd.bev import world
-from densekd.bev.geometry import Extent
 from densekd.bev.sentences import Sentences
 from densekd.bev.texts import TextTable, at_centres, describe, sentences, write
 from densekd.losses import InstanceText, Omniscene
 from densekd.methods import method_entries
+from densekd.sensors.geometry import Extent
 
 from .test_unidistill import CONFIGS, first_batch, seen_by, taught
 

@@ -12,10 +12,10 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from densekd import Distiller, build_model, read_config
-from densekd.bev.sensors import blank
 from densekd.context import Context
 from densekd.methods import method_entries
-from densekd.taps import Taps, find
+from densekd.sensors.batches import blank
+from densekd.taps.reader import Taps, find
 from densekd.term import Term
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "bev"

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 import densekd.losses  # noqa: F401  registers instance_text
 from densekd.bev import world
-from densekd.bev.geometry import Extent
 from densekd.bev.texts import TextTable, at_centres, describe, write
+from densekd.sensors.geometry import Extent
 from kdlosses import Loss, build
 
 NUSCENES = (

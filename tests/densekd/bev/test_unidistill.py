@@ -13,8 +13,8 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from densekd import Distiller, build_model, read_config
-from densekd.bev.natural import bev_extent, bev_taps, sensor_of
 from densekd.methods import method_entries
+from densekd.taps.bev import bev_extent, bev_taps, sensor_of
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "bev"
 WORLD = {path.stem: path for path in sorted(CONFIGS.glob("unidistill/*_world.py"))}

@@ -8,8 +8,8 @@ import torch
 from scipy.special import expit
 from torch import Tensor
 
-from densekd.bev.geometry import Extent
 from densekd.losses import unidistill_feature, unidistill_heatmap, unidistill_regression, unidistill_relation
+from densekd.sensors.geometry import Extent
 
 from .test_geometry import BOXES, EXTENT, bilinear, corners_of
 

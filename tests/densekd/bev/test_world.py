@@ -13,7 +13,7 @@ from shapely.geometry import MultiPoint
 
 from densekd import build_model, read_config
 from densekd.bev import world
-from densekd.bev.geometry import nine_points
+from densekd.sensors.geometry import nine_points
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "bev"
 

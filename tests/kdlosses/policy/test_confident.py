@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 import kdlosses
-from kdlosses.policy import confidence
+from kdlosses.policy.confident import confidence
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Bring the tap of a student and that of its teacher to a common shape."""

@@ -1,0 +1,99 @@
+"""The table of methods, and what each of them says of itself."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from torch import nn
+
+from kdlosses import nearest
+from kdlosses.discover import imported, load_entry_points
+
+Entries = list[dict[str, Any]]
+Method = str | Mapping[str, Any]
+M = TypeVar("M", bound=Callable[..., Entries])
+
+METHODS: dict[str, Callable[..., Entries]] = {}
+"""Every method by its name."""
+ONLINE: set[str] = set()
+"""Methods whose teachers learn beside the student."""
+
+
+def method(*, online: bool = False) -> Callable[[M], M]:
+    """Register a method under the name of its function, `(student, teacher, options) -> entries`.
+
+    Args:
+        online: whether its teachers learn beside the student.
+
+    Raises:
+        ValueError: the name is taken.
+
+    >>> @method()
+    ... def logits(student, teacher, tau=4.0):
+    ...     return [dict(loss=dict(type="kl", tau=tau), student="head", teacher="head")]
+    >>> METHODS.pop("logits") is logits
+    True
+    """
+
+    def register(function: M) -> M:
+        name = function.__name__
+        if name in METHODS:
+            raise ValueError(f"method {name!r} is registered already, by {METHODS[name].__module__}")
+        METHODS[name] = function
+        if online:
+            ONLINE.add(name)
+        return function
+
+    return register
+
+
+def method_entries(spec: Method, student: nn.Module, teacher: nn.Module | Mapping[str, nn.Module]) -> Entries:
+    """Return the entries of a method.
+
+    Args:
+        spec: its name, or `module:name` of a function of one's own, or a dict with either as `type` and options.
+        student: the student.
+        teacher: the teacher, or several by name: a method with parts for several takes those of their names, any other
+            one the first.
+
+    Raises:
+        KeyError: no method of that name; the message names the nearest.
+        TypeError: an option that the method does not have.
+        ValueError: teachers of other names than the method gives them, or models that it is not for.
+    """
+    name = name_of(spec)
+    function = _find(name)
+    _, *parameters = inspect.signature(function).parameters.values()
+    parts = [each.name for each in parameters if each.default is each.empty]
+    options = {} if isinstance(spec, str) else {key: value for key, value in spec.items() if key != "type"}
+    known = [each.name for each in parameters if each.name not in parts]
+    for key in options:
+        if key not in known:
+            raise TypeError(f"method {name!r} has no option {key!r}; {nearest(key, known)}")
+    models = teacher if isinstance(teacher, Mapping) else {"teacher": teacher}
+    if len(parts) == 1:
+        return function(student, next(iter(models.values())), **options)
+    if {*parts} != {*models}:
+        raise ValueError(f"method {name!r} has the teachers {', '.join(parts)}; got {', '.join(models)}")
+    return function(student, *(models[part] for part in parts), **options)
+
+
+def name_of(spec: Method) -> str:
+    """Return the name of a method; an unknown one raises `KeyError` with the nearest."""
+    if not isinstance(spec, str | Mapping):
+        raise TypeError(f"a method is a name, or a dict with the name as 'type' and options, got {spec!r}")
+    name = spec if isinstance(spec, str) else spec.get("type", "")
+    _find(name)
+    return name
+
+
+def _find(name: str) -> Callable[..., Entries]:
+    if ":" in name:
+        return imported("method", name)
+    if name not in METHODS:
+        load_entry_points("methods")
+    if name not in METHODS:
+        raise KeyError(f"no method is called {name!r}; {nearest(name, METHODS)}")
+    return METHODS[name]

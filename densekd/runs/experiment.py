@@ -1,0 +1,218 @@
+"""What every training run has in common: a config prepared for this machine, and a check of the data."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+from torch import distributed
+
+from densekd.checkpoint import refuse_unsafe_checkpoints
+from densekd.config import is_taught
+from densekd.runs.resume import FULL_DISK, last_whole_checkpoint, write_whole_files
+
+
+def prepare(
+    config: Config,
+    *,
+    work_dir: str | Path,
+    seed: int | None = None,
+    amp: bool = False,
+    resume: bool | str | Path = False,
+    launcher: str = "none",
+    unsafe: bool = False,
+) -> Config:
+    """Fill in what a run needs beside its config.
+
+    Args:
+        config: with the plain or the taught model, see `densekd.config`; changed and returned.
+        work_dir: where checkpoints and logs go.
+        seed: of all random generators; mmengine draws one if not given.
+        amp: mixed precision: float16 with loss scaling on a GPU, bfloat16 on a CPU.
+        resume: from the latest whole checkpoint in `work_dir` if True, or from the given one; without one in
+            `work_dir` the training starts as it would have.
+        launcher: as mmengine's, 'none' or 'pytorch'; without a GPU the processes talk through gloo.
+        unsafe: allow checkpoints and data files (.pkl) that need a full unpickling, which runs the code in them.
+
+    Raises:
+        FileNotFoundError: the checkpoint to resume from is not there.
+        ValueError: the config lacks a part of a split, no checkpoint is whole, or no launcher started this process.
+    """
+    for split in ("train", "val", "test"):
+        check_split(config, split)
+    if launcher in _LAUNCHED and _LAUNCHED[launcher] not in os.environ:
+        raise ValueError(
+            f"launcher {launcher!r} needs ${_LAUNCHED[launcher]}, which the launcher sets: start the processes with "
+            f"{'python -m torch.distributed.run' if launcher == 'pytorch' else launcher}"
+        )
+    config.work_dir = str(work_dir)
+    config.launcher = launcher
+    if seed is not None:
+        config.randomness = ConfigDict(config.get("randomness") or {}, seed=seed)
+    if amp:
+        _use_amp(config)
+    if resume or (config.get("resume") and not config.get("load_from")):
+        _resume(config, config.work_dir if isinstance(resume, bool) else resume)
+    if config.get("train_dataloader"):
+        config.train_dataloader["persistent_workers"] = False  # as ExactResume needs
+    config.custom_hooks = [*(config.get("custom_hooks") or []), ConfigDict(type="densekd.ExactResume")]
+    checkpoint = (config.get("default_hooks") or {}).get("checkpoint") or {}
+    if checkpoint.get("max_keep_ckpts") == 1:  # the old one is deleted before the new one is written
+        checkpoint["max_keep_ckpts"] = 2
+    if launcher != "none" and get_device() == "cpu":
+        _distribute_on_cpu(config)
+    write_whole_files()
+    refuse_unsafe_checkpoints(not unsafe)
+    if unsafe and is_taught(config):
+        config.model["unsafe"] = True
+    return config
+
+
+def train(config: Config, hooks: Iterable[Hook] = ()) -> Runner:
+    """Build mmengine's runner from a prepared config, check the data, train, and return the runner.
+
+    Args:
+        config: see `prepare`.
+        hooks: live hooks beside those of the config, which can only hold what is text.
+
+    Raises:
+        OSError: the disk is full; the message names it, and how to go on.
+        ValueError: there is nothing to train on, a split is empty, or `save_best` is no metric of the validation.
+    """
+    if not config.get("train_dataloader"):
+        raise ValueError(f"config {config.filename} has no {_all_of('train')}: there is nothing to train on")
+    runner = Runner.from_cfg(config)
+    for split in ("train", "val"):
+        if config.get(f"{split}_dataloader"):
+            _check_not_empty(runner, split)
+    for hook in hooks:
+        runner.register_hook(hook)
+    with _words_for(config):
+        runner.train()
+    return runner
+
+
+def check_split(config: Config, split: str, needed: bool = False) -> None:
+    """Check that a config has all parts of a split, 'train', 'val' or 'test', or none of them.
+
+    Raises:
+        ValueError: a part is missing, or all are and the split is `needed`.
+    """
+    missing = [part for part in _PARTS[split] if config.get(part) is None]
+    if missing and (needed or len(missing) < len(_PARTS[split])):
+        raise ValueError(f"config {config.filename} has no {', '.join(missing)}; give {_all_of(split)}")
+
+
+def leave() -> None:
+    """Part from the other processes, if there are any; threads that still listen can abort the interpreter's exit."""
+    if distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
+
+
+_LAUNCHED = {"pytorch": "RANK", "slurm": "SLURM_PROCID", "mpi": "OMPI_COMM_WORLD_RANK"}
+_PARTS = {
+    "train": ("train_dataloader", "train_cfg", "optim_wrapper"),
+    "val": ("val_dataloader", "val_cfg", "val_evaluator"),
+    "test": ("test_dataloader", "test_cfg", "test_evaluator"),
+}
+
+
+def _all_of(split: str) -> str:
+    *first, last = _PARTS[split]
+    return f"{', '.join(first)} and {last}"
+
+
+def _resume(config: Config, source: str | Path) -> None:
+    """Go on from a checkpoint or from the latest one in a folder; from the start, as configured, if there is none."""
+    path = Path(source)
+    found: Any
+    if "://" in str(source) or path.is_file():
+        found = source
+    elif path.is_dir() or path == Path(config.work_dir):
+        found = last_whole_checkpoint(path)
+    else:
+        raise FileNotFoundError(f"there is no checkpoint {source} to resume from")
+    for draft in Path(config.work_dir).glob(".*.part"):  # of a process that was killed while it wrote
+        draft.unlink(missing_ok=True)
+    config.resume = found is not None
+    if found is not None:
+        config.load_from = str(found)
+    else:
+        print_log(f"{source} holds no checkpoint yet: the training starts from the beginning", logger="current")
+
+
+@contextmanager
+def _words_for(config: Config) -> Iterator[None]:
+    """Say what to do about a full disk and a misspelt `save_best`; without it the first ends in pages of tracebacks."""
+    told, logging.raiseExceptions = logging.raiseExceptions, False
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise OSError(f"{config.work_dir} takes no more data: {error.strerror}. {FULL_DISK}") from error
+    except KeyError as error:
+        best = ((config.get("default_hooks") or {}).get("checkpoint") or {}).get("save_best")
+        if not error.args or error.args[0] not in (best if isinstance(best, list) else [best]):
+            raise
+        raise ValueError(f"save_best={best!r} is no metric of the validation; its log line names them") from error
+    finally:
+        logging.raiseExceptions = told
+
+
+def _check_not_empty(runner: Runner, split: str) -> None:
+    message = f"the {split} split is empty: its dataset found nothing to use, check paths and filters"
+    try:
+        loop = getattr(runner, f"{split}_loop")
+    except ValueError as error:
+        if "at least one array" in str(error):  # how mmengine fails to pack an empty list of samples
+            raise ValueError(message) from error
+        raise
+    if len(loop.dataloader.dataset) == 0:
+        raise ValueError(message)
+
+
+def _use_amp(config: Config) -> None:
+    kind = config.optim_wrapper.get("type", "OptimWrapper")
+    kind = getattr(kind, "__name__", kind)  # configs in pure Python hold the class
+    if kind != "OptimWrapper":
+        raise ValueError(f"mixed precision replaces mmengine's plain OptimWrapper, but the config has {kind}")
+    if get_device() == "cpu":
+        config.optim_wrapper.type = "densekd.CPUAmpOptimWrapper"
+    else:
+        config.optim_wrapper.update(type="AmpOptimWrapper", loss_scale="dynamic")
+
+
+def _distribute_on_cpu(config: Config) -> None:
+    """Do what mmengine's launcher leaves to GPUs: it would select a CUDA device and hand DDP a list of them."""
+    if not distributed.is_initialized():
+        distributed.init_process_group("gloo")
+    config.model_wrapper_cfg = ConfigDict(
+        type="MMDistributedDataParallel",
+        device_ids=None,
+        broadcast_buffers=False,
+        find_unused_parameters=config.get("find_unused_parameters", False),
+    )
+    synced = [node for node in _nodes(config._cfg_dict) if node.get("type") == "SyncBN"]
+    for node in synced:
+        node["type"] = "BN"
+    if synced:
+        print_log(f"SyncBN runs on GPUs only: BN in {len(synced)} places instead", logger="current")
+
+
+def _nodes(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield value
+    for child in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
+        yield from _nodes(child)

@@ -1,0 +1,1 @@
+"""What models see: places on the ground, batches of several sensors, normalised images. Plain tensors."""

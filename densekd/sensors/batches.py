@@ -1,0 +1,165 @@
+"""Batches of mmdet3d, which hold several sensors: what a teacher sees of the student's, and a blank one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.structures import BaseDataElement, InstanceData
+from torch import Tensor, nn
+
+from densekd.sensors.normalisation import Renormalise
+
+Batch = Mapping[str, Any]
+FRONT = np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
+"""From a LiDAR's frame to that of a camera that looks to the front."""
+
+
+def has_sensors(model: nn.Module) -> bool:
+    """Whether a model takes batches of mmdet3d, a dict of sensors, in place of a tensor of images."""
+    return hasattr(getattr(model, "data_preprocessor", None), "voxelize")
+
+
+def reads_truth(model: nn.Module) -> bool:
+    """Whether a model, a teacher, looks at no sensor, but at boxes and labels: it says so."""
+    return getattr(model, "reads_truth", False)
+
+
+def sees_points(model: Any) -> bool:
+    """Whether a model of mmdet3d looks at voxels of points."""
+    return bool(model.data_preprocessor.voxel)
+
+
+def takes_points(model: Any) -> bool:
+    """Whether a model of mmdet3d takes points as they are, without voxels: its backbone is a PointNet++."""
+    return not sees_points(model) and hasattr(getattr(model, "backbone", None), "SA_modules")
+
+
+def sees_images(model: Any) -> bool:
+    """Whether a model of mmdet3d looks at images: it has a branch for them, or no other input."""
+    return getattr(model, "img_backbone", None) is not None or not (sees_points(model) or takes_points(model))
+
+
+class Sensors:
+    """Make of the student's batch what the teacher's preprocessor would have made of the same frames.
+
+    Images are normalised anew and points voxelised anew, each only where the two preprocessors differ; sensors that the
+    teacher does not look at are handed on as they are. A student that looks at images only still has the points in its
+    batch for its teacher where `Pack3DDetInputs` names them.
+
+    Args:
+        student: the student.
+        teacher: the teacher.
+
+    Raises:
+        ValueError: on a batch without a sensor that the teacher needs, or with a frame that has no point in its range.
+    """
+
+    def __init__(self, student: Any, teacher: Any) -> None:
+        mine, its = student.data_preprocessor, teacher.data_preprocessor
+        self.teacher = teacher
+        self.renormalise = Renormalise(mine, its)
+        of_points = sees_points(student) and sees_points(teacher)
+        self.same_voxels = of_points and voxelisation(mine) == voxelisation(its)
+
+    def __call__(self, inputs: Batch, samples: Sequence[Any]) -> Batch:
+        batch = dict(inputs)
+        asks = "the teacher", " in the student's pipeline"
+        if sees_images(self.teacher):
+            batch["imgs"] = self.renormalise(sensor(inputs, "imgs", "img", *asks), samples)
+        if sees_points(self.teacher):
+            points = sensor(inputs, "points", "points", *asks)
+            if self.same_voxels:
+                # mmdet3d's PillarFeatureNet shifts points in place, and the student is yet to see them
+                batch["voxels"] = {**inputs["voxels"], "voxels": inputs["voxels"]["voxels"].clone()}
+            else:
+                batch["voxels"] = self.teacher.data_preprocessor.voxelize(points, samples)
+            check_clouds(batch, samples)
+        elif takes_points(self.teacher):
+            sensor(inputs, "points", "points", *asks)
+        return batch
+
+
+def check_clouds(inputs: Batch, samples: Sequence[Any]) -> None:
+    """Raise `ValueError` if a frame has no voxel: mmdet3d would take the batch for a smaller one, or fail."""
+    if "voxels" not in inputs:
+        return
+    found = torch.bincount(inputs["voxels"]["coors"][:, 0].long(), minlength=len(samples))
+    if (found == 0).any():
+        sample = samples[int(found.argmin())]
+        name = sample.metainfo.get("lidar_path") or sample.metainfo.get("sample_idx", "a frame")
+        raise ValueError(
+            f"the point cloud of {name} is empty within the range of the voxels: leave such frames out of the data set"
+        )
+
+
+def sensor(inputs: Batch, name: str, key: str, who: str, where: str = "") -> Any:
+    """Return `inputs[name]`; the error names who asks for it, and where `key` is to be added."""
+    if inputs.get(name) is None:
+        raise ValueError(
+            f"{who} looks at {name}, but this batch has only {', '.join(inputs)}: the keys of Pack3DDetInputs{where} "
+            f"must name {key!r}"
+        )
+    return inputs[name]
+
+
+def voxelisation(preprocessor: Any) -> dict[str, Any]:
+    """How points become voxels. Of two numbers of voxels, for training and for testing, the student's counts."""
+    layer = preprocessor.voxel_layer
+    return {
+        "voxel_type": preprocessor.voxel_type,
+        "voxel_size": tuple(map(float, layer.voxel_size)),
+        "point_cloud_range": tuple(map(float, layer.point_cloud_range)),
+        "max_num_points": layer.max_num_points,
+        "max_voxels": tuple(np.ravel(layer.max_voxels).tolist()),
+    }
+
+
+def image_size(inputs: Tensor | Batch) -> tuple[int, int] | None:
+    """Height and width of the images of a batch; None where it has none."""
+    images = inputs if isinstance(inputs, Tensor) else inputs.get("imgs")
+    return None if images is None else (images.shape[-2], images.shape[-1])
+
+
+def blank(model: Any, size: tuple[int, int]) -> tuple[dict[str, Any], list[BaseDataElement]]:
+    """A batch of one frame for a model of mmdet3d: points on a grid over its range, a black image to the front.
+
+    A model that takes points as they are gets 16,384 of them within 40 metres, enough for all that it samples.
+
+    Args:
+        model: has a `data_preprocessor` of mmdet3d.
+        size: height and width of the image.
+    """
+    weight = next(model.parameters())
+    height, width = size
+    pinhole = np.array([[width / 2, 0, width / 2, 0], [0, width / 2, height / 2, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    shapes = dict.fromkeys(("img_shape", "ori_shape", "pad_shape", "batch_input_shape"), size)
+    calibration = {"cam2img": pinhole, "lidar2cam": FRONT, "lidar2img": pinhole @ FRONT}
+    sample = BaseDataElement(metainfo={**shapes, **calibration, "scale_factor": (1.0, 1.0)})
+    sample.gt_instances_3d = InstanceData()
+    inputs: dict[str, Any] = {}
+    if sees_images(model):
+        inputs["imgs"] = torch.zeros(1, 3, height, width, device=weight.device, dtype=weight.dtype)
+    if sees_points(model):
+        encoder = getattr(model, "pts_voxel_encoder", None) or model.voxel_encoder
+        start, end = np.array(model.data_preprocessor.voxel_layer.point_cloud_range).reshape(2, 3)
+        shares = (np.indices((8, 8, 1)).reshape(3, -1).T + 0.5) / [8, 8, 1]
+        points = np.zeros((len(shares), _features(encoder)))
+        points[:, :3] = start + shares * (end - start)
+        inputs["points"] = [weight.new_tensor(points)]
+        inputs["voxels"] = model.data_preprocessor.voxelize(inputs["points"], [sample])
+    elif takes_points(model):
+        widths = [module.in_channels for module in model.backbone.modules() if isinstance(module, nn.Conv2d)]
+        grid = np.indices((64, 64, 4)).reshape(3, -1).T / [64, 64, 4] * [80, 80, 4] - [40, 40, 2]
+        inputs["points"] = [weight.new_tensor(np.pad(grid, ((0, 0), (0, widths[0] - 3))))]
+    return inputs, [sample]
+
+
+def _features(encoder: Any) -> int:
+    """How many numbers a point has, which mmdet3d's encoders add to before they keep it."""
+    if hasattr(encoder, "num_features"):
+        return encoder.num_features
+    added = sum(3 * getattr(encoder, f"_with_{what}_center", False) for what in ("cluster", "voxel"))
+    return encoder.in_channels - added - getattr(encoder, "_with_distance", False)

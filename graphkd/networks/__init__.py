@@ -1,0 +1,1 @@
+"""Networks that answer from features alone, and a codebook."""

@@ -1,0 +1,157 @@
+"""What people pass to `distill` and its kin: checked at the door, and brought into one form."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+from torch import Tensor, nn
+
+from graphkd.data import Graph, Split, as_split, split_of
+from graphkd.data.positions import Inputs
+from graphkd.data.split import Masks
+from graphkd.sparse.rows import Matrix, to_scipy
+from graphkd.spec import plain, real, whole
+from graphkd.students.classifier import StudentClassifier
+from graphkd.training.cache import Cache
+
+SplitSpec = Split | Mapping[str, Any] | Sequence[Any] | np.ndarray | Tensor | int
+Student = Any  # a StudentClassifier, or a Pipeline that ends in one
+
+
+def checked_seed(seed: Any) -> int:
+    """A seed as Python's integer; raises TypeError or ValueError if it is none."""
+    if isinstance(seed, bool | np.bool_) or not isinstance(seed, int | np.integer):
+        raise TypeError(f"seed is a whole number, not {seed!r}")
+    if not 0 <= seed < 1 << 32:
+        raise ValueError(f"seed is from 0 to 2**32 - 1, got {seed}")
+    return int(seed)
+
+
+def check_spec(what: str, spec: Any) -> None:
+    """Raise TypeError unless this is a name, a dict of a name and options, or a function."""
+    if isinstance(spec, nn.Module) or not (isinstance(spec, str | Mapping) or callable(spec)):
+        raise TypeError(f"a {what} is a name, dict(type=name, **options) or a function; got {type(spec).__name__}")
+
+
+def name_of(builder: Any) -> str:
+    """Name of a function, of what a `functools.partial` is of, or else of its class."""
+    while isinstance(builder, functools.partial):
+        builder = builder.func
+    return getattr(builder, "__name__", type(builder).__name__)
+
+
+def bound_options(builder: Any) -> dict[str, Any]:
+    """Options that a `functools.partial` holds."""
+    return plain(dict(builder.keywords)) if isinstance(builder, functools.partial) else {}
+
+
+def as_json(value: Any) -> Any:
+    """What a cache can be saved with: JSON values as they are, others by their names."""
+    if isinstance(value, Mapping):
+        return {str(key): as_json(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(as_json, value)) if type(value) in (list, tuple) else list(map(as_json, value))
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return (
+        as_json(value.tolist()) if isinstance(value, np.ndarray | Tensor) else getattr(value, "__name__", repr(value))
+    )
+
+
+def check_options(builder: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Raise ValueError where one of our own builders is given anything but a number in range for a number."""
+    for name, parameter in inspect.signature(builder).parameters.items():
+        if name not in options or isinstance(parameter.default, bool):
+            continue
+        if isinstance(parameter.default, int):
+            least = 0 if name in ("hops", "steps") or (name == "layers" and builder.__name__ == "hopwise") else 1
+            whole(name, options[name], least)
+        elif isinstance(parameter.default, float):
+            real(name, options[name], below=1 if "dropout" in name else math.inf)
+
+
+def chosen_split(graph: Graph, split: SplitSpec | None, seed: int) -> Split:
+    """The split asked for, by a column of the graph's masks or by itself; else that of the graph, see `split_of`."""
+    if split is None:
+        return split_of(graph, seed)
+    if isinstance(split, int | np.integer) and not isinstance(split, bool):
+        if isinstance(graph.split, Masks):
+            return graph.split.column(int(split))
+        if isinstance(graph.split, Split) and split == 0:
+            return graph.split
+        raise ValueError(f"split={split} chooses a column of the graph's masks (N, k), which it has not")
+    return as_split(split, len(graph))
+
+
+def as_cache(teacher: Any, graph: Graph) -> Any:
+    """Raw logits as a cache; NaN in all columns of nodes that were not seen. Any other teacher as it is."""
+    if not isinstance(teacher, np.ndarray | Tensor):
+        return teacher
+    logits = teacher.detach().cpu().float().numpy() if isinstance(teacher, Tensor) else np.asarray(teacher)
+    if logits.dtype.kind not in "iuf" or logits.shape != (len(graph), graph.num_classes):
+        raise ValueError(
+            f"the teacher's logits are {logits.dtype} {logits.shape}; expected numbers, {len(graph)} nodes by "
+            f"{graph.num_classes} classes"
+        )
+    logits = logits.astype(np.float32)
+    observed = ~np.isnan(logits).all(1)
+    known = logits[observed]
+    if len(known) and (known >= 0).all() and np.allclose(known.sum(1), 1, atol=1e-4):
+        warnings.warn("the teacher's rows sum to 1: of probabilities pass the logarithm", stacklevel=4)
+    settings = {"teacher": {"type": "logits"}, "split": None}
+    return Cache(logits, graph.node_id.numpy(), observed, graph.fingerprint(), settings=settings)
+
+
+def built(builder: Callable[..., nn.Module], width: int, classes: int, options: Mapping[str, Any]) -> nn.Module:
+    """The network that a function `(in_features, classes, **options)` makes, on the CPU; TypeError if it makes none."""
+    network = builder(width, classes, **options)
+    if not isinstance(network, nn.Module):
+        raise TypeError(
+            f"the teacher {name_of(builder)!r} returns a {type(network).__name__}; expected a torch.nn.Module from "
+            "(in_features, classes)"
+        )
+    return network.cpu()
+
+
+def checked_student(student: Any) -> Student:
+    """A student, or a Pipeline that ends in one; the default of `distill` for None, TypeError for anything else."""
+    if student is None:
+        return StudentClassifier(hidden=(256,), dropout=0.5, epochs=500)
+    if not isinstance(last_step(student), StudentClassifier):
+        what = f"the class {student.__name__}; call it" if inspect.isclass(student) else f"a {type(student).__name__}"
+        raise TypeError(f"student is a StudentClassifier, or a Pipeline whose last step is one; got {what}")
+    return student
+
+
+def last_step(student: Any) -> Any:
+    """The student at the end of a Pipeline, or the student itself."""
+    return student.steps[-1][1] if isinstance(student, Pipeline) else student
+
+
+def fitted_steps(student: Student, given: Inputs | None) -> tuple[Any, list[tuple[str, Any]]]:
+    """Features after the steps of a Pipeline before the student, and these steps, fitted on the features seen."""
+    if not isinstance(student, Pipeline) or given is None or len(student.steps) == 1:
+        return given, []
+    before = clone(student[:-1])
+    try:
+        found = [before.fit_transform(_array(given.seen)), before.transform(_array(given.linked))]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the student's Pipeline fits its steps before the last on features alone: {error}") from error
+    found.append(found[1] if given.alone is given.linked else before.transform(_array(given.alone)))
+    seen, linked, alone = (x.tocsr() if hasattr(x, "tocsr") else np.asarray(x, np.float32) for x in found)
+    return Inputs(seen, linked, linked if given.alone is given.linked else alone), before.steps
+
+
+def _array(x: Matrix) -> Any:
+    if not isinstance(x, Tensor):
+        return x
+    return x.numpy() if x.layout is torch.strided else to_scipy(x)

@@ -1,0 +1,147 @@
+"""The table of recipes: what each of them is called, and what it says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
+from typing import Any, TypeVar
+
+from graphkd.data.positions import Inputs
+from graphkd.data.setting import Setting
+from graphkd.networks.mlp import MLP
+from graphkd.spec import resolve
+from graphkd.training.lesson import check_lam
+from graphkd.training.term import check_entry
+
+R = TypeVar("R", bound=Callable[..., Any])
+
+RECIPES: dict[str, Callable[..., Any]] = {}
+"""Every recipe by its name."""
+OF_GRAPH_NETWORKS: dict[str, Callable[..., Any]] = {}
+"""The recipes whose student may itself be a graph network: they ask the model through `Lesson.outputs`."""
+TELLS: dict[str, tuple[str, ...]] = {}
+"""What a recipe asks of its teacher beyond logits and hidden layers, by the names of `graphkd.teach`."""
+NETWORKS: dict[str, Callable[..., Any]] = {}
+"""The network that a recipe trains, where that is not an `MLP`; built with the same arguments."""
+INPUTS: dict[str, Callable[..., Inputs]] = {}
+"""What makes the features of a recipe's students, where they are not the graph's own; its options are those of the
+recipe's option `inputs`."""
+EDGE_READERS: set[str] = set()
+"""The recipes that read the edges of the graph; all count every edge the same."""
+
+
+def recipe(
+    *,
+    tells: Collection[str] = (),
+    network: Callable[..., Any] | None = None,
+    inputs: Callable[..., Inputs] | None = None,
+    reads_edges: bool = False,
+    graph_networks: bool = False,
+) -> Callable[[R], R]:
+    """Register a recipe under the name of its function, `recipe(model, lesson, *, options) -> History`.
+
+    Args:
+        tells: what it asks of its teacher beyond logits and hidden layers, by the names of `graphkd.teach`; it gets
+            these by `lesson.told(name)`.
+        network: what it trains, where that is not an `MLP`; built with the same arguments.
+        inputs: what makes the features of its students from a setting and a seed, where they are not the graph's own.
+            Its options are those of the recipe's option `inputs`.
+        reads_edges: whether it reads the edges of the graph. It counts all edges the same, so that a graph with weights
+            is refused.
+        graph_networks: whether its student may itself be a graph network: it asks the model by `lesson.outputs` alone.
+
+    Raises:
+        ValueError: the name is taken.
+
+    >>> @recipe(reads_edges=True)
+    ... def smooth(model, lesson, *, lam=0.5): ...
+    >>> RECIPES.pop("smooth") is smooth and "smooth" in EDGE_READERS
+    True
+    >>> EDGE_READERS.remove("smooth")
+    """
+
+    def register(function: R) -> R:
+        name = function.__name__
+        if name in RECIPES:
+            raise ValueError(f"recipe {name!r} is registered already, by {RECIPES[name].__module__}")
+        RECIPES[name] = function
+        if tells:
+            TELLS[name] = tuple(tells)
+        if network is not None:
+            NETWORKS[name] = network
+        if inputs is not None:
+            INPUTS[name] = inputs
+        if reads_edges:
+            EDGE_READERS.add(name)
+        if graph_networks:
+            OF_GRAPH_NETWORKS[name] = function
+        return function
+
+    return register
+
+
+def nested(method: str | Mapping[str, Any] | Callable[..., Any]) -> Iterator[str]:
+    """Names of a recipe and of the recipes that it is put around, outermost first.
+
+    >>> list(nested(dict(type="mixup", method=dict(type="glnn", lam=0.5))))
+    ['mixup', 'glnn']
+    """
+    inner = method.get("type") if isinstance(method, Mapping) else method
+    while isinstance(inner, partial):
+        inner = inner.func
+    yield getattr(inner, "__name__", type(inner).__name__) if callable(inner) else str(inner)
+    if isinstance(method, Mapping) and "method" in method:
+        yield from nested(method["method"])
+
+
+def check_method(method: str | Mapping[str, Any] | Callable[..., Any]) -> None:
+    """Raise where a method, one that it is put around, or a loss in it is wrong: before a teacher is trained for it.
+
+    >>> check_method(dict(type="terms", distills=[dict(loss="kll")]))
+    Traceback (most recent call last):
+    KeyError: "no loss is called 'kll'; did you mean 'kl' or 'rkl' or 'lelp'?"
+    """
+    recipe, options = resolve("method", method, RECIPES)
+    if "lam" in options:
+        check_lam(recipe.__name__, options["lam"])
+    if "distills" in options:
+        if not isinstance(options["distills"], list | tuple):
+            raise TypeError(f"method {recipe.__name__!r}: distills is a list of entries, got {options['distills']!r}")
+        for entry in options["distills"]:
+            check_entry(entry)
+    if options.get("loss") is not None:
+        check_entry({"loss": options["loss"]})
+    if options.get("method") is not None:
+        check_method(options["method"])
+
+
+def asked(method: str | Mapping[str, Any] | Callable[..., Any]) -> set[str]:
+    """All that a method asks of its teacher, see `TELLS`."""
+    return {what for name in nested(method) for what in TELLS.get(name, ())}
+
+
+def network_of(method: str | Mapping[str, Any] | Callable[..., Any]) -> Callable[..., Any]:
+    """The network that a method trains: that of the innermost recipe which has one of its own."""
+    return next((NETWORKS[name] for name in reversed(list(nested(method))) if name in NETWORKS), MLP)
+
+
+def inputs_of(method: str | Mapping[str, Any] | Callable[..., Any]) -> Callable[[Setting, int], Inputs]:
+    """What makes the features of a method's students from a setting and a seed, see `INPUTS`.
+
+    >>> inputs_of(dict(type="nosmog", inputs=dict(lenght=16)))
+    Traceback (most recent call last):
+    TypeError: input 'nosmog' has no option 'lenght'; did you mean 'length'?
+    """
+    *_, name = nested(method)
+    if name not in INPUTS:
+        return own_features
+    while isinstance(method, Mapping) and "method" in method:
+        method = method["method"]
+    options = method.get("inputs") if isinstance(method, Mapping) else None
+    make, options = resolve("input", {"type": name, **(options or {})}, INPUTS)
+    return partial(make, **options)
+
+
+def own_features(setting: Setting, seed: int) -> Inputs:
+    """The features of the graph, edges or not."""
+    return Inputs(setting.seen.x, setting.whole.x, setting.whole.x)

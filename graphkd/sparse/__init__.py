@@ -1,0 +1,1 @@
+"""Edges, walks and rows of large matrices: what is sparse or lies on disk."""

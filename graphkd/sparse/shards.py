@@ -1,0 +1,96 @@
+"""Arrays on disk that follow one another, read as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+class Shards:
+    """Rows of several arrays, the first rows in the first one; no more is read than is asked for.
+
+    It has the shape, the type and the row indexing of the array that it stands for. A slice of the columns is again
+    `Shards`, everything else an array in memory.
+
+    Args:
+        parts: arrays `(n, *)` alike in all but their lengths, in memory or memory-mapped.
+
+    Raises:
+        ValueError: there are none, or they are not alike.
+
+    >>> both = Shards([np.array([[0, 1], [2, 3]]), np.array([[4, 5]])])
+    >>> both.shape, both[1:3].tolist(), both[[2, 0]].tolist(), both[:, 1:].shape
+    ((3, 2), [[2, 3], [4, 5]], [[4, 5], [0, 1]], (3, 1))
+    """
+
+    def __init__(self, parts: Sequence[np.ndarray]) -> None:
+        kinds = {(part.dtype, part.shape[1:]) for part in parts}
+        if len(kinds) != 1:
+            shapes = sorted(f"{dtype} ({', '.join(map(str, ('n', *rest)))})" for dtype, rest in kinds)
+            found = ", ".join(shapes) or "none"
+            raise ValueError(f"shards must be alike in all but their lengths, got {found}")
+        self.parts = list(parts)
+        self.ends = np.cumsum([len(part) for part in parts])
+        ((self.dtype, rest),) = kinds
+        self.shape = (int(self.ends[-1]), *rest)
+        self.ndim = len(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, tuple):
+            rows, *columns = index
+            of_all = (slice(None), *columns)
+            narrow = Shards([part[of_all] for part in self.parts])
+            return narrow if isinstance(rows, slice) and rows == slice(None) else narrow[rows]
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
+            if step == 1:
+                begins = self.ends - [len(part) for part in self.parts]
+                ranges = [(max(start - begin, 0), max(stop - begin, 0)) for begin in begins.tolist()]
+                return np.concatenate([part[a:b] for part, (a, b) in zip(self.parts, ranges)])
+            index = np.arange(start, stop, step)
+        asked = np.asarray(index)
+        if asked.dtype == np.bool_:
+            asked = asked.nonzero()[0]
+        wrong = asked[(asked < 0) | (asked >= len(self))]
+        if wrong.size:
+            raise IndexError(f"row {wrong.flat[0]} was asked for, but there are the rows 0 to {len(self) - 1}")
+        owner = np.searchsorted(self.ends, asked, side="right")
+        taken = np.empty((*asked.shape, *self.shape[1:]), self.dtype)
+        for place in np.unique(owner):
+            part, mine = self.parts[place], owner == place
+            taken[mine] = part[asked[mine] - (self.ends[place] - len(part))]
+        return taken
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.concatenate(self.parts).astype(dtype or self.dtype, copy=False)
+
+
+def open_array(path: Path) -> np.ndarray:
+    """Map a `.npy` file into memory, without pickle.
+
+    Raises:
+        ValueError: it is missing, damaged, lies outside of its folder or holds objects; no memory is taken for what its
+            header claims.
+    """
+    if not path.resolve().is_relative_to(path.parent.resolve()):
+        raise ValueError(f"{path} leads out of its folder and was not opened: put the file itself there")
+    if not path.is_file():
+        raise ValueError(f"{path} is missing: write the cache again")
+    try:
+        array = np.lib.format.open_memmap(path, mode="r")
+        if array.nbytes and array.offset + array.nbytes != path.stat().st_size:
+            raise ValueError(f"its header claims {array.dtype} of shape {array.shape}, the file has another size")
+        if not array.dtype.isnative:
+            raise ValueError(f"its numbers are of type {array.dtype.str}, in another byte order")
+        return array
+    except Exception as error:  # a damaged header can fail in any of Python's and NumPy's ways
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"{path} is no plain array and was not opened ({why}): damaged, or of objects; write the cache again"
+        ) from error

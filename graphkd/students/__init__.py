@@ -1,0 +1,1 @@
+"""The student, a scikit-learn classifier: its scaler and its files."""

@@ -1,0 +1,182 @@
+"""What a student learns from: its own features, the labels it is told, and what the teacher left."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from graphkd.sparse.edges import by_target, neighbourhood
+from graphkd.sparse.rows import Matrix, rows
+from graphkd.training.latency import hops
+from graphkd.training.loop import Clock, History
+from kdlosses.experts import mixture
+
+_ROWS = 65_536  # nodes in one forward
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """All that a recipe may look at. Labels outside the training set and rows of unseen nodes are not in here.
+
+    Attributes:
+        x: features `(N, F)` in memory or on disk.
+        labels: `(N,)`, -1 where the student is not told.
+        train: the shared training loop with its schedule bound, to be called as `train(model, loss, nodes)`.
+        generator: for whatever a recipe samples.
+        teacher: logits `(N, C)` in memory or on disk; of several teachers one after the other, `(N, E C)`.
+        edge_index: `(2, E)` among these nodes.
+        batch_size: labelled nodes in one step, None for all.
+        hidden: the teacher's hidden layers `(N, d)`, first to last, as far as it tells them; teacher by teacher.
+        clock: how far the training is.
+        parts: see `Cache.parts`; counts only while `teacher` has as many columns.
+        own_tasks: see `Cache.own_tasks`.
+        more: see `Cache.more`; asked for by `told`.
+        params: see `Cache.params`; asked for by `told`.
+    """
+
+    x: Matrix
+    labels: Tensor
+    train: Callable[[nn.Module, Callable[[Tensor | slice], Tensor], int], History]
+    generator: torch.Generator
+    teacher: Matrix | None = None
+    edge_index: Tensor | None = None
+    batch_size: int | None = None
+    hidden: Sequence[Matrix] = ()
+    clock: Clock = field(default_factory=Clock)
+    parts: tuple[tuple[int, int], ...] = ()
+    own_tasks: bool = False
+    more: Mapping[str, Matrix] = field(default_factory=dict)
+    params: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def teacher_logits(self) -> Matrix:
+        """The teacher's logits `(N, C)`, or an error that says where to pass them.
+
+        Several teachers speak as one: the logarithm of the mean of their predictions, in memory.
+        """
+        if self.own_tasks:
+            raise ValueError(
+                "the teachers have classes of their own; this recipe wants the student's (distill_weighted does not)"
+            )
+        several = [rows(logits) for _, logits in self.teachers()]
+        return mixture(torch.stack(several, 1)) if len(several) > 1 else self.joined_logits()
+
+    def joined_logits(self) -> Matrix:
+        """The logits of all teachers, one after the other: `(N, E C)`."""
+        if self.teacher is None:
+            raise ValueError("this recipe learns from a teacher: fit(..., teacher=logits or cache)")
+        return self.teacher
+
+    def teachers(self) -> list[tuple[Sequence[Matrix], Matrix]]:
+        """The hidden layers and the logits of each teacher."""
+        logits = self.joined_logits()
+        if not self.parts or sum(columns for columns, _ in self.parts) != logits.shape[1]:
+            return [(self.hidden, logits)]
+        found, column, layer = [], 0, 0
+        for columns, layers in self.parts:
+            found.append((self.hidden[layer : layer + layers], logits[:, column : column + columns]))
+            column, layer = column + columns, layer + layers
+        return found
+
+    def edges(self) -> Tensor:
+        """The edges, or an error that says where to pass them."""
+        if self.edge_index is None:
+            raise ValueError(
+                "this recipe learns from the edges: fit(..., edge_index=edges); those of a graph with edge_weight are "
+                "not shown"
+            )
+        return self.edge_index
+
+    def told(self, name: str) -> Any:
+        """What the teacher tells under this name of each node or of itself, or an error that says how."""
+        found = {**self.more, **self.params}
+        if name not in found:
+            raise ValueError(
+                f"this recipe needs {name!r} of the teacher, which tells {sorted(found) or 'nothing more'}: "
+                f"teach(..., tells=[{name!r}]), or a Cache with it in `more` or `params`"
+            )
+        return found[name]
+
+    def context(self, nodes: Tensor | slice, needs: Collection[str]) -> dict[str, Any]:
+        """What losses on these nodes ask for: labels (-1 unknown), edges among them; epoch and progress always."""
+        context: dict[str, Any] = {"labels": self.labels[nodes], **vars(self.clock)}
+        if "edge_index" in needs and self.edge_index is not None:
+            context["edge_index"] = self.edge_index if isinstance(nodes, slice) else self._among(nodes)
+        return context
+
+    def _among(self, nodes: Tensor) -> Tensor:
+        place = torch.full((len(self),), -1)
+        place[nodes] = torch.arange(len(nodes))
+        assert self.edge_index is not None
+        ends = place[self.edge_index]
+        return ends[:, (ends >= 0).all(0)]
+
+    @torch.no_grad()
+    def predict(self, model: nn.Module, nodes: Tensor | None = None) -> Tensor:
+        """Logits of a model in evaluation mode, of all nodes or of some, in parts; its mode stays as it was."""
+        training = model.training
+        model.eval()
+        asked = torch.arange(len(self)) if nodes is None else nodes
+        found = torch.cat([self.logits(model, part) for part in asked.split(_ROWS)])
+        model.train(training)
+        return found
+
+    def logits(self, model: nn.Module, nodes: Tensor) -> Tensor:
+        """Logits of some nodes, from a model that reads features or from one that reads edges, too.
+
+        The latter sees the whole graph where a step takes all nodes, and else what is around these, see `outputs`.
+        """
+        if not getattr(model, "reads_edges", False):
+            return model(rows(self.x, nodes))
+        return (
+            self.outputs(model, slice(None))[-1][nodes] if self.batch_size is None else self.outputs(model, nodes)[-1]
+        )
+
+    def outputs(self, model: Any, nodes: Tensor | slice) -> list[Tensor]:
+        """Hidden layers and logits of some nodes, from a model that reads features or from one that reads edges, too.
+
+        The latter sees the whole graph, or around a batch of nodes as many hops as it looks, if that is known: exact
+        but for layers that weigh an edge by the degree of its source, which is that in the part.
+        """
+        if not getattr(model, "reads_edges", False):
+            return model.outputs(rows(self.x, nodes))
+        if isinstance(nodes, slice) or not hops(model):
+            return [found[nodes] for found in model.outputs(rows(self.x), self.edges())]
+        crow, source = self._by_target
+        near, edges = neighbourhood(crow, source, nodes, hops(model))
+        return [found[: len(nodes)] for found in model.outputs(rows(self.x, near), edges)]
+
+    @functools.cached_property
+    def _by_target(self) -> tuple[Tensor, Tensor]:
+        return by_target(self.edges(), len(self))
+
+    @functools.cached_property
+    def labelled(self) -> Tensor:
+        """Ids of the nodes whose label is told."""
+        return (self.labels >= 0).nonzero().flatten()
+
+    def some_labelled(self) -> Tensor:
+        """The labelled nodes, or `batch_size` of them drawn anew."""
+        told = self.labelled
+        if self.batch_size is None or self.batch_size >= len(told):
+            return told
+        return told[torch.randperm(len(told), generator=self.generator)[: self.batch_size]]
+
+    def hard_loss(self, model: nn.Module) -> Tensor:
+        """Cross-entropy on the labelled nodes, or on `batch_size` of them drawn anew."""
+        told = self.some_labelled()
+        return F.cross_entropy(self.logits(model, told), self.labels[told])
+
+
+def check_lam(recipe: str, lam: float) -> None:
+    """Raise ValueError unless `lam`, the weight of the labels in a recipe, is a share."""
+    if not 0 <= lam <= 1:
+        raise ValueError(f"{recipe}: lam is the weight of the labels, from 0 to 1, got {lam}")

@@ -1,0 +1,205 @@
+"""The one training loop of the graph side: for teachers, for students and for every recipe."""
+
+from __future__ import annotations
+
+import copy
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from graphkd.spec import real, whole
+from graphkd.training.parallel import backward, processes, share
+
+T = TypeVar("T")
+
+Score = tuple[float, float]
+"""Accuracy, and minus the mean cross-entropy to break ties between equal accuracies."""
+
+Evaluation = tuple[Score | None, float | None]
+"""The score on the validation nodes, and the accuracy on monitored nodes, which is recorded and of no influence."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to train. Numbers of NumPy become Python's.
+
+    Attributes:
+        lr: learning rate of Adam.
+        weight_decay: of Adam.
+        epochs: at most.
+        patience: stop when so many epochs brought no better validation score; infinite never does.
+        batch_size: nodes in a step; None takes all at once.
+
+    Raises:
+        ValueError: a number is out of range; names the setting.
+
+    >>> Schedule(lr=-0.1)
+    Traceback (most recent call last):
+    ValueError: lr is a finite number from 0, got -0.1
+    """
+
+    lr: float = 0.01
+    weight_decay: float = 5e-4
+    epochs: int = 500
+    patience: int | float = 50
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        patience, batch_size = self.patience, self.batch_size
+        for name, value in (
+            ("lr", real("lr", self.lr)),
+            ("weight_decay", real("weight_decay", self.weight_decay)),
+            ("epochs", whole("epochs", self.epochs)),
+            ("patience", math.inf if patience == math.inf else whole("patience", patience)),
+            ("batch_size", None if batch_size is None else whole("batch_size", batch_size, 1)),
+        ):
+            object.__setattr__(self, name, value)  # it is frozen
+
+
+@dataclass
+class Clock:
+    """How far the training is, for losses that change with time; the loop sets it before each step.
+
+    Attributes:
+        epoch: current epoch, from 0.
+        progress: share of the steps of the longest possible training that are done, 0 to 1.
+    """
+
+    epoch: int = 0
+    progress: float = 0.0
+
+
+def each_epoch(clock: Clock, make: Callable[[], T]) -> Callable[[], T]:
+    """A function that calls `make` in the first step of an epoch, and in the others returns what it then returned.
+
+    >>> clock, drawn = Clock(), iter("ab")
+    >>> letter = each_epoch(clock, lambda: next(drawn))
+    >>> (letter(), letter())
+    ('a', 'a')
+    >>> clock.epoch = 1
+    >>> letter()
+    'b'
+    """
+    kept: dict[int, T] = {}
+
+    def current() -> T:
+        if clock.epoch not in kept:
+            kept.clear()
+            kept[clock.epoch] = make()
+        return kept[clock.epoch]
+
+    return current
+
+
+@dataclass
+class History:
+    """What a training run leaves besides the parameters.
+
+    Attributes:
+        epochs: number of epochs run.
+        best_epoch: epoch, from 0, whose parameters were kept.
+        score: its validation accuracy, None without validation.
+        oracle: best accuracy that any epoch had on the monitored nodes: what selecting on them would have reported.
+        seconds: wall-clock seconds of the training steps of each epoch, validation not counted.
+        losses: mean loss of the steps of each epoch.
+    """
+
+    epochs: int = 0
+    best_epoch: int = 0
+    score: float | None = None
+    oracle: float | None = None
+    seconds: list[float] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+
+
+def train(
+    model: nn.Module,
+    loss: Callable[[Tensor | slice], Tensor],
+    nodes: int,
+    *,
+    schedule: Schedule,
+    evaluate: Callable[[], Evaluation] | None = None,
+    generator: torch.Generator | None = None,
+    clock: Clock | None = None,
+) -> History:
+    """Minimise `loss` over `model` and keep the parameters of the best validation epoch.
+
+    In several processes, see `graphkd.training.parallel`.
+
+    Args:
+        model: trained in place, left in evaluation mode.
+        loss: from the nodes of a step, ids or `slice(None)` for all, to a scalar.
+        nodes: number of nodes in an epoch.
+        schedule: see there.
+        evaluate: called after each epoch. Its validation score chooses the epoch, the earliest of equals; without one
+            the last is kept.
+        generator: draws the batches.
+        clock: told how far the training is.
+
+    Raises:
+        FloatingPointError: the loss is not finite; names the epoch.
+    """
+    optimiser = torch.optim.Adam(model.parameters(), lr=schedule.lr, weight_decay=schedule.weight_decay)
+    history, best, kept = History(), (-1.0, 0.0), None
+    clock, step = clock or Clock(), 0
+    steps = schedule.epochs * -(-nodes // min(schedule.batch_size or nodes, nodes)) if nodes else 1
+    share([*model.parameters(), *model.buffers()])
+    if processes()[0]:
+        torch.manual_seed(torch.initial_seed() + processes()[0])  # the parts of a batch drop different units
+    for epoch in range(schedule.epochs):
+        model.train()
+        start = time.perf_counter()
+        clock.epoch = epoch
+        values = []
+        for batch in _batches(nodes, schedule.batch_size, generator):
+            clock.progress = step / steps
+            step += 1
+            optimiser.zero_grad()
+            value = backward(loss, batch, nodes, model).item()
+            if not math.isfinite(value):
+                raise FloatingPointError(f"the loss is {value} in epoch {epoch}; lower lr ({schedule.lr})?")
+            values.append(value)
+            optimiser.step()
+        share(list(model.buffers()))
+        history.seconds.append(time.perf_counter() - start)
+        history.losses.append(statistics.fmean(values) if values else 0.0)
+        history.epochs = epoch + 1
+        model.eval()
+        found, monitored = evaluate() if evaluate is not None else (None, None)
+        if monitored is not None:
+            history.oracle = max(history.oracle or 0.0, monitored)
+        if found is None:
+            history.best_epoch = epoch
+        elif found > best:
+            best, kept, history.best_epoch = found, copy.deepcopy(model.state_dict()), epoch
+        elif epoch - history.best_epoch >= schedule.patience:
+            break
+    if kept is not None:
+        model.load_state_dict(kept)
+        history.score = best[0]
+    return history
+
+
+def score(logits: Tensor, labels: Tensor) -> Score:
+    """Accuracy and minus cross-entropy, both in `Score`'s order.
+
+    >>> score(torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0]))[0]
+    0.5
+    """
+    accuracy = (logits.argmax(1) == labels).float().mean().item()
+    return accuracy, -torch.nn.functional.cross_entropy(logits, labels).item()
+
+
+def _batches(nodes: int, size: int | None, generator: torch.Generator | None) -> Iterator[Tensor | slice]:
+    if size is None or size >= nodes:
+        yield slice(None)
+    else:
+        order = torch.randperm(nodes, generator=generator)
+        share([order])
+        yield from order.split(size)

@@ -1,0 +1,160 @@
+"""One entry of `distills` on a graph: which layers, which loss, what weight."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+import numbers
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import kdlosses
+from graphkd.networks.mlp import MLP
+from graphkd.sparse.rows import Matrix, rows
+from graphkd.training.lesson import Lesson
+from kdlosses.reduce import nothing
+
+KNOWN = ("student_channels", "teacher_channels", "channels", "classes")
+"""Options of losses that the two sides tell."""
+
+ON_NODES = ("weight", "labels", "edge_index", "batch", "progress", "epoch", "student_logits", "teacher_logits")
+"""What a loss on nodes may require."""
+
+
+class Term(nn.Module):
+    """One distillation term: a loss between a layer of the student and one of the teacher.
+
+    Where a loss wants equal shapes and the hidden layers are of unlike width, a linear layer, learnt beside the student
+    and thrown away after, projects the student's onto the teacher's.
+
+    Args:
+        model: the student.
+        lesson: what the student learns from.
+        loss: what `kdlosses.build` takes: a key, a dict with a `type`, a function or a module.
+        student: `logits`, `hidden` (the last hidden layer) or `hidden:i`.
+        teacher: likewise, the student's if not given. Of several teachers `logits` are those of all, one after the
+            other, as the policies for several teachers want them, and `hidden:i` counts their layers through.
+        weight: factor of the term in the total loss, at least 0.
+
+    What a loss must know of the two sides, `student_channels`, `teacher_channels`, `channels` (of both, where they
+    agree) and `classes`, is filled in where the entry does not give it.
+
+    Raises:
+        TypeError, ValueError, KeyError: the entry is wrong; the message says what would be right.
+    """
+
+    def __init__(
+        self,
+        model: MLP,
+        lesson: Lesson,
+        loss: Any,
+        student: str = "logits",
+        teacher: str | None = None,
+        weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        plain = check_entry(dict(loss=loss, weight=weight))
+        self.weight = weight
+        if "edge_index" in plain.requires:
+            lesson.edges()
+        self.layer = _layer("student", student, len(model.layers) - 1)
+        source = _layer("teacher", teacher or student, len(lesson.hidden))
+        self.logits = lesson.joined_logits()
+        self.teacher: Matrix = [*lesson.hidden, self.logits][source]
+        mine, theirs = model.widths[self.layer], self.teacher.shape[1]
+        project = plain.match == "shape" and mine != theirs
+        if project and (self.layer == len(model.layers) - 1 or source == len(lesson.hidden)):
+            raise ValueError(
+                f"distills entry {plain.name!r}: student {student!r} is {mine} wide, teacher "
+                f"{teacher or student!r} {theirs}; logits are not projected"
+            )
+        if plain.categorical and mine == 1:
+            raise ValueError(f"distills entry {plain.name!r}: student {student!r} is one wide, the loss needs two")
+        self.project: nn.Module = nn.Linear(mine, theirs) if project else nn.Identity()
+        known = (theirs if project else mine, theirs, theirs, model.widths[-1])
+        self.loss = kdlosses.build(loss, **dict(zip(KNOWN, known)))
+        self._try(*known)
+
+    @torch.no_grad()
+    def _try(self, mine: int, theirs: int, _: int, classes: int) -> None:
+        """Call a copy of a registered loss on a few nodes, so that what does not fit is named before training."""
+        ground = getattr(self.loss.loss, "ground", None)
+        if ground is None or ground.least is None:
+            return
+        made = dict(
+            labels=torch.arange(8) % classes,
+            edge_index=torch.stack([torch.arange(8), torch.arange(8).roll(1)]),
+            progress=0.0,
+            epoch=0,
+            student_logits=torch.randn(8, classes, generator=torch.Generator().manual_seed(0)),
+            teacher_logits=torch.randn(8, classes, generator=torch.Generator().manual_seed(1)),
+        )
+        student = torch.randn(8, mine, generator=torch.Generator().manual_seed(0))
+        teacher = torch.randn(8, theirs, generator=torch.Generator().manual_seed(1))
+        with torch.random.fork_rng(devices=[]):
+            try:
+                copy.deepcopy(self.loss)(student, teacher, **made)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"distills entry {self.loss.name!r}: {error}") from error
+
+    @classmethod
+    def parse(cls, entry: Mapping[str, Any], model: MLP, lesson: Lesson) -> Term:
+        """Build a term from its entry in a config; a key that does not exist raises with the nearest right one."""
+        check_entry(entry)
+        return cls(model, lesson, **entry)
+
+    def forward(self, outputs: Sequence[Tensor], nodes: Tensor | slice, context: Mapping[str, Any]) -> Tensor:
+        student = self.project(outputs[self.layer])
+        if not self.weight or not self.loss.active(**context):
+            return nothing(student)
+        if "student_logits" in self.loss.needs:
+            context = {**context, "student_logits": outputs[-1]}
+        if "teacher_logits" in self.loss.needs:
+            context = {**context, "teacher_logits": rows(self.logits, nodes)}
+        taken = {name: context[name] for name in self.loss.needs if name in context}
+        return self.weight * self.loss(student, rows(self.teacher, nodes), **taken)
+
+
+def check_entry(entry: Mapping[str, Any]) -> kdlosses.Loss:
+    """The loss of an entry as far as it can be built before there is a teacher; raises as `Term` where it is wrong."""
+    known = list(inspect.signature(Term).parameters)[2:]
+    for key in entry:
+        if key not in known:
+            raise TypeError(f"a distills entry has no key {key!r}; {kdlosses.nearest(key, known)}")
+    if "loss" not in entry:
+        raise TypeError(f"a distills entry needs a 'loss', got {dict(entry)}")
+    with torch.random.fork_rng(devices=[]):  # built twice, drawn once
+        loss = kdlosses.build(entry["loss"], **dict.fromkeys(KNOWN, 8))
+    weight = entry.get("weight", 1.0)
+    if isinstance(weight, bool) or not isinstance(weight, numbers.Real) or not math.isfinite(weight):
+        raise TypeError(f"distills entry {loss.name!r}: weight must be a finite number, got {weight!r}")
+    if weight < 0:
+        raise ValueError(f"distills entry {loss.name!r}: weight must be at least 0, got {weight!r}")
+    if loss.maps:
+        raise ValueError(f"distills entry {loss.name!r}: the loss needs maps (N, C, H, W), a graph has nodes (N, C)")
+    for name in loss.requires:
+        if name not in ON_NODES:
+            raise ValueError(f"distills entry {loss.name!r}: the loss needs {name}, which a graph does not have")
+    for whose in ("student", "teacher"):
+        if entry.get(whose) is not None:
+            _layer(whose, entry[whose], None)
+    return loss
+
+
+def _layer(whose: str, tap: str, hidden: int | None) -> int:
+    """Index of a tap among the hidden layers and the logits after them; -1 where their number is not known yet."""
+    name, _, index = tap.partition(":") if isinstance(tap, str) else (None, "", "")
+    if name not in ("logits", "hidden") or (index and (name == "logits" or not index.isdigit())):
+        raise ValueError(f"{whose}={tap!r}: a layer is 'logits', 'hidden' (the last one) or 'hidden:i'")
+    if hidden is None:
+        return -1
+    if name == "logits":
+        return hidden
+    place = int(index) if index else hidden - 1
+    if not 0 <= place < hidden:
+        raise ValueError(f"{whose}={tap!r}: the {whose} tells {hidden} hidden layers")
+    return place

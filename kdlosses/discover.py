@@ -1,0 +1,67 @@
+"""Find parts by name: the modules of a package, what other packages offer, and `module:name`."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+from collections.abc import Iterable, Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+from kdlosses.options import nearest
+
+
+def discover(package: str, path: Iterable[str], table: Mapping[str, Any]) -> dict[str, Any]:
+    """Import every module of a package, and return what these modules registered in `table`.
+
+    A new part is one new file: its module registers it, and the package has it under its own name.
+
+    Args:
+        package: `__name__` of the package.
+        path: its `__path__`.
+        table: where the modules register what they define.
+    """
+    for module in pkgutil.iter_modules(path):
+        importlib.import_module(f"{package}.{module.name}")
+    return {part.__name__: part for part in table.values() if part.__module__.startswith(f"{package}.")}
+
+
+@functools.cache
+def load_entry_points(kind: str) -> None:
+    """Import what installed packages offer in the entry point group `graphdensekd.<kind>`, once.
+
+    Groups: `losses`, `recipes`, `teachers`, `methods`. An entry point names a module, or something in one, that
+    registers its parts when it is imported. This runs when an unknown name is asked for, so that imports stay fast.
+    """
+    for entry in entry_points(group=f"graphdensekd.{kind}"):
+        entry.load()
+
+
+def imported(what: str, name: str) -> Any:
+    """Return what `module:name` names.
+
+    Args:
+        what: the kind of part, for the error.
+        name: such as `my_losses:focal_kd`.
+
+    Raises:
+        ValueError: it has another form, or there is no such module, or nothing of that name in it.
+
+    >>> imported("loss", "math:sqrt")(4.0)
+    2.0
+    """
+    module, _, attribute = name.partition(":")
+    if not attribute.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+        raise ValueError(f"{what} {name!r}: one of your own is 'module:name', as in 'my_module:my_{what}'")
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if not (module + ".").startswith(f"{error.name}."):  # it is there, and imports something that is not
+            raise
+        raise ValueError(
+            f"{what} {name!r}: Python finds no module {error.name!r}; put the folder that it lies in on PYTHONPATH"
+        ) from error
+    if not hasattr(found, attribute):
+        raise ValueError(f"{what} {name!r}: {module} has no {attribute!r}; {nearest(attribute, vars(found))}")
+    return getattr(found, attribute)
