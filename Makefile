@@ -14,7 +14,7 @@ help: ## what can be made
 setup: ## make .venv once: torch, the compiled mmcv operators, the packages with all extras that the tests need
 	@PYTHON="$(PYTHON)" bash tools/setup.sh $(VENV)
 
-demo: setup ## distil a graph, a segmentation and a detection pair on embedded data; table and HTML report
+demo: setup ## distill a graph, a segmentation and a detection pair on embedded data; table and HTML report
 	@$(BIN)/python tools/demo.py
 
 test: setup ## lint, types and the whole test suite (real data: KD_DATA_ROOT), a process for each core, 8 at most

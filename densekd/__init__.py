@@ -7,6 +7,8 @@ from importlib import import_module
 from typing import Any
 
 from densekd.compat import mend_when_imported
+from densekd.moved import NAMES
+from kdlosses.moved import moved_name
 
 _HOME = {
     "Distiller": "densekd.distiller",
@@ -14,15 +16,15 @@ _HOME = {
     "ExactResume": "densekd.runs.resume",
     "Taps": "densekd.taps.reader",
     "Teacher": "densekd.teacher",
-    "natural_taps": "densekd.taps.defaults",
+    "default_taps": "densekd.taps.defaults",
     "load_weights": "densekd.checkpoint",
     "read_config": "densekd.config",
-    "distil": "densekd.config",
+    "distill": "densekd.config",
     "control": "densekd.config",
     "is_taught": "densekd.config",
     "prepare": "densekd.runs.experiment",
     "train": "densekd.runs.experiment",
-    "leave": "densekd.runs.experiment",
+    "shutdown_distributed": "densekd.runs.experiment",
     "METHODS": "densekd.methods",
     "build_model": "densekd.teacher",
 }
@@ -34,7 +36,7 @@ mend_when_imported()
 def __getattr__(name: str) -> Any:
     """Import what is asked for when it is asked for: OpenMMLab takes seconds to import."""
     if name not in _HOME:
-        raise AttributeError(f"module 'densekd' has no attribute {name!r}")
+        return moved_name(__name__, name, NAMES)
     try:
         return getattr(import_module(_HOME[name]), name)
     except ModuleNotFoundError as error:

@@ -74,7 +74,7 @@ def control(config: Config) -> Config:
     return config
 
 
-def distil(config: Config, **options: Any) -> Config:
+def distill(config: Config, **options: Any) -> Config:
     """Return the config with its model as the student of a `densekd.Distiller`, whose arguments `options` are.
 
     Raises:

@@ -22,7 +22,7 @@ OF_A_RUN = ("progress", "epoch")
 """What is known before a batch has passed through a model."""
 
 LOGITS = ("student_logits", "teacher_logits")
-"""Class logits of the one that learns and of the other, from their natural taps, for losses on other taps."""
+"""Class logits of the one that learns and of the other, from their default taps, for losses on other taps."""
 
 
 class Context:

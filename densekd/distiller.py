@@ -17,7 +17,7 @@ from densekd.context import Context, check_labels, classes_of
 from densekd.methods import ONLINE, Method, method_entries, name_of
 from densekd.registry import MODELS
 from densekd.sensors.batches import check_clouds, image_size
-from densekd.taps.defaults import is_segmenter, natural_taps, sigmoid_logits
+from densekd.taps.defaults import default_taps, is_segmenter, sigmoid_logits
 from densekd.taps.defaults import tap as natural_tap
 from densekd.taps.probe import blank_size, probe
 from densekd.taps.reader import Taps
@@ -182,7 +182,7 @@ class Distiller(nn.Module):
             for tap, tensors in seen.items():
                 self._check_finite(name, tap, tensors)
             self.teachers[name].meet(self, {tap: len(tensors) for tap, tensors in seen.items()})
-        logits = natural_taps(self).get("logits")
+        logits = default_taps(self).get("logits")
         for term in terms:
             student, each = mine[term.student], [theirs[name][tap] for name, tap in self._asks(term)]
             self._check_rows(term, student, each)

@@ -1,4 +1,4 @@
-"""Learn receptive tokens on a teacher, through its own task loss: what MasKD does before it distils."""
+"""Learn receptive tokens on a teacher, through its own task loss: what MasKD does before it distills."""
 
 from __future__ import annotations
 

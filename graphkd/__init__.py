@@ -15,12 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 from graphkd import losses as losses  # registers them; needs nothing beyond torch
 from graphkd.extras import needs_extra
+from graphkd.moved import NAMES
+from kdlosses.moved import moved_name
 
 if TYPE_CHECKING:
-    from graphkd.data import Graph, Split, cpf_split, digits, load, observe, prepare
+    from graphkd.data import Graph, Split, cpf_split, digits, load, make_setting, prepare
     from graphkd.links import LinkResult, LinkStudent, distill_links
-    from graphkd.pipeline.distillation import Result, distill, study, teach
+    from graphkd.pipeline.distill import distill
+    from graphkd.pipeline.outcome import Result
     from graphkd.pipeline.ranking import rank_students
+    from graphkd.pipeline.train_student import train_student
+    from graphkd.pipeline.train_teacher import train_teacher
     from graphkd.students.classifier import StudentClassifier
     from graphkd.training.cache import Cache
 
@@ -30,19 +35,19 @@ _LAZY = {
     "Graph": "graphkd.data",
     "LinkResult": "graphkd.links",
     "LinkStudent": "graphkd.links",
-    "Result": "graphkd.pipeline.distillation",
+    "Result": "graphkd.pipeline.outcome",
     "Split": "graphkd.data",
     "StudentClassifier": "graphkd.students.classifier",
     "cpf_split": "graphkd.data",
     "digits": "graphkd.data",
-    "distill": "graphkd.pipeline.distillation",
+    "distill": "graphkd.pipeline.distill",
     "distill_links": "graphkd.links",
     "load": "graphkd.data",
-    "observe": "graphkd.data",
+    "make_setting": "graphkd.data",
     "prepare": "graphkd.data",
     "rank_students": "graphkd.pipeline.ranking",
-    "study": "graphkd.pipeline.distillation",
-    "teach": "graphkd.pipeline.distillation",
+    "train_student": "graphkd.pipeline.train_student",
+    "train_teacher": "graphkd.pipeline.train_teacher",
 }
 
 __all__ = [
@@ -59,17 +64,17 @@ __all__ = [
     "distill_links",
     "load",
     "losses",
-    "observe",
+    "make_setting",
     "prepare",
     "rank_students",
-    "study",
-    "teach",
+    "train_student",
+    "train_teacher",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
-        raise AttributeError(f"module 'graphkd' has no attribute {name!r}")
+        return moved_name(__name__, name, NAMES)
     with needs_extra(f"graphkd.{name}"):
         value = getattr(importlib.import_module(_LAZY[name]), name)
     globals()[name] = value

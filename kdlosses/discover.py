@@ -6,7 +6,6 @@ import functools
 import importlib
 import pkgutil
 from collections.abc import Iterable, Mapping
-from importlib.metadata import entry_points
 from typing import Any
 
 from kdlosses.options import nearest
@@ -34,6 +33,8 @@ def load_entry_points(kind: str) -> None:
     Groups: `losses`, `recipes`, `teachers`, `methods`. An entry point names a module, or something in one, that
     registers its parts when it is imported. This runs when an unknown name is asked for, so that imports stay fast.
     """
+    from importlib.metadata import entry_points  # slow to import
+
     for entry in entry_points(group=f"graphdensekd.{kind}"):
         entry.load()
 

@@ -20,7 +20,8 @@ def measure(model: str, nodes: int = 256, repeats: int = 3, budget: int = 160) -
     """On CANE-Cora: `embed` against bare forward passes, and the students of `lingugkd` against the model that taught.
 
     The model reads one prompt a node, the one of both hops, by the protocol of `graphkd.training.latency` but for fewer
-    repeats; looking up the neighbours, tokens and forward pass count. Speed does not depend on weights: students are untrained.
+    repeats; looking up the neighbours, tokens and forward pass count. Speed does not depend on weights:
+    students are untrained.
     """
     graph, teacher = load("cane_cora"), LanguageModel.load(model)
     prompts = Prompts(budget=budget)

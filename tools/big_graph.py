@@ -1,4 +1,4 @@
-"""Distil on a graph of the size of ogbn-products, from disk: `python tools/big_graph.py --share 1 --folder DIR`.
+"""Distill on a graph of the size of ogbn-products, from disk: `python tools/big_graph.py --share 1 --folder DIR`.
 
 The graph is made here, in DIR, and kept: 2,449,029 nodes, 61,859,140 undirected edges drawn (each stored in both
 directions; those drawn twice count once, about 1 %), 100 features, 47 classes. Nodes fall into communities of about
@@ -31,8 +31,8 @@ from torch import Tensor, nn
 from graphkd import Cache, StudentClassifier
 from graphkd.sparse.edges import neighbourhood
 from graphkd.sparse.rows import csr, rows
-from graphkd.teachers.sage import sage
 from graphkd.teachers.gnn import GNN
+from graphkd.teachers.sage import sage
 from kdlosses.whole import whole
 
 NODES, EDGES, FEATURES, CLASSES = 2_449_029, 61_859_140, 100, 47
@@ -265,7 +265,7 @@ class Run:
     peak: int
 
 
-def distil(graph: BigGraph, cache: Cache, teacher: GNN, method: str, epochs: int, batch: int = 4096) -> Run:
+def distill(graph: BigGraph, cache: Cache, teacher: GNN, method: str, epochs: int, batch: int = 4096) -> Run:
     """Train one student from disk."""
     reset_peak_memory()
     recipe = "supervised" if method == "control" else method  # told the number of classes, and no more, by the cache
@@ -301,7 +301,7 @@ def slope(sizes: Sequence[float], seconds: Sequence[float]) -> float:
 
 
 def measure(folder: Path, share: float, methods: Sequence[str], epochs: int) -> list[Run]:
-    """Make the graph, teach, and distil with each method; prints a line for each step."""
+    """Make the graph, teach, and distill with each method; prints a line for each step."""
     folder = folder / f"share-{share:g}"
 
     def told(what: str, start: float) -> None:
@@ -320,7 +320,7 @@ def measure(folder: Path, share: float, methods: Sequence[str], epochs: int) -> 
     print(f"  teacher: accuracy {100 * np.mean(rows(cache.logits, test).argmax(1).numpy() == truth):.1f}", flush=True)
     found = []
     for method in methods:
-        run = distil(graph, cache, teacher, method, epochs)
+        run = distill(graph, cache, teacher, method, epochs)
         print(
             f"  {method}: accuracy {100 * run.student.score(graph.x[graph.test], truth):.1f}, {run.epoch:.1f} s an "
             f"epoch, {run.fit:.1f} s for {epochs} epochs and preparation, peak RSS {run.peak} MiB",
@@ -331,7 +331,7 @@ def measure(folder: Path, share: float, methods: Sequence[str], epochs: int) -> 
 
 
 def main() -> None:
-    """Distil on one size after the other, and say how time grows."""
+    """Distill on one size after the other, and say how time grows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--share", type=float, nargs="+", default=[1 / 16, 1 / 4, 1.0], help="sizes, as shares of all")
     parser.add_argument("--folder", type=Path, default=Path("work_dirs/big_graph"), help="5 GB for the whole graph")

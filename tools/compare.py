@@ -46,7 +46,7 @@ from mistakes import one_sentence
 from mmengine.config import Config
 from report import ROLES, table
 
-from densekd.config import distil, is_taught, read_config
+from densekd.config import distill, is_taught, read_config
 from densekd.methods import METHODS
 
 
@@ -125,7 +125,7 @@ def compared(args: argparse.Namespace) -> tuple[dict[Key, Config], str, dict[Key
     if args.methods:
         (path,) = args.configs
         configs = {
-            each: distil(read_config(path), teacher=args.teacher, method=each, **given)
+            each: distill(read_config(path), teacher=args.teacher, method=each, **given)
             for each in dict.fromkeys(args.methods)
         }
         return configs, path.stem, {each: each for each in configs}

@@ -1,4 +1,4 @@
-"""Distil three pairs on real data that comes with scikit-learn: `make demo`, or `python tools/demo.py`.
+"""Distill three pairs on real data that comes with scikit-learn: `make demo`, or `python tools/demo.py`.
 
 A graph (FF-G2M: a graph network teaches an MLP that sees no graph), a segmentation (CWD) and a detection (PKD), each
 with its teacher, the student untaught (control) and the student taught, under the same schedule. Prints one table and
@@ -93,18 +93,20 @@ def _stage(bar: Progress, whole: Any, name: str, role: str) -> Iterator[Tick]:
 def graph_pair(out: Path, stage: Stage) -> Pair:
     """A graph network on the digits graph teaches an MLP by FF-G2M."""
     from graphkd import StudentClassifier
-    from graphkd.data import cpf_split, digits, observe
-    from graphkd.pipeline.distillation import measure_latency, study, teach
+    from graphkd.data import cpf_split, digits, make_setting
+    from graphkd.pipeline.measure import measure_latency
+    from graphkd.pipeline.train_student import train_student
+    from graphkd.pipeline.train_teacher import train_teacher
 
     graph = digits()
-    view = observe(graph, cpf_split(graph.y, 0), "tran", 0)
+    view = make_setting(graph, cpf_split(graph.y, 0), "tran", 0)
     student = StudentClassifier(hidden=(64,), dropout=0.2)
     with stage("teacher"):
-        taught = teach(view, "sage", 0)
+        taught = train_teacher(view, "sage", 0)
     with stage("control"):
-        control = study(view, None, "supervised", student, 0)
+        control = train_student(view, None, "supervised", student, 0)
     with stage("distilled"):
-        distilled = study(view, taught.cache, "ffg2m", student, 0)
+        distilled = train_student(view, taught.cache, "ffg2m", student, 0)
     rows, classes = [], {}
     for role, outcome in zip(ROLES, (taught, control, distilled)):
         network = outcome.model if role == "teacher" else outcome.model.network_

@@ -1,4 +1,4 @@
-"""Distil a graph network into a student that needs no graph: `python tools/distill_graph.py CONFIG ... --seeds 10`.
+"""Distill a graph network into a student that needs no graph: `python tools/distill_graph.py CONFIG ... --seeds 10`.
 
 For each seed and in each setting a teacher, an untaught student (control) and one student for each method are trained.
 Where `teacher` is a list, its teachers are trained one by one and teach together. A teacher of one's own is
@@ -26,8 +26,12 @@ from mistakes import one_sentence
 from report import table
 from tqdm import tqdm
 
-from graphkd.data import Graph, load, observe, split_of
-from graphkd.pipeline.distillation import Outcome, measure_latency, network_of, parse_teacher, study, teach
+from graphkd.data import Graph, load, make_setting, split_of
+from graphkd.pipeline.measure import measure_latency, network_of
+from graphkd.pipeline.outcome import Outcome
+from graphkd.pipeline.teacher_spec import parse_teacher
+from graphkd.pipeline.train_student import train_student
+from graphkd.pipeline.train_teacher import train_teacher
 from graphkd.recipes import asked, check_method, inputs_of
 from graphkd.students.classifier import StudentClassifier
 from graphkd.training.cache import Cache
@@ -73,7 +77,7 @@ def main() -> None:
                             parse_teacher(teacher)
             graph = load(config["data"], unsafe=args.unsafe)
             for setting in config["settings"] if seeds else ():
-                observe(graph, split_of(graph, seeds[0]), setting, seeds[0])
+                make_setting(graph, split_of(graph, seeds[0]), setting, seeds[0])
         runs[out] = path, name, config, graph, logs
     for out, (path, name, config, graph, logs) in runs.items():
         seeds = todo(logs, args.seeds)
@@ -127,7 +131,7 @@ def read_config(path: Path) -> Config:
 
 
 def teacher_of(spec: Any, setting: str, seed: int) -> Any:
-    """The teacher of a config as `teach` takes it: its cache opened, its function imported."""
+    """The teacher of a config as `train_teacher` takes it: its cache opened, its function imported."""
     if isinstance(spec, list):
         return [teacher_of(each, setting, seed) for each in spec]
     if "cache" in spec:
@@ -187,17 +191,17 @@ def run_seed(graph: Graph, config: Config, name: str, seed: int, tick: Callable[
     beside = references(config)
     found: list[dict[str, Outcome]] = [{} for _ in range(2 + len(config["methods"]) + len(beside))]
     for setting in config["settings"]:
-        view = observe(graph, split, setting, seed)
+        view = make_setting(graph, split, setting, seed)
         tells = set().union(*(asked(method) for method in config["methods"]))
-        taught = found[0][setting] = teach(view, teacher_of(config["teacher"], setting, seed), seed, tells)
+        taught = found[0][setting] = train_teacher(view, teacher_of(config["teacher"], setting, seed), seed, tells)
         tick()
-        found[1][setting] = study(view, None, "supervised", student, seed)
+        found[1][setting] = train_student(view, None, "supervised", student, seed)
         tick()
         for outcomes, method in zip(found[2:], config["methods"]):
-            outcomes[setting] = study(view, taught.cache, method, student, seed)
+            outcomes[setting] = train_student(view, taught.cache, method, student, seed)
             tick()
         for outcomes, spec in zip(found[2 + len(config["methods"]) :], beside):
-            outcomes[setting] = teach(view, teacher_of(spec, setting, seed), seed)
+            outcomes[setting] = train_teacher(view, teacher_of(spec, setting, seed), seed)
             tick()
     roles = [
         ("teacher", " + ".join(_teacher_labels(_listed(config["teacher"])))),

@@ -1,4 +1,4 @@
-"""Distil a graph network that tells links into a student that needs no graph: `python tools/distill_links.py CONFIG`.
+"""Distill a graph network that tells links into a student that needs no graph: `python tools/distill_links.py CONFIG`.
 
 For each seed and each split of the edges a teacher, an untaught student (control) and one student for each method are
 trained. One JSON log holds all runs, as that of `tools/distill_graph.py` does; a run that was stopped goes on.
@@ -19,7 +19,7 @@ from report import table
 from tqdm import tqdm
 
 from graphkd.data import Graph, load
-from graphkd.links import LINK_RECIPES, LinkOutcome, LinkStudent, split_links, study_links, teach_links
+from graphkd.links import LINK_RECIPES, LinkOutcome, LinkStudent, split_links, train_link_student, train_link_teacher
 from graphkd.links.distillation import parse_teacher
 from graphkd.spec import resolve
 from graphkd.training.latency import REPEATS, WARMUP
@@ -84,11 +84,11 @@ def run_seed(graph: Graph, config: Config, name: str, seed: int, tick: Callable[
     for setting in config["settings"]:
         split = split_links(graph, setting, seed)
         kind = setting["type"] if isinstance(setting, dict) else setting
-        taught = found[0][kind] = teach_links(split, config["teacher"], seed, student.k)
+        taught = found[0][kind] = train_link_teacher(split, config["teacher"], seed, student.k)
         tick()
         for outcomes, method in zip(found[1:], ["link_supervised", *methods]):
             score = None if method == "link_supervised" else taught.score
-            outcomes[kind] = study_links(split, score, method, student, seed)
+            outcomes[kind] = train_link_student(split, score, method, student, seed)
             tick()
     roles = [
         ("teacher", config["teacher"]["type"]),

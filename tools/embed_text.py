@@ -22,7 +22,7 @@ from mistakes import one_sentence, place_to_write, whole
 with one_sentence():
     from tqdm import tqdm
 
-    from graphkd.data import observe
+    from graphkd.data import make_setting
     from graphkd.text import embed, estimate, explanations, overhead
     from graphkd.training.cache import Cache
 
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
     observed = None
     if args.setting == "ind":
         observed = np.zeros(len(graph), dtype=bool)
-        observed[observe(graph, texts.split_for(graph, args.seed), "ind", args.seed).observed.numpy()] = True
+        observed[make_setting(graph, texts.split_for(graph, args.seed), "ind", args.seed).observed.numpy()] = True
     if args.explanations:
         written = explanations(Cache.load(args.explanations, graph.fingerprint()))
         graph = replace(graph, texts=tuple(written))

@@ -23,12 +23,12 @@ from mistakes import one_sentence
 from overrides import add_cfg_options
 from torch import Tensor, nn
 
-from densekd import build_model, control, is_taught, natural_taps, read_config
+from densekd import build_model, control, default_taps, is_taught, read_config
 from densekd.config import override
 from densekd.taps.probe import blank_size, forward
 
 LEGEND = """\
-legend: `*` a natural tap, where methods read; `!` overwritten in place later, so that a tap is refused; `-` not there;
+legend: `*` a default tap, where methods read; `!` overwritten in place later, so that a tap is refused; `-` not there;
 several shapes: a tuple, or a module that is called several times; `path:i` taps item i, `path:in` the input"""
 
 Size = tuple[int, int]
@@ -72,13 +72,13 @@ def _describe(tensors: list[tuple[Tensor, int]]) -> str:
 def table(models: Mapping[str, nn.Module], size: Size, contains: str = "") -> str:
     """Format the outputs of the models, by name, as aligned columns."""
     columns = [outputs(model, size) for model in models.values()]
-    natural = {tap.split(":")[0] for model in models.values() for tap in natural_taps(model).values()}
+    default = {tap.split(":")[0] for model in models.values() for tap in default_taps(model).values()}
     paths = [path for path in dict.fromkeys(itertools.chain(*columns)) if contains in path]
     if not paths:
         raise ValueError(f"no path of a module contains {contains!r}")
     head = ["tap", *models]
     rows = [
-        [("* " if path in natural else "  ") + path, *(column.get(path, "-") for column in columns)] for path in paths
+        [("* " if path in default else "  ") + path, *(column.get(path, "-") for column in columns)] for path in paths
     ]
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [head, *rows])
@@ -112,7 +112,7 @@ def quiet() -> Iterator[None]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Print the table, its legend and the natural taps."""
+    """Print the table, its legend and the default taps."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="config of the student, or of a distiller; a path or pkg::path")
     parser.add_argument("--teacher", nargs="+", default=[], help="configs of teachers, in place of the distiller's")
@@ -130,10 +130,10 @@ def main(arguments: list[str] | None = None) -> None:
         models |= {name: build_model(source)[0] for name, source in sources.items() if source != "ema"}
         size = tuple(args.size) if args.size else blank_size(list(models.values()))
         found = table(models, size, args.filter)
-        taps = {name: natural_taps(model) for name, model in models.items()}
+        taps = {name: default_taps(model) for name, model in models.items()}
     print(f"{found}\n\n{LEGEND}\n")
     for name, each in taps.items():
-        print(f"natural taps of {'the ' * (name in ('student', 'teacher'))}{name}: {each or 'none known'}")
+        print(f"default taps of {'the ' * (name in ('student', 'teacher'))}{name}: {each or 'none known'}")
     for name in sorted(sources.keys() - models.keys()):
         print(f"{name}: 'ema', the moving average of the student, with the same taps")
 

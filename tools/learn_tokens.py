@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="config of the teacher; a path or pkg::path")
     parser.add_argument("--checkpoint", required=True, help="its weights")
-    parser.add_argument("--tap", nargs="+", help="where (default: the natural features)")
+    parser.add_argument("--tap", nargs="+", help="where (default: the default features)")
     parser.add_argument("--out", type=Path, required=True, help="folder for the files")
     parser.add_argument("--tokens", type=int, default=6)
     parser.add_argument("--iterations", type=int, default=2000)

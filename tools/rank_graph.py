@@ -9,10 +9,12 @@ import torch
 import torch.nn.functional as F
 from rank import spec
 
-from graphkd.data import cpf_split, load, observe
+from graphkd.data import cpf_split, load, make_setting
 from graphkd.data.setting import Setting
 from graphkd.networks.mlp import MLP
-from graphkd.pipeline.distillation import Outcome, study, teach
+from graphkd.pipeline.outcome import Outcome
+from graphkd.pipeline.train_student import train_student
+from graphkd.pipeline.train_teacher import train_teacher
 from graphkd.recipes.terms import terms
 from graphkd.sparse.rows import rows
 from graphkd.students.classifier import StudentClassifier
@@ -29,8 +31,8 @@ BUDGET: dict[str, Any] = {"data": "digits", "setting": "tran", "teacher": TEACHE
 def taught(seed: int) -> tuple[Setting, Outcome]:
     """The graph as this seed splits it, and the teacher."""
     data = load("digits")
-    view = observe(data, cpf_split(data.y, seed), "tran", seed)
-    return view, teach(view, TEACHER, seed)
+    view = make_setting(data, cpf_split(data.y, seed), "tran", seed)
+    return view, train_teacher(view, TEACHER, seed)
 
 
 def run(key: str | None, seed: int) -> dict[str, Any]:
@@ -40,7 +42,7 @@ def run(key: str | None, seed: int) -> dict[str, Any]:
     student = StudentClassifier(**STUDENT)
     weight = None
     if key is None:
-        outcome = study(view, None, "supervised", student, seed)
+        outcome = train_student(view, None, "supervised", student, seed)
     else:
         loss, on_features = spec(key, STUDENT["hidden"][-1], teacher.cache.hidden[-1].shape[1], view.seen.num_classes)
         entry: dict[str, Any] = dict(loss=loss, student="hidden" if on_features else "logits")
@@ -50,7 +52,7 @@ def run(key: str | None, seed: int) -> dict[str, Any]:
             weight = balance(model, lesson, entry)
             return terms(model, lesson, distills=[entry | {"weight": weight}], lam=BUDGET["lam"])
 
-        outcome = study(view, teacher.cache, method, student, seed)
+        outcome = train_student(view, teacher.cache, method, student, seed)
     return {
         "metric": "test accuracy",
         "test": 100 * outcome.metrics["tran"],

@@ -15,7 +15,7 @@ from pathlib import Path
 from mistakes import one_sentence
 from overrides import add_cfg_options
 
-from densekd import METHODS, control, distil, is_taught, leave, prepare, read_config, train
+from densekd import METHODS, control, distill, is_taught, prepare, read_config, shutdown_distributed, train
 from densekd.config import override
 from densekd.runs.resume import checkpoints_in
 
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
         config = control(config)
     elif args.method:
         checkpoint = {"checkpoint": args.checkpoint} if args.checkpoint else {}
-        config = distil(config, teacher=args.teacher, method=args.method, unsafe=args.unsafe_checkpoints, **checkpoint)
+        config = distill(config, teacher=args.teacher, method=args.method, unsafe=args.unsafe_checkpoints, **checkpoint)
     elif not is_taught(config):
         sys.exit(f"{args.config} names no densekd.Distiller: give --teacher and --method, or --control")
     else:
@@ -89,7 +89,7 @@ def main(arguments: list[str] | None = None) -> None:
             path.unlink(missing_ok=True)
     try:
         train(config)
-        leave()
+        shutdown_distributed()
     except KeyboardInterrupt:
         sys.exit("interrupted; the same command with --resume continues from the last checkpoint")
 

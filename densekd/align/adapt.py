@@ -15,7 +15,8 @@ from densekd.align.gl_mixer import GLMixer
 ADAPT = ("auto", "none", "conv1x1", "resize", "tokens", "gl_mixer", "ea", "csf", "cat")
 """What may be done: whatever is needed; nothing; a 1x1 convolution in any case and what else is needed; only resizing;
 only reading tokens as maps, and resizing; the student's tokens mixed by a `GLMixer` and then as `conv1x1`; a patch
-embedding as `conv1x1`, with an assistant, see `densekd.align.embedding_assistant`; all levels fused by a `CSF`; all levels, of one size, as one map with the channels of all."""
+embedding as `conv1x1`, with an assistant, see `densekd.align.embedding_assistant`; all levels fused by a `CSF`; all
+levels, of one size, as one map with the channels of all."""
 
 Size = tuple[int, int]
 _CONVOLUTION = {2: nn.Linear, 3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}

@@ -10,7 +10,7 @@ from densekd.taps.defaults import tap
 
 
 def levels(student: nn.Module, teacher: nn.Module, name: str) -> list[dict[str, Any]]:
-    """Return the taps and the name of an entry for each level of the natural features, without a loss.
+    """Return the taps and the name of an entry for each level of the default features, without a loss.
 
     A neck that does not tell how many levels it has, or not as many as the other's, gives one entry for all.
     """

@@ -57,7 +57,7 @@ def mgd_semi(student: nn.Module, wide: nn.Module, deep: nn.Module, detach: bool 
 
 
 def regions(model: Any) -> str:
-    """Tap of the features whose regions are compared: what spatial pyramid pooling yields, else the natural ones."""
+    """Tap of the features whose regions are compared: what spatial pyramid pooling yields, else the default ones."""
     if hasattr(model.decode_head, "aspp_modules"):
         return "decode_head.bottleneck"
     found = tap(model, "features")

@@ -28,7 +28,7 @@ def features(method: str, student: nn.Module, teacher: nn.Module) -> dict[str, s
     """
     taps = logits(method, student, teacher)
     for side, model in (("student", student), ("teacher", teacher)):
-        natural = tap(model, "features")
-        before = f"{taps[side]}:in" if taps[side].endswith(".conv_seg") else natural
-        taps[side] = natural if natural.startswith("decode_head.") else before
+        default = tap(model, "features")
+        before = f"{taps[side]}:in" if taps[side].endswith(".conv_seg") else default
+        taps[side] = default if default.startswith("decode_head.") else before
     return taps

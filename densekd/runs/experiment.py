@@ -113,8 +113,8 @@ def check_split(config: Config, split: str, needed: bool = False) -> None:
         raise ValueError(f"config {config.filename} has no {', '.join(missing)}; give {_all_of(split)}")
 
 
-def leave() -> None:
-    """Part from the other processes, if there are any; threads that still listen can abort the interpreter's exit."""
+def shutdown_distributed() -> None:
+    """Shut down torch.distributed if it was initialised; leftover threads can crash the interpreter's exit."""
     if distributed.is_initialized():
         distributed.barrier()
         distributed.destroy_process_group()

@@ -23,7 +23,7 @@ CLASSIFIERS = (
 """Last layers of the class branch of mmdet's dense heads; a list of them has one for each level."""
 
 
-def natural_taps(model: nn.Module) -> dict[str, str]:
+def default_taps(model: nn.Module) -> dict[str, str]:
     """Return the usual taps of a segmenter or detector: `logits` and `features`, those that it has.
 
     Segmenters (mmseg): the class logits of the last decode head that has them, and what goes into them before dropout
@@ -31,7 +31,7 @@ def natural_taps(model: nn.Module) -> dict[str, str]:
     neck. Heads that classify proposals or queries, as those of two-stage detectors and of DETR do, have no `logits`:
     the rows of student and teacher stand for other objects.
 
-    >>> natural_taps(nn.Linear(2, 2))
+    >>> default_taps(nn.Linear(2, 2))
     {}
     """
     modules = dict(model.named_modules())
@@ -112,10 +112,10 @@ def is_segmenter(model: nn.Module) -> bool:
 
 
 def tap(model: nn.Module, kind: str) -> str:
-    """Return the natural tap of a kind, `logits` or `features`; raises `ValueError` if the model has none."""
-    taps = natural_taps(model)
+    """Return the default tap of a kind, `logits` or `features`; raises `ValueError` if the model has none."""
+    taps = default_taps(model)
     if kind not in taps:
-        raise ValueError(f"{type(model).__name__} has no natural tap for {kind}; write distills entries with paths")
+        raise ValueError(f"{type(model).__name__} has no default tap for {kind}; write distills entries with paths")
     return taps[kind]
 
 

@@ -46,7 +46,7 @@ class Setting:
         return mark(self.observed[self.train], self.observed[self.val])
 
 
-def observe(graph: Graph, split: Any, name: SettingName, seed: int) -> Setting:
+def make_setting(graph: Graph, split: Any, name: SettingName, seed: int) -> Setting:
     """Hide from `graph` what the setting `name` hides; `seed` draws the unseen nodes of `ind`.
 
     The split may have any form that `as_split` takes.

@@ -1,11 +1,21 @@
 """Links instead of labels: edges are split, told by a graph network, and learnt by a student that needs no graph."""
 
-from graphkd.links.distillation import LinkOutcome, LinkResult, distill_links, split_links, study_links, teach_links
+from typing import Any
+
+from graphkd.links.distillation import (
+    LinkOutcome,
+    LinkResult,
+    distill_links,
+    split_links,
+    train_link_student,
+    train_link_teacher,
+)
 from graphkd.links.metrics import auc, hits
 from graphkd.links.pairs import NonEdges, once
 from graphkd.links.recipes import LINK_RECIPES
 from graphkd.links.split import SPLITS, LinkSplit, prod, tran
 from graphkd.links.student import LinkStudent
+from kdlosses.moved import moved_name
 
 __all__ = [
     "LINK_RECIPES",
@@ -21,7 +31,13 @@ __all__ = [
     "once",
     "prod",
     "split_links",
-    "study_links",
-    "teach_links",
+    "train_link_student",
+    "train_link_teacher",
     "tran",
 ]
+
+_MOVED = {"teach_links": "graphkd.links.train_link_teacher", "study_links": "graphkd.links.train_link_student"}
+
+
+def __getattr__(name: str) -> Any:
+    return moved_name(__name__, name, _MOVED)

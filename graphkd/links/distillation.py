@@ -1,4 +1,4 @@
-"""From a graph to a student that tells its links without it: `distill_links`, `teach_links` and `study_links`."""
+"""Distill a link-prediction GNN into an MLP that predicts links without a graph: `distill_links` and its two steps."""
 
 from __future__ import annotations
 
@@ -123,11 +123,11 @@ def distill_links(
     if not isinstance(split, LinkSplit):
         check_spec("split", split)
     view = split if isinstance(split, LinkSplit) else split_links(data, split, seed)
-    taught = teach_links(view, teacher, seed, student.k)
+    taught = train_link_teacher(view, teacher, seed, student.k)
     outcomes = {
         "teacher": taught,
-        "control": study_links(view, None, method, student, seed),
-        "student": study_links(view, taught.score, method, student, seed),
+        "control": train_link_student(view, None, method, student, seed),
+        "student": train_link_student(view, taught.score, method, student, seed),
     }
     if taught.val is not None and taught.val <= (outcomes["control"].val or 0.0):
         warnings.warn(
@@ -166,7 +166,7 @@ def _without_labels(data: Any) -> Any:
     return SimpleNamespace(**{**kept, "x": data.x, "edge_index": data.edge_index, "y": np.arange(nodes) % 2})
 
 
-def teach_links(split: LinkSplit, teacher: TeacherSpec = "sage", seed: int = 0, k: int = 20) -> LinkOutcome:
+def train_link_teacher(split: LinkSplit, teacher: TeacherSpec = "sage", seed: int = 0, k: int = 20) -> LinkOutcome:
     """Train a graph network on the edges of the split, over which it also passes its messages."""
     seed = checked_seed(seed)
     few = min(split.val_none.shape[1], split.test_none.shape[1])
@@ -218,7 +218,7 @@ def _scored(predictor: nn.Module, h: Tensor, pairs: Tensor) -> Tensor:
         return predictor(h, pairs)
 
 
-def study_links(
+def train_link_student(
     split: LinkSplit,
     teacher: Callable[[Tensor], Tensor] | None,
     method: MethodSpec = "llp",

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from scipy.stats import kendalltau
 
-from graphkd.data import Graph, observe, split_of
+from graphkd.data import Graph, make_setting, split_of
 from graphkd.networks.mlp import MLP
-from graphkd.pipeline.distillation import study, teach
+from graphkd.pipeline.train_student import train_student
+from graphkd.pipeline.train_teacher import train_teacher
 from graphkd.rules import diswot
 from graphkd.students.classifier import StudentClassifier
 
@@ -83,14 +84,14 @@ def rank_students(
     accuracies: list[list[float]] = [[] for _ in hidden]
     sizes = [0 for _ in hidden]
     for seed in seeds:
-        view = observe(graph, split_of(graph, seed), "tran", seed)
+        view = make_setting(graph, split_of(graph, seed), "tran", seed)
         labels = torch.full((len(graph),), -1)
         labels[view.train] = view.seen.y[view.train]
-        untrained = teach(view, {**spec, "epochs": 0, "tune": None}, seed).cache
+        untrained = train_teacher(view, {**spec, "epochs": 0, "tune": None}, seed).cache
         assert untrained is not None
         last = torch.from_numpy(untrained.hidden[-1]) if untrained.hidden else graph.x.to_dense()
         theirs = (last, torch.from_numpy(untrained.logits))
-        trained = teach(view, spec, seed).cache if check else None
+        trained = train_teacher(view, spec, seed).cache if check else None
         for place, widths in enumerate(hidden):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
@@ -101,7 +102,7 @@ def rank_students(
             scores[place].append(diswot((features.to_dense(), outputs[-1]), theirs, labels).item())
             if check:
                 learner = (student or StudentClassifier(dropout=0.5, epochs=500)).set_params(hidden=widths)
-                accuracies[place].append(study(view, trained, method, learner, seed).metrics["tran"])
+                accuracies[place].append(train_student(view, trained, method, learner, seed).metrics["tran"])
     score = tuple(statistics.mean(values) for values in scores)
     if not check:
         return Ranking(hidden, score)

@@ -55,7 +55,7 @@ def annotator(
     first round); rank is the share of nodes left that have less. K is what has been asked about, without the share of
     least c among those named alike, so that no class is filtered out.
 
-    The student may be a graph network, see `graphkd.teach`, or an MLP.
+    The student may be a graph network, see `graphkd.train_teacher`, or an MLP.
 
     Args:
         model: the student, trained in place.

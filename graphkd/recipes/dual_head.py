@@ -52,7 +52,7 @@ def dual_head(
         raise ValueError("dual_head: the student needs a hidden layer for the second head to stand on")
     if lam == 1:
         return supervised(model, lesson)
-    teacher, distil, nothing = lesson.teacher_logits(), kdlosses.build(loss), torch.zeros(())
+    teacher, distill, nothing = lesson.teacher_logits(), kdlosses.build(loss), torch.zeros(())
     width, classes = model.widths[-2:]
     second = (
         nn.Sequential(nn.Linear(width, wide), nn.ReLU(), nn.Dropout(dropout), nn.Linear(wide, classes))
@@ -62,10 +62,10 @@ def dual_head(
     body = [parameter for layer in list(model.layers)[:-1] for parameter in layer.parameters()]
 
     def step(nodes: Tensor | slice) -> Tensor:
-        context = lesson.context(nodes, distil.needs)
-        taken = {name: context[name] for name in distil.needs if name in context}
+        context = lesson.context(nodes, distill.needs)
+        taken = {name: context[name] for name in distill.needs if name in context}
         features = model.dropout(model.outputs(rows(lesson.x, nodes))[-2])
-        soft = (1 - lam) * distil(second(features), rows(teacher, nodes), **taken)
+        soft = (1 - lam) * distill(second(features), rows(teacher, nodes), **taken)
         hard = lam * lesson.hard_loss(model) if lam > 0 else nothing
         if not align or lam == 0:
             return hard + soft

@@ -56,8 +56,8 @@ def glem(
 
     q is an MLP on the embeddings of a frozen language model: the text of a node costs one forward pass, once. The form
     in which the language model itself is tuned in each E-step, as in the paper, is `graphkd.text.alternate`. p reads
-    the features of the graph or, with `inputs` in `graphkd.teach`, these embeddings, as in the paper. It may also be an
-    MLP, which then is taught without a graph.
+    the features of the graph or, with `inputs` in `graphkd.train_teacher`, these embeddings, as in the paper. It may
+    also be an MLP, which then is taught without a graph.
 
     Args:
         model: p, trained in place.

@@ -39,7 +39,7 @@ def lingugkd(
     ones are paired with the last of the other. The weights w and v are learned, see `LevelWeights`; each loss
     counts in units of what a guess would cost.
 
-    The student may be a graph network, see `graphkd.teach`, or an MLP.
+    The student may be a graph network, see `graphkd.train_teacher`, or an MLP.
 
     Args:
         model: the student, trained in place; hidden layers are what its `outputs` gives before the logits.

@@ -40,7 +40,7 @@ def nosmog(
     within the bounds and takes steps of $\varepsilon / 4$ by the sign of the gradient; positions are attacked as well.
     All terms are taken in one optimiser step.
 
-    In `study` and `distill` the student, and not the teacher, sees the positions of
+    In `train_student` and `distill` the student, and not the teacher, sees the positions of
     `graphkd.data.positions.with_positions` beside its features: its accuracy on unseen nodes then depends on whether
     they come with edges. Fitted as a classifier it sees what it is given.
 
@@ -53,7 +53,7 @@ def nosmog(
         eps: bound of the attack, in units of the features.
         steps: of the attack; each costs a forward and a backward pass.
         draw: nodes to attack in a step; all if not given.
-        inputs: options of `with_positions`, by which `study` makes the input; not read here.
+        inputs: options of `with_positions`, by which `train_student` makes the input; not read here.
 
     Raises:
         ValueError: an option is out of range, or the student or the teacher has no hidden layer to relate.

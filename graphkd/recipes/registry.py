@@ -20,7 +20,7 @@ RECIPES: dict[str, Callable[..., Any]] = {}
 OF_GRAPH_NETWORKS: dict[str, Callable[..., Any]] = {}
 """The recipes whose student may itself be a graph network: they ask the model through `Lesson.outputs`."""
 TELLS: dict[str, tuple[str, ...]] = {}
-"""What a recipe asks of its teacher beyond logits and hidden layers, by the names of `graphkd.teach`."""
+"""What a recipe asks of its teacher beyond logits and hidden layers, by the names of `graphkd.train_teacher`."""
 NETWORKS: dict[str, Callable[..., Any]] = {}
 """The network that a recipe trains, where that is not an `MLP`; built with the same arguments."""
 INPUTS: dict[str, Callable[..., Inputs]] = {}
@@ -41,8 +41,8 @@ def recipe(
     """Register a recipe under the name of its function, `recipe(model, lesson, *, options) -> History`.
 
     Args:
-        tells: what it asks of its teacher beyond logits and hidden layers, by the names of `graphkd.teach`; it gets
-            these by `lesson.told(name)`.
+        tells: what it asks of its teacher beyond logits and hidden layers, by the names of `graphkd.train_teacher`;
+            it gets these by `lesson.told(name)`.
         network: what it trains, where that is not an `MLP`; built with the same arguments.
         inputs: what makes the features of its students from a setting and a seed, where they are not the graph's own.
             Its options are those of the recipe's option `inputs`.

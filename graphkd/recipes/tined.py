@@ -177,7 +177,7 @@ def teacher_layers(weights: Mapping[str, Tensor]) -> list[Layer]:
         elif mine or not found:
             raise ValueError(
                 f"tined takes the weights of a sage or a gcn; the teacher tells {sorted(mine or weights) or 'none'}: "
-                "teach(..., tells=['weights'])"
+                "train_teacher(..., tells=['weights'])"
             )
         else:
             return found

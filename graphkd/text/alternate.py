@@ -16,7 +16,7 @@ from graphkd.text.prompts import Prompts
 from graphkd.text.tune import tune
 
 if TYPE_CHECKING:
-    from graphkd.pipeline.distillation import Outcome
+    from graphkd.pipeline.outcome import Outcome
 
 
 def alternate(
@@ -46,7 +46,7 @@ def alternate(
         setting: `tran`, of a graph with texts.
         model: tuned in place, turn after turn.
         path: folder; `model-0`, `cache-0` and so on are written there.
-        teacher: the network, as for `graphkd.teach`, without source, inputs and method.
+        teacher: the network, as for `graphkd.train_teacher`, without source, inputs and method.
         prompts: how to ask; if not given about each node alone.
         labels: what the classes are called; for causal models.
         rounds: turns.
@@ -57,12 +57,12 @@ def alternate(
         tuning: further options of `tune`.
 
     Returns:
-        what `graphkd.teach` does, of the turn with the best validation accuracy; of equals of the first.
+        what `graphkd.train_teacher` does, of the turn with the best validation accuracy; of equals of the first.
 
     Paper: Zhao et al., "Learning on Large-scale Text-attributed Graphs via Variational Inference" (GLEM), ICLR 2023.
     New networks in each turn and the MLP between language model and pseudo-labels are our own.
     """
-    from graphkd.pipeline.distillation import teach  # which imports PyG
+    from graphkd.pipeline.train_teacher import train_teacher  # which imports PyG
 
     if setting.name != "tran":
         raise ValueError("alternate: the language model reads every node; only 'tran'")
@@ -79,7 +79,7 @@ def alternate(
         )
         cache = embed(graph, model, path / f"cache-{turn}", prompts)
         method = dict(type="glem", rounds=1, lam=lam, sure=sure)
-        outcome = teach(setting, {**teacher, "source": cache, "inputs": 0, "method": method}, seed)
+        outcome = train_teacher(setting, {**teacher, "source": cache, "inputs": 0, "method": method}, seed)
         assert outcome.cache is not None
         told = torch.from_numpy(np.array(outcome.cache.logits)).softmax(1).max(1)
         pseudo = told.indices.where(told.values >= sure, -1)

@@ -101,7 +101,7 @@ class Lesson:
         if name not in found:
             raise ValueError(
                 f"this recipe needs {name!r} of the teacher, which tells {sorted(found) or 'nothing more'}: "
-                f"teach(..., tells=[{name!r}]), or a Cache with it in `more` or `params`"
+                f"train_teacher(..., tells=[{name!r}]), or a Cache with it in `more` or `params`"
             )
         return found[name]
 

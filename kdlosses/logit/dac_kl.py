@@ -11,7 +11,7 @@ from kdlosses.registry import register
 
 @register(name="dac_kl")
 class DACKL(nn.Module):
-    r"""Distil the dense part of the teacher's distribution, within bounds that a small network sets per position.
+    r"""Distill the dense part of the teacher's distribution, within bounds that a small network sets per position.
 
     Rank the classes by the teacher, $p$ falling, and let $F_c$ be the mass above class c plus half its own. A network
     $C \to h \to 2$ with sigmoid outputs reads the ranked $p$ and gives bounds $\mathrm{lo} < \mathrm{hi}$;

@@ -305,10 +305,10 @@ class _Plain:
 
 
 def test_unsafe_reaches_the_teacher_of_a_config(seg: Any, seg_teacher: Any, tmp_path: Path) -> None:
-    from densekd import distil, prepare
+    from densekd import distill, prepare
 
-    refused = prepare(distil(seg.copy(), method="kl", **seg_teacher), work_dir=tmp_path)
+    refused = prepare(distill(seg.copy(), method="kl", **seg_teacher), work_dir=tmp_path)
     assert not refused.model.get("unsafe")
-    assert prepare(distil(seg.copy(), method="kl", **seg_teacher), work_dir=tmp_path, unsafe=True).model.unsafe
+    assert prepare(distill(seg.copy(), method="kl", **seg_teacher), work_dir=tmp_path, unsafe=True).model.unsafe
     assert checkpoint.trusting()
     assert Distiller

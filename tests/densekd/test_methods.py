@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 
-from densekd import Distiller, natural_taps
+from densekd import Distiller, default_taps
 from densekd.config import read_config
 from densekd.methods import method_entries
 from densekd.teacher import build_model
@@ -40,7 +40,7 @@ def test_segmenters(path: str) -> None:
     for method in ("cwd", "kl", "pkd"):
         model = revert_sync_batchnorm(Distiller(student=config, teacher="ema", method=method))
         (entry,) = method_entries(method, model, model)
-        assert entry["student"] == natural_taps(model)["features" if method == "pkd" else "logits"]
+        assert entry["student"] == default_taps(model)["features" if method == "pkd" else "logits"]
         losses = model(**seg_batch_of(model, min(classes, 11)), mode="loss")
         assert torch.isfinite(losses[f"distill.loss_{method}"])
         assert losses[f"distill.loss_{method}"].requires_grad
@@ -60,7 +60,7 @@ def test_segmenters(path: str) -> None:
 )
 def test_natural_taps(path: str, logits: str, features: str) -> None:
     model, _ = build_model(config_of("mmseg", path))
-    assert natural_taps(model) == {"logits": logits, "features": features}
+    assert default_taps(model) == {"logits": logits, "features": features}
 
 
 def natural_classes(config: Config) -> int:
@@ -93,7 +93,7 @@ def test_two_stage_detector() -> None:
     assert model.distill["pkd"].weight == 6.0
     losses = model(**det_batch(model), mode="loss")
     assert torch.isfinite(losses["distill.loss_pkd"])
-    assert natural_taps(model) == {"features": "neck"}  # its classifier sees proposals
+    assert default_taps(model) == {"features": "neck"}  # its classifier sees proposals
 
 
 def test_necks_of_unlike_width_are_connected(det: Config, det_teacher: dict[str, str]) -> None:
@@ -128,5 +128,5 @@ def test_kl_says_what_it_needs(det: Config) -> None:
 def test_a_model_without_natural_taps(det: Config) -> None:
     model, _ = build_model(det)
     del model.backbone, model.neck
-    with pytest.raises(ValueError, match="RetinaNet has no natural tap for features"):
+    with pytest.raises(ValueError, match="RetinaNet has no default tap for features"):
         method_entries("pkd", model, model)

@@ -16,7 +16,7 @@ from mmengine.runner import CheckpointLoader
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
-from densekd import Distiller, distil, prepare, train
+from densekd import Distiller, distill, prepare, train
 
 from .conftest import seg_batch
 
@@ -153,7 +153,7 @@ def test_a_real_run_and_its_resumption_land_on_the_same_side(
     monkeypatch.setattr(CheckpointLoader, "_schemes", dict(CheckpointLoader._schemes))
     loss = {"type": "stages", "losses": [(0.5, "kl"), (0.8, None), (1.0, "kl")]}
     seg.val_cfg = seg.val_dataloader = seg.val_evaluator = None
-    config = distil(seg, **seg_teacher, distills=[entry(loss)])
+    config = distill(seg, **seg_teacher, distills=[entry(loss)])
     counts = []
     for resume in (False, str(tmp_path / "iter_4.pth")):
         MMLogger._instance_dict.clear()

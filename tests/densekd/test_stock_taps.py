@@ -1,4 +1,4 @@
-"""The natural taps of stock models fire, in training as for a teacher; what cannot be tapped says so."""
+"""The default taps of stock models fire, in training as for a teacher; what cannot be tapped says so."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
-from densekd import Distiller, natural_taps, read_config
+from densekd import Distiller, default_taps, read_config
 from densekd.taps.probe import blank_size, probe
 from densekd.taps.reader import Taps
 from densekd.teacher import start_from
@@ -57,7 +57,7 @@ def test_heads_with_a_classifier_for_each_level(path: str, levels: int) -> None:
     config = stock(f"mmdet::{path}")
     with DefaultScope.overwrite_default_scope("mmdet"):
         teacher = MODELS.build(config.model)
-    tap = natural_taps(teacher)["logits"]
+    tap = default_taps(teacher)["logits"]
     assert tap.count("+") == levels - 1
     model = Distiller(student=config, teacher=teacher, distills=[{"loss": "kl", "student": tap}])
     model.data_preprocessor.batch_augments = None
@@ -71,7 +71,7 @@ def test_rows_of_proposals_are_not_compared() -> None:
     config = small(stock("mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py"))
     with DefaultScope.overwrite_default_scope("mmdet"):
         teacher = MODELS.build(config.model)
-    assert natural_taps(teacher) == {"features": "neck"}
+    assert default_taps(teacher) == {"features": "neck"}
     entry = {"loss": "mse", "student": "roi_head.bbox_head.fc_cls"}
     with pytest.raises(ValueError, match=r"'roi_head\.bbox_head\.fc_cls' yields a row for each proposal"):
         Distiller(student=config, teacher=teacher, distills=[entry])
@@ -95,7 +95,7 @@ def test_segmenters_whose_heads_are_of_a_kind_of_their_own(name: str) -> None:
         config.model.decode_head.kernel_generate_head.in_channels = 512
     with DefaultScope.overwrite_default_scope("mmseg"):
         model = MODELS.build(config.model)
-    taps = natural_taps(model)
+    taps = default_taps(model)
     assert taps.get("logits") == logits
     size = blank_size([model], [taps.values()])
     found = probe(model, taps.values(), size)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from graphkd import Graph
-from graphkd.data import Setting, cpf_split, digits, observe
+from graphkd.data import Setting, cpf_split, digits, make_setting
 
 NODES, CLASSES, WORDS, EDGES = 800, 4, 300, 1600
 
@@ -19,7 +19,7 @@ NODES, CLASSES, WORDS, EDGES = 800, 4, 300, 1600
 def setting() -> Setting:
     """The digits, all of them seen."""
     graph = digits()
-    return observe(graph, cpf_split(graph.y, 0), "tran", 0)
+    return make_setting(graph, cpf_split(graph.y, 0), "tran", 0)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,9 @@ from graphkd import StudentClassifier
 from graphkd.data import Setting
 from graphkd.networks.boosted import Boosted
 from graphkd.networks.mlp import MLP
-from graphkd.pipeline.distillation import Outcome, study, teach
+from graphkd.pipeline.outcome import Outcome
+from graphkd.pipeline.train_student import train_student
+from graphkd.pipeline.train_teacher import train_teacher
 from graphkd.recipes import adagmlp
 from graphkd.recipes.adagmlp import boosted
 from graphkd.training.lesson import Lesson
@@ -26,7 +28,7 @@ QUICK = StudentClassifier(hidden=(32,), dropout=0.3, epochs=40)
 
 @pytest.fixture(scope="module")
 def taught(setting: Setting) -> Outcome:
-    return teach(setting, dict(type="sage", epochs=40, hidden=48))
+    return train_teacher(setting, dict(type="sage", epochs=40, hidden=48))
 
 
 def divergence(student: Tensor, teacher: Tensor, tau: float) -> np.ndarray:
@@ -89,7 +91,7 @@ def test_a_saved_student_has_all_its_members_again(
     setting: Setting, taught: Outcome, tmp_path: Path, norm: Any
 ) -> None:
     quick = StudentClassifier(hidden=(16,), epochs=15, norm=norm)
-    student = study(setting, taught.cache, dict(type="adagmlp", members=3, beta=0.1), quick).model
+    student = train_student(setting, taught.cache, dict(type="adagmlp", members=3, beta=0.1), quick).model
     student.save(tmp_path / "student.safetensors")
     again = StudentClassifier.load(tmp_path / "student.safetensors")
     assert len(again.network_.members) == 3
@@ -99,7 +101,9 @@ def test_a_saved_student_has_all_its_members_again(
 
 
 def test_the_first_member_does_not_know_of_the_others(setting: Setting, taught: Outcome) -> None:
-    one, two = (study(setting, taught.cache, dict(type="adagmlp", members=k), QUICK).model.network_ for k in (1, 2))
+    one, two = (
+        train_student(setting, taught.cache, dict(type="adagmlp", members=k), QUICK).model.network_ for k in (1, 2)
+    )
     assert (len(one.members), len(two.members)) == (1, 2)
     x = setting.whole.x
     assert torch.equal(one.members[0](x), two.members[0](x))
@@ -107,8 +111,8 @@ def test_the_first_member_does_not_know_of_the_others(setting: Setting, taught: 
 
 
 def test_a_taught_ensemble_beats_its_control(setting: Setting, taught: Outcome) -> None:
-    control = study(setting, None, "supervised", QUICK)
-    student = study(setting, taught.cache, dict(type="adagmlp", members=2, tau=1.0), QUICK)
+    control = train_student(setting, None, "supervised", QUICK)
+    student = train_student(setting, taught.cache, dict(type="adagmlp", members=2, tau=1.0), QUICK)
     assert student.metrics["tran"] > control.metrics["tran"]
     history = student.model.history_
     assert len(history.seconds) == history.epochs == 80

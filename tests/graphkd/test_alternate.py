@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from graphkd import Cache, Graph
-from graphkd.data import Setting, Split, observe, text_graph
+from graphkd.data import Setting, Split, make_setting, text_graph
 from graphkd.text import LanguageModel, Prompts, alternate, tune
 from graphkd.text.prompts import INSTRUCTION, Asker
 
@@ -39,7 +39,7 @@ def encoder(graph: Graph, save_model: Callable[..., Path], tmp_path: Path) -> La
 
 def view(graph: Graph) -> Setting:
     parts = (torch.arange(a, b) for a, b in ((0, TOLD), (TOLD, 24), (24, NODES)))
-    return observe(graph, Split(*parts), "tran", 0)
+    return make_setting(graph, Split(*parts), "tran", 0)
 
 
 def test_labels_and_pseudo_labels_have_their_shares(

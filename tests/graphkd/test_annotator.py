@@ -13,9 +13,9 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from graphkd import Cache, Graph
-from graphkd.data import cpf_split, observe
+from graphkd.data import cpf_split, make_setting
 from graphkd.networks.mlp import MLP
-from graphkd.pipeline.distillation import teach
+from graphkd.pipeline.train_teacher import train_teacher
 from graphkd.recipes.annotator import _clustered, _rank, annotator
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import Clock, Schedule, train
@@ -166,7 +166,7 @@ def test_the_loss_weighs_each_label_by_how_sure_it_is() -> None:
 
 
 def test_a_graph_network_told_no_true_label_knows_more_than_its_annotator(papers: Graph) -> None:
-    setting = observe(papers, cpf_split(papers.y, 0), "tran", 0)
+    setting = make_setting(papers, cpf_split(papers.y, 0), "tran", 0)
     draw = np.random.default_rng(0)
     logits = 1.3 * draw.normal(size=(len(papers), 4)) + 2 * np.eye(4)[papers.y]
     words = np.eye(4)[papers.y] + 0.5 * draw.normal(size=(len(papers), 4))
@@ -175,7 +175,9 @@ def test_a_graph_network_told_no_true_label_knows_more_than_its_annotator(papers
     spec = dict(type="hopwise", hidden=32, epochs=40, patience=40, source=cache)
     own = float((logits.argmax(1) == papers.y.numpy())[setting.test.numpy()].mean())
     active, drawn = (
-        teach(setting, {**spec, "method": dict(type="annotator", budget=0.5, every=5, **options)}).metrics["tran"]
+        train_teacher(setting, {**spec, "method": dict(type="annotator", budget=0.5, every=5, **options)}).metrics[
+            "tran"
+        ]
         for options in (dict(drop=0.5), dict(select="random", drop=0.0))
     )
     assert active > own + 0.05

@@ -6,26 +6,26 @@ from typing import Any
 
 import pytest
 
-from graphkd import Graph, StudentClassifier, study, teach
-from graphkd.data import Setting, cpf_split, observe
-from graphkd.pipeline.distillation import Outcome
+from graphkd import Graph, StudentClassifier, train_student, train_teacher
+from graphkd.data import Setting, cpf_split, make_setting
+from graphkd.pipeline.outcome import Outcome
 
 BEST: dict[str, Any] = dict(type="best", epochs=60, mask=0.5, dropout=0.5, decay=5e-4)
 
 
 @pytest.fixture(scope="module")
 def setting(papers: Graph) -> Setting:
-    return observe(papers, cpf_split(papers.y, 0), "tran", 0)
+    return make_setting(papers, cpf_split(papers.y, 0), "tran", 0)
 
 
 @pytest.fixture(scope="module")
 def teacher(setting: Setting) -> Outcome:
-    return teach(setting, dict(type="sage", epochs=60), 0)
+    return train_teacher(setting, dict(type="sage", epochs=60), 0)
 
 
 def accuracy(setting: Setting, teacher: Outcome | None, method: Any) -> float:
     student = StudentClassifier((128,), 0.3, epochs=100)
-    return study(setting, None if teacher is None else teacher.cache, method, student, 0).metrics["tran"]
+    return train_student(setting, None if teacher is None else teacher.cache, method, student, 0).metrics["tran"]
 
 
 def test_it_is_better_than_all_that_it_is_made_of(setting: Setting, teacher: Outcome) -> None:

@@ -12,7 +12,7 @@ import torch
 from scipy.optimize import linprog
 from torch import Tensor
 
-from graphkd import StudentClassifier, cpf_split, digits, observe, study, teach
+from graphkd import StudentClassifier, cpf_split, digits, make_setting, train_student, train_teacher
 from graphkd.data.curvature import edge_curvature
 from graphkd.losses import caw_w2
 from graphkd.networks.mlp import MLP
@@ -266,8 +266,10 @@ def test_what_it_cannot_compare_is_named() -> None:
 
 def test_on_digits_it_beats_its_control() -> None:
     graph = digits()
-    view = observe(graph, cpf_split(graph.y, 0), "tran", 0)
-    cache = teach(view, dict(type="sage", epochs=60)).cache
+    view = make_setting(graph, cpf_split(graph.y, 0), "tran", 0)
+    cache = train_teacher(view, dict(type="sage", epochs=60)).cache
     student = StudentClassifier(hidden=(64,), dropout=0.3, epochs=60)
-    control, taught = (study(view, *told, student).metrics["tran"] for told in ((None, "glnn"), (cache, "curvature")))
+    control, taught = (
+        train_student(view, *told, student).metrics["tran"] for told in ((None, "glnn"), (cache, "curvature"))
+    )
     assert taught > control + 0.005

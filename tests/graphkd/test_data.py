@@ -11,7 +11,7 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
-from graphkd.data import Graph, Split, cpf_split, digits, load, observe, prepare, undirected
+from graphkd.data import Graph, Split, cpf_split, digits, load, make_setting, prepare, undirected
 
 # nodes and undirected edges of the prepared graph; sizes of train, val and test; for seed 0 the first five training ids
 # and the sums of the training and of the validation ids
@@ -76,7 +76,7 @@ def test_split_takes_exactly_its_numbers_and_covers_every_node(seed: int) -> Non
 def test_inductive_setting_hides_a_fifth_and_every_edge_and_label_of_it() -> None:
     graph = digits()
     split = cpf_split(graph.y, 0)
-    setting = observe(graph, split, "ind", 0)
+    setting = make_setting(graph, split, "ind", 0)
     seen = setting.seen
     assert len(setting.unseen) == int(0.2 * len(split.test))
     assert not set(setting.unseen.tolist()) & set(setting.observed.tolist())
@@ -96,7 +96,7 @@ def test_inductive_setting_hides_a_fifth_and_every_edge_and_label_of_it() -> Non
 
 def test_transductive_setting_hides_labels_only() -> None:
     graph = digits()
-    setting = observe(graph, cpf_split(graph.y, 0), "tran", 0)
+    setting = make_setting(graph, cpf_split(graph.y, 0), "tran", 0)
     assert len(setting.unseen) == 0
     assert torch.equal(setting.seen.x, graph.x)
     assert (setting.seen.y >= 0).sum() == 500
@@ -248,10 +248,10 @@ def test_nodes_without_a_label_are_kept_and_are_in_no_split() -> None:
     split = cpf_split(kept.y, 0)
     together = torch.cat([split.train, split.val, split.test])
     assert torch.equal(together.sort().values, (y >= 0).nonzero().flatten())
-    seen = observe(kept, split, "ind", 0)
+    seen = make_setting(kept, split, "ind", 0)
     assert len(seen.observed) + len(seen.unseen) == len(graph)
     with pytest.raises(ValueError, match=r"node 7 of the split's test part has no label"):
-        observe(kept, Split(split.train, split.val, torch.tensor([7])), "tran", 0)
+        make_setting(kept, Split(split.train, split.val, torch.tensor([7])), "tran", 0)
     with pytest.raises(ValueError, match="node 0: -2"):
         Graph.of(SimpleNamespace(y=y.where(y >= 0, -2), **parts), unlabelled="keep")
     with pytest.raises(ValueError, match="unlabelled is 'raise' or 'keep', not 'drop'"):
@@ -262,14 +262,14 @@ def test_a_split_that_does_not_fit_its_graph_is_named() -> None:
     graph = digits()
     split = cpf_split(graph.y, 0)
     with pytest.raises(ValueError, match="the split's val part names node 1797, but the graph has the nodes 0 to 1796"):
-        observe(graph, Split(split.train, torch.tensor([1797]), split.test), "tran", 0)
+        make_setting(graph, Split(split.train, torch.tensor([1797]), split.test), "tran", 0)
     with pytest.raises(ValueError, match="the split's test part names node -1"):
-        observe(graph, Split(split.train, split.val, torch.tensor([-1])), "tran", 0)
+        make_setting(graph, Split(split.train, split.val, torch.tensor([-1])), "tran", 0)
     without = Split(split.train[graph.y[split.train] != 3], split.val, split.test)
     with pytest.raises(ValueError, match="class 3 has no training node, but 163 nodes to select or to test on"):
-        observe(graph, without, "tran", 0)
+        make_setting(graph, without, "tran", 0)
     known = [ids[graph.y[ids] != 3] for ids in (split.train, split.val, split.test)]
-    assert len(observe(graph, Split(*known), "tran", 0).train) == 180  # nobody is asked about class 3
+    assert len(make_setting(graph, Split(*known), "tran", 0).train) == 180  # nobody is asked about class 3
 
 
 def test_a_bad_split_is_named() -> None:
@@ -294,7 +294,7 @@ def test_bad_names_are_answered_with_the_nearest(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(KeyError, match="did you mean 'cora'"):
         load("coora")
     with pytest.raises(ValueError, match="no setting is called 'inductive'"):
-        observe(digits(), cpf_split(digits().y, 0), "inductive", 0)  # type: ignore[arg-type]
+        make_setting(digits(), cpf_split(digits().y, 0), "inductive", 0)  # type: ignore[arg-type]
     with pytest.raises(FileNotFoundError, match="should lie in"):
         load("cora", tmp_path)
     monkeypatch.delenv("KD_DATA_ROOT", raising=False)

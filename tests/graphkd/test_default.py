@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from graphkd import Cache, StudentClassifier, distill
-from graphkd.data import Graph, cpf_split, hubs, load, observe
-from graphkd.pipeline.distillation import study, teach
+from graphkd.data import Graph, cpf_split, hubs, load, make_setting
+from graphkd.pipeline.train_student import train_student
+from graphkd.pipeline.train_teacher import train_teacher
 from graphkd.recipes import ffg2m
 from graphkd.sparse.edges import neighbour_targets
 from graphkd.training.lesson import Lesson
@@ -132,10 +133,10 @@ def test_with_hubs_ffg2m_is_no_worse_than_glnn_and_the_papers_settings_are(cited
     student = StudentClassifier(hidden=(32,), dropout=0.5, epochs=60)
     right: dict[str, list[float]] = {"ffg2m": [], "glnn": [], "paper": []}
     for seed in range(2):
-        view = observe(cited, cpf_split(cited.y, seed), "tran", seed)
-        cache = teach(view, dict(type="sage", hidden=32, epochs=60), seed).cache
+        view = make_setting(cited, cpf_split(cited.y, seed), "tran", seed)
+        cache = train_teacher(view, dict(type="sage", hidden=32, epochs=60), seed).cache
         for name, method in (("ffg2m", "ffg2m"), ("glnn", "glnn"), ("paper", PAPER)):
-            right[name].append(study(view, cache, method, student, seed).metrics["tran"])
+            right[name].append(train_student(view, cache, method, student, seed).metrics["tran"])
     means = {name: float(np.mean(values)) for name, values in right.items()}
     assert means["ffg2m"] > means["glnn"] - 0.01
     assert means["ffg2m"] > means["paper"] + 0.02

@@ -14,7 +14,18 @@ import torch
 from torch import Tensor, nn
 
 import graphkd
-from graphkd import Cache, Graph, Result, StudentClassifier, cpf_split, digits, distill, observe, study, teach
+from graphkd import (
+    Cache,
+    Graph,
+    Result,
+    StudentClassifier,
+    cpf_split,
+    digits,
+    distill,
+    make_setting,
+    train_student,
+    train_teacher,
+)
 from graphkd.data.setting import UNSEEN_SHARE
 from graphkd.sparse.rows import compact
 from graphkd.teachers import TEACHERS
@@ -45,7 +56,7 @@ def test_reported_accuracies_are_those_of_the_definition(graph: Graph, result: R
     assert result.metrics["student"]["tran"] == pytest.approx(
         result.student.score(graph.x[cpf_split(graph.y, 0).test], graph.y[cpf_split(graph.y, 0).test])
     )
-    setting = observe(graph, cpf_split(graph.y, 0), "ind", 0)
+    setting = make_setting(graph, cpf_split(graph.y, 0), "ind", 0)
     for role in ("teacher", "control", "student"):
         found = result.metrics[role]
         assert found["prod"] == pytest.approx((1 - UNSEEN_SHARE) * found["observed"] + UNSEEN_SHARE * found["ind"])
@@ -71,7 +82,7 @@ def test_the_cache_holds_what_the_teacher_saw(graph: Graph, result: Result) -> N
     assert result.cache is result.outcomes["tran"]["teacher"].cache
     cache = result.outcomes["ind"]["teacher"].cache
     assert cache is not None
-    setting = observe(graph, cpf_split(graph.y, 0), "ind", 0)
+    setting = make_setting(graph, cpf_split(graph.y, 0), "ind", 0)
     assert np.isnan(cache.logits[setting.unseen.numpy()]).all()
     assert np.isfinite(cache.logits[setting.observed.numpy()]).all()
     assert [layer.shape for layer in cache.hidden] == [(1797, 128)]
@@ -102,14 +113,14 @@ def test_test_labels_change_nothing_but_the_report(graph: Graph, result: Result)
 
 def test_unseen_nodes_change_nothing_before_the_evaluation(graph: Graph) -> None:
     split = cpf_split(graph.y, 0)
-    unseen = observe(graph, split, "ind", 0).unseen
+    unseen = make_setting(graph, split, "ind", 0).unseen
     x = graph.x.clone()
     x[unseen] = torch.rand(len(unseen), 64)
     kept = ~torch.isin(graph.edge_index, unseen).any(0)
     other = Graph(**{**vars(graph), "x": x, "edge_index": graph.edge_index[:, kept]})
     students = []
-    for view in (observe(graph, split, "ind", 0), observe(other, split, "ind", 0)):
-        students.append(study(view, teach(view, TEACHER, 0).cache, "ffg2m", STUDENT, 0).model)
+    for view in (make_setting(graph, split, "ind", 0), make_setting(other, split, "ind", 0)):
+        students.append(train_student(view, train_teacher(view, TEACHER, 0).cache, "ffg2m", STUDENT, 0).model)
     assert np.array_equal(*(student.predict_proba(graph.x) for student in students))
 
 
@@ -125,8 +136,8 @@ def test_edges_one_way_and_their_order_do_not_matter(graph: Graph) -> None:
 
 @pytest.mark.parametrize("name", sorted(TEACHERS))
 def test_every_teacher_learns_and_tells_its_hidden_layers(graph: Graph, name: str) -> None:
-    setting = observe(graph, cpf_split(graph.y, 0), "tran", 0)
-    taught = teach(setting, dict(type=name, epochs=60), 0)
+    setting = make_setting(graph, cpf_split(graph.y, 0), "tran", 0)
+    taught = train_teacher(setting, dict(type=name, epochs=60), 0)
     assert taught.metrics["tran"] > (0.85 if name == "sgc" else 0.93)  # which is linear
     assert taught.cache is not None
     assert len(taught.cache.hidden) == {"hopwise": 3, "sgc": 0}.get(name, 1)
@@ -266,8 +277,8 @@ def test_losses_are_known_to_the_shared_registry() -> None:
 
 def test_a_teacher_is_asked_for_more() -> None:
     graph = digits()
-    view = observe(graph, cpf_split(graph.y, 0), "ind", 0)
-    outcome = teach(view, dict(type="sage", epochs=20), 0, ("noisy", "weights"))
+    view = make_setting(graph, cpf_split(graph.y, 0), "ind", 0)
+    outcome = train_teacher(view, dict(type="sage", epochs=20), 0, ("noisy", "weights"))
     cache, network = outcome.cache, outcome.model
     assert cache is not None
     unseen = ~cache.observed
@@ -275,7 +286,7 @@ def test_a_teacher_is_asked_for_more() -> None:
     assert np.isfinite(cache.more["noisy"][~unseen]).all()
     assert not np.allclose(cache.more["noisy"][~unseen], cache.logits[~unseen])
     np.testing.assert_array_equal(cache.params["layers.0.linear.weight"], network.layers[0].linear.weight.detach())
-    plain = teach(view, dict(type="sage", epochs=20), 0).cache
+    plain = train_teacher(view, dict(type="sage", epochs=20), 0).cache
     assert plain is not None
     assert not plain.more
     assert not plain.params

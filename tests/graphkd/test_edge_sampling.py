@@ -12,7 +12,7 @@ import torch
 from scipy.stats import chisquare
 from torch import Tensor, nn
 
-from graphkd import Cache, StudentClassifier, cpf_split, digits, observe, study, teach
+from graphkd import Cache, StudentClassifier, cpf_split, digits, make_setting, train_student, train_teacher
 from graphkd.data import Setting
 from graphkd.recipes import RECIPES
 from graphkd.recipes.krd import fitted_power
@@ -276,8 +276,8 @@ def test_hgmd_with_nothing_to_hear_is_glnn(mode: str) -> None:
 @pytest.fixture(scope="module")
 def taught() -> tuple[Setting, Cache]:
     graph = digits()
-    setting = observe(graph, cpf_split(graph.y, 0), "tran", 0)
-    cache = teach(setting, dict(type="sage", epochs=60), 0, {"noisy"}).cache
+    setting = make_setting(graph, cpf_split(graph.y, 0), "tran", 0)
+    cache = train_teacher(setting, dict(type="sage", epochs=60), 0, {"noisy"}).cache
     assert cache is not None
     return setting, cache
 
@@ -285,17 +285,17 @@ def taught() -> tuple[Setting, Cache]:
 def test_they_learn_more_than_their_control(taught: tuple[Setting, Cache]) -> None:
     setting, cache = taught
     student = StudentClassifier(hidden=(64,), dropout=0.3, epochs=60)
-    control = study(setting, None, "supervised", student).metrics["tran"]
+    control = train_student(setting, None, "supervised", student).metrics["tran"]
     methods = [dict(type="krd", start=10), *(dict(type="hgmd", mode=mode) for mode in ("plain", "weight", "mixup"))]
     for method in methods:
-        assert study(setting, cache, method, student).metrics["tran"] > control + 0.02, method
+        assert train_student(setting, cache, method, student).metrics["tran"] > control + 0.02, method
 
 
 def test_krd_tells_when_its_sampling_had_no_part(taught: tuple[Setting, Cache]) -> None:
     setting, cache = taught
     student = StudentClassifier(hidden=(16,), epochs=4)
     with pytest.warns(UserWarning, match="sampled in 0 of 4 epochs, and the epoch that was kept, .*lower start"):
-        study(setting, cache, "krd", student)
+        train_student(setting, cache, "krd", student)
 
 
 def test_options_that_make_no_sense_are_named() -> None:

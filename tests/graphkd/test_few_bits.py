@@ -10,17 +10,19 @@ from torch import nn
 
 from graphkd import StudentClassifier
 from graphkd.data import Setting
-from graphkd.pipeline.distillation import Outcome, study, teach
+from graphkd.pipeline.outcome import Outcome
+from graphkd.pipeline.train_student import train_student
+from graphkd.pipeline.train_teacher import train_teacher
 
 
 @pytest.fixture(scope="module")
 def taught(setting: Setting) -> Outcome:
-    return teach(setting, dict(type="sage", epochs=40, hidden=48))
+    return train_teacher(setting, dict(type="sage", epochs=40, hidden=48))
 
 
 def studied(setting: Setting, taught: Outcome, name: str, epochs: int = 100, **options: Any) -> Outcome:
     student = StudentClassifier(hidden=(64,), dropout=0.3, epochs=epochs)
-    return study(setting, taught.cache, dict(type=name, **options), student)
+    return train_student(setting, taught.cache, dict(type=name, **options), student)
 
 
 @pytest.mark.parametrize("name", ["quant_distill", "diff_quant"])

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data, HeteroData
 from torch_geometric.nn import GAT, GCN, GCNConv
 
-from graphkd import Cache, Graph, StudentClassifier, distill, distill_links, observe, study, teach
+from graphkd import Cache, Graph, StudentClassifier, distill, distill_links, make_setting, train_student, train_teacher
 from graphkd.data import cpf_split, prepare, undirected
 from graphkd.recipes import EDGE_READERS, RECIPES
 from graphkd.sparse.edges import neighbour_average
@@ -65,7 +65,7 @@ def test_teachers_use_edge_weights(name: str) -> None:
     for setting in ("tran", "ind"):
         plain, weighted = (run(graph(**more), name, setting=setting) for more in ({}, {"edge_weight": WEIGHT}))
         assert not np.allclose(plain.cache.logits, weighted.cache.logits, equal_nan=True)
-        view = observe(Graph.of(graph(edge_weight=WEIGHT)), prepared_split(), setting, 0)  # type: ignore[arg-type]
+        view = make_setting(Graph.of(graph(edge_weight=WEIGHT)), prepared_split(), setting, 0)  # type: ignore[arg-type]
         seen = undirected(Graph.of(graph(edge_weight=WEIGHT))).subgraph(view.observed)
         answers = call(weighted.outcomes[setting]["teacher"].model, seen.x, seen.edge_index, seen.edge_weight)
         np.testing.assert_allclose(weighted.cache.logits[view.observed], answers.detach(), atol=1e-5)
@@ -129,8 +129,8 @@ def test_methods_that_read_edges_are_refused_on_weighted_graphs() -> None:
 @pytest.mark.parametrize("name", sorted(set(RECIPES) - EDGE_READERS - {"annotator", "glem", "lingugkd"}))
 def test_no_other_method_reads_edges(name: str) -> None:
     """Run on the same graph with and without edges: a method that is not listed ends with the same student."""
-    view = observe(Graph.of(graph()), prepared_split(), "tran", 0)
-    teacher = teach(view, dict(type="gcn", epochs=3), 0, ("noisy", "weights")).cache
+    view = make_setting(Graph.of(graph()), prepared_split(), "tran", 0)
+    teacher = train_teacher(view, dict(type="gcn", epochs=3), 0, ("noisy", "weights")).cache
     students = []
     old = dict(type="incremental", old=2)
     method = {"vqgraph": dict(type=name, codes=4), "incremental": old, "weight_align": dict(type=name, method=old)}
@@ -254,7 +254,7 @@ def test_a_ready_module_is_run_on_the_edges_as_they_are(several: bool) -> None:
     result = run(data, teacher, setting="all")
     np.testing.assert_allclose(result.cache.logits[:, :3], network(X, edges).detach(), atol=1e-5)
     assert result.cache.fingerprint == undirected(Graph.of(data)).fingerprint()
-    view = observe(Graph.of(data), prepared_split(), "ind", 0)
+    view = make_setting(Graph.of(data), prepared_split(), "ind", 0)
     cache = result.outcomes["ind"]["teacher"].cache
     seen = network(view.seen.x, view.seen.edge_index).detach()
     np.testing.assert_allclose(cache.logits[view.observed, :3], seen, atol=1e-5)
@@ -316,6 +316,6 @@ def test_links_need_no_labels_and_refuse_weights() -> None:
 
 
 def test_study_on_a_weighted_graph_shows_a_method_no_edges() -> None:
-    view = observe(Graph.of(graph(edge_weight=WEIGHT)), cpf_split(Y, 0, 5, 5), "tran", 0)
+    view = make_setting(Graph.of(graph(edge_weight=WEIGHT)), cpf_split(Y, 0, 5, 5), "tran", 0)
     with pytest.raises(ValueError, match="which the method 'ffg2m' does not use"):
-        study(view, teach(view, dict(type="gcn", epochs=1)).cache, "ffg2m", STUDENT)
+        train_student(view, train_teacher(view, dict(type="gcn", epochs=1)).cache, "ffg2m", STUDENT)

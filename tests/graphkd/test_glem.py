@@ -14,9 +14,9 @@ from scipy.special import log_softmax
 from torch import Tensor, nn
 
 from graphkd import Cache, Graph
-from graphkd.data import cpf_split, observe
+from graphkd.data import cpf_split, make_setting
 from graphkd.networks.mlp import MLP
-from graphkd.pipeline.distillation import teach
+from graphkd.pipeline.train_teacher import train_teacher
 from graphkd.recipes.glem import Alternated, glem
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import Clock, History, Schedule, train
@@ -104,16 +104,16 @@ def test_the_text_model_learns_from_the_other(lesson: Lesson) -> None:
 
 
 def test_the_other_learns_from_the_text_model(papers: Graph) -> None:
-    setting = observe(papers, cpf_split(papers.y, 0), "tran", 0)
+    setting = make_setting(papers, cpf_split(papers.y, 0), "tran", 0)
     draw = np.random.default_rng(0)
     words = (np.eye(4, 12)[papers.y] + 0.3 * draw.normal(size=(len(papers), 12))).astype(np.float16)
     nodes, seen = np.arange(len(papers)), np.ones(len(papers), dtype=bool)
     cache = Cache(np.zeros((len(papers), 0), dtype=np.float32), nodes, seen, papers.fingerprint(), (words,))
     spec = dict(type="hopwise", hidden=32, epochs=30, patience=30)
-    untaught = teach(setting, spec)
+    untaught = train_teacher(setting, spec)
     method = dict(type="glem", every=8, epochs=30)
     whole, parts = (
-        teach(setting, {**spec, "conv": conv, "batch_size": size, "source": cache, "method": method})
+        train_teacher(setting, {**spec, "conv": conv, "batch_size": size, "source": cache, "method": method})
         for conv, size in (("gcn", None), ("sage", 300))
     )
     assert whole.metrics["tran"] > untaught.metrics["tran"] + 0.03

@@ -15,9 +15,10 @@ from torch import Tensor
 
 import kdlosses
 from graphkd import Cache, Graph, StudentClassifier
-from graphkd.data import Setting, cpf_split, observe
+from graphkd.data import Setting, cpf_split, make_setting
 from graphkd.networks.mlp import MLP
-from graphkd.pipeline.distillation import study, teach
+from graphkd.pipeline.train_student import train_student
+from graphkd.pipeline.train_teacher import train_teacher
 from graphkd.recipes import lingugkd
 from graphkd.rules.level_weights import LevelWeights
 from graphkd.teachers import hopwise, sgc
@@ -178,7 +179,7 @@ def words(papers: Graph) -> tuple[Setting, Cache]:
         tuple(hop.astype(np.float16) for hop in hidden),
         {"teacher": {"type": "language_model"}},
     )
-    return observe(papers, cpf_split(papers.y, 0), "tran", 0), cache
+    return make_setting(papers, cpf_split(papers.y, 0), "tran", 0), cache
 
 
 SPEC = dict(type="hopwise", conv="gcn", hidden=32, epochs=40, patience=40)
@@ -189,8 +190,8 @@ METHOD = dict(type="lingugkd", draw=200)
 def test_a_taught_graph_network_beats_the_same_untaught(words: tuple[Setting, Cache], conv: str) -> None:
     setting, cache = words
     spec = {**SPEC, "conv": conv}
-    taught = teach(setting, {**spec, "source": cache, "method": METHOD})
-    untaught = teach(setting, spec)
+    taught = train_teacher(setting, {**spec, "source": cache, "method": METHOD})
+    untaught = train_teacher(setting, spec)
     assert taught.metrics["tran"] > untaught.metrics["tran"] + 0.03
     assert taught.cache is not None
     assert taught.cache.settings["teacher"]["source"] == {"type": "language_model"}
@@ -199,8 +200,8 @@ def test_a_taught_graph_network_beats_the_same_untaught(words: tuple[Setting, Ca
 
 def test_with_labels_alone_it_is_the_untaught_network(words: tuple[Setting, Cache]) -> None:
     setting, cache = words
-    one = teach(setting, {**SPEC, "source": cache, "method": dict(type="lingugkd", lam=1.0)})
-    two = teach(setting, SPEC)
+    one = train_teacher(setting, {**SPEC, "source": cache, "method": dict(type="lingugkd", lam=1.0)})
+    two = train_teacher(setting, SPEC)
     assert one.cache is not None
     assert two.cache is not None
     np.testing.assert_allclose(one.cache.logits, two.cache.logits, atol=1e-3)
@@ -214,7 +215,7 @@ def test_labels_of_other_nodes_change_nothing(words: tuple[Setting, Cache]) -> N
     other = replace(setting.whole, y=torch.where(test, noise, setting.whole.y))
     moved = replace(setting, whole=other)
     named = replace(cache, fingerprint=other.fingerprint())
-    one, two = teach(setting, spec).cache, teach(moved, {**spec, "source": named}).cache
+    one, two = train_teacher(setting, spec).cache, train_teacher(moved, {**spec, "source": named}).cache
     assert one is not None
     assert two is not None
     assert np.array_equal(one.logits, two.logits)
@@ -225,7 +226,7 @@ def test_in_batches_a_graph_network_learns_as_well(words: tuple[Setting, Cache],
     setting, cache = words
     method = {**METHOD, "reach": reach}
     spec = {**SPEC, "conv": "sage", "epochs": 15, "source": cache, "method": method}
-    whole, parts = (teach(setting, {**spec, "batch_size": size}).metrics["tran"] for size in (None, 200))
+    whole, parts = (train_teacher(setting, {**spec, "batch_size": size}).metrics["tran"] for size in (None, 200))
     assert parts > whole - 0.05
 
 
@@ -240,17 +241,17 @@ def test_around_a_batch_a_network_sees_what_it_sees_on_the_whole_graph(papers: G
 def test_from_the_language_model_to_a_graph_network_to_an_mlp(words: tuple[Setting, Cache]) -> None:
     setting, cache = words
     quick = StudentClassifier(hidden=(64,), dropout=0.5, epochs=50)
-    network = teach(setting, {**SPEC, "source": cache, "method": METHOD})
-    distilled = study(setting, network.cache, "glnn", quick)
-    control = study(setting, None, "supervised", quick)
-    straight = study(setting, cache, METHOD, quick)
+    network = train_teacher(setting, {**SPEC, "source": cache, "method": METHOD})
+    distilled = train_student(setting, network.cache, "glnn", quick)
+    control = train_student(setting, None, "supervised", quick)
+    straight = train_student(setting, cache, METHOD, quick)
     assert distilled.metrics["tran"] > control.metrics["tran"] + 0.1
     assert straight.metrics["tran"] > control.metrics["tran"] + 0.03
 
 
 def test_a_graph_network_may_read_the_vectors_themselves(words: tuple[Setting, Cache]) -> None:
     setting, cache = words
-    read = teach(setting, dict(type="sgc", hops=0, epochs=60, source=cache, inputs=2))
+    read = train_teacher(setting, dict(type="sgc", hops=0, epochs=60, source=cache, inputs=2))
     assert read.x is not None
     assert read.x.shape == (len(setting.whole), 12)
     assert read.model.layers[0].linear.in_features == 12
@@ -272,7 +273,7 @@ def test_a_graph_network_may_read_the_vectors_themselves(words: tuple[Setting, C
 def test_bad_specs_are_refused(words: tuple[Setting, Cache], change: dict[str, Any], message: str) -> None:
     setting, cache = words
     with pytest.raises((ValueError, KeyError, TypeError), match=message):
-        teach(setting, {**SPEC, "source": cache, "method": METHOD, **change})
+        train_teacher(setting, {**SPEC, "source": cache, "method": METHOD, **change})
 
 
 def test_a_cache_of_other_nodes_or_without_levels_is_refused(words: tuple[Setting, Cache]) -> None:
@@ -280,13 +281,13 @@ def test_a_cache_of_other_nodes_or_without_levels_is_refused(words: tuple[Settin
     fewer = cache.observed.copy()
     fewer[3] = False
     with pytest.raises(ValueError, match="the cache observed 799 nodes, the setting 'tran' shows 800"):
-        teach(setting, {**SPEC, "source": replace(cache, observed=fewer), "method": "lingugkd"})
+        train_teacher(setting, {**SPEC, "source": replace(cache, observed=fewer), "method": "lingugkd"})
     with pytest.raises(ValueError, match="the cache belongs to another graph"):
-        teach(setting, {**SPEC, "source": replace(cache, fingerprint="f00d"), "method": "lingugkd"})
+        train_teacher(setting, {**SPEC, "source": replace(cache, fingerprint="f00d"), "method": "lingugkd"})
     with pytest.raises(ValueError, match="the student has 3 hidden layers, the teacher 0"):
-        teach(setting, {**SPEC, "source": replace(cache, hidden=()), "method": "lingugkd"})
+        train_teacher(setting, {**SPEC, "source": replace(cache, hidden=()), "method": "lingugkd"})
     with pytest.raises(ValueError, match="needs a 'method' that teaches it, or 'inputs', or both"):
-        teach(setting, {**SPEC, "source": cache})
+        train_teacher(setting, {**SPEC, "source": cache})
 
 
 def test_a_config_names_all_and_logs_the_untaught_beside(

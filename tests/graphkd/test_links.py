@@ -25,8 +25,8 @@ from graphkd.links import (
     hits,
     once,
     prod,
-    study_links,
-    teach_links,
+    train_link_student,
+    train_link_teacher,
     tran,
 )
 from graphkd.links.lesson import LinkLesson
@@ -267,14 +267,16 @@ def test_no_edge_of_validation_or_test_reaches_anything_that_learns(graph: Graph
     quick = LinkStudent(hidden=(16, 16), epochs=1, batch_size=2048)
     found = []
     for each in (split, other):
-        taught = teach_links(each, dict(type="sage", hidden=16, epochs=1))
+        taught = train_link_teacher(each, dict(type="sage", hidden=16, epochs=1))
         assert taught.score is not None
-        student = study_links(each, taught.score, "llp", quick).model
+        student = train_link_student(each, taught.score, "llp", quick).model
         found.append((taught.score(split.train), student.decision_function(graph.x, split.train)))
     assert torch.equal(found[0][0], found[1][0])
     assert np.array_equal(found[0][1], found[1][1])
     moved = replace(split, x=graph.x.flip(1))  # features do reach it
-    assert not torch.equal(teach_links(moved, dict(type="sage", hidden=16, epochs=1)).score(split.train), found[0][0])  # type: ignore[misc]
+    assert not torch.equal(
+        train_link_teacher(moved, dict(type="sage", hidden=16, epochs=1)).score(split.train), found[0][0]
+    )  # type: ignore[misc]
 
 
 def test_production_tests_each_kind_and_new_nodes_reach_nothing_that_learns(graph: Graph) -> None:
@@ -285,8 +287,8 @@ def test_production_tests_each_kind_and_new_nodes_reach_nothing_that_learns(grap
     pairs = split.seen[split.train]
     found = []
     for each in (split, replace(split, x=noise)):
-        taught = teach_links(each, dict(type="sage", hidden=16, epochs=2))
-        student = study_links(each, taught.score, "llp", quick)
+        taught = train_link_teacher(each, dict(type="sage", hidden=16, epochs=2))
+        student = train_link_student(each, taught.score, "llp", quick)
         assert set(student.hits) == set(taught.auc) == {"all", "old_old", "old_new", "new_new"}
         found.append(student.model.decision_function(graph.x, pairs))
     assert np.array_equal(*found)
@@ -351,9 +353,9 @@ def test_a_teacher_may_have_losses_of_its_own_and_may_be_trained_already(graph: 
             return (self.weight - 7).square().mean()
 
     few = replace(split, train=split.train[:, :200])
-    taught = teach_links(few, dict(type=lambda features, width: Far(features, width), epochs=3, lr=1.0))
+    taught = train_link_teacher(few, dict(type=lambda features, width: Far(features, width), epochs=3, lr=1.0))
     assert taught.model.encoder.weight.mean() > 0.5  # it starts at 0 and is drawn to 7
-    again = teach_links(few, taught.model)
+    again = train_link_teacher(few, taught.model)
     assert again.hits == taught.hits
     assert (again.val, again.seconds) == (None, 0)
 

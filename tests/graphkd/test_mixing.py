@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from graphkd.data import Setting
 from graphkd.networks.mlp import MLP
-from graphkd.pipeline.distillation import Outcome, study, teach
+from graphkd.pipeline.outcome import Outcome
+from graphkd.pipeline.train_student import train_student
+from graphkd.pipeline.train_teacher import train_teacher
 from graphkd.recipes import RECIPES, hard, kd3, mixup, talking, terms, tgeo
 from graphkd.rules import FusionRatio
 from graphkd.rules import mixup as drawn
@@ -29,7 +31,7 @@ QUICK = StudentClassifier(hidden=(32,), dropout=0.3, epochs=80)
 
 @pytest.fixture(scope="module")
 def taught(setting: Setting) -> Outcome:
-    return teach(setting, dict(type="sage", epochs=100, hidden=24))
+    return train_teacher(setting, dict(type="sage", epochs=100, hidden=24))
 
 
 @pytest.fixture
@@ -306,10 +308,10 @@ def test_sparse_features_teach_the_same(lesson: Lesson, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["mixup", "hard", "kd3", "talking", "tgeo"])
-def test_it_distils_better_than_labels_alone(setting: Setting, taught: Outcome, name: str) -> None:
-    control = study(setting, None, "supervised", QUICK).metrics["tran"]
+def test_it_distills_better_than_labels_alone(setting: Setting, taught: Outcome, name: str) -> None:
+    control = train_student(setting, None, "supervised", QUICK).metrics["tran"]
     options = dict(loss="kl") if name == "mixup" else dict(steps=1) if name == "hard" else {}
-    found = study(setting, taught.cache, dict(type=name, **options), QUICK)
+    found = train_student(setting, taught.cache, dict(type=name, **options), QUICK)
     assert found.metrics["tran"] > control + 0.005
 
 

@@ -20,7 +20,9 @@ import kdlosses
 from graphkd import StudentClassifier
 from graphkd.data import Setting
 from graphkd.networks.mlp import MLP
-from graphkd.pipeline.distillation import Outcome, study, teach
+from graphkd.pipeline.outcome import Outcome
+from graphkd.pipeline.train_student import train_student
+from graphkd.pipeline.train_teacher import train_teacher
 from graphkd.recipes import dho, dual_head, m2m
 from graphkd.rules import conditional_information
 from graphkd.teachers import TEACHERS
@@ -34,18 +36,18 @@ SAGE = dict(type="sage", epochs=40, hidden=48)
 
 @pytest.fixture(scope="module")
 def taught(setting: Setting) -> Outcome:
-    return teach(setting, SAGE)
+    return train_teacher(setting, SAGE)
 
 
 @pytest.fixture(scope="module")
 def control(setting: Setting) -> Outcome:
-    return study(setting, None, "supervised", QUICK)
+    return train_student(setting, None, "supervised", QUICK)
 
 
 def studied(
     setting: Setting, taught: Outcome, name: str, student: StudentClassifier = QUICK, **options: Any
 ) -> Outcome:
-    return study(setting, taught.cache, dict(type=name, **options), student)
+    return train_student(setting, taught.cache, dict(type=name, **options), student)
 
 
 def lesson_of(setting: Setting, teacher: Tensor, train: Callable[..., History]) -> Lesson:
@@ -63,7 +65,7 @@ def test_a_tuned_teacher_tells_the_members_of_a_class_apart_and_stays_good(setti
         logits = torch.from_numpy(outcome.cache.logits)[setting.train]
         return conditional_information(logits, setting.seen.y[setting.train]).item()
 
-    plain, tuned = (teach(setting, dict(**SAGE, tune=dict(type="mcmi", lam=lam))) for lam in (0.0, 0.5))
+    plain, tuned = (train_teacher(setting, dict(**SAGE, tune=dict(type="mcmi", lam=lam))) for lam in (0.0, 0.5))
     assert spread(tuned) > 1.5 * spread(plain)
     assert tuned.metrics["tran"] > taught.metrics["tran"] - 0.03
     assert tuned.cache is not None
@@ -73,13 +75,13 @@ def test_a_tuned_teacher_tells_the_members_of_a_class_apart_and_stays_good(setti
 
 def test_a_wrong_tune_is_named_before_training(setting: Setting) -> None:
     with pytest.raises(KeyError, match="no tune is called 'mcmii'; did you mean 'mcmi'"):
-        teach(setting, dict(**SAGE, tune="mcmii"))
+        train_teacher(setting, dict(**SAGE, tune="mcmii"))
     with pytest.raises(TypeError, match="tune 'mcmi' has no option 'lamb'"):
-        teach(setting, dict(**SAGE, tune=dict(type="mcmi", lamb=0.1)))
+        train_teacher(setting, dict(**SAGE, tune=dict(type="mcmi", lamb=0.1)))
 
 
 def test_a_teacher_of_no_epoch_is_as_random_as_it_was_made(setting: Setting, control: Outcome) -> None:
-    random = teach(setting, dict(type="gcn", epochs=0), seed=3)
+    random = train_teacher(setting, dict(type="gcn", epochs=0), seed=3)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         fresh = TEACHERS["gcn"](64, 10)
@@ -126,7 +128,7 @@ def test_the_student_of_a_random_teacher_ends_in_a_probe_and_knows_no_other_teac
     train = setting.train.numpy()
     probe = LogisticRegression(max_iter=2000).fit(features[train], setting.seen.y[setting.train])
     np.testing.assert_allclose(student.predict_proba(x), probe.predict_proba(features), atol=0.01)
-    other = teach(setting, dict(type="gcn", epochs=1))
+    other = train_teacher(setting, dict(type="gcn", epochs=1))
     again = studied(setting, other, "random_teacher", epochs=5).model
     assert np.array_equal(student.predict_proba(x), again.predict_proba(x))
 
@@ -162,7 +164,7 @@ def test_born_again_from_the_control_itself(setting: Setting, taught: Outcome, c
     assert not np.array_equal(
         again.network_.layers[0].weight.detach(), control.model.network_.layers[0].weight.detach()
     )
-    other = teach(setting, dict(type="gcn", epochs=1))
+    other = train_teacher(setting, dict(type="gcn", epochs=1))
     same = studied(setting, other, "tfkd_self", lam=0.0).model
     assert np.array_equal(same.predict_proba(x), again.predict_proba(x))
 
@@ -236,7 +238,7 @@ def test_dho_keeps_the_two_losses_off_the_other_s_head(setting: Setting, taught:
 def test_dho_folds_into_the_student_s_own_last_layer(setting: Setting, taught: Outcome, control: Outcome) -> None:
     outcome = studied(setting, taught, "dho", LONGER)
     assert set(outcome.model.network_.state_dict()) == set(control.model.network_.state_dict())
-    assert outcome.metrics["tran"] > study(setting, None, "supervised", LONGER).metrics["tran"]
+    assert outcome.metrics["tran"] > train_student(setting, None, "supervised", LONGER).metrics["tran"]
     # the two ends share one training: with a fixed number of epochs the middle is their geometric mean
     ends = []
     for share in (0.0, 0.5, 1.0):
@@ -253,7 +255,7 @@ def test_dho_folds_into_the_student_s_own_last_layer(setting: Setting, taught: O
 
 
 def test_aligned_weights_bring_the_old_classes_back(setting: Setting) -> None:
-    expert = teach(setting, dict(**SAGE, known=[0, 1, 2, 3, 4]))
+    expert = train_teacher(setting, dict(**SAGE, known=[0, 1, 2, 3, 4]))
     plain = studied(setting, expert, "incremental", lam=0.9)
     aligned = studied(setting, expert, "weight_align", method=dict(type="incremental", lam=0.9))
     norms = aligned.model.network_.layers[-1].weight.norm(dim=1)

@@ -12,10 +12,12 @@ from torch import Tensor
 
 import kdlosses
 from graphkd import Graph, StudentClassifier, distill
-from graphkd.data import Setting, cpf_split, digits, observe
+from graphkd.data import Setting, cpf_split, digits, make_setting
 from graphkd.data.positions import Inputs, beside, deepwalk, neighbour_mean, random_walks, with_positions
 from graphkd.networks.mlp import MLP
-from graphkd.pipeline.distillation import Outcome, study, teach
+from graphkd.pipeline.outcome import Outcome
+from graphkd.pipeline.train_student import train_student
+from graphkd.pipeline.train_teacher import train_teacher
 from graphkd.recipes import nosmog
 from graphkd.recipes.nosmog import attacked
 from graphkd.sparse.rows import compact, rows
@@ -33,7 +35,7 @@ def graph() -> Graph:
 
 @pytest.fixture(scope="module")
 def setting(graph: Graph) -> Setting:
-    return observe(graph, cpf_split(graph.y, 0), "ind", 0)
+    return make_setting(graph, cpf_split(graph.y, 0), "ind", 0)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ def inputs(setting: Setting) -> Inputs:
 
 @pytest.fixture(scope="module")
 def taught(setting: Setting) -> Outcome:
-    return teach(setting, dict(type="sage", epochs=40, hidden=48))
+    return train_teacher(setting, dict(type="sage", epochs=40, hidden=48))
 
 
 def by_hand(edges: Tensor, nodes: int, walks: int, length: int, window: int) -> np.ndarray:
@@ -127,7 +129,7 @@ def test_unseen_nodes_do_not_move_the_others(graph: Graph, setting: Setting, inp
     x[setting.unseen] = torch.rand(len(setting.unseen), 64)
     more = torch.stack([setting.unseen, setting.unseen.roll(1)])
     other = Graph(**{**vars(graph), "x": x, "edge_index": torch.cat([graph.edge_index, more, more.flip(0)], 1)})
-    view = observe(other, cpf_split(graph.y, 0), "ind", 0)
+    view = make_setting(other, cpf_split(graph.y, 0), "ind", 0)
     again = with_positions(view, 0, **WALKS)
     assert torch.equal(rows(inputs.seen), rows(again.seen))
     assert torch.equal(rows(inputs.alone)[:, 64:], rows(again.alone)[:, 64:])
@@ -145,8 +147,8 @@ def test_a_student_with_positions_beats_its_control_and_misses_edges_when_cold(
     setting: Setting, taught: Outcome
 ) -> None:
     method = dict(type="nosmog", relation=1e-3, steps=1, draw=300, inputs=WALKS)
-    control = study(setting, None, "supervised", QUICK)
-    student = study(setting, taught.cache, method, QUICK)
+    control = train_student(setting, None, "supervised", QUICK)
+    student = train_student(setting, taught.cache, method, QUICK)
     assert student.metrics["observed"] > control.metrics["observed"]
     assert student.metrics["ind"] > control.metrics["ind"]
     assert student.metrics["ind"] != student.metrics["cold"]
@@ -158,7 +160,7 @@ def test_a_student_with_positions_beats_its_control_and_misses_edges_when_cold(
     assert torch.equal(student.x, view)
     right = student.model.predict(view)[setting.unseen] == setting.whole.y[setting.unseen].numpy()
     assert student.metrics["ind"] == pytest.approx(right.mean())
-    assert study(setting, taught.cache, "glnn", QUICK).x is None
+    assert train_student(setting, taught.cache, "glnn", QUICK).x is None
 
 
 def test_distill_measures_a_wider_student_and_names_wrong_options(graph: Graph) -> None:
@@ -178,7 +180,7 @@ def test_distill_measures_a_wider_student_and_names_wrong_options(graph: Graph) 
 
 def test_a_recipe_around_it_sees_positions_too(setting: Setting, taught: Outcome) -> None:
     inner = dict(type="nosmog", adversary=0.0, inputs=WALKS)
-    around = study(setting, taught.cache, dict(type="weight_align", method=inner), QUICK)
+    around = train_student(setting, taught.cache, dict(type="weight_align", method=inner), QUICK)
     assert around.model.network_.in_features == 64 + 16
 
 

@@ -15,7 +15,7 @@ import torch
 from distill_graph import main
 from torch import nn
 
-from graphkd import Cache, Graph, StudentClassifier, cpf_split, digits, distill, observe, teach
+from graphkd import Cache, Graph, StudentClassifier, cpf_split, digits, distill, make_setting, train_teacher
 from graphkd.data import undirected
 
 Run = Callable[[str], list[dict[str, Any]]]
@@ -57,7 +57,7 @@ def network(graph: Graph) -> nn.Module:
 
 def write_cache(folder: Path, graph: Graph, network: nn.Module, setting: str) -> None:
     """By NumPy and json alone, as another engine would."""
-    view = observe(graph, cpf_split(graph.y, 0), setting, 0)  # type: ignore[arg-type]
+    view = make_setting(graph, cpf_split(graph.y, 0), setting, 0)  # type: ignore[arg-type]
     logits = np.full((len(graph), 10), np.nan, np.float32)
     with torch.no_grad():
         logits[view.observed] = network(view.seen.x, view.seen.edge_index).numpy()
@@ -148,7 +148,7 @@ def test_a_config_takes_caches_that_something_else_wrote(
         write_cache(tmp_path / f"caches/{setting}-0", graph, network, setting)
     teacher, control, student = run("_delete_=True, cache='caches/{setting}-{seed}'")
     assert (teacher["method"], teacher["params"], teacher["latency_ms"]) == ("cache", None, None)
-    view, split = observe(graph, cpf_split(graph.y, 0), "tran", 0), cpf_split(graph.y, 0)
+    view, split = make_setting(graph, cpf_split(graph.y, 0), "tran", 0), cpf_split(graph.y, 0)
     right = network(view.seen.x, view.seen.edge_index).argmax(1)[split.test] == graph.y[split.test]
     assert teacher["metrics"]["tran"] == pytest.approx(100 * right.double().mean().item())
     assert student["metrics"]["tran"] > control["metrics"]["tran"]
@@ -167,4 +167,4 @@ def test_what_is_wrong_with_a_cache_is_said_before_anything_is_trained(
     assert not (tmp_path / "log.json").exists()
     cache = Cache.load(tmp_path / "caches/tran-0")
     with pytest.raises(ValueError, match=r"needs \['noisy'\] of the teacher, which its cache has not"):
-        teach(observe(graph, cpf_split(graph.y, 0), "tran", 0), cache, 0, ["noisy"])
+        train_teacher(make_setting(graph, cpf_split(graph.y, 0), "tran", 0), cache, 0, ["noisy"])

@@ -13,7 +13,7 @@ import torch
 from distill_graph import read_config, run_seed
 from scipy.sparse import coo_array, csr_matrix
 
-from graphkd import Graph, StudentClassifier, cpf_split, distill, load, observe
+from graphkd import Graph, StudentClassifier, cpf_split, distill, load, make_setting
 from graphkd.data import split_of, undirected
 
 ROOT = Path(__file__).parents[2]
@@ -142,7 +142,7 @@ def test_a_graph_of_ogb_brings_its_split_whatever_the_seed(root: Path, name: str
     for key, part in (("train", "train"), ("val", "valid"), ("test", "test")):
         wanted = set(DRAWN.split[part].tolist()) & set(half.tolist())
         assert set(half[getattr(left, key)].tolist()) == wanted
-    hidden = [observe(graph, split, "ind", seed).unseen for seed in (0, 1)]
+    hidden = [make_setting(graph, split, "ind", seed).unseen for seed in (0, 1)]
     assert [len(nodes) for nodes in hidden] == [60, 60]  # a fifth of the test nodes
     assert not torch.equal(*hidden)
     student = StudentClassifier(hidden=(8,), epochs=2)

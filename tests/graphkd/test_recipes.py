@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from graphkd import Cache, StudentClassifier
-from graphkd.data import Graph, Setting, cpf_split, digits, observe
+from graphkd.data import Graph, Setting, cpf_split, digits, make_setting
 from graphkd.losses import ffg2m_high, ffg2m_low
 from graphkd.networks.mlp import MLP
 from graphkd.recipes import INPUTS, NETWORKS, RECIPES, ffg2m
@@ -197,7 +197,7 @@ def test_relabelling_the_nodes_permutes_the_predictions(setting: Setting, teache
 @pytest.mark.parametrize("name", GRAPH_FREE)
 def test_a_graph_free_student_is_as_good_on_cold_nodes(name: str) -> None:
     graph = digits()
-    setting = observe(graph, cpf_split(graph.y, 0), "ind", 0)
+    setting = make_setting(graph, cpf_split(graph.y, 0), "ind", 0)
     teacher = torch.randn(len(setting.seen), 10, generator=torch.Generator().manual_seed(1))
     student = fitted(setting, teacher, dict(type=name, **PLAIN.get(name, {})))
     assert np.array_equal(student.predict(graph.x)[setting.unseen], student.predict(graph.x[setting.unseen]))

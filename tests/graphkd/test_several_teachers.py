@@ -11,10 +11,10 @@ from scipy.special import softmax
 from torch import Tensor, nn
 
 import kdlosses
-from graphkd import Cache, StudentClassifier, cpf_split, digits, distill, observe, study, teach
-from graphkd.data import Graph, Setting, part
+from graphkd import Cache, StudentClassifier, cpf_split, digits, distill, make_setting, train_student, train_teacher
+from graphkd.data import Graph, Setting, restrict
 from graphkd.networks.mlp import MLP
-from graphkd.pipeline.distillation import Outcome
+from graphkd.pipeline.outcome import Outcome
 from graphkd.recipes import partition
 from graphkd.recipes.mtard import mtard
 from graphkd.training.lesson import Lesson
@@ -32,16 +32,16 @@ def graph() -> Graph:
 
 @pytest.fixture(scope="module")
 def setting(graph: Graph) -> Setting:
-    return observe(graph, cpf_split(graph.y, 0), "ind", 0)
+    return make_setting(graph, cpf_split(graph.y, 0), "ind", 0)
 
 
 @pytest.fixture(scope="module")
 def taught(setting: Setting) -> Outcome:
-    return teach(setting, [SAGE, GCN])
+    return train_teacher(setting, [SAGE, GCN])
 
 
 def test_each_is_trained_and_the_cache_holds_all(setting: Setting, taught: Outcome) -> None:
-    alone = teach(setting, SAGE)
+    alone = train_teacher(setting, SAGE)
     assert taught.cache is not None
     assert alone.cache is not None
     assert taught.cache.logits.shape == (1797, 20)
@@ -53,7 +53,7 @@ def test_each_is_trained_and_the_cache_holds_all(setting: Setting, taught: Outco
 
 
 def test_two_of_a_kind_are_two(setting: Setting) -> None:
-    both = teach(setting, [SAGE, SAGE]).cache
+    both = train_teacher(setting, [SAGE, SAGE]).cache
     assert both is not None
     one, two = both.split()
     assert not np.allclose(one.logits[setting.observed], two.logits[setting.observed])
@@ -74,13 +74,15 @@ def test_any_recipe_hears_the_mean(setting: Setting, taught: Outcome) -> None:
     """`glnn` on several teachers is `terms` with `average`, and is `glnn` on the mean."""
     x = setting.whole.x
     average = dict(type="terms", distills=[dict(loss="average")])
-    one, two = (study(setting, taught.cache, method, QUICK).model.predict_proba(x) for method in ("glnn", average))
+    one, two = (
+        train_student(setting, taught.cache, method, QUICK).model.predict_proba(x) for method in ("glnn", average)
+    )
     np.testing.assert_allclose(one, two, atol=1e-4)
     assert taught.cache is not None
     p = [softmax(each.logits, axis=1) for each in taught.cache.split()]
     mean = Cache(np.log((p[0] + p[1]) / 2), taught.cache.node_id, taught.cache.observed, taught.cache.fingerprint)
-    np.testing.assert_allclose(study(setting, mean, "glnn", QUICK).model.predict_proba(x), one, atol=1e-4)
-    assert study(setting, taught.cache, dict(type="ffg2m", lam=0.5), QUICK).metrics["observed"] > 0.8
+    np.testing.assert_allclose(train_student(setting, mean, "glnn", QUICK).model.predict_proba(x), one, atol=1e-4)
+    assert train_student(setting, taught.cache, dict(type="ffg2m", lam=0.5), QUICK).metrics["observed"] > 0.8
 
 
 def test_hidden_layers_are_counted_through(setting: Setting, taught: Outcome) -> None:
@@ -91,7 +93,7 @@ def test_hidden_layers_are_counted_through(setting: Setting, taught: Outcome) ->
         return (student - student.detach()).sum() + kdlosses.mse(student, student)
 
     entries = [dict(loss=probe, student="hidden", teacher=f"hidden:{i}") for i in range(2)]
-    study(setting, taught.cache, dict(type="terms", distills=entries, lam=0.5), QUICK)
+    train_student(setting, taught.cache, dict(type="terms", distills=entries, lam=0.5), QUICK)
     assert set(widths) == {16, 24}
 
 
@@ -113,7 +115,7 @@ def test_what_does_not_fit_is_refused_before_training(graph: Graph, setting: Set
     bare = StudentClassifier(method=dict(type="terms", distills=[dict(loss="kl")]), epochs=2)
     assert taught.cache is not None
     with pytest.raises(ValueError, match=r"student 'logits' is 10 wide, teacher 'logits' 20"):
-        study(setting, taught.cache, bare.method, bare)
+        train_student(setting, taught.cache, bare.method, bare)
     small = Cache(
         taught.cache.logits[:, :8], taught.cache.node_id, taught.cache.observed, "f00d", parts=((4, 0), (4, 0))
     ).take(setting.observed.numpy())
@@ -125,25 +127,25 @@ def test_what_does_not_fit_is_refused_before_training(graph: Graph, setting: Set
 
 
 def test_shards_share_no_node_and_leave_none(setting: Setting) -> None:
-    shards = [part(setting, shard=(k, 3), seed=5).train for k in range(3)]
+    shards = [restrict(setting, shard=(k, 3), seed=5).train for k in range(3)]
     assert torch.equal(torch.cat(shards).sort().values, setting.train.sort().values)
-    assert not torch.equal(part(setting, shard=(0, 3), seed=6).train, shards[0])
+    assert not torch.equal(restrict(setting, shard=(0, 3), seed=6).train, shards[0])
 
 
 def test_known_classes_are_the_only_ones_told(setting: Setting) -> None:
-    view = part(setting, known=[2, 3])
+    view = restrict(setting, known=[2, 3])
     assert set(view.seen.y[view.train].tolist()) == set(view.seen.y[view.val].tolist()) == {2, 3}
     assert view.seen.num_classes == 10
     assert torch.equal(view.test, setting.test)
 
 
 def test_a_task_of_its_own_has_its_own_classes(setting: Setting, graph: Graph) -> None:
-    view = part(setting, task=[0, 1, -1, 0, 1, 0, 1, 0, 1, 2])
+    view = restrict(setting, task=[0, 1, -1, 0, 1, 0, 1, 0, 1, 2])
     assert view.seen.num_classes == 3
     assert (graph.y[view.test] != 2).all()
     assert (view.whole.y[graph.y == 9] == 2).all()
     assert (view.seen.y[setting.seen.y == -1] == -1).all()  # what was hidden stays hidden
-    taught = teach(setting, dict(type="sage", epochs=30, task=[0, 1] * 5))
+    taught = train_teacher(setting, dict(type="sage", epochs=30, task=[0, 1] * 5))
     assert taught.cache is not None
     assert taught.cache.logits.shape == (1797, 2)
     assert taught.cache.own_tasks
@@ -165,7 +167,7 @@ def test_a_task_of_its_own_has_its_own_classes(setting: Setting, graph: Graph) -
 )
 def test_a_wrong_share_is_named(setting: Setting, options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        part(setting, **options)  # type: ignore[arg-type]
+        restrict(setting, **options)  # type: ignore[arg-type]
 
 
 # --- recipes ----------------------------------------------------------------------------------------------------------
@@ -176,17 +178,17 @@ def test_sources_with_tasks_of_their_own_teach_through_heads(setting: Setting) -
         dict(type="sage", epochs=30, task=[0, 1, 2, 3, 4, 5, 6, 7, 8, -1]),
         dict(type="sage", epochs=30, task=[0, 0, 0, 0, 0, 1, 1, 1, 1, 1]),
     ]
-    taught = teach(setting, sources)
+    taught = train_teacher(setting, sources)
     assert taught.cache is not None
     assert taught.cache.parts == ((9, 1), (2, 1))
     student = StudentClassifier(hidden=(32,), dropout=0.3, epochs=50)
-    control = study(setting, None, "supervised", student)
+    control = train_student(setting, None, "supervised", student)
     for options in (dict(power=2.0), dict(nearest=True)):
-        found = study(setting, taught.cache, dict(type="distill_weighted", **options), student)
+        found = train_student(setting, taught.cache, dict(type="distill_weighted", **options), student)
         assert found.metrics["observed"] > control.metrics["observed"]
         assert list(found.model.network_.state_dict()) == list(control.model.network_.state_dict())  # no heads left
     with pytest.raises(ValueError, match="classes of their own"):
-        study(setting, taught.cache, "glnn", student)
+        train_student(setting, taught.cache, "glnn", student)
 
 
 def test_a_partitioned_student_starts_where_the_control_ended(setting: Setting, taught: Outcome) -> None:
@@ -197,8 +199,8 @@ def test_a_partitioned_student_starts_where_the_control_ended(setting: Setting, 
         seen.append(teacher)
         return kdlosses.LOSSES["kl"](student, teacher)  # type: ignore[return-value, operator]
 
-    study(setting, taught.cache, dict(type="partition", loss=record), QUICK)
-    control = study(setting, None, "supervised", QUICK)
+    train_student(setting, taught.cache, dict(type="partition", loss=record), QUICK)
+    control = train_student(setting, None, "supervised", QUICK)
     x = setting.seen.x
     start = torch.from_numpy(control.model.predict_proba(x))
     both = [
@@ -215,11 +217,13 @@ def test_votes_are_counted_from_the_second_epoch_on(setting: Setting, taught: Ou
 
     def predicted(epochs: int, **options: object) -> np.ndarray:
         student = StudentClassifier(hidden=(32,), epochs=epochs)
-        return study(setting, taught.cache, dict(type="voting", **options), student).model.predict_proba(x)
+        return train_student(setting, taught.cache, dict(type="voting", **options), student).model.predict_proba(x)
 
     assert np.array_equal(predicted(1), predicted(1, votes=0.0))
     assert not np.array_equal(predicted(4), predicted(4, votes=0.0))
-    glnn = study(setting, taught.cache, "glnn", StudentClassifier(hidden=(32,), epochs=4)).model.predict_proba(x)
+    glnn = train_student(setting, taught.cache, "glnn", StudentClassifier(hidden=(32,), epochs=4)).model.predict_proba(
+        x
+    )
     assert np.array_equal(predicted(4, votes=0.0), glnn)
 
 
@@ -229,7 +233,7 @@ def test_a_student_that_was_attacked_stands_an_attack_better(setting: Setting, t
     student = StudentClassifier(hidden=(32,), epochs=60)
     accuracy = {}
     for method in ("glnn", dict(type="mtard", radius=0.15, step=0.05, steps=4)):
-        network = study(setting, taught.cache, method, student).model.network_
+        network = train_student(setting, taught.cache, method, student).model.network_
         moved = x.clone().requires_grad_()
         nn.functional.cross_entropy(network(moved), y).backward()
         attacked = network(x + 0.15 * moved.grad.sign()).argmax(1)  # type: ignore[union-attr]

@@ -14,7 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphkd import Cache, StudentClassifier, cpf_split, digits, observe, teach
+from graphkd import Cache, StudentClassifier, cpf_split, digits, make_setting, train_teacher
 from graphkd.sparse.rows import rows
 from graphkd.sparse.shards import Shards
 
@@ -24,7 +24,9 @@ CUTS = [0, 500, 501, 1797]
 @pytest.fixture(scope="module")
 def whole() -> Cache:
     graph = digits()
-    cache = teach(observe(graph, cpf_split(graph.y, 0), "ind", 0), dict(type="sage", epochs=5), tells=["weights"]).cache
+    cache = train_teacher(
+        make_setting(graph, cpf_split(graph.y, 0), "ind", 0), dict(type="sage", epochs=5), tells=["weights"]
+    ).cache
     assert cache is not None
     assert not cache.observed.all()
     return cache
@@ -81,8 +83,8 @@ json.dump(meta, open(f"c/shard-{start:012d}/meta.json", "w"))
 @pytest.mark.parametrize("method", ["glnn", dict(type="ffg2m", lam=0.2)])
 def test_a_student_learns_the_same_from_shards(tmp_path: Path, method: object) -> None:
     graph = digits()
-    view = observe(graph, cpf_split(graph.y, 0), "tran", 0)
-    cache = teach(view, dict(type="sage", epochs=5)).cache
+    view = make_setting(graph, cpf_split(graph.y, 0), "tran", 0)
+    cache = train_teacher(view, dict(type="sage", epochs=5)).cache
     assert cache is not None
     write(cache, tmp_path / "c")
     np.save(tmp_path / "x.npy", graph.x.numpy())

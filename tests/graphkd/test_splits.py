@@ -13,7 +13,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from graphkd import Graph, Split, StudentClassifier, distill, prepare
-from graphkd.data import observe, split_of
+from graphkd.data import make_setting, split_of
 from graphkd.data.split import as_split
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*no teacher is better")  # after three epochs
@@ -99,7 +99,7 @@ def test_a_split_that_a_container_carries_is_used(given: Any) -> None:
 def test_observe_takes_the_same_forms() -> None:
     whole = Graph.of(graph())
     for form in ("masks", "OGB's dict", "lists"):
-        view = observe(whole, FORMS[form], "tran", 0)
+        view = make_setting(whole, FORMS[form], "tran", 0)
         assert torch.equal(view.train.sort().values, IDS[0].sort().values)
         assert view.mark() == Split(*IDS).fingerprint()
 
@@ -115,7 +115,7 @@ def test_nodes_in_no_part_are_seen_but_their_labels_are_not_read() -> None:
         ]
         assert results[0].metrics == results[1].metrics == results[2].metrics
         assert results[0].cache.observed.all()
-    view = observe(Graph.of(graph(**masked(*MASKS))), Split(*IDS), "ind", 0)
+    view = make_setting(Graph.of(graph(**masked(*MASKS))), Split(*IDS), "ind", 0)
     assert set(rest.nonzero().flatten().tolist()) <= set(view.observed.tolist())
 
 

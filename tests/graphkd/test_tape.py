@@ -16,8 +16,8 @@ from distill_graph import read_config, run_seed
 from scipy.special import softmax
 
 from graphkd import Cache, Graph
-from graphkd.data import Setting, cpf_split, observe, text_graph
-from graphkd.pipeline.distillation import teach
+from graphkd.data import Setting, cpf_split, make_setting, text_graph
+from graphkd.pipeline.train_teacher import train_teacher
 from graphkd.text import LanguageModel, Prompts, embed, estimate, explanations
 from graphkd.text.prompts import EXPLANATION, INSTRUCTION, Asker
 
@@ -145,12 +145,12 @@ def sets(papers: Graph) -> tuple[Setting, Cache, Cache]:
         scores = (2 * known + 2 * spread * draw.normal(size=(count, 4))).astype(np.float32)
         nodes, seen = np.arange(count), np.ones(count, dtype=bool)
         caches.append(Cache(scores, nodes, seen, papers.fingerprint(), (words,)))
-    return observe(papers, cpf_split(papers.y, 0), "tran", 0), caches[0], caches[1]
+    return make_setting(papers, cpf_split(papers.y, 0), "tran", 0), caches[0], caches[1]
 
 
 def test_ranks_are_features(sets: tuple[Setting, Cache, Cache]) -> None:
     setting, source, _ = sets
-    outcome = teach(setting, dict(type="sgc", hops=0, epochs=2, source=source, inputs=dict(top=3)))
+    outcome = train_teacher(setting, dict(type="sgc", hops=0, epochs=2, source=source, inputs=dict(top=3)))
     assert outcome.x is not None
     expected = np.zeros((len(source.logits), 12))
     for node, row in enumerate(np.argsort(-source.logits, axis=1)[:, :3]):
@@ -167,7 +167,7 @@ def test_networks_on_each_are_averaged_and_better_so(sets: tuple[Setting, Cache,
         {**spec, "layers": 0, "source": two, "inputs": dict(top=2)},  # an MLP
         spec,
     ]
-    whole = teach(setting, specs)
+    whole = train_teacher(setting, specs)
     assert whole.cache is not None
     parts = whole.cache.split()
     test = setting.test.numpy()
@@ -188,7 +188,7 @@ def test_ranks_that_are_not_there_are_refused(sets: tuple[Setting, Cache, Cache]
     with pytest.raises(
         ValueError, match=r"inputs is dict\(top=k\) with k from 1 to the 4 classes that the source scores"
     ):
-        teach(setting, dict(type="sgc", source=source, inputs=inputs))
+        train_teacher(setting, dict(type="sgc", source=source, inputs=inputs))
 
 
 def test_it_is_one_config(sets: tuple[Setting, Cache, Cache], papers: Graph, tmp_path: Path) -> None:

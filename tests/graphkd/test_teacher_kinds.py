@@ -22,9 +22,9 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch_geometric.nn import GCN
 
-from graphkd import Cache, LinkStudent, Split, StudentClassifier, distill, distill_links, teach
-from graphkd.data import Graph, observe
-from graphkd.pipeline.distillation import measure_latency
+from graphkd import Cache, LinkStudent, Split, StudentClassifier, distill, distill_links, train_teacher
+from graphkd.data import Graph, make_setting
+from graphkd.pipeline.measure import measure_latency
 from graphkd.teachers import TEACHERS
 from graphkd.training.loop import History
 
@@ -172,19 +172,19 @@ def test_logits_teach_as_their_cache_does(form: str) -> None:
         "bfloat16": logits.bfloat16(),
         "list": [logits, logits.detach().numpy()],
     }
-    view = observe(Graph.of(SimpleNamespace(x=X, edge_index=EDGES, y=Y)), SPLIT, "tran", 0)
+    view = make_setting(Graph.of(SimpleNamespace(x=X, edge_index=EDGES, y=Y)), SPLIT, "tran", 0)
     cache = Cache(logits.detach().numpy(), np.arange(N), np.ones(N, dtype=bool), view.whole.fingerprint())
     expected = run([cache, cache] if form == "list" else cache)
     for setting in ("tran", "all"):
         found = run(forms[form], setting=setting)
         assert found.metrics == expected.metrics
         assert found.latency.keys() == {"student"}
-    assert teach(view, forms[form]).metrics == expected.metrics["teacher"]
+    assert train_teacher(view, forms[form]).metrics == expected.metrics["teacher"]
 
 
 def test_logits_of_the_nodes_that_are_seen_alone_are_of_the_setting_ind() -> None:
     graph = Graph.of(SimpleNamespace(x=X, edge_index=EDGES, y=Y))
-    view = observe(graph, SPLIT, "ind", 0)
+    view = make_setting(graph, SPLIT, "ind", 0)
     logits = torch.randn(N, 3).index_fill(0, view.unseen, torch.nan)
     assert "prod" in run(logits, setting="all").metrics["student"]
     with pytest.raises(ValueError, match="the cache observed 90 nodes, the setting 'ind' shows 78"):
@@ -390,7 +390,7 @@ def test_a_pipeline_that_ends_in_a_student_is_fitted_on_what_is_seen(sparse: boo
         wide = np.zeros((N, alone.n_features_in_), dtype=np.float32)
         np.testing.assert_array_equal(alone.predict(wide), fitted.predict(wide))
     if method == "glnn":
-        view = observe(Graph.of(data), SPLIT, setting, 0)  # type: ignore[arg-type]
+        view = make_setting(Graph.of(data), SPLIT, setting, 0)  # type: ignore[arg-type]
         expected = type(step)(**step.get_params()).fit(x[view.observed].numpy())
         np.testing.assert_allclose(fitted[:-1].transform(x.numpy()), expected.transform(x.numpy()), atol=1e-3)
         right = fitted.predict(x.numpy())[SPLIT.test] == Y[SPLIT.test].numpy()

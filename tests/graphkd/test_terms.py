@@ -14,7 +14,9 @@ import kdlosses
 from graphkd import StudentClassifier, recipes
 from graphkd.data import Setting
 from graphkd.networks.mlp import MLP
-from graphkd.pipeline.distillation import Outcome, study, teach
+from graphkd.pipeline.outcome import Outcome
+from graphkd.pipeline.train_student import train_student
+from graphkd.pipeline.train_teacher import train_teacher
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import Clock, History
 from graphkd.training.term import Term
@@ -24,18 +26,18 @@ QUICK = StudentClassifier(hidden=(32, 24), dropout=0.3, epochs=20)
 
 @pytest.fixture(scope="module")
 def taught(setting: Setting) -> Outcome:
-    return teach(setting, dict(type="sage", epochs=30, hidden=48))
+    return train_teacher(setting, dict(type="sage", epochs=30, hidden=48))
 
 
 def studied(setting: Setting, taught: Outcome, *distills: dict[str, Any], **options: Any) -> Outcome:
-    return study(setting, taught.cache, dict(type="terms", distills=list(distills), **options), QUICK)
+    return train_student(setting, taught.cache, dict(type="terms", distills=list(distills), **options), QUICK)
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.3])
 def test_one_kl_is_glnn_to_the_bit(setting: Setting, taught: Outcome, lam: float) -> None:
     x = setting.whole.x
     one = studied(setting, taught, dict(loss="kl"), lam=lam).model.predict_proba(x)
-    two = study(setting, taught.cache, dict(type="glnn", lam=lam), QUICK).model.predict_proba(x)
+    two = train_student(setting, taught.cache, dict(type="glnn", lam=lam), QUICK).model.predict_proba(x)
     assert np.array_equal(one, two)
 
 
@@ -72,7 +74,7 @@ def test_a_batch_shows_its_own_edges_labels_and_time(setting: Setting, taught: O
 
     calls: list[Any] = []
     student = QUICK.set_params(batch_size=500, epochs=2)
-    study(setting, taught.cache, dict(type="terms", distills=[dict(loss=probe)]), student)
+    train_student(setting, taught.cache, dict(type="terms", distills=[dict(loss=probe)]), student)
     assert [epoch for *_, epoch, _ in calls] == [0] * 4 + [1] * 4
     progress = [done for *_, done in calls]
     np.testing.assert_allclose(progress, np.arange(8) / 8)

@@ -15,7 +15,8 @@ from graphkd import Cache, StudentClassifier
 from graphkd.data import Setting
 from graphkd.networks.codebook import Codebook, code_use, k_means, nearest
 from graphkd.networks.mlp import MLP
-from graphkd.pipeline.distillation import study, teach
+from graphkd.pipeline.train_student import train_student
+from graphkd.pipeline.train_teacher import train_teacher
 from graphkd.recipes import vqgraph
 from graphkd.sparse.rows import compact
 from graphkd.teachers.vq import vqsage
@@ -29,7 +30,7 @@ STUDENT = StudentClassifier(hidden=(32,), epochs=60)
 
 @pytest.fixture(scope="module")
 def cache(setting: Setting) -> Cache:
-    taught = teach(setting, TEACHER, 0).cache
+    taught = train_teacher(setting, TEACHER, 0).cache
     assert taught is not None
     return taught
 
@@ -211,7 +212,7 @@ def test_what_it_tells(setting: Setting, cache: Cache) -> None:
 
 
 def test_it_classifies_like_plain_sage(setting: Setting, cache: Cache) -> None:
-    sage = teach(setting, dict(type="sage", epochs=40, hidden=64), 0).metrics["tran"]
+    sage = train_teacher(setting, dict(type="sage", epochs=40, hidden=64), 0).metrics["tran"]
     own = (cache.logits.argmax(1) == setting.whole.y.numpy())[setting.test].mean()
     assert own > sage - 0.01
 
@@ -303,14 +304,16 @@ def test_the_student_learns_the_codes_of_the_nodes(setting: Setting, cache: Cach
 
 @pytest.mark.parametrize("options", [dict(), dict(codes=32)])
 def test_it_beats_the_untaught_student(setting: Setting, cache: Cache, options: dict[str, int]) -> None:
-    control = study(setting, None, "supervised", STUDENT, 0).metrics["tran"]
-    student = study(setting, cache, dict(type="vqgraph", **options), STUDENT, 0).metrics["tran"]
+    control = train_student(setting, None, "supervised", STUDENT, 0).metrics["tran"]
+    student = train_student(setting, cache, dict(type="vqgraph", **options), STUDENT, 0).metrics["tran"]
     assert student > control + 0.01
 
 
 def test_without_codes_it_is_glnn_but_for_the_start(setting: Setting, cache: Cache) -> None:
-    silent = study(setting, cache, dict(type="vqgraph", beta=0.0), STUDENT, 0).model.predict_proba(setting.whole.x)
-    glnn = study(setting, cache, "glnn", STUDENT, 0).model.predict_proba(setting.whole.x)
+    silent = train_student(setting, cache, dict(type="vqgraph", beta=0.0), STUDENT, 0).model.predict_proba(
+        setting.whole.x
+    )
+    glnn = train_student(setting, cache, "glnn", STUDENT, 0).model.predict_proba(setting.whole.x)
     np.testing.assert_allclose(silent, glnn, atol=1e-6)
 
 
@@ -321,6 +324,6 @@ def test_what_is_missing_is_named(setting: Setting, cache: Cache) -> None:
         (dict(type="vqgraph", codes=8), "fitted to the teacher's last hidden layer, and it tells none"),
     ):
         with pytest.raises(ValueError, match=message):
-            study(setting, plain, method, STUDENT, 0)
+            train_student(setting, plain, method, STUDENT, 0)
     with pytest.raises(ValueError, match="the student needs a hidden layer"):
-        study(setting, cache, "vqgraph", StudentClassifier(hidden=()), 0)
+        train_student(setting, cache, "vqgraph", StudentClassifier(hidden=()), 0)

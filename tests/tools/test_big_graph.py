@@ -8,7 +8,7 @@ import big_graph
 import numpy as np
 import pytest
 import torch
-from big_graph import BigGraph, distil, layerwise, make, slope, student_logits, teach
+from big_graph import BigGraph, distill, layerwise, make, slope, student_logits, teach
 
 from graphkd.sparse.shards import Shards
 
@@ -60,7 +60,7 @@ def test_teacher_and_students(graph: BigGraph, folder: Path, monkeypatch: pytest
     torch.testing.assert_close(torch.cat(list(layerwise(network, graph))), whole, atol=1e-4, rtol=1e-4)
     right = {"teacher": np.mean(whole[graph.test].argmax(1).numpy() == graph.y[graph.test])}
     for method in ("control", "glnn", "ffg2m"):
-        run = distil(graph, cache, network, method, epochs=10, batch=512)
+        run = distill(graph, cache, network, method, epochs=10, batch=512)
         right[method] = run.student.score(graph.x[graph.test], graph.y[graph.test])
         assert 0 < run.epoch < run.fit
         assert run.peak > 0

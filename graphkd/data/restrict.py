@@ -10,7 +10,7 @@ import torch
 from graphkd.data.setting import Setting
 
 
-def part(
+def restrict(
     setting: Setting,
     shard: Sequence[int] | None = None,
     known: Sequence[int] | None = None,
@@ -30,9 +30,9 @@ def part(
     Raises:
         ValueError: an option names what does not exist, or nothing is left to train on or to select on.
 
-    >>> from graphkd.data import cpf_split, digits, observe
+    >>> from graphkd.data import cpf_split, digits, make_setting
     >>> graph = digits()
-    >>> odd = part(observe(graph, cpf_split(graph.y, 0), "tran", 0), task=[0, 1] * 5)
+    >>> odd = restrict(make_setting(graph, cpf_split(graph.y, 0), "tran", 0), task=[0, 1] * 5)
     >>> odd.seen.num_classes, odd.seen.y[odd.train].unique().tolist()
     (2, [0, 1])
     """

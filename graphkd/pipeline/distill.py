@@ -1,0 +1,131 @@
+"""From a graph to a student that needs none: teacher, control and student in one call."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Literal
+
+from sklearn.pipeline import Pipeline
+
+from graphkd.data import Graph, make_setting, one_way, undirected
+from graphkd.data.setting import SettingName
+from graphkd.pipeline.arguments import (
+    SplitSpec,
+    Student,
+    as_cache,
+    check_spec,
+    checked_seed,
+    checked_student,
+    chosen_split,
+    fitted_steps,
+    last_step,
+)
+from graphkd.pipeline.checks import any_ready, check_connected, check_edge_weights, check_teachers, warn_if_no_better
+from graphkd.pipeline.measure import measure_latency, network_of
+from graphkd.pipeline.outcome import MethodSpec, Outcome, Result, TeacherSpecs
+from graphkd.pipeline.teacher_spec import listed
+from graphkd.pipeline.train_student import train_student
+from graphkd.pipeline.train_teacher import train_teacher
+from graphkd.recipes import asked, check_method, inputs_of
+from graphkd.spec import plain
+from graphkd.training.cache import Cache
+
+
+def distill(
+    data: Any,
+    teacher: TeacherSpecs = "sage",
+    method: MethodSpec = "glnn",
+    *,
+    student: Student | None = None,
+    split: SplitSpec | None = None,
+    seed: int = 0,
+    setting: Literal["all", "tran", "ind"] = "all",
+    isolated: Literal["raise", "keep"] = "raise",
+) -> Result:
+    """Train a teacher on a graph, teach a student, and train the same student untaught beside it.
+
+    Args:
+        data: a `Graph`, a PyG `Data`, or anything with `x`, `edge_index` and `y`, see `Graph.of`. Edges count in both
+            directions, with a warning if some have no reverse; a ready module is run on the edges as they are.
+            `edge_weight` is for teachers that take weights; what ignores them is refused.
+        teacher: a builder of `graphkd.teachers` by name, as `dict(type=name, **options)` (options of the builder and of
+            `Schedule`) or as a function `(in_features, classes) -> Module`, to be trained here; a module
+            `(x, edge_index) -> logits`, taken as it is, in evaluation mode; the cache of a teacher trained elsewhere;
+            or its logits `(N, C)`. A list of these teaches together, see `train_teacher`. There is a warning about
+            a ready teacher that does not say on what split it was trained, see there.
+        method: a recipe of `graphkd.recipes` by name, as `dict(type=name, **options)` or as a function.
+            Default: `glnn`, which reads no edge. What learns from edges may end above it or below; measure both.
+        student: with the settings wanted; its method and random state are replaced. Or a `Pipeline` whose last step is
+            a student: the steps before are fitted on the features that are seen, and the result is a `Pipeline`, too
+            (see `StudentClassifier.from_pipeline` for how to save it). Default: one hidden layer of 256 units
+            with dropout 0.5, at most 500 epochs.
+        split: training, validation and test nodes: a `Split`, three masks or lists of ids, or a dict of these, see
+            `graphkd.data.split.as_split`; a number chooses a column of the graph's masks `(N, k)`. If not given that of
+            the graph, or else `cpf_split(y, seed)`. Nodes may be in no part, with a label of -1 or any other.
+        seed: of the split, the parameters and whatever is drawn.
+        setting: `tran`, `ind` or both, see `Setting`; a cache, and logits, have but one.
+        isolated: what to do about nodes without edges: a graph cannot teach them anything.
+
+    Raises:
+        ValueError: graph, split, cache or teacher do not fit together; raised before anything is trained.
+        TypeError: student, teacher or seed is nothing of the kind; likewise.
+        KeyError: unknown teacher or method; names the nearest.
+
+    >>> from graphkd.data import digits
+    >>> quick = StudentClassifier(hidden=(64,), epochs=60, lr=0.01)
+    >>> result = distill(digits(), dict(type="sage", epochs=40), "glnn", student=quick, setting="tran")
+    >>> result.metrics["student"]["tran"] > result.metrics["control"]["tran"]
+    True
+    """
+    seed, method = checked_seed(seed), plain(method)
+    student = checked_student(student)
+    given = Graph.of(data, "raise" if split is None else "keep")
+    graph = undirected(given)
+    check_connected(graph, isolated)
+    check_spec("method", method)
+    check_method(method)
+    inputs_of(method)
+    check_edge_weights(graph, method)
+    chosen = chosen_split(graph, split, seed)
+    if not isinstance(setting, str):
+        raise ValueError(f"no setting is called {setting!r}; known: 'all', 'tran', 'ind'")
+    names: tuple[SettingName, ...] = ("tran", "ind") if setting == "all" else (setting,)
+    teachers = [as_cache(each, graph) for each in listed(teacher)]
+    cached = next((each for each in teachers if isinstance(each, Cache)), None)
+    if setting == "all" and cached is not None:
+        names = ("tran",) if cached.observed.all() else ("ind",)
+    views = [make_setting(graph, chosen, name, seed) for name in names]
+    own = [make_setting(given, chosen, name, seed) if any_ready(teachers) else None for name in names]
+    last_step(student).check_settings()
+    for view, as_given in zip(views, own):
+        check_teachers(view, teachers, as_given)
+        fitted_steps(student, inputs_of(method)(view, seed) if isinstance(student, Pipeline) else None)
+    if count := one_way(given):
+        warnings.warn(
+            f"{count} of {given.edge_index.shape[1]} edges have no reverse: they count in both directions"
+            + (", but for the ready module" if any_ready(teachers) else ""),
+            stacklevel=2,
+        )
+    taught = [train_teacher(view, teachers, seed, asked(method), as_given) for view, as_given in zip(views, own)]
+    outcomes: dict[SettingName, dict[str, Outcome]] = {
+        view.name: {
+            "teacher": lessons,
+            "control": train_student(view, None, "supervised", student, seed),
+            "student": train_student(view, lessons.cache, method, student, seed),
+        }
+        for view, lessons in zip(views, taught)
+    }
+    for name in names:
+        warn_if_no_better(name, outcomes[name]["teacher"], outcomes[name]["control"])
+    first = outcomes[names[0]]
+    return Result(
+        first["student"].model,
+        {role: {k: v for name in names for k, v in outcomes[name][role].metrics.items()} for role in first},
+        {role: {name: outcomes[name][role].oracle_test_best for name in names} for role in first},
+        {
+            role: measure_latency(network, graph, needs_edges=role == "teacher", x=first[role].x)
+            for role, network in (("teacher", first["teacher"].model), ("student", network_of(first["student"].model)))
+            if network is not None
+        },
+        outcomes,
+    )

@@ -1,0 +1,122 @@
+"""What is measured of teachers and students: accuracies in a setting, and latency."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from graphkd.data import Graph, Setting
+from graphkd.data.setting import UNSEEN_SHARE
+from graphkd.pipeline.arguments import (
+    last_step,
+)
+from graphkd.teachers.call import call, kind_of, outputs, readable, resting
+from graphkd.teachers.ensemble import Ensemble
+from graphkd.training.latency import latency, student_latencies, teacher_latencies
+from graphkd.training.loop import Score, score
+from kdlosses.experts import experts, mixture
+
+
+def network_of(student: Any) -> nn.Module:
+    """The network of a student, or of one that stands at the end of a `Pipeline`."""
+    return last_step(student).network_
+
+
+def measure_latency(network: nn.Module, graph: Graph, needs_edges: bool, x: Tensor | None = None) -> dict[str, float]:
+    """Milliseconds of an answer about all nodes (`all_nodes`) and about new ones, see `graphkd.training.latency`.
+
+    `x` is what it sees in place of the graph's features; what it takes to make that is not measured.
+    """
+    x = graph.x if x is None else x
+    if not needs_edges:
+        return student_latencies(network, x)
+    x = readable(network, replace(graph, x=x)).x
+    with resting(network):
+        if graph.edge_weight is not None:
+            return {"all_nodes": latency(lambda: call(network, x, graph.edge_index, graph.edge_weight))}
+        if kind_of(network) != (torch.device("cpu"), torch.float32):
+            network = Ensemble([network])  # which hands it what it takes
+        return teacher_latencies(network, x, graph.edge_index)
+
+
+def readable_setting(network: nn.Module, setting: Setting) -> Setting:
+    """The setting with its features as the network takes them."""
+    return replace(setting, seen=readable(network, setting.seen), whole=readable(network, setting.whole))
+
+
+def evaluation(network: nn.Module, setting: Setting) -> Callable[[], tuple[Score, float]]:
+    """A function that scores a network, as it is when called, on the validation and on the watched test nodes."""
+    seen, labels = setting.seen, setting.seen.y
+    watched = setting.test if setting.name == "tran" else torch.searchsorted(setting.observed, setting.test)
+    truth = setting.whole.y[setting.test]
+
+    def evaluate() -> tuple[Score, float]:
+        with torch.inference_mode():
+            logits = call(network, seen.x, seen.edge_index, seen.edge_weight, seen.num_classes)
+        return score(logits[setting.val], labels[setting.val]), score(logits[watched], truth)[0]
+
+    return evaluate
+
+
+@torch.inference_mode()
+def setting_outputs(network: nn.Module, setting: Setting) -> tuple[list[Tensor], Tensor]:
+    """Hidden layers, where the network tells them, and logits, for the whole graph; NaN where unseen."""
+    seen = setting.seen
+    found = outputs(network, seen)
+    if found[-1].shape != (len(seen), seen.num_classes):
+        raise ValueError(
+            f"the teacher gives {tuple(found[-1].shape)}; expected {len(seen)} nodes by {seen.num_classes} classes"
+        )
+    *hidden, logits = [spread(out, setting) for out in found]
+    return hidden, logits
+
+
+def spread(seen: Tensor, setting: Setting) -> Tensor:
+    """Rows of the nodes that are seen as rows of the whole graph, NaN where unseen."""
+    full = seen.new_full((len(setting.whole), *seen.shape[1:]), torch.nan)
+    return full.index_copy_(0, setting.observed, seen)
+
+
+@torch.inference_mode()
+def teacher_metrics(
+    networks: Sequence[nn.Module], views: Sequence[Setting], setting: Setting, logits: Tensor
+) -> dict[str, float]:
+    """Accuracies of networks together, each on its view; `logits` are theirs of the nodes that are seen."""
+    if setting.name == "tran":
+        return metrics_of(setting, logits.argmax(1))
+    found: list[list[Tensor]] = [[], []]
+    for network, view in zip(networks, views):
+        whole, seen = view.whole, view.seen
+        x = readable(network, whole).x
+        known = (view.observed[seen.edge_index], seen.edge_weight)
+        with resting(network):
+            for answers, edges in zip(found, ((whole.edge_index, whole.edge_weight), known)):
+                answers.append(call(network, x, *edges, whole.num_classes))
+    several = len(networks) > 1
+    linked, alone = (
+        mixture(experts(torch.cat(each, 1), setting.whole.num_classes, "teach")) if several else each[0]
+        for each in found
+    )
+    return metrics_of(setting, logits.argmax(1), linked.argmax(1), alone.argmax(1))
+
+
+def metrics_of(
+    setting: Setting, observed: Tensor, linked: Tensor | None = None, alone: Tensor | None = None
+) -> dict[str, float]:
+    """Accuracies from the classes predicted for all nodes: with the seen edges, with all edges, and without any."""
+
+    def accuracy(predicted: Tensor, nodes: Tensor) -> float:
+        return (predicted[nodes] == setting.whole.y[nodes]).double().mean().item()
+
+    seen = accuracy(observed, setting.test)
+    if setting.name == "tran":
+        return {"tran": seen}
+    if linked is None or alone is None:
+        return {"observed": seen}
+    unseen = accuracy(linked, setting.unseen)
+    prod = (1 - UNSEEN_SHARE) * seen + UNSEEN_SHARE * unseen
+    return {"observed": seen, "ind": unseen, "prod": prod, "cold": accuracy(alone, setting.unseen)}

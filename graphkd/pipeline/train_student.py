@@ -1,0 +1,61 @@
+"""Train a student on what a setting shows it."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+
+from graphkd.data import Setting
+from graphkd.pipeline.arguments import (
+    Student,
+    checked_seed,
+    checked_student,
+    fitted_steps,
+    last_step,
+)
+from graphkd.pipeline.checks import check_edge_weights
+from graphkd.pipeline.measure import metrics_of
+from graphkd.pipeline.outcome import MethodSpec, Outcome
+from graphkd.recipes import inputs_of
+from graphkd.sparse.rows import rows
+from graphkd.spec import plain
+from graphkd.training.cache import Cache
+
+
+def train_student(
+    setting: Setting, cache: Cache | None, method: MethodSpec, student: Student | None = None, seed: int = 0
+) -> Outcome:
+    """Train a student on what the setting shows it; without a cache on the labels alone.
+
+    A method may show it more than the features of the graph, see `graphkd.recipes.INPUTS`. The steps of a `Pipeline`
+    before the student are fitted on the features that are seen.
+    """
+    seed, method = checked_seed(seed), plain(method)
+    whole, seen = setting.whole, setting.seen
+    if cache is not None:
+        check_edge_weights(whole, method)
+    given = inputs_of(method)(setting, seed)
+    model = clone(checked_student(student))
+    learner = last_step(model)
+    features, steps = fitted_steps(model, given)
+    learner.set_params(method=method, random_state=seed)
+    learner.fit(
+        features.seen,
+        seen.y,
+        teacher=None if cache is None else cache.take(setting.observed.numpy()),
+        edge_index=None if seen.edge_weight is not None else seen.edge_index,
+        labelled=setting.train,
+        validation=(rows(features.seen, setting.val), seen.y[setting.val]),
+        monitor=(rows(features.linked, setting.test), whole.y[setting.test]),
+    )
+    history = learner.history_
+    linked = torch.from_numpy(learner.predict(features.linked))
+    alone = linked if features.alone is features.linked else torch.from_numpy(learner.predict(features.alone))
+    metrics = metrics_of(setting, linked, linked, alone)
+    if whole.named:
+        learner.classes_ = np.array(whole.class_names)[learner.classes_]
+    x = None if features.linked is whole.x else rows(features.linked)
+    model = Pipeline([*steps, model.steps[-1]]) if isinstance(model, Pipeline) else model
+    return Outcome(model, metrics, history.oracle, history.score, sum(history.seconds), x=x)

@@ -1,0 +1,288 @@
+"""Train a teacher on what a setting shows it."""
+
+from __future__ import annotations
+
+import functools
+import statistics
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from graphkd.data import Setting, restrict
+from graphkd.pipeline.arguments import (
+    as_cache,
+    as_json,
+    bound_options,
+    built,
+    checked_seed,
+    name_of,
+)
+from graphkd.pipeline.checks import check_classes, check_shown, check_teachers, warn_unless
+from graphkd.pipeline.measure import evaluation, metrics_of, readable_setting, setting_outputs, spread, teacher_metrics
+from graphkd.pipeline.outcome import MethodSpec, Outcome, TeacherSpec, TeacherSpecs
+from graphkd.pipeline.teacher_spec import listed, parse_teacher
+from graphkd.recipes import OF_GRAPH_NETWORKS
+from graphkd.spec import resolve
+from graphkd.teachers import TEACHERS, TUNES
+from graphkd.teachers.call import call, outputs, resting
+from graphkd.teachers.ensemble import Ensemble
+from graphkd.training.cache import Cache
+from graphkd.training.lesson import Lesson
+from graphkd.training.loop import Clock, History, Schedule, score, train
+from kdlosses.experts import experts, mixture
+
+
+def train_teacher(
+    setting: Setting,
+    teacher: TeacherSpecs = "sage",
+    seed: int = 0,
+    tells: Collection[str] = (),
+    as_given: Setting | None = None,
+) -> Outcome:
+    """Train a teacher on what the setting shows it, and keep what it says in a cache.
+
+    The dict of a teacher to be trained here may also have the options `shard`, `known` and `task` of
+    `graphkd.data.restrict`, which tell it less than all, or something else.
+
+    It may itself be taught by the cache of another teacher, `source`, such as that of a language model, with `method`,
+    one of `graphkd.recipes.OF_GRAPH_NETWORKS`. With `inputs`, a number, it reads that hidden layer of the source in
+    place of the graph's features; with `inputs=dict(top=k)` which classes the source finds most probable, from the
+    first to the k-th, each as C columns of which one is 1.
+
+    With `tune`, one of `graphkd.teachers.TUNES` like `dict(type='mcmi', lam=0.15)`, it is fine-tuned for its students
+    after that. With `epochs=0` it stays as random as it was made: the control for what a teacher knows.
+
+    Several teachers are trained one by one, number k with `seed + 1000 k`, and leave one cache, see `Cache.join`. Their
+    prediction is the mean of theirs; if they have tasks of their own, their metrics are the means of their own metrics.
+
+    `tells` names what a single teacher is asked beyond logits and hidden layers, see `graphkd.recipes.TELLS`: `noisy`,
+    its logits when every feature has a normal number added, or `weights`, its parameters under their names. A network
+    with a method `tells(x, edge_index)` tells what that returns, `(more, params)`, in any case.
+
+    A module that comes ready is run as it is, in evaluation mode and in its own dtype, on `as_given` if there is one:
+    the same setting with the edges as they were before `undirected`. It says on what split it was trained by an
+    attribute `trained_on`, the `Split.fingerprint` of that; a cache by `split` in its settings, where this function
+    writes it. Of one that says nothing, or another split, there is a warning: it may have seen test nodes.
+    """
+    seed = checked_seed(seed)
+    teachers = [as_cache(each, setting.whole) for each in listed(teacher)]
+    check_teachers(setting, teachers, as_given)  # a typo in the last is found before the first is trained
+    if len(teachers) > 1:
+        outcomes = [
+            _train_one(setting, each, seed + 1000 * k, seed, as_given=as_given) for k, each in enumerate(teachers)
+        ]
+        views = [as_given or setting if isinstance(each, nn.Module) else setting for each in teachers]
+        return _joined(setting, outcomes, views)
+    return _train_one(setting, teachers[0], seed, seed, tells, as_given)
+
+
+def _train_one(
+    setting: Setting,
+    teacher: TeacherSpec,
+    seed: int,
+    deal: int,
+    tells: Collection[str] = (),
+    as_given: Setting | None = None,
+) -> Outcome:
+    if isinstance(teacher, Cache):
+        return _from_cache(setting, teacher, deal, tells)
+    if isinstance(teacher, nn.Module):
+        trained_on = getattr(teacher, "trained_on", None)
+        warn_unless(trained_on == setting.mark(), f"the {type(teacher).__name__}", trained_on is not None)
+        with resting(teacher):
+            told: dict[str, Any] = {"type": type(teacher).__name__}
+            return _answered(setting, teacher, as_given or setting, told, seed, tells, trained_on, History())
+    builder, options, schedule, share, tune, taught = parse_teacher(teacher)
+    told = {"type": name_of(builder), **bound_options(builder), **options, **vars(schedule), **share}
+    told |= {"tune": tune} if tune else {}
+    view = restrict(setting, **share, seed=deal)
+    if taught:
+        source = taught["source"]
+        told |= {**taught, "source": source.settings.get("teacher")}
+        view = _reading(view, source, taught.get("inputs"))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = built(builder, view.seen.x.shape[1], view.seen.num_classes, options)
+        view = readable_setting(network, view)
+        if builder not in TEACHERS.values():  # one of the user's own, which may read something else
+            with resting(network), torch.no_grad():
+                outputs(network, view.seen)
+        if "method" in taught:
+            history = _train_taught(network, view, schedule, taught["source"], taught["method"], seed)
+        else:
+            history = _train_from_labels(network, view, schedule, tune)
+    network.trained_on = setting.mark()  # type: ignore[assignment]
+    outcome = _answered(setting, network, view, told, seed, tells, setting.mark(), history)
+    outcome.x = view.whole.x if "inputs" in taught else None
+    return outcome
+
+
+def _answered(
+    setting: Setting,
+    network: nn.Module,
+    view: Setting,
+    told: dict[str, Any],
+    seed: int,
+    tells: Collection[str],
+    trained_on: str | None,
+    history: History,
+) -> Outcome:
+    """What a trained network says of the nodes of `view`, which has features and edges as the network reads them."""
+    view = readable_setting(network, view)
+    hidden, logits = setting_outputs(network, view)
+    more, params = _extras(network, view, tells, seed)
+    cache = Cache(
+        logits.numpy(),
+        setting.whole.node_id.numpy(),
+        torch.zeros(len(setting.whole), dtype=torch.bool).index_fill(0, setting.observed, True).numpy(),
+        setting.whole.fingerprint(),
+        tuple(layer.numpy() for layer in hidden),
+        {"teacher": as_json(told), "setting": setting.name, "seed": seed, "split": trained_on},
+        own_tasks="task" in told,
+        more=more,
+        params=params,
+    )
+    metrics = teacher_metrics([network], [view], view, logits)
+    return Outcome(network, metrics, history.oracle, history.score, sum(history.seconds), cache)
+
+
+def _joined(setting: Setting, outcomes: Sequence[Outcome], views: Sequence[Setting]) -> Outcome:
+    """Several teachers as one; each answers on its view."""
+    networks = [outcome.model for outcome in outcomes]
+    own = [readable_setting(nn.Identity(), setting).whole.x if each.x is None else each.x for each in outcomes]
+    unlike = any(outcome.x is not None for outcome in outcomes)  # what they read
+    widths = [x.shape[1] for x in own] if unlike else []
+    cache = Cache.join([outcome.cache for outcome in outcomes if outcome.cache is not None])
+    marks = {outcome.cache.settings.get("split") for outcome in outcomes if outcome.cache is not None}
+    cache = replace(cache, settings={**cache.settings, "split": marks.pop() if len(marks) == 1 else None})
+    classes = setting.whole.num_classes
+    network = None if None in networks else Ensemble(networks, widths, None if cache.own_tasks else classes)
+    if network is not None:
+        network.training = False  # its members stay in the modes in which they are
+    if cache.own_tasks:
+        keys = outcomes[0].metrics.keys()
+        metrics = {key: statistics.mean(outcome.metrics[key] for outcome in outcomes) for key in keys}
+        return Outcome(network, metrics, None, None, sum(outcome.seconds for outcome in outcomes), cache)
+    logits = mixture(experts(torch.from_numpy(cache.logits), classes, "teach"))
+    val = score(logits[setting.observed][setting.val], setting.seen.y[setting.val])[0]
+    metrics = (
+        metrics_of(setting, logits.argmax(1)) if network is None else teacher_metrics(networks, views, setting, logits)
+    )
+    x = torch.cat(own, 1) if unlike else None
+    return Outcome(network, metrics, None, val, sum(outcome.seconds for outcome in outcomes), cache, x)
+
+
+def _train_from_labels(network: nn.Module, setting: Setting, schedule: Schedule, tune: Any = None) -> History:
+    seen, labels = setting.seen, setting.seen.y
+    auxiliary = getattr(network, "auxiliary_loss", None)
+
+    def loss(nodes: Tensor | slice) -> Tensor:
+        logits = call(network, seen.x, seen.edge_index, seen.edge_weight, seen.num_classes)
+        hard = F.cross_entropy(logits[setting.train], labels[setting.train])
+        return hard if auxiliary is None else hard + auxiliary()
+
+    evaluate = evaluation(network, setting)
+    history = train(network, loss, len(seen), schedule=schedule, evaluate=evaluate)
+    network.eval()  # also after no epoch at all
+    if tune is not None:
+        tuned, options = resolve("tune", tune, TUNES)
+        history.seconds += tuned(network, setting, **options).seconds
+        (history.score, _), monitored = evaluate()
+        history.oracle = max(history.oracle or 0.0, monitored)
+    return history
+
+
+def _train_taught(
+    network: nn.Module, setting: Setting, schedule: Schedule, source: Cache, method: MethodSpec, seed: int
+) -> History:
+    """Train a graph network as the student of another teacher."""
+    recipe, options = resolve("method", method, OF_GRAPH_NETWORKS)
+    seen, shown = setting.seen, source.take(setting.observed.numpy())
+    labels = torch.full((len(seen),), -1)
+    labels[setting.train] = seen.y[setting.train]
+    generator, clock = torch.Generator().manual_seed(seed), Clock()
+    evaluate = evaluation(network, setting)
+    loop = functools.partial(train, schedule=schedule, evaluate=evaluate, generator=generator, clock=clock)
+    lesson = Lesson(
+        *(seen.x, labels, loop, generator, shown.logits if shown.logits.shape[1] else None, seen.edge_index),
+        *(schedule.batch_size, shown.hidden, clock, shown.parts, shown.own_tasks, shown.more),
+    )
+    history = recipe(network, lesson, **options)
+    network.eval()
+    return history
+
+
+def _reading(setting: Setting, source: Cache, inputs: int | Mapping[str, int] | None) -> Setting:
+    """The setting with a hidden layer of a teacher, or with its ranking of the classes, in place of the features."""
+    if inputs is None:
+        return setting
+    classes = source.logits.shape[1]
+    if isinstance(inputs, Mapping):
+        if inputs.keys() != {"top"} or not 1 <= inputs["top"] <= classes:
+            raise ValueError(
+                f"inputs is dict(top=k) with k from 1 to the {classes} classes that the source scores, or the number "
+                f"of a hidden layer, not {inputs!r}"
+            )
+    elif not -len(source.hidden) <= inputs < len(source.hidden):
+        raise ValueError(f"inputs is the number of a hidden layer of the source, which has {len(source.hidden)}")
+    if setting.name != "tran":
+        raise ValueError(
+            "a teacher that reads another one's hidden layer knows it of the nodes seen alone: only 'tran'"
+        )
+    if isinstance(inputs, Mapping):
+        scores = torch.from_numpy(np.array(source.logits))
+        ranked = scores.argsort(dim=1, descending=True, stable=True)[:, : inputs["top"]]
+        x = F.one_hot(ranked, classes).flatten(1).float()
+    else:
+        x = torch.from_numpy(np.array(source.hidden[inputs], dtype=np.float32))
+    return replace(setting, seen=replace(setting.seen, x=x), whole=replace(setting.whole, x=x))
+
+
+@torch.inference_mode()
+def _extras(
+    network: nn.Module, setting: Setting, tells: Collection[str], seed: int
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """What a teacher tells beyond its layers, of each node and of itself; see `train_teacher`."""
+    seen = setting.seen
+    own = getattr(network, "tells", None)
+    more, params = ({}, {}) if own is None else own(seen.x, seen.edge_index)
+    if "noisy" in tells:
+        noise = torch.randn(seen.x.shape, generator=torch.Generator().manual_seed(seed))
+        noisy = call(network, seen.x.to_dense() + noise, seen.edge_index, seen.edge_weight, seen.num_classes)
+        more = {**more, "noisy": noisy}
+    if "weights" in tells:
+        params = {**params, **network.state_dict()}
+    return (
+        {name: spread(_on_cpu(told), setting).numpy() for name, told in more.items()},
+        {name: _on_cpu(told).numpy() for name, told in params.items()},
+    )
+
+
+def _on_cpu(told: Tensor) -> Tensor:
+    """As NumPy has it: there is no bfloat16."""
+    return told.cpu().float() if told.dtype is torch.bfloat16 else told.cpu()
+
+
+def _from_cache(setting: Setting, cache: Cache, seed: int, tells: Collection[str] = ()) -> Outcome:
+    check_shown(setting, cache)
+    if cache.logits.shape[1]:
+        saw, before = cache.settings.get("split"), "split" not in cache.settings
+        alike = all(cache.settings.get(k) == v for k, v in (("setting", setting.name), ("seed", seed)))
+        warn_unless(saw == setting.mark() or (before and alike), "the cached teacher", saw is not None)
+    missing = sorted(set(tells) - {*cache.more, *cache.params})
+    if missing:
+        raise ValueError(
+            f"the method needs {missing} of the teacher, which its cache has not: train_teacher(..., tells={missing})"
+        )
+    check_classes(setting, cache)
+    if cache.own_tasks or not cache.logits.shape[1]:
+        return Outcome(None, {}, None, None, 0.0, cache)  # nobody here knows their tasks, or they answer none
+    several = [torch.from_numpy(np.array(each.logits)) for each in cache.split()]
+    logits = mixture(torch.stack(several, 1)) if len(several) > 1 else several[0]
+    val = score(logits[setting.observed][setting.val], setting.seen.y[setting.val])[0]
+    return Outcome(None, metrics_of(setting, logits.argmax(1)), None, val, 0.0, cache)

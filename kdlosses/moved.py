@@ -1,0 +1,69 @@
+"""Old names keep working for one version, with a warning that names the new one."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.util
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+MODULES: dict[str, str] = {}
+"""New names of modules by their old ones."""
+
+
+def moved_modules(table: Mapping[str, str]) -> None:
+    """Let `import old` import the new module and warn.
+
+    Args:
+        table: new full names by old ones.
+    """
+    MODULES.update(table)
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.append(_Finder())  # last: only for names that nobody else finds
+
+
+def moved_name(module: str, name: str, table: Mapping[str, str]) -> Any:
+    """Return what an old name of a module stands for, and warn: for the module's `__getattr__`.
+
+    Args:
+        module: `__name__` of the module that is asked.
+        name: the name that it does not have.
+        table: by old name the new full name, `package.module.name`.
+
+    Raises:
+        AttributeError: it is no old name either.
+    """
+    if name not in table:
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+    home, _, new = table[name].rpartition(".")
+    _warn(f"{module}.{name}", table[name], stacklevel=4)
+    return getattr(importlib.import_module(home), new)
+
+
+def _warn(old: str, new: str, stacklevel: int) -> None:
+    warnings.warn(
+        f"{old} is now {new}; the old name goes with the next version", DeprecationWarning, stacklevel=stacklevel
+    )
+
+
+class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        return importlib.util.spec_from_loader(fullname, self) if fullname in MODULES else None
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        old = module.__name__
+        _warn(old, MODULES[old], stacklevel=2)
+        sys.modules[old] = importlib.import_module(MODULES[old])  # the import statement takes it from there
+
+
+__all__ = ["moved_modules", "moved_name"]

@@ -1,0 +1,45 @@
+"""Old names of modules, functions and classes: they work, and the warning names the new one."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import pytest
+
+import densekd.moved
+import graphkd.data
+import graphkd.links
+import graphkd.moved
+import kdlosses.policy
+from kdlosses.moved import MODULES
+
+NAMES = [
+    ("graphkd", graphkd.moved.NAMES),
+    ("densekd", densekd.moved.NAMES),
+    ("graphkd.data", graphkd.data._MOVED),
+    ("graphkd.links", graphkd.links._MOVED),
+    ("kdlosses.policy", kdlosses.policy._MOVED),
+]
+
+
+@pytest.mark.parametrize("old", sorted(MODULES))
+def test_an_old_module_is_the_new_one(old: str) -> None:
+    sys.modules.pop(old, None)
+    with pytest.warns(DeprecationWarning, match=f"^{old} is now {MODULES[old]}; "):
+        found = importlib.import_module(old)
+    assert found is importlib.import_module(MODULES[old])
+
+
+@pytest.mark.parametrize(("module", "name", "new"), [(m, name, table[name]) for m, table in NAMES for name in table])
+def test_an_old_name_is_the_new_one(module: str, name: str, new: str) -> None:
+    with pytest.warns(DeprecationWarning, match=f"^{module}.{name} is now {new}; "):
+        found = getattr(importlib.import_module(module), name)
+    home, _, attribute = new.rpartition(".")
+    assert found is getattr(importlib.import_module(home), attribute)
+
+
+@pytest.mark.parametrize("module", ["graphkd", "densekd", "graphkd.data", "graphkd.links", "kdlosses.policy"])
+def test_any_other_name_is_unknown(module: str) -> None:
+    with pytest.raises(AttributeError, match=f"module '{module}' has no attribute 'nothing'"):
+        _ = importlib.import_module(module).nothing
