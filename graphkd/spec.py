@@ -43,9 +43,9 @@ def resolve(
     elif isinstance(name, str) and ":" in name:
         function = imported(what, name)
     else:
-        if name not in table and what in _GROUPS:
+        if what in _GROUPS and str(name) not in table:
             load_entry_points(_GROUPS[what])
-        if name not in table:
+        if not isinstance(name, str) or name not in table:
             raise KeyError(f"no {what} is called {name!r}; {nearest(str(name), table)}")
         function = table[name]
     known = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
