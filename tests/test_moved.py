@@ -7,10 +7,13 @@ import sys
 
 import pytest
 
+import densekd.losses
 import densekd.moved
 import graphkd.data
 import graphkd.links
+import graphkd.losses
 import graphkd.moved
+import graphkd.recipes
 import kdlosses.policy
 from kdlosses.moved import MODULES
 
@@ -19,6 +22,9 @@ NAMES = [
     ("densekd", densekd.moved.NAMES),
     ("graphkd.data", graphkd.data._MOVED),
     ("graphkd.links", graphkd.links._MOVED),
+    ("graphkd.losses", graphkd.losses._MOVED),
+    ("densekd.losses", densekd.losses._MOVED),
+    ("graphkd.recipes", graphkd.recipes._MOVED),
     ("kdlosses.policy", kdlosses.policy._MOVED),
 ]
 

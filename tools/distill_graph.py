@@ -32,7 +32,7 @@ from graphkd.pipeline.outcome import Outcome
 from graphkd.pipeline.teacher_spec import parse_teacher
 from graphkd.pipeline.train_student import train_student
 from graphkd.pipeline.train_teacher import train_teacher
-from graphkd.recipes import asked, check_method, inputs_of
+from graphkd.recipes import check_method, extras_of, inputs_of
 from graphkd.students.classifier import StudentClassifier
 from graphkd.training.cache import Cache
 from graphkd.training.latency import PROTOCOL
@@ -192,8 +192,8 @@ def run_seed(graph: Graph, config: Config, name: str, seed: int, tick: Callable[
     found: list[dict[str, Outcome]] = [{} for _ in range(2 + len(config["methods"]) + len(beside))]
     for setting in config["settings"]:
         view = make_setting(graph, split, setting, seed)
-        tells = set().union(*(asked(method) for method in config["methods"]))
-        taught = found[0][setting] = train_teacher(view, teacher_of(config["teacher"], setting, seed), seed, tells)
+        extras = set().union(*(extras_of(method) for method in config["methods"]))
+        taught = found[0][setting] = train_teacher(view, teacher_of(config["teacher"], setting, seed), seed, extras)
         tick()
         found[1][setting] = train_student(view, None, "supervised", student, seed)
         tick()
@@ -247,7 +247,7 @@ def make_log(
     first = next(iter(outcomes.values()))
     if first.cache is None:
         network, epochs = network_of(first.model), first.model.epochs
-    else:  # of a teacher trained elsewhere there may be no network, and whatever its cache tells
+    else:  # of a teacher trained elsewhere there may be no network, and whatever its cache extras
         network, told = first.model, _listed(first.cache.settings.get("teacher"))
         epochs = max((each.get("epochs", 0) for each in told if isinstance(each, dict)), default=0)
     answers = network and measure_latency(network, graph, needs_edges=role in ("teacher", "reference"), x=first.x)

@@ -22,6 +22,7 @@ from graphkd.links.recipes import LINK_RECIPES
 from graphkd.links.split import SPLITS, LinkSplit
 from graphkd.links.student import LinkStudent
 from graphkd.pipeline.arguments import built, check_options, check_spec, checked_seed, name_of
+from graphkd.pipeline.outcome import table
 from graphkd.sparse.edges import both_ways
 from graphkd.spec import plain, resolve
 from graphkd.teachers import TEACHERS
@@ -70,12 +71,26 @@ class LinkResult:
         hits: Hits@K of `teacher`, `control` and `student` by the kinds of test edges.
         auc: likewise.
         outcomes: by role, with models.
+
+    `print(result)` shows both as a table.
     """
 
     student: LinkStudent
     hits: Metrics
     auc: Metrics
     outcomes: dict[str, LinkOutcome]
+
+    @property
+    def metrics(self) -> Metrics:
+        """By role, then by name: `hits` and `auc` of each kind of test edges."""
+        both = (("hits", self.hits), ("auc", self.auc))
+        return {
+            role: {f"{name} {kind}": value for name, found in both for kind, value in found[role].items()}
+            for role in self.outcomes
+        }
+
+    def __repr__(self) -> str:
+        return table(self.metrics)
 
 
 def distill_links(

@@ -26,7 +26,7 @@ from graphkd.pipeline.outcome import MethodSpec, Outcome, Result, TeacherSpecs
 from graphkd.pipeline.teacher_spec import listed
 from graphkd.pipeline.train_student import train_student
 from graphkd.pipeline.train_teacher import train_teacher
-from graphkd.recipes import asked, check_method, inputs_of
+from graphkd.recipes import check_method, extras_of, inputs_of
 from graphkd.spec import plain
 from graphkd.training.cache import Cache
 
@@ -106,22 +106,18 @@ def distill(
             + (", but for the ready module" if any_ready(teachers) else ""),
             stacklevel=2,
         )
-    taught = [train_teacher(view, teachers, seed, asked(method), as_given) for view, as_given in zip(views, own)]
-    outcomes: dict[SettingName, dict[str, Outcome]] = {
-        view.name: {
-            "teacher": lessons,
-            "control": train_student(view, None, "supervised", student, seed),
-            "student": train_student(view, lessons.cache, method, student, seed),
-        }
-        for view, lessons in zip(views, taught)
-    }
-    for name in names:
-        warn_if_no_better(name, outcomes[name]["teacher"], outcomes[name]["control"])
-    first = outcomes[names[0]]
+    taught = [train_teacher(view, teachers, seed, extras_of(method), as_given) for view, as_given in zip(views, own)]
+    outcomes: dict[str, dict[SettingName, Outcome]] = {"teacher": {}, "control": {}, "student": {}}
+    for view, of_teacher in zip(views, taught):
+        control = train_student(view, None, "supervised", student, seed)
+        outcomes["teacher"][view.name], outcomes["control"][view.name] = of_teacher, control
+        outcomes["student"][view.name] = train_student(view, of_teacher.cache, method, student, seed)
+        warn_if_no_better(view.name, of_teacher, control)
+    first = {role: by_setting[names[0]] for role, by_setting in outcomes.items()}
     return Result(
         first["student"].model,
-        {role: {k: v for name in names for k, v in outcomes[name][role].metrics.items()} for role in first},
-        {role: {name: outcomes[name][role].oracle_test_best for name in names} for role in first},
+        {role: {k: v for each in found.values() for k, v in each.metrics.items()} for role, found in outcomes.items()},
+        {role: {name: each.oracle_test_best for name, each in found.items()} for role, found in outcomes.items()},
         {
             role: measure_latency(network, graph, needs_edges=role == "teacher", x=first[role].x)
             for role, network in (("teacher", first["teacher"].model), ("student", network_of(first["student"].model)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,22 +55,63 @@ class Result:
     Attributes:
         student: the distilled student, of the transductive run if there was one. Where the labels of the graph came as
             names it answers with these.
-        metrics: accuracies of `teacher`, `control` and `student`, see `Outcome.metrics`.
-        oracle_test_best: likewise, see there.
+        metrics: by role (`teacher`, `control`, `student`), then by name: accuracies, see `Outcome.metrics`.
+        oracle_test_best: by role and setting, see `Outcome`.
         latency: milliseconds of an answer of `teacher` and `student`, about all nodes and about new ones, see
             `graphkd.training.latency`.
-        outcomes: by setting and role, with models and caches.
+        outcomes: by role and setting, with models and caches.
+
+    `print(result)` shows a table of accuracies and milliseconds.
     """
 
     student: StudentClassifier | Any
     metrics: dict[str, dict[str, float]]
     oracle_test_best: dict[str, dict[str, float | None]]
     latency: dict[str, dict[str, float]]
-    outcomes: dict[SettingName, dict[str, Outcome]]
+    outcomes: dict[str, dict[SettingName, Outcome]]
+
+    def __post_init__(self) -> None:
+        self.outcomes = _ByRole(self.outcomes)
 
     @property
     def cache(self) -> Cache:
         """What the teacher of `student` left."""
-        cache = next(iter(self.outcomes.values()))["teacher"].cache
+        cache = next(iter(self.outcomes["teacher"].values())).cache
         assert cache is not None
         return cache
+
+    def __repr__(self) -> str:
+        rows = {role: dict(found) for role, found in self.metrics.items()}
+        for role, speed in self.latency.items():
+            rows[role] |= {f"{key} ms": value for key, value in speed.items()}
+        return table(rows)
+
+
+class _ByRole(dict[str, Any]):
+    """Outcomes by role and setting, which for one version can be asked for by setting and role."""
+
+    def __missing__(self, key: str) -> Any:
+        if key not in next(iter(self.values()), {}):
+            raise KeyError(key)
+        warnings.warn(
+            f"outcomes[{key!r}][role] is now outcomes[role][{key!r}]; the old order goes with the next version",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return {role: by_setting[key] for role, by_setting in self.items()}
+
+
+def table(rows: Mapping[str, Mapping[str, float]]) -> str:
+    """Numbers by row and column as a table of text; `-` where a row has no such column.
+
+    >>> print(table({"teacher": {"tran": 0.8125, "all_nodes ms": 3.25}, "student": {"tran": 0.84}}))
+              tran  all_nodes ms
+    teacher  0.812         3.250
+    student  0.840             -
+    """
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    lines = [["", *columns]] + [
+        [name, *(f"{row[column]:.3f}" if column in row else "-" for column in columns)] for name, row in rows.items()
+    ]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return "\n".join("  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in lines)

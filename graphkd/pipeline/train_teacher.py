@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import statistics
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -41,7 +42,7 @@ def train_teacher(
     setting: Setting,
     teacher: TeacherSpecs = "sage",
     seed: int = 0,
-    tells: Collection[str] = (),
+    extras: Collection[str] = (),
     as_given: Setting | None = None,
 ) -> Outcome:
     """Train a teacher on what the setting shows it, and keep what it says in a cache.
@@ -60,9 +61,9 @@ def train_teacher(
     Several teachers are trained one by one, number k with `seed + 1000 k`, and leave one cache, see `Cache.join`. Their
     prediction is the mean of theirs; if they have tasks of their own, their metrics are the means of their own metrics.
 
-    `tells` names what a single teacher is asked beyond logits and hidden layers, see `graphkd.recipes.TELLS`: `noisy`,
+    `extras` names outputs of a single teacher beyond logits and hidden layers, see `graphkd.recipes.EXTRAS`: `noisy`,
     its logits when every feature has a normal number added, or `weights`, its parameters under their names. A network
-    with a method `tells(x, edge_index)` tells what that returns, `(more, params)`, in any case.
+    with a method `extras(x, edge_index) -> (more, params)` adds what that returns, by name, of each node and of itself.
 
     A module that comes ready is run as it is, in evaluation mode and in its own dtype, on `as_given` if there is one:
     the same setting with the edges as they were before `undirected`. It says on what split it was trained by an
@@ -78,7 +79,7 @@ def train_teacher(
         ]
         views = [as_given or setting if isinstance(each, nn.Module) else setting for each in teachers]
         return _joined(setting, outcomes, views)
-    return _train_one(setting, teachers[0], seed, seed, tells, as_given)
+    return _train_one(setting, teachers[0], seed, seed, extras, as_given)
 
 
 def _train_one(
@@ -86,17 +87,17 @@ def _train_one(
     teacher: TeacherSpec,
     seed: int,
     deal: int,
-    tells: Collection[str] = (),
+    extras: Collection[str] = (),
     as_given: Setting | None = None,
 ) -> Outcome:
     if isinstance(teacher, Cache):
-        return _from_cache(setting, teacher, deal, tells)
+        return _from_cache(setting, teacher, deal, extras)
     if isinstance(teacher, nn.Module):
         trained_on = getattr(teacher, "trained_on", None)
         warn_unless(trained_on == setting.mark(), f"the {type(teacher).__name__}", trained_on is not None)
         with resting(teacher):
             told: dict[str, Any] = {"type": type(teacher).__name__}
-            return _answered(setting, teacher, as_given or setting, told, seed, tells, trained_on, History())
+            return _answered(setting, teacher, as_given or setting, told, seed, extras, trained_on, History())
     builder, options, schedule, share, tune, taught = parse_teacher(teacher)
     told = {"type": name_of(builder), **bound_options(builder), **options, **vars(schedule), **share}
     told |= {"tune": tune} if tune else {}
@@ -117,7 +118,7 @@ def _train_one(
         else:
             history = _train_from_labels(network, view, schedule, tune)
     network.trained_on = setting.mark()  # type: ignore[assignment]
-    outcome = _answered(setting, network, view, told, seed, tells, setting.mark(), history)
+    outcome = _answered(setting, network, view, told, seed, extras, setting.mark(), history)
     outcome.x = view.whole.x if "inputs" in taught else None
     return outcome
 
@@ -128,14 +129,14 @@ def _answered(
     view: Setting,
     told: dict[str, Any],
     seed: int,
-    tells: Collection[str],
+    extras: Collection[str],
     trained_on: str | None,
     history: History,
 ) -> Outcome:
     """What a trained network says of the nodes of `view`, which has features and edges as the network reads them."""
     view = readable_setting(network, view)
     hidden, logits = setting_outputs(network, view)
-    more, params = _extras(network, view, tells, seed)
+    more, params = _extras(network, view, extras, seed)
     cache = Cache(
         logits.numpy(),
         setting.whole.node_id.numpy(),
@@ -245,17 +246,17 @@ def _reading(setting: Setting, source: Cache, inputs: int | Mapping[str, int] | 
 
 @torch.inference_mode()
 def _extras(
-    network: nn.Module, setting: Setting, tells: Collection[str], seed: int
+    network: nn.Module, setting: Setting, extras: Collection[str], seed: int
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """What a teacher tells beyond its layers, of each node and of itself; see `train_teacher`."""
+    """Extra outputs of a teacher, of each node and of itself, see `train_teacher`."""
     seen = setting.seen
-    own = getattr(network, "tells", None)
+    own = getattr(network, "extras", None) or _old_extras(network)
     more, params = ({}, {}) if own is None else own(seen.x, seen.edge_index)
-    if "noisy" in tells:
+    if "noisy" in extras:
         noise = torch.randn(seen.x.shape, generator=torch.Generator().manual_seed(seed))
         noisy = call(network, seen.x.to_dense() + noise, seen.edge_index, seen.edge_weight, seen.num_classes)
         more = {**more, "noisy": noisy}
-    if "weights" in tells:
+    if "weights" in extras:
         params = {**params, **network.state_dict()}
     return (
         {name: spread(_on_cpu(told), setting).numpy() for name, told in more.items()},
@@ -263,21 +264,32 @@ def _extras(
     )
 
 
+def _old_extras(network: nn.Module) -> Any:
+    own = getattr(network, "tells", None)
+    if own is not None:
+        warnings.warn(
+            f"the method {type(network).__name__}.tells is now called extras; the old name goes with the next version",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+    return own
+
+
 def _on_cpu(told: Tensor) -> Tensor:
     """As NumPy has it: there is no bfloat16."""
     return told.cpu().float() if told.dtype is torch.bfloat16 else told.cpu()
 
 
-def _from_cache(setting: Setting, cache: Cache, seed: int, tells: Collection[str] = ()) -> Outcome:
+def _from_cache(setting: Setting, cache: Cache, seed: int, extras: Collection[str] = ()) -> Outcome:
     check_shown(setting, cache)
     if cache.logits.shape[1]:
         saw, before = cache.settings.get("split"), "split" not in cache.settings
         alike = all(cache.settings.get(k) == v for k, v in (("setting", setting.name), ("seed", seed)))
         warn_unless(saw == setting.mark() or (before and alike), "the cached teacher", saw is not None)
-    missing = sorted(set(tells) - {*cache.more, *cache.params})
+    missing = sorted(set(extras) - {*cache.more, *cache.params})
     if missing:
         raise ValueError(
-            f"the method needs {missing} of the teacher, which its cache has not: train_teacher(..., tells={missing})"
+            f"the method needs {missing} of the teacher, which its cache has not: train_teacher(..., extras={missing})"
         )
     check_classes(setting, cache)
     if cache.own_tasks or not cache.logits.shape[1]:

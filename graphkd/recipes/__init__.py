@@ -6,29 +6,32 @@ and hands that to the shared loop.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from graphkd.recipes.registry import (
     EDGE_READERS,
+    EXTRAS,
     INPUTS,
     NETWORKS,
     OF_GRAPH_NETWORKS,
     RECIPES,
-    TELLS,
-    asked,
     check_method,
+    extras_of,
     inputs_of,
     nested,
     network_of,
     recipe,
 )
 from kdlosses.discover import discover
+from kdlosses.moved import moved_name
 
 _FOUND = discover(__name__, __path__, RECIPES)
 globals().update(_FOUND)
-__all__ = ["EDGE_READERS", "INPUTS", "NETWORKS", "OF_GRAPH_NETWORKS", "RECIPES", "TELLS"]
-__all__ += ["asked", "check_method", "inputs_of", "nested", "network_of", "recipe", *sorted(_FOUND)]
+__all__ = ["EDGE_READERS", "EXTRAS", "INPUTS", "NETWORKS", "OF_GRAPH_NETWORKS", "RECIPES"]
+__all__ += ["extras_of", "check_method", "inputs_of", "nested", "network_of", "recipe", *sorted(_FOUND)]
 
-if TYPE_CHECKING:
+_MOVED = {"TELLS": "graphkd.recipes.EXTRAS", "asked": "graphkd.recipes.extras_of"}
 
-    def __getattr__(name: str) -> Any: ...
+
+def __getattr__(name: str) -> Any:
+    return moved_name(__name__, name, _MOVED)

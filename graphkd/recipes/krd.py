@@ -16,7 +16,7 @@ from graphkd.training.loop import History, each_epoch
 _BINS = 50
 
 
-@recipe(tells=("noisy",), reads_edges=True)
+@recipe(extras=("noisy",), reads_edges=True)
 def krd(
     model: nn.Module,
     lesson: Lesson,
@@ -59,7 +59,7 @@ def krd(
     if lam == 1:
         return supervised(model, lesson)
     teacher = rows(lesson.teacher_logits())
-    rho = relative((entropy(rows(lesson.told("noisy"))) - entropy(teacher)).abs())
+    rho = relative((entropy(rows(lesson.extra("noisy"))) - entropy(teacher)).abs())
     edges = drop_self_loops(lesson.edges())
     every = neighbour_targets(teacher / tau, edges)
     nothing = torch.zeros(())

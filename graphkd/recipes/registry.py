@@ -19,8 +19,8 @@ RECIPES: dict[str, Callable[..., Any]] = {}
 """Every recipe by its name."""
 OF_GRAPH_NETWORKS: dict[str, Callable[..., Any]] = {}
 """The recipes whose student may itself be a graph network: they ask the model through `Lesson.outputs`."""
-TELLS: dict[str, tuple[str, ...]] = {}
-"""What a recipe asks of its teacher beyond logits and hidden layers, by the names of `graphkd.train_teacher`."""
+EXTRAS: dict[str, tuple[str, ...]] = {}
+"""What a recipe needs of its teacher beyond logits and hidden layers, by the names of `graphkd.train_teacher`."""
 NETWORKS: dict[str, Callable[..., Any]] = {}
 """The network that a recipe trains, where that is not an `MLP`; built with the same arguments."""
 INPUTS: dict[str, Callable[..., Inputs]] = {}
@@ -32,7 +32,7 @@ EDGE_READERS: set[str] = set()
 
 def recipe(
     *,
-    tells: Collection[str] = (),
+    extras: Collection[str] = (),
     network: Callable[..., Any] | None = None,
     inputs: Callable[..., Inputs] | None = None,
     reads_edges: bool = False,
@@ -41,8 +41,8 @@ def recipe(
     """Register a recipe under the name of its function, `recipe(model, lesson, *, options) -> History`.
 
     Args:
-        tells: what it asks of its teacher beyond logits and hidden layers, by the names of `graphkd.train_teacher`;
-            it gets these by `lesson.told(name)`.
+        extras: what it needs of its teacher beyond logits and hidden layers, by the names of `graphkd.train_teacher`;
+            it gets these by `lesson.extra(name)`.
         network: what it trains, where that is not an `MLP`; built with the same arguments.
         inputs: what makes the features of its students from a setting and a seed, where they are not the graph's own.
             Its options are those of the recipe's option `inputs`.
@@ -65,8 +65,8 @@ def recipe(
         if name in RECIPES:
             raise ValueError(f"recipe {name!r} is registered already, by {RECIPES[name].__module__}")
         RECIPES[name] = function
-        if tells:
-            TELLS[name] = tuple(tells)
+        if extras:
+            EXTRAS[name] = tuple(extras)
         if network is not None:
             NETWORKS[name] = network
         if inputs is not None:
@@ -115,9 +115,9 @@ def check_method(method: str | Mapping[str, Any] | Callable[..., Any]) -> None:
         check_method(options["method"])
 
 
-def asked(method: str | Mapping[str, Any] | Callable[..., Any]) -> set[str]:
-    """All that a method asks of its teacher, see `TELLS`."""
-    return {what for name in nested(method) for what in TELLS.get(name, ())}
+def extras_of(method: str | Mapping[str, Any] | Callable[..., Any]) -> set[str]:
+    """All extra outputs that a method needs of its teacher, see `EXTRAS`."""
+    return {what for name in nested(method) for what in EXTRAS.get(name, ())}
 
 
 def network_of(method: str | Mapping[str, Any] | Callable[..., Any]) -> Callable[..., Any]:

@@ -19,7 +19,7 @@ from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History
 
 
-@recipe(tells=("weights",), reads_edges=True)
+@recipe(extras=("weights",), reads_edges=True)
 def tined(
     model: MLP,
     lesson: Lesson,
@@ -50,7 +50,7 @@ def tined(
 
     Args:
         model: the student, trained in place; as many layers as the teacher, of the same widths.
-        lesson: with logits, hidden layers and weights (`tells=['weights']`) of a `sage` or a `gcn`, and the edges.
+        lesson: with logits, hidden layers and weights (`extras=['weights']`) of a `sage` or a `gcn`, and the edges.
         lam: weight of the labels; 1 is `supervised`, without the teacher's weights.
         energy: $\beta$; 0 leaves the start from the teacher's weights.
         rate: share of the edges that a step over all nodes draws; from 1 on it takes each of them once.
@@ -177,7 +177,7 @@ def teacher_layers(weights: Mapping[str, Tensor]) -> list[Layer]:
         elif mine or not found:
             raise ValueError(
                 f"tined takes the weights of a sage or a gcn; the teacher tells {sorted(mine or weights) or 'none'}: "
-                "train_teacher(..., tells=['weights'])"
+                "train_teacher(..., extras=['weights'])"
             )
         else:
             return found

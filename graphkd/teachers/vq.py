@@ -71,7 +71,7 @@ class VQSAGE(GNN):
         own, self._own = self._own, None
         return own
 
-    def tells(self, x: Tensor, edge_index: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def extras(self, x: Tensor, edge_index: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """`code`, the row r of each node; `codebook`, and how much of it these nodes use: `usage`, `perplexity`."""
         r = super().outputs(x, edge_index)[-1].split(self.split, dim=1)[1].contiguous()
         usage, perplexity = code_use(self.codebook(r)[1], len(self.codebook.vectors))

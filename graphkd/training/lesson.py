@@ -36,8 +36,8 @@ class Lesson:
         clock: how far the training is.
         parts: see `Cache.parts`; counts only while `teacher` has as many columns.
         own_tasks: see `Cache.own_tasks`.
-        more: see `Cache.more`; asked for by `told`.
-        params: see `Cache.params`; asked for by `told`.
+        more: see `Cache.more`; see `extra`.
+        params: see `Cache.params`; see `extra`.
     """
 
     x: Matrix
@@ -95,13 +95,13 @@ class Lesson:
             )
         return self.edge_index
 
-    def told(self, name: str) -> Any:
-        """What the teacher tells under this name of each node or of itself, or an error that says how."""
+    def extra(self, name: str) -> Any:
+        """An extra output of the teacher, of each node or of itself, or an error that says how to get it."""
         found = {**self.more, **self.params}
         if name not in found:
             raise ValueError(
-                f"this recipe needs {name!r} of the teacher, which tells {sorted(found) or 'nothing more'}: "
-                f"train_teacher(..., tells=[{name!r}]), or a Cache with it in `more` or `params`"
+                f"this recipe needs {name!r} of the teacher, whose extra outputs are {sorted(found) or 'none'}: "
+                f"train_teacher(..., extras=[{name!r}]), or a Cache with it in `more` or `params`"
             )
         return found[name]
 

@@ -62,7 +62,7 @@ def test_reported_accuracies_are_those_of_the_definition(graph: Graph, result: R
         assert found["prod"] == pytest.approx((1 - UNSEEN_SHARE) * found["observed"] + UNSEEN_SHARE * found["ind"])
     for role in ("control", "student"):
         assert result.metrics[role]["ind"] == result.metrics[role]["cold"]
-    network = result.outcomes["ind"]["teacher"].model
+    network = result.outcomes["teacher"]["ind"].model
     alone = network(graph.x[setting.unseen], torch.empty(2, 0, dtype=torch.long)).argmax(1)
     assert result.metrics["teacher"]["cold"] == pytest.approx((alone == graph.y[setting.unseen]).double().mean().item())
     assert result.metrics["teacher"]["cold"] < result.metrics["teacher"]["ind"]
@@ -79,8 +79,8 @@ def test_oracle_and_latency_are_reported(result: Result) -> None:
 
 
 def test_the_cache_holds_what_the_teacher_saw(graph: Graph, result: Result) -> None:
-    assert result.cache is result.outcomes["tran"]["teacher"].cache
-    cache = result.outcomes["ind"]["teacher"].cache
+    assert result.cache is result.outcomes["teacher"]["tran"].cache
+    cache = result.outcomes["teacher"]["ind"].cache
     assert cache is not None
     setting = make_setting(graph, cpf_split(graph.y, 0), "ind", 0)
     assert np.isnan(cache.logits[setting.unseen.numpy()]).all()
@@ -105,7 +105,7 @@ def test_test_labels_change_nothing_but_the_report(graph: Graph, result: Result)
     noisy = distill(Graph(**{**vars(graph), "y": y}), TEACHER, "ffg2m", student=STUDENT, split=split, seed=0)
     for name in ("tran", "ind"):
         for role in ("control", "student"):
-            one, other = (found.outcomes[name][role].model for found in (result, noisy))  # type: ignore[index]
+            one, other = (found.outcomes[role][name].model for found in (result, noisy))  # type: ignore[index]
             assert one.history_.best_epoch == other.history_.best_epoch
             assert np.array_equal(one.predict_proba(graph.x), other.predict_proba(graph.x))
     assert noisy.metrics["student"]["tran"] < 0.5
@@ -206,7 +206,7 @@ class Mean(nn.Module):
 def test_a_teacher_of_ones_own_is_trained_as_a_function_and_taken_as_it_is_as_a_module(graph: Graph) -> None:
     trained = distill(graph, Mean, "glnn", student=STUDENT, setting="tran")
     assert trained.metrics["teacher"]["tran"] > 0.9
-    network = trained.outcomes["tran"]["teacher"].model
+    network = trained.outcomes["teacher"]["tran"].model
     before = {key: value.clone() for key, value in network.state_dict().items()}
     taken = distill(graph, network, "glnn", student=STUDENT, setting="tran")
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
@@ -293,4 +293,19 @@ def test_a_teacher_is_asked_for_more() -> None:
     np.testing.assert_array_equal(plain.logits, cache.logits)
     lesson = Lesson(graph.x, graph.y, lambda *_: History(), torch.Generator())
     with pytest.raises(ValueError, match="needs 'noisy' of the teacher, which tells nothing more"):
-        lesson.told("noisy")
+        lesson.extra("noisy")
+
+
+def test_a_result_prints_as_a_table(result: Result) -> None:
+    head, *lines = repr(result).splitlines()
+    assert head.split()[:2] == ["tran", "observed"]
+    assert [line.split()[0] for line in lines] == ["teacher", "control", "student"]
+    assert lines[0].split()[1] == f"{result.metrics['teacher']['tran']:.3f}"
+
+
+def test_outcomes_by_setting_and_role_for_one_more_version(result: Result) -> None:
+    with pytest.warns(DeprecationWarning, match=r"outcomes\['ind'\]\[role\] is now outcomes\[role\]\['ind'\]"):
+        old = result.outcomes["ind"]["student"]  # type: ignore[index]
+    assert old is result.outcomes["student"]["ind"]
+    with pytest.raises(KeyError):
+        _ = result.outcomes["pupil"]

@@ -67,7 +67,7 @@ def test_teachers_use_edge_weights(name: str) -> None:
         assert not np.allclose(plain.cache.logits, weighted.cache.logits, equal_nan=True)
         view = make_setting(Graph.of(graph(edge_weight=WEIGHT)), prepared_split(), setting, 0)  # type: ignore[arg-type]
         seen = undirected(Graph.of(graph(edge_weight=WEIGHT))).subgraph(view.observed)
-        answers = call(weighted.outcomes[setting]["teacher"].model, seen.x, seen.edge_index, seen.edge_weight)
+        answers = call(weighted.outcomes["teacher"][setting].model, seen.x, seen.edge_index, seen.edge_weight)
         np.testing.assert_allclose(weighted.cache.logits[view.observed], answers.detach(), atol=1e-5)
 
 
@@ -255,7 +255,7 @@ def test_a_ready_module_is_run_on_the_edges_as_they_are(several: bool) -> None:
     np.testing.assert_allclose(result.cache.logits[:, :3], network(X, edges).detach(), atol=1e-5)
     assert result.cache.fingerprint == undirected(Graph.of(data)).fingerprint()
     view = make_setting(Graph.of(data), prepared_split(), "ind", 0)
-    cache = result.outcomes["ind"]["teacher"].cache
+    cache = result.outcomes["teacher"]["ind"].cache
     seen = network(view.seen.x, view.seen.edge_index).detach()
     np.testing.assert_allclose(cache.logits[view.observed, :3], seen, atol=1e-5)
     if several:
@@ -281,7 +281,7 @@ def test_labels_may_be_names_and_the_student_answers_with_them(tmp_path: Path) -
     result.student.save(tmp_path / "s")
     again = StudentClassifier.load(tmp_path / "s")
     assert again.predict(X).tolist() == result.student.predict(X).tolist()
-    control = result.outcomes["tran"]["control"].model
+    control = result.outcomes["control"]["tran"].model
     assert control.classes_.tolist() == ["ant", "bee", "wolf"]
 
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from graphkd.losses import ffg2m_high, ffg2m_low, neighbour_targets
+from graphkd.losses import ffg2m_high, ffg2m_low
+from graphkd.sparse.edges import neighbour_targets
 from kdlosses import build
 
 

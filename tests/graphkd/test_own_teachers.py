@@ -118,7 +118,7 @@ def test_a_module_that_wants_dense_features_teaches_on_sparse_ones(layer: str) -
 
     trained = distill(sparse, dict(type=build, epochs=30), "glnn", student=STUDENT)
     assert trained.metrics["teacher"]["tran"] > 0.6
-    own = trained.outcomes["tran"]["teacher"].model
+    own = trained.outcomes["teacher"]["tran"].model
     taken = distill(sparse, [own, own], "glnn", student=STUDENT, setting="ind")
     assert taken.metrics["teacher"]["prod"] > 0.6
     assert taken.cache.fingerprint == undirected(sparse).fingerprint()

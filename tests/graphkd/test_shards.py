@@ -25,7 +25,7 @@ CUTS = [0, 500, 501, 1797]
 def whole() -> Cache:
     graph = digits()
     cache = train_teacher(
-        make_setting(graph, cpf_split(graph.y, 0), "ind", 0), dict(type="sage", epochs=5), tells=["weights"]
+        make_setting(graph, cpf_split(graph.y, 0), "ind", 0), dict(type="sage", epochs=5), extras=["weights"]
     ).cache
     assert cache is not None
     assert not cache.observed.all()

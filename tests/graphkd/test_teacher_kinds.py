@@ -129,7 +129,7 @@ def test_a_module_is_run_in_its_own_dtype_and_left_as_it_was(kind: str, training
     before = {key: value.clone() for key, value in network.state_dict().items()}
     for setting in ("tran", "ind"):
         result = run(network, setting=setting)
-        assert result.outcomes[setting]["teacher"].model is network
+        assert result.outcomes["teacher"][setting].model is network
         assert [part.training for part in network.modules()] == modes
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
     cache = run(network, "tined" if kind == "ours in bfloat16" else "glnn").cache
@@ -271,7 +271,7 @@ def test_of_a_ready_teacher_that_does_not_say_what_it_saw_there_is_a_warning(tmp
             run(teacher)
     first = run(dict(type="gcn", epochs=2))
     first.cache.save(tmp_path / "c")
-    known, trained = Cache.load(tmp_path / "c"), first.outcomes["tran"]["teacher"].model
+    known, trained = Cache.load(tmp_path / "c"), first.outcomes["teacher"]["tran"].model
     before = replace(known, settings={k: v for k, v in known.settings.items() if k != "split"})
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from graphkd import StudentClassifier, distill
 from graphkd.data import digits
-from graphkd.losses import dirichlet_energy
+from graphkd.losses.dirichlet import dirichlet_energy
 from graphkd.networks.mlp import MLP
 from graphkd.recipes import tined
 from graphkd.recipes.tined import Layer, Pair, teacher_energies, teacher_layers
@@ -198,7 +198,7 @@ def test_errors_come_before_training() -> None:
     lesson = lesson_of(sage)
     with pytest.raises(ValueError, match=r"hidden=\[7\], the teacher \[5\]"):
         tined(MLP(6, (7,), 3).double(), lesson)
-    with pytest.raises(ValueError, match="tells=\\['weights'\\]"):
+    with pytest.raises(ValueError, match="extras=\\['weights'\\]"):
         tined(student(), replace(lesson, params={}))
     other = gat(6, 3).state_dict()
     with pytest.raises(ValueError, match="a sage or a gcn"):
