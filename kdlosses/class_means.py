@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class ClassMeans(nn.Module):
-    """The mean feature of every class, kept while batches go by; in the checkpoint, not trained.
+    """Running mean feature of each class, a buffer: saved in checkpoints, not trained.
 
     Without `momentum` it is the mean of everything seen: for a frozen teacher, after one epoch, the mean over the
     training set. With it, a class that a batch has moves to `momentum * old + (1 - momentum) * new`; its first mean is
@@ -36,7 +36,7 @@ class ClassMeans(nn.Module):
 
     @torch.no_grad()
     def moved(self, new: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
-        """Means and `seen` after a batch with the means and weights that `class_means` gives; they are not kept."""
+        """Return the means and `seen` after a batch's `class_means`, without storing them."""
         seen = self.seen + number
         if self.momentum is None:
             step = number / _positive(seen)
@@ -46,18 +46,18 @@ class ClassMeans(nn.Module):
 
     @torch.no_grad()
     def keep(self, mean: Tensor, seen: Tensor) -> None:
-        """Take over what `moved` gave."""
+        """Store what `moved` returned."""
         self.mean.copy_(mean)
         self.seen.copy_(seen)
 
     @torch.no_grad()
     def update(self, features: Tensor, labels: Tensor, weight: Tensor) -> None:
-        """Take in features `(n, C)` with labels and weight `(n,)`."""
+        """Update the means with features `(n, C)`, labels and weight `(n,)`."""
         self.keep(*self.moved(*class_means(features, labels, weight, len(self.seen))))
 
 
 def class_means(features: Tensor, labels: Tensor, weight: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Mean feature `(classes, C)` of the rows `(n, C)` of each class, 0 where there are none, and their weight."""
+    """Mean feature `(classes, C)` of each class over rows `(n, C)`, 0 for an empty class, and each class's weight."""
     weight = weight.to(features.dtype)
     features = (features * weight.unsqueeze(1)).masked_fill_(weight.unsqueeze(1) == 0, 0)  # 0 * nan is nan
     sums = features.new_zeros(classes, features.shape[1]).index_add(0, labels, features)

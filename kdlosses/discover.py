@@ -28,10 +28,10 @@ def discover(package: str, path: Iterable[str], table: Mapping[str, Any]) -> dic
 
 @functools.cache
 def load_entry_points(kind: str) -> None:
-    """Import what installed packages offer in the entry point group `graphdensekd.<kind>`, once.
+    """Import the entry points of the group `graphdensekd.<kind>` of all installed packages, once.
 
     Groups: `losses`, `recipes`, `teachers`, `methods`. An entry point names a module, or something in one, that
-    registers its parts when it is imported. This runs when an unknown name is asked for, so that imports stay fast.
+    registers its parts when it is imported. This runs when an unknown name is looked up, so that imports stay fast.
     """
     from importlib.metadata import entry_points  # slow to import
 
@@ -54,15 +54,13 @@ def imported(what: str, name: str) -> Any:
     """
     module, _, attribute = name.partition(":")
     if not attribute.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
-        raise ValueError(f"{what} {name!r}: one of your own is 'module:name', as in 'my_module:my_{what}'")
+        raise ValueError(f"{what} {name!r}: name your own as 'module:name', such as 'my_module:my_{what}'")
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if not (module + ".").startswith(f"{error.name}."):  # it is there, and imports something that is not
             raise
-        raise ValueError(
-            f"{what} {name!r}: Python finds no module {error.name!r}; put the folder that it lies in on PYTHONPATH"
-        ) from error
+        raise ValueError(f"{what} {name!r}: no module named {error.name!r}; add its folder to PYTHONPATH") from error
     if not hasattr(found, attribute):
         raise ValueError(f"{what} {name!r}: {module} has no {attribute!r}; {nearest(attribute, vars(found))}")
     return getattr(found, attribute)

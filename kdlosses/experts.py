@@ -1,4 +1,4 @@
-"""Several teachers as one: `(N, E C, *)`, their channels one after the other, taken apart and mixed."""
+"""Several teachers in one tensor `(N, E C, *)`, concatenated along the channels: split and mix them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def experts(teacher: Tensor, classes: int, policy: str) -> Tensor:
-    """Take `(N, E C, *)` apart into `(N, E, C, *)`.
+    """Split `(N, E C, *)` into `(N, E, C, *)`.
 
     Raises:
         ValueError: the channels are no multiple of `classes`; names the `policy` that wanted them to be.
@@ -19,7 +19,7 @@ def experts(teacher: Tensor, classes: int, policy: str) -> Tensor:
     """
     if not classes or not teacher.shape[1] or teacher.shape[1] % classes:
         raise ValueError(
-            f"{policy}: the teachers' {teacher.shape[1]} channels are no multiple of the student's {classes}"
+            f"{policy}: the teachers' {teacher.shape[1]} channels must be a multiple of the student's {classes}"
         )
     return teacher.unflatten(1, (-1, classes))
 

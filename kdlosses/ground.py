@@ -1,4 +1,4 @@
-"""The ground that every loss stands on: tensors that fit, in full precision, with the teacher detached."""
+"""Checks and conversions shared by all losses: matching tensors, full precision, teacher detached."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ CONTEXT = (
     *("progress", "epoch"),
     *("student_logits", "teacher_logits"),
 )
-"""What a loss may ask for by naming an argument so; whoever calls the loss hands in what it has."""
+"""Names of context arguments that a loss may declare; the caller passes those that it has."""
 
 
 class Ground(NamedTuple):
-    """What a loss says of its tensors and options when it is registered, see `register`; as it is, of any other."""
+    """What a loss declares about its tensors and options when it is registered, see `register`; defaults for others."""
 
     match: Match = "shape"
     categorical: bool = False
@@ -41,7 +41,7 @@ def on_common_ground(
     context: dict[str, Any],
     widths: Mapping[str, int] | None = None,
 ) -> Tensor:
-    """Run the body of a loss on tensors that fit, in full precision, without autocast, with the teacher detached.
+    """Check the tensors of a loss, then run its body in full precision, without autocast, with the teacher detached.
 
     `widths` are the numbers of channels that a module was built for, of `student` and `teacher`.
     """
@@ -219,7 +219,7 @@ _CHECKS: dict[str, Callable[[str, Any, Tensor], Any]] = {
 
 
 def readable(tensor: Tensor) -> bool:
-    """Whether a look at the values costs nothing: not on another device, nor in a graph that is being compiled."""
+    """Whether values can be read for free: the tensor is on the CPU, and no graph is being compiled."""
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
 
 

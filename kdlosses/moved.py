@@ -28,10 +28,10 @@ def moved_modules(table: Mapping[str, str]) -> None:
 
 
 def moved_name(module: str, name: str, table: Mapping[str, str]) -> Any:
-    """Return what an old name of a module stands for, and warn: for the module's `__getattr__`.
+    """Return the object of an old name and warn; for a module's `__getattr__`.
 
     Args:
-        module: `__name__` of the module that is asked.
+        module: `__name__` of the module that is accessed.
         name: the name that it does not have.
         table: by old name the new full name, `package.module.name`.
 
@@ -47,7 +47,7 @@ def moved_name(module: str, name: str, table: Mapping[str, str]) -> Any:
 
 def _warn(old: str, new: str, stacklevel: int) -> None:
     warnings.warn(
-        f"{old} is now {new}; the old name goes with the next version", DeprecationWarning, stacklevel=stacklevel
+        f"{old} is now {new}; the old name ends with the next version", DeprecationWarning, stacklevel=stacklevel
     )
 
 

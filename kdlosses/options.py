@@ -1,4 +1,4 @@
-"""Options of a loss: what it has, of which type, within which bounds."""
+"""Options of a loss: their names, types and bounds."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _options_of(kind: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
 
 
 def checked(name: str, kind: Callable[..., Any], options: Mapping[str, Any], complete: bool = True) -> dict[str, Any]:
-    """Options of a loss as it takes them: numbers of NumPy are plain ones. What is no option, or no good, raises.
+    """Check the options of a loss and convert NumPy numbers; raise on an unknown option or an invalid value.
 
     >>> import numpy as np
     >>> from kdlosses import kl
@@ -48,7 +48,7 @@ def checked(name: str, kind: Callable[..., Any], options: Mapping[str, Any], com
     for key, value in options.items():
         if key in CONTEXT:
             raise TypeError(
-                f"loss {name!r}: {key!r} is handed in at each call, it is no option"
+                f"loss {name!r}: {key!r} is passed at each call, it is not an option"
                 + (" (the weight of a loss belongs beside it, in its entry)" if key == "weight" else "")
             )
         if key not in known:
@@ -56,12 +56,12 @@ def checked(name: str, kind: Callable[..., Any], options: Mapping[str, Any], com
         found[key] = _checked(f"loss {name!r}: ", known[key], value, getattr(kind, "ground", Ground()))
     missing = [key for key, option in known.items() if option.default is option.empty and key not in options]
     if missing and complete:
-        raise TypeError(f"loss {name!r} needs the option {missing[0]!r}")
+        raise TypeError(f"loss {name!r} requires the option {missing[0]!r}")
     return found
 
 
 def typed(where: str, function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of any function as its annotations want them: numbers of NumPy are plain ones; another type raises.
+    """Check the options of any function against its annotations and convert NumPy numbers; raise on another type.
 
     >>> def recipe(model, *, lam: float = 0.5): ...
     >>> typed("method 'recipe': ", recipe, dict(lam="half"))

@@ -49,7 +49,7 @@ _processes = 0
 
 @contextmanager
 def over_processes() -> Iterator[None]:
-    """Let weighted means count what all processes hold, where `torch.distributed` runs several.
+    """Normalise weighted means over all processes of `torch.distributed`.
 
     Inside, a process divides by the mean weight of all of them. The mean of the losses over the processes, and of their
     gradients, which is what DDP makes, is then that of one process with the whole batch, however unevenly weights are
@@ -72,7 +72,7 @@ def _mean_of_processes(total: Tensor) -> Tensor:
 
 
 def nothing(student: Tensor) -> Tensor:
-    """The 0 of a loss that is off; it keeps the autograd graph.
+    """Return 0, attached to the autograd graph, for a loss that is off.
 
     >>> nothing(torch.ones(2, 3, requires_grad=True))
     tensor(0., grad_fn=<SumBackward0>)
@@ -81,14 +81,14 @@ def nothing(student: Tensor) -> Tensor:
 
 
 def count(weight: Tensor) -> Tensor:
-    """Sum of weights, kept away from 0 so that an empty selection divides 0 by something."""
+    """Sum of weights, bounded away from 0 so that an empty selection gives 0."""
     return weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
 
 
 def labelled(
     labels: Tensor, weight: Tensor | None, ignore_index: int, classes: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Labels that can index, and a weight that is 0 where the label is negative or `ignore_index`.
+    """Labels safe for indexing, and a weight that is 0 where the label is negative or `ignore_index`.
 
     `classes` is the number of classes, where labels are compared with that.
 
@@ -138,7 +138,7 @@ def centred(values: Tensor, weight: Tensor | None, axes: tuple[int, ...]) -> tup
 def by_sample(
     student: Tensor, teacher: Tensor, weight: Tensor | None = None, batch: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Give a pair the layout `(samples, C, positions)`: a map is a sample, and so is a graph.
+    """Reshape a pair to `(samples, C, positions)`; a map or a graph is one sample.
 
     Maps `(N, C, *)` are flattened. Nodes `(N, C)` are the positions of one graph, or of the graphs that `batch`
     numbers; graphs are padded to the largest with weight 0.

@@ -21,7 +21,7 @@ T = TypeVar("T", bound=LossLike)
 LOSSES: dict[str, LossLike] = {}
 """Every registered loss by its key."""
 
-_FROM_HEAD = {"ignore_index"}  # filled in although a loss has a default: the one who knows is right
+_FROM_HEAD = {"ignore_index"}  # filled in although a loss has a default: the caller's value is the right one
 _RESERVED = {"loss_weight", "reduction"}  # they belong to the entry that uses the loss, not to the loss
 
 
@@ -110,9 +110,9 @@ def register(
 
 
 def build(spec: str | Mapping[str, Any] | Callable[..., Tensor] | nn.Module, **known: Any) -> Loss:
-    """Build a loss from its key, from `dict(type=key, **options)`, or from a function or module of one's own.
+    """Build a loss from its key, from `dict(type=key, **options)`, or from your own function or module.
 
-    A loss of one's own may also be a string, `"package.module:name"`, which Python imports.
+    Your own loss may also be a string, `"package.module:name"`, which Python imports.
 
     Args:
         spec: see above.
@@ -254,16 +254,18 @@ class Loss(nn.Module):
         unknown = [key for key in context if key not in CONTEXT]
         if unknown:
             raise TypeError(
-                f"loss {self.name!r} was handed unknown context {unknown[0]!r}; {nearest(unknown[0], CONTEXT)}"
+                f"loss {self.name!r} received unknown context {unknown[0]!r}; {nearest(unknown[0], CONTEXT)}"
             )
         missing = [key for key in self.requires if context.get(key) is None]
         if missing:
-            raise TypeError(f"loss {self.name!r} needs {', '.join(map(repr, missing))}, which nobody handed in")
+            raise TypeError(
+                f"loss {self.name!r} requires {', '.join(map(repr, missing))}; pass {'=..., '.join(missing)}=..."
+            )
         taken = {key: context[key] for key in self.needs if key in context}
         return self.loss(student, teacher, **self.options, **taken)
 
     def active(self, **context: Any) -> bool:
-        """Whether the loss can differ from 0 now; where it cannot, its caller may save the teacher's forward."""
+        """Whether the loss can differ from 0 now; if not, the caller can skip the teacher's forward pass."""
         active = getattr(self.loss, "active", None)
         return True if active is None else bool(active(**context))
 
@@ -281,7 +283,7 @@ def _check_signature(key: str, loss: LossLike) -> None:
         if parameter.kind is parameter.VAR_KEYWORD and parameter.name == "context" and policy:
             continue  # handed on to the loss inside, which checks it
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise TypeError(f"loss {key!r}: *{parameter.name} would swallow a typo; name every argument")
+            raise TypeError(f"loss {key!r}: *{parameter.name} would hide a typo; name every argument")
         if parameter.name in _RESERVED:
             raise TypeError(
                 f"loss {key!r}: {parameter.name!r} belongs to the entry that uses the loss, not to the loss"

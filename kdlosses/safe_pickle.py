@@ -29,7 +29,7 @@ class Sealed(type):
 
 
 class Standin(metaclass=Sealed):
-    """What a pickle builds in place of an object; `real` makes the object, once its state is known and checked."""
+    """Placeholder for an object of a pickle; `real` builds the object once its state has been read and checked."""
 
     def __setstate__(self, state: Any) -> None:
         raise UnpicklingError(f"it gives {type(self).__name__} a state")
@@ -167,7 +167,7 @@ _PLAIN: Mapping[str, type] = {
 
 
 def settled(value: Any, seen: dict[int, Any] | None = None) -> Any:
-    """What was read, with real objects in the place of each `Standin`; lists and dicts are changed in place."""
+    """Replace each `Standin` by its object; lists and dicts are changed in place."""
     seen = {} if seen is None else seen
     if id(value) in seen:
         return seen[id(value)][1]
@@ -221,7 +221,7 @@ class _Fast(_Names, pickle.Unpickler):
 
 
 class AsksForCode(ValueError):
-    """A file was not read, because it names code to run."""
+    """Raised for a file that names code to run and was therefore not read."""
 
 
 class _Foreign(UnpicklingError):
@@ -267,7 +267,7 @@ def loads(
 
 
 def refused(name: str, symbol: str, allow: str, plain: str = "plain data") -> ValueError:
-    """The error of a file that asks for code; of one that asks for code that does not exist, that it is damaged."""
+    """Return the error for a file that names code to run; if that code does not exist, the error for a damaged file."""
     if not _exists(symbol):
         return damaged(name, f"it asks for {symbol}, which is not installed")
     advice = f". If you trust its origin, allow that with {allow}, which runs the code that the file names"
@@ -278,7 +278,7 @@ def refused(name: str, symbol: str, allow: str, plain: str = "plain data") -> Va
 
 
 def damaged(name: str, why: object) -> ValueError:
-    """The error of a file whose bytes are no longer those that were written."""
+    """Return the error for a damaged file."""
     why = f"{type(why).__name__}: {why}" if isinstance(why, Exception) else why
     return ValueError(f"{name} is damaged or of another format ({why}): fetch or write it again")
 

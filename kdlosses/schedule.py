@@ -1,4 +1,4 @@
-"""Numbers that move with the training."""
+"""Schedules: numbers that change during training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHAPES = ("linear", "cosine")
 
 
 def along(progress: float, start: float, end: float, over: Sequence[float], shape: str) -> float:
-    """Value on the way from `start` to `end`, which it keeps before and after `over`, exactly.
+    """Interpolate from `start` to `end` over the stretch `over`; exactly `start` before it and `end` after it.
 
     >>> [along(p, 3.0, 1.0, over=(0.0, 0.5), shape="linear") for p in (0.0, 0.25, 0.5, 1.0)]
     [3.0, 2.0, 1.0, 1.0]
@@ -34,15 +34,15 @@ def along(progress: float, start: float, end: float, over: Sequence[float], shap
 
 
 def check_way(name: str, over: Sequence[float], shape: str) -> None:
-    """Raise `ValueError` if there is no such stretch of the training or no such shape of the way."""
+    """Raise `ValueError` if `over` is not a stretch of the training or `shape` is unknown."""
     if len(over) != 2 or not 0 <= over[0] < over[1] <= 1:
-        raise ValueError(f"{name}: over is a stretch of the training, as (0.0, 0.2), got {over!r}")
+        raise ValueError(f"{name}: over must be a stretch of the training such as (0.0, 0.2), got {over!r}")
     if shape not in SHAPES:
         raise ValueError(f"{name}: shape must be one of {SHAPES}, got {shape!r}")
 
 
 def scaled(factor: float, loss: Loss, student: Tensor, teacher: Tensor, context: dict[str, Any]) -> Tensor:
-    """Factor times the loss; where the factor is 0 the loss is not asked, and whatever it would say is no matter."""
+    """Factor times the loss; at factor 0 the loss is not computed, so that its NaN or errors do not matter."""
     if factor == 0:
         return nothing(student)
     return factor * loss(student, teacher, **context)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def length(vectors: Tensor, dim: int, keepdim: bool = False) -> Tensor:
-    """2-norm along one axis, with gradient 0 where it is 0.
+    """L2 norm along one axis, with gradient 0 where it is 0.
 
     `vector_norm` is quick along the last axis only, several times slower than the sum of squares along any other.
 

@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all: here, because both siblings and the tools write some."""
+"""Atomic writes of files and folders, shared by both packages and the tools."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ except ModuleNotFoundError:  # Windows: what killed writers leave stays
 
 @contextmanager
 def whole(path: str | Path, folder: bool = False) -> Iterator[Path]:
-    """Yield the path of a draft in a scratch folder next to `path`; it replaces `path` when the block ends well.
+    """Yield the path of a draft next to `path`; it replaces `path` atomically when the block ends without an error.
 
     Each draft is a new one, so that several processes may write the same `path`: the last one to finish stands. A
     killed process leaves `path` as it was, and a scratch folder that the next writer of `path` removes.

@@ -13,7 +13,7 @@ from kdlosses.unit import unit
 
 @register(match="positions", categorical=True)
 class CMD(nn.Module):
-    r"""CMD: a point is as near to the teacher's nearest neighbours as it is for the teacher, each in its own space.
+    r"""CMD: match each point's similarities to its nearest neighbours by the teacher, each network in its own space.
 
     With $N_i$ the k instances most similar to point i in the teacher's space, out of the rest of the batch and a queue,
 

@@ -13,7 +13,7 @@ from kdlosses.unit import unit
 
 @register(categorical=True)
 class COMODO(nn.Module):
-    r"""COMODO: match how similar a point is to a queue of the teacher's features, without labels or negatives.
+    r"""COMODO: match each point's similarities to a queue of teacher features, without labels or negatives.
 
     With Q the queue and the teacher's features of the batch, all of length 1,
 

@@ -16,7 +16,7 @@ from kdlosses.unit import unit
 
 @register(match="positions")
 class CRD(nn.Module):
-    r"""Contrastive representation distillation: tell the pair of one position from pairs with a memory, by NCE.
+    r"""Contrastive representation distillation: separate matching pairs from negatives in a memory, by NCE.
 
     Both sides are mapped to embeddings u, v of length 1. With $g(u, v) = \exp(\langle u, v \rangle / \tau) / Z$, K
     negatives $m_k$ in memory, n the size of the data set and $c = K / n$, an anchor costs
@@ -44,7 +44,7 @@ class CRD(nn.Module):
             weight 0.
 
     Paper: Tian et al., "Contrastive Representation Distillation", ICLR 2020. Factor 1; weight 0.8. The memory is our
-    own: a loss is not told which sample a row is, so instead of banks with a place for each sample, a queue keeps the
+    own: a loss does not receive sample indices, so instead of banks with a place for each sample, a queue keeps the
     embeddings of the last K positions, and the positive is the partner in the batch, not its older self.
 
     >>> import torch

@@ -23,7 +23,7 @@ def infonce(
     labels: Tensor | None = None,
     batch: Tensor | None = None,
 ) -> Tensor:
-    r"""InfoNCE: each point of the student shall find its own point of the teacher among all others.
+    r"""InfoNCE: classify which of all teacher points belongs to each student point.
 
     With $s_{ij} = \cos(f^s_i, f^t_j) / \tau$,
 
@@ -72,7 +72,7 @@ def infonce(
 
 
 def find_own(anchors: Tensor, others: Tensor, weight: Tensor, classes: Tensor | None, tau: float) -> Tensor:
-    """How surprised each anchor is by its own among all others, on average; see `infonce`.
+    """Mean cross-entropy of picking each anchor's own point among all others; see `infonce`.
 
     Args:
         anchors: vectors of length 1, `(sets, points, C)`.

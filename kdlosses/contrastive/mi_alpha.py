@@ -14,7 +14,7 @@ from kdlosses.relation.points import View, points
 
 @register(name="mi_alpha", match="positions", least={"alpha_logit": -math.inf}, infinite=("alpha_logit",))
 class MIAlpha(nn.Module):
-    r"""Minus a lower bound of the mutual information of student and teacher, between low variance and low bias.
+    r"""Negative lower bound of the mutual information of student and teacher; $\alpha$ trades variance for bias.
 
     A critic scores pairs, $s_{ij} = \langle \phi(f^s_i), \psi(f^t_j) \rangle$, and beside it a baseline
     $a_i = a(f^s_i)$ is learned, all three small networks. With the leave-one-out mean

@@ -14,7 +14,7 @@ from kdlosses.unit import unit
 
 @register(name="prockd", match="positions")
 class ProCKD(nn.Module):
-    r"""Prototypes of local parts, learned from the teacher: match which of them a position resembles.
+    r"""ProCKD: match the soft assignment of positions to prototypes of local parts, learned from the teacher.
 
     With K learned prototypes M, $a_i = \mathrm{softmax}_k(\cos(f^t_i, M_k) / \tau)$ for the teacher and $b_i$ the same
     of $W f^s_i$, W linear and learned,

@@ -11,7 +11,7 @@ from kdlosses.unit import unit
 
 @register(name="prokd", match="positions", categorical=True)
 class ProKD(nn.Module):
-    r"""Prototypical distillation: bring the class prototypes of an unlabelled domain to those of the labelled one.
+    r"""Prototypical distillation: align the class prototypes of an unlabelled domain with those of a labelled one.
 
     Domain A are the positions with a label, B those without, whose class is what the teacher takes it for. With
     $\mu^A_c, \mu^B_c$ the mean features of the student, moving averages over batches,

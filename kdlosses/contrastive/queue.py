@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class Queue(nn.Module):
-    """The last features that were seen, first in, first out; in the checkpoint and on the device, not trained.
+    """First-in, first-out queue of recent features, a buffer: saved in checkpoints, not trained.
 
     Under `DistributedDataParallel` every process goes on with the queue of the first, which is how buffers are kept.
 
@@ -27,13 +27,13 @@ class Queue(nn.Module):
     def __init__(self, size: int, channels: int) -> None:
         super().__init__()
         if size < 1:
-            raise ValueError(f"a queue needs at least one place, got size {size}")
+            raise ValueError(f"queue: size must be at least 1, got {size}")
         self.register_buffer("items", torch.zeros(size, channels))
         self.register_buffer("weight", torch.zeros(size))  # 0: a place that is empty
         self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
 
     def with_batch(self, items: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """What is kept and, after it, rows `(n, C)` with weight `(n,)`: all as `(size + n, C)`, and log weights.
+        """Return the stored rows followed by rows `(n, C)` with weight `(n,)`, as `(size + n, C)`, and log weights.
 
         The logarithm of 0 is finite, so that it can be multiplied by 0.
         """
@@ -42,7 +42,7 @@ class Queue(nn.Module):
 
     @torch.no_grad()
     def push(self, items: Tensor, weight: Tensor) -> None:
-        """Take in rows `(n, C)` with weight `(n,)`; rows of weight 0 take no place, nor do more rows than there are."""
+        """Append rows `(n, C)` with weight `(n,)`; rows of weight 0, and rows beyond the queue's size, are skipped."""
         size = len(self.weight)
         kept = weight > 0
         # which of the kept rows lands on each place: no shape depends on their number

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class Queues(nn.Module):
-    """A queue for each of several classes, first in, first out; in the checkpoint and on the device, not trained.
+    """One first-in, first-out queue for each class, a buffer: saved in checkpoints, not trained.
 
     What a step costs hardly depends on how long the queues are. They are kept in half precision, two bytes a channel,
     which moves what others are compared with by a thousandth. Each process of a distributed run has its own, unless
@@ -30,13 +30,13 @@ class Queues(nn.Module):
     def __init__(self, classes: int, size: int, channels: int) -> None:
         super().__init__()
         if size < 1:
-            raise ValueError(f"a queue needs at least one place, got size {size}")
+            raise ValueError(f"queues: size must be at least 1, got {size}")
         self.register_buffer("items", torch.zeros(classes, size, channels, dtype=torch.float16))
         self.register_buffer("taken", torch.zeros(classes, dtype=torch.long))  # in all, those gone included
 
     @torch.no_grad()
     def push(self, items: Tensor, kept: Tensor) -> None:
-        """Take in rows `(classes, n, C)` where `kept` `(classes, n)` is true, of each class as many as have a place."""
+        """Append the rows of `(classes, n, C)` where `kept` `(classes, n)` is true, at most `size` of each class."""
         size = self.items.shape[1]
         order = torch.argsort(~kept, dim=1, stable=True)[:, :size]
         new = kept.gather(1, order)
@@ -49,7 +49,7 @@ class Queues(nn.Module):
 
     @torch.no_grad()
     def draw(self, number: int, at_random: bool = False) -> tuple[Tensor, Tensor]:
-        """Return rows `(classes, n, C)` of each class, all different, and whether they are there `(classes, n)`.
+        """Return different rows `(classes, n, C)` of each class and a mask `(classes, n)` of those that exist.
 
         Args:
             number: n, at most the number of places.

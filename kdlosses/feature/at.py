@@ -18,7 +18,7 @@ def at(
     weight: Tensor | None = None,
     batch: Tensor | None = None,
 ) -> Tensor:
-    r"""Attention transfer: match where the energy of a layer is, whatever its channels.
+    r"""Attention transfer: match the spatial attention maps of two layers, whatever their numbers of channels.
 
     With the attention map $A = a / \|a\|_2$ of a sample, $a_i = \mathrm{mean}_c |f_{ic}|^p$,
 

@@ -16,7 +16,7 @@ def cwd(
     weight: Tensor | None = None,
     batch: Tensor | None = None,
 ) -> Tensor:
-    r"""Channel-wise distillation: for each channel, match where in the map it is active.
+    r"""Channel-wise distillation: match each channel's distribution over positions.
 
     With $a_c = \mathrm{softmax}_i(f_{ic} / \tau)$, a distribution over the positions $i$ of one sample,
 

@@ -10,7 +10,7 @@ from kdlosses.unit import unit
 
 @register(match="positions")
 class DMAE(nn.Module):
-    r"""Masked-input feature distillation: absolute error of normalised tokens, where the input was left visible.
+    r"""Masked-input feature distillation: absolute error of normalised tokens on the visible part of the input.
 
     With $\hat f = f / \|f\|$ a token,
 

@@ -9,7 +9,7 @@ from kdlosses.squared_error import squared_error
 
 @register(match="positions")
 class LEAF(nn.Module):
-    r"""LEAF: a student whose embeddings live in the space of the teacher's.
+    r"""LEAF: train the student's embeddings in the teacher's embedding space.
 
     $$ L = \sum_i w_i \frac{1}{C_t} \|W f^s_i + b - e^t_i\|^2 \Big/ \sum_i w_i $$
 

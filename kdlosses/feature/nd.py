@@ -14,7 +14,7 @@ from kdlosses.registry import register
 
 @register(name="nd")
 class ND(nn.Module):
-    r"""Norm and direction: features as long as the teacher's and pointing to the teacher's mean of their class.
+    r"""Norm and direction: match the norm of the teacher's features and the direction of the teacher's class means.
 
     With $e_c$ the mean of the teacher's features of class c, scaled to length 1, and $y$ the label,
 

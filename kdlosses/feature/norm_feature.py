@@ -9,7 +9,7 @@ from kdlosses.squared_error import squared_error
 
 @register
 def norm_feature(student: Tensor, teacher: Tensor, weight: Tensor | None = None) -> Tensor:
-    r"""Squared error of a layer relative to the energy of the teacher's layer, so that no layer drowns the others.
+    r"""Squared error of a layer over the energy of the teacher's layer, so that all layers have the same scale.
 
     $$ L = \sum_i w_i \|f^s_i - f^t_i\|^2 \Big/ \sum_i w_i \|f^t_i\|^2 $$
 

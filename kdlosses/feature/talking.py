@@ -9,7 +9,7 @@ from kdlosses.squared_error import squared_error
 
 @register(match="positions")
 class Talking(nn.Module):
-    r"""Student and teacher learn a language: messages mean the same, and each can read its own back.
+    r"""Talking models: encode both features into a shared message space; each decoder reconstructs its own features.
 
     With encoders $E_s, E_t$ from features to messages and decoders $D_s, D_t$ back, all of them learnt,
 
@@ -55,11 +55,11 @@ class Talking(nn.Module):
         )
 
     def to_student(self, teacher: Tensor) -> Tensor:
-        """What the student understands of the teacher's features: $D_s E_t f^t$."""
+        """Translate the teacher's features into the student's space: $D_s E_t f^t$."""
         return self.student_decoder(self.teacher_encoder(teacher.detach()))
 
     def to_teacher(self, student: Tensor) -> Tensor:
-        """What the teacher understands of the student's features: $D_t E_s f^s$."""
+        """Translate the student's features into the teacher's space: $D_t E_s f^s$."""
         return self.teacher_decoder(self.student_encoder(student))
 
 

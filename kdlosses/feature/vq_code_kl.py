@@ -12,7 +12,7 @@ from kdlosses.relation.blocks import by_rows
 
 @register(name="vq_code_kl")
 class VQCodeKL(nn.Module):
-    r"""Code assignments of VQGraph: how near a position is to each vector of a codebook.
+    r"""VQGraph: match the soft assignment of positions to the vectors of a codebook.
 
     $$ p(r) = \mathrm{softmax}_j \big( -\|r - e_j\| / \tau \big), \qquad
        L = \tau^2 \, \mathrm{mean}_i \, \mathrm{KL}\big( p(f^t_i) \,\|\, p(f^s_i) \big) $$

@@ -16,7 +16,7 @@ from kdlosses.registry import register
 def alpha_div(
     student: Tensor, teacher: Tensor, alpha: float = 0.5, tau: float = 1.0, weight: Tensor | None = None
 ) -> Tensor:
-    r"""Alpha divergence: one number leads from the reverse to the forward Kullback-Leibler divergence.
+    r"""Alpha divergence: interpolates between the reverse and the forward Kullback-Leibler divergence.
 
     $$ l_i = \frac{\tau^2}{\alpha (\alpha - 1)} \Big( \sum_c p_{ic}^\alpha q_{ic}^{1 - \alpha} - 1 \Big),
        \qquad L = \sum_i w_i l_i / \sum_i w_i, $$

@@ -18,10 +18,10 @@ def assistive(
     share: Sequence[float] = (1.0, 1.0),
     weight: Tensor | None = None,
 ) -> Tensor:
-    r"""Regression with a tough and a tolerant teacher, who pull a student that errs more and push one that errs less.
+    r"""Regression with a tough and a tolerant teacher: each attracts a student of larger error, repels one of smaller.
 
-    With $e = |s - g|$ the student's error in a coordinate and $d_k = |t_k - g|$ that of teacher k (the side on which
-    anybody errs does not matter), and $L$ the error of the last, tolerant teacher,
+    With $e = |s - g|$ the student's error in a coordinate and $d_k = |t_k - g|$ that of teacher k (the sign of an
+    error does not matter), and $L$ the error of the last, tolerant teacher,
 
     $$ l = m(e) + \sum_k \lambda_k \, \varphi_k(e) \, |e - d_k|, \quad
        m(e) = \begin{cases} 3 e & e \le L \\ e^2 + 3 L - L^2 & e > L \end{cases}, \quad

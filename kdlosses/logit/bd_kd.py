@@ -10,7 +10,7 @@ from kdlosses.registry import register
 
 @register
 def bd_kd(student: Tensor, teacher: Tensor, tau: float = 4.0, weight: Tensor | None = None) -> Tensor:
-    r"""Forward and reverse divergence, balanced at each position by how unsure the two models are.
+    r"""Forward and reverse divergence, weighted at each position by the entropies of the two models.
 
     $$ l_i = \tau^2 \big( d_i \, \mathrm{KL}(p_i \| q_i) + (1 - d_i) \, \mathrm{KL}(q_i \| p_i) \big), \quad
        d_i = \frac{H(p_i)}{H(p_i) + H(q_i)}, \qquad L = \sum_i w_i l_i / \sum_i w_i, $$

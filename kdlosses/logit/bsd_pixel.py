@@ -18,7 +18,7 @@ def bsd_pixel(
     ignore_index: int = 255,
     weight: Tensor | None = None,
 ) -> Tensor:
-    r"""Selective distillation, pixel by pixel: the teacher is heard where it is the better one.
+    r"""Selective pixel-wise distillation: use the teacher only where its error is smaller than the student's.
 
     With $e_i = -\log p_{i y_i}$ the error of each side at position i and V what is labelled,
 
@@ -33,7 +33,7 @@ def bsd_pixel(
         teacher: logits `(N, C, *)`.
         labels: classes `(N, *)`.
         tau: temperature of what is matched; errors are at temperature 1.
-        ties: whether the teacher is heard where both are equally good.
+        ties: whether the teacher is used where both are equally good.
         ignore_index: label that does not count; neither do negative ones.
         weight: `(N, *)`, positions to count.
 

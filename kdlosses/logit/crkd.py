@@ -19,7 +19,7 @@ def crkd(
     detach_weight: bool = False,
     weight: Tensor | None = None,
 ) -> Tensor:
-    r"""Class relation: keep how a new sample resembles the known classes, the more the more it does.
+    r"""Class relations: preserve a new sample's distribution over the known classes, weighted by its mass on them.
 
     Over the known classes K, with $p, q$ the softmax over K alone of $z^t / \tau, z^s / \tau$,
 

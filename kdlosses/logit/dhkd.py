@@ -11,7 +11,7 @@ from kdlosses.registry import register
 
 @register(categorical=False)
 def dhkd(student: Tensor, teacher: Tensor, tau: float = 2.0, weight: Tensor | None = None) -> Tensor:
-    r"""Match the logits themselves, size included, on a second head that keeps them away from the classifier.
+    r"""Dual-head distillation: match the logits, scale included, on a second head, apart from the classifier.
 
     $$ l_i = \tau^2 \sum_c \mathrm{KL}\big((\tfrac12, \tfrac12) \,\|\, (\sigma_{ic}, 1 - \sigma_{ic})\big)
            = \tau^2 \sum_c \log \cosh \frac{d_{ic}}{2 \tau}, \quad \sigma = \mathrm{sigmoid}(d / \tau), \;

@@ -19,7 +19,7 @@ def dkd(
     ignore_index: int = 255,
     weight: Tensor | None = None,
 ) -> Tensor:
-    r"""Decoupled distillation: how sure of the label, and which other classes, each with a weight of its own.
+    r"""Decoupled distillation: separate weights for the target class's probability and for the other classes.
 
     With $y$ the label, $p, q$ the softmax of $z^t / \tau, z^s / \tau$, and $\hat p, \hat q$ the same renormalised over
     all classes but $y$,

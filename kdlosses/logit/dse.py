@@ -8,7 +8,7 @@ from kdlosses.registry import register
 
 @register(categorical=False)
 def dse(student: Tensor, teacher: Tensor, weight: Tensor | None = None) -> Tensor:
-    r"""Squared error of pair scores: from a teacher that reads two things together to a student that embeds each.
+    r"""Squared error of pair scores: distill a cross-encoder teacher into a student that embeds each item alone.
 
     $$ l_i = \sum_c (z^s_{ic} - z^t_{ic})^2, \qquad L = \sum_i w_i l_i / \sum_i w_i, $$
 

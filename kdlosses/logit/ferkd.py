@@ -21,7 +21,7 @@ def ferkd(
     ignore_index: int = 255,
     weight: Tensor | None = None,
 ) -> Tensor:
-    r"""Label calibration: the teacher's soft label where it is sure, the true one where it is not, none at the ends.
+    r"""Label calibration: the teacher's soft label where confident, else the true label; extremes are left out.
 
     With $p = \mathrm{softmax}(z^t)$, $q = \mathrm{softmax}(z^s)$ and $s_i = \max_c p_{ic}$,
 

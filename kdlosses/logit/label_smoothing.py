@@ -17,7 +17,7 @@ def label_smoothing(
     ignore_index: int = 255,
     weight: Tensor | None = None,
 ) -> Tensor:
-    r"""Cross-entropy with a smoothed label: the control for every claim about a teacher's soft labels.
+    r"""Cross-entropy with smoothed labels: the control for a teacher's soft labels.
 
     $$ l_i = -\sum_c u_{ic} \log q_{ic}, \quad u_{iy} = 1 - \epsilon, \; u_{ic} = \tfrac{\epsilon}{C - 1} \; (c \ne y),
        \qquad L = \sum_i w_i l_i / \sum_i w_i, $$

@@ -36,6 +36,8 @@ def meal(student: Tensor, teacher: Tensor, weight: Tensor | None = None) -> Tens
     """
     classes = student.shape[1]
     if teacher.shape[1] % classes:
-        raise ValueError(f"meal: the teachers' {teacher.shape[1]} channels are no multiple of the student's {classes}")
+        raise ValueError(
+            f"meal: the teachers' {teacher.shape[1]} channels must be a multiple of the student's {classes}"
+        )
     mean = F.softmax(teacher.unflatten(1, (-1, classes)), dim=2).mean(1)
     return -weighted_mean((mean * F.log_softmax(student, dim=1)).sum(1), weight)

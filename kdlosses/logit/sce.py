@@ -10,7 +10,7 @@ from kdlosses.registry import register
 
 @register
 def sce(student: Tensor, teacher: Tensor, alpha: float = 0.5, weight: Tensor | None = None) -> Tensor:
-    r"""Symmetric cross-entropy, gentle with a student that is surely wrong: for a teacher that may be wrong itself.
+    r"""Symmetric cross-entropy, with smaller gradients where the student is confidently wrong, for unreliable teachers.
 
     $$ l_i = -(1 - \alpha) \sum_c p_{ic} \log q_{ic} - \alpha \sum_c q_{ic} \log p_{ic},
        \qquad L = \sum_i w_i l_i / \sum_i w_i, $$

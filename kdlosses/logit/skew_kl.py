@@ -14,7 +14,7 @@ from kdlosses.registry import register
 def skew_kl(
     student: Tensor, teacher: Tensor, lam: float = 0.1, tau: float = 1.0, weight: Tensor | None = None
 ) -> Tensor:
-    r"""Skewed forward divergence: the teacher against a student that holds a share of the teacher.
+    r"""Skewed forward divergence: from the teacher to a mixture of student and teacher.
 
     $$ l_i = \tau^2 \, \mathrm{KL}\big(p_i \,\|\, \lambda p_i + (1 - \lambda) q_i\big),
        \qquad L = \sum_i w_i l_i / \sum_i w_i, $$

@@ -14,7 +14,7 @@ from kdlosses.registry import register
 def skew_rkl(
     student: Tensor, teacher: Tensor, lam: float = 0.1, tau: float = 1.0, weight: Tensor | None = None
 ) -> Tensor:
-    r"""Skewed reverse divergence: the student against a teacher that holds a share of the student.
+    r"""Skewed reverse divergence: from the student to a mixture of teacher and student.
 
     $$ l_i = \tau^2 \, \mathrm{KL}\big(q_i \,\|\, (1 - \lambda) p_i + \lambda q_i\big),
        \qquad L = \sum_i w_i l_i / \sum_i w_i, $$

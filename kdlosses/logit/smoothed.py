@@ -1,4 +1,4 @@
-"""Cross-entropy with a target made by hand: sure of the label to some degree, undecided about the rest."""
+"""Cross-entropy with a smoothed label: a fixed confidence in the label, the rest uniform."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ def smoothed_cross_entropy(log_q: Tensor, labels: Tensor, confidence: float) -> 
     """
     classes = log_q.shape[1]
     if classes < 2:
-        raise ValueError(f"a smoothed label needs at least two classes, got logits of shape {tuple(log_q.shape)}")
+        raise ValueError(f"label smoothing requires at least two classes, got logits of shape {tuple(log_q.shape)}")
     rest = (1 - confidence) / (classes - 1)
     return (rest - confidence) * log_q.gather(1, labels.unsqueeze(1)).squeeze(1) - rest * log_q.sum(1)

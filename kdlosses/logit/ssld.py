@@ -8,7 +8,7 @@ from kdlosses.registry import register
 
 @register
 def ssld(student: Tensor, teacher: Tensor, tau: float = 1.0, weight: Tensor | None = None) -> Tensor:
-    r"""Label-free distillation by the Jensen-Shannon divergence, on any unlabelled data there is.
+    r"""Label-free distillation by the Jensen-Shannon divergence, on unlabelled data.
 
     $$ l_i = \tfrac12 \mathrm{KL}(p_i \| m_i) + \tfrac12 \mathrm{KL}(q_i \| m_i), \quad m = \tfrac12 (p + q),
        \qquad L = \sum_i w_i l_i / \sum_i w_i, $$

@@ -10,7 +10,7 @@ from kdlosses.registry import register
 
 @register
 def std_kd(student: Tensor, teacher: Tensor, eps: float = 1e-7, weight: Tensor | None = None) -> Tensor:
-    r"""Divergence of standardised logits: each position has the temperature that its own logits call for.
+    r"""Divergence of standardised logits: the temperature of a position is the standard deviation of its logits.
 
     $$ l_i = \mathrm{KL}\Big(\mathrm{softmax}\big(z^t_i / s(z^t_i)\big) \,\Big\|\,
          \mathrm{softmax}\big(z^s_i / s(z^s_i)\big)\Big), \qquad L = \sum_i w_i l_i / \sum_i w_i, $$

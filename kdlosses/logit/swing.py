@@ -20,7 +20,7 @@ def swing(
     noise: float = 0.0,
     weight: Tensor | None = None,
 ) -> Tensor:
-    r"""Less detail where the teacher's data are private: a temperature, and noise, that rise with the privacy.
+    r"""Privacy-aware distillation: temperature and noise rise with the probability of private classes.
 
     With $\pi_i \in [0, 1]$ the probability that the teacher gives to the `private` classes,
 

@@ -20,7 +20,7 @@ def tfkd_reg(
     ignore_index: int = 255,
     weight: Tensor | None = None,
 ) -> Tensor:
-    r"""Divergence from a virtual teacher: right in every case, and softened by a high temperature.
+    r"""Divergence from a virtual teacher that is always correct, softened by a high temperature.
 
     $$ l_i = \mathrm{KL}\big(\mathrm{softmax}(u_i / \tau) \,\|\, \mathrm{softmax}(z^s_i)\big), \quad
        u_{iy} = a, \; u_{ic} = \tfrac{1 - a}{C - 1} \; (c \ne y), \qquad L = \sum_i w_i l_i / \sum_i w_i. $$

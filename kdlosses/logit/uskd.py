@@ -18,7 +18,7 @@ def uskd(
     ignore_index: int = 255,
     weight: Tensor | None = None,
 ) -> Tensor:
-    r"""Self-distillation: soft targets from the student's own score of the label and its own order of the others.
+    r"""Self-distillation: soft targets from the student's own label probability and its ranking of the other classes.
 
     With $y$ the label, $q = \mathrm{softmax}(z^s)$, $\hat q$ the same renormalised over all classes but $y$, and
     $\hat w$ likewise that of a weak head on a middle layer of the student,

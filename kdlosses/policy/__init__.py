@@ -1,4 +1,4 @@
-"""Policies: when and how much, around any loss. A policy is a loss itself, so it stands wherever a loss may stand."""
+"""Policies schedule or reweight any loss. A policy is itself a loss and can be used wherever a loss can."""
 
 from __future__ import annotations
 

@@ -12,15 +12,15 @@ from kdlosses.registry import build, register
 
 @register(match="positions")
 class Adversary(nn.Module):
-    r"""Any loss, and a discriminator that learns to tell the student's predictions from the teachers'.
+    r"""Any loss plus a discriminator between the student's predictions and the teachers'.
 
     $$ L = \ell(s, t) + \gamma \, \frac{\sum_i w_i d_i}{2 \sum_i w_i}, \quad
        d_i = \log(1 + e^{-D(\bar p_i)}) + \log(1 + e^{D(q_i)}), $$
 
     $\bar p$ the mean prediction of the teachers, q the student's, D two hidden layers on each position alone. D goes
     down the gradient of d. The student's way depends on `direction`: `against` turns its gradient round, so that it
-    learns not to be told apart, as a discriminator is meant; `with` leaves it, so that the student helps to be told
-    apart. `with` is what the authors' code does, which neither turns nor stops the gradient.
+    learns to fool D, which is the usual objective; `with` leaves it, so that the student makes the task of D
+    easier. `with` is what the authors' code does, which neither turns nor stops the gradient.
 
     Own: D reads probabilities, ends in one logit without the ReLU of the authors' code, which bounds it from below, and
     its hidden layers are no narrower than 16 and 8.

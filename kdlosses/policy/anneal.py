@@ -13,7 +13,7 @@ from kdlosses.schedule import along, check_way
 
 @register(match="inner", least={"start": -math.inf, "end": -math.inf})
 class Anneal(nn.Module):
-    r"""Any loss with one of its options, such as the temperature, moving from one value to another.
+    r"""Any loss with one option, such as the temperature, annealed from one value to another.
 
     $$ L = \ell(s, t; \theta), \quad \theta = (1 - g(u)) \, \theta_0 + g(u) \, \theta_1 $$
 
@@ -64,13 +64,13 @@ class Anneal(nn.Module):
         known = {} if isinstance(plain.loss, nn.Module) else inspect.signature(plain.loss).parameters
         floats = [name for name, argument in known.items() if type(argument.default) is float]
         if isinstance(plain.loss, nn.Module):
-            raise TypeError(f"anneal: loss {plain.name!r} is a module, whose options are settled when it is built")
+            raise TypeError(f"anneal: loss {plain.name!r} is a module, whose options are fixed when it is built")
         if option not in floats:
             raise TypeError(
                 f"anneal: loss {plain.name!r} has no option {option!r} that is a float; {nearest(option, floats)}"
             )
         if option in plain.options:
-            raise ValueError(f"anneal: {option} of loss {plain.name!r} is set to {plain.options[option]}, drop that")
+            raise ValueError(f"anneal: {option} of loss {plain.name!r} is set to {plain.options[option]}; remove that")
         spec = dict(loss) if isinstance(loss, Mapping) else {"type": loss}
         self.option, self.start, self.end, self.over, self.shape = option, start, end, tuple(over), shape
         build({**spec, option: end})  # raises where the loss does not take the value

@@ -16,7 +16,7 @@ class Average(nn.Module):
 
     $$ L = \ell(s, \bar z), \quad \bar z = \log \sum_e a_e \, \mathrm{softmax}(z^{t_e}), \quad \sum_e a_e = 1 $$
 
-    It is probabilities that are averaged, not logits; the loss inside is handed their logarithm. With one teacher a
+    It is probabilities that are averaged, not logits; the loss inside receives their logarithm. With one teacher a
     loss that does not see a constant added to all logits is as without the policy.
 
     Args:
@@ -48,7 +48,7 @@ class Average(nn.Module):
         self.loss = build(loss)
         given = None if weights is None else torch.tensor(list(weights), dtype=torch.get_default_dtype())
         if given is not None and not (given.ndim == 1 and (given >= 0).all() and given.sum() > 0):
-            raise ValueError(f"average: weights are non-negative numbers, not all 0, got {weights}")
+            raise ValueError(f"average: weights must be non-negative numbers, not all 0, got {weights}")
         self.register_buffer("weights", None if given is None else given / given.sum())
 
     def forward(self, student: Tensor, teacher: Tensor, **context: Any) -> Tensor:

@@ -11,7 +11,7 @@ from kdlosses.registry import build, register
 
 @register(match="inner")
 class Balance(nn.Module):
-    r"""Several losses on the same pair, weighted so that each falls at the same pace.
+    r"""Several losses on the same pair, weighted so that all fall at the same rate.
 
     $$ L = \sum_k a_k L_k, \quad
        a_k \leftarrow a_k - r \Big(a_k - \frac{\hat L_k}{\sum_j \hat L_j}\Big), \quad \hat L_k = L_k / L_k(0) $$
@@ -48,7 +48,7 @@ class Balance(nn.Module):
     def __init__(self, losses: Sequence[Any] = ("kl", "rkl"), rate: float = 0.025) -> None:
         super().__init__()
         if not losses:
-            raise ValueError("balance: there are no losses to balance")
+            raise ValueError("balance: losses is empty; pass at least one loss")
         self.losses = nn.ModuleList(build(loss) for loss in losses)
         self.rate = rate
         self.register_buffer("weights", torch.full((len(losses),), 1 / len(losses)))

@@ -11,7 +11,7 @@ from kdlosses.registry import build, register
 
 @register
 class Confident(nn.Module):
-    r"""Any loss on those positions about which teacher and student together are sure, and as much as they are.
+    r"""Any loss, weighted by the joint confidence of teacher and student; positions of low confidence are left out.
 
     $$ c_i = \max_c \tfrac12 (p_{ic} + q_{ic}), \qquad
        w'_i = \begin{cases} w_i c_i & c_i \ge \kappa \\ 0 & \text{else} \end{cases} $$
@@ -45,10 +45,10 @@ class Confident(nn.Module):
     def __init__(self, loss: Any = "kl", kappa: float = 0.3) -> None:
         super().__init__()
         if not 0 <= kappa <= 1:
-            raise ValueError(f"confident: kappa is a probability, 0 to 1, got {kappa}")
+            raise ValueError(f"confident: kappa must be a probability, 0 to 1, got {kappa}")
         self.loss = build(loss)
         if "weight" not in self.loss.needs:
-            raise ValueError(f"confident: the loss {self.loss.name!r} takes no weight")
+            raise ValueError(f"confident: the loss {self.loss.name!r} has no argument weight; choose one that has")
         self.kappa = kappa
 
     def forward(self, student: Tensor, teacher: Tensor, weight: Tensor | None = None, **context: Any) -> Tensor:
@@ -56,12 +56,12 @@ class Confident(nn.Module):
         return self.loss(student, teacher, weight=sure if weight is None else sure * weight, **context)
 
     def active(self, **context: Any) -> bool:
-        """Whether the loss inside is asked."""
+        """Whether the loss inside can differ from 0."""
         return self.loss.active(**context)
 
 
 def confidence(student: Tensor, teacher: Tensor, kappa: float = 0.0) -> Tensor:
-    r"""How sure teacher and student are together, $c$ `(N, *)` of `Confident`, 0 below `kappa`; without gradient.
+    r"""Joint confidence of teacher and student, $c$ `(N, *)` of `Confident`, 0 below `kappa`; without gradient.
 
     >>> confidence(torch.zeros(1, 2), torch.tensor([[0.0, 50.0]]))
     tensor([0.7500])

@@ -12,7 +12,7 @@ from kdlosses.registry import build, register
 
 @register(name="knfu", match="positions", least={"nearest": 0})
 class KnFu(nn.Module):
-    r"""Any loss on logits towards the fused prediction of those peers that know the same.
+    r"""Any loss on logits towards the fused prediction of the peers most similar to the local model.
 
     $$ L = \ell(s, \log \sum_j a_j p_j), \quad a = \mathrm{softmax}_j(-D_j / \tau), \quad
        D_j = \sum_c m_c \, \mathrm{KL}\big(k_0[c] \,\|\, k_j[c]\big), $$
@@ -57,7 +57,7 @@ class KnFu(nn.Module):
         each = experts(teacher, student.shape[1], "knfu")
         peers = each.shape[1]
         if not 0 <= self.local < peers:
-            raise ValueError(f"knfu: local is a peer, 0 to {peers - 1}, got {self.local}")
+            raise ValueError(f"knfu: local must be the index of a peer, 0 to {peers - 1}, got {self.local}")
         a = self.weights(each, weight)
         return self.loss(student, mixture(each, a), weight=weight, **context)
 

@@ -44,7 +44,7 @@ class Milestones(nn.Module):
     ) -> None:
         super().__init__()
         if not at or list(at) != sorted(set(at)) or not 0 < at[0] <= at[-1] <= 1:
-            raise ValueError(f"milestones: at are shares of the training from 0 to 1 in rising order, got {at!r}")
+            raise ValueError(f"milestones: at must be shares of the training from 0 to 1 in rising order, got {at!r}")
         if gamma < 0:
             raise ValueError(f"milestones: gamma must be at least 0, got {gamma}")
         self.loss = build(loss)
@@ -59,5 +59,5 @@ class Milestones(nn.Module):
         return self.gamma ** sum(progress >= milestone for milestone in self.at)
 
     def active(self, progress: float, **context: Any) -> bool:
-        """Whether the factor is not 0 and the loss inside has something to say."""
+        """Whether the factor is not 0 and the loss inside is active."""
         return self.factor(progress) != 0 and self.loss.active(progress=progress, **context)

@@ -13,7 +13,7 @@ from kdlosses.registry import build, register
 
 @register(name="mst_distill", match="positions")
 class MSTDistill(nn.Module):
-    r"""Several teachers, of which a gate chooses the best k for each position.
+    r"""Several teachers; a gate selects the top k for each position.
 
     $$ g_i = \mathrm{softmax}_e(\mathrm{MLP}(z^s_i)), \quad
        L = \frac{\sum_i w_i \frac1k \sum_{e \in \mathrm{top}_k(g_i)} \ell(s_i, t_{e,i})}{\sum_i w_i}
@@ -63,7 +63,7 @@ class MSTDistill(nn.Module):
         super().__init__()
         self.loss = build(loss)
         if not 1 <= k <= teachers:
-            raise ValueError(f"mst_distill: k is a number of teachers, 1 to {teachers}, got {k}")
+            raise ValueError(f"mst_distill: k must be a number of teachers, 1 to {teachers}, got {k}")
         if "weight" not in self.loss.needs:
             raise ValueError(f"mst_distill: the loss inside must take a weight, {self.loss.name!r} does not")
         self.k, self.balance = k, balance
@@ -76,7 +76,7 @@ class MSTDistill(nn.Module):
         each = experts(teacher, student.shape[1], "mst_distill")
         soft = self.gate(student.detach().movedim(1, -1)).softmax(-1).movedim(-1, 1)
         if each.shape[1] != soft.shape[1]:
-            raise ValueError(f"mst_distill: {each.shape[1]} teachers came, the gate has {soft.shape[1]}")
+            raise ValueError(f"mst_distill: got {each.shape[1]} teachers, the gate was built for {soft.shape[1]}")
         chosen = torch.zeros_like(soft).scatter(1, soft.topk(self.k, dim=1).indices, 1.0)
         chosen = (chosen + (soft - soft.detach())) / self.k
         total = student.new_zeros(())

@@ -13,7 +13,7 @@ from kdlosses.registry import build, register
 
 @register(name="mtard", match="positions")
 class MTARD(nn.Module):
-    r"""A loss towards each of several teachers, who are made equally sure and are learnt at the same pace.
+    r"""A loss towards each of several teachers, with temperatures and weights that balance entropy and pace.
 
     $$ L = \sum_e a_e \, \ell(s_e, z^{t_e} / \tau_e), \quad
        \tau_e \leftarrow \mathrm{clip}\big(\tau_e - r_\tau \, \mathrm{sign}(H_e / H_{\ne e} - 1), 1, 10\big) $$
@@ -57,7 +57,7 @@ class MTARD(nn.Module):
     def __init__(self, teachers: int = 1, loss: Any = "kl", rate: float = 0.025, tau_rate: float = 0.001) -> None:
         super().__init__()
         if teachers < 1:
-            raise ValueError(f"mtard: teachers is how many there are, got {teachers}")
+            raise ValueError(f"mtard: teachers must be the number of teachers, got {teachers}")
         self.loss = build(loss)
         self.rate, self.tau_rate = rate, tau_rate
         self.register_buffer("weights", torch.full((teachers,), 1 / teachers))
@@ -67,7 +67,7 @@ class MTARD(nn.Module):
     def forward(self, student: Tensor, teacher: Tensor, weight: Tensor | None = None, **context: Any) -> Tensor:
         count = len(self.tau)
         if teacher.shape[1] % count:
-            raise ValueError(f"mtard: {teacher.shape[1]} channels are not those of {count} teachers")
+            raise ValueError(f"mtard: the teacher's {teacher.shape[1]} channels must be a multiple of {count} teachers")
         classes = teacher.shape[1] // count
         if student.shape[1] not in (classes, count * classes):
             raise ValueError(

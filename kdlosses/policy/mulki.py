@@ -13,7 +13,7 @@ from kdlosses.registry import build, register
 
 @register(name="mulki", match="positions")
 class MulKI(nn.Module):
-    r"""Any loss on logits towards several teachers, each weighted by how near a sample is to what it knows.
+    r"""Any loss on logits towards several teachers, weighted by a sample's similarity to each one's class prototypes.
 
     $$ L = \ell(s, \log \sum_e a_{ie} p_{ei}), \quad a_i = \mathrm{softmax}_e(n_{ie} / \tau), \quad
        n_{ie} = \sum_c p_{ei}(c) \cos(u_{ei}, \mu_{ec}), $$
@@ -23,7 +23,7 @@ class MulKI(nn.Module):
     where $u_{ei}$ are the logits of teacher e less their mean over the classes. A prototype is made of the labelled
     samples of its class, as far as the teacher agrees with the label. A class without any has similarity 0 to all.
 
-    This is our own form of the paper's third stage, which tells the knowledge of two teachers apart by prototypes and
+    This is our own form of the paper's third stage, which separates the knowledge of two teachers by prototypes and
     weights it anew; the paper's vision-language prototypes have no counterpart on logits. The prototypes are those of
     the call: take batches with labels of all classes.
 

@@ -12,7 +12,7 @@ from kdlosses.registry import build, register
 
 @register(match="positions")
 class Partition(nn.Module):
-    r"""Any loss on logits towards the teacher where it knows better, and towards the student's own start elsewhere.
+    r"""Any loss on logits towards the teacher where it is better, else towards the frozen initial student.
 
     $$ L = \ell(s, \tilde z), \quad \tilde z_i = \begin{cases}
          z^{t}_i & p^{t}_i > p^{0}_i \\ z^{0}_i & \text{else} \end{cases} $$
@@ -58,7 +58,7 @@ class Partition(nn.Module):
         sure = p.amax(2)
         if self.by == "label":
             if labels is None:
-                raise TypeError("partition: by='label' needs labels, which nobody handed in")
+                raise TypeError("partition: by='label' requires labels; pass labels=...")
             index, known = labelled(labels, None, self.ignore_index, student.shape[1])
             right = p.gather(2, index[:, None, None].expand(-1, p.shape[1], 1, *index.shape[1:])).squeeze(2)
             sure = torch.where(known.unsqueeze(1), right, sure)

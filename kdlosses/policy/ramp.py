@@ -11,13 +11,13 @@ from kdlosses.schedule import along, check_way, scaled
 
 @register(match="inner")
 class Ramp(nn.Module):
-    r"""Any loss times a factor that goes up or down while the training proceeds.
+    r"""Any loss times a factor that ramps up or down during training.
 
     $$ L = f \, \ell(s, t), \quad f = (1 - g(u)) \, f_0 + g(u) \, f_1, \quad
        u = \mathrm{clip}\Big(\frac{\mathrm{progress} - a}{b - a}, 0, 1\Big), \quad
        g(u) = u \;\text{ or }\; \frac{1 - \cos \pi u}{2} $$
 
-    From the end of the stretch on the factor is exactly $f_1$. Where the factor is 0 nobody asks for the teacher, see
+    From the end of the stretch on the factor is exactly $f_1$. Where the factor is 0 the teacher is not run, see
     `Loss.active`. It follows the step, not the epoch; `warmup` counts epochs.
 
     Args:
@@ -67,5 +67,5 @@ class Ramp(nn.Module):
         return along(progress, self.start, self.end, self.over, self.shape)
 
     def active(self, progress: float, **context: Any) -> bool:
-        """Whether the factor is not 0 and the loss inside has something to say."""
+        """Whether the factor is not 0 and the loss inside is active."""
         return self.factor(progress) != 0 and self.loss.active(progress=progress, **context)

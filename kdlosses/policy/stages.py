@@ -11,12 +11,12 @@ from kdlosses.registry import Loss, build, register
 
 @register(match="inner")
 class Stages(nn.Module):
-    r"""One loss after another: each is on for a stretch of the training, then the next one takes over.
+    r"""Several losses in sequence, each for its own stretch of the training.
 
     $$ L = \ell_k(s, t), \quad k = \min \{ k : \mathrm{progress} < u_k \} $$
 
     A student goes from the general to the specific: first what the teacher sees, then what it says, and so on. A stage
-    without a loss is off: it is 0 and nobody asks for the teacher, see `Loss.active`. So several entries of `distills`,
+    without a loss is off: it is 0 and the teacher is not run, see `Loss.active`. So several entries of `distills`,
     each with its own teacher and layers and all with the same points of change, take turns.
 
     Args:
@@ -46,14 +46,14 @@ class Stages(nn.Module):
     def __init__(self, losses: Sequence[tuple[float, Any]] = ((0.5, "mse"), (1.0, "kl"))) -> None:
         super().__init__()
         if any(not isinstance(stage, list | tuple) or len(stage) != 2 for stage in losses):
-            raise ValueError(f"stages: a stage is a pair (until, loss), got {losses!r}")
+            raise ValueError(f"stages: losses must be pairs (until, loss), got {losses!r}")
         self.ends = tuple(end for end, _ in losses)
         if not losses or list(self.ends) != sorted(set(self.ends)) or self.ends[0] <= 0 or self.ends[-1] != 1:
-            raise ValueError(f"stages: the points of change rise from above 0 to 1, got {self.ends}")
+            raise ValueError(f"stages: the points of change must rise from above 0 to 1, got {self.ends}")
         self.losses = nn.ModuleList(nn.Identity() if loss is None else build(loss) for _, loss in losses)
         told = [loss for loss in self.losses if isinstance(loss, Loss)]
         if not told:
-            raise ValueError("stages: all stages are None, there is no loss")
+            raise ValueError("stages: all stages are None; pass at least one loss")
         for loss in told:
             if loss.match != told[0].match:
                 raise ValueError(
@@ -68,13 +68,13 @@ class Stages(nn.Module):
         return loss(student, teacher, progress=progress, **context)
 
     def stage(self, progress: float) -> nn.Module:
-        """What is on at this point of the training: a `Loss`, or something else for nothing."""
+        """The `Loss` of this point of the training; something else where the stage has none."""
         for end, loss in zip(self.ends, self.losses):
             if progress < end:
                 return loss
         return self.losses[-1]
 
     def active(self, progress: float, **context: Any) -> bool:
-        """Whether there is a loss in this stage, and it has something to say."""
+        """Whether this stage has a loss and it is active."""
         loss = self.stage(progress)
         return isinstance(loss, Loss) and loss.active(progress=progress, **context)

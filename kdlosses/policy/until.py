@@ -10,12 +10,12 @@ from kdlosses.registry import build, register
 
 @register(match="inner")
 class Until(nn.Module):
-    r"""Any loss up to a point of the training, exactly 0 from there on.
+    r"""Any loss until a point of the training, exactly 0 afterwards.
 
     $$ L = \begin{cases} \ell(s, t) & \mathrm{progress} < \mathrm{stop} \\ 0 & \text{else} \end{cases} $$
 
-    A teacher helps a young student and may hold a grown one back. After the stop nobody asks for the teacher, whose
-    forward pass is saved, see `Loss.active`. The stop is a fixed point of the training, as in the paper.
+    Distillation helps early in training and can hurt later. After the stop the teacher's forward pass is skipped, see
+    `Loss.active`. The stop is a fixed point of the training, as in the paper.
 
     The paper's alignment is two entries with the same stop and weights of 0.5. Features: `until` around `cosine`, with
     a projector (theirs has three layers). Attention: the cross-entropy between the rows of the teacher's attention and
@@ -54,7 +54,7 @@ class Until(nn.Module):
     def __init__(self, loss: Any = "kl", stop: float = 0.5) -> None:
         super().__init__()
         if not 0 <= stop <= 1:
-            raise ValueError(f"until: stop is a share of the training, 0 to 1, got {stop}")
+            raise ValueError(f"until: stop must be a share of the training, 0 to 1, got {stop}")
         self.loss = build(loss)
         self.stop = stop
 
@@ -64,5 +64,5 @@ class Until(nn.Module):
         return self.loss(student, teacher, progress=progress, **context)
 
     def active(self, progress: float, **context: Any) -> bool:
-        """Whether the loss inside is still asked."""
+        """Whether the stop is not yet reached and the loss inside is active."""
         return progress < self.stop and self.loss.active(progress=progress, **context)

@@ -10,12 +10,12 @@ from kdlosses.schedule import scaled
 
 @register(match="inner")
 class Warmup(nn.Module):
-    r"""Any loss times a factor that grows with the number of the epoch, up to 1.
+    r"""Any loss times a factor that grows linearly with the epoch, up to 1.
 
     $$ L = \min\Big(\frac{e + e_0}{E}, 1\Big) \, \ell(s, t) $$
 
     The factor is that of the epoch and stays the same within it. Epochs e count from 0, so that at $e_0 = 0$ the first
-    epoch has factor 0 and asks no teacher, see `Loss.active`. In a run that counts iterations alone use `ramp`.
+    epoch has factor 0 and runs no teacher, see `Loss.active`. In a run that counts iterations alone use `ramp`.
 
     Args:
         loss: what `kdlosses.build` takes.
@@ -56,5 +56,5 @@ class Warmup(nn.Module):
         return min((epoch + self.first) / self.epochs, 1.0)
 
     def active(self, epoch: int, **context: Any) -> bool:
-        """Whether the factor is not 0 and the loss inside has something to say."""
+        """Whether the factor is not 0 and the loss inside is active."""
         return self.factor(epoch) != 0 and self.loss.active(epoch=epoch, **context)

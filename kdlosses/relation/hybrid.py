@@ -21,7 +21,7 @@ def hybrid(
     batch: Tensor | None = None,
     progress: float | None = None,
 ) -> Tensor:
-    r"""Token relations of hybrid distillation: match how the tokens of a sample attend to one another.
+    r"""Token relations of hybrid distillation: match the attention among the tokens of a sample.
 
     With $A_i = \mathrm{softmax}_j(\cos(f_i, f_j) / \tau)$ over the tokens j of the sample of i,
 

@@ -19,7 +19,7 @@ def ifvd(
     weight: Tensor | None = None,
     batch: Tensor | None = None,
 ) -> Tensor:
-    r"""Intra-class feature variation: match how far each position is from the centre of its class.
+    r"""Intra-class feature variation: match the similarity of each position to its class centre.
 
     With $\mu_{nk}$ the mean feature of the positions of class k in sample n, on either side of its own,
 

@@ -21,7 +21,7 @@ def pkt(
     weight: Tensor | None = None,
     batch: Tensor | None = None,
 ) -> Tensor:
-    r"""Probabilistic knowledge transfer: match how likely points are to be each other's neighbours.
+    r"""Probabilistic knowledge transfer: match the neighbour probabilities among points.
 
     With $S_{ij} = (1 + \cos(f_i, f_j)) / 2$ and $P_{ij} = S_{ij} / \sum_k S_{ik}$,
 

@@ -19,7 +19,7 @@ def points(
     view: View = "batch",
     draw: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Lay a pair out as sets of points that are related to one another.
+    """Reshape a pair to sets of points for relation losses.
 
     Args:
         student: `(N, C_s, *)`.

@@ -22,7 +22,7 @@ def trg(
     weight: Tensor | None = None,
     batch: Tensor | None = None,
 ) -> Tensor:
-    r"""Token relationship graph: match how a token relates to its nearest tokens, and to the instance it is a part of.
+    r"""Token relationship graph: match a token's similarities to its nearest tokens and to its instance's mean.
 
     Let $\mathcal N_i$ be the k tokens nearest to i by the teacher's cosine, within and across the instances of the
     batch, $A_i = \mathrm{softmax}_{j \in \mathcal N_i}(\cos_{ij} / \tau)$, and for each instance m, with mean token

@@ -132,7 +132,7 @@ def test_a_frozen_tap_is_named_before_the_term_is_on(taught: Taught, at: Callabl
 def test_what_the_run_does_not_tell_is_named(taught: Taught, at: Callable[..., None]) -> None:
     at(iter=0, max_iters=10, epoch=0, max_epochs=1)  # what mmengine says in a run of iterations
     model = taught(entry("warmup"))
-    with pytest.raises(TypeError, match="loss 'warmup' needs 'epoch', which nobody handed in"):
+    with pytest.raises(TypeError, match="loss 'warmup' requires 'epoch'; pass epoch="):
         model(**seg_batch(model), mode="loss")
     at(epoch=1, max_epochs=5)
     model = taught(entry({"type": "warmup", "epochs": 2}), entry("kl"))

@@ -114,10 +114,10 @@ def test_nothing_to_learn_is_an_error(setting: Setting, taught: Outcome) -> None
 # --- every registered loss --------------------------------------------------------------------------------------------
 
 NOT_BY_NAME_ALONE = {
-    "crd": "needs the option 'samples'",
-    "lelp": "needs the option 'head_weight'",
-    "mst_distill": "needs the option 'teachers'",
-    "vq_code_kl": "needs the option 'codebook'",
+    "crd": "requires the option 'samples'",
+    "lelp": "requires the option 'head_weight'",
+    "mst_distill": "requires the option 'teachers'",
+    "vq_code_kl": "requires the option 'codebook'",
 }
 """What these cannot know of a student and a teacher."""
 OF_CLASSES = ("adversary", "dac_kl", "prokd")
@@ -153,7 +153,7 @@ def test_every_loss_runs_by_name_or_says_before_training_why_not(key: str) -> No
     for layer in ("logits", "hidden"):
         entry = dict(loss=key, student=layer)
         if kdlosses.LOSSES[key].ground.maps or key in NOT_BY_NAME_ALONE:
-            message = NOT_BY_NAME_ALONE.get(key, r"needs maps|needs the option 'student_range'")
+            message = NOT_BY_NAME_ALONE.get(key, r"needs maps|requires the option 'student_range'")
             with pytest.raises((TypeError, ValueError), match=message):
                 Term.parse(entry, model, lesson)
             continue
@@ -222,7 +222,7 @@ def test_at_weight_0_a_term_asks_nothing_and_is_0() -> None:
     [
         (dict(type="terms", distills=[dict(loss="kll")]), KeyError, "did you mean 'kl'"),
         (dict(type="terms", distills=[dict(loss="mgd")]), ValueError, "needs maps"),
-        (dict(type="terms", distills=[dict(loss="unidistill_heatmap")]), TypeError, "needs the option"),
+        (dict(type="terms", distills=[dict(loss="unidistill_heatmap")]), TypeError, "requires the option"),
         (dict(type="terms", distills=[dict(loss="no_such_module:mine")]), ValueError, "no module 'no_such_module'"),
         (dict(type="terms", distills=[dict(loss="math:pip")]), ValueError, "has no 'pip'; did you mean 'pi'"),
         (dict(type="terms", distills=[dict(loss="math:pi")]), TypeError, "not float"),

@@ -93,5 +93,5 @@ def test_a_mixture_is_a_weighted_mean_of_softmaxes() -> None:
 
 
 def test_channels_that_are_no_teachers_are_named() -> None:
-    with pytest.raises(ValueError, match="knfu: the teachers' 7 channels are no multiple of the student's 3"):
+    with pytest.raises(ValueError, match="knfu: the teachers' 7 channels must be a multiple of the student's 3"):
         experts(torch.zeros(2, 7), 3, "knfu")

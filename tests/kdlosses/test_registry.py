@@ -68,7 +68,7 @@ def test_a_registered_class_is_built_with_its_options() -> None:
     assert loss.match == "samples"
     student = torch.ones(2, 3, requires_grad=True)
     assert loss(student, torch.ones(2, 7, requires_grad=True)) == 4
-    with pytest.raises(TypeError, match="needs the option 'channels'"):
+    with pytest.raises(TypeError, match="requires the option 'channels'"):
         build("scaled_l2")
     with pytest.raises(TypeError, match="no option 'chanels'; did you mean 'channels'"):
         build(dict(type="scaled_l2", chanels=4))
@@ -100,7 +100,7 @@ def test_a_taken_key_raises() -> None:
     ("loss", "message"),
     [
         (lambda x, y: x, "first two arguments"),
-        (lambda student, teacher, **rest: student, "swallow a typo"),
+        (lambda student, teacher, **rest: student, "hide a typo"),
         (lambda student, teacher, reduction="mean": student, "belongs to the entry"),
         (lambda student, teacher, loss_weight=1.0: student, "belongs to the entry"),
     ],
@@ -135,7 +135,7 @@ def test_what_the_caller_knows_reaches_a_loss_inside_another() -> None:
     staged = build({"type": "stages", "losses": [[0.5, "vid"], [1.0, None]]}, **known)
     assert staged.filled == {"student_channels", "teacher_channels"}
     assert build({"type": "ramp", "loss": "mse"}, **known).filled == set()
-    with pytest.raises(TypeError, match="loss 'vid' needs the option"):
+    with pytest.raises(TypeError, match="loss 'vid' requires the option"):
         build({"type": "ramp", "loss": "vid"}, student_channels=3)
 
 

@@ -38,5 +38,5 @@ def test_stands_in_the_checkpoint_and_is_not_trained() -> None:
 
 
 def test_no_place_raises() -> None:
-    with pytest.raises(ValueError, match="at least one place"):
+    with pytest.raises(ValueError, match="size must be at least 1, got"):
         Queue(size=0, channels=2)

@@ -62,5 +62,5 @@ def test_copies_and_checkpoints_go_on_alike() -> None:
 
 
 def test_no_place_raises() -> None:
-    with pytest.raises(ValueError, match="at least one place"):
+    with pytest.raises(ValueError, match="size must be at least 1, got"):
         Queues(classes=2, size=0, channels=2)

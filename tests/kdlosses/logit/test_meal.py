@@ -30,5 +30,5 @@ def test_order_of_the_teachers_cannot_matter() -> None:
 
 
 def test_channels_that_do_not_divide_are_named() -> None:
-    with pytest.raises(ValueError, match="6 channels are no multiple of the student's 4"):
+    with pytest.raises(ValueError, match="6 channels must be a multiple of the student's 4"):
         meal(torch.zeros(5, 4), torch.zeros(5, 6))

@@ -81,12 +81,12 @@ def test_it_is_compiled_for_the_whole_way() -> None:
         (dict(option="taux"), TypeError, "loss 'kl' has no option 'taux' that is a float; did you mean 'tau'"),
         (dict(option="weight"), TypeError, "no option 'weight'"),
         (dict(loss="sinkd", option="iterations"), TypeError, "no option 'iterations' that is a float"),
-        (dict(loss=dict(type="kl", tau=2.0)), ValueError, "tau of loss 'kl' is set to 2.0, drop that"),
+        (dict(loss=dict(type="kl", tau=2.0)), ValueError, "tau of loss 'kl' is set to 2.0; remove that"),
         (dict(loss="taid", option="alpha"), TypeError, "loss 'taid' is a module"),
         (dict(loss="until", option="stop"), TypeError, "loss 'until' is a module"),
         (dict(end=0.0), ValueError, "tau must be positive, got 0.0"),
         (dict(start=-1.0), ValueError, "tau must be positive, got -1.0"),
-        (dict(over=(0.9, 0.1)), ValueError, "anneal: over is a stretch"),
+        (dict(over=(0.9, 0.1)), ValueError, "anneal: over must be a stretch"),
     ],
 )
 def test_what_cannot_be_annealed_is_named(options: dict[str, Any], error: type[Exception], message: str) -> None:

@@ -37,9 +37,9 @@ def test_a_weight_of_zero_silences_a_teacher() -> None:
 
 
 def test_what_does_not_fit_is_named() -> None:
-    with pytest.raises(ValueError, match="weights are non-negative"):
+    with pytest.raises(ValueError, match="weights must be non-negative"):
         kdlosses.build(dict(type="average", weights=[1.0, -1.0]))
     with pytest.raises(ValueError, match="2 weights for 3 teachers"):
         kdlosses.build(dict(type="average", weights=[1.0, 1.0]))(torch.zeros(2, 3), torch.zeros(2, 9))
-    with pytest.raises(ValueError, match="7 channels are no multiple of the student's 3"):
+    with pytest.raises(ValueError, match="7 channels must be a multiple of the student's 3"):
         kdlosses.build("average")(torch.zeros(2, 3), torch.zeros(2, 7))

@@ -72,5 +72,5 @@ def test_a_loss_that_starts_at_zero_is_no_division_by_zero() -> None:
 
 
 def test_nothing_to_balance_is_named() -> None:
-    with pytest.raises(ValueError, match="no losses"):
+    with pytest.raises(ValueError, match="losses is empty"):
         Balance(losses=[])

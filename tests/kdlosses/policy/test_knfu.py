@@ -59,5 +59,5 @@ def test_only_the_nearest_are_asked() -> None:
 def test_what_does_not_fit_is_named() -> None:
     with pytest.raises(ValueError, match="the temperature must be positive"):
         kdlosses.build(dict(type="knfu", temperature=0.0))
-    with pytest.raises(ValueError, match="local is a peer, 0 to 1, got 2"):
+    with pytest.raises(ValueError, match="local must be the index of a peer, 0 to 1, got 2"):
         kdlosses.build(dict(type="knfu", local=2))(torch.zeros(2, 3), torch.zeros(2, 6))

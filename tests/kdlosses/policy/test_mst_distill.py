@@ -69,9 +69,9 @@ def test_the_balance_keeps_a_gate_from_collapsing() -> None:
 
 
 def test_what_does_not_fit_is_named() -> None:
-    with pytest.raises(ValueError, match="k is a number of teachers, 1 to 3, got 4"):
+    with pytest.raises(ValueError, match="k must be a number of teachers, 1 to 3, got 4"):
         built(k=4)
-    with pytest.raises(ValueError, match="2 teachers came, the gate has 3"):
+    with pytest.raises(ValueError, match="got 2 teachers, the gate was built for 3"):
         built()(torch.zeros(2, 3), torch.zeros(2, 6))
     with pytest.raises(ValueError, match="must take a weight"):
         built(loss=lambda student, teacher: student.sum())

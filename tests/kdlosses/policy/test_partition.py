@@ -54,7 +54,7 @@ def test_of_several_teachers_the_surest_counts() -> None:
 
 
 def test_what_is_missing_is_named() -> None:
-    with pytest.raises(TypeError, match="needs labels"):
+    with pytest.raises(TypeError, match="requires labels; pass labels="):
         kdlosses.build(dict(type="partition", by="label"))(torch.zeros(2, 3), torch.zeros(2, 6))
     with pytest.raises(ValueError, match="'confidence' or 'label'"):
         kdlosses.build(dict(type="partition", by="luck"))

@@ -96,8 +96,8 @@ def test_it_is_compiled_for_all_stages() -> None:
         ([(0.5, "kl")], r"rise from above 0 to 1, got \(0.5,\)"),
         ([(0.0, "kl"), (1.0, "mse")], "rise from above 0"),
         ([(0.7, "kl"), (0.3, "kl"), (1.0, "mse")], "rise from above 0"),
-        (["kl", "mse"], "a stage is a pair"),
-        ([(0.5, None), (1.0, None)], "there is no loss"),
+        (["kl", "mse"], "losses must be pairs"),
+        ([(0.5, None), (1.0, None)], "pass at least one loss"),
         ([(0.5, "rkd"), (1.0, "kl")], "'rkd' wants student and teacher to agree in positions, 'kl' in shape"),
     ],
 )

@@ -33,5 +33,5 @@ def test_policies_nest() -> None:
 
 
 def test_a_stop_that_is_no_share_is_named() -> None:
-    with pytest.raises(ValueError, match="stop is a share"):
+    with pytest.raises(ValueError, match="stop must be a share"):
         kdlosses.build(dict(type="until", loss="kl", stop=250_000))
