@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from graphkd.students.classifier import StudentClassifier
     from graphkd.training.cache import Cache
 
-# Loaded when first asked for, so that `import graphkd` costs next to nothing beyond torch.
+# Loaded on first access, so that `import graphkd` costs next to nothing beyond torch.
 _LAZY = {
     "Cache": "graphkd.training.cache",
     "Graph": "graphkd.data",

@@ -22,7 +22,7 @@ _EXTRAS = {
 
 @contextmanager
 def needs_extra(what: str) -> Iterator[None]:
-    """Turn a missing optional package inside the block into an error that says how to install it.
+    """Raise an error with the install command if an optional package is missing inside the block.
 
     >>> with needs_extra("graphkd.teachers"):
     ...     raise ModuleNotFoundError("No module named 'torch_geometric'", name="torch_geometric")

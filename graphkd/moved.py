@@ -1,4 +1,4 @@
-"""Where modules and names of the version before are now."""
+"""Map the module names and other names of the previous version to the new ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings: names like `'ffg2m'`, `dict(type='ffg2m', tau=1.5)` or the function itself; numbers; and both as JSON."""
+"""Specs: names like `'ffg2m'`, `dict(type='ffg2m', tau=1.5)` or functions; number checks; JSON."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def resolve(
 
 
 def plain(value: Any) -> Any:
-    """The same value with numbers of NumPy, also inside of lists, tuples and dicts, as Python's.
+    """Convert NumPy numbers to Python numbers, also inside lists, tuples and dicts.
 
     >>> plain(dict(lam=np.float64(0.5), hidden=(np.int64(16), 8)))
     {'lam': 0.5, 'hidden': (16, 8)}
@@ -71,7 +71,7 @@ def plain(value: Any) -> Any:
 
 
 def whole(name: str, value: Any, least: int = 0) -> int:
-    """A setting that counts something, as an int.
+    """Check a whole-number setting and return it as an int.
 
     Raises:
         ValueError: it is no whole number, or below `least`; names the setting.
@@ -89,7 +89,7 @@ def whole(name: str, value: Any, least: int = 0) -> int:
 
 
 def real(name: str, value: Any, least: float = 0.0, below: float = math.inf) -> float:
-    """A setting that measures something, as a float.
+    """Check a real-number setting and return it as a float.
 
     Raises:
         ValueError: it is no number, or not in `[least, below)`; names the setting.
@@ -106,7 +106,7 @@ def real(name: str, value: Any, least: float = 0.0, below: float = math.inf) -> 
 
 
 def widths(name: str, value: Any) -> tuple[int, ...]:
-    """Widths of layers; a number stands for one layer.
+    """Check the widths of layers; a number stands for one layer.
 
     Raises:
         ValueError: they are no whole numbers from 1; names the setting.
@@ -129,7 +129,7 @@ def _number(value: Any) -> int | float | None:
 
 
 def to_json(value: Any, names: Mapping[Any, str], foreign: list[str]) -> Any:
-    """A setting as what JSON holds, for `from_json`.
+    """Convert a setting to JSON values, for `from_json`.
 
     Arrays become tuples. What JSON cannot hold, like a function or a module, becomes its name.
 
@@ -161,7 +161,7 @@ def to_json(value: Any, names: Mapping[Any, str], foreign: list[str]) -> Any:
 
 
 def from_json(value: Any) -> Any:
-    """What `to_json` was given.
+    """Restore a setting from the output of `to_json`.
 
     >>> from_json(to_json(dict(hidden=(16, 8), taps=["a"]), {}, []))
     {'hidden': (16, 8), 'taps': ['a']}

@@ -47,7 +47,7 @@ def moved_name(module: str, name: str, table: Mapping[str, str]) -> Any:
 
 def _warn(old: str, new: str, stacklevel: int) -> None:
     warnings.warn(
-        f"{old} is now {new}; the old name ends with the next version", DeprecationWarning, stacklevel=stacklevel
+        f"{old} is now {new}; the old name is removed in the next version", DeprecationWarning, stacklevel=stacklevel
     )
 
 

@@ -1,4 +1,4 @@
-"""Graphs, how they are split, and what may be seen of them."""
+"""Graphs, splits, and settings that define which part of a graph is visible."""
 
 from typing import Any
 

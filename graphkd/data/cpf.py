@@ -39,12 +39,12 @@ def prepare(data: Any) -> Graph:
         lost = {part: int((~kept[getattr(graph.split, part).numpy()]).sum()) for part in PARTS}
         if any(lost.values()):
             counts = ", ".join(f"{count} {part}" for part, count in lost.items() if count)
-            warnings.warn(f"outside of the largest component lie {counts} nodes of the split: dropped", stacklevel=2)
+            warnings.warn(f"dropped nodes of the split outside of the largest component: {counts}", stacklevel=2)
     return graph.subgraph(torch.from_numpy(np.flatnonzero(kept)))
 
 
 def one_way(graph: Graph) -> int:
-    """How many edges have no reverse.
+    """Number of edges without a reverse edge.
 
     >>> from types import SimpleNamespace
     >>> one_way(Graph.of(SimpleNamespace(x=[[1], [2], [3]], y=[0, 1, 1], edge_index=[[0, 1, 1, 2], [1, 0, 2, 2]])))
@@ -57,7 +57,7 @@ def one_way(graph: Graph) -> int:
 
 
 def undirected(graph: Graph) -> Graph:
-    """The graph with every edge in both directions, once, and without self-loops.
+    """Return the graph with every edge in both directions, without duplicates and self-loops.
 
     The weight of a pair is the mean of the weights of its edges, in either direction, so that a graph whose weights are
     symmetric keeps them.
@@ -113,7 +113,7 @@ def cpf_split(y: Tensor, seed: int, train_per_class: int = 20, val_per_class: in
 
 
 def share_split(y: Tensor, seed: int, train: float = 0.6, val: float = 0.2) -> Split:
-    """Draw shares of the labelled nodes to train on and to select on; the others are the test set.
+    """Draw shares of the labelled nodes for training and validation; the others are the test set.
 
     `numpy.random.RandomState(seed)` permutes them. Nodes without a label, -1, are in no part.
 
@@ -122,7 +122,7 @@ def share_split(y: Tensor, seed: int, train: float = 0.6, val: float = 0.2) -> S
     (6, 2, 2)
     """
     if not (train > 0 and val > 0 and train + val < 1):
-        raise ValueError(f"shares to train and to select leave some for the test, got {train} and {val}")
+        raise ValueError(f"shares to train and to select must leave some for the test, got {train} and {val}")
     order = torch.from_numpy(np.random.RandomState(seed).permutation(np.flatnonzero(y.numpy() >= 0)))
     first, second = (round(share * len(order)) for share in (train, train + val))
     return Split(order[:first], order[first:second], order[second:])
@@ -133,7 +133,7 @@ SPLITS = {"cpf": cpf_split, "shares": share_split}
 
 
 def split_of(graph: Graph, seed: int) -> Split:
-    """The split that came with the graph, drawn by its rule if it is one, or else one drawn by `cpf_split`.
+    """The split of the graph, drawn by its rule if it is one; by `cpf_split` if the graph has none.
 
     Raises:
         ValueError: the graph came with masks of several splits, or of a part; or a class has too few nodes to draw.

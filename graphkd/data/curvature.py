@@ -1,4 +1,4 @@
-"""Ollivier-Ricci curvature of edges: exact where neighbourhoods are small, between two bounds where they are not."""
+"""Ollivier-Ricci curvature of edges: exact for small neighbourhoods, bounded for large ones."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def edge_curvature(edge_index: Tensor, nodes: int, exact: int = 2500) -> tuple[T
 
 
 def _kept(path: Path, edges: int) -> np.ndarray | None:
-    """What an earlier call left; None if there is nothing, or it is damaged."""
+    """Load the result of an earlier call; None if there is none, or it is damaged."""
     if not path.exists():
         return None
     try:

@@ -1,4 +1,4 @@
-"""A graph that needs no download: scikit-learn's handwritten digits, each joined to the digits most like it."""
+"""Nearest-neighbour graph of scikit-learn's handwritten digits; no download needed."""
 
 from __future__ import annotations
 

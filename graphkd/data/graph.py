@@ -1,4 +1,4 @@
-"""The graph that everything here works on, checked once where it comes in."""
+"""The graph class of this package; its input is checked once, on construction."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Graph:
 
     @classmethod
     def of(cls, data: Any, unlabelled: Literal["raise", "keep"] = "raise") -> Graph:
-        """Check a PyG `Data`, or anything with `x`, `edge_index` and `y`, and take it over.
+        """Build a graph from a PyG `Data`, or anything with `x`, `edge_index` and `y`, and check it.
 
         Masks `train_mask`, `val_mask` (or `valid_mask`) and `test_mask`, or a `Split` or dict called `split`, become
         the graph's `split`; of masks `(N, k)` one column is to be chosen later, see `Masks`. Fields that say what an
@@ -142,7 +142,7 @@ class Graph:
         )
 
     def subgraph(self, nodes: Tensor) -> Graph:
-        """The graph induced on `nodes`, numbered in the order given."""
+        """The subgraph induced by `nodes`, numbered in the order given."""
         place = torch.full((len(self),), -1)
         place[nodes] = torch.arange(len(nodes))
         ends = place[self.edge_index]
@@ -159,7 +159,7 @@ class Graph:
         )
 
     def fingerprint(self) -> str:
-        """Hash of features, edges with their weights, and labels, the same however the edges are ordered."""
+        """Hash of features, edges with their weights, and labels, independent of the order of the edges."""
         digest = hashlib.blake2b(digest_size=16)
         x = self.x
         parts = (x.crow_indices(), x.col_indices(), x.values()) if x.layout is torch.sparse_csr else (x,)
@@ -176,7 +176,7 @@ class Graph:
 
 
 def as_edges(edge_index: Any) -> Tensor:
-    """Edges `(2, E)` of integers as such a tensor, from a tensor or an array.
+    """Convert edges `(2, E)` from a tensor or an array to an integer tensor.
 
     Raises:
         ValueError: it is something else, or of another shape.
@@ -201,14 +201,14 @@ def _as_features(x: Any) -> Tensor:
         ).float()
     found = _as_tensor("x", x)
     if found.is_complex():
-        raise ValueError(f"features are real numbers, got {found.dtype}")
+        raise ValueError(f"features must be real numbers, got {found.dtype}")
     if found.layout is not torch.strided and found.ndim == 2:
         found = found.to_sparse_csr()
     return found.float()
 
 
 def as_weights(weight: Any, edges: int) -> Tensor | None:
-    """Edge weights `(E,)` as floats from 0, from a tensor or an array; None if all are 1.
+    """Convert edge weights `(E,)` from a tensor or an array to non-negative floats; None if all are 1.
 
     Raises:
         ValueError: they are of another length, negative or not finite.
@@ -268,7 +268,7 @@ def _check_fields(data: Any, nodes: int, edges: int) -> None:
     """Refuse what says what an edge means and is not used here; warn of other tensors of nodes or edges."""
     for key, remedy in _REFUSED.items():
         if getattr(data, key, None) is not None:
-            raise ValueError(f"the graph has {key}, which nothing here can use; {remedy}, and remove {key}")
+            raise ValueError(f"the graph has {key}, which is not supported; {remedy}, and remove {key}")
     fields = data.to_dict() if callable(getattr(data, "to_dict", None)) else getattr(data, "__dict__", {})
     unread = []
     for key, value in fields.items() if isinstance(fields, Mapping) else ():

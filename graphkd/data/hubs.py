@@ -1,4 +1,4 @@
-"""A citation graph with hubs that needs no download: few papers are cited by thousands, most by hardly any."""
+"""A synthetic citation graph with hubs; no download needed."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def hubs(
     """
     if min(nodes, classes, cites, words, length) < 1 or exponent <= 1 or not (0 <= homophily <= 1 and 0 <= signal <= 1):
         raise ValueError(
-            "hubs takes sizes of at least 1, an exponent above 1, homophily and signal from 0 to 1, got "
+            "hubs: sizes must be at least 1, exponent above 1, homophily and signal from 0 to 1, got "
             f"{nodes=}, {classes=}, {cites=}, {words=}, {length=}, {exponent=}, {homophily=}, {signal=}"
         )
     with needs_extra("graphkd.data.hubs"):

@@ -1,4 +1,4 @@
-"""Node classification graphs of the Open Graph Benchmark, from the raw files that its package leaves.
+"""Node classification graphs of the Open Graph Benchmark, from its raw files.
 
 Hu et al., "Open Graph Benchmark: Datasets for Machine Learning on Graphs", 2020.
 """
@@ -38,7 +38,7 @@ def read_ogb(folder: Path, split: str) -> Graph:
     def table(name: str, dtype: type) -> Tensor:
         file = folder / f"{name}.csv.gz"
         if not file.is_file():
-            raise FileNotFoundError(f"{file} is missing: unpack the data set there anew")
+            raise FileNotFoundError(f"{file} is missing: unpack the data set there again")
         try:
             return torch.from_numpy(np.loadtxt(file, dtype, delimiter=",", ndmin=2))
         except (ValueError, OSError, EOFError, zlib.error) as error:  # gzip's errors are of all these kinds

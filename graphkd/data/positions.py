@@ -1,4 +1,4 @@
-"""Where a node stands in the graph, as features: DeepWalk in its matrix form, and what a student is shown of it."""
+"""Positional features of nodes: DeepWalk in its matrix form."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from graphkd.sparse.walks import Walks
 
 
 class Inputs(NamedTuple):
-    """A student's features: of the nodes that are seen, of the whole graph with its edges, and without any edge."""
+    """Features of a student: of the seen nodes, of the whole graph with its edges, and of the whole graph without."""
 
     seen: Matrix
     linked: Matrix
@@ -26,7 +26,7 @@ class Inputs(NamedTuple):
 def with_positions(
     setting: Setting, seed: int, *, width: int = 64, walks: int = 5, length: int = 50, window: int = 5
 ) -> Inputs:
-    """Features with positions beside them, which are made of the seen edges alone.
+    """Append positions to the features, computed from the seen edges alone.
 
     A node that was not seen has the mean of the positions of its neighbours that were, and zeros if it has none or
     comes without edges.
@@ -90,7 +90,10 @@ def deepwalk(
     if not 0 < width <= nodes:
         raise ValueError(f"deepwalk: width is from 1 to the number of nodes, {nodes}, got {width}")
     if min(walks, window) < 1 or length < 2:
-        raise ValueError(f"deepwalk: it takes a walk of two nodes, got walks={walks}, length={length}, window={window}")
+        raise ValueError(
+            f"deepwalk: walks and window must be at least 1, length at least 2, got walks={walks}, length={length}, "
+            f"window={window}"
+        )
     with needs_extra("graphkd.data.positions"):
         from scipy.sparse import csr_array
         from sklearn.utils.extmath import randomized_svd
@@ -134,7 +137,7 @@ def neighbour_mean(values: Tensor, edge_index: Tensor, known: Tensor) -> Tensor:
 
 
 def beside(x: Tensor, more: Tensor) -> Matrix:
-    """Features with more columns on their right; sparse where the features are."""
+    """Append columns to features; sparse if the features are."""
     if x.layout is not torch.sparse_csr:
         return torch.cat([x, more], dim=1)
     from scipy.sparse import csr_array, hstack

@@ -1,4 +1,4 @@
-"""Raw files of graphs that are pickles: read them, or check them before a library does, without running code."""
+"""Read or check pickled raw files of graphs without running code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kdlosses.safe_pickle import Sealed, Standin, loads, settled
 
 
 class _Sparse(Standin):
-    """A sparse matrix of scipy: what its constructor takes, checked."""
+    """Placeholder for a scipy sparse matrix, with checked constructor arguments."""
 
     kind = ""
 
@@ -39,13 +39,13 @@ _SPARSE: dict[str, type] = {
 
 
 def read_pickle(path: Path, name: str | Path | None = None) -> Any:
-    """Read a pickle of containers, arrays and sparse matrices, also one that Python 2 wrote.
+    """Read a pickle of containers, arrays and sparse matrices, including those written by Python 2.
 
     Args:
         path: the file.
         name: what messages call it, if not by its path.
 
     Raises:
-        ValueError: it is damaged, or asks for anything else; nothing of it was executed.
+        ValueError: it is damaged, or contains anything else; nothing of it was executed.
     """
     return loads(path.read_bytes(), str(name or path), allow="unsafe=True (--unsafe)", more=_SPARSE)

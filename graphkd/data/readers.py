@@ -1,4 +1,4 @@
-"""Graphs by name: of PyG and CANE, prepared by the CPF rule, of OGB, with their own split, and one's own."""
+"""Load graphs by name: PyG and CANE, prepared by the CPF rule; OGB, with its own split; and your own."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ NAMES = ("digits", *_FOLDERS)
 
 
 def load(name: str | Mapping[str, Any], root: str | Path | None = None, unsafe: bool = False) -> Graph:
-    """Load a benchmark graph: prepared by the CPF rule, or of OGB, whole and with the benchmark's split.
+    """Load a benchmark graph: prepared by the CPF rule; of OGB whole, with the benchmark's split.
 
     Args:
         name: `digits` (embedded), `cora`, `citeseer`, `pubmed`, `computers`, `photo`, `cs`, `physics`, `arxiv`,
@@ -71,7 +71,7 @@ def load(name: str | Mapping[str, Any], root: str | Path | None = None, unsafe: 
     Raises:
         KeyError: no such name.
         FileNotFoundError: no such folder.
-        ValueError: a raw file is damaged, or a pickle that asks for code; nothing of it was executed.
+        ValueError: a raw file is damaged, or a pickle that names code to run; nothing of it was executed.
     """
     if not isinstance(name, str):
         options = dict(name)
@@ -110,7 +110,7 @@ def load(name: str | Mapping[str, Any], root: str | Path | None = None, unsafe: 
 
 
 def _kept(path: Path) -> Graph | None:
-    """The graph that an earlier call left; None if there is none, or it is damaged: then it is read anew."""
+    """Load the graph saved by an earlier call; None if there is none, or it is damaged."""
     if not path.exists():
         return None
     try:
@@ -120,7 +120,7 @@ def _kept(path: Path) -> Graph | None:
         split = Split(part["train"], part["val"], part["test"]) if "train" in part else None
         return Graph(x, part["edge_index"], part["y"], int(part["y"].max()) + 1, part["node_id"], split)
     except Exception as error:  # a damaged archive can fail in any of Python's and NumPy's ways
-        warnings.warn(f"{path} is damaged ({type(error).__name__}: {error}) and is made anew", stacklevel=3)
+        warnings.warn(f"{path} is damaged ({type(error).__name__}: {error}) and is rebuilt", stacklevel=3)
         return None
 
 

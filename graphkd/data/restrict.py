@@ -1,4 +1,4 @@
-"""What one of several teachers is told: some labels of a class, some classes, or another task on the same nodes."""
+"""Restrict a teacher's labels: a shard of the training nodes, some classes, or another task on the same nodes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def restrict(
     task: Sequence[int] | None = None,
     seed: int = 0,
 ) -> Setting:
-    """The same setting as a teacher sees it that is told less, or something else.
+    """Restrict a setting to the labels or the task of one teacher.
 
     Args:
-        setting: what all may be told.
+        setting: the full setting.
         shard: `(i, k)`: the training nodes are dealt out to k teachers, this is number i from 0; no two share one.
-        known: the classes whose labels it is told; it keeps an output for each class of the graph.
-        task: for each class of the graph the class of the teacher's own task, -1 where it is told nothing. It is then
+        known: the classes whose labels it sees; it keeps an output for each class of the graph.
+        task: for each class of the graph the class of the teacher's own task, -1 where it has no label. It is then
             measured on its own task.
         seed: deals out the shards; the same for all teachers.
 
@@ -43,7 +43,7 @@ def restrict(
         place, count = _pair(shard, len(train))
         train = train[torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[place::count]]
     if known is not None and task is not None:
-        raise ValueError("a teacher has known classes or a task of its own, not both")
+        raise ValueError("pass known classes or a task to a teacher, not both")
     if known is not None:
         told = torch.zeros(classes, dtype=torch.bool)
         told[_classes("known", known, 0, classes)] = True
@@ -51,8 +51,8 @@ def restrict(
     if task is not None:
         own = _classes("task", task, -1, None)
         if len(own) != classes or own.max() < 1:
-            raise ValueError(f"task gives {classes} classes of the graph two classes or more, or -1; got {list(task)}")
-        name = torch.cat([own, torch.tensor([-1])])  # the last for nodes whose label nobody is told
+            raise ValueError(f"task must map the {classes} classes to two classes or more, or -1; got {list(task)}")
+        name = torch.cat([own, torch.tensor([-1])])  # the last for nodes without a label
         seen, whole = (
             replace(graph, y=name[graph.y], num_classes=int(own.max()) + 1) for graph in (setting.seen, setting.whole)
         )

@@ -1,4 +1,4 @@
-"""What may be seen, and when: transductive, or inductive with its production and cold-start measures."""
+"""Settings: transductive, or inductive with its production and cold-start measures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNSEEN_SHARE = 0.2
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """One way to split a graph into what teacher and student see, and what they are measured on.
+    """The parts of a graph that teacher and student see, and the nodes that they are evaluated on.
 
     Attributes:
         name: `tran`: all nodes and edges are seen (of the test nodes all but the label). `ind`: a fifth of the test
@@ -42,12 +42,12 @@ class Setting:
     unseen: Tensor
 
     def mark(self) -> str:
-        """Hash of the nodes whose labels a training here may look at: `Split.fingerprint` of its split."""
+        """Hash of the nodes whose labels training may use: `Split.fingerprint` of its split."""
         return mark(self.observed[self.train], self.observed[self.val])
 
 
 def make_setting(graph: Graph, split: Any, name: SettingName, seed: int) -> Setting:
-    """Hide from `graph` what the setting `name` hides; `seed` draws the unseen nodes of `ind`.
+    """Make the setting `name` of a graph; `seed` draws the unseen nodes of `ind`.
 
     The split may have any form that `as_split` takes.
 
@@ -97,6 +97,6 @@ def _check_split(graph: Graph, split: Split) -> None:
     if len(untold):
         label = int(untold[0])
         raise ValueError(
-            f"class {label} has no training node, but {int(asked[label])} nodes to select or to test on: nobody could "
-            "learn it; give it training nodes, or leave its nodes out of the split"
+            f"class {label} has no training node, but {int(asked[label])} nodes to select or to test on; give "
+            "it training nodes, or leave its nodes out of the split"
         )

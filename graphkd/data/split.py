@@ -1,4 +1,4 @@
-"""Which nodes to train on, to select on and to test on."""
+"""Splits of nodes: training, validation and test."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FORMS = "a Split, three masks (N,), three lists of node ids, or a dict of these
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Node ids to train on, to select on and to test on. Nodes may be in none of the three.
+    """Node ids for training, validation and test. Nodes may be in none of the three.
 
     Raises:
         ValueError: a part is empty or holds no node ids, or two parts share a node.
@@ -45,17 +45,16 @@ class Split:
             node = int(twice[0])
             where = [key for key in PARTS for _ in range(int((getattr(self, key) == node).sum()))]
             raise ValueError(
-                f"the split is no split: a node stands in it twice, node {node} in {' and '.join(where[:2])} "
-                f"({len(twice)} such nodes)"
+                f"the parts of the split overlap: node {node} in {' and '.join(where[:2])} ({len(twice)} such nodes)"
             )
 
     def fingerprint(self) -> str:
-        """Hash of what is trained and selected on, the same in any order: see `mark`."""
+        """Order-independent hash of the training and validation nodes, see `mark`."""
         return mark(self.train, self.val)
 
 
 def mark(train: Tensor, val: Tensor) -> str:
-    """Hash of the nodes whose labels a training may look at, in any order."""
+    """Order-independent hash of the nodes whose labels training may use."""
     digest = hashlib.blake2b(digest_size=16)
     for part in (train, val):
         digest.update(part.sort().values.numpy().tobytes() + b";")
@@ -64,7 +63,7 @@ def mark(train: Tensor, val: Tensor) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Masks:
-    """The masks that a graph came with, where they are no `Split` yet: of several splits, or with a part missing.
+    """The masks of a graph that are not yet a `Split`: of several splits, or with a part missing.
 
     Attributes:
         parts: masks `(N, k)` of k splits, or `(N, 1)` of all of them, by `train`, `val` and `test`.
@@ -75,7 +74,7 @@ class Masks:
     def __post_init__(self) -> None:
         wide = {name: mask.shape[1] for name, mask in self.parts.items() if mask.shape[1] > 1}
         if len(set(wide.values())) > 1:
-            raise ValueError(f"the graph's masks have unlike numbers of columns: {wide}")
+            raise ValueError(f"the graph's masks have different numbers of columns: {wide}")
 
     def __len__(self) -> int:
         """Number of splits."""
@@ -115,7 +114,7 @@ class Masks:
 
 
 def as_split(given: Any, nodes: int) -> Split:
-    """A split of a graph of so many nodes, from any usual form.
+    """Convert any usual form of a split to a `Split`.
 
     Args:
         given: a `Split`, three masks `(N,)` or lists of node ids for training, validation and test, or a dict of these
@@ -150,7 +149,7 @@ def as_split(given: Any, nodes: int) -> Split:
 
 
 def mask_of(name: str, given: Any, nodes: int) -> Tensor:
-    """A mask `(N,)` or masks `(N, k)` of bools, or of 0 and 1, as bools `(N, k)`.
+    """Convert a mask `(N,)` or masks `(N, k)` of bools, or of 0 and 1, to bools `(N, k)`.
 
     Raises:
         ValueError: it is of another length, or of other values.

@@ -1,4 +1,4 @@
-"""A user's own texts, edges and labels: two tables, in CSV, JSON lines or Parquet, as one graph."""
+"""Read a text graph from two tables, nodes and edges, in CSV, JSON lines or Parquet."""
 
 from __future__ import annotations
 

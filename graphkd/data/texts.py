@@ -1,4 +1,4 @@
-"""Graphs whose nodes are texts: what was read becomes a `Graph` with TF-IDF features beside the texts."""
+"""Text-attributed graphs: a `Graph` with texts and their TF-IDF features."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def text_graph(
     min_df: int = 3,
     split: Split | None = None,
 ) -> Graph:
-    """A graph from the texts of its nodes, with edges in both directions.
+    """Build a graph from the texts of its nodes, with edges in both directions.
 
     Args:
         texts: one for each node, in order; may be empty strings.
@@ -63,7 +63,7 @@ def text_graph(
 
 
 def whole_characters(text: str) -> str:
-    r"""A text without half surrogates: two that belong together are one character, a single one is U+FFFD.
+    r"""Repair surrogates in a text: join pairs to one character, replace single ones by U+FFFD.
 
     >>> whole_characters("half \ud83d") == "half \ufffd"
     True
@@ -76,7 +76,7 @@ def whole_characters(text: str) -> str:
 
 
 def tfidf(texts: Sequence[str], min_df: int = 3) -> Any:
-    """TF-IDF of words that stand in at least `min_df` texts, rows of length 1, as a scipy CSR matrix of float32.
+    """TF-IDF of words in at least `min_df` texts, rows of L2 norm 1, as a scipy CSR matrix of float32.
 
     Raises:
         ValueError: there is no such word.
@@ -86,7 +86,7 @@ def tfidf(texts: Sequence[str], min_df: int = 3) -> Any:
     try:
         return TfidfVectorizer(min_df=min(min_df, max(1, len(texts) // 3)), dtype=np.float32).fit_transform(texts)
     except ValueError as error:
-        raise ValueError(f"the texts have no word in common, of which to make features: {error}") from error
+        raise ValueError(f"no word is in enough texts to make TF-IDF features: {error}") from error
 
 
 def read_cane(folder: Path) -> Graph:
@@ -111,7 +111,7 @@ def read_cane(folder: Path) -> Graph:
 
 
 def of_tag(dataset: Any) -> Graph:
-    """A text-attributed graph of PyG, `torch_geometric.datasets.TAGDataset`, or whatever has the same attributes.
+    """Convert a text-attributed graph of PyG, `torch_geometric.datasets.TAGDataset` or anything with its attributes.
 
     Its graph is `dataset._data` or `dataset[0]`, with `edge_index` and `y` and, if TF-IDF is not to stand in for them,
     `x`; its texts are `dataset.text`; its split, if there is one, `dataset.split_idx` with `train`, `valid` and `test`.

@@ -1,4 +1,4 @@
-"""Links instead of labels: edges are split, told by a graph network, and learnt by a student that needs no graph."""
+"""Link prediction: split edges, train a graph network on them, and distill it into a student without a graph."""
 
 from typing import Any
 

@@ -39,7 +39,7 @@ _WIDTH = 256  # of a teacher's representations, if not given
 
 @dataclass
 class LinkOutcome:
-    """One trained model and what it reached on one split.
+    """One trained model and its metrics on one split.
 
     Attributes:
         model: a `LinkGNN` for a teacher, a `LinkStudent` for a student.
@@ -49,7 +49,7 @@ class LinkOutcome:
         oracle_test_best: the best Hits@K of any epoch on the test edges: what selecting on them would have reported.
         seconds: wall-clock time of the training.
         latency: milliseconds to score all pairs of the test, from features (and edges) in memory.
-        score: of a teacher, logits of pairs of the nodes that training knows of.
+        score: of a teacher, logits of pairs of the nodes seen in training.
     """
 
     model: Any
@@ -102,7 +102,7 @@ def distill_links(
     split: str | Mapping[str, Any] | LinkSplit = "tran",
     seed: int = 0,
 ) -> LinkResult:
-    """Train a graph network to tell links, teach a student, and train the same student untaught beside it.
+    """Train a link-prediction GNN, distill it into a student, and train the same student without a teacher as control.
 
     Args:
         data: a `Graph`, a PyG `Data`, or anything with `x` and `edge_index`. Edges count in both directions, with a
@@ -159,7 +159,7 @@ def distill_links(
 
 
 def split_links(data: Any, split: str | Mapping[str, Any] = "tran", seed: int = 0) -> LinkSplit:
-    """Split the links of a graph, as `distill_links` does; labels of nodes may be missing: nobody asks for them."""
+    """Split the links of a graph, as `distill_links` does; labels of nodes are not needed."""
     deal, options = resolve("split", split, SPLITS)
     graph = data if isinstance(data, Graph) else Graph.of(_without_labels(data))
     if graph.edge_weight is not None:
@@ -182,7 +182,7 @@ def _without_labels(data: Any) -> Any:
 
 
 def train_link_teacher(split: LinkSplit, teacher: TeacherSpec = "sage", seed: int = 0, k: int = 20) -> LinkOutcome:
-    """Train a graph network on the edges of the split, over which it also passes its messages."""
+    """Train a graph network on the training edges of the split, which are also its message-passing edges."""
     seed = checked_seed(seed)
     few = min(split.val_none.shape[1], split.test_none.shape[1])
     if k > few:
@@ -194,8 +194,8 @@ def train_link_teacher(split: LinkSplit, teacher: TeacherSpec = "sage", seed: in
     if isinstance(teacher, LinkGNN):
         network = teacher
         warnings.warn(
-            "the teacher comes ready, and nothing says which edges it was trained on: if it has seen test edges, all "
-            "figures here are too high",
+            "the training edges of the given teacher are unknown: if it has seen test edges, all figures here are "
+            "too high",
             stacklevel=2,
         )
     else:
@@ -240,7 +240,7 @@ def train_link_student(
     student: LinkStudent | None = None,
     seed: int = 0,
 ) -> LinkOutcome:
-    """Train a student on what the split shows it; without a teacher, pairs to logits, on the edges alone."""
+    """Train a student on the training edges of the split, with a teacher from pairs to logits or without."""
     seed, method = checked_seed(seed), plain(method)
     learner: LinkStudent = clone(student or LinkStudent())
     learner.set_params(method=method, random_state=seed)
@@ -255,7 +255,7 @@ def train_link_student(
 
 
 def parse_teacher(teacher: Any) -> tuple[Callable[..., nn.Module], dict[str, Any], Schedule, int, float]:
-    """Builder, its options, schedule, width and the predictor's dropout of a teacher that is to be trained here."""
+    """Parse a teacher to be trained: builder, options, schedule, width and dropout of the predictor."""
     options: dict[str, Any] = plain(dict(teacher)) if isinstance(teacher, Mapping) else {"type": teacher}
     kind = options.get("type")
     if isinstance(kind, nn.Module) or not (isinstance(kind, str) or callable(kind)):
@@ -267,7 +267,7 @@ def parse_teacher(teacher: Any) -> tuple[Callable[..., nn.Module], dict[str, Any
     try:
         builder, options = resolve("teacher", options, TEACHERS)
     except ValueError as error:  # it has no signature
-        raise TypeError(f"the teacher {name_of(kind)!r} is no function (in_features, width): {error}") from error
+        raise TypeError(f"the teacher {name_of(kind)!r} must be a function (in_features, width): {error}") from error
     if builder in TEACHERS.values():
         check_options(builder, options)
         options = {"hidden": _WIDTH, **options}

@@ -1,4 +1,4 @@
-"""What a student of links learns from."""
+"""The training data of a link student."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from graphkd.training.loop import History
 
 @dataclass(frozen=True, eq=False)
 class LinkLesson:
-    """All that a recipe for links may look at. Nodes are the rows of `x`; edges of validation and test are not in here.
+    """The data that a link recipe may use. Nodes are the rows of `x`; edges of validation and test are left out.
 
     Attributes:
         x: features `(N, F)` in memory or on disk.
@@ -49,7 +49,7 @@ class LinkLesson:
         return self.teacher
 
     def labelled(self, batch: Tensor | slice) -> tuple[Tensor, Tensor]:
-        """Edges of a step and as many non-edges drawn anew: pairs `(2, 2n)`, and 1 or 0 for each."""
+        """Edges of a step and as many newly drawn non-edges: pairs `(2, 2n)` and their labels, 1 or 0."""
         edges = self.edges[:, batch]
         none = self._non_edges.draw(edges.shape[1], self.generator)
         return torch.cat([edges, none], 1), torch.arange(2).repeat_interleave(edges.shape[1]).flip(0).float()
@@ -60,7 +60,7 @@ class LinkLesson:
         return F.binary_cross_entropy_with_logits(score(pairs), truth)
 
     def anchors(self, batch: Tensor | slice) -> Tensor:
-        """Nodes for a step: all of them, or, drawn anew, the share of them that the step has of the edges."""
+        """Nodes for a step: all of them, or a newly drawn share equal to the step's share of the edges."""
         if isinstance(batch, slice):
             return torch.arange(self.nodes)
         count = -(-self.nodes * len(batch) // len(self))

@@ -1,4 +1,4 @@
-"""How well scores tell edges from non-edges."""
+"""Ranking metrics of edges against non-edges."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def hits(edges: Tensor, non_edges: Tensor, k: int = 20) -> float:
-    """Hits@K: share of the edges that score above all but K - 1 of the non-edges; equal is not above.
+    """Hits@K: share of the edges that score above all but K - 1 of the non-edges; ties do not count as above.
 
     Args:
         edges: scores `(P,)`.

@@ -28,7 +28,7 @@ class Hadamard(nn.Module):
 
 
 class LinkMLP(nn.Module):
-    """A student: knows a node by its features.
+    """A student: represents a node by its features.
 
     Args:
         in_features: width F of the features.
@@ -50,7 +50,7 @@ class LinkMLP(nn.Module):
 
 
 class LinkGNN(nn.Module):
-    """A teacher: knows a node by its neighbourhood.
+    """A teacher: represents a node by its neighbourhood.
 
     Args:
         encoder: `(x, edge_index)` to representations `(N, width)`.

@@ -1,4 +1,4 @@
-"""Pairs of nodes: those that an edge joins, each once, and those that none does, never written down."""
+"""Pairs of nodes: edges, each once, and non-edges, which are computed and not stored."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def once(edge_index: Tensor) -> Tensor:
-    """Each pair that an edge joins, in either direction or in both, once, lower node first; no self-loops.
+    """Each undirected edge once, lower node first, without self-loops.
 
     >>> once(torch.tensor([[0, 1, 2, 2], [1, 0, 1, 2]]))
     tensor([[0, 1],
@@ -18,7 +18,7 @@ def once(edge_index: Tensor) -> Tensor:
 
 
 class NonEdges:
-    """All pairs of different nodes that no edge joins, in a fixed order, as a sequence that is never written down.
+    """All pairs of different nodes without an edge, in a fixed order, as a sequence that is computed and not stored.
 
     Number k is found by counting the edges before it: O(edges) memory, and O(log edges) for each pair.
 
@@ -43,13 +43,13 @@ class NonEdges:
         return _pairs(place + torch.searchsorted(self._before, place, right=True))
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """So many of them, uniformly, `(2, count)`; one may come twice."""
+        """Draw pairs `(2, count)` uniformly, with replacement."""
         if count and not len(self):
-            raise ValueError("every two nodes are joined by an edge: there is no non-edge to draw")
+            raise ValueError("the graph is complete: there is no non-edge to draw")
         return self[torch.randint(max(1, len(self)), (count,), generator=generator)]
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
-        """So many different ones, uniformly, `(2, count)`."""
+        """Draw different pairs `(2, count)` uniformly."""
         if count > len(self):
             raise ValueError(f"the graph has {len(self)} non-edges, fewer than the {count} asked for")
         if len(self) <= 4 * count:

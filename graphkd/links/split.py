@@ -1,4 +1,4 @@
-"""Which edges are learnt from, selected on and tested on; in production some nodes are new as well."""
+"""Splits of edges: training, validation and test; in production some nodes are new as well."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class LinkSplit:
 
     Attributes:
         x: features of all nodes.
-        seen: ids of the nodes that training knows of, ascending.
+        seen: ids of the nodes seen in training, ascending.
         train: `(2, E)` edges to learn from and to pass messages over; numbers of `seen`.
         val: edges to select on; numbers of `seen`.
         val_none: as many non-edges.
@@ -48,7 +48,7 @@ class LinkSplit:
 
     @property
     def x_seen(self) -> Tensor:
-        """Features of the nodes that training knows of."""
+        """Features of the nodes seen in training."""
         return rows(self.x, self.seen)
 
     @property
@@ -58,7 +58,7 @@ class LinkSplit:
 
 
 def tran(graph: Graph, seed: int, *, val: float = 0.05, test: float = 0.1) -> LinkSplit:
-    """All nodes are seen, some edges are not; they are tested beside as many non-edges.
+    """Transductive split: all nodes are seen; held-out edges are tested against as many non-edges.
 
     Args:
         graph: an edge may be given in one direction or in both.
@@ -81,7 +81,7 @@ def tran(graph: Graph, seed: int, *, val: float = 0.05, test: float = 0.1) -> Li
 def prod(
     graph: Graph, seed: int, *, new: float = 0.1, val: float = 0.1, test: float = 0.1, late: float = 0.1
 ) -> LinkSplit:
-    """Some nodes are new and come with most of their edges only after the training, as do some edges of old nodes.
+    """Production split: new nodes, with most of their edges, and some edges of old nodes come after training.
 
     Edges of two old nodes, of an old and a new one, and of two new ones are tested apart, each kind among the same
     non-edges, which are drawn from all pairs.
@@ -130,6 +130,6 @@ def _deal(edges: Tensor, shares: tuple[float, ...], generator: torch.Generator) 
     """Edges in random order: what is left over first, then the shares."""
     sizes = [int(share * edges.shape[1]) for share in shares]
     if any(share < 0 for share in shares) or sum(shares) >= 1:
-        raise ValueError(f"shares of edges to hold back must be positive and leave some, got {shares}")
+        raise ValueError(f"shares of edges to hold back must be positive and sum to less than 1, got {shares}")
     order = torch.randperm(edges.shape[1], generator=generator)
     return list(edges[:, order].split([edges.shape[1] - sum(sizes), *sizes], 1))

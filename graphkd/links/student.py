@@ -1,4 +1,4 @@
-"""A student that tells which nodes are joined by an edge, from their features alone."""
+"""A student that predicts links from the features of two nodes alone."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class LinkStudent(BaseEstimator):
         return self
 
     def check_settings(self) -> Schedule:
-        """The schedule of `fit`; raises, as that would, where a setting is not usable.
+        """Check the settings and return the schedule of `fit`; raise the same errors as `fit`.
 
         Raises:
             ValueError: a number is out of range.
@@ -133,7 +133,7 @@ class LinkStudent(BaseEstimator):
             TypeError: the method has no such option.
         """
         if not widths("hidden", self.hidden):
-            raise ValueError("hidden needs a layer: its last width is that of a representation")
+            raise ValueError("hidden must have at least one layer: the last width is that of a representation")
         real("dropout", self.dropout, 0, 1)
         whole("k", self.k, 1)
         resolve("method", self.method, LINK_RECIPES)
@@ -247,7 +247,7 @@ def _pairs(what: str, pairs: Any, count: int) -> Tensor:
     if found.ndim != 2 or len(found) != 2 or found.is_floating_point() or found.dtype is torch.bool:
         raise ValueError(f"expected {what} as integers (2, P), got {found.dtype} {tuple(found.shape)}")
     if not found.numel():
-        raise ValueError(f"{what} are none")
+        raise ValueError(f"{what} are empty; pass at least one pair")
     if int(found.min()) < 0 or int(found.max()) >= count:
         raise ValueError(
             f"{what} name rows from {int(found.min())} to {int(found.max())}; X has the rows 0 to {count - 1}"

@@ -11,7 +11,7 @@ from kdlosses import register, weighted_mean
 def caw_w2(
     student: Tensor, teacher: Tensor, edge_index: Tensor, eps: float = 1e-6, weight: Tensor | None = None
 ) -> Tensor:
-    r"""Distance between the neighbourhoods of student and teacher, each taken for a Gaussian without correlations.
+    r"""2-Wasserstein distance of student and teacher neighbourhoods, each as a Gaussian with diagonal covariance.
 
     $$ L = \frac{1}{\sum_v a_v} \sum_v a_v \left( \| m^t_v - m^s_v \|^2
          + \bigl\| \sqrt{\sigma^t_v + \epsilon} - \sqrt{\sigma^s_v + \epsilon} \bigr\|^2 \right) $$

@@ -6,7 +6,7 @@ from kdlosses.unit import unit
 
 
 def dirichlet_energy(features: Tensor, edge_index: Tensor) -> Tensor:
-    r"""How much nodes differ from their neighbours, whatever their lengths: 0 where all point the same way, at most 4.
+    r"""Normalised Dirichlet energy: how much nodes differ from their neighbours, from 0 to at most 4.
 
     $$ E(H) = \frac{1}{|E|} \sum_{(i, j) \in E}
        \left\| \frac{h_i}{\|h_i\|} - \frac{h_j}{\|h_j\|} \right\|^2 $$

@@ -10,7 +10,7 @@ from kdlosses import register, weighted_mean
 def ffg2m_high(
     student: Tensor, teacher: Tensor, edge_index: Tensor, tau: float = 1.3, weight: Tensor | None = None
 ) -> Tensor:
-    r"""High-frequency knowledge of FF-G2M: how the two ends of an edge differ.
+    r"""High-frequency loss of FF-G2M: match the differences across edges.
 
     $$ L = \frac{1}{|E^-|} \sum_{(i, j) \in E^-} \mathrm{KL}\bigl(\mathrm{softmax}(|z^t_i - z^t_j| / \tau) \,\|\,
        \mathrm{softmax}(|z^s_i - z^s_j| / \tau)\bigr) $$

@@ -10,7 +10,7 @@ from kdlosses import register, weighted_mean
 
 @register(categorical=True)
 def ffg2m_low(student: Tensor, teacher: Tensor, edge_index: Tensor, weight: Tensor | None = None) -> Tensor:
-    r"""Low-frequency knowledge of FF-G2M: each node learns what the teacher says about it and about its neighbours.
+    r"""Low-frequency loss of FF-G2M: match the teacher's predictions for a node and for its neighbours.
 
     $$ L = \frac{1}{|E^+|} \sum_{(j \to i) \in E^+} \mathrm{KL}(p^t_j \,\|\, p^s_i), \quad p = \mathrm{softmax}(z) $$
 

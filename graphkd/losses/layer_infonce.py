@@ -14,7 +14,7 @@ from kdlosses.unit import unit
 
 @register(name="layer_infonce", match="positions")
 class LayerInfoNCE(nn.Module):
-    r"""One level of LinguGKD: each node finds what the language model makes of it among those of other classes.
+    r"""One level of LinguGKD: InfoNCE from a node to its language-model features, against nodes of other classes.
 
     $$ t'_j = W \, \mathrm{LN}(\mathrm{PReLU}(V t_j + b)), \quad s'_i = W s_i, \quad
        u_{ij} = \cos(s'_i, t'_j) / \tau, \qquad

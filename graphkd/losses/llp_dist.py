@@ -7,7 +7,7 @@ from kdlosses import kl, register
 
 @register(categorical=True)
 def llp_dist(student: Tensor, teacher: Tensor, tau: float = 1.0, weight: Tensor | None = None) -> Tensor:
-    r"""Distributions of LLP: how an anchor's scores share out over its context.
+    r"""Distribution loss of LLP: match the softmax of an anchor's scores over its context.
 
     $$ L = \frac{\tau^2}{N} \sum_v \mathrm{KL}\bigl(\mathrm{softmax}(t_v / \tau) \,\|\,
        \mathrm{softmax}(s_v / \tau)\bigr) $$

@@ -7,7 +7,7 @@ from kdlosses import register, weighted_mean
 
 @register
 def llp_rank(student: Tensor, teacher: Tensor, delta: float = 0.1, weight: Tensor | None = None) -> Tensor:
-    r"""Ranks of LLP: where the teacher puts one score clearly above another, the student is to do so, too.
+    r"""Ranking loss of LLP: a margin loss on pairs of scores that the teacher clearly orders.
 
     $$ L = \frac{1}{N} \sum_v \frac{2}{S (S - 1)} \sum_{(a, b) :\; t_{va} - t_{vb} > \delta}
        \max\bigl(0, \, \delta - (s_{va} - s_{vb})\bigr) $$

@@ -1,1 +1,1 @@
-"""Networks that answer from features alone, and a codebook."""
+"""Networks that predict from features alone, and a codebook."""

@@ -1,4 +1,4 @@
-"""Several networks that were trained one after the other and vote by weight."""
+"""A weighted ensemble of networks that are trained one after the other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from graphkd.networks.mlp import MLP
 
 
 class Boosted(nn.Module):
-    r"""MLPs whose predictions are averaged by weight, in logarithms.
+    r"""MLPs with a weighted mean of their log-probabilities as prediction.
 
     $$ z = \log \frac{\sum_k \alpha_k \, \mathrm{softmax}(z_k)}{\sum_k \alpha_k} $$
 

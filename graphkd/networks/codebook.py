@@ -9,7 +9,7 @@ _BLOCK = 1 << 22  # distances held at once
 
 
 class Codebook(nn.Module):
-    r"""M code vectors; each row is replaced by the nearest, and its gradient passes as if it had not been.
+    r"""M code vectors; replaces each row by the nearest code, with a straight-through gradient.
 
     $$ c_i = \arg\min_j \|r_i - e_j\|, \qquad q_i = r_i + \mathrm{sg}(e_{c_i} - r_i) $$
 
@@ -26,7 +26,7 @@ class Codebook(nn.Module):
         width: of rows and codes.
         update: `ema`, the means above, or `gradient`.
         decay: $\gamma$.
-        dead: rows a step, on average, below which a code is one that nobody uses; 0 leaves it where it is.
+        dead: rows a step, on average, below which a code counts as unused; 0 leaves it where it is.
 
     Shape: rows `(N, width)` to q `(N, width)` and c `(N,)`. What is drawn comes from PyTorch's global generator, like
     the dropout of the network around it.
@@ -70,7 +70,7 @@ class Codebook(nn.Module):
         return rows + (chosen - rows).detach(), codes
 
     def loss(self, rows: Tensor, codes: Tensor) -> Tensor:
-        """What moves the codes to their rows where they learn by gradient, else 0: the mean squared distance."""
+        """Mean squared distance of codes to their rows where codes learn by gradient, else 0."""
         if self.update == "ema":
             return rows.new_zeros(())
         return (rows.detach() - self.vectors[codes]).square().sum(1).mean()
@@ -116,7 +116,7 @@ def k_means(rows: Tensor, codes: int, generator: torch.Generator | None = None, 
         ValueError: there are fewer rows than codes.
     """
     if len(rows) < codes:
-        raise ValueError(f"a codebook of {codes} codes needs as many nodes to start from, got {len(rows)}")
+        raise ValueError(f"a codebook of {codes} codes needs at least as many nodes to start from, got {len(rows)}")
     sample = rows[torch.randperm(len(rows), generator=generator)[: 64 * codes]]
     return lloyd(sample, sample[:codes], steps)
 

@@ -14,7 +14,7 @@ from graphkd.spec import real, widths
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """Batch normalisation of `(N, d)` that takes a single row in training, too, which has no variance.
+    """Batch normalisation of `(N, d)` that also accepts a single row in training.
 
     It is normalised by the running statistics, as in evaluation, and leaves them as they are: the last batch of an
     epoch, the part of a process and the labelled rows of a step may each be one row.
@@ -77,7 +77,7 @@ class MLP(nn.Module):
 
 
 def checked_shape(hidden: Any, dropout: Any, norm: Any) -> tuple[tuple[int, ...], float, Any]:
-    """These settings of an `MLP` as plain values; ValueError names what is out of range."""
+    """Check the settings of an `MLP` and return plain values; ValueError names what is out of range."""
     if not (norm is None or isinstance(norm, str)) or norm not in NORMS:
         raise ValueError(f"norm is one of {', '.join(map(repr, NORMS))}, not {norm!r}")
     return widths("hidden", hidden), real("dropout", dropout, 0, 1), norm

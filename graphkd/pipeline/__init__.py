@@ -1,1 +1,1 @@
-"""From a graph to a student: `distill`, and the steps that it is made of."""
+"""`distill` and its steps: train a teacher, train a student, measure."""

@@ -1,4 +1,4 @@
-"""What people pass to `distill` and its kin: checked at the door, and brought into one form."""
+"""Check and normalise the arguments of `distill` and related functions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Student = Any  # a StudentClassifier, or a Pipeline that ends in one
 
 
 def checked_seed(seed: Any) -> int:
-    """A seed as Python's integer; raises TypeError or ValueError if it is none."""
+    """Return a seed as a Python integer; raise TypeError or ValueError if it is invalid."""
     if isinstance(seed, bool | np.bool_) or not isinstance(seed, int | np.integer):
         raise TypeError(f"seed is a whole number, not {seed!r}")
     if not 0 <= seed < 1 << 32:
@@ -43,19 +43,19 @@ def check_spec(what: str, spec: Any) -> None:
 
 
 def name_of(builder: Any) -> str:
-    """Name of a function, of what a `functools.partial` is of, or else of its class."""
+    """Name of a function, of the function in a `functools.partial`, or else of the object's class."""
     while isinstance(builder, functools.partial):
         builder = builder.func
     return getattr(builder, "__name__", type(builder).__name__)
 
 
 def bound_options(builder: Any) -> dict[str, Any]:
-    """Options that a `functools.partial` holds."""
+    """Options bound by a `functools.partial`."""
     return plain(dict(builder.keywords)) if isinstance(builder, functools.partial) else {}
 
 
 def as_json(value: Any) -> Any:
-    """What a cache can be saved with: JSON values as they are, others by their names."""
+    """Convert settings to JSON for a cache: JSON values as they are, others by their names."""
     if isinstance(value, Mapping):
         return {str(key): as_json(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -68,7 +68,7 @@ def as_json(value: Any) -> Any:
 
 
 def check_options(builder: Callable[..., Any], options: Mapping[str, Any]) -> None:
-    """Raise ValueError where one of our own builders is given anything but a number in range for a number."""
+    """Raise ValueError if a numeric option of a built-in builder is not a number in range."""
     for name, parameter in inspect.signature(builder).parameters.items():
         if name not in options or isinstance(parameter.default, bool):
             continue
@@ -80,7 +80,7 @@ def check_options(builder: Callable[..., Any], options: Mapping[str, Any]) -> No
 
 
 def chosen_split(graph: Graph, split: SplitSpec | None, seed: int) -> Split:
-    """The split asked for, by a column of the graph's masks or by itself; else that of the graph, see `split_of`."""
+    """The split given, as a column of the graph's masks or as a split; else that of the graph, see `split_of`."""
     if split is None:
         return split_of(graph, seed)
     if isinstance(split, int | np.integer) and not isinstance(split, bool):
@@ -93,7 +93,7 @@ def chosen_split(graph: Graph, split: SplitSpec | None, seed: int) -> Split:
 
 
 def as_cache(teacher: Any, graph: Graph) -> Any:
-    """Raw logits as a cache; NaN in all columns of nodes that were not seen. Any other teacher as it is."""
+    """Wrap raw logits in a cache; NaN in all columns of unseen nodes. Return any other teacher unchanged."""
     if not isinstance(teacher, np.ndarray | Tensor):
         return teacher
     logits = teacher.detach().cpu().float().numpy() if isinstance(teacher, Tensor) else np.asarray(teacher)
@@ -112,7 +112,7 @@ def as_cache(teacher: Any, graph: Graph) -> Any:
 
 
 def built(builder: Callable[..., nn.Module], width: int, classes: int, options: Mapping[str, Any]) -> nn.Module:
-    """The network that a function `(in_features, classes, **options)` makes, on the CPU; TypeError if it makes none."""
+    """Build a network by a function `(in_features, classes, **options)`, on the CPU; TypeError if it is no module."""
     network = builder(width, classes, **options)
     if not isinstance(network, nn.Module):
         raise TypeError(
@@ -123,7 +123,7 @@ def built(builder: Callable[..., nn.Module], width: int, classes: int, options: 
 
 
 def checked_student(student: Any) -> Student:
-    """A student, or a Pipeline that ends in one; the default of `distill` for None, TypeError for anything else."""
+    """Check a student or a Pipeline that ends in one; return the default of `distill` for None, else TypeError."""
     if student is None:
         return StudentClassifier(hidden=(256,), dropout=0.5, epochs=500)
     if not isinstance(last_step(student), StudentClassifier):
@@ -138,7 +138,7 @@ def last_step(student: Any) -> Any:
 
 
 def fitted_steps(student: Student, given: Inputs | None) -> tuple[Any, list[tuple[str, Any]]]:
-    """Features after the steps of a Pipeline before the student, and these steps, fitted on the features seen."""
+    """Fit the steps of a Pipeline before the student on the seen features; return the new features and the steps."""
     if not isinstance(student, Pipeline) or given is None or len(student.steps) == 1:
         return given, []
     before = clone(student[:-1])

@@ -1,4 +1,4 @@
-"""What can be found wrong with a graph, its teachers and a method before anything is trained."""
+"""Checks of a graph, its teachers and a method before anything is trained."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def check_connected(graph: Graph, isolated: str) -> None:
     if not isinstance(isolated, str) or isolated not in ("raise", "keep"):
         raise ValueError(f"isolated is 'raise' or 'keep', not {isolated!r}")
     if not graph.edge_index.shape[1]:
-        raise ValueError("the graph has no edges: there is nothing that a graph could teach; fit a StudentClassifier")
+        raise ValueError("the graph has no edges, so a graph teacher cannot help; fit a StudentClassifier")
     alone = (torch.bincount(graph.edge_index[1], minlength=len(graph)) == 0).nonzero().flatten()
     if len(alone) and isolated == "raise":
         raise ValueError(
@@ -37,7 +37,7 @@ def check_connected(graph: Graph, isolated: str) -> None:
 
 
 def check_teachers(setting: Setting, teachers: Sequence[TeacherSpec], as_given: Setting | None) -> None:
-    """Raise for what can be found wrong with teachers before one is trained."""
+    """Check the teachers before one is trained."""
     weighted = setting.whole.edge_weight is not None
     for each in teachers:
         if isinstance(each, Cache):

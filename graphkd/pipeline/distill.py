@@ -1,4 +1,4 @@
-"""From a graph to a student that needs none: teacher, control and student in one call."""
+"""Distill a graph network into a student without a graph: teacher, control and student in one call."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def distill(
     setting: Literal["all", "tran", "ind"] = "all",
     isolated: Literal["raise", "keep"] = "raise",
 ) -> Result:
-    """Train a teacher on a graph, teach a student, and train the same student untaught beside it.
+    """Train a teacher on a graph, distill it into a student, and train the same student without a teacher as control.
 
     Args:
         data: a `Graph`, a PyG `Data`, or anything with `x`, `edge_index` and `y`, see `Graph.of`. Edges count in both

@@ -1,4 +1,4 @@
-"""What is measured of teachers and students: accuracies in a setting, and latency."""
+"""Measure teachers and students: accuracies in a setting, and latency."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from kdlosses.experts import experts, mixture
 
 
 def network_of(student: Any) -> nn.Module:
-    """The network of a student, or of one that stands at the end of a `Pipeline`."""
+    """The network of a student, or of the student at the end of a `Pipeline`."""
     return last_step(student).network_
 
 
 def measure_latency(network: nn.Module, graph: Graph, needs_edges: bool, x: Tensor | None = None) -> dict[str, float]:
-    """Milliseconds of an answer about all nodes (`all_nodes`) and about new ones, see `graphkd.training.latency`.
+    """Latency in milliseconds for all nodes (`all_nodes`) and for new ones, see `graphkd.training.latency`.
 
     `x` is what it sees in place of the graph's features; what it takes to make that is not measured.
     """
@@ -64,7 +64,7 @@ def evaluation(network: nn.Module, setting: Setting) -> Callable[[], tuple[Score
 
 @torch.inference_mode()
 def setting_outputs(network: nn.Module, setting: Setting) -> tuple[list[Tensor], Tensor]:
-    """Hidden layers, where the network tells them, and logits, for the whole graph; NaN where unseen."""
+    """Hidden layers, if the network returns them, and logits, for the whole graph; NaN where unseen."""
     seen = setting.seen
     found = outputs(network, seen)
     if found[-1].shape != (len(seen), seen.num_classes):
@@ -76,7 +76,7 @@ def setting_outputs(network: nn.Module, setting: Setting) -> tuple[list[Tensor],
 
 
 def spread(seen: Tensor, setting: Setting) -> Tensor:
-    """Rows of the nodes that are seen as rows of the whole graph, NaN where unseen."""
+    """Expand rows of the seen nodes to rows of the whole graph, NaN where unseen."""
     full = seen.new_full((len(setting.whole), *seen.shape[1:]), torch.nan)
     return full.index_copy_(0, setting.observed, seen)
 
@@ -85,7 +85,7 @@ def spread(seen: Tensor, setting: Setting) -> Tensor:
 def teacher_metrics(
     networks: Sequence[nn.Module], views: Sequence[Setting], setting: Setting, logits: Tensor
 ) -> dict[str, float]:
-    """Accuracies of networks together, each on its view; `logits` are theirs of the nodes that are seen."""
+    """Accuracies of the mean prediction of networks, each on its own view; `logits` are theirs on the seen nodes."""
     if setting.name == "tran":
         return metrics_of(setting, logits.argmax(1))
     found: list[list[Tensor]] = [[], []]

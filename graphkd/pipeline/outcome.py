@@ -1,4 +1,4 @@
-"""What training leaves: `Outcome` of one model, `Result` of a distillation."""
+"""Results of training: `Outcome` of one model, `Result` of a distillation."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Result:
 
     @property
     def cache(self) -> Cache:
-        """What the teacher of `student` left."""
+        """The cache of the teacher of `student`."""
         cache = next(iter(self.outcomes["teacher"].values())).cache
         assert cache is not None
         return cache
@@ -94,7 +94,7 @@ class _ByRole(dict[str, Any]):
         if key not in next(iter(self.values()), {}):
             raise KeyError(key)
         warnings.warn(
-            f"outcomes[{key!r}][role] is now outcomes[role][{key!r}]; the old order goes with the next version",
+            f"outcomes[{key!r}][role] is now outcomes[role][{key!r}]; the old order is removed in the next version",
             DeprecationWarning,
             stacklevel=2,
         )
@@ -102,7 +102,7 @@ class _ByRole(dict[str, Any]):
 
 
 def table(rows: Mapping[str, Mapping[str, float]]) -> str:
-    """Numbers by row and column as a table of text; `-` where a row has no such column.
+    """Format numbers by row and column as a text table; `-` for a missing value.
 
     >>> print(table({"teacher": {"tran": 0.8125, "all_nodes ms": 3.25}, "student": {"tran": 0.84}}))
               tran  all_nodes ms

@@ -1,4 +1,4 @@
-"""Which student to train: candidates ranked by a score that needs no training, and how far it can be trusted."""
+"""Rank candidate students by a training-free score, and check the ranking by training."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def rank_students(
         candidates: widths of the hidden layers, such as `[(16,), (64,), (64, 64)]`; `()` is a linear classifier.
         teacher: as in `distill`; its training options count only with `check`.
         seeds: initialisations and splits to average over.
-        check: also train each candidate and tell how far the scores rank as the trained accuracies do: many times as
+        check: also train each candidate and report how well the scores rank the trained accuracies: many times as
             costly as the scores, and the only way to know what they are worth on this data.
         method: of that training.
         student: likewise; its hidden widths are replaced.

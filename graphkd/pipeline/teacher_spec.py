@@ -1,4 +1,4 @@
-"""What people pass as a teacher, in one form."""
+"""Parse the teacher argument of `distill` and `train_teacher`."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from graphkd.training.loop import Schedule
 
 
 def listed(teacher: TeacherSpecs) -> list[TeacherSpec]:
-    """Teachers as a list; a module that is a sequence of layers is one teacher."""
+    """Return teachers as a list; an `nn.Sequential` is one teacher."""
     if not isinstance(teacher, Sequence) or isinstance(teacher, str | nn.Module):
         return [teacher]
     if not teacher:
-        raise ValueError("the list of teachers is empty")
+        raise ValueError("the list of teachers is empty; pass at least one")
     return list(teacher)
 
 
@@ -61,7 +61,7 @@ def parse_teacher(
     try:
         builder, options = resolve("teacher", options, TEACHERS)
     except ValueError as error:  # it has no signature
-        raise TypeError(f"the teacher {name_of(kind)!r} is no function (in_features, classes): {error}") from error
+        raise TypeError(f"the teacher {name_of(kind)!r} must be a function (in_features, classes): {error}") from error
     if builder in TEACHERS.values():
         check_options(builder, options)
     decay = WEIGHT_DECAY.get(name_of(builder), 5e-4)

@@ -1,4 +1,4 @@
-"""Train a student on what a setting shows it."""
+"""Train a student on the visible part of a setting."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from graphkd.training.cache import Cache
 def train_student(
     setting: Setting, cache: Cache | None, method: MethodSpec, student: Student | None = None, seed: int = 0
 ) -> Outcome:
-    """Train a student on what the setting shows it; without a cache on the labels alone.
+    """Train a student on the visible part of a setting; without a cache, on the labels alone.
 
     A method may show it more than the features of the graph, see `graphkd.recipes.INPUTS`. The steps of a `Pipeline`
     before the student are fitted on the features that are seen.

@@ -1,4 +1,4 @@
-"""Train a teacher on what a setting shows it."""
+"""Train a teacher on the visible part of a setting."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def train_teacher(
     extras: Collection[str] = (),
     as_given: Setting | None = None,
 ) -> Outcome:
-    """Train a teacher on what the setting shows it, and keep what it says in a cache.
+    """Train a teacher on the visible part of a setting and store its outputs in a cache.
 
     The dict of a teacher to be trained here may also have the options `shard`, `known` and `task` of
-    `graphkd.data.restrict`, which tell it less than all, or something else.
+    `graphkd.data.restrict`, which restrict its labels or change its task.
 
     It may itself be taught by the cache of another teacher, `source`, such as that of a language model, with `method`,
     one of `graphkd.recipes.OF_GRAPH_NETWORKS`. With `inputs`, a number, it reads that hidden layer of the source in
@@ -56,7 +56,7 @@ def train_teacher(
     first to the k-th, each as C columns of which one is 1.
 
     With `tune`, one of `graphkd.teachers.TUNES` like `dict(type='mcmi', lam=0.15)`, it is fine-tuned for its students
-    after that. With `epochs=0` it stays as random as it was made: the control for what a teacher knows.
+    after that. With `epochs=0` it keeps its random initial weights: the control for a trained teacher.
 
     Several teachers are trained one by one, number k with `seed + 1000 k`, and leave one cache, see `Cache.join`. Their
     prediction is the mean of theirs; if they have tasks of their own, their metrics are the means of their own metrics.
@@ -133,7 +133,7 @@ def _answered(
     trained_on: str | None,
     history: History,
 ) -> Outcome:
-    """What a trained network says of the nodes of `view`, which has features and edges as the network reads them."""
+    """Outputs of a trained network on the nodes of `view`, which has features and edges as the network reads them."""
     view = readable_setting(network, view)
     hidden, logits = setting_outputs(network, view)
     more, params = _extras(network, view, extras, seed)
@@ -153,7 +153,7 @@ def _answered(
 
 
 def _joined(setting: Setting, outcomes: Sequence[Outcome], views: Sequence[Setting]) -> Outcome:
-    """Several teachers as one; each answers on its view."""
+    """Join several teachers into one outcome; each is evaluated on its own view."""
     networks = [outcome.model for outcome in outcomes]
     own = [readable_setting(nn.Identity(), setting).whole.x if each.x is None else each.x for each in outcomes]
     unlike = any(outcome.x is not None for outcome in outcomes)  # what they read
@@ -233,7 +233,7 @@ def _reading(setting: Setting, source: Cache, inputs: int | Mapping[str, int] | 
         raise ValueError(f"inputs is the number of a hidden layer of the source, which has {len(source.hidden)}")
     if setting.name != "tran":
         raise ValueError(
-            "a teacher that reads another one's hidden layer knows it of the nodes seen alone: only 'tran'"
+            "a teacher that reads another one's hidden layer has it for seen nodes only; use the setting 'tran'"
         )
     if isinstance(inputs, Mapping):
         scores = torch.from_numpy(np.array(source.logits))
@@ -268,7 +268,8 @@ def _old_extras(network: nn.Module) -> Any:
     own = getattr(network, "tells", None)
     if own is not None:
         warnings.warn(
-            f"the method {type(network).__name__}.tells is now called extras; the old name goes with the next version",
+            f"the method {type(network).__name__}.tells is now called extras; the old name is removed in the next "
+            "version",
             DeprecationWarning,
             stacklevel=2,
         )
@@ -289,11 +290,12 @@ def _from_cache(setting: Setting, cache: Cache, seed: int, extras: Collection[st
     missing = sorted(set(extras) - {*cache.more, *cache.params})
     if missing:
         raise ValueError(
-            f"the method needs {missing} of the teacher, which its cache has not: train_teacher(..., extras={missing})"
+            f"the method needs {missing} of the teacher, which its cache does not have: pass extras={missing} to "
+            "train_teacher"
         )
     check_classes(setting, cache)
     if cache.own_tasks or not cache.logits.shape[1]:
-        return Outcome(None, {}, None, None, 0.0, cache)  # nobody here knows their tasks, or they answer none
+        return Outcome(None, {}, None, None, 0.0, cache)  # their tasks are unknown here, or they have no logits
     several = [torch.from_numpy(np.array(each.logits)) for each in cache.split()]
     logits = mixture(torch.stack(several, 1)) if len(several) > 1 else several[0]
     val = score(logits[setting.observed][setting.val], setting.seen.y[setting.val])[0]

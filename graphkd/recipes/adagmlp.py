@@ -27,7 +27,7 @@ def adagmlp(
     align: float = 0.9,
     mask: float = 0.1,
 ) -> History:
-    r"""AdaGMLP: several MLPs one after the other, each for the nodes that those before it have not learnt.
+    r"""AdaGMLP: boosting of MLPs; each member focuses on nodes that the members before it fit badly.
 
     $$ L_k = \lambda \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(z^k_i, y_i)
          + (1 - \lambda) \Big( \sum_i w_i \mathrm{KL}_\tau(p^t_i \,\|\, p^k_i) + A_k \Big), \quad

@@ -17,7 +17,7 @@ from graphkd.training.loop import History
 
 @dataclass
 class Annotated(History):
-    """A history that tells which nodes were labelled, in the order of asking, and which labels were kept."""
+    """A history with the nodes that were labelled, in order, and the labels that were kept."""
 
     asked: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
     kept: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
@@ -37,7 +37,7 @@ def annotator(
     drop: float = 0.3,
     select: Literal["active", "random"] = "active",
 ) -> History:
-    r"""A language model labels few nodes, chosen to be easy and unlike each other; a student learns from these alone.
+    r"""A language model labels a few easy and diverse nodes; the student learns from these alone.
 
     $$ L = \lambda \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(z^s_i, y_i)
          + (1 - \lambda) \frac{\sum_{i \in K} c_i \, \mathrm{CE}(z^s_i, \hat y_i)}{\sum_{i \in K} c_i}, \qquad
@@ -103,7 +103,7 @@ def annotator(
         group, density = _clustered(lesson, min(clusters, count), sure.dtype)
 
     def chosen(left: Tensor) -> Tensor:
-        """The nodes left, those first that are to be asked about."""
+        """The remaining nodes, those to be labelled first in front."""
         if select == "random":
             return left[torch.randperm(len(left), generator=lesson.generator)]
         own, score, wrong = group[left], _rank(density[left]), torch.ones(clusters)

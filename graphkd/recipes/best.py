@@ -32,7 +32,7 @@ def best(
     epochs: int = 150,
     hide: float = 0.0,
 ) -> History:
-    r"""What did best of what the family has: a teacher refined along the edges, then imitated from features alone.
+    r"""Default method: refine the teacher along the edges, then distill the result into a student on features alone.
 
     First an assistant, an MLP f whose predictions are propagated, learns from the teacher, from the labels and from
     itself. Two views of a step, each with other features set to 0, have to agree on the sharpened mean of both:

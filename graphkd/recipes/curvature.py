@@ -26,7 +26,7 @@ def curvature(
     centres: int | None = 1024,
     eps: float = 1e-6,
 ) -> History:
-    r"""G2MLP: neighbourhoods are matched, too: at bottlenecks their logits, inside of clusters what is hidden.
+    r"""G2MLP: also match neighbourhoods: logits at bottlenecks, hidden features inside clusters, weighted by curvature.
 
     $$ L = \lambda \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(z^s_i, y_i) + (1 - \lambda) \Bigl(
          \frac{1}{N} \sum_i \mathrm{KL}(p^t_i \,\|\, p^s_i) + \gamma \frac{L_\mathrm{CAW}}{\mathrm{sg}(L_\mathrm{CAW})}
@@ -64,7 +64,7 @@ def curvature(
     last = [hidden[-1] for hidden, _ in lesson.teachers() if hidden]
     if not last or len(model.widths) < 2:
         raise ValueError(
-            f"curvature compares hidden layers: the teacher tells {len(lesson.hidden)}, the student has "
+            f"curvature compares hidden layers: the teacher has {len(lesson.hidden)}, the student has "
             f"{len(model.widths) - 1}; both need one"
         )
     pairs, kappa = edge_curvature(lesson.edges(), len(lesson))
@@ -125,7 +125,7 @@ def curvature_weights(pairs: Tensor, kappa: Tensor, nodes: int) -> tuple[Tensor,
 
 
 class Neighbourhoods:
-    """Nodes with their neighbours, or with some of them, drawn anew at each call.
+    """Neighbourhoods of nodes, whole or sampled anew at each call.
 
     Args:
         pairs: `(2, M)`, each undirected edge once.

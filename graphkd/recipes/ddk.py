@@ -27,7 +27,7 @@ def ddk(
     floor: float = 0.2,
     method: str | Mapping[str, Any] | Callable[..., History] = "glnn",
 ) -> History:
-    r"""Domain sampling: nodes are drawn from those domains in which the student lags most behind its teacher.
+    r"""Domain sampling: draw more nodes from domains where the student is furthest behind its teacher.
 
     A step of any method sees nodes drawn with replacement, domain d with probability $w_d$ and within it all alike.
     Every E epochs $w$ follows `graphkd.rules.domain_weights` for the losses

@@ -20,7 +20,7 @@ from graphkd.training.loop import History
 def dho(
     model: MLP, lesson: Lesson, *, lam: float = 0.5, tau: float = 2.0, share: float = 0.5, sharp: float = 0.5
 ) -> History:
-    r"""Two heads on one body, one for the few labels and one for the teacher, whose predictions are mixed.
+    r"""Dual-head optimisation: one head for the labels, one for the teacher; their predictions are mixed.
 
     $$ L = \lambda \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(z_i, y_i)
          + (1 - \lambda) \frac{\tau^2}{N} \sum_i \mathrm{KL}(p^t_i \,\|\, p'_i), \qquad

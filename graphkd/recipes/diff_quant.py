@@ -28,7 +28,7 @@ def diff_quant(
     ends: bool = True,
     method: str | Mapping[str, Any] | Callable[..., History] = "glnn",
 ) -> History:
-    r"""A finished student, quantised: its weights go to the nearest of a few points, and the points are learnt.
+    r"""Differentiable quantisation: map a trained student's weights to the nearest of a few learned points.
 
     $$ L = \lambda \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(z_i, y_i)
          + (1 - \lambda) \frac{\tau^2}{N} \sum_i \mathrm{KL}(p^\theta_i \,\|\, p_i), \qquad z = f_{q_p(\theta)}(x) $$

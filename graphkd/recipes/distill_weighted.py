@@ -17,14 +17,14 @@ from graphkd.training.loop import History
 def distill_weighted(
     model: MLP, lesson: Lesson, *, lam: float = 0.5, power: float = 1.0, nearest: bool = False
 ) -> History:
-    r"""Several source models with label spaces of their own, weighted by how like their task is to the student's.
+    r"""Distill several source models with their own label spaces, weighted by task similarity to the student.
 
     $$ L = \lambda \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(z^s_i, y_i)
          + (1 - \lambda) \sum_e a_e \frac1N \sum_i \mathrm{KL}\big(p^{t_e}_i \,\|\, \mathrm{softmax}(H_e f_i)\big) $$
 
     where f is the student's last hidden layer and $H_e$ a linear head for source e, learnt beside the student and
     thrown away after. Own form of the weights: $a_e \propto \mathrm{sim}_e^p$ with the linear CKA between the last
-    hidden layer of the source (its logits, if it tells none) and the one-hot labels of the labelled nodes.
+    hidden layer of the source (its logits, if it has none) and the one-hot labels of the labelled nodes.
 
     Args:
         model: the student, trained in place; with a hidden layer.
@@ -43,10 +43,10 @@ def distill_weighted(
     if lam == 1:
         return supervised(model, lesson)
     if len(model.widths) < 2:
-        raise ValueError("distill_weighted: the heads of the sources stand on a hidden layer, the student has none")
+        raise ValueError("distill_weighted: the student needs a hidden layer for the heads of the sources")
     told = lesson.labelled
     if not len(told):
-        raise ValueError("distill_weighted: no node is labelled; labels say which source is like the task")
+        raise ValueError("distill_weighted: no node is labelled; labels are needed to weight the sources")
     sources = lesson.teachers()
     similarity = torch.stack(
         [

@@ -26,14 +26,14 @@ def dual_head(
     dropout: float = 0.1,
     align: bool = True,
 ) -> History:
-    r"""Two heads on one body: the labels train the one that is kept, the teacher the one that is thrown away.
+    r"""Two heads on one body: the labels train the head that is kept, the teacher one that is dropped.
 
     $$ L = \lambda \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(z_i, y_i) + (1 - \lambda) \, \ell(z', z^t) $$
 
     on the same hidden features. What of the second gradient opposes the first one on the body is taken away, see
     `graphkd.rules.align_gradients`, at the cost of a backward pass through the body for each of the two losses.
 
-    The kept head sees labelled nodes alone: where these are few, a teacher that speaks to it directly teaches more.
+    The kept head sees labelled nodes alone: where these are few, distilling into it directly works better.
 
     Args:
         model: the student, trained in place; its last layer is the first head.
@@ -49,7 +49,7 @@ def dual_head(
     """
     check_lam("dual_head", lam)
     if len(model.layers) < 2:
-        raise ValueError("dual_head: the student needs a hidden layer for the second head to stand on")
+        raise ValueError("dual_head: the student needs a hidden layer for the second head")
     if lam == 1:
         return supervised(model, lesson)
     teacher, distill, nothing = lesson.teacher_logits(), kdlosses.build(loss), torch.zeros(())

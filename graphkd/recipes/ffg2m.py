@@ -23,7 +23,7 @@ def ffg2m(
     pairs: int | None = None,
     even: bool | float = 0.5,
 ) -> History:
-    r"""FF-G2M: the neighbourhood mean and the differences across edges, taught apart.
+    r"""FF-G2M: separate losses for the neighbourhood mean and for the differences across edges.
 
     $$ L = \lambda \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(z^s_i, y_i)
          + (1 - \lambda) (L_\mathrm{low} + h \, L_\mathrm{high}) $$
@@ -33,7 +33,7 @@ def ffg2m(
 
     The defaults are ours, and no paper's: those of the paper end below `glnn` where a graph has hubs. In the mean over
     edges node i counts $1 + d_i$ times, so that few hubs outweigh the many nodes with few neighbours; the
-    high-frequency loss asks for differences that the smooth targets of the other loss do not have; and few labels at
+    high-frequency loss wants differences that the smooth targets of the other loss do not have; and few labels at
     half the weight are learnt by heart. On a citation graph of 5,000 nodes, one with 1,200 neighbours, 20 labels a
     class (`configs/graph/default/hubs.py`, seed 0), a student had 77.5 with the paper's settings, 81.9 without the
     high-frequency loss, 86.5 without the labels either, and with `glnn` 82.1. Where neighbours differ more, as in
@@ -48,7 +48,7 @@ def ffg2m(
         high: weight h of the high-frequency loss, 1 in the paper; 0 leaves the low-frequency ablation.
         pairs: edges drawn in a step; an eighth of the nodes of the step if not given.
         even: how the low-frequency loss weighs nodes. False: the paper's mean over edges. Else every node counts the
-            same: with True it is told the mean over itself and its neighbours, with a share s from 0 to 1
+            same: with True its target is the mean over itself and its neighbours, with a share s from 0 to 1
             $q_i = s \, p^t_i + \frac{1 - s}{d_i} \sum_{(j \to i)} p^t_j$; without neighbours $p^t_i$.
 
     Paper: Wu et al., "Extracting Low-/High-Frequency Knowledge from Graph Neural Networks and Injecting it into MLPs",

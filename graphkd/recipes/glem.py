@@ -16,7 +16,7 @@ from graphkd.training.loop import History, Schedule, train
 
 @dataclass
 class Alternated(History):
-    """A history that also holds the text model, which reads the hidden layer and needs no graph."""
+    """A history that also holds the text model, which reads the hidden layer without the graph."""
 
     text: nn.Module | None = None
 
@@ -37,9 +37,9 @@ def glem(
     lr: float = 0.01,
     epochs: int = 100,
 ) -> History:
-    r"""GLEM: a text model and a graph network take turns, each learning from what the other makes of unlabelled nodes.
+    r"""GLEM: a text model and a graph network train in turns on each other's pseudo-labels.
 
-    Variational EM of the labels $y_U$ that nobody told. The text model q sees the text of a node alone, the graph
+    Variational EM of the unknown labels $y_U$. The text model q sees the text of a node alone, the graph
     network p the graph. In an E-step q minimises
 
     $$ (1 - \alpha) \frac{1}{|V_L|} \sum_{i \in V_L} - \log q(y_i \mid t_i)
@@ -77,7 +77,7 @@ def glem(
         `Alternated`, with q as its last E-step left it.
 
     Raises:
-        ValueError: an option is out of range, or the teacher tells no such hidden layer.
+        ValueError: an option is out of range, or the teacher has no such hidden layer.
 
     Paper: Zhao et al., "Learning on Large-scale Text-attributed Graphs via Variational Inference" (GLEM), ICLR 2023.
     Its weight of the pseudo-labels for p is $\beta = 1 - \lambda$. There q is a language model tuned in each E-step, p
@@ -93,7 +93,7 @@ def glem(
         return supervised(model, lesson)
     if not -len(lesson.hidden) <= hop < len(lesson.hidden):
         raise ValueError(
-            f"glem: the text model reads hidden layer {hop} of the teacher, which tells {len(lesson.hidden)}: see "
+            f"glem: the text model reads hidden layer {hop} of the teacher, which has {len(lesson.hidden)}: see "
             "graphkd.text.embed"
         )
     texts, free = lesson.hidden[hop], lesson.labels < 0

@@ -12,7 +12,7 @@ from graphkd.training.loop import History
 
 @recipe()
 def glnn(model: nn.Module, lesson: Lesson, *, lam: float = 0.0) -> History:
-    r"""GLNN: an MLP that imitates the soft labels of a graph network on every node.
+    r"""GLNN: distill the soft labels of a graph network on all nodes into an MLP.
 
     $$ L = \lambda \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(z^s_i, y_i)
          + (1 - \lambda) \frac{1}{N} \sum_i \mathrm{KL}(p^t_i \,\|\, p^s_i) $$

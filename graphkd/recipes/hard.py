@@ -27,7 +27,7 @@ def hard(
     lr: float = 0.01,
     steps: int = 2,
 ) -> History:
-    r"""Hard augmentation: features are masked so that the student departs from its teacher, and it learns not to.
+    r"""Hard augmentation: train on adversarial feature masks that maximise the gap between student and teacher.
 
     $$ L = \lambda \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(z^s_i, y_i)
          + (1 - \lambda) \, D\big(g_\phi(x)\big), \qquad D(x) = \ell\big(z^s(x), z^t\big), $$
@@ -36,7 +36,7 @@ def hard(
     times its value on the clean x; then it rests until the student has brought it below l times, and climbs again. The
     student steps all the time, the mask at most so many times between two of its steps.
 
-    A teacher on a graph speaks about nodes as they are, so that its answer stays that for the clean features: the
+    A teacher on a graph predicts nodes as they are, so that its target stays that of the clean features: the
     bounds are what keeps it true, and a mask is all that is learnt, no edges. This is our own form, as is the rule of
     turns.
 
@@ -56,7 +56,7 @@ def hard(
     """
     check_lam("hard", lam)
     if not 0 < low <= up:
-        raise ValueError(f"hard: it takes 0 < low <= up, got low={low} and up={up}")
+        raise ValueError(f"hard: 0 < low <= up must hold, got low={low} and up={up}")
     if lam == 1:
         return supervised(model, lesson)
     teacher = lesson.teacher_logits()

@@ -28,7 +28,7 @@ def hgmd(
     beta: float = 0.5,
     mode: Literal["plain", "weight", "mixup"] = "mixup",
 ) -> History:
-    r"""HGMD: a node that is hard for its teacher listens to easier neighbours like it, an easy one to itself.
+    r"""HGMD: nodes that are hard for the teacher also learn from similar, easier neighbours.
 
     $$ L = \lambda \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(z^s_i, y_i)
          + (1 - \lambda) \frac{1}{|E'|} \sum_{(j \to i) \in E'} v_{ji} \, \mathrm{KL}(t_{ji} \,\|\, p^s_i) $$
@@ -65,7 +65,7 @@ def hgmd(
     if mode not in MODES:
         raise ValueError(f"hgmd: mode is one of {', '.join(MODES)}, not {mode!r}")
     if not (alpha >= 0 and beta > 0):
-        raise ValueError(f"hgmd: it takes alpha >= 0 and beta > 0, got {alpha} and {beta}")
+        raise ValueError(f"hgmd: alpha must be at least 0 and beta positive, got {alpha} and {beta}")
     if lam == 1:
         return supervised(model, lesson)
     teacher = rows(lesson.teacher_logits())
@@ -100,7 +100,7 @@ def hgmd(
 
 
 def balanced(weight: Tensor, target: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
-    """Weights of edges and, at first 1, of self-loops, scaled so that at each node their mean is 1.
+    """Weights of edges and self-loops (initially 1), scaled to mean 1 at each node.
 
     >>> balanced(torch.tensor([0.5, 0.5]), torch.tensor([0, 0]), nodes=2)
     (tensor([0.7500, 0.7500]), tensor([1.5000, 1.0000]))

@@ -17,7 +17,7 @@ from graphkd.training.loop import History
 def incremental(
     model: MLP, lesson: Lesson, *, lam: float = 0.5, old: int | None = None, memory: int = 2, tau: float = 2.0
 ) -> History:
-    r"""New classes from labels, old ones from a teacher that knows no others and from a few labels kept in memory.
+    r"""Class-incremental: new classes from labels, old ones from a teacher trained on those alone, plus a small memory.
 
     $$ L = \lambda \frac{1}{|V'|} \sum_{i \in V'} \mathrm{CE}(z^s_i, y_i)
          + (1 - \lambda) \frac{\tau^2}{N} \sum_i \mathrm{KL} \big( \mathrm{softmax}(z^t_{i,<o} / \tau) \,\|\,
@@ -43,14 +43,14 @@ def incremental(
     if not 0 < old < classes or memory < 0:
         raise ValueError(f"incremental: 1 to {classes - 1} old classes and a memory of 0 or more, got {old}, {memory}")
     if old == 1 and lam < 1:
-        raise ValueError("incremental: one old class has no rival that the teacher could tell it from; pass lam=1")
+        raise ValueError("incremental: with one old class the teacher's softmax is constant; pass lam=1")
     labels = lesson.labels.clone()
     for known in range(old):
         members = (labels == known).nonzero().flatten()
         forgotten = torch.randperm(len(members), generator=lesson.generator)[memory:]
         labels[members[forgotten]] = -1
     if not (labels >= 0).any():
-        raise ValueError(f"incremental: no label is left of the classes from {old} on")
+        raise ValueError(f"incremental: no labels of the classes from {old} on")
     task, teacher = replace(lesson, labels=labels), lesson.teacher_logits()
     kl = kdlosses.build(dict(type="kl", tau=tau))
     nothing = torch.zeros(())

@@ -31,7 +31,7 @@ def kd3(
     alpha: float = 1.0,
     tau: float = 0.1,
 ) -> History:
-    r"""KD3: distillation on inputs gathered from elsewhere, whose distribution is not that of the teacher's own.
+    r"""KD3: distillation on data whose distribution differs from that of the teacher's training data.
 
     $$ L = \lambda \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(z^s_i, y_i) + (1 - \lambda) \Big(
          \frac{\sum_i w_i \ell_i}{\sum_i w_i} + f \, \frac{\sum_i w_i \tfrac1d \|W h^s_i - h^t_i\|^2}{\sum_i w_i}
@@ -50,7 +50,7 @@ def kd3(
         kappa: least confidence that counts; 0 selects all.
         feature: f.
         contrast: c.
-        points: nodes to tell apart in a step, at most.
+        points: nodes to contrast in a step, at most.
         alpha: of the Beta distribution of the share of x's own statistics that is kept.
         tau: temperature of InfoNCE.
 

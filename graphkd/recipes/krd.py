@@ -27,7 +27,7 @@ def krd(
     power: float = 1.0,
     momentum: float = 0.99,
 ) -> History:
-    r"""KRD: a node listens to those of its neighbours whose teacher is not shaken by noise.
+    r"""KRD: a node also learns from neighbours whose teacher predictions are robust to noise.
 
     $$ L = \lambda \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(z^s_i, y_i)
          + (1 - \lambda) \frac{1}{|E'|} \sum_{(j \to i) \in E'} \mathrm{KL}(p^t_j \,\|\, p^s_i), \qquad

@@ -28,7 +28,7 @@ def lingugkd(
     dropout: float = 0.0,
     draw: int | None = 256,
 ) -> History:
-    r"""LinguGKD: level by level, a graph network finds what a language model makes of each node with its neighbourhood.
+    r"""LinguGKD: match each hidden layer of a graph network to a language model's features of the same hop.
 
     $$ L = w_0 \frac{1}{\log C} \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(z^s_i, y_i)
          + w_1 \sum_l v_l \frac{1}{\log n} L_l + T \, \mathrm{KL}(w \,\|\, (\lambda, 1 - \lambda))
@@ -109,7 +109,7 @@ def lingugkd(
 
 @torch.no_grad()
 def _widths(model: nn.Module, lesson: Lesson) -> list[int]:
-    """Of the student's hidden layers."""
+    """Widths of the student's hidden layers."""
     training = model.training
     *hidden, _ = lesson.outputs(model.eval(), torch.arange(1))
     model.train(training)

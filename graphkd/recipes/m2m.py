@@ -28,7 +28,7 @@ def m2m(
     epochs: int = 100,
     lr: float = 0.01,
 ) -> History:
-    r"""Module to module: the student's layers are taught one by one by those of a wide network, then put together.
+    r"""Module to module: distill each layer of a wide network into the student's, then train them together.
 
     $$ L_i = a \, \mathrm{KL}(p^{T}_i \,\|\, p^{S}_i) + (1 - a) \big( L(p^S_i) + L(p^T_i) \big), \qquad
        L = \lambda \, \mathrm{CE} + (1 - \lambda) \, \mathrm{KL}(p^t \,\|\, \cdot) $$
@@ -96,7 +96,7 @@ def blocks(network: MLP) -> list[nn.Module]:
 
 
 def splice(meta: MLP, place: int, network: MLP, frozen: bool) -> Spliced:
-    """Put a layer of another network in the place of the meta model's, stitched where the widths can differ."""
+    """Replace a layer of the meta model by one of another network, with stitching layers where widths can differ."""
     into, out_of = [network.in_features, *network.widths][place : place + 2]
     before = stitch(meta.widths[place - 1], into) if place else None
     after = stitch(out_of, meta.widths[place]) if place < len(meta.layers) - 1 else None

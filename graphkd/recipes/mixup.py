@@ -20,14 +20,14 @@ from graphkd.training.loop import History
 def mixup(
     model: nn.Module, lesson: Lesson, *, lam: float = 0.1, share: float = 1.0, alpha: float = 1.0, loss: Any = "std_kd"
 ) -> History:
-    r"""Mixup, of all nodes or of a part: features, labels and what the teacher says are mixed in the same proportion.
+    r"""Mixup of all or some nodes: features, labels and teacher predictions are mixed in the same proportion.
 
     $$ L = \lambda \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}\big(z^s(\tilde x_i), \tilde y_i\big)
          + (1 - \lambda) \, \ell\big(z^s(\tilde x), \log \tilde p^t\big), \qquad
        \tilde v_i = \kappa_i v_i + (1 - \kappa_i) v_{\pi(i)} $$
 
     with pairs and proportions drawn anew in each step, see `graphkd.rules.mixup`. Labelled nodes are mixed among
-    themselves; edges are not touched. A teacher on a graph cannot be asked about a mixture of two nodes: its two
+    themselves; edges are not touched. A teacher on a graph cannot predict a mixture of two nodes: its two
     predictions are mixed instead, which is our own form.
 
     Args:

@@ -27,14 +27,14 @@ def mtard(
     rate: float = 0.025,
     attack: Literal["eval", "train"] = "eval",
 ) -> History:
-    r"""Two teachers, one for clean features and one for attacked ones, learnt at the same pace.
+    r"""MTARD: distill a teacher for clean features and one for adversarial features, at the same pace.
 
     $$ L = \lambda \, \mathrm{CE} + (1 - \lambda) \, \mathrm{mtard}\big([z^s(x), z^s(x')], [z^{t_1}, z^{t_2}]\big),
        \quad x' = \arg\max_{\|x' - x\|_\infty \le r} \mathrm{KL}(p^{t_2} \,\|\, p^s(x')) $$
 
     with the policy `mtard`, which balances the two terms, and x' by projected gradient ascent on the student's
-    features; edges are not attacked, for the student has none. A cache cannot be asked about x': own form, the second
-    teacher's prediction on the clean features is the target, as a robust teacher would say the same of x'. One teacher
+    features; edges are not attacked, for the student has none. A cache has no predictions for x': own form, the second
+    teacher's prediction on the clean features is the target, as a robust teacher predicts x' alike. One teacher
     teaches both.
 
     Args:
@@ -62,7 +62,7 @@ def mtard(
         return supervised(model, lesson)
     teachers = [logits for _, logits in lesson.teachers()]
     if len(teachers) > 2:
-        raise ValueError(f"mtard: a natural and a robust teacher are wanted, got {len(teachers)}")
+        raise ValueError(f"mtard: pass one teacher, or a natural and a robust one; got {len(teachers)}")
     natural, robust = teachers[0], teachers[-1]
     policy = kdlosses.build(dict(type="mtard", teachers=2, loss=loss, rate=rate))
     inner = kdlosses.build(loss)

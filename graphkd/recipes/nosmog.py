@@ -29,7 +29,7 @@ def nosmog(
     draw: int | None = None,
     inputs: Mapping[str, Any] | None = None,
 ) -> History:
-    r"""NOSMOG: positions beside the features, relations between hidden layers, and features that are attacked.
+    r"""NOSMOG: positional features, relational loss of hidden layers, and adversarial feature perturbations.
 
     $$ L = \lambda \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(z^s_i, y_i) + (1 - \lambda) \Big( \mathrm{KL}(x)
          + w \, \mathrm{rsd\_gram}(g(h^s), h^t) + a \max_{|\delta| \le \varepsilon} \mathrm{KL}(x + \delta) \Big),
@@ -106,7 +106,7 @@ def nosmog(
 
 
 def attacked(x: Tensor, loss: Callable[[Tensor], Tensor], eps: float, steps: int, generator: torch.Generator) -> Tensor:
-    """Move each feature by at most `eps` so that a loss rises: from anywhere, in steps of a quarter of that.
+    """Projected gradient ascent on the features within `eps`: random start, steps of a quarter of `eps`.
 
     >>> attacked(torch.zeros(2), lambda x: (x * torch.tensor([1.0, -2.0])).sum(), 0.1, 8, torch.Generator())
     tensor([ 0.1000, -0.1000])

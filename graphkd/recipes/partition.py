@@ -22,7 +22,7 @@ def partition(
     loss: Any = "kl",
     by: Literal["confidence", "label"] = "confidence",
 ) -> History:
-    r"""A trained student learns from the teacher where that knows better, and stays as it is elsewhere.
+    r"""Distill into a trained student where the teacher is better; keep the student's own predictions elsewhere.
 
     First the student learns from the labels alone, as `supervised`. Then
 

@@ -24,7 +24,7 @@ def pruned(
     stratify: bool = True,
     method: str | Mapping[str, Any] | Callable[..., History] = "glnn",
 ) -> History:
-    r"""Data pruning: a random part of the nodes is all that the student gets, from a teacher that had them all.
+    r"""Data pruning: distill on a random part of the nodes, from a teacher trained on all of them.
 
     $$ L = L_\mathrm{method} \text{ on } V' \subset V, \qquad |V'| = k |V| $$
 

@@ -20,7 +20,7 @@ def quant_distill(
     bucket: int = 256,
     ends: bool = True,
 ) -> History:
-    r"""A student with weights of a few bits, taught by a network of full precision.
+    r"""Quantised distillation: train a student with low-bit weights from a full-precision teacher.
 
     $$ L = \lambda \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(z_i, y_i)
          + (1 - \lambda) \frac{\tau^2}{N} \sum_i \mathrm{KL}(p^t_i \,\|\, p_i), \qquad z = f_{q(\theta)}(x) $$

@@ -27,22 +27,22 @@ def rad(
     select: Literal["rad", "random"] = "rad",
     method: str | Mapping[str, Any] | Callable[..., History] = "glnn",
 ) -> History:
-    r"""Robust active distillation: ask the teacher about few nodes, those that teach even if some answers are wrong.
+    r"""Robust active distillation: query the teacher on few informative nodes, robust to wrong answers.
 
-    In each of R rounds, E epochs apart, the student's doubt about every node not asked about yet is the gain
+    In each of R rounds, E epochs apart, the student's uncertainty about every node not queried yet is the gain
 
     $$ g_i = 1 - (q_{i(1)} - q_{i(2)}) $$
 
-    of asking, one minus the margin between its two most probable classes, and 1 / R of the budget is drawn without
+    of a query, one minus the margin between its two most probable classes, and 1 / R of the budget is drawn without
     replacement from the distribution `graphkd.rules.rad` for these gains. Then the method goes on with the answers so
     far. Labels of labelled nodes are free and are used as the method does.
 
     Args:
         model: the student, trained in place.
         lesson: with the teacher's logits.
-        budget: share of the nodes to ask about in all; 1 asks about all of them.
+        budget: share of the nodes to query in all; 1 queries all of them.
         wrong: share of the answers that is expected to be wrong, k over the number of nodes left.
-        rounds: R; the first one asks an untrained student.
+        rounds: R; the first one uses an untrained student.
         every: E.
         select: `random` draws uniformly: what the strategy has to beat.
         method: a recipe that learns from the teacher node by node, its logits alone; another meets NaN.
@@ -64,7 +64,7 @@ def rad(
         return inner(model, lesson, **options)
     teacher = rows(lesson.teacher_logits())
     generator = torch.Generator().manual_seed(lesson.generator.initial_seed() + 1)  # batches stay as they are
-    answers = torch.full_like(teacher, torch.nan)  # what was not asked for must not be seen
+    answers = torch.full_like(teacher, torch.nan)  # what was not queried must not be seen
     goals = [max(1, round(budget * len(lesson) * (i + 1) / rounds)) for i in range(rounds)]
     asked = torch.empty(0, dtype=torch.long)
 
@@ -72,7 +72,7 @@ def rad(
         nonlocal asked
         left = torch.ones(len(lesson), dtype=torch.bool).index_fill(0, asked, False).nonzero().flatten()
         p = torch.ones(len(left)) if select == "random" else strategy(_doubt(model, lesson, left), wrong * len(left))
-        # where the strategy names fewer nodes than are to be asked about, the rest comes from the others
+        # where the strategy names fewer nodes than are to be queried, the rest comes from the others
         new = left[torch.multinomial(p.double() + 1e-12, count, generator=generator)]
         answers[new] = teacher[new]
         asked = torch.cat([asked, new])

@@ -19,7 +19,7 @@ from graphkd.training.loop import History, Schedule, train
 def random_teacher(
     model: MLP, lesson: Lesson, *, near: float = 0.3, lr: float = 1e-3, epochs: int = 100, tau: float = 1.0
 ) -> History:
-    r"""A control: the student of a teacher that knows nothing, and what its features are worth to a linear classifier.
+    r"""Control: distill an untrained teacher, and probe the student's features with a linear classifier.
 
     $$ L = \frac{1}{N} \sum_i \mathrm{KL}(p^T_i \,\|\, p^s_i), \qquad \theta_T \text{ random and frozen} $$
 

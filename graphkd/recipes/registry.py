@@ -1,4 +1,4 @@
-"""The table of recipes: what each of them is called, and what it says of itself."""
+"""The registry of recipes: their names and what each declares."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ R = TypeVar("R", bound=Callable[..., Any])
 RECIPES: dict[str, Callable[..., Any]] = {}
 """Every recipe by its name."""
 OF_GRAPH_NETWORKS: dict[str, Callable[..., Any]] = {}
-"""The recipes whose student may itself be a graph network: they ask the model through `Lesson.outputs`."""
+"""The recipes whose student may itself be a graph network: they call the model through `Lesson.outputs`."""
 EXTRAS: dict[str, tuple[str, ...]] = {}
 """What a recipe needs of its teacher beyond logits and hidden layers, by the names of `graphkd.train_teacher`."""
 NETWORKS: dict[str, Callable[..., Any]] = {}
@@ -48,7 +48,7 @@ def recipe(
             Its options are those of the recipe's option `inputs`.
         reads_edges: whether it reads the edges of the graph. It counts all edges the same, so that a graph with weights
             is refused.
-        graph_networks: whether its student may itself be a graph network: it asks the model by `lesson.outputs` alone.
+        graph_networks: whether its student may itself be a graph network: it calls the model by `lesson.outputs` alone.
 
     Raises:
         ValueError: the name is taken.
@@ -81,7 +81,7 @@ def recipe(
 
 
 def nested(method: str | Mapping[str, Any] | Callable[..., Any]) -> Iterator[str]:
-    """Names of a recipe and of the recipes that it is put around, outermost first.
+    """Names of a recipe and of the recipes that it wraps, outermost first.
 
     >>> list(nested(dict(type="mixup", method=dict(type="glnn", lam=0.5))))
     ['mixup', 'glnn']
@@ -95,7 +95,7 @@ def nested(method: str | Mapping[str, Any] | Callable[..., Any]) -> Iterator[str
 
 
 def check_method(method: str | Mapping[str, Any] | Callable[..., Any]) -> None:
-    """Raise where a method, one that it is put around, or a loss in it is wrong: before a teacher is trained for it.
+    """Check a method, the methods that it wraps and their losses before a teacher is trained.
 
     >>> check_method(dict(type="terms", distills=[dict(loss="kll")]))
     Traceback (most recent call last):
@@ -121,12 +121,12 @@ def extras_of(method: str | Mapping[str, Any] | Callable[..., Any]) -> set[str]:
 
 
 def network_of(method: str | Mapping[str, Any] | Callable[..., Any]) -> Callable[..., Any]:
-    """The network that a method trains: that of the innermost recipe which has one of its own."""
+    """The network that a method trains: that of the innermost recipe that defines one."""
     return next((NETWORKS[name] for name in reversed(list(nested(method))) if name in NETWORKS), MLP)
 
 
 def inputs_of(method: str | Mapping[str, Any] | Callable[..., Any]) -> Callable[[Setting, int], Inputs]:
-    """What makes the features of a method's students from a setting and a seed, see `INPUTS`.
+    """The function that makes the features of a method's students from a setting and a seed, see `INPUTS`.
 
     >>> inputs_of(dict(type="nosmog", inputs=dict(lenght=16)))
     Traceback (most recent call last):
@@ -143,5 +143,5 @@ def inputs_of(method: str | Mapping[str, Any] | Callable[..., Any]) -> Callable[
 
 
 def own_features(setting: Setting, seed: int) -> Inputs:
-    """The features of the graph, edges or not."""
+    """The features of the graph, unchanged."""
     return Inputs(setting.seen.x, setting.whole.x, setting.whole.x)

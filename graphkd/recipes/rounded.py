@@ -23,9 +23,9 @@ def rounded(
     ends: bool = True,
     method: str | Mapping[str, Any] | Callable[..., History] = "glnn",
 ) -> History:
-    """Any recipe in full precision, its weights rounded to a few bits at the end: the control of `quant_distill`.
+    """Any recipe in full precision, with weights rounded to a few bits at the end: the control for `quant_distill`.
 
-    The epoch was chosen before that, by the accuracy in full precision, which is also what the history tells.
+    The epoch was chosen before that, by the accuracy in full precision, which is also what the history holds.
 
     Args:
         model: the student, trained in place.

@@ -20,7 +20,7 @@ from graphkd.training.loop import History
 
 @dataclass
 class Weighed(History):
-    """A history that tells the weight of the labels: as it was found, before it was clipped to 0..1."""
+    """A history with the weight of the labels as it was found, before it was clipped to 0..1."""
 
     label_weight: float = 0.5
 
@@ -34,7 +34,7 @@ def selfdistill(
     held: float = 0.25,
     method: str | Mapping[str, Any] | Callable[..., History] = "glnn",
 ) -> History:
-    r"""The weight of the labels against the teacher from two fits instead of a grid.
+    r"""Choose the weight of the labels against the teacher from two fits instead of a grid.
 
     $$ \lambda = a^* = \frac{\langle y - g, f - g \rangle}{\| f - g \|^2} \text{ on held-out labels}, \qquad
        L = L_\mathrm{method}(\lambda) $$
@@ -42,8 +42,8 @@ def selfdistill(
     See `graphkd.rules.selfdistill_weight`: f is the student after a fit to the labels alone, g after one to the
     teacher alone, both without a part of the labels; then the student is fitted anew with $\lambda$ and all labels.
     Cross-entropy is linear in its target as the squared error of the paper is, so that `glnn` with $\lambda$ fits the
-    mixed target there where both are told; for a network the closed form remains an approximation. The teacher has seen
-    the labels that are held out of the student's fits, which speaks for the teacher: $a^*$ errs to the low side.
+    mixed target there where both exist; for a network the closed form remains an approximation. The teacher has seen
+    the labels that are held out of the student's fits, which favours the teacher: $a^*$ errs to the low side.
 
     Args:
         model: the student, trained in place, three times.
@@ -60,7 +60,7 @@ def selfdistill(
     """
     inner, options = resolve("method", method, RECIPES)
     if "lam" in options:
-        raise ValueError("selfdistill: lam is what is to be found; pass it to selfdistill itself to set it")
+        raise ValueError("selfdistill: lam is what is fitted; to set it, pass lam to selfdistill itself")
     resolve("method", {"type": inner, "lam": 0.0}, RECIPES)
     if lam is not None:
         return inner(model, lesson, lam=lam, **options)

@@ -36,7 +36,7 @@ def simmlp(
     predictor: int = 2,
     fan: int = 5,
 ) -> History:
-    r"""SimMLP: no teacher and no label; the body learns to say of a node what its neighbourhood says.
+    r"""SimMLP: self-supervised, without a teacher; align a node's embedding with that of its neighbourhood.
 
     $$ L = \frac{1}{N} \sum_i \bigl(1 - \cos(q(z_i), \mathrm{sg}(h_i))\bigr)^\eta
          + \lambda_r \, \mathrm{MSE}\bigl(d(h), x\bigr), \qquad
@@ -81,7 +81,7 @@ def simmlp(
             f"{feature_mask=}, {edge_mask=}, {hops=}, {rebuild=}, {epochs=}, {power=}, {fan=}"
         )
     if inner is _probe and not len(lesson.labelled):
-        raise ValueError("simmlp: the last layer is trained on labels, and there is none")
+        raise ValueError("simmlp: no node is labelled, but the last layer is trained on labels")
     width, generator, dtype = model.widths[-2], lesson.generator, next(model.parameters()).dtype
     predict = MLP(width, [width] * (predictor - 1), width, norm="batch").to(dtype)
     decode = MLP(width, [width], model.in_features).to(dtype)

@@ -9,7 +9,7 @@ from graphkd.training.loop import History
 
 @recipe(graph_networks=True)
 def supervised(model: nn.Module, lesson: Lesson) -> History:
-    r"""Labels alone, no teacher: the control that every distilled student is measured against.
+    r"""Train on labels alone, without a teacher: the control for distilled students.
 
     $$ L = \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(z^s_i, y_i) $$
     """

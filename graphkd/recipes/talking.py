@@ -23,7 +23,7 @@ def talking(
     interaction: float = 0.1,
     consistency: float = 1.0,
 ) -> History:
-    r"""Talking models: hidden layers are put into messages, and each side uses what the other one tells it.
+    r"""Talking models: encode hidden layers into messages; each network uses the messages of the other.
 
     With the coders $E_s, D_s, E_t, D_t$ of the loss `talking` on the last hidden layers $h$, and $U_s, U_t$ what
     follows these layers, down to the logits,

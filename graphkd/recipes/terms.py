@@ -19,7 +19,7 @@ from graphkd.training.term import Term
 def terms(
     model: MLP, lesson: Lesson, *, distills: Sequence[Mapping[str, Any]] = ({"loss": "kl"},), lam: float = 0.0
 ) -> History:
-    r"""Any registered losses and policies, on logits and hidden layers: the graph's twin of a dense `distills`.
+    r"""Any registered losses and policies on logits and hidden layers, as a list like a dense `distills`.
 
     $$ L = \lambda \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(z^s_i, y_i)
          + (1 - \lambda) \sum_k w_k \, \ell_k(s_k, t_k) $$

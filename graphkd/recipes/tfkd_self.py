@@ -27,7 +27,7 @@ def tfkd_self(
     generations: int = 1,
     method: str | Mapping[str, Any] | Callable[..., History] = "supervised",
 ) -> History:
-    r"""Born again: the student's teacher is a trained student, generation after generation.
+    r"""Self-distillation: each generation of the student is the teacher of the next.
 
     $$ L_k = \lambda \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(z^{(k)}_i, y_i)
          + (1 - \lambda) \frac{\tau^2}{N} \sum_i \mathrm{KL}(p^{(k-1)}_i \,\|\, p^{(k)}_i) $$

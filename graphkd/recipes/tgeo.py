@@ -31,7 +31,7 @@ def tgeo(
     lr: float = 0.01,
     weight_decay: float = 0.5,
 ) -> History:
-    r"""Trilateral geometry: a network learns how far to follow the teacher, and how far the label, on each node.
+    r"""Trilateral geometry: a network learns the weight of the teacher against the label for each node.
 
     $$ L = \frac{1}{|V_L|} \sum_{i \in V_L} (1 - a_i) \, \mathrm{CE}(z^s_i, y_i) + \frac1N \sum_i a_i \, \ell_i,
        \qquad a_i = \mathrm{FusionRatio}(z^s_i, z^t_i, y_i), $$
@@ -71,9 +71,7 @@ def tgeo(
         raise ValueError(f"tgeo: held is a share between 0 and 1 and every counts from 1, got {held} and {every}")
     soft = kdlosses.build(loss)
     if "weight" not in soft.needs:
-        raise ValueError(
-            f"tgeo: the loss {soft.name!r} takes no weight, by which nodes follow the teacher more or less"
-        )
+        raise ValueError(f"tgeo: the loss {soft.name!r} has no argument weight, which is needed to weight the nodes")
     teacher, labels = lesson.teacher_logits(), lesson.labels
     told = lesson.labelled
     learnt = stratified(labels[told], 1 - held, lesson.generator)

@@ -31,7 +31,7 @@ def tined(
     start: Literal["identity", "random"] = "identity",
     form: Literal["log", "exp"] = "log",
 ) -> History:
-    r"""TINED: the student starts from the teacher's weights, and what smoothed there is taught to smooth here.
+    r"""TINED: initialise the student with the teacher's weights, and match the smoothing of each layer.
 
     $$ L = \lambda \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(z^s_i, y_i)
          + (1 - \lambda) \Bigl( \frac{1}{N} \sum_i \mathrm{KL}(p^t_i \,\|\, p^s_i)
@@ -59,7 +59,7 @@ def tined(
         form: `log`, or `exp` to compare $e^{r_o}$.
 
     Raises:
-        ValueError: the teacher tells no such weights, or the student has other widths.
+        ValueError: the teacher has no such weights, or the student has other widths.
 
     Paper: Zhou et al., "TINED: GNNs-to-MLPs by Teacher Injection and Dirichlet Energy Distillation", ICML 2025. The
     $\lambda$ of its code is the weight of KL, $1 - \lambda$ here, and its $\beta$ stands beside both terms (factor
@@ -113,7 +113,7 @@ def tined(
 
 
 class Layer(NamedTuple):
-    """A layer of the teacher, taken apart."""
+    """A layer of the teacher, split into its parts."""
 
     weight: Tensor
     bias: Tensor  # of the transformation
@@ -122,7 +122,7 @@ class Layer(NamedTuple):
 
 
 class Pair(nn.Module):
-    """A map with the teacher's weights, and one in the place of its propagation.
+    """A linear map with the teacher's weights, and one in place of its propagation.
 
     The first is kept as $V = W / p$ with its gradient divided by $p^2$: what Adam, weight decay and all, does to V is
     what it would do to W with p times the learning rate, but for its epsilon.
@@ -149,13 +149,13 @@ class Pair(nn.Module):
 
     @torch.no_grad()
     def fold_into(self, linear: nn.Linear) -> None:
-        """Make of `linear` what the pair is."""
+        """Merge the pair into `linear`."""
         linear.weight.copy_(self.mix.weight @ (self.pace * self.weight))
         linear.bias.copy_(self.mix(self.pace * self.bias))
 
 
 def teacher_layers(weights: Mapping[str, Tensor]) -> list[Layer]:
-    """The layers of a `sage` or a `gcn`, from its weights."""
+    """Return the layers of a `sage` or a `gcn` from its weights."""
     with needs_extra("tined"):  # a student that is only read and asked does without
         from torch_geometric.nn import GCNConv
 
@@ -176,7 +176,7 @@ def teacher_layers(weights: Mapping[str, Tensor]) -> list[Layer]:
             found.append(Layer(mine["lin.weight"], torch.zeros_like(mine["bias"]), mine["bias"], conv))
         elif mine or not found:
             raise ValueError(
-                f"tined takes the weights of a sage or a gcn; the teacher tells {sorted(mine or weights) or 'none'}: "
+                f"tined takes the weights of a sage or a gcn; the teacher has {sorted(mine or weights) or 'none'}: "
                 "train_teacher(..., extras=['weights'])"
             )
         else:
@@ -196,7 +196,7 @@ def check_widths(linears: Sequence[nn.Linear], taught: Sequence[Layer]) -> None:
 
 @torch.no_grad()
 def teacher_energies(taught: Sequence[Layer], lesson: Lesson) -> Tensor:
-    """Energies in, between and out of each layer of the teacher, over all edges."""
+    """Dirichlet energies before, within and after each layer of the teacher, over all edges."""
     inputs: list[Matrix] = [lesson.x, *lesson.hidden]
     if [each.shape[1] for each in inputs] != [each.weight.shape[1] for each in taught]:
         raise ValueError(
@@ -213,7 +213,7 @@ def teacher_energies(taught: Sequence[Layer], lesson: Lesson) -> Tensor:
 
 
 def energy_of(features: Matrix, edges: Tensor) -> Tensor:
-    """`dirichlet_energy` in parts, of rows wherever they are."""
+    """Compute `dirichlet_energy` in parts, of rows in memory or on disk."""
     total = torch.zeros(())
     for part in edges.split(1 << 12, dim=1):
         ends = torch.arange(part.numel()).view(2, -1)
@@ -222,7 +222,7 @@ def energy_of(features: Matrix, edges: Tensor) -> Tensor:
 
 
 def drawn(edges: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Edges, so many that they are a share of all; all of them from 1 on."""
+    """Draw a share of the edges; all of them from 1 on."""
     if share >= 1:
         return edges
     count = max(1, round(share * edges.shape[1]))

@@ -15,7 +15,7 @@ from graphkd.training.loop import History
 def voting(
     model: nn.Module, lesson: Lesson, *, lam: float = 0.0, k: int = 3, every: int = 1, votes: float = 1.0
 ) -> History:
-    r"""Self-distillation: beside its teacher a student learns from the mean of its own last snapshots.
+    r"""Self-distillation: the student also learns from the mean prediction of its own last snapshots.
 
     $$ L = \lambda \, \mathrm{CE} + (1 - \lambda) \Big( \frac1N \sum_i \mathrm{KL}(p^t_i \,\|\, p^s_i)
          + v \, \frac1N \sum_i \mathrm{KL}\Big(\frac1K \sum_k p^{(k)}_i \,\Big\|\, p^s_i\Big) \Big) $$

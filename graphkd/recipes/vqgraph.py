@@ -25,13 +25,13 @@ def vqgraph(
     beta: float = 1.0,
     codes: int | None = None,
 ) -> History:
-    r"""VQGraph: soft labels, and to which codes of the teacher's codebook each node is near.
+    r"""VQGraph: match soft labels and soft assignments to the codes of the teacher's codebook.
 
     $$ L = \lambda \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(z^s_i, y_i) + (1 - \lambda) \Big(
            \frac{1}{N} \sum_i \mathrm{KL}(p^t_i \,\|\, p^s_i) + \beta \, L_\mathrm{code} \Big), $$
 
     $L_\mathrm{code}$ the loss `vq_code_kl` between $W h^s_i$ and the teacher's row $r_i$; $h^s$ is the student's last
-    hidden layer and W is learnt beside the student, and thrown away. The teacher is a `vqsage`, which tells `code`, its
+    hidden layer and W is learnt beside the student, and thrown away. The teacher is a `vqsage`, which gives `code`, its
     rows, and `codebook`.
 
     Args:
@@ -41,10 +41,10 @@ def vqgraph(
         tau: temperature of the assignment to codes.
         beta: weight of the codes.
         codes: size of a codebook that is fitted by k-means to the last hidden layer of any teacher, in place of one
-            that the teacher tells: our own form.
+            that the teacher gives: our own form.
 
     Raises:
-        ValueError: the teacher tells no codebook and `codes` is not set, or the student has no hidden layer.
+        ValueError: the teacher has no codebook and `codes` is not set, or the student has no hidden layer.
 
     Paper: Yang et al., "VQGraph: Rethinking Graph Representation Space for Bridging GNNs and MLPs", ICLR 2024. The
     paper adds the three terms with a weight for each of the last two; W and one step on the sum are our own form. The
@@ -75,12 +75,12 @@ def _codebook(lesson: Lesson, codes: int | None) -> tuple[Matrix, Tensor]:
     if codes is None:
         if "codebook" not in lesson.params or "code" not in lesson.more:
             raise ValueError(
-                "vqgraph: the teacher tells no 'code' and 'codebook'; take teacher='vqsage', or codes=256 to fit a "
+                "vqgraph: the teacher has no 'code' and 'codebook'; use teacher='vqsage', or codes=256 to fit a "
                 "codebook to the last hidden layer of this one"
             )
         return lesson.more["code"], lesson.params["codebook"]
     if not lesson.hidden:
-        raise ValueError("vqgraph: codes are fitted to the teacher's last hidden layer, and it tells none")
+        raise ValueError("vqgraph: codes are fitted to the teacher's last hidden layer, but it has none")
     last = lesson.hidden[-1]
     some = torch.randperm(len(lesson), generator=lesson.generator)[: 64 * codes]
     return last, k_means(rows(last, some), codes, lesson.generator)

@@ -19,10 +19,10 @@ def weight_align(
     old: int | None = None,
     method: str | Mapping[str, Any] | Callable[..., History] = "incremental",
 ) -> History:
-    """Any recipe, after which the weights of new classes in the last layer get the size of those of old ones.
+    """Any recipe, then scale the last layer's weights of new classes to the norm of the old ones.
 
     See `graphkd.rules.weight_align`. The epoch was chosen before that, by the accuracy without it, which is also what
-    the history tells.
+    the history holds.
 
     Args:
         model: the student, trained in place.

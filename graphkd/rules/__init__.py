@@ -1,4 +1,4 @@
-"""Rules for weights, samples and networks that recipes call: plain functions and modules, one idea a file."""
+"""Rules for weights, samples and networks that recipes call: plain functions and modules, one rule per file."""
 
 from graphkd.rules.align_gradients import align_gradients
 from graphkd.rules.dho import FoldedHeads, mix_heads

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def align_gradients(gradients: Sequence[Tensor], main: Sequence[Tensor]) -> list[Tensor]:
-    r"""Take from the gradient of a side loss what opposes that of the main loss.
+    r"""Remove from the gradient of a side loss the component that conflicts with the main loss.
 
     $$ g \leftarrow g - \min\Big(0, \frac{\langle g, g_0 \rangle}{\|g_0\|^2}\Big) g_0 $$
 

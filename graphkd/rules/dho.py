@@ -1,4 +1,4 @@
-"""Two heads on one body, one for the labels and one for the teacher: how their predictions become one."""
+"""Combine two heads on one body, one for the labels and one for the teacher."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def mix_heads(hard: Tensor, soft: Tensor, share: float = 0.5, tau: float = 0.5) 
 
 
 class FoldedHeads(nn.Module):
-    r"""A parametrization that lets one linear layer predict as two, for networks that have place for one.
+    r"""A parametrization by which one linear layer predicts as the mixture of two, for networks with one last layer.
 
     $$ W = a \, W_1 + \frac{1 - a}{b} W_2 $$
 

@@ -14,14 +14,14 @@ def diswot(
     ignore_index: int = 255,
     weight: Tensor | None = None,
 ) -> Tensor:
-    r"""Score an untrained student by how alike an untrained teacher it already is; the higher, the better, at most 0.
+    r"""Score an untrained student by its similarity to an untrained teacher; higher is better, at most 0.
 
     $$ S = - L_\mathrm{sp}(h^s, h^t) - \frac{1}{C^2} \big\| \hat A^s - \hat A^t \big\|_F^2, \qquad
        A = G G^\top, \; \hat A_c = A_c / \|A_c\|, \; G = \sum_i w_i (q_i - e_{y_i}) h_i^\top / \sum_i w_i $$
 
     The first term compares which samples each finds alike, the second which classes: G `(C, d)` is the gradient that
     the cross-entropy of the labels has in a linear classifier on the features h, row by row the direction that a class
-    is learnt in. Both are of a size that does not know the width d of a network, so that students of any width and
+    is learnt in. The size of both is independent of the width d of a network, so that students of any width and
     depth are ranked together. One batch and no training step; average over a few initialisations.
 
     Args:

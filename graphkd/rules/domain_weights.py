@@ -7,7 +7,7 @@ from torch import Tensor
 def domain_weights(
     student: Tensor, teacher: Tensor, previous: Tensor | None = None, smoothing: float = 0.5, floor: float = 0.1
 ) -> Tensor:
-    r"""How much of a training set to draw from each domain: more where the student lags behind the teacher.
+    r"""Sampling weights of domains: higher where the student is further behind the teacher.
 
     $$ r_d = \frac{\max(\ell^s_d - \ell^t_d, 0)}{\sum_e \max(\ell^s_e - \ell^t_e, 0)}, \qquad
        w_d = \beta \, w'_d + (1 - \beta) \Big( (1 - \epsilon) \, r_d + \frac{\epsilon}{D} \Big) $$

@@ -6,7 +6,7 @@ from kdlosses.pointwise import Pointwise
 
 
 class FeatureMask(nn.Module):
-    r"""An augmentation that is learnt: every feature is turned up or down within bounds.
+    r"""A learned augmentation: scale each feature within bounds.
 
     $$ g(x) = x \odot \big(1 + b \tanh(A x + c)\big) $$
 

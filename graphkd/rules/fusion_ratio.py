@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class FusionRatio(nn.Module):
-    r"""A small network that weighs, sample by sample, what the teacher says against the label.
+    r"""A small network that predicts the weight of the teacher against the label for each sample.
 
     $$ a_i = \sigma(\mathrm{net}(u_i)), \quad
        u = [S, T, G, M, (M - S)^2, (G - S)^2, (T - S)^2, (T - G)^2, (M - G)^2] \in \mathbb{R}^{9C} $$

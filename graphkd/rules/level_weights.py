@@ -1,4 +1,4 @@
-"""Weights of losses that are learned with the student and cannot leave all but the easiest loss aside."""
+"""Learned weights of losses that cannot collapse onto the easiest loss."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class LevelWeights(nn.Module):
         adapt: T; 0 is the mixture without the second sum, None keeps the weights at their shares.
 
     `forward`:
-        losses: L `(l,)`, on a like scale: each over what it is for a student that knows nothing, say.
+        losses: L `(l,)`, on a like scale: for example each over its value for an untrained student.
 
     Raises:
         ValueError: a share is not positive, or T is negative.

@@ -1,4 +1,4 @@
-"""Module to module: one block of a network is distilled at a time, in its place within a small third network."""
+"""Module to module: distill one block of a network at a time, placed inside a small third network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def stitch(width_in: int, width_out: int) -> nn.Sequential:
 
 
 class Spliced(nn.Module):
-    r"""The blocks of a meta model with another module in the place of one.
+    r"""A meta model with one block replaced by another module.
 
     $$ F(x) = m_K \circ \dots \circ m_{i+1} \circ s_\mathrm{out} \circ b \circ s_\mathrm{in} \circ m_{i-1} \circ \dots
        \circ m_1 (x) $$

@@ -1,4 +1,4 @@
-"""Fine-tune the teacher, not the student: its predictions are to tell the members of a class apart."""
+"""Fine-tune a teacher so that its predictions differ among the members of a class."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def conditional_information(
     ignore_index: int = 255,
     weight: Tensor | None = None,
 ) -> Tensor:
-    r"""How far the predictions of one class lie apart: conditional mutual information of input and output, in nats.
+    r"""Conditional mutual information of input and output given the class, in nats: spread within a class.
 
     $$ I = \frac{1}{\sum_i w_i} \sum_i w_i \, \mathrm{KL}(P_i \,\|\, Q_{y_i}), \quad P = \mathrm{softmax}(z) $$
 
@@ -83,7 +83,7 @@ def mcmi(
     ignore_index: int = 255,
     weight: Tensor | None = None,
 ) -> Tensor:
-    r"""Loss of a teacher that is fine-tuned to say more than the label.
+    r"""Loss to fine-tune a teacher: cross-entropy minus the spread of predictions within a class.
 
     $$ L = \frac{1}{\sum_i w_i} \sum_i w_i \big( \mathrm{CE}(z_i, y_i)
            - \lambda \, \mathrm{KL}(P_i \,\|\, Q_{y_i}) \big) $$

@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def mix_statistics(x: Tensor, other: Tensor, keep: float | Tensor = 0.0, eps: float = 1e-6) -> Tensor:
-    r"""Features with the mean and spread of others, channel by channel: what they show stays, how they look changes.
+    r"""Move the mean and standard deviation of features towards those of others, channel by channel.
 
     $$ \tilde x = \frac{x - \mu_x}{\sigma_x} \, \sigma + \mu, \qquad
        \mu = \kappa \mu_x + (1 - \kappa) \mu_o, \quad \sigma = \kappa \sigma_x + (1 - \kappa) \sigma_o $$

@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def mixup(count: int, generator: torch.Generator, alpha: float = 1.0, share: float = 1.0) -> tuple[Tensor, Tensor]:
-    r"""Draw who is mixed with whom and how much is kept: mixup, or partial mixup with a `share` below 1.
+    r"""Draw partners and proportions of mixup, or of partial mixup with a `share` below 1.
 
     $$ \tilde x_i = \kappa_i x_i + (1 - \kappa_i) x_{\pi(i)}, \qquad
        \kappa_i \sim \mathrm{Beta}(\alpha, \alpha) \text{ for a share of the samples, 1 for the others,} $$
@@ -45,7 +45,7 @@ def mixup(count: int, generator: torch.Generator, alpha: float = 1.0, share: flo
 
 
 def beta(count: int, generator: torch.Generator, alpha: float) -> Tensor:
-    """Numbers `(count,)` from Beta(alpha, alpha); the global generator is left alone."""
+    """Numbers `(count,)` from Beta(alpha, alpha), without using the global generator."""
     with torch.random.fork_rng(devices=[]):  # distributions take no generator
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
         return torch.distributions.Beta(alpha, alpha).sample((count,))

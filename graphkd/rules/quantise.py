@@ -1,4 +1,4 @@
-"""Networks with weights of a few bits: trained through the rounding, or with points that are learnt themselves."""
+"""Networks with low-bit weights: a straight-through estimator, or learned quantisation points."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch.nn.utils import parametrize
 
 
 class EvenPoints(nn.Module):
-    r"""Round weights to even steps between the least and the greatest of their bucket; the gradient passes through.
+    r"""Round weights to even steps between the least and greatest of their bucket, with a straight-through gradient.
 
     $$ q(w) = l + \frac{h - l}{s} \, \mathrm{round}\Big( s \, \frac{w - l}{h - l} \Big), \quad s = 2^b - 1, \qquad
        \frac{\partial q}{\partial w} := 1 $$
@@ -110,7 +110,7 @@ def quantise(network: nn.Module, bits: int, bucket: int = 256, learnt: bool = Fa
 
 
 def bake(network: nn.Module) -> nn.Module:
-    """Leave the quantised weights as plain parameters under their own names, all of them free to learn again."""
+    """Replace the parametrization by plain quantised weights under their own names, trainable again."""
     for module in network.modules():
         if parametrize.is_parametrized(module, "weight"):
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)

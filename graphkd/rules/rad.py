@@ -5,9 +5,9 @@ from torch import Tensor
 
 
 def rad(gains: Tensor, k: float) -> Tensor:
-    r"""How likely to ask the teacher about each point, where up to k of its answers may be wrong.
+    r"""Probability of querying the teacher on each point, where up to k of its answers may be wrong.
 
-    A game: who asks draws a point i from p and gains $g_i$; an adversary knows p and makes k points worth nothing,
+    A game: the learner draws a point i from p and gains $g_i$; an adversary knows p and makes k points worth nothing,
 
     $$ p = \arg\max_p \min_{|B| = k} \sum_{i \notin B} p_i g_i. $$
 
@@ -17,7 +17,7 @@ def rad(gains: Tensor, k: float) -> Tensor:
        p_i = \begin{cases} 1 / (g_i H_{I^*}) & i \le I^* \\ 0 & \text{else,} \end{cases} $$
 
     and its value $(I^* - k) / H_{I^*}$. The points worth asking about are those of largest gain, and among them the
-    least is asked about most, so that no answer is worth more than another. k = 0 asks about the largest gain alone.
+    least is queried most, so that no answer is worth more than another. k = 0 queries the largest gain alone.
 
     Args:
         gains: `(n,)`, at least 0; what a right answer is worth.

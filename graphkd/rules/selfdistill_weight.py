@@ -6,7 +6,7 @@ from kdlosses.reduce import weighted_mean
 
 
 def selfdistill_weight(target: Tensor, taught: Tensor, retaught: Tensor, weight: Tensor | None = None) -> Tensor:
-    r"""The best weight of the labels against a teacher, in closed form from two fits instead of a grid of them.
+    r"""Optimal weight of the labels against a teacher, in closed form from two fits instead of a grid.
 
     $$ a^* = \arg\min_a \big\| y - (a f + (1 - a) g) \big\|^2
            = \frac{\langle y - g, f - g \rangle}{\| f - g \|^2}, \qquad

@@ -1,4 +1,4 @@
-"""Which of several source models is like the task: their weights, from the labelled samples."""
+"""Weights of several source models by task similarity, from the labelled samples."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kdlosses.relation.cka import cka
 
 
 def task_similarity(features: Tensor, labels: Tensor, classes: int) -> Tensor:
-    r"""How like a source is to a task: linear centred kernel alignment of its features and the one-hot labels, 0 to 1.
+    r"""Task similarity of a source: linear CKA of its features and the one-hot labels, 0 to 1.
 
     Args:
         features: `(n, d)`, what the source says of labelled samples.
@@ -26,7 +26,7 @@ def task_similarity(features: Tensor, labels: Tensor, classes: int) -> Tensor:
 
 
 def source_weights(similarity: Tensor, power: float = 1.0, nearest: bool = False) -> Tensor:
-    r"""Weights of sources, $s_e^p / \sum_j s_j^p$: 0 makes them equal, a great power leaves the nearest alone.
+    r"""Weights of sources, $s_e^p / \sum_j s_j^p$: equal at power 0, only the most similar one at high powers.
 
     Args:
         similarity: s, `(E,)`, non-negative.

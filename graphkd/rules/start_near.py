@@ -8,7 +8,7 @@ from torch import nn
 
 @torch.no_grad()
 def start_near(student: nn.Module, teacher: nn.Module, near: float = 1e-10) -> None:
-    r"""Move a fresh student to a teacher of the same architecture, all the way or part of it.
+    r"""Move a new student's weights towards a teacher of the same architecture, fully or in part.
 
     $$ \theta \leftarrow \frac{(1 - a) \, \theta_T + a \, \theta}{\sqrt{a^2 + (1 - a)^2}} $$
 

@@ -7,7 +7,7 @@ from kdlosses.experts import mixture
 
 
 class Votes(nn.Module):
-    """The predictions of the last few snapshots of a model, and their mean: what a student's own past tells it.
+    """The predictions of the last k snapshots of a model, and their mean.
 
     It is probabilities that are averaged, not logits and not parameters.
 
@@ -34,7 +34,7 @@ class Votes(nn.Module):
 
     @torch.no_grad()
     def add(self, logits: Tensor) -> None:
-        """Keep the logits `(N, C, *)` of a snapshot, and forget the oldest where there are more than k."""
+        """Add the logits `(N, C, *)` of a snapshot; the oldest is dropped if there are more than k."""
         new = logits.detach().unsqueeze(1)
         self.kept = torch.cat([self.kept[:, 1 - self.k :], new], dim=1) if self.kept.numel() and self.k > 1 else new
 

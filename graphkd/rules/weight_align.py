@@ -6,7 +6,7 @@ from torch import nn
 
 @torch.no_grad()
 def weight_align(layer: nn.Module, old: int) -> float:
-    r"""Undo the bias of a last layer towards the classes that were learnt last.
+    r"""Correct the bias of a last layer towards the most recently learned classes.
 
     $$ w_c \leftarrow \gamma \, w_c \;\; (c \ge \mathrm{old}), \qquad
        \gamma = \frac{\mathrm{mean}_{c < \mathrm{old}} \|w_c\|}{\mathrm{mean}_{c \ge \mathrm{old}} \|w_c\|} $$

@@ -1,1 +1,1 @@
-"""Edges, walks and rows of large matrices: what is sparse or lies on disk."""
+"""Sparse and on-disk data: edges, random walks and rows of large matrices."""

@@ -1,4 +1,4 @@
-"""Edges: what the teacher says across them, summed so that a step costs O(nodes); neighbourhoods; propagation."""
+"""Edges: teacher targets summed over them, so that a step costs O(nodes); neighbourhoods; propagation."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class EdgeTargets(NamedTuple):
     r"""A KL along edges as a cross-entropy of nodes, see `neighbour_targets`.
 
     Attributes:
-        q: `(N, C)`, the weighted sum of what a node is told.
-        constant: c, minus the mean entropy of what is told.
+        q: `(N, C)`, the weighted sum of the targets of a node.
+        constant: c, minus the mean entropy of the targets.
         scale: N over the sum of all weights: nodes over edges.
     """
 
@@ -29,7 +29,7 @@ class EdgeTargets(NamedTuple):
     scale: Tensor
 
     def loss(self, logits: Tensor, nodes: Tensor | slice = slice(None)) -> Tensor:
-        """The mean over edges, from the student's logits of all nodes; those of a batch of `nodes` stand for all."""
+        """Mean loss over edges from the student's logits of all nodes, or estimated from a batch of `nodes`."""
         return self.constant - self.scale * (self.q[nodes] * logits.log_softmax(1)).sum(1).mean()
 
 
@@ -40,7 +40,7 @@ def neighbour_targets(
     own: Tensor | None = None,
     into: Tensor | None = None,
 ) -> EdgeTargets:
-    r"""What the teacher says to each node across the edges that lead to it, summed before any step.
+    r"""Precompute the sum of teacher targets over the edges into each node.
 
     $$ q_i = v_i p^t_i + \sum_{(j \to i)} w_{ji} \, p^t_j, \qquad
        \frac{1}{W} \Bigl( \sum_i v_i \mathrm{KL}(p^t_i \,\|\, p^s_i)
@@ -54,7 +54,7 @@ def neighbour_targets(
         teacher: logits `(N, C)`, divided by the temperature; the student's are to be divided as well.
         edge_index: `(2, E)`, source j above target i. Self-loops do not count: every node has the one of `own`.
         weight: w `(E,)`, all 1 if not given; edges that a sampler left out are best left out of `edge_index`.
-        own: v `(N,)`, of what a node is told about itself; all 1 if not given.
+        own: v `(N,)`, of a node's own target; all 1 if not given.
         into: `(N,)`, w of all edges into a node, where it is the same for them; no row per edge is made.
 
     >>> neighbour_targets(torch.zeros(3, 2), torch.tensor([[0, 1], [1, 0]])).q  # two neighbours and a lone node
@@ -80,7 +80,7 @@ def neighbour_targets(
 
 
 def degree(edge_index: Tensor, nodes: int) -> Tensor:
-    """How many edges lead into each node `(N,)`, self-loops not counted.
+    """In-degree of each node `(N,)`, without self-loops.
 
     >>> degree(torch.tensor([[0, 1, 2], [1, 1, 1]]), 3)
     tensor([0, 2, 0])
@@ -111,7 +111,7 @@ def both_ways(edges: Tensor) -> Tensor:
 
 
 def by_target(edge_index: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
-    """Edges sorted by target: where those into each node begin `(N + 1,)`, and their sources `(E,)`.
+    """Sort edges by target: return row offsets `(N + 1,)` and sources `(E,)`, as in CSR.
 
     >>> by_target(torch.tensor([[2, 0, 1], [1, 0, 0]]), 3)
     (tensor([0, 2, 3, 3]), tensor([0, 1, 2]))
@@ -149,7 +149,7 @@ def adjacency(
 
 
 def neighbour_average(h: Tensor, edge_index: Tensor, weight: Tensor | None = None) -> Tensor:
-    r"""The mean over neighbours and oneself, $(h_i + \sum_j w_{ji} h_j) / (1 + \sum_j w_{ji})$; all w 1 if not given.
+    r"""Mean over a node and its neighbours, $(h_i + \sum_j w_{ji} h_j) / (1 + \sum_j w_{ji})$; all w 1 if not given.
 
     Half precision is summed in float32.
 
@@ -170,7 +170,7 @@ def neighbourhood(
     fanout: int | None = None,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The nodes from which `seeds` can be reached in some hops, and the edges on the way.
+    """The nodes within some hops of `seeds`, against the direction of edges, and the edges on the way.
 
     A layer that averages over the edges into a node gives the seeds what it gives them on the whole graph, if there is
     no `fanout`. Costs as much as it finds, whatever the size of the graph.

@@ -1,5 +1,4 @@
-"""Rows of a feature or logit matrix, whatever holds it: a tensor, an array in memory or on disk, shards of one, or a
-sparse matrix.
+"""Rows of a feature or logit matrix: a tensor, an array in memory or on disk, shards, or a sparse matrix.
 
 Features of citation and co-author graphs are 95 to 99.8 % zeros. Kept as CSR, the first linear layer costs one product
 per stored entry, and PyTorch's own `linear` takes such an input as it is.
@@ -28,7 +27,7 @@ SPARSE_BELOW = 0.1
 def rows(matrix: Matrix, index: Tensor | slice = slice(None)) -> Tensor:
     """Rows of a `(N, F)` matrix as a tensor: dense, or sparse CSR if the matrix is.
 
-    Only the rows asked for are read, so that a memory-mapped array stays on disk.
+    Only the selected rows are read, so that a memory-mapped array stays on disk.
 
     >>> import scipy.sparse
     >>> rows(scipy.sparse.eye(3, dtype="f4", format="csr"), torch.tensor([2, 0])).to_dense()
@@ -57,7 +56,7 @@ def rows(matrix: Matrix, index: Tensor | slice = slice(None)) -> Tensor:
 
 
 def compact(matrix: Tensor) -> Tensor:
-    """The same `(N, F)` matrix as CSR where few entries differ from 0, else dense."""
+    """Convert a `(N, F)` matrix to CSR if few entries differ from 0, else to dense."""
     if matrix.layout is torch.strided and matrix.count_nonzero() < SPARSE_BELOW * matrix.numel():
         row, column = matrix.nonzero(as_tuple=True)
         crow = torch.cat([row.new_zeros(1), torch.bincount(row, minlength=len(matrix)).cumsum(0)])
@@ -66,7 +65,7 @@ def compact(matrix: Tensor) -> Tensor:
 
 
 def csr(crow: Tensor, column: Tensor, value: Tensor, width: int) -> Tensor:
-    """A sparse CSR tensor from its three arrays and its number of columns."""
+    """Build a sparse CSR tensor from its three arrays and its number of columns."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
         return torch.sparse_csr_tensor(crow, column, value, (len(crow) - 1, width), check_invariants=False)
@@ -80,7 +79,7 @@ def to_scipy(x: Tensor) -> csr_matrix:
 
 
 def masked(x: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Features with a share of them set to 0; of a sparse matrix only what is stored is looked at."""
+    """Set a random share of features to 0; of a sparse matrix only stored entries are drawn."""
     if share == 0:
         return x
     if x.layout is torch.sparse_csr:

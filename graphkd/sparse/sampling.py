@@ -1,4 +1,4 @@
-"""Which edges a step sees: drawn evenly from all, or how likely each is to be kept in an epoch."""
+"""Edge sampling: uniform draws for a step, or keep probabilities for an epoch."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _BLOCK = 1 << 16  # edges at a time, so that memory does not grow with their num
 
 
 class EdgeDraws:
-    """Edges drawn evenly and with replacement, read many steps ahead in the order in which they lie on disk.
+    """Edges drawn uniformly with replacement, read for many steps at once in the order on disk.
 
     A step that reads its own few out of a file of gigabytes waits for a page of the file for each of them.
 
     Args:
         edge_index: `(2, E)`, in memory or memory-mapped, E > 0.
-        ahead: how many to read at once; a step that asks for more reads as many as it asks for.
+        ahead: how many to read at once; a step that needs more reads as many as it needs.
         generator: draws them.
 
     >>> draws = EdgeDraws(torch.tensor([[0, 1, 2], [1, 2, 0]]), ahead=8, generator=torch.Generator().manual_seed(0))
@@ -49,7 +49,7 @@ def entropy(logits: Tensor) -> Tensor:
 
 
 def relative(values: Tensor) -> Tensor:
-    """Non-negative values over the greatest of them; all 0 where that is 0.
+    """Divide non-negative values by their maximum; all 0 if that is 0.
 
     >>> relative(torch.tensor([1.0, 4.0])), relative(torch.zeros(2))
     (tensor([0.2500, 1.0000]), tensor([0., 0.]))
@@ -58,7 +58,7 @@ def relative(values: Tensor) -> Tensor:
 
 
 def keep_reliable(shaken: Tensor, edge_index: Tensor, power: float) -> Tensor:
-    r"""Keep what comes from nodes that noise does not shake: $1 - \rho_j^a$ of the edge from j to i, see `krd`.
+    r"""Keep probability $1 - \rho_j^a$ of the edge from j to i, high for sources robust to noise, see `krd`.
 
     Args:
         shaken: $\rho$ `(N,)`, 0 to 1.
@@ -72,7 +72,7 @@ def keep_reliable(shaken: Tensor, edge_index: Tensor, power: float) -> Tensor:
 
 
 def keep_for_hard(teacher: Tensor, student: Tensor, similar: Tensor, edge_index: Tensor, alpha: float) -> Tensor:
-    r"""Keep what a hard node hears from easy ones like it, see `hgmd`.
+    r"""Keep probability of edges, high from easy nodes to similar hard ones, see `hgmd`.
 
     $$ P_{ji} = 1 - \exp\Bigl( -\alpha \, c_{ij} \frac{\sqrt{H^t_i H^s_i}}{H^t_j} \Bigr) $$
 
@@ -95,7 +95,7 @@ def keep_for_hard(teacher: Tensor, student: Tensor, similar: Tensor, edge_index:
 
 
 def similarity(logits: Tensor, edge_index: Tensor) -> Tensor:
-    """Cosine `(E,)` of what is predicted at the two ends of each edge, from logits `(N, C)`.
+    """Cosine similarity `(E,)` of the predictions at the two ends of each edge, from logits `(N, C)`.
 
     >>> similarity(torch.tensor([[0.0, 99.0], [0.0, 0.0]]), torch.tensor([[0], [1]]))
     tensor([0.7071])

@@ -1,4 +1,4 @@
-"""Arrays on disk that follow one another, read as one."""
+"""Consecutive arrays on disk, read as one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Shards:
-    """Rows of several arrays, the first rows in the first one; no more is read than is asked for.
+    """Several arrays concatenated along the rows; only the selected rows are read.
 
     It has the shape, the type and the row indexing of the array that it stands for. A slice of the columns is again
     `Shards`, everything else an array in memory.
@@ -31,7 +31,7 @@ class Shards:
         if len(kinds) != 1:
             shapes = sorted(f"{dtype} ({', '.join(map(str, ('n', *rest)))})" for dtype, rest in kinds)
             found = ", ".join(shapes) or "none"
-            raise ValueError(f"shards must be alike in all but their lengths, got {found}")
+            raise ValueError(f"shards may differ in length only, got {found}")
         self.parts = list(parts)
         self.ends = np.cumsum([len(part) for part in parts])
         ((self.dtype, rest),) = kinds
@@ -59,7 +59,7 @@ class Shards:
             asked = asked.nonzero()[0]
         wrong = asked[(asked < 0) | (asked >= len(self))]
         if wrong.size:
-            raise IndexError(f"row {wrong.flat[0]} was asked for, but there are the rows 0 to {len(self) - 1}")
+            raise IndexError(f"row {wrong.flat[0]} is out of range: there are the rows 0 to {len(self) - 1}")
         owner = np.searchsorted(self.ends, asked, side="right")
         taken = np.empty((*asked.shape, *self.shape[1:]), self.dtype)
         for place in np.unique(owner):

@@ -1,4 +1,4 @@
-"""Random walks by indexing, all at once."""
+"""Batched random walks by indexing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from graphkd.sparse.edges import by_target
 
 
 class Walks:
-    """Where one gets to from a node in random steps.
+    """Uniform random walks on a graph.
 
     Args:
         edge_index: `(2, E)`, walked from the first row to the second.
@@ -26,7 +26,7 @@ class Walks:
         self._start, self._degree = crow[:-1], crow.diff()
 
     def walk(self, nodes: Tensor, steps: int, generator: torch.Generator) -> Tensor:
-        """The nodes after each of so many steps from `nodes` `(B,)`, as `(B, steps)`."""
+        """Return the nodes after each step of a walk from `nodes` `(B,)`, as `(B, steps)`."""
         found = []
         for _ in range(steps):
             degree = self._degree[nodes]

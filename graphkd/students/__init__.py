@@ -1,1 +1,1 @@
-"""The student, a scikit-learn classifier: its scaler and its files."""
+"""The student, a scikit-learn classifier, with its scaler and file format."""

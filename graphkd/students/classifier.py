@@ -1,4 +1,4 @@
-"""The student: a scikit-learn classifier that was taught by a graph and needs none to predict."""
+"""The student: a scikit-learn classifier that is distilled from a graph and predicts without it."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         validation: tuple[Matrix, Any] | None = None,
         monitor: tuple[Matrix, Any] | None = None,
     ) -> StudentClassifier:
-        """Train. Rows belong together by their place, whatever the index of a table says.
+        """Train. Rows are matched by position; the index of a table is ignored.
 
         A search of scikit-learn (`GridSearchCV`, `cross_val_score`) cuts out the rows of a fold of all that has n
         entries: there `labelled` must be a mask and `teacher` its logits. Row numbers and edges, which it leaves whole,
@@ -176,7 +176,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def check_settings(self) -> Schedule:
-        """The schedule of `fit`; raises, as that would, where a setting is not usable.
+        """Check the settings and return the schedule of `fit`; raise the same errors as `fit`.
 
         Raises:
             ValueError: a number is out of range, or `norm`, `scaler` or `random_state` is nothing that these can be.
@@ -193,7 +193,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
 
     @classmethod
     def from_pipeline(cls, pipeline: Pipeline) -> StudentClassifier:
-        """Scalers and a student in a `Pipeline`, fitted or not, as one student that scales by itself.
+        """Convert a `Pipeline` of scalers and a student, fitted or not, to one student with a built-in scaler.
 
         It takes what the pipeline takes, predicts the same, and can be saved and exported whole. Fitted here and not by
         the pipeline, it scales `validation` and `monitor`, too.
@@ -439,7 +439,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
 
 
 def as_array(X: Any) -> Any:
-    """Tensors as what scikit-learn checks: arrays, or scipy matrices for sparse ones; float32 is not copied."""
+    """Convert tensors for scikit-learn: to arrays, or scipy matrices if sparse; float32 is not copied."""
     if not isinstance(X, Tensor):
         return X
     X = X.detach().cpu()
@@ -451,7 +451,7 @@ def as_array(X: Any) -> Any:
 
 
 def labels_of(y: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Labels as an array, a column as `(n,)`, and a mask of the entries that hold none: None, NaN or NA.
+    """Return labels as an array `(n,)` and a mask of the missing entries: None, NaN or NA.
 
     Arrays of objects that are all numbers or truth values become arrays of these; what holds none then is arbitrary.
 
@@ -501,7 +501,7 @@ def check_seed(random_state: Any) -> None:
 
 
 def saved_settings(settings: Mapping[str, Any], recipes: Mapping[str, Callable[..., Any]]) -> dict[str, Any]:
-    """Settings of a student as JSON; warns of those in it that were saved by name alone."""
+    """Settings of a student as JSON; warns of settings that are saved by name alone."""
     names = {recipe: name for name, recipe in recipes.items()}
     found = {}
     for setting, value in settings.items():
@@ -517,7 +517,7 @@ def saved_settings(settings: Mapping[str, Any], recipes: Mapping[str, Callable[.
 
 
 def loaded_settings(student: BaseEstimator, settings: Mapping[str, Any]) -> None:
-    """Set what `saved_settings` wrote; of an older file, nothing."""
+    """Restore what `saved_settings` wrote; older files have none."""
     strange = settings.keys() - student.get_params(deep=False).keys()
     if strange:
         raise ValueError(f"this version does not know the settings {', '.join(sorted(strange))}")
@@ -561,7 +561,7 @@ def _teacher_logits(teacher: Cache | Matrix | None, count: int) -> Matrix | None
         return None
     logits: Any = teacher.logits if isinstance(teacher, Cache) else teacher
     if logits.ndim == 2 and len(logits) == count and not logits.shape[1]:
-        return None  # a language model that was not asked for labels
+        return None  # a language model that was not prompted for labels
     if logits.ndim != 2 or len(logits) != count:
         hint = "; a search of scikit-learn cuts logits to its folds, not a Cache" if isinstance(teacher, Cache) else ""
         raise ValueError(

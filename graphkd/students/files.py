@@ -1,4 +1,4 @@
-"""Students on disk: parameters as safetensors, the rest as JSON in its header. Nothing in there is ever executed."""
+"""Students on disk: parameters as safetensors, the rest as JSON in the header. Nothing is ever executed."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _checksum(text: str, state: dict[str, Tensor]) -> str:
 
 @contextmanager
 def rebuilding(path: str | Path, what: str) -> Iterator[None]:
-    """Whatever goes wrong inside, where a `what` is made from the contents of a file, is the file's fault."""
+    """Raise any error inside, where a `what` is built from a file, as the error of a damaged file."""
     try:
         yield
     except Exception as error:
@@ -81,5 +81,5 @@ def rebuilding(path: str | Path, what: str) -> Iterator[None]:
 
 
 def damaged(path: str | Path, what: str, why: object) -> ValueError:
-    """The error of a file that does not hold what was written."""
+    """Return the error for a damaged file."""
     return ValueError(f"{path} holds no whole {what} ({why}): save the {what} again, or fetch the file again")

@@ -1,4 +1,4 @@
-r"""Scalers of scikit-learn that a student keeps: each column is shifted and stretched, and numbers say how.
+r"""Scikit-learn scalers that a student stores: column-wise affine maps.
 
 $$ \tilde x = (x - c) \, f + s $$
 """
@@ -20,7 +20,7 @@ SCALERS = {each.__name__: each for each in (StandardScaler, MinMaxScaler, MaxAbs
 
 
 def scalers(scaler: Any) -> list[tuple[str, Any]]:
-    """Names and scalers of a setting `scaler`, a scaler or a `Pipeline` of them, in their order.
+    """Names and scalers of a setting `scaler`, which is a scaler or a `Pipeline` of them, in order.
 
     Raises:
         ValueError: something else is among them; names it.
@@ -37,17 +37,17 @@ def scalers(scaler: Any) -> list[tuple[str, Any]]:
         if type(step) not in SCALERS.values():
             raise ValueError(
                 f"{where} is a {type(step).__name__}; a student keeps {', '.join(SCALERS)} or a Pipeline of these: "
-                "transform the features before, with whatever else"
+                "apply any other transform beforehand"
             )
         if getattr(step, "clip", False):
             raise ValueError(
-                f"{where} is a {type(step).__name__} that clips, which a student does not keep: clip=False"
+                f"{where} is a {type(step).__name__} that clips, which a student does not support: set clip=False"
             )
     return found
 
 
 def centres(scaler: Any) -> bool:
-    """Whether zeros do not stay zeros, so that sparse features must become dense."""
+    """Whether a scaler moves zeros, so that sparse features must become dense."""
     return any(
         isinstance(step, MinMaxScaler) or getattr(step, "with_mean", False) or getattr(step, "with_centering", False)
         for _, step in scalers(scaler)
@@ -55,7 +55,7 @@ def centres(scaler: Any) -> bool:
 
 
 class Affine(nn.Module):
-    """What a fitted scaler does to the columns of `(N, F)`, for export.
+    """The affine map of a fitted scaler on the columns of `(N, F)`, for export.
 
     >>> fitted = MinMaxScaler((-1, 1)).fit([[2.0], [4.0]])
     >>> Affine(fitted)(torch.tensor([[2.0], [5.0]]))
@@ -84,7 +84,7 @@ class Affine(nn.Module):
 
 
 def described(scaler: Any) -> dict[str, Any]:
-    """A setting `scaler` as JSON, without what was fitted, for `made`."""
+    """A setting `scaler` as JSON, without fitted values, for `made`."""
     steps = [
         [name, type(step).__name__, to_json(step.get_params(deep=False), {}, [])] for name, step in scalers(scaler)
     ]
@@ -92,13 +92,13 @@ def described(scaler: Any) -> dict[str, Any]:
 
 
 def made(description: Mapping[str, Any]) -> Any:
-    """What `described` was given, not fitted."""
+    """Rebuild an unfitted scaler from the output of `described`."""
     steps = [(name, SCALERS[kind](**from_json(params))) for name, kind, params in description["steps"]]
     return Pipeline(steps) if description["pipeline"] else steps[0][1]
 
 
 def fitted_arrays(scaler: Any) -> Iterator[tuple[str, Tensor]]:
-    """Names and tensors of all that a scaler has learnt."""
+    """Names and tensors of all fitted attributes of a scaler."""
     for place, (_, step) in enumerate(scalers(scaler)):
         for name, value in vars(step).items():
             if name.endswith("_") and name != "feature_names_in_" and value is not None:
@@ -106,7 +106,7 @@ def fitted_arrays(scaler: Any) -> Iterator[tuple[str, Tensor]]:
 
 
 def fill(scaler: Any, arrays: Mapping[str, Tensor], columns: int) -> None:
-    """Give a scaler what `fitted_arrays` found in its like.
+    """Set the fitted attributes of a scaler from `fitted_arrays`.
 
     Raises:
         ValueError: an array is not one of so many columns, or is nothing that such a scaler learns.
@@ -120,7 +120,5 @@ def fill(scaler: Any, arrays: Mapping[str, Tensor], columns: int) -> None:
     for key, array in arrays.items():
         place, _, name = key.partition(":")
         if not name.endswith("_") or name.startswith("_") or array.shape not in ((), (columns,)):
-            raise ValueError(
-                f"{key!r} of shape {tuple(array.shape)} is nothing that a scaler learns of {columns} columns"
-            )
+            raise ValueError(f"{key!r} of shape {tuple(array.shape)} does not fit a scaler of {columns} columns")
         setattr(of_scaler[int(place)], name, array.numpy() if array.ndim else array.item())

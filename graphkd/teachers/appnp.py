@@ -10,7 +10,7 @@ from graphkd.teachers.registry import teacher
 
 
 class Propagated(nn.Module):
-    """A linear layer whose output is spread by personalised PageRank; with no step it looks at no edge."""
+    """A linear layer followed by personalised PageRank propagation; with 0 steps it reads no edges."""
 
     def __init__(self, in_features: int, out_features: int, steps: int, alpha: float) -> None:
         super().__init__()

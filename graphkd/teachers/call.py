@@ -1,4 +1,4 @@
-"""How a graph network is called, whoever wrote it: in its own dtype, on its own device, in its own mode."""
+"""Call any graph network in its own dtype, on its own device and in its own mode."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from graphkd.data.graph import Graph
 def call(
     network: nn.Module, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None, classes: int | None = None
 ) -> Tensor:
-    """Logits `(N, C)` of a network, in float32 and on the CPU, with their gradient.
+    """Return logits `(N, C)` of a network, in float32 and on the CPU, with gradient.
 
     Args:
         network: called as `network(x, edge_index)`, with weights also with `edge_weight=`. It may return a tuple or a
@@ -26,7 +26,7 @@ def call(
         x: features `(N, F)` in float32, on the CPU.
         edge_index: `(2, E)`.
         edge_weight: `(E,)`.
-        classes: C, to know the logits by.
+        classes: C, to identify the logits.
 
     Raises:
         ValueError: it returns something else.
@@ -35,7 +35,7 @@ def call(
 
 
 def outputs(network: nn.Module, graph: Graph) -> list[Tensor]:
-    """Hidden layers, where the network shows them in a method `outputs` as `GNN` does, and logits; see `call`.
+    """Hidden layers, if the network has a method `outputs` like `GNN`, and logits; see `call`.
 
     Raises:
         ValueError: the network fails, as it does on features of another width, or returns something else.
@@ -55,7 +55,7 @@ def outputs(network: nn.Module, graph: Graph) -> list[Tensor]:
 
 
 def readable(network: nn.Module, graph: Graph) -> Graph:
-    """The graph with features as the network takes them, dense unless it says that it takes sparse ones."""
+    """The graph with features as the network takes them, dense unless it declares sparse support."""
     return replace(graph, x=_dense(network, graph.x))
 
 
@@ -73,7 +73,7 @@ def uses_weights(network: nn.Module) -> bool:
 
 @contextmanager
 def resting(network: nn.Module) -> Iterator[nn.Module]:
-    """The network in evaluation mode; afterwards every part of it is in the mode in which it was."""
+    """Put a network in evaluation mode inside the block; restore the mode of every part afterwards."""
     modes = [(part, part.training) for part in network.modules()]
     network.eval()
     try:

@@ -15,7 +15,7 @@ class Ensemble(nn.Module):
     Args:
         teachers: see `graphkd.teachers.call.call`.
         widths: how many columns of x each one reads, one after the other; if not given each reads all.
-        classes: of each teacher, to know its logits by among what it returns.
+        classes: of each teacher, to identify its logits among its outputs.
 
     Shape: features `(N, F)` and edges `(2, E)` to their logits one after the other, as in a joined `Cache`.
     """
@@ -29,7 +29,7 @@ class Ensemble(nn.Module):
 
     @property
     def hops(self) -> int:
-        """How far the farthest teacher looks; 0 if that of one is unknown."""
+        """Largest number of hops of a teacher; 0 if that of one is unknown."""
         found = [hops(teacher) for teacher in self.teachers]
         return max(found) if all(found) else 0
 

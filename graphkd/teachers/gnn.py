@@ -1,4 +1,4 @@
-"""A stack of PyG layers that tells its hidden layers as well as its logits."""
+"""A stack of PyG layers that returns its hidden layers and its logits."""
 
 from __future__ import annotations
 

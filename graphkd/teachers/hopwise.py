@@ -13,7 +13,7 @@ from graphkd.teachers.sgc import Average
 
 
 class Alone(nn.Module):
-    """A linear layer of nodes that looks at no edge."""
+    """A linear layer of nodes that reads no edges."""
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ def hopwise(
     hidden: int = 128,
     dropout: float = 0.5,
 ) -> GNN:
-    """A graph network whose hidden layer k has seen k hops, neither more nor less: `layers` + 1 of them, from 0.
+    """A graph network whose hidden layer k sees exactly k hops: `layers` + 1 of them, from 0.
 
     A linear layer, then `layers` of PyG's convolutions of the kind `conv`, all `hidden` wide, then a linear classifier:
     the students of Hu et al., "Large Language Model Meets Graph Neural Network in Knowledge Distillation", 2024. Ours

@@ -19,7 +19,7 @@ def mcmi(
     weight_decay: float = 5e-4,
     epochs: int = 20,
 ) -> History:
-    r"""Fine-tune a trained teacher so that its predictions spread within a class, see `graphkd.rules.mcmi`.
+    r"""Fine-tune a trained teacher to spread its predictions within a class, see `graphkd.rules.mcmi`.
 
     The last epoch is kept: to choose one by its accuracy would choose the least change. On a graph the training labels
     are few, and what is spread is their nodes alone.

@@ -1,4 +1,4 @@
-"""The tables of teachers and of ways to fine-tune them."""
+"""The registries of teachers and of ways to fine-tune them."""
 
 from __future__ import annotations
 

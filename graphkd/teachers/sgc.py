@@ -8,7 +8,7 @@ from graphkd.teachers.registry import teacher
 
 
 class Average(nn.Module):
-    """The mean over neighbours and oneself, some times; nothing is learned. Not at all, it looks at no edge."""
+    """Mean over a node and its neighbours, `hops` times, without parameters; with 0 hops it reads no edges."""
 
     def __init__(self, hops: int = 1) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Smoothed(nn.Module):
 
 @teacher()
 def sgc(in_features: int, classes: int, *, hops: int = 2) -> GNN:
-    """Logistic regression on features that are averaged over so many hops; with 0 on the features alone.
+    """Logistic regression on features averaged over `hops` hops; with 0 on the features alone.
 
     Wu et al., "Simplifying Graph Convolutional Networks", 2019, with the mean over neighbours and oneself.
     """

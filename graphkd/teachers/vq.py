@@ -16,7 +16,7 @@ from graphkd.teachers.sage import MeanConv
 
 
 class VQSAGE(GNN):
-    r"""GraphSAGE whose last layer also gives each node a row, which a codebook quantises: VQGraph's tokenizer.
+    r"""VQGraph's tokenizer: GraphSAGE whose last layer also gives each node a row that a codebook quantises.
 
     The last layer gives $(z'_i, r_i)$, the logits of plain SAGE and a row of the width d of the codes; with $q_i$ from
     the `Codebook`, $z_i = z'_i + U q_i$. U starts at 0, so that training starts from plain SAGE. Beside the
@@ -65,9 +65,9 @@ class VQSAGE(GNN):
         return [*hidden, logits + self.from_code(q)]
 
     def auxiliary_loss(self) -> Tensor:
-        """The losses of its own on the last forward in training."""
+        """The tokenizer's own losses for the last forward pass in training."""
         if self._own is None:
-            raise RuntimeError("vqsage: auxiliary_loss() comes after a forward in training mode, once")
+            raise RuntimeError("vqsage: call auxiliary_loss() once after each forward pass in training mode")
         own, self._own = self._own, None
         return own
 

@@ -1,4 +1,4 @@
-"""Language models as teachers of graphs: what is written about nodes, read once and kept in a cache."""
+"""Language models as teachers of graphs: embed the texts of nodes once and store the result in a cache."""
 
 from graphkd.extras import needs_extra
 

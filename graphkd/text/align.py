@@ -1,4 +1,4 @@
-"""A small encoder whose vectors live in the space of a large one's: one answers where the other made the index."""
+"""Align a small encoder to a large one's embedding space, so that it can query the large one's index."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def align(
     batch_size: int = 16,
     seed: int = 0,
 ) -> History:
-    r"""Train a small encoder to the vectors that a large one left in a cache, and write it to a folder for `load`.
+    r"""Train a small encoder to match a large one's cached vectors, and write it to a folder for `load`.
 
     With $f_{ik}$ what the tokens of node i's prompt of hop k stand for and $e_{ik}$ the large model's vector,
 
@@ -52,7 +52,7 @@ def align(
         graph: with texts.
         source: the large model's cache of this graph, see `embed`; only nodes that it saw are learnt from.
         path: folder, which must not exist.
-        prompts: how to ask, with no more hops than the source; it need not be as long.
+        prompts: prompt settings, with no more hops than the source; the budget may be smaller.
         lr: learning rate of Adam.
         epochs: how often each prompt is read.
         batch_size: prompts in a step.
@@ -71,7 +71,7 @@ def align(
         raise FileExistsError(f"{path} exists; choose another folder for the aligned model, or remove it")
     check_counts(epochs=epochs, batch_size=batch_size)
     if model.causal:
-        raise ValueError("align: a causal language model is no text encoder")
+        raise ValueError("align: the model must be a text encoder, not a causal language model")
     source.check(graph.fingerprint())
     if len(source.hidden) <= prompts.hops:
         raise ValueError(f"align: the source has the hops 0 to {len(source.hidden) - 1}, prompts up to {prompts.hops}")

@@ -1,4 +1,4 @@
-"""GLEM with the language model itself as text model: tuned, read and taught from, in turns."""
+"""GLEM with a language model as text model, tuned in turns with the graph network."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def alternate(
         model: tuned in place, turn after turn.
         path: folder; `model-0`, `cache-0` and so on are written there.
         teacher: the network, as for `graphkd.train_teacher`, without source, inputs and method.
-        prompts: how to ask; if not given about each node alone.
+        prompts: prompt settings; if not given, of each node alone.
         labels: what the classes are called; for causal models.
         rounds: turns.
         lam: $\lambda$.
@@ -65,7 +65,7 @@ def alternate(
     from graphkd.pipeline.train_teacher import train_teacher  # which imports PyG
 
     if setting.name != "tran":
-        raise ValueError("alternate: the language model reads every node; only 'tran'")
+        raise ValueError("alternate: the language model reads every node; use the setting 'tran'")
     if rounds < 1:
         raise ValueError(f"alternate: rounds count from 1, got {rounds}")
     prompts, path, graph = prompts or Prompts(hops=0), Path(path), setting.whole

@@ -1,4 +1,4 @@
-"""What a language model makes of every node, hop by hop, written to a cache as any teacher's."""
+"""Embed every node by a language model, hop by hop, and write a teacher cache."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _BYTES = 8  # kept of an explanation, for each token
 
 @dataclass(frozen=True)
 class Estimate:
-    """What it will take to read a graph.
+    """Estimated cost of embedding a graph.
 
     Attributes:
         prompts: how many are left to be read, at most.
@@ -65,7 +65,7 @@ def embed(
     batch_tokens: int = 8192,
     progress: Callable[[int], object] = lambda nodes: None,
 ) -> Cache:
-    """Read every node, hop by hop, and keep what the model makes of it: `hidden[k]` of the cache is that of hop k.
+    """Embed every node, hop by hop, into a cache whose `hidden[k]` holds the vectors of hop k.
 
     The vectors are float16. With `labels`, the logits of the cache are what the model thinks of these words for the
     prompt of the last hop: of a causal model their log-probabilities as whole answers, of an encoder the cosine of both
@@ -76,14 +76,14 @@ def embed(
         graph: with texts.
         model: see `LanguageModel`.
         path: folder of the cache.
-        prompts: how to ask.
+        prompts: prompt settings.
         labels: what the classes are called.
         observed: mask `(N,)` of the nodes that may be looked at, for a setting that hides some; their rows are NaN.
         explain: let a causal model also write, in so many tokens at most, which labels fit a node by its own text and
             why: read them by `explanations`. The prompt is `graphkd.text.prompts.EXPLANATION`, of the same budget.
         shard: nodes in a shard.
         batch_tokens: in a forward pass, padding included. Prompts are batched by their length.
-        progress: told how many nodes are done.
+        progress: called with the number of nodes done.
 
     Raises:
         ValueError: what is in the folder is of another model, other prompts or texts, or another graph; says which.
@@ -98,7 +98,7 @@ def embed(
     parts = _missing(path, len(graph), shard)
     progress(len(graph) - sum(stop - start for start, stop in parts))
     if size > 1:
-        torch.distributed.barrier()  # nobody writes before everybody has looked
+        torch.distributed.barrier()  # no process writes before all have looked
     for place, (start, stop) in enumerate(parts):
         if place % size == rank:
             job.read(start, stop, batch_tokens).save_shard(path, start, len(graph))
@@ -122,7 +122,7 @@ def estimate(
     explain: int = 0,
     batch_tokens: int = 8192,
 ) -> Estimate:
-    """What `embed` would take, for what is not in the cache yet. Reads one batch, after one that warms up."""
+    """Estimate the cost of `embed` for what is not cached yet, from one batch after a warm-up."""
     job = _Job(graph, model, prompts or Prompts(), labels, observed, explain)
     job.check(Path(path))
     left = len(graph) - sum(meta["rows"] for meta in shards_in(Path(path)))
@@ -159,7 +159,7 @@ def overhead(
     batch_tokens: int = 8192,
     repeats: int = 3,
 ) -> tuple[float, float]:
-    """Seconds for the first nodes by `embed`, from asking to the files, and by the bare forward passes of its batches.
+    """Seconds for the first nodes by `embed`, from prompts to files, and by the forward passes of its batches alone.
 
     The least of several turns, one after the other: other work on the machine only ever adds.
     """
@@ -184,7 +184,7 @@ def overhead(
 
 
 def explanations(cache: Cache) -> list[str]:
-    """What a language model wrote about each node, from a cache of `embed` with `explain`.
+    """The explanations that a language model wrote for each node, from a cache of `embed` with `explain`.
 
     Raises:
         ValueError: there is nothing of the kind in the cache.
@@ -281,7 +281,7 @@ class _Job:
         bad = ~np.isfinite(vectors[nodes]).all((1, 2))
         if bad.any():
             node = start + int(nodes[bad][0])
-            raise FloatingPointError(f"what the model makes of node {node} is not finite, or too large for float16")
+            raise FloatingPointError(f"the model's output for node {node} is not finite, or too large for float16")
         return Cache(
             logits,
             self.graph.node_id.numpy()[start:stop],

@@ -1,4 +1,4 @@
-"""Models in folders of transformers: opened only if whole and of one piece."""
+"""Open model folders of transformers, after checking that they are complete and consistent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ UNLIMITED = 1 << 30
 
 
 def weights_mark(folder: str | Path) -> str:
-    """Hash of everything in a model's folder that it computes with."""
+    """Hash of all files in a model's folder that affect its output."""
     digest, folder = hashlib.blake2b(digest_size=16), Path(folder)
     network = SentenceEncoder.folder_of(folder)
     inside = [] if network == folder else list(network.iterdir())
@@ -56,7 +56,7 @@ def find_folder(name: str) -> str:
 
 @contextmanager
 def kind_named(folder: Path, config: Any) -> Iterator[None]:
-    """Name the kind of model in what goes wrong inside."""
+    """Add the kind of model to errors raised inside."""
     try:
         yield
     except (MemoryError, torch.cuda.OutOfMemoryError):
@@ -70,7 +70,7 @@ def kind_named(folder: Path, config: Any) -> Iterator[None]:
 
 
 def read_config(folder: Path) -> Any:
-    """The network's configuration, if the folder holds a whole model."""
+    """Read the network's configuration; raise if the folder does not hold a complete model."""
     if (folder / "adapter_config.json").is_file():
         base = read_json(folder / "adapter_config.json").get("base_model_name_or_path")
         raise ValueError(
@@ -86,9 +86,7 @@ def read_config(folder: Path) -> Any:
     if not isinstance(told, dict) or "model_type" not in told:
         raise ValueError(f"{folder / 'config.json'} is none of transformers' models: it has no model_type")
     if "auto_map" in told and told["model_type"] not in CONFIG_MAPPING:
-        raise ValueError(
-            f"{folder}: models of the kind {told['model_type']!r} come with code of their own, which is not run"
-        )
+        raise ValueError(f"{folder}: models of the kind {told['model_type']!r} come with custom code, which is not run")
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
@@ -96,7 +94,7 @@ def read_config(folder: Path) -> Any:
 
 
 def read_tokenizer(folder: Path) -> Any:
-    """The tokenizer, if its files are there: without them transformers makes one that knows no words."""
+    """Read the tokenizer; raise if its files are missing, where transformers would make an empty one."""
     remedy = (
         "copy the files of the tokenizer into the folder: tokenizer.json, or the vocabulary (vocab.txt, vocab.json and "
         "merges.txt, or a .model), and tokenizer_config.json"
@@ -109,26 +107,26 @@ def read_tokenizer(folder: Path) -> Any:
     if wanted and not any((folder / name).is_file() for name in ("tokenizer.json", *wanted)):
         raise ValueError(f"{folder} has no tokenizer files, {' or '.join(wanted)}; {remedy}")
     if len(tokenizer) <= len(tokenizer.all_special_ids):
-        raise ValueError(f"the tokenizer in {folder} knows no words, only special tokens; {remedy}")
+        raise ValueError(f"the tokenizer in {folder} has no words, only special tokens; {remedy}")
     return tokenizer
 
 
 def cut(config: Any, layers: int, folder: Path) -> None:
-    """Keep so many layers, from the first."""
+    """Keep the first `layers` layers."""
     config = config.get_text_config()
     name = "encoder_layers" if hasattr(config, "encoder_layers") else "num_hidden_layers"
     whole = getattr(config, name, None)
     if whole is None:
         raise ValueError(f"{folder}: the first layers of a {config.model_type} cannot be taken; leave out layers")
     if not 1 <= layers <= whole:
-        raise ValueError(f"{folder} has {whole} layers; asked for the first {layers}")
+        raise ValueError(f"{folder} has {whole} layers; layers must be from 1 to {whole}, got {layers}")
     setattr(config, name, layers)
     if getattr(config, "layer_types", None):
         config.layer_types = config.layer_types[:layers]
 
 
 def read_network(folder: Path, config: Any, dtype: torch.dtype, cut: bool) -> Any:
-    """The network with all of its weights from the folder."""
+    """Read the network with all of its weights from the folder."""
     if not any((folder / f"model.safetensors{end}").is_file() for end in ("", ".index.json")):
         pickled = sorted(each.name for each in folder.glob("*.bin"))
         hint = f"only {pickled[0]}, a pickle, which is not opened; " if pickled else ""
@@ -208,13 +206,13 @@ def _looks_back(network: Any) -> bool:
 
 
 def alike(one: torch.Tensor, two: torch.Tensor) -> bool:
-    """Whether two results of a network differ by no more than rounding."""
+    """Whether two outputs of a network are equal up to rounding."""
     tolerance = torch.finfo(one.dtype).eps ** 0.5 * float(two.abs().max())
     return torch.allclose(one, two, rtol=0, atol=tolerance)
 
 
 def context_of(network: Any, tokenizer: Any, longest: int | None) -> int:
-    """How many tokens are read at most: what configuration, learned positions, tokenizer and the caller say."""
+    """Maximum number of tokens, by configuration, learned positions, tokenizer and caller."""
     config = network.config.get_text_config()
     names = ("max_encoder_position_embeddings", "max_position_embeddings", "max_seq_len")
     limits = [longest, tokenizer.model_max_length, *(getattr(config, name, None) for name in names)]

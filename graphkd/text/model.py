@@ -1,4 +1,4 @@
-"""A language model of transformers, read from a folder: what it makes of texts, and which labels it expects."""
+"""A language model of transformers, read from a folder: embeddings of texts and probabilities of labels."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from graphkd.text.sentence_encoder import Pool, SentenceEncoder
 
 
 class LanguageModel:
-    """An encoder or a causal language model in evaluation mode; nothing is ever fetched from the network.
+    """An encoder or a causal language model in evaluation mode; nothing is ever downloaded.
 
     Of an encoder-decoder the encoder is read.
 
@@ -92,7 +92,7 @@ class LanguageModel:
         pool: Pool | None = None,
         layers: int | None = None,
     ) -> LanguageModel:
-        """Read a model from a folder, or by the name under which it lies in the hub's cache on this machine.
+        """Read a model from a folder, or by its name from the hub's cache on this machine.
 
         A folder of sentence-transformers is read as its files say: pooling, output layers, scaling, the prompt before
         every text, greatest length and lower case.
@@ -106,7 +106,7 @@ class LanguageModel:
             layers: how many of its layers, from the first, make a smaller model.
 
         Raises:
-            FileNotFoundError: it is not there; tells the command that fetches it.
+            FileNotFoundError: it is not there; the message names the command that downloads it.
             ValueError: files of the network or of the tokenizer are missing, or they do not belong together; the model
                 is of a kind that is not read here; or device or type do not exist.
         """
@@ -144,7 +144,7 @@ class LanguageModel:
         alone, both = (self.hidden(self.padded(each)) for each in ([short], [short, long]))
         place = slice(both.shape[1] - len(short), None) if self.causal else slice(0, len(short))
         if not alike(both[:1, place], alone):
-            raise ValueError("padding changes what it makes of a text")
+            raise ValueError("padding changes its output for a text")
         self.width = self.pooled(alone, torch.ones(alone.shape[:2], device=alone.device)).shape[1]
 
     @property
@@ -153,7 +153,7 @@ class LanguageModel:
 
     @property
     def body(self) -> Any:
-        """The part of the network that reads."""
+        """The encoder of the network, or the network without its head."""
         return self.network.get_encoder() if self.network.config.is_encoder_decoder else self.network.base_model
 
     def hidden(self, batch: dict[str, Tensor]) -> Tensor:
@@ -161,7 +161,7 @@ class LanguageModel:
         return self.body(**batch).last_hidden_state
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """The tokens of each text, without special ones, as many as the model reads.
+        """Tokenize texts, without special tokens, truncated to the model's context.
 
         Raises:
             ValueError: the network does not have such a token.
@@ -182,7 +182,7 @@ class LanguageModel:
             )
 
     def padded(self, prompts: Sequence[Sequence[int]]) -> dict[str, Tensor]:
-        """Prompts as what the network takes: padded behind, and before for a causal model, which goes on from there.
+        """Pad prompts to a batch: on the left for a causal model, else on the right.
 
         A prompt without a token is one padding token.
         """
@@ -201,7 +201,7 @@ class LanguageModel:
 
     @torch.inference_mode()
     def read(self, batch: dict[str, Tensor], answers: Sequence[Sequence[int]] = ()) -> tuple[Tensor, Tensor]:
-        """What stands for each prompt, `(B, width)`, and how probable each answer is after it, `(B, C)`.
+        """Embed each prompt, `(B, width)`, and score each answer after it, `(B, C)`.
 
         Args:
             batch: see `padded`.
@@ -218,7 +218,7 @@ class LanguageModel:
 
     @torch.inference_mode()
     def write(self, batch: dict[str, Tensor], tokens: int) -> list[str]:
-        """What a causal model writes after each prompt: at each step the likeliest token, until its text ends.
+        """Generate a text after each prompt by greedy decoding with a causal model.
 
         Args:
             batch: see `padded`.
@@ -231,20 +231,20 @@ class LanguageModel:
         return self.tokenizer.batch_decode(found[:, asked["input_ids"].shape[1] :], skip_special_tokens=True)
 
     def answers(self, words: Sequence[str]) -> list[list[int]]:
-        """Labels as tokens, each up to the token that ends a text, so that none is the beginning of another.
+        """Tokenize labels, each with the end-of-text token, so that none is a prefix of another.
 
         Raises:
             ValueError: the model is not causal, or two labels are the same to it.
         """
         if not self.causal:
-            raise ValueError("only a causal language model answers; an encoder compares, see `names`")
+            raise ValueError("only a causal language model has answers; use `names` for an encoder")
         end = self.tokenizer.eos_token_id
         found = [[*ids, *([] if end is None else [end])] for ids in self.ids([f" {word.strip()}" for word in words])]
         return _different(found, words)
 
     @torch.inference_mode()
     def names(self, words: Sequence[str]) -> Tensor:
-        """What stands for each label in words, `(C, width)`, scaled to length 1: what an encoder compares texts with.
+        """Embed each label, `(C, width)`, scaled to length 1; an encoder compares texts with these.
 
         Raises:
             ValueError: two labels are the same to it.
@@ -284,13 +284,13 @@ class LanguageModel:
         return total + told.sum((1, 2))
 
     def pooled(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """What stands for each prompt, `(B, width)` in float32, from its last hidden layer `(B, L, d)`."""
+        """Pool the last hidden layer `(B, L, d)` to one vector per prompt, `(B, width)` in float32."""
         found = self.features(hidden, mask)
         found = found if self.output is None else self.output(found)
         return torch.nn.functional.normalize(found, dim=1) if self.unit else found
 
     def features(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """The tokens that stand for each prompt, before any output layer, `(B, d)` in float32."""
+        """Pool the last hidden layer to one vector per prompt before any output layer, `(B, d)` in float32."""
         rows = torch.arange(len(hidden), device=hidden.device)
         if self.pool == "mean":
             share = mask.to(hidden.dtype).unsqueeze(2)

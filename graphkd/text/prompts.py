@@ -1,4 +1,4 @@
-"""Prompts: a node in its own words and in those of its neighbours, one for each number of hops, in so many tokens."""
+"""Prompts from a node's text and its neighbours' texts, one per number of hops, within a token budget."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def _count(name: str, value: Any, least: int) -> int:
 
 @dataclass(frozen=True)
 class Prompts:
-    """How to ask about a node.
+    """Settings of the prompts for a node.
 
     The prompt of hop k holds the node's own text and, hop by hop, those of `neighbours` nodes at each distance from 1
     to k, drawn without replacement from the neighbours of those drawn before; the sample of hop k begins with that of
-    hop k - 1. Where a hop reaches nobody new, its prompt is that of the hop before. A prompt never holds a label.
+    hop k - 1. Where a hop reaches no new node, its prompt is that of the hop before. A prompt never holds a label.
 
     Attributes:
-        hops: the greatest distance; 0 asks about the node alone.
+        hops: the greatest distance; 0 uses the node alone.
         budget: tokens in a prompt, all in all. With neighbours the own text has at least half of what the instruction
             leaves, and what it does not need is theirs in equal parts. What is longer is cut.
         neighbours: how many at each distance.
@@ -84,7 +84,7 @@ EXPLANATION = Prompts(
 
 
 class Asker:
-    """The prompts of a graph's nodes as tokens.
+    """Builds the tokenized prompts of a graph's nodes.
 
     Args:
         graph: with texts.
@@ -130,12 +130,12 @@ class Asker:
         unknown = model.tokenizer.unk_token_id
         if any(map(str.strip, graph.texts)) and (self.tokens == (-1 if unknown is None else unknown)).all():
             raise ValueError(
-                "the tokenizer knows no word of the texts, so that all of them would be read alike: it is that of "
+                "the tokenizer has no word of the texts, so that all of them would be read alike: it is that of "
                 "another language or of another model"
             )
 
     def ask(self, node: int) -> list[list[int]]:
-        """The prompts of a node, hop by hop from 0."""
+        """Return the prompts of a node, hop by hop from 0."""
         own, found = self._text(node), [self._joined(self._text(node), [])]
         draw = np.random.default_rng((self.prompts.seed, node))
         seen, frontier, told = {node}, [node], []

@@ -1,4 +1,4 @@
-"""What the files beside a model say about a sentence encoder, in the layouts of sentence-transformers 2 to 6."""
+"""Read the sentence-encoder files of a model folder, in the layouts of sentence-transformers 2 to 6."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _ACTIVATIONS = {each.__name__: each for each in (nn.Identity, nn.Tanh, nn.ReLU, 
 
 @dataclass(frozen=True)
 class SentenceEncoder:
-    """How a folder's model makes one vector of a text.
+    """How the model of a folder turns a text into one vector.
 
     Attributes:
         network: folder of the network and its tokenizer.
@@ -57,7 +57,7 @@ class SentenceEncoder:
 
     @staticmethod
     def folder_of(folder: Path) -> Path:
-        """Where the network of a sentence encoder lies."""
+        """The folder of the network of a sentence encoder."""
         return _modules(folder)[0][1]
 
     @classmethod
@@ -92,13 +92,13 @@ class SentenceEncoder:
 
 
 def dense_files(folder: Path) -> list[Path]:
-    """The files of its output layers."""
+    """Files of the encoder's output layers."""
     places = [place for kind, place in _modules(folder) if kind == "Dense" and place.is_dir()]
     return [file for place in places for file in place.iterdir()]
 
 
 def copy_parts(folder: Path, path: Path) -> None:
-    """Copy what lies beside a sentence encoder's network into another folder."""
+    """Copy the files beside a sentence encoder's network into another folder."""
     for kind, place in _modules(folder):
         if kind != "Transformer" and place.is_dir():
             shutil.copytree(place, path / place.relative_to(folder))
@@ -108,7 +108,7 @@ def copy_parts(folder: Path, path: Path) -> None:
 
 
 def copy_options(folder: Path, path: Path, inner: Path = Path()) -> None:
-    """Copy the prompts, and what is said of the network in its own folder, `inner` of the other one."""
+    """Copy the prompts, and the network's options to the folder `inner` of the other one."""
     if (folder / "config_sentence_transformers.json").is_file():
         shutil.copy(folder / "config_sentence_transformers.json", path)
     for file in SentenceEncoder.folder_of(folder).glob("sentence_*_config.json"):
@@ -116,7 +116,7 @@ def copy_options(folder: Path, path: Path, inner: Path = Path()) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds.
+    """Read a JSON file.
 
     Raises:
         ValueError: it is missing or no JSON.

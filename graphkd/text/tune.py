@@ -1,4 +1,4 @@
-"""Tune a language model on the training nodes of a graph with LoRA, before it reads the others."""
+"""Tune a language model on the training nodes of a graph with LoRA, before it embeds all nodes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def tune(
         nodes: the training nodes, `(n,)`, or a mask `(N,)` of bool. No other label is read, but their neighbours'
             texts are.
         path: folder, which must not exist.
-        prompts: how to ask, here and afterwards alike.
+        prompts: prompt settings, the same here and for `embed`.
         labels: what the classes are called; needed by a causal model, and by no other.
         pseudo: classes `(N,)` that a graph network has found, -1 where none is to be learnt; the training nodes keep
             their labels.

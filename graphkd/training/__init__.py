@@ -1,4 +1,4 @@
-"""The training loop, what a recipe may see, and what a teacher leaves behind."""
+"""The training loop, the data that a recipe may use, and the teacher's cache."""
 
 from graphkd.training.loop import Clock, History, Schedule, Score, train
 

@@ -1,4 +1,4 @@
-"""What a teacher leaves for its students: written once, read from disk by whoever trains."""
+"""On-disk cache of a teacher's outputs (memory-mapped .npy files)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from graphkd.sparse.shards import Shards, open_array
 from kdlosses.whole import whole
 
-_FORMATS = (1, 2, 3, 4)  # one teacher, several, one that tells more, a shard
+_FORMATS = (1, 2, 3, 4)  # one teacher, several, one with extras, a shard
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +35,9 @@ class Cache:
         settings: what the teacher is and how it was trained: JSON values.
         parts: of several teachers, how many columns of `logits` and how many hidden layers are those of each, in order;
             empty for one.
-        more: by name, what else a teacher tells of each node, `(N, ...)`: its logits under noise, a position, a code.
+        more: by name, extra outputs of a teacher for each node, `(N, ...)`: its logits under noise, a position, a code.
             Not of several teachers.
-        params: by name, what it tells of itself: its weights, a codebook. Not of several teachers.
+        params: by name, extra outputs about the teacher itself: its weights, a codebook. Not of several teachers.
         own_tasks: whether their classes are not those of the student, but of tasks of their own.
 
     Raises:
@@ -84,7 +84,7 @@ class Cache:
         self._write(Path(path), overwrite, {"format": 3 if tells else 2 if several else 1})  # for older readers
 
     def save_shard(self, path: str | Path, start: int, nodes: int, overwrite: bool = False) -> None:
-        """Write this cache, of a range of nodes, into the folder `path` as a part of the cache of the whole graph.
+        """Write this cache of a range of nodes as one shard of the whole graph's cache in the folder `path`.
 
         Shards may be written in any order and by several processes that do not know of each other: `load` of the folder
         `path` finds out whether every node has been written once.
@@ -168,7 +168,7 @@ class Cache:
         return cache
 
     def take(self, nodes: np.ndarray) -> Cache:
-        """The rows of some nodes, in memory."""
+        """Return the rows of some nodes, in memory."""
         taken = {name: array[nodes] for name, array in self._arrays().items()}
         return replace(
             self,
@@ -179,13 +179,13 @@ class Cache:
 
     @classmethod
     def join(cls, caches: Sequence[Cache]) -> Cache:
-        """Several teachers of one graph as one cache, in memory.
+        """Join the caches of several teachers of one graph into one, in memory.
 
         Raises:
             ValueError: there are none, or they saw different graphs or nodes.
         """
         if not caches:
-            raise ValueError("there is no cache to join")
+            raise ValueError("there is no cache to join; pass at least one")
         first = caches[0]
         if len(caches) == 1:
             return first

@@ -1,4 +1,4 @@
-"""How long an answer takes, by one protocol for teachers and students.
+"""Inference latency, by one protocol for teachers and students.
 
 A student answers from the features of a node. A teacher must first look up who is near: all who are, as many hops away
 as it has layers, or at most `FANOUT` neighbours a hop, drawn anew each time. That look-up counts, as do reading the
@@ -96,7 +96,7 @@ def teacher_latencies(
 
 
 def hops(network: nn.Module) -> int:
-    """How many edges away a network looks: its attribute `hops`, or the sum of those of its parts.
+    """Receptive field of a network in hops: its attribute `hops`, or the sum of those of its parts.
 
     A `MessagePassing` layer of PyG counts as K hops (default 1). Returns 0 if the reach is unknown.
     """

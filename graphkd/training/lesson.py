@@ -1,4 +1,4 @@
-"""What a student learns from: its own features, the labels it is told, and what the teacher left."""
+"""The training data of a student: its features, its labels, and the teacher's outputs."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _ROWS = 65_536  # nodes in one forward
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
-    """All that a recipe may look at. Labels outside the training set and rows of unseen nodes are not in here.
+    """The data that a recipe may use. Labels outside the training set and rows of unseen nodes are left out.
 
     Attributes:
         x: features `(N, F)` in memory or on disk.
-        labels: `(N,)`, -1 where the student is not told.
+        labels: `(N,)`, -1 where unknown to the student.
         train: the shared training loop with its schedule bound, to be called as `train(model, loss, nodes)`.
         generator: for whatever a recipe samples.
         teacher: logits `(N, C)` in memory or on disk; of several teachers one after the other, `(N, E C)`.
         edge_index: `(2, E)` among these nodes.
         batch_size: labelled nodes in one step, None for all.
-        hidden: the teacher's hidden layers `(N, d)`, first to last, as far as it tells them; teacher by teacher.
+        hidden: the teacher's hidden layers `(N, d)`, first to last, as far as they are given; teacher by teacher.
         clock: how far the training is.
         parts: see `Cache.parts`; counts only while `teacher` has as many columns.
         own_tasks: see `Cache.own_tasks`.
@@ -58,13 +58,13 @@ class Lesson:
         return len(self.labels)
 
     def teacher_logits(self) -> Matrix:
-        """The teacher's logits `(N, C)`, or an error that says where to pass them.
+        """Return the teacher's logits `(N, C)`; raise if there is no teacher.
 
-        Several teachers speak as one: the logarithm of the mean of their predictions, in memory.
+        Several teachers count as one: the logarithm of the mean of their predictions, in memory.
         """
         if self.own_tasks:
             raise ValueError(
-                "the teachers have classes of their own; this recipe wants the student's (distill_weighted does not)"
+                "the teachers have their own classes, but this recipe needs the student's; use distill_weighted"
             )
         several = [rows(logits) for _, logits in self.teachers()]
         return mixture(torch.stack(several, 1)) if len(several) > 1 else self.joined_logits()
@@ -87,7 +87,7 @@ class Lesson:
         return found
 
     def edges(self) -> Tensor:
-        """The edges, or an error that says where to pass them."""
+        """Return the edges; raise if there are none."""
         if self.edge_index is None:
             raise ValueError(
                 "this recipe learns from the edges: fit(..., edge_index=edges); those of a graph with edge_weight are "
@@ -96,7 +96,7 @@ class Lesson:
         return self.edge_index
 
     def extra(self, name: str) -> Any:
-        """An extra output of the teacher, of each node or of itself, or an error that says how to get it."""
+        """Return an extra output of the teacher, of each node or of itself; raise if the cache has none."""
         found = {**self.more, **self.params}
         if name not in found:
             raise ValueError(
@@ -106,7 +106,7 @@ class Lesson:
         return found[name]
 
     def context(self, nodes: Tensor | slice, needs: Collection[str]) -> dict[str, Any]:
-        """What losses on these nodes ask for: labels (-1 unknown), edges among them; epoch and progress always."""
+        """Context of losses on these nodes: labels (-1 unknown), edges among them; epoch and progress always."""
         context: dict[str, Any] = {"labels": self.labels[nodes], **vars(self.clock)}
         if "edge_index" in needs and self.edge_index is not None:
             context["edge_index"] = self.edge_index if isinstance(nodes, slice) else self._among(nodes)
@@ -160,7 +160,7 @@ class Lesson:
 
     @functools.cached_property
     def labelled(self) -> Tensor:
-        """Ids of the nodes whose label is told."""
+        """Ids of the labelled nodes."""
         return (self.labels >= 0).nonzero().flatten()
 
     def some_labelled(self) -> Tensor:

@@ -27,7 +27,7 @@ Evaluation = tuple[Score | None, float | None]
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast to train. Numbers of NumPy become Python's.
+    """Training schedule: epochs, learning rate and stopping. NumPy numbers become Python numbers.
 
     Attributes:
         lr: learning rate of Adam.
@@ -64,7 +64,7 @@ class Schedule:
 
 @dataclass
 class Clock:
-    """How far the training is, for losses that change with time; the loop sets it before each step.
+    """Progress of the training, for losses that change over time; the loop sets it before each step.
 
     Attributes:
         epoch: current epoch, from 0.
@@ -76,7 +76,7 @@ class Clock:
 
 
 def each_epoch(clock: Clock, make: Callable[[], T]) -> Callable[[], T]:
-    """A function that calls `make` in the first step of an epoch, and in the others returns what it then returned.
+    """Wrap `make` so that it is called once an epoch; other steps reuse its result.
 
     >>> clock, drawn = Clock(), iter("ab")
     >>> letter = each_epoch(clock, lambda: next(drawn))
@@ -99,7 +99,7 @@ def each_epoch(clock: Clock, make: Callable[[], T]) -> Callable[[], T]:
 
 @dataclass
 class History:
-    """What a training run leaves besides the parameters.
+    """Record of a training run, besides the parameters.
 
     Attributes:
         epochs: number of epochs run.
@@ -140,7 +140,7 @@ def train(
         evaluate: called after each epoch. Its validation score chooses the epoch, the earliest of equals; without one
             the last is kept.
         generator: draws the batches.
-        clock: told how far the training is.
+        clock: set to the progress of the training.
 
     Raises:
         FloatingPointError: the loss is not finite; names the epoch.

@@ -5,7 +5,7 @@ Each takes its part of every batch. The gradients are added, weighted by the par
 the nodes of a batch, or over labelled nodes that are drawn for it, trains as in one process, to rounding. What else
 differs from one process: dropout (the parts drop different units, other ones than the whole batch would), losses over
 pairs of nodes (the pairs within a part) and batch normalisation (the statistics of a part), edges drawn by a recipe
-(the same ones in each process, as many as its part asks for). An optimiser of a recipe's own stays in its process.
+(the same ones in each process, as many as its part needs). An optimiser of a recipe's own stays in its process.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from torch import Tensor, nn
 
 
 def processes() -> tuple[int, int]:
-    """Number of this process and of all; 0 of 1 where nobody has initialised a process group."""
+    """Return (rank, world_size); (0, 1) without a process group."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0, 1)
 
 
 def share(tensors: list[Tensor]) -> None:
-    """Give every process the tensors of the first one."""
+    """Broadcast the tensors of the first process to all."""
     if processes()[1] > 1:
         for tensor in tensors:
             dist.broadcast(tensor.detach(), 0)
 
 
 def backward(loss: Callable[[Tensor | slice], Tensor], batch: Tensor | slice, nodes: int, model: nn.Module) -> Tensor:
-    """Gradients of the loss of a batch, of which each process computes a part; returns the loss of all of it.
+    """Compute the gradients of a batch split over processes; return the loss of the whole batch.
 
     Args:
         loss: from nodes to a mean over them.

@@ -81,7 +81,7 @@ class Term(nn.Module):
 
     @torch.no_grad()
     def _try(self, mine: int, theirs: int, _: int, classes: int) -> None:
-        """Call a copy of a registered loss on a few nodes, so that what does not fit is named before training."""
+        """Call a copy of a registered loss on a few nodes to find mismatches before training."""
         ground = getattr(self.loss.loss, "ground", None)
         if ground is None or ground.least is None:
             return
@@ -103,7 +103,7 @@ class Term(nn.Module):
 
     @classmethod
     def parse(cls, entry: Mapping[str, Any], model: MLP, lesson: Lesson) -> Term:
-        """Build a term from its entry in a config; a key that does not exist raises with the nearest right one."""
+        """Build a term from its entry in a config; an unknown key raises and names the nearest known one."""
         check_entry(entry)
         return cls(model, lesson, **entry)
 
@@ -120,7 +120,7 @@ class Term(nn.Module):
 
 
 def check_entry(entry: Mapping[str, Any]) -> kdlosses.Loss:
-    """The loss of an entry as far as it can be built before there is a teacher; raises as `Term` where it is wrong."""
+    """Check an entry before there is a teacher and return its loss; raise the same errors as `Term`."""
     known = list(inspect.signature(Term).parameters)[2:]
     for key in entry:
         if key not in known:
@@ -156,5 +156,5 @@ def _layer(whose: str, tap: str, hidden: int | None) -> int:
         return hidden
     place = int(index) if index else hidden - 1
     if not 0 <= place < hidden:
-        raise ValueError(f"{whose}={tap!r}: the {whose} tells {hidden} hidden layers")
+        raise ValueError(f"{whose}={tap!r}: the {whose} has {hidden} hidden layers")
     return place

@@ -99,7 +99,7 @@ def test_the_first_layers_are_a_smaller_model(folders: dict[str, Path]) -> None:
     with torch.no_grad():
         inner = whole.network(**batch, output_hidden_states=True).hidden_states[1]
         torch.testing.assert_close(half.network(**batch).last_hidden_state, inner)
-    with pytest.raises(ValueError, match="has 2 layers; asked for the first 3"):
+    with pytest.raises(ValueError, match="has 2 layers; layers must be from 1 to 2, got 3"):
         LanguageModel.load(folders["large"], layers=3)
 
 
@@ -107,7 +107,7 @@ def test_what_cannot_be_aligned_is_refused(
     graph: Graph, folders: dict[str, Path], source: Cache, tmp_path: Path
 ) -> None:
     small = LanguageModel.load(folders["small"])
-    with pytest.raises(ValueError, match="a causal language model is no text encoder"):
+    with pytest.raises(ValueError, match="must be a text encoder, not a causal language model"):
         align(LanguageModel.load(folders["causal"]), graph, source, tmp_path / "no")
     with pytest.raises(ValueError, match="the source has the hops 0 to 1, prompts up to 2"):
         align(small, graph, source, tmp_path / "no", Prompts(hops=2, budget=24))

@@ -96,7 +96,7 @@ def test_in_turns_they_learn_and_read_no_label_of_test_nodes(
     assert np.array_equal(one.cache.logits, two.cache.logits)
     first, second = (np.asarray(Cache.load(tmp_path / "one" / f"cache-{k}").hidden[0]) for k in (0, 1))
     assert not np.allclose(first, second, atol=1e-3)
-    with pytest.raises(ValueError, match="only 'tran'"):
+    with pytest.raises(ValueError, match="use the setting 'tran'"):
         alternate(replace(view(graph), name="ind"), encoder, tmp_path / "no", TEACHER)
     with pytest.raises(ValueError, match="rounds count from 1, got 0"):
         alternate(view(graph), encoder, tmp_path / "no", TEACHER, rounds=0)

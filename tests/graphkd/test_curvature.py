@@ -258,7 +258,7 @@ def test_what_it_cannot_compare_is_named() -> None:
         graph.x, graph.y, functools.partial(train, schedule=Schedule()), torch.Generator(), graph.x[:, :10],
         graph.edge_index, hidden=[graph.x],
     )  # fmt: skip
-    with pytest.raises(ValueError, match="the teacher tells 1, the student has 0; both need one"):
+    with pytest.raises(ValueError, match="the teacher has 1, the student has 0; both need one"):
         curvature(MLP(64, (), 10), lesson)
     with pytest.raises(ValueError, match="fan is a number of nodes from 1, or None for all, got 0"):
         curvature(MLP(64, (8,), 10), lesson, fan=0)

@@ -292,7 +292,7 @@ def test_a_teacher_is_asked_for_more() -> None:
     assert not plain.params
     np.testing.assert_array_equal(plain.logits, cache.logits)
     lesson = Lesson(graph.x, graph.y, lambda *_: History(), torch.Generator())
-    with pytest.raises(ValueError, match="needs 'noisy' of the teacher, which tells nothing more"):
+    with pytest.raises(ValueError, match="needs 'noisy' of the teacher, whose extra outputs are none"):
         lesson.extra("noisy")
 
 

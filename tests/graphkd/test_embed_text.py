@@ -187,7 +187,7 @@ def test_labels_are_refused_where_they_cannot_be_told_apart_or_scored(
         embed(graph, causal, tmp_path / "c", INSTRUCTED, labels=["a", "b"])
     with pytest.raises(ValueError, match="the labels 'rule' and ' rule ' are the same tokens"):
         embed(graph, encoder, tmp_path / "c", PROMPTS, labels=["rule", "mining", " rule "])
-    with pytest.raises(ValueError, match="only a causal language model answers; an encoder compares"):
+    with pytest.raises(ValueError, match="only a causal language model has answers; use"):
         encoder.answers(LABELS)
 
 

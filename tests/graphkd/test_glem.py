@@ -125,7 +125,7 @@ def test_the_other_learns_from_the_text_model(papers: Graph) -> None:
     [
         (dict(alpha=1.5), "alpha and sure are shares, from 0 to 1, got 1.5"),
         (dict(rounds=0), "rounds, every and epochs count from 1, got 0"),
-        (dict(hop=2), "reads hidden layer 2 of the teacher, which tells 2"),
+        (dict(hop=2), "reads hidden layer 2 of the teacher, which has 2"),
         (dict(lam=-1), "lam is the weight of the labels"),
     ],
 )

@@ -106,7 +106,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: (f / "tokenizer.json").unlink(),
         "holds no tokenizer that could be read: .*; copy the files of the tokenizer into the folder: tokenizer.json",
     ),
-    "an empty vocabulary": (lambda f: (without_tokenizer(f), (f / "vocab.txt").write_text("")), "knows no words"),
+    "an empty vocabulary": (lambda f: (without_tokenizer(f), (f / "vocab.txt").write_text("")), "has no words"),
     "vocabulary without merges": (
         lambda f: (
             without_tokenizer(f),
@@ -124,7 +124,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a config cut short": (lambda f: halved(f / "config.json"), "config.json is no JSON"),
     "a kind with code of its own": (
         lambda f: change(f / "config.json", model_type="own", auto_map={"AutoConfig": "own.Config"}),
-        "models of the kind 'own' come with code of their own, which is not run",
+        "models of the kind 'own' come with custom code, which is not run",
     ),
     "a kind of a later version": (lambda f: change(f / "config.json", model_type="later"), "could not be read"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "has no model.safetensors, no weights"),
@@ -162,7 +162,7 @@ def test_a_file_in_place_of_a_folder(folder: Path) -> None:
 
 def test_words_that_the_tokenizer_does_not_know_are_no_texts(folder: Path, graph: Graph, tmp_path: Path) -> None:
     foreign = replace(graph, texts=tuple(f"other{k}" for k in range(12)))
-    with pytest.raises(ValueError, match="the tokenizer knows no word of the texts"):
+    with pytest.raises(ValueError, match="the tokenizer has no word of the texts"):
         embed(foreign, LanguageModel.load(folder), tmp_path / "c", Prompts(hops=0, budget=32))
 
 

@@ -115,7 +115,7 @@ def test_a_given_weight_is_the_method_itself(setting: Setting, taught: Outcome) 
     one = studied(setting, taught, "selfdistill", lam=0.3, method="ffg2m").model.predict_proba(setting.whole.x)
     two = studied(setting, taught, "ffg2m", lam=0.3).model.predict_proba(setting.whole.x)
     assert np.array_equal(one, two)
-    with pytest.raises(ValueError, match="lam is what is to be found"):
+    with pytest.raises(ValueError, match="lam is what is fitted"):
         studied(setting, taught, "selfdistill", method=dict(type="glnn", lam=0.5))
 
 

@@ -166,5 +166,5 @@ def test_what_is_wrong_with_a_cache_is_said_before_anything_is_trained(
         run("cache='caches/{setting}-{seed}'")
     assert not (tmp_path / "log.json").exists()
     cache = Cache.load(tmp_path / "caches/tran-0")
-    with pytest.raises(ValueError, match=r"needs \['noisy'\] of the teacher, which its cache has not"):
+    with pytest.raises(ValueError, match=r"needs \['noisy'\] of the teacher, which its cache does not have"):
         train_teacher(make_setting(graph, cpf_split(graph.y, 0), "tran", 0), cache, 0, ["noisy"])

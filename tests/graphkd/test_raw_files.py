@@ -173,7 +173,7 @@ def test_a_kept_graph_that_is_damaged_is_made_anew(planetoid: Path, tmp_path: Pa
     whole = kept.read_bytes()
     for content in (b"", whole[:1000], whole[:5000] + bytes(50) + whole[5050:], b"<html>"):
         kept.write_bytes(content)
-        with pytest.warns(UserWarning, match=r"npz is damaged .* and is made anew"):
+        with pytest.warns(UserWarning, match=r"npz is damaged .* and is rebuilt"):
             again = load("citeseer", tmp_path)
         assert torch.equal(again.edge_index, graph.edge_index)
         assert torch.equal(again.x.to_dense(), graph.x.to_dense())

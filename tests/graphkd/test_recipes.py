@@ -49,7 +49,7 @@ NO_CONTROL = {
     "weight_align": "it changes the last layer after any training",
 }
 READS_LABELS = {
-    "distill_weighted": "labels say which source is like the task",
+    "distill_weighted": "labels are needed to weight the sources",
     "glem": "its text model learns from the labels before",
     "lingugkd": "labels tell which pairs are no negatives",
     "partition": "its student has learnt from the labels before",

@@ -74,7 +74,7 @@ def test_k_of_links_counts_from_1(value: Any) -> None:
 
 
 def test_a_student_of_links_needs_a_layer() -> None:
-    with pytest.raises(ValueError, match="hidden needs a layer"):
+    with pytest.raises(ValueError, match="hidden must have at least one layer"):
         LinkStudent(hidden=()).fit(X, EDGES)
 
 

@@ -156,7 +156,7 @@ def test_prepare_keeps_the_split_and_counts_what_it_loses() -> None:
     data = graph(edge_index=EDGES[:, ~torch.isin(EDGES, lone).any(0)], **masked(*MASKS))
     extra = torch.tensor([[0, 1], [1, 2]])  # joins the three rings
     data.edge_index = torch.cat([data.edge_index, extra[:, ~torch.isin(extra, lone).any(0)]], 1)
-    with pytest.warns(UserWarning, match=r"nodes of the split: dropped"):
+    with pytest.warns(UserWarning, match=r"dropped nodes of the split"):
         ready = prepare(data)
     split = split_of(ready, 0)
     for ids, found in zip(IDS, (split.train, split.val, split.test)):
@@ -166,9 +166,9 @@ def test_prepare_keeps_the_split_and_counts_what_it_loses() -> None:
 BAD: dict[str, tuple[Any, str]] = {
     "parts overlap": (
         (IDS[0], IDS[1], torch.cat([IDS[2], IDS[0][:1]])),
-        r"stands in it twice, node \d+ in train and te",
+        r"the parts of the split overlap: node \d+ in train and te",
     ),
-    "masks overlap": ((MASKS[0], MASKS[1], MASKS[0] | MASKS[2]), "stands in it twice"),
+    "masks overlap": ((MASKS[0], MASKS[1], MASKS[0] | MASKS[2]), "the parts of the split overlap"),
     "mask too short": (
         (MASKS[0][:-1], *MASKS[1:]),
         rf"train part is a mask of the {N} nodes, .*; got torch.bool \(59,\)",
@@ -213,9 +213,9 @@ def test_ones_and_zeros_that_could_be_ids_are_refused() -> None:
         (masked(MASKS[0][:-1], *MASKS[1:]), r"train_mask is a mask of the 60 nodes, .*got torch.bool \(59,\)"),
         (masked(*IDS), r"train_mask is a mask of the 60 nodes, .*got torch.int64 \(12,\)"),
         (masked(MASKS[0], torch.arange(N), MASKS[2]), "val_mask is a mask: .*got torch.int64 with other values"),
-        (masked(MASKS[0], MASKS[0], MASKS[2]), "stands in it twice"),
+        (masked(MASKS[0], MASKS[0], MASKS[2]), "the parts of the split overlap"),
         ({**masked(*MASKS), "valid_mask": MASKS[1]}, "the graph has val_mask and valid_mask; drop one"),
-        (masked(torch.ones(N, 2), torch.ones(N, 3), MASKS[2]), "unlike numbers of columns"),
+        (masked(torch.ones(N, 2), torch.ones(N, 3), MASKS[2]), "different numbers of columns"),
     ],
 )
 def test_masks_that_are_none_are_named(fields: dict[str, Any], message: str) -> None:

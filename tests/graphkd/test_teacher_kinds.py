@@ -208,7 +208,7 @@ WRONG: dict[str, tuple[Any, str]] = {
         lambda features, classes: None,
         "the teacher '<lambda>' returns a NoneType; expected a torch.nn.Module",
     ),
-    "no function": (int, "the teacher 'int' is no function"),
+    "no function": (int, "the teacher 'int' must be a function"),
     "none at all": ([], "the list of teachers is empty"),
 }
 
@@ -413,7 +413,7 @@ def test_what_links_are_distilled_with_is_checked_before_training() -> None:
     taken = distill_links(data, quick, dict(type="llp", walks=np.int64(1)), student=student, seed=np.int64(0))  # type: ignore[arg-type]
     network = taken.outcomes["teacher"].model
     network.train()
-    with pytest.warns(UserWarning, match="nothing says which edges it was trained on"):
+    with pytest.warns(UserWarning, match="the training edges of the given teacher are unknown"):
         again = distill_links(data, network, dict(type="llp", walks=1), student=student)
     assert again.hits["teacher"] == taken.hits["teacher"]
     assert all(part.training for part in network.modules())

@@ -93,7 +93,7 @@ def test_a_batch_shows_its_own_edges_labels_and_time(setting: Setting, taught: O
         (dict(loss="kl", wieght=2.0), TypeError, "did you mean 'weight'"),
         (dict(student="logits"), TypeError, "needs a 'loss'"),
         (dict(loss="kll"), KeyError, "did you mean"),
-        (dict(loss="mse", student="hidden:5"), ValueError, "tells 2 hidden layers"),
+        (dict(loss="mse", student="hidden:5"), ValueError, "has 2 hidden layers"),
         (dict(loss="mse", student="backbone"), ValueError, "a layer is 'logits'"),
         (dict(loss="mse", student="hidden", teacher="logits"), ValueError, "logits are not projected"),
         (dict(loss="kl", weight=float("nan")), TypeError, "finite"),

@@ -174,7 +174,7 @@ def test_texts_that_do_not_fit_are_refused() -> None:
         text_graph(["a", "b"], [[0], [1]], [0, 1, 0])
     with pytest.raises(ValueError, match="the text of node 1 is a float, not a string"):
         text_graph(["word", np.nan], [[0], [1]], [0, 1])  # type: ignore[list-item]
-    with pytest.raises(ValueError, match="the texts have no word in common"):
+    with pytest.raises(ValueError, match="no word is in enough texts"):
         text_graph(["", ""], [[0], [1]], [0, 1])
 
 
@@ -236,7 +236,7 @@ def test_a_data_key_that_is_wrong_is_refused() -> None:
         load(dict(type="digits", split=dict(type="shares", trian=0.5)))
     with pytest.raises(KeyError, match="no graph is called 'text'; did you mean 'texts'"):
         load(dict(type="text"))
-    with pytest.raises(ValueError, match="shares to train and to select leave some for the test"):
+    with pytest.raises(ValueError, match="shares to train and to select must leave some for the test"):
         share_split(torch.zeros(10, dtype=torch.long), 0, train=0.9)
 
 

@@ -93,7 +93,7 @@ TUNE: list[tuple[str, dict[str, Any], str]] = [
     *((f"--{n} 0", {}, f"argument --{n}: expected a whole number from 1") for n in ("rank", "epochs", "batch-size")),
     *((f"--lr {each}", {}, "argument --lr: expected a number above 0") for each in ("0", "-1", "nan", "inf", "fast")),
     ("--layers 0", {}, "argument --layers: expected a whole number from 1"),
-    ("--layers 9", {}, "has 2 layers; asked for the first 9"),
+    ("--layers 9", {}, "has 2 layers; layers must be from 1 to 2, got 9"),
     ("", dict(split=None), "class 0 has 15 nodes; .*pass --split shares, or write the column 'split'"),
     ("", dict(model="{}/causal", budget="100"), "tuned on labels in words: 0 given, 2 classes"),
     ("", dict(out="{}/empty"), "empty exists; choose another folder, or remove it"),

@@ -95,7 +95,7 @@ def test_a_mistake_in_a_config_of_graphs(
     [
         ("settings = ['ind']", "no split is called 'ind'"),
         ("settings = [dict(type='tran', tset=0.1)]", "split 'tran' has no option 'tset'; did you mean 'test'?"),
-        ("settings = [dict(type='tran', test=1.5)]", "shares of edges to hold back must be positive and leave some"),
+        ("settings = [dict(type='tran', test=1.5)]", "shares of edges to hold back must be positive and sum to less"),
         ("teacher = 'sage'", "mine.py: teacher is a dict of options, got 'sage'"),
     ],
 )

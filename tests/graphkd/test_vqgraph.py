@@ -130,7 +130,7 @@ def test_k_means_starts_the_codes_and_beats_random_rows() -> None:
     codebook = Codebook(30, 6)
     codebook(rows)
     assert error(codebook.vectors) < 0.8 * error(rows[:30])
-    with pytest.raises(ValueError, match="a codebook of 30 codes needs as many nodes to start from, got 29"):
+    with pytest.raises(ValueError, match="a codebook of 30 codes needs at least as many nodes to start from, got 29"):
         k_means(rows[:29], 30)
     with pytest.raises(ValueError, match="'ema' or 'gradient', not 'emma'"):
         Codebook(3, 2, "emma")  # type: ignore[arg-type]
@@ -320,8 +320,8 @@ def test_without_codes_it_is_glnn_but_for_the_start(setting: Setting, cache: Cac
 def test_what_is_missing_is_named(setting: Setting, cache: Cache) -> None:
     plain = Cache(cache.logits, cache.node_id, cache.observed, cache.fingerprint)
     for method, message in (
-        ("vqgraph", "the teacher tells no 'code' and 'codebook'; take teacher='vqsage', or codes=256"),
-        (dict(type="vqgraph", codes=8), "fitted to the teacher's last hidden layer, and it tells none"),
+        ("vqgraph", "the teacher has no 'code' and 'codebook'; use teacher='vqsage', or codes=256"),
+        (dict(type="vqgraph", codes=8), "fitted to the teacher's last hidden layer, but it has none"),
     ):
         with pytest.raises(ValueError, match=message):
             train_student(setting, plain, method, STUDENT, 0)

@@ -9,7 +9,7 @@ from graphkd.training.loop import History
 
 @link_recipe
 def link_supervised(model: nn.Module, lesson: LinkLesson) -> History:
-    r"""Edges alone, no teacher: the control that every student of links is measured against.
+    r"""Train on edges alone, without a teacher: the control for link students.
 
     $$ L = -\frac{1}{2 |B|} \Bigl(\sum_{(u, v) \in B} \log \sigma(s_{uv})
          + \sum_{(u, v) \in B^-} \log (1 - \sigma(s_{uv}))\Bigr) $$

@@ -25,7 +25,7 @@ def llp(
     walks: int = 3,
     far: int = 1,
 ) -> History:
-    r"""LLP: for each anchor node, how a graph network ranks and weighs the nodes around it and some far off.
+    r"""LLP: match the ranking and the distribution of the teacher's scores over near and far nodes of each anchor.
 
     $$ L = \lambda \, \mathrm{BCE} + (1 - \lambda) \bigl(d \; \mathrm{llp\_dist}(s, t)
          + r \; \mathrm{llp\_rank}(\sigma(s), \sigma(t))\bigr), \qquad s, t \in \mathbb{R}^{A \times S} $$
@@ -53,7 +53,7 @@ def llp(
     if lam == 1:
         return link_supervised(model, lesson)
     if hops * walks * (1 + far) < 2 or far < 0:
-        raise ValueError(f"llp: a context needs two nodes, got hops={hops}, walks={walks}, far={far}")
+        raise ValueError(f"llp: a context needs at least two nodes, got hops={hops}, walks={walks}, far={far}")
     teacher = lesson.teacher_scores()
     llp_dist, llp_rank = kdlosses.build("llp_dist"), kdlosses.build({"type": "llp_rank", "delta": delta})
 
