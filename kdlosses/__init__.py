@@ -1,4 +1,4 @@
-"""Distillation losses for nodes `(N, C)` and maps `(N, C, H, W)` alike: a node is a pixel with no height and width.
+"""Distillation losses for nodes `(N, C)` and maps `(N, C, H, W)`.
 
 >>> import torch, kdlosses
 >>> loss = kdlosses.build(dict(type="kl", tau=4.0))

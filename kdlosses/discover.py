@@ -40,7 +40,7 @@ def load_entry_points(kind: str) -> None:
 
 
 def imported(what: str, name: str) -> Any:
-    """Return what `module:name` names.
+    """Import and return the object that `module:name` names.
 
     Args:
         what: the kind of part, for the error.

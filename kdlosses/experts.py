@@ -25,7 +25,7 @@ def experts(teacher: Tensor, classes: int, policy: str) -> Tensor:
 
 
 def mixture(logits: Tensor, weight: Tensor | None = None) -> Tensor:
-    r"""Logarithm of a mean of predictions, $\log \sum_e a_e \, \mathrm{softmax}(z^{(e)})$: no mean of logits.
+    r"""Logarithm of a mean of predictions, $\log \sum_e a_e \, \mathrm{softmax}(z^{(e)})$: not a mean of logits.
 
     Args:
         logits: `(N, E, C, *)`.

@@ -24,7 +24,7 @@ def moved_modules(table: Mapping[str, str]) -> None:
     """
     MODULES.update(table)
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.append(_Finder())  # last: only for names that nobody else finds
+        sys.meta_path.append(_Finder())  # last: only for names that no other finder knows
 
 
 def moved_name(module: str, name: str, table: Mapping[str, str]) -> Any:

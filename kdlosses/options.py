@@ -19,7 +19,7 @@ _TEMPERATURES = {"tau", "student_tau", "teacher_tau", "subclass_tau", "tau_min",
 
 
 def nearest(word: str, known: Iterable[str], count: int = 3) -> str:
-    """Format the `count` entries of `known` that are most like `word`, for an error message."""
+    """Format the `count` entries of `known` closest to `word`, for an error message."""
     known = sorted(known)
     found = difflib.get_close_matches(word, known, n=count, cutoff=0.5)
     return f"did you mean {' or '.join(map(repr, found))}?" if found else f"known: {', '.join(known) or 'none'}"

@@ -1,4 +1,4 @@
-"""The registry that both siblings share: `register` a loss once, `build` it by name from any config."""
+"""The registry of losses, shared by all packages: `register` a loss once, `build` it by name from any config."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def register(
         most: greatest values of options that have one.
 
     A policy is a loss around another one: an `nn.Module` class that builds what its option `loss` says, and whose
-    `forward` ends in `**context`, all the context there is, to be handed on to that loss.
+    `forward` ends in `**context`, all the context there is, to be passed on to that loss.
 
     Raises:
         TypeError: the signature breaks the contract.
@@ -281,7 +281,7 @@ def _check_signature(key: str, loss: LossLike) -> None:
     policy = isinstance(loss, type) and {"loss", "losses"} & set(inspect.signature(loss).parameters)
     for parameter in parameters:
         if parameter.kind is parameter.VAR_KEYWORD and parameter.name == "context" and policy:
-            continue  # handed on to the loss inside, which checks it
+            continue  # passed on to the loss inside, which checks it
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise TypeError(f"loss {key!r}: *{parameter.name} would hide a typo; name every argument")
         if parameter.name in _RESERVED:

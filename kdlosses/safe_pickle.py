@@ -126,7 +126,7 @@ class _Encoded(Standin):
 
     def __new__(cls, text: str, codec: str = "latin1") -> Any:
         if codec not in ("latin1", "latin-1", "bytes"):
-            raise UnpicklingError(f"it asks for the codec {codec!r}")
+            raise UnpicklingError(f"it names the codec {codec!r}")
         return str.encode(text, "latin-1")
 
 

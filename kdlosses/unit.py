@@ -21,7 +21,7 @@ def length(vectors: Tensor, dim: int, keepdim: bool = False) -> Tensor:
 
 
 def unit(vectors: Tensor, dim: int) -> Tensor:
-    """Scale vectors to length 1. A zero vector stays zero and gets no gradient, where dividing by an eps explodes it.
+    """Scale vectors to length 1. A zero vector stays zero with gradient 0, where division by an eps explodes it.
 
     >>> unit(torch.tensor([[3.0, 4.0], [0.0, 0.0]]), dim=1)
     tensor([[0.6000, 0.8000],

@@ -230,7 +230,7 @@ def as_weights(weight: Any, edges: int) -> Tensor | None:
 
 
 def settled(masks: Masks) -> Split | Masks:
-    """Masks of one whole split as that split."""
+    """Convert the masks of one complete split to a `Split`."""
     return masks.column(0) if len(masks) == 1 and len(masks.parts) == len(PARTS) else masks
 
 

@@ -93,7 +93,7 @@ class Masks:
         return self.column(0)
 
     def column(self, column: int) -> Split:
-        """One of the splits.
+        """Return the split of one column.
 
         Raises:
             ValueError: there is no such column, a part is missing or empty, or two parts share a node.

@@ -43,7 +43,7 @@ class LinkLesson:
         return self.x.shape[0]
 
     def teacher_scores(self) -> Callable[[Tensor], Tensor]:
-        """The teacher, or an error that says where to pass it."""
+        """Return the teacher; raise if there is none."""
         if self.teacher is None:
             raise ValueError("this recipe learns from a teacher: fit(..., teacher=pairs_to_logits)")
         return self.teacher

@@ -13,7 +13,7 @@ from graphkd.spec import widths
 
 
 class Hadamard(nn.Module):
-    """Score of a pair: an MLP of the product of its two representations, element by element; order cannot matter.
+    """Score of a pair: an MLP of the product of its two representations, element by element; symmetric in the pair.
 
     Shape: representations `(N, d)` and pairs `(2, *)` of their rows, to logits `(*)`.
     """

@@ -51,7 +51,7 @@ class NonEdges:
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """Draw different pairs `(2, count)` uniformly."""
         if count > len(self):
-            raise ValueError(f"the graph has {len(self)} non-edges, fewer than the {count} asked for")
+            raise ValueError(f"the graph has {len(self)} non-edges, fewer than the {count} to draw")
         if len(self) <= 4 * count:
             return self[torch.randperm(len(self), generator=generator)[:count]]
         drawn = torch.empty(0, dtype=torch.long)

@@ -11,7 +11,7 @@ def dirichlet_energy(features: Tensor, edge_index: Tensor) -> Tensor:
     $$ E(H) = \frac{1}{|E|} \sum_{(i, j) \in E}
        \left\| \frac{h_i}{\|h_i\|} - \frac{h_j}{\|h_j\|} \right\|^2 $$
 
-    Unchanged when H is scaled. The ratio of the energies after and before a layer tells whether it smooths. This is not
+    Unchanged when H is scaled. The ratio of the energies after and before a layer shows whether it smooths. This is not
     a loss between a student and a teacher; the recipe `tined` makes one of it.
 
     Args:

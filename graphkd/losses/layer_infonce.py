@@ -40,7 +40,7 @@ class LayerInfoNCE(nn.Module):
 
     Paper: Hu et al., "Large Language Model Meets Graph Neural Network in Knowledge Distillation", 2024; factor 1. There
     the projection is an MLP of which the share that is dropped is not known; here it is one layer, and nothing is
-    dropped unless asked for.
+    dropped by default.
 
     >>> import torch
     >>> loss = LayerInfoNCE(student_channels=3, teacher_channels=2)

@@ -22,7 +22,7 @@ MethodSpec = str | Mapping[str, Any] | Callable[..., History]
 
 @dataclass
 class Outcome:
-    """One trained model and what it reached in one setting.
+    """One trained model and its metrics in one setting.
 
     Attributes:
         model: a network for a teacher (None if only its cache is known; an `Ensemble` for several), a
@@ -88,7 +88,7 @@ class Result:
 
 
 class _ByRole(dict[str, Any]):
-    """Outcomes by role and setting, which for one version can be asked for by setting and role."""
+    """Outcomes by role and setting; for one version also accessible by setting and role."""
 
     def __missing__(self, key: str) -> Any:
         if key not in next(iter(self.values()), {}):

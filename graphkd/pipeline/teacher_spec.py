@@ -33,7 +33,7 @@ def listed(teacher: TeacherSpecs) -> list[TeacherSpec]:
 def parse_teacher(
     teacher: TeacherSpec,
 ) -> tuple[Callable[..., nn.Module], dict[str, Any], Schedule, dict[str, Any], Any, dict[str, Any]]:
-    """Builder, its options, schedule, share, fine-tuning and teacher of a teacher that is to be trained here."""
+    """Parse a teacher to be trained: builder, its options, schedule, share, fine-tuning and its own teacher."""
     options: dict[str, Any] = plain(dict(teacher)) if isinstance(teacher, Mapping) else {"type": teacher}
     kind = options.get("type")
     if isinstance(kind, nn.Module | Cache) or not (isinstance(kind, str) or callable(kind)):

@@ -107,7 +107,7 @@ def divergence(student: Tensor, teacher: Tensor, tau: float) -> Tensor:
 
 
 def boosted(weight: Tensor, divergence: Tensor, beta: float) -> tuple[Tensor, Tensor]:
-    r"""The weight of a member that left these divergences, and those of the nodes for the next one.
+    r"""The weight of a member from its divergences, and the weights of the nodes for the next member.
 
     $$ e_i = 1 - \exp(-\beta \, \mathrm{KL}_i), \quad \epsilon = \frac{\sum_i w_i e_i}{\sum_i w_i}, \quad
        \alpha = \max\Big(\log \frac{1 - \epsilon}{\epsilon}, 10^{-16}\Big), \quad

@@ -43,16 +43,16 @@ def annotator(
          + (1 - \lambda) \frac{\sum_{i \in K} c_i \, \mathrm{CE}(z^s_i, \hat y_i)}{\sum_{i \in K} c_i}, \qquad
        \hat y_i = \arg\max_c p^t_{ic}, \quad c_i = \max_c p^t_{ic} $$
 
-    In each of R rounds, E epochs apart, 1 / R of the budget is asked about. Each of the clusters k of the nodes gets
+    In each of R rounds, E epochs apart, 1 / R of the budget is labelled. Each of the clusters k of the nodes gets
     seats in proportion to the number of its nodes left times how often student and annotator name different classes on
-    those asked about in it, $e_k = (\mathrm{wrong}_k + \bar e) / (\mathrm{asked}_k + 1)$ with the mean $\bar e$ over
+    those queried in it, $e_k = (\mathrm{wrong}_k + \bar e) / (\mathrm{asked}_k + 1)$ with the mean $\bar e$ over
     all (1 in the first round). A cluster gives them to its nodes of greatest
 
     $$ (1 - \gamma) \, \mathrm{rank}\Big( \frac{1}{1 + \|h_i - m_k\|} \Big)
        + \gamma \, \mathrm{rank}\big( 1 - (p^s_{i(1)} - p^s_{i(2)}) \big), $$
 
-    the density of the embeddings h, which tells what is easy to label, and the student's doubt ($\gamma = 0$ in the
-    first round); rank is the share of nodes left that have less. K is what has been asked about, without the share of
+    the density of the embeddings h, a proxy of what is easy to label, and the student's doubt ($\gamma = 0$ in the
+    first round); rank is the share of nodes left that have less. K is what has been labelled, without the share of
     least c among those named alike, so that no class is filtered out.
 
     The student may be a graph network, see `graphkd.train_teacher`, or an MLP.
@@ -60,13 +60,13 @@ def annotator(
     Args:
         model: the student, trained in place.
         lesson: with the annotator's logits: what a language model thinks of the labels' words, see
-            `graphkd.text.embed`. Rows of nodes that are not asked about are not read, however many there are.
+            `graphkd.text.embed`. Rows of nodes that are not queried are not read, however many there are.
         lam: weight of the true labels; at 0 none is read, 1 is `supervised`.
-        budget: share of the nodes to ask about in all.
+        budget: share of the nodes to label in all.
         rounds: R.
         every: E.
         clusters: how many, at most the number of nodes, of the annotator's last hidden layer, or of the features if it
-            tells none, in rows of length 1; by k-means from rows far apart, in which nothing is drawn.
+            has none, in rows of length 1; by k-means from rows far apart, in which nothing is drawn.
         doubt: $\gamma$.
         drop: share of the labels that is left out; 0 keeps all.
         select: `random` draws uniformly: what the choice has to beat.

@@ -146,7 +146,7 @@ class Neighbourhoods:
         self.generator = generator
 
     def of(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
-        """Members of each neighbourhood, and which one it is: the neighbours, then the nodes themselves."""
+        """Members of all neighbourhoods, neighbours first, then the nodes, and each one's neighbourhood index."""
         degree = self.degree[nodes]
         count = degree if self.fan is None else degree.clamp_max(self.fan)
         group = torch.arange(len(nodes)).repeat_interleave(count)

@@ -92,7 +92,7 @@ def krd(
 
 
 def fitted_power(rho: Tensor, agrees: Tensor, otherwise: float) -> float:
-    r"""The a for which $1 - \rho^a$ falls as does the share of nodes where the student agrees with its teacher.
+    r"""Fit a so that $1 - \rho^a$ follows the share of nodes where the student agrees with its teacher.
 
     $$ \min_{a, u, v} \sum_b n_b \big( r_b - u + v x_b^a \big)^2, \quad v \ge 0, \quad 0.01 \le a \le 100 $$
 

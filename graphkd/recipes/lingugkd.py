@@ -44,7 +44,7 @@ def lingugkd(
     Args:
         model: the student, trained in place; hidden layers are what its `outputs` gives before the logits.
         lesson: with the teacher's hidden layers, and the edges for a graph network.
-        lam: $\lambda$, share of the labels with which the weights start; 1 is `supervised`; with 0 labels only tell
+        lam: $\lambda$, share of the labels with which the weights start; 1 is `supervised`; with 0 labels only show
             which pairs are no negatives.
         tau: temperature of $L_l$.
         reach: nodes of $L_l$: the labelled ones, as in the paper, or all. Two nodes without a label are taken for one

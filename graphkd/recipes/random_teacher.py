@@ -70,7 +70,7 @@ def random_teacher(
         features = model.outputs(rows(lesson.x, told))[-2].double().numpy()
         probe = LogisticRegression(max_iter=2000).fit(features, lesson.labels[told].numpy())
         weight, bias = torch.from_numpy(probe.coef_), torch.from_numpy(probe.intercept_)
-        if len(weight) == 1:  # of two classes scikit-learn tells the difference
+        if len(weight) == 1:  # of two classes scikit-learn gives the difference
             weight, bias = torch.cat([0 * weight, weight]), torch.cat([0 * bias, bias])
         known = torch.from_numpy(probe.classes_)
         last.weight.zero_().index_copy_(0, known, weight.to(last.weight.dtype))

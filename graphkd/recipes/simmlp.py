@@ -131,7 +131,7 @@ def alignment(predicted: Tensor, target: Tensor, power: float) -> Tensor:
 
 
 def thinned(crow: Tensor, source: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Edges by target, see `graphkd.sparse.edges.by_target`, without a share of them."""
+    """Drop a random share of edges that are sorted by target, see `graphkd.sparse.edges.by_target`."""
     if share == 0:
         return crow, source
     kept = torch.rand(len(source), generator=generator) >= share

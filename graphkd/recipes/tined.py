@@ -156,7 +156,7 @@ class Pair(nn.Module):
 
 def teacher_layers(weights: Mapping[str, Tensor]) -> list[Layer]:
     """Return the layers of a `sage` or a `gcn` from its weights."""
-    with needs_extra("tined"):  # a student that is only read and asked does without
+    with needs_extra("tined"):  # a student that is only loaded for prediction does without
         from torch_geometric.nn import GCNConv
 
         from graphkd.teachers.sage import MeanConv

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def stitch(width_in: int, width_out: int) -> nn.Sequential:
-    """Join blocks of unlike width: a layer norm and a linear layer, on the last axis.
+    """Join blocks of different widths: a layer norm and a linear layer, on the last axis.
 
     >>> [type(part).__name__ for part in stitch(4, 8)]
     ['LayerNorm', 'Linear']

@@ -16,7 +16,7 @@ _BLOCK = 1 << 16  # edges at a time, so that memory does not grow with their num
 
 
 class EdgeTargets(NamedTuple):
-    r"""A KL along edges as a cross-entropy of nodes, see `neighbour_targets`.
+    r"""A KL divergence along edges, written as a cross-entropy of nodes, see `neighbour_targets`.
 
     Attributes:
         q: `(N, C)`, the weighted sum of the targets of a node.

@@ -10,7 +10,7 @@ from graphkd.training.latency import hops
 
 
 class Ensemble(nn.Module):
-    """Several teachers side by side.
+    """Several teachers on the same graph, with concatenated outputs.
 
     Args:
         teachers: see `graphkd.teachers.call.call`.

@@ -195,7 +195,7 @@ def explanations(cache: Cache) -> list[str]:
 
 
 class _Job:
-    """One model, one graph, one way to ask."""
+    """Embeds one graph by one model with one kind of prompt."""
 
     def __init__(
         self,
@@ -307,7 +307,7 @@ class _Job:
     def _all(
         self, asked: list[list[int]], answers: Sequence[Sequence[int]], batch_tokens: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """What the model makes of prompts, each different one read once."""
+        """Outputs of the model for prompts; duplicates are read once."""
         unique, place = _unique(asked)
         vectors = np.empty((len(unique), self.model.width), dtype=np.float16)
         scores = np.empty((len(unique), len(answers)), dtype=np.float32)
@@ -328,7 +328,7 @@ def _missing(path: Path, nodes: int, shard: int) -> list[tuple[int, int]]:
 
 
 def by_length(prompts: Sequence[Sequence[int]], tokens: int) -> Iterator[list[int]]:
-    """Places of prompts in batches of like length, the longest first: so many tokens with padding, at least one prompt.
+    """Indices of prompts in batches of similar length, longest first: at most `tokens` with padding, or one prompt.
 
     >>> list(by_length([[1], [1, 2, 3], [1, 2], [4]], tokens=4))
     [[1], [2, 0], [3]]

@@ -89,7 +89,7 @@ class Asker:
     Args:
         graph: with texts.
         model: whose tokens they are.
-        prompts: how to ask.
+        prompts: prompt settings.
         observed: mask `(N,)` of the nodes that may be looked at; all if not given.
         spare: tokens to be left for the answer.
 

@@ -222,7 +222,7 @@ def _dense(folder: Path) -> nn.Module:
 
 
 def _prompt(folder: Path) -> str:
-    """The prompt that the encoder sets before every text unless asked otherwise."""
+    """The prompt that the encoder sets before every text by default."""
     file = folder / "config_sentence_transformers.json"
     if not file.is_file():
         return ""

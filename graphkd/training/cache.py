@@ -205,7 +205,7 @@ class Cache:
         )
 
     def split(self) -> list[Cache]:
-        """The cache of each teacher alone: views, nothing is copied."""
+        """Split into the cache of each teacher: views, nothing is copied."""
         found, column, layer = [], 0, 0
         for (columns, hidden), told in zip(self._parts(), self._teachers()):
             logits, layers = self.logits[:, column : column + columns], self.hidden[layer : layer + hidden]
@@ -234,7 +234,7 @@ class Cache:
 
 
 def shards_in(path: str | Path) -> list[dict[str, Any]]:
-    """What the `meta.json` of each shard in a folder says, and as `rows` how many nodes it holds.
+    """The `meta.json` of each shard in a folder, with its number of nodes as `rows`.
 
     Raises:
         ValueError: one is damaged.
@@ -248,7 +248,7 @@ def _named(kind: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]
 
 
 def _meta(path: Path) -> dict[str, Any]:
-    """What `meta.json` says, as `Cache` would have written it."""
+    """Read and check `meta.json`."""
     file = path / "meta.json"
     if not file.is_file():
         raise FileNotFoundError(f"{path} is no teacher cache: it has no meta.json")

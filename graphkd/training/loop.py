@@ -1,4 +1,4 @@
-"""The one training loop of the graph side: for teachers, for students and for every recipe."""
+"""The training loop of teachers, students and all recipes."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def train(
 
 
 def score(logits: Tensor, labels: Tensor) -> Score:
-    """Accuracy and minus cross-entropy, both in `Score`'s order.
+    """Accuracy and negative cross-entropy, in the order of `Score`.
 
     >>> score(torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0]))[0]
     0.5

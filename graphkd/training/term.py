@@ -19,7 +19,7 @@ from graphkd.training.lesson import Lesson
 from kdlosses.reduce import nothing
 
 KNOWN = ("student_channels", "teacher_channels", "channels", "classes")
-"""Options of losses that the two sides tell."""
+"""Options of losses that are filled in from student and teacher."""
 
 ON_NODES = ("weight", "labels", "edge_index", "batch", "progress", "epoch", "student_logits", "teacher_logits")
 """What a loss on nodes may require."""

@@ -1,4 +1,4 @@
-"""Contrastive and prototype losses. One loss a file; file, function and registry key have one name."""
+"""Contrastive and prototype losses. One loss per file; file, function and registry key have the same name."""
 
 from kdlosses.discover import discover
 from kdlosses.registry import LOSSES

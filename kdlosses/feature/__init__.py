@@ -1,4 +1,4 @@
-"""Losses on features `(N, channels, *)`. One loss a file; file, function and registry key have one name."""
+"""Losses on features `(N, channels, *)`. One loss per file; file, function and registry key have the same name."""
 
 from kdlosses.discover import discover
 from kdlosses.registry import LOSSES

@@ -43,7 +43,7 @@ def cwd(
     if weight is None:
         log_s, log_t = F.log_softmax(student / tau, dim=2), F.log_softmax(teacher / tau, dim=2)
         difference = log_t - log_s
-        return tau**2 * weighted_mean((log_t.exp_() * difference).sum(2))  # in place: no gradient asks for log_t
+        return tau**2 * weighted_mean((log_t.exp_() * difference).sum(2))  # in place: no gradient needs log_t
     # log w inside the softmax makes weight 2 the same as two copies; a finite floor keeps empty samples finite
     log_w = weight.to(student.dtype).log().clamp_min(torch.finfo(student.dtype).min / 4).unsqueeze(1)
     log_s, log_t = F.log_softmax(student / tau + log_w, dim=2), F.log_softmax(teacher / tau + log_w, dim=2)

@@ -8,7 +8,7 @@ from kdlosses.registry import register
 
 @register
 def kd(student: Tensor, teacher: Tensor, tau: float = 4.0, weight: Tensor | None = None) -> Tensor:
-    r"""`kl` at the temperature that image classification made customary: the baseline of all the others.
+    r"""`kl` at the customary temperature of image classification: the baseline of all the others.
 
     $$ L = \frac{\tau^2}{\sum_i w_i} \sum_i w_i \, \mathrm{KL}(p_i \,\|\, q_i), \quad
        p = \mathrm{softmax}(z^t / \tau), \; q = \mathrm{softmax}(z^s / \tau) $$

@@ -33,4 +33,4 @@ def kl(student: Tensor, teacher: Tensor, tau: float = 1.0, weight: Tensor | None
     log_p = F.log_softmax(teacher / tau, dim=1)
     log_q = F.log_softmax(student / tau, dim=1)
     difference = log_p - log_q
-    return tau**2 * weighted_mean((log_p.exp_() * difference).sum(1), weight)  # in place: no gradient asks for log_p
+    return tau**2 * weighted_mean((log_p.exp_() * difference).sum(1), weight)  # in place: no gradient needs log_p

@@ -37,7 +37,7 @@ def label_smoothing(
     hand: Yuan et al., "Revisiting Knowledge Distillation via Label Smoothing Regularization", CVPR 2020. Factor 1.
 
     >>> import torch
-    >>> z = torch.tensor([[0.9, 0.05, 0.05]]).log()  # the student that it asks for: the entropy is left
+    >>> z = torch.tensor([[0.9, 0.05, 0.05]]).log()  # the optimal student: the entropy is left
     >>> label_smoothing(z, z, labels=torch.tensor([0])).item()
     0.3943...
     """

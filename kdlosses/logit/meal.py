@@ -15,7 +15,7 @@ def meal(student: Tensor, teacher: Tensor, weight: Tensor | None = None) -> Tens
        q = \mathrm{softmax}(z^s), \qquad L = \sum_i w_i l_i / \sum_i w_i. $$
 
     It is probabilities that are averaged, not logits. At best it is $H(\bar p)$. The authors add a discriminator that
-    tells student from teacher; their code neither reverses nor stops its gradient, so that the student helps it. It is
+    parts student from teacher; their code neither reverses nor stops its gradient, so that the student helps it. It is
     left out here.
 
     Args:

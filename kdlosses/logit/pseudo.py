@@ -9,7 +9,7 @@ from kdlosses.registry import register
 
 @register(most={"threshold": 1})
 def pseudo(student: Tensor, teacher: Tensor, threshold: float = 0.0, weight: Tensor | None = None) -> Tensor:
-    r"""Pseudo labels: cross-entropy with the class that the teacher finds likeliest, where it is sure enough.
+    r"""Pseudo labels: cross-entropy with the teacher's top class, where its confidence is high enough.
 
     With $\hat y_i = \arg\max_c z^t_{ic}$ and $p = \mathrm{softmax}(z)$,
 

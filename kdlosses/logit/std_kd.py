@@ -33,7 +33,7 @@ def std_kd(student: Tensor, teacher: Tensor, eps: float = 1e-7, weight: Tensor |
     """
     log_p, log_q = (F.log_softmax(_standardised(z, eps), dim=1) for z in (teacher, student))
     difference = log_p - log_q
-    return weighted_mean((log_p.exp_() * difference).sum(1), weight)  # in place: no gradient asks for log_p
+    return weighted_mean((log_p.exp_() * difference).sum(1), weight)  # in place: no gradient needs log_p
 
 
 def _standardised(logits: Tensor, eps: float) -> Tensor:

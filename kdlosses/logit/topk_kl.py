@@ -11,7 +11,7 @@ from kdlosses.registry import register
 
 @register(least={"k": 0})
 def topk_kl(student: Tensor, teacher: Tensor, k: int = 10, tau: float = 1.0, weight: Tensor | None = None) -> Tensor:
-    r"""Cover the teacher's k likeliest classes, seek modes among the rest.
+    r"""Forward divergence on the teacher's top k classes, reverse divergence on the rest.
 
     With S the k likeliest classes of the teacher, R the rest, and $P, Q$ the mass of S under $p, q$ (the softmax of
     $z^t / \tau, z^s / \tau$),
