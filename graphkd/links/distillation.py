@@ -194,7 +194,7 @@ def train_link_teacher(split: LinkSplit, teacher: TeacherSpec = "sage", seed: in
     if isinstance(teacher, LinkGNN):
         network = teacher
         warnings.warn(
-            "the training edges of the given teacher are unknown: if it has seen test edges, all figures here are "
+            "the given teacher has no record of its training edges: if it has seen test edges, all figures here are "
             "too high",
             stacklevel=2,
         )

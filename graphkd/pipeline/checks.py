@@ -114,11 +114,7 @@ def any_ready(teachers: Sequence[TeacherSpec]) -> bool:
 
 def warn_unless(sure: bool, who: str, says: bool) -> None:
     if not sure:
-        how = (
-            "says that it was trained on another split"
-            if says
-            else "comes ready, and nothing says what it was trained on"
-        )
+        how = "was trained on another split" if says else "has no record of its training split"
         warnings.warn(
             f"{who} {how}: if it has seen labels of test nodes, all accuracies here are too high "
             "(see graphkd.train_teacher)",

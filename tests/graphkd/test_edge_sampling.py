@@ -301,7 +301,7 @@ def test_krd_tells_when_its_sampling_had_no_part(taught: tuple[Setting, Cache]) 
 def test_options_that_make_no_sense_are_named() -> None:
     for options, message in (
         (dict(type="hgmd", mode="mix"), "mode is one of plain, weight, mixup, not 'mix'"),
-        (dict(type="hgmd", alpha=-1.0), "alpha >= 0"),
+        (dict(type="hgmd", alpha=-1.0), "alpha must be at least 0"),
         (dict(type="krd", power=0.0), "power must be positive"),
     ):
         name = str(options.pop("type"))

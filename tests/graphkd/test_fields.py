@@ -243,7 +243,7 @@ class Sum(nn.Module):
         return self.linear(torch.zeros_like(x).index_add_(0, edge_index[1], x[edge_index[0]]))
 
 
-@pytest.mark.filterwarnings("ignore:.*no reverse", "ignore:.*nothing says")
+@pytest.mark.filterwarnings("ignore:.*no reverse", "ignore:.*no record of its")
 @pytest.mark.parametrize("several", [False, True])
 def test_a_ready_module_is_run_on_the_edges_as_they_are(several: bool) -> None:
     """Direction, doubles and self-loops included; a teacher trained beside it gets both directions as ever."""

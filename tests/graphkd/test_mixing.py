@@ -320,7 +320,7 @@ def test_it_distills_better_than_labels_alone(setting: Setting, taught: Outcome,
     [
         (mixup, dict(lam=1.2), "lam is the weight"),
         (mixup, dict(loss="dkd"), "'dkd' needs labels, which a mixture"),
-        (tgeo, dict(loss=lambda student, teacher: (student - teacher).mean()), "takes no weight"),
+        (tgeo, dict(loss=lambda student, teacher: (student - teacher).mean()), "has no argument weight"),
         (hard, dict(lam=-1.0), "lam is the weight"),
         (hard, dict(up=0.5), "low=1.0 and up=0.5"),
         (hard, dict(bound=1.0), "bound must lie in"),

@@ -177,7 +177,7 @@ def test_own_losses_fall_and_teach_codes_the_edges(setting: Setting, update: Any
         optimiser.step()
         values.append(own.item())
     assert np.mean(values[-10:]) < 0.95 * values[0]
-    with pytest.raises(RuntimeError, match="after a forward in training mode"):
+    with pytest.raises(RuntimeError, match="after each forward pass in training mode"):
         network.auxiliary_loss()
     network.eval()
     codes = network.codebook(network.tells(graph.x, graph.edge_index)[0]["code"])[1]
