@@ -85,12 +85,14 @@ class Distiller(nn.Module):
     ) -> Distiller:
         if student is None:  # copy.deepcopy of a distiller, whose class is made already
             return super().__new__(cls)
+        if not isinstance(kwargs.get("unsafe", False), bool):
+            raise TypeError(f"unsafe must be True or False, got {kwargs['unsafe']!r}")
         if isinstance(student, Mapping) and data_preprocessor is not None:
             student = {"data_preprocessor": data_preprocessor, **student}
         model: Any
         model, load_from = build_model(student)
         if load_from is not None and not isinstance(student, nn.Module):
-            start_from(model, load_from, bool(kwargs.get("unsafe", False)))
+            start_from(model, load_from, kwargs.get("unsafe", False))
         kind = plain_class(model)
         model._modules.pop("distill", None)
         model.__class__ = type(f"Distilled{kind.__name__}", (cls, kind), {"__module__": kind.__module__})
@@ -136,6 +138,10 @@ class Distiller(nn.Module):
     ) -> dict[str, Teacher]:
         several = isinstance(source, Mapping) and "type" not in source and "model" not in source
         sources = dict(source) if several else {"teacher": source}
+        if not sources:
+            raise ValueError(
+                "teacher={} names no teacher; give a config, its path, a live module, 'ema', or a dict of them"
+            )
         weights = checkpoint if isinstance(checkpoint, Mapping) else dict.fromkeys(sources, checkpoint)
         for name in weights:
             if name not in sources:
@@ -192,10 +198,10 @@ class Distiller(nn.Module):
             )
             if term.class_map is not None:
                 self._check_class_map(term, student, each, binary)
-            elif term.categorical and (binary[0] or any(binary[1])):
-                pass  # the term compares what becomes of them
             elif term.student == logits and (len(each) > 1 or (term.loss.match == "shape" and term.how == "auto")):
-                self._check_classes(term.name, width(student[0]), [width(levels[0]) for levels in each])
+                pairs = [(student[0], binary[0]), *((levels[0], flag) for levels, flag in zip(each, binary[1]))]
+                mine_classes, *its = [2 if flag and term.categorical else width(level) for level, flag in pairs]
+                self._check_classes(term.name, mine_classes, its)
             if term.back and not all(isinstance(self.teachers[name], Peer) for name, _ in self._asks(term)):
                 raise ValueError(f"distills entry {term.name!r}: with back=True the teacher learns: make it online")
             term.fit(student, each, size, *classes_of(self, term.student), binary)
@@ -313,6 +319,11 @@ class Distiller(nn.Module):
     def _loss(self, term: Term, student: Taps, seen: Mapping[str, Taps], context: Context) -> Tensor:
         theirs = [seen[name][tap] for name, tap in self._asks(term)]
         loss = term(student[term.student], theirs, context, self._logits(term, student, seen, context.image_size))
+        if torch.is_grad_enabled() and not loss.requires_grad:
+            raise RuntimeError(
+                f"distills entry {term.name!r} cannot teach anything: its loss {term.loss.name!r} carries no gradient; "
+                "it must not detach the student, nor turn it into numbers of Python or NumPy"
+            )
         if not torch.isfinite(loss):
             for name, tap in self._asks(term):
                 self._check_finite(name, tap, seen[name][tap])  # else it is the student's, which loss scaling may mend

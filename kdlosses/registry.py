@@ -271,7 +271,11 @@ class Loss(nn.Module):
         if missing:
             raise TypeError(f"loss {self.name!r} needs {', '.join(map(repr, missing))}, which nobody handed in")
         taken = {key: context[key] for key in self.needs if key in context}
-        return self.loss(student, teacher, **self.options, **taken)
+        value = self.loss(student, teacher, **self.options, **taken)
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            got = f"the shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise TypeError(f"loss {self.name!r} must return one number as a tensor, such as a mean; got {got}")
+        return value
 
     def active(self, **context: Any) -> bool:
         """Whether the loss can differ from 0 now; where it cannot, its caller may save the teacher's forward."""

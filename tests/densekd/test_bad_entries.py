@@ -164,3 +164,40 @@ def test_levels_are_summed() -> None:
     losses = {key.removeprefix("distill.loss_"): value for key, value in taught(**found, mode="loss").items()}
     assert min(losses["stem"], losses["narrow"]) > 0
     torch.testing.assert_close(losses["both"], 2 * (losses["stem"] + losses["narrow"]))
+
+
+RESULTS = {
+    "a map": (
+        lambda student, teacher: (student - teacher).square(),
+        TypeError,
+        r"one number as a tensor.*\(2, 3, 32, 32\)",
+    ),
+    "a float": (lambda student, teacher: 1.0, TypeError, "one number as a tensor.*got float"),
+    "nothing": (lambda student, teacher: None, TypeError, "one number as a tensor.*got NoneType"),
+    "a constant": (lambda student, teacher: (student - teacher).detach().mean(), RuntimeError, "carries no gradient"),
+}
+
+
+@pytest.mark.parametrize(("loss", "error", "message"), RESULTS.values(), ids=RESULTS)
+def test_what_a_loss_of_ones_own_returns(loss: Any, error: type[Exception], message: str) -> None:
+    taught = model({"loss": loss, "student": TAP, "name": "mine"}, channels=3)
+    with pytest.raises(error, match=message):
+        taught(**few_classes(taught), mode="loss")
+
+
+def few_classes(taught: Distiller) -> dict[str, Any]:
+    found = seg_batch(taught, size=64)
+    for sample in found["data_samples"]:
+        sample.gt_sem_seg.data[sample.gt_sem_seg.data != 255] %= 3
+    return found
+
+
+@pytest.mark.parametrize("unsafe", ["no", 0, None], ids=str)
+def test_unsafe_is_true_or_false(unsafe: Any) -> None:
+    with pytest.raises(TypeError, match="unsafe must be True or False"):
+        model({"loss": "kl", "student": TAP}, channels=3, unsafe=unsafe)
+
+
+def test_no_teacher_at_all() -> None:
+    with pytest.raises(ValueError, match=r"teacher=\{\} names no teacher"):
+        model({"loss": "kl", "student": TAP}, teacher={})
