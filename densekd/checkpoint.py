@@ -45,7 +45,10 @@ def read(path: str | Path, unsafe: bool = False) -> dict[str, Any]:
             return torch.hub.load_state_dict_from_url(name, map_location="cpu")
         from mmengine.runner.checkpoint import CheckpointLoader
 
-        return CheckpointLoader.load_checkpoint(name, map_location="cpu", logger=None)
+        try:
+            return CheckpointLoader.load_checkpoint(name, map_location="cpu", logger=None)
+        except KeyError as error:
+            raise ValueError(f"checkpoint {name}: mmengine's list of models has no {error.args[0]!r}") from error
 
 
 def _latest(name: str) -> Path:

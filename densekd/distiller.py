@@ -18,7 +18,7 @@ from densekd.context import Context, check_labels, classes_of
 from densekd.methods import ONLINE, Method, method_entries, name_of
 from densekd.natural import is_segmenter, natural_taps, sigmoid_logits
 from densekd.natural import tap as natural_tap
-from densekd.probe import blank_size, probe
+from densekd.probe import blank_sample, blank_size, channels, probe
 from densekd.registry import MODELS
 from densekd.taps import Taps
 from densekd.teacher import MovingAverage, Peer, Source, Teacher, build_model, build_teacher, start_from
@@ -142,6 +142,9 @@ class Distiller(nn.Module):
             raise ValueError(
                 "teacher={} names no teacher; give a config, its path, a live module, 'ema', or a dict of them"
             )
+        for name in sources:
+            if not isinstance(name, str):
+                raise TypeError(f"teacher: the name of each of several is text, got {name!r}")
         weights = checkpoint if isinstance(checkpoint, Mapping) else dict.fromkeys(sources, checkpoint)
         for name in weights:
             if name not in sources:
@@ -188,6 +191,7 @@ class Distiller(nn.Module):
             for tap, tensors in seen.items():
                 self._check_finite(name, tap, tensors)
             self.teachers[name].meet(self, {tap: len(tensors) for tap, tensors in seen.items()})
+            self._check_images(self.teachers[name], seen, size)
         logits = natural_taps(self).get("logits")
         for term in terms:
             student, each = mine[term.student], [theirs[name][tap] for name, tap in self._asks(term)]
@@ -205,6 +209,21 @@ class Distiller(nn.Module):
             if term.back and not all(isinstance(self.teachers[name], Peer) for name, _ in self._asks(term)):
                 raise ValueError(f"distills entry {term.name!r}: with back=True the teacher learns: make it online")
             term.fit(student, each, size, *classes_of(self, term.student), binary)
+
+    def _check_images(self, teacher: Teacher, taps: Iterable[str], size: Size) -> None:
+        """Raise `ValueError` where a teacher does not run on the student's images, of other channels than its own."""
+        mine, its = channels(self, size), channels(teacher.model, size)
+        if mine == its or None in (mine, its):
+            return
+        parameter = next(self.parameters())
+        image = torch.zeros(1, mine, *size, device=parameter.device, dtype=parameter.dtype)
+        try:
+            teacher.look(image, [blank_sample(self, size)], taps)
+        except RuntimeError as error:  # as the first layer, or the teacher's normalisation, words it
+            raise ValueError(
+                f"the student's images have {mine} channels, those of teacher {teacher.name!r} {its}; both see one "
+                "batch: take a teacher for such images"
+            ) from error
 
     def _check_rows(self, term: Term, student: Sequence[Tensor], teachers: Sequence[Sequence[Tensor]]) -> None:
         """Raise `ValueError` where rows stand for the proposals of each side: they are other ones, in other numbers."""

@@ -354,7 +354,8 @@ def _grounded_class(module: type[nn.Module], key: str, ground: Ground) -> type[n
         numbers = isinstance(student, Tensor) and student.is_floating_point()
         if own is not None and numbers and student.numel() and own.dtype != full(student).dtype:
             raise TypeError(
-                f"{key}: its parameters are {own.dtype}, the student {student.dtype}; fit one with .to(...)"
+                f"{key}: its parameters are {own.dtype}, it computes in {full(student).dtype} for a student of "
+                f"{student.dtype}; convert the loss with .to({full(student).dtype})"
             )
         widths = getattr(self, "_widths", {})
         return on_common_ground(functools.partial(inner, self), key, ground, student, teacher, kwargs, widths)

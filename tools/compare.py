@@ -42,7 +42,7 @@ from comparison import (
     trained_teachers,
 )
 from logs import Log, read, write
-from mistakes import one_sentence
+from mistakes import one_sentence, place_to_write
 from mmengine.config import Config
 from report import ROLES, table
 
@@ -80,6 +80,8 @@ def main(arguments: list[str] | None = None) -> None:
             todo.insert(0, job)
     for config in configs.values() if todo else ():
         check(config)
+    for folder in (out, weights) if todo else ():
+        place_to_write(folder, new=False)
     for job in jobs:
         if job not in todo:
             logged(job, args.metric)

@@ -216,6 +216,17 @@ def resumed_from(train: Run, arguments: list[str], first: str, last: str) -> boo
     return same(state(whole, last), state(resumed, last))
 
 
+@pytest.mark.parametrize("held", [{"0.weight": torch.zeros(1)}, {"state_dict": {}, "meta": {}}, [1, 2]], ids=str)
+def test_what_is_no_checkpoint_of_a_run_is_not_resumed_from(held: Any, tmp_path: Path) -> None:
+    torch.save(held, tmp_path / "other.pth")
+    arguments = [str(CONFIGS / "seg.py"), "--control", "--work-dir", str(tmp_path / "run")]
+    with pytest.raises(
+        ValueError, match=r"other.pth is no checkpoint of a run, it has no .*message_hub.*set load_from"
+    ):
+        tool("train").main([*arguments, "--resume", str(tmp_path / "other.pth")])
+    assert not list((tmp_path / "run").glob("*.pth"))
+
+
 def test_resume_of_epochs_with_workers(det_teacher: dict[str, str], train: Run) -> None:
     teacher = ["--teacher", det_teacher["teacher"], "--checkpoint", det_teacher["checkpoint"]]
     options = ["--cfg-options", "train_dataloader.num_workers=2", "train_dataloader.persistent_workers=True"]

@@ -370,6 +370,8 @@ def test_a_metric_of_ones_own_on_the_validation_set(
         ("model = dict(decode_head=dict(num_classes=5))", [], "5 classes"),
         ("", ["--checkpoint", "gone.pth"], "there is no checkpoint gone.pth"),
         ("", ["--teacher", "gone.py"], "there is no config gone.py"),
+        ("", ["--out", "own.py"], "own.py is a file"),
+        ("", ["--work-dir", "own.py/weights"], "own.py/weights cannot be written"),
     ],
 )
 def test_all_is_checked_before_the_first_iteration(
