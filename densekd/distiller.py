@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from numbers import Real
@@ -23,6 +24,7 @@ from densekd.registry import MODELS
 from densekd.taps import Taps
 from densekd.teacher import MovingAverage, Peer, Source, Teacher, build_model, build_teacher, start_from
 from densekd.term import LEARNED, Term, two_classes, width
+from kdlosses.options import nearest
 from kdlosses.reduce import over_processes
 
 
@@ -85,6 +87,11 @@ class Distiller(nn.Module):
     ) -> Distiller:
         if student is None:  # copy.deepcopy of a distiller, whose class is made already
             return super().__new__(cls)
+        if cls is Distiller:
+            known = inspect.signature(cls.__init__).parameters
+            for key in kwargs:
+                if key not in known:
+                    raise TypeError(f"densekd.Distiller has no argument {key!r}; {nearest(key, [*known][1:])}")
         if not isinstance(kwargs.get("unsafe", False), bool):
             raise TypeError(f"unsafe must be True or False, got {kwargs['unsafe']!r}")
         if isinstance(student, Mapping) and data_preprocessor is not None:
@@ -213,7 +220,7 @@ class Distiller(nn.Module):
     def _check_images(self, teacher: Teacher, taps: Iterable[str], size: Size) -> None:
         """Raise `ValueError` where a teacher does not run on the student's images, of other channels than its own."""
         mine, its = channels(self, size), channels(teacher.model, size)
-        if mine == its or None in (mine, its):
+        if mine == its or mine is None or its is None:
             return
         parameter = next(self.parameters())
         image = torch.zeros(1, mine, *size, device=parameter.device, dtype=parameter.dtype)

@@ -29,6 +29,7 @@ import torch
 from comparison import (
     Role,
     check,
+    check_arguments,
     config_of,
     differences,
     fingerprint,
@@ -136,6 +137,7 @@ def compared(args: argparse.Namespace) -> tuple[dict[Key, Config], str, dict[Key
         if not is_taught(config):
             sys.exit(f"{path} names no densekd.Distiller: give --teacher and --methods")
         config.model.update(given)
+        check_arguments(config)
     return configs, *named(configs)
 
 

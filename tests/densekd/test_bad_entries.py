@@ -198,6 +198,11 @@ def test_unsafe_is_true_or_false(unsafe: Any) -> None:
         model({"loss": "kl", "student": TAP}, channels=3, unsafe=unsafe)
 
 
+def test_arguments_that_the_distiller_does_not_have() -> None:
+    with pytest.raises(TypeError, match=r"densekd.Distiller has no argument 'methods'; did you mean 'method'"):
+        Distiller(student=TinySegmenter(), teacher=TinySegmenter(), methods="kl")  # type: ignore[call-arg]
+
+
 def test_no_teacher_at_all() -> None:
     with pytest.raises(ValueError, match=r"teacher=\{\} names no teacher"):
         model({"loss": "kl", "student": TAP}, teacher={})

@@ -430,6 +430,8 @@ SPLIT = "give train_dataloader, train_cfg and optim_wrapper"
         ("train", "", ["--control", "--launcher", "pytorch"], "python -m torch.distributed.run"),
         ("train", "", ["--control", "--resume", "gone.pth"], "no checkpoint gone.pth to resume from"),
         ("train", "", ["--control", "--cfg-options", "train_cfg.max_iter=2"], "did you mean max_iters"),
+        ("train", "train_cfg = dict(max_iters=0)", ["--control"], "train_cfg.max_iters must be at least 1, got 0"),
+        ("train", "train_cfg = dict(max_iters=-1)", ["--control"], "train_cfg.max_iters must be at least 1, got -1"),
         ("train", "model = None", ["--control"], "has no model"),
         ("train", "x = 1 / 0", ["--control"], "cannot be read: ZeroDivisionError"),
         ("test", "test_dataloader = test_cfg = test_evaluator = None", ["x.pth"], "has no test_dataloader, test_cfg"),

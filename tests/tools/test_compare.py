@@ -385,6 +385,26 @@ def test_all_is_checked_before_the_first_iteration(
     assert sorted(path.name for path in config.parent.iterdir()) == before
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("methods='cwd'", "give either distills=[...] or method='...', got type, student, teacher, methods"),
+        ("distills=dict(loss='kl', student='neck')", "distills is a list of entries"),
+        ("distills=['kl']", "a distills entry is a dict"),
+        ("distills=[dict(student='neck')]", "a distills entry needs 'loss'"),
+        ("distills=[dict(loss=dict(tau=2.0), student='neck')]", "a loss dict needs a 'type'"),
+        ("distills=[dict(loss=dict(type='until', loss=dict(tau=2.0)), student='neck')]", "needs a 'type'"),
+        ("method='cwd', online=3", "online is a list of names of teachers, got 3"),
+    ],
+)
+def test_arguments_of_the_distiller_are_checked_before_they_name_anything(
+    given: str, message: str, config: Path
+) -> None:
+    config.write_text(TAUGHT.replace("method='cwd'", given))
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+        compare.main([str(config)])
+
+
 def test_teachers_whose_weights_are_given_have_a_row_each(config: Path, tmp_path: Path) -> None:
     folder = str(config.parent)
     for name in "ab":
