@@ -13,7 +13,7 @@ SAME = 1 - 1e-5
 """Cosine from which two embeddings are one text's: two sentences are never so alike, and float32 is exact to 1e-6."""
 
 
-@register(match="positions", maps=False)
+@register(match="positions", categorical=True, maps=False)
 class InstanceText(nn.Module):
     r"""Text for objects: bring the feature of each instance to the embedding of a sentence about it.
 

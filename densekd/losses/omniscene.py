@@ -9,7 +9,7 @@ from densekd.sensors.geometry import Extent, pad, read
 from kdlosses import register
 
 
-@register(match="samples")
+@register(match="samples", categorical=True)
 class Omniscene(nn.Module):
     r"""Objective of OmniScene: what a map of the ground holds at an object learns what a sentence says about it.
 
