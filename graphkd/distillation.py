@@ -33,19 +33,29 @@ from graphkd.arguments import (
     last_step,
     name_of,
 )
-from graphkd.cache import Cache
+from graphkd.cache import Cache, warn_of_probabilities
 from graphkd.data import Graph, Setting, observe, one_way, part, undirected
+from graphkd.data.positions import Inputs
 from graphkd.data.setting import UNSEEN_SHARE, SettingName
 from graphkd.features import rows
 from graphkd.latency import latency, student_latencies, teacher_latencies
 from graphkd.lesson import Lesson
-from graphkd.recipes import EDGE_READERS, OF_GRAPH_NETWORKS, asked, check_method, inputs_of, nested
+from graphkd.recipes import (
+    EDGE_READERS,
+    OF_GRAPH_NETWORKS,
+    RECIPES,
+    asked,
+    check_method,
+    inputs_of,
+    nested,
+    own_features,
+)
 from graphkd.spec import plain, resolve
 from graphkd.student import StudentClassifier
 from graphkd.teachers import TEACHERS, TUNES, WEIGHT_DECAY
 from graphkd.teachers.call import call, kind_of, outputs, readable, resting, uses_weights
 from graphkd.teachers.ensemble import Ensemble
-from graphkd.training import Clock, History, Schedule, Score, score, train
+from graphkd.training import Clock, History, Schedule, Score, rehearsal, score, train
 from kdlosses.policy.ensemble import experts, mixture
 
 TeacherSpec = str | Mapping[str, Any] | Callable[..., nn.Module] | nn.Module | Cache | np.ndarray | Tensor
@@ -184,6 +194,7 @@ def distill(
             + (", but for the ready module" if _runs(listed) else ""),
             stacklevel=2,
         )
+    rehearse(views[0], listed, method, student, seed, own[0])
     taught = [teach(view, listed, seed, asked(method), as_given) for view, as_given in zip(views, own)]
     outcomes: dict[SettingName, dict[str, Outcome]] = {
         view.name: {
@@ -305,6 +316,7 @@ def _answered(
     """What a trained network says of the nodes of `view`, which has features and edges as the network reads them."""
     view = _readable(network, view)
     hidden, logits = _outputs(network, view)
+    warn_of_probabilities(logits, np.isfinite(logits[:, 0].numpy()), stacklevel=6)
     more, params = _told(network, view, tells, seed)
     cache = Cache(
         logits.numpy(),
@@ -330,23 +342,13 @@ def study(
     before the student are fitted on the features that are seen.
     """
     seed, method = checked_seed(seed), plain(method)
-    whole, seen = setting.whole, setting.seen
+    whole = setting.whole
     if cache is not None:
         _check_method(whole, method)
     given = inputs_of(method)(setting, seed)
     model = clone(checked_student(student))
-    learner = last_step(model)
     features, steps = fitted_steps(model, given)
-    learner.set_params(method=method, random_state=seed)
-    learner.fit(
-        features.seen,
-        seen.y,
-        teacher=None if cache is None else cache.take(setting.observed.numpy()),
-        edge_index=None if seen.edge_weight is not None else seen.edge_index,
-        labelled=setting.train,
-        validation=(rows(features.seen, setting.val), seen.y[setting.val]),
-        monitor=(rows(features.linked, setting.test), whole.y[setting.test]),
-    )
+    learner = _fitted(last_step(model), setting, cache, method, features, seed)
     history = learner.history_
     linked = torch.from_numpy(learner.predict(features.linked))
     alone = linked if features.alone is features.linked else torch.from_numpy(learner.predict(features.alone))
@@ -356,6 +358,61 @@ def study(
     x = None if features.linked is whole.x else rows(features.linked)
     model = Pipeline([*steps, model.steps[-1]]) if isinstance(model, Pipeline) else model
     return Outcome(model, metrics, history.oracle, history.score, sum(history.seconds), x=x)
+
+
+def _fitted(
+    learner: StudentClassifier, setting: Setting, cache: Cache | None, method: MethodSpec, features: Inputs, seed: int
+) -> StudentClassifier:
+    """The student, trained on what the setting shows it."""
+    seen = setting.seen
+    learner.set_params(method=method, random_state=seed)
+    return learner.fit(
+        features.seen,
+        seen.y,
+        teacher=None if cache is None else cache.take(setting.observed.numpy()),
+        edge_index=None if seen.edge_weight is not None else seen.edge_index,
+        labelled=setting.train,
+        validation=(rows(features.seen, setting.val), seen.y[setting.val]),
+        monitor=(rows(features.linked, setting.test), setting.whole.y[setting.test]),
+    )
+
+
+def rehearse(
+    setting: Setting,
+    teacher: TeacherSpecs,
+    method: MethodSpec,
+    student: Student | None = None,
+    seed: int = 0,
+    as_given: Setting | None = None,
+) -> None:
+    """Run one of our own methods up to its first step, after a teacher that knows nothing yet.
+
+    It takes as long as an epoch of the teacher. Features of a method's own are left out, see `graphkd.recipes.INPUTS`.
+
+    Raises:
+        ValueError: student, teacher and method do not fit together, or an option is out of range.
+        TypeError: likewise.
+    """
+    if any(name not in RECIPES for name in nested(method)):
+        return
+    untrained = [
+        each if isinstance(each, Cache | nn.Module) else _untrained(each)
+        for each in (as_cache(each, setting.whole) for each in _listed(teacher))
+    ]
+    model = clone(checked_student(student))
+    features, _ = fitted_steps(model, own_features(setting, seed))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they come when it is trained
+        told = teach(setting, untrained, seed, asked(method), as_given)
+        with rehearsal():
+            _fitted(last_step(model), setting, told.cache, method, features, seed)
+
+
+def _untrained(teacher: Any) -> dict[str, Any]:
+    """A teacher that is to be trained here, as it is before that."""
+    options = dict(teacher) if isinstance(teacher, Mapping) else {"type": teacher}
+    dropped = {"tune", "method"} | ({"source"} if "inputs" not in options else set())
+    return {**{key: value for key, value in options.items() if key not in dropped}, "epochs": 0}
 
 
 def network_of(student: Any) -> nn.Module:
@@ -648,6 +705,8 @@ def _from_cache(setting: Setting, cache: Cache, seed: int, tells: Collection[str
             f"the method needs {missing} of the teacher, which its cache has not: teach(..., tells={missing})"
         )
     _check_classes(setting, cache)
+    for each in () if cache.own_tasks else cache.split():
+        warn_of_probabilities(each.logits, cache.observed, stacklevel=6)
     if cache.own_tasks or not cache.logits.shape[1]:
         return Outcome(None, {}, None, None, 0.0, cache)  # nobody here knows their tasks, or they answer none
     several = [torch.from_numpy(np.array(each.logits)) for each in cache.split()]

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from graphkd.cache import Cache
 from graphkd.data import Graph, load, observe, split_of
-from graphkd.distillation import Outcome, measure_latency, network_of, parse_teacher, study, teach
+from graphkd.distillation import Outcome, measure_latency, network_of, parse_teacher, rehearse, study, teach
 from graphkd.latency import PROTOCOL
 from graphkd.recipes import asked, check_method, inputs_of
 from graphkd.student import StudentClassifier
@@ -73,7 +73,10 @@ def main() -> None:
                             parse_teacher(teacher)
             graph = load(config["data"], unsafe=args.unsafe)
             for setting in config["settings"] if seeds else ():
-                observe(graph, split_of(graph, seeds[0]), setting, seeds[0])
+                view = observe(graph, split_of(graph, seeds[0]), setting, seeds[0])
+                for method in config["methods"]:
+                    teacher = teacher_of(config["teacher"], setting, seeds[0])
+                    rehearse(view, teacher, method, StudentClassifier(**config["student"]), seeds[0])
         runs[out] = path, name, config, graph, logs
     for out, (path, name, config, graph, logs) in runs.items():
         seeds = todo(logs, args.seeds)
