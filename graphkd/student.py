@@ -33,6 +33,7 @@ from graphkd.recipes import NETWORKS, RECIPES, check_method, network_of
 from graphkd.shards import Shards
 from graphkd.spec import from_json, resolve, to_json
 from graphkd.training import Clock, Evaluation, Schedule, score, train
+from kdlosses.whole import whole
 
 _PREDICT_ROWS = 65_536
 
@@ -272,7 +273,8 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         program.model.metadata_props["classes"] = json.dumps(self.classes_.tolist())
         if hasattr(self, "feature_names_in_"):
             program.model.metadata_props["feature_names"] = json.dumps(self.feature_names_in_.tolist())
-        program.save(path)
+        with whole(path) as draft:
+            program.save(draft)
 
     def save(self, path: str | Path) -> None:
         """Write parameters, classes, settings and names of columns to one safetensors file; no pickle.

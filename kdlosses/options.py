@@ -57,7 +57,9 @@ def checked(name: str, kind: Callable[..., Any], options: Mapping[str, Any], com
         found[key] = _checked(f"loss {name!r}: ", known[key], value, getattr(kind, "ground", Ground()))
     missing = [key for key, option in known.items() if option.default is option.empty and key not in options]
     if missing and complete:
-        raise TypeError(f"loss {name!r} needs the option {missing[0]!r}")
+        called = {"student", "teacher"} <= inspect.signature(kind).parameters.keys() or inspect.isclass(kind)
+        hint = "" if called else "; a function that is a loss calls its first two arguments student and teacher"
+        raise TypeError(f"loss {name!r} needs the option {missing[0]!r}{hint}")
     return found
 
 

@@ -96,6 +96,12 @@ def test_methods_of_links_are_checked_before_a_teacher_is_trained(method: Any, m
         distill_links(GRAPH, TEACHER, method, student=LinkStudent((8, 8), epochs=1, k=2))
 
 
+def test_a_function_with_other_arguments_is_told_how_a_loss_is_called() -> None:
+    entry = dict(loss="torch.nn.functional:mse_loss")
+    with pytest.raises(TypeError, match="a function that is a loss calls its first two arguments student and teacher"):
+        distill(GRAPH, TEACHER, dict(type="terms", distills=[entry]), student=STUDENT, setting="tran")
+
+
 @pytest.mark.parametrize(
     ("recipe", "option"),
     [
