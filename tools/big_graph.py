@@ -203,7 +203,7 @@ def _mean(graph: BigGraph, h: Tensor, start: int) -> Tensor:
     return (near @ h + h[start : start + BLOCK]) / (crow.diff() + 1)[:, None]
 
 
-def train_teacher(graph: BigGraph, folder: Path) -> tuple[Cache, GNN]:
+def teach(graph: BigGraph, folder: Path) -> tuple[Cache, GNN]:
     """Train the teacher and write its logits in shards; if they are there, read them."""
     network = sage(FEATURES, CLASSES)
     weights = _weights(folder / "teacher.pt")
@@ -314,7 +314,7 @@ def measure(folder: Path, share: float, methods: Sequence[str], epochs: int) -> 
     told("graph", start)
     reset_peak_memory()
     start = time.perf_counter()
-    cache, teacher = train_teacher(graph, folder)
+    cache, teacher = teach(graph, folder)
     told("teacher", start)
     test, truth = torch.from_numpy(graph.test), graph.y[graph.test]
     print(f"  teacher: accuracy {100 * np.mean(rows(cache.logits, test).argmax(1).numpy() == truth):.1f}", flush=True)

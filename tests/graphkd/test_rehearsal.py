@@ -14,7 +14,7 @@ from graphkd.pipeline.rehearse import rehearse
 from graphkd.recipes import RECIPES
 from graphkd.spec import resolve
 from graphkd.teachers import gcn
-from graphkd.training import Schedule, rehearsal, train
+from graphkd.training.loop import Schedule, rehearsal, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*no teacher is better")
 

@@ -8,7 +8,7 @@ import big_graph
 import numpy as np
 import pytest
 import torch
-from big_graph import BigGraph, distill, layerwise, make, slope, student_logits
+from big_graph import BigGraph, distill, layerwise, make, slope, student_logits, teach
 
 from graphkd.sparse.shards import Shards
 
@@ -51,7 +51,7 @@ def test_it_is_made_once_and_the_same_each_time(graph: BigGraph, folder: Path, t
 def test_teacher_and_students(graph: BigGraph, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(big_graph, "BLOCK", 1000)
     monkeypatch.setattr(big_graph, "SHARDS", 2)
-    cache, network = train_teacher(graph, folder)
+    cache, network = teach(graph, folder)
     assert isinstance(cache.logits, Shards)
     assert [len(part) for part in cache.logits.parts] == [3000, len(graph) - 3000]
     with torch.inference_mode():
