@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from graphkd.links.lesson import LinkLesson
 from graphkd.links.metrics import auc, hits, ranked
 from graphkd.links.network import LinkGNN
 from graphkd.links.recipes import LINK_RECIPES
-from graphkd.links.split import SPLITS, LinkSplit
+from graphkd.links.split import SPLITS, LinkSplit, of_parts
 from graphkd.links.student import LinkStudent
 from graphkd.pipeline.arguments import built, check_options, check_spec, checked_seed, name_of
 from graphkd.pipeline.outcome import table
@@ -100,7 +100,7 @@ def distill_links(
     method: MethodSpec = "llp",
     *,
     student: LinkStudent | None = None,
-    split: str | Mapping[str, Any] | LinkSplit = "tran",
+    split: str | Mapping[str, Any] | LinkSplit | Sequence[Any] = "tran",
     seed: int = 0,
 ) -> LinkResult:
     """Train a graph network to tell links, teach a student, and train the same student untaught beside it.
@@ -113,7 +113,8 @@ def distill_links(
             trained `LinkGNN`, taken as it is, with a warning: it may have seen test edges.
         method: a recipe of `LINK_RECIPES` by name, as `dict(type=name, **options)` or as a function.
         student: with the settings wanted; its method and random state are replaced.
-        split: one of `SPLITS` by name or as `dict(type=name, **options)`, or a split of one's own.
+        split: one of `SPLITS` by name or as `dict(type=name, **options)`, or a split of one's own: a `LinkSplit`, or
+            the three graphs that PyG's `RandomLinkSplit` returns.
         seed: of the split, the parameters and whatever is drawn.
 
     Raises:
@@ -136,9 +137,11 @@ def distill_links(
     student.check_settings()
     if not isinstance(teacher, LinkGNN):
         parse_teacher(teacher)
+    if isinstance(split, list | tuple) and len(split) == 3:
+        split = of_parts(split)
     if not isinstance(split, LinkSplit):
         check_spec("split", split)
-    view = split if isinstance(split, LinkSplit) else split_links(data, split, seed)
+    view = split if isinstance(split, LinkSplit) else split_links(data, cast("str", split), seed)
     _check_k(view, student.k)
     if recipe in LINK_RECIPES.values():
         with rehearsal():  # finds what is wrong with its options before the teacher is trained
@@ -180,6 +183,11 @@ def _without_labels(data: Any) -> Any:
     for key in ("x", "edge_index"):
         if getattr(data, key, None) is None:
             raise ValueError(f"the graph has no tensor {key!r}; expected x (N, F) and edge_index (2, E)")
+    if getattr(data, "edge_label_index", None) is not None:
+        raise ValueError(
+            "the graph has edge_label_index, the pairs of one part of a split: pass all three parts of "
+            "RandomLinkSplit as split=(train, val, test), or remove it"
+        )
     fields = data.to_dict() if callable(getattr(data, "to_dict", None)) else getattr(data, "__dict__", {})
     kept = {key: value for key, value in fields.items() if key != "num_classes" and not is_split(str(key))}
     nodes = data.x.shape[0] if hasattr(data.x, "shape") else len(data.x)
