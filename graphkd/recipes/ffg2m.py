@@ -3,9 +3,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from graphkd.edges import degree, drop_self_loops, neighbour_targets
+from graphkd.edges import drop_self_loops, even_targets
 from graphkd.features import rows
-from graphkd.lesson import Lesson, check_lam
+from graphkd.lesson import Lesson, check_even, check_lam
 from graphkd.losses.ffg2m_high import ffg2m_high
 from graphkd.sampling import EdgeDraws
 from graphkd.training import History
@@ -54,14 +54,12 @@ def ffg2m(
     expectation. `even` is our own.
     """
     check_lam("ffg2m", lam)
-    if not 0 <= even <= 1:
-        raise ValueError(f"ffg2m: even is False, True or the share of a node's own target, from 0 to 1, got {even}")
+    check_even("ffg2m", even)
     teacher = lesson.teacher_logits()
     edges = lesson.edges()
     nothing = torch.zeros(())
     if lam < 1:
-        own, into = (None, None) if even is False else _shares(degree(edges, len(lesson)), even)
-        targets = neighbour_targets(rows(teacher), edges, own=own, into=into)
+        targets = even_targets(rows(teacher), edges, even)
 
     draws = EdgeDraws(edges, len(lesson) // 8, lesson.generator)
 
@@ -85,11 +83,3 @@ def ffg2m(
         return lam * hard + (1 - lam) * soft
 
     return lesson.train(model, loss, len(lesson))
-
-
-def _shares(neighbours: Tensor, even: bool | float) -> tuple[Tensor, Tensor]:
-    """Weights of a node's own target and of each of its neighbours' that add up to 1."""
-    if even is True:
-        return (equal := 1 / (1 + neighbours)), equal
-    own = torch.where(neighbours > 0, float(even), 1.0)
-    return own, (1 - own) / neighbours.clamp_min(1)
