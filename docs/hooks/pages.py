@@ -51,6 +51,7 @@ RESULTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         (
             *(f"graph/default_share-{name}.json" for name in ("cora", "citeseer", "cane_cora", "computers", "photo")),
             *("graph/default_share-hubs.json", "graph/default_share-hubs_strong.json", "graph/default_best-hubs.json"),
+            "graph/default_best-cora.json",
         ),
     ),
     "text-graphs": (
