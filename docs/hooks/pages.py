@@ -50,8 +50,8 @@ RESULTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "after a short schedule. Graphs called hubs are drawn by `graphkd.data.hubs`. Δ columns are paired by seed.",
         (
             *(f"graph/default_share-{name}.json" for name in ("cora", "citeseer", "cane_cora", "computers", "photo")),
-            *("graph/default_share-hubs.json", "graph/default_share-hubs_strong.json", "graph/default_best-hubs.json"),
-            "graph/default_best-cora.json",
+            *(f"graph/default_share-{name}.json" for name in ("hubs", "hubs_strong", "hubs_16k")),
+            *(f"graph/default_best-{name}.json" for name in ("cora", "hubs")),
         ),
     ),
     "text-graphs": (
