@@ -44,6 +44,16 @@ RESULTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         tuple(f"graph/best-{name}.json" for name in ("cora", "citeseer", "photo", "computers"))
         + tuple(f"graph/vqgraph-{name}.json" for name in ("cora", "citeseer", "photo", "computers")),
     ),
+    "default": (
+        "The default on graphs",
+        "Test accuracy of students of the default method, `glnn`, beside `ffg2m` and `best` with their own defaults, "
+        "after a short schedule. Graphs called hubs are drawn by `graphkd.data.hubs`. Δ columns are paired by seed.",
+        (
+            *(f"graph/default_share-{name}.json" for name in ("cora", "citeseer", "cane_cora", "computers", "photo")),
+            *(f"graph/default_share-{name}.json" for name in ("hubs", "hubs_strong", "hubs_16k")),
+            *(f"graph/default_best-{name}.json" for name in ("cora", "hubs")),
+        ),
+    ),
     "text-graphs": (
         "Graphs of texts",
         "Test accuracy on CANE-Cora where a language model teaches a graph network, or an MLP, over ten splits. A "

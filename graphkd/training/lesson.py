@@ -181,3 +181,9 @@ def check_lam(recipe: str, lam: float) -> None:
     """Raise ValueError unless `lam`, the weight of the labels in a recipe, is a share."""
     if not 0 <= lam <= 1:
         raise ValueError(f"{recipe}: lam is the weight of the labels, from 0 to 1, got {lam}")
+
+
+def check_even(recipe: str, even: bool | float) -> None:
+    """Raise ValueError unless `even` is what `even_targets` takes."""
+    if not 0 <= even <= 1:
+        raise ValueError(f"{recipe}: even is False, True or the share of a node's own target, from 0 to 1, got {even}")

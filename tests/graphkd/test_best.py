@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+from torch import Tensor
 
 from graphkd import Graph, StudentClassifier, train_student, train_teacher
-from graphkd.data import Setting, cpf_split, make_setting
+from graphkd.data import Setting, cpf_split, hubs, make_setting
 from graphkd.pipeline.outcome import Outcome
+from graphkd.recipes.best import fitted_exponent
 
 BEST: dict[str, Any] = dict(type="best", epochs=60, mask=0.5, dropout=0.5, decay=5e-4)
+FLAT = dict(type="best", decay=0.01, fit=False)
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +45,35 @@ def test_it_is_better_than_all_that_it_is_made_of(setting: Setting, teacher: Out
 
 def test_it_needs_no_label(setting: Setting, teacher: Outcome) -> None:
     assert accuracy(setting, teacher, {**BEST, "lam": 0.0}) > accuracy(setting, teacher, "glnn") + 0.02
+
+
+def test_by_default_it_is_no_worse_than_glnn_where_a_graph_has_hubs() -> None:
+    """Few words that say little: by much weight decay the refined teacher is barely above chance."""
+    cited = hubs(nodes=800, words=400, homophily=0.65, signal=0.15)
+    setting = make_setting(cited, cpf_split(cited.y, 0), "tran", 0)
+    teacher = train_teacher(setting, dict(type="sage", hidden=64, epochs=100), 0)
+    student = StudentClassifier((32,), 0.5, epochs=100)
+    methods = ("best", dict(type="best", decay=0.01), FLAT, "glnn")
+    best, decayed, flat, glnn = (train_student(setting, teacher.cache, method, student, 0) for method in methods)
+    assert best.metrics["tran"] > glnn.metrics["tran"] - 0.01
+    assert best.metrics["tran"] > flat.metrics["tran"] + 0.1
+    sure = [outcome.model.predict_proba(cited.x).max(1).mean() for outcome in (decayed, flat)]
+    assert sure[0] > sure[1] + 0.05
+
+
+def test_the_exponent_is_that_of_the_least_divergence() -> None:
+    draw = torch.Generator().manual_seed(0)
+    z, teacher = torch.randn(40, 5, generator=draw), 2 * torch.randn(40, 5, generator=draw)
+    p = teacher.double().softmax(1).numpy()
+    for sure in (teacher / 2, teacher / 8 + z / 3, z / 9):
+
+        def divergence(a: float, z: Tensor = sure) -> float:
+            return -float((p * log_softmax(a * z.double().numpy(), 1)).sum())
+
+        wanted = minimize_scalar(divergence, bounds=(1, 100), method="bounded", options=dict(xatol=1e-8)).x
+        assert fitted_exponent(sure, teacher) == pytest.approx(wanted, abs=1e-4)
+    assert fitted_exponent(teacher.log_softmax(1) / 7, teacher) == pytest.approx(7, rel=1e-5)
+    assert fitted_exponent(2 * teacher, teacher) == pytest.approx(1)  # nothing is made flatter
 
 
 @pytest.mark.parametrize(

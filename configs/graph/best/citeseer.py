@@ -10,6 +10,6 @@ methods = [
     dict(type="krd", lam=0.0, tau=0.8),
     dict(type="hgmd", lam=0.0, tau=1.1, alpha=5.0, beta=0.4),
     dict(type="curvature", caw=0.1),
-    dict(type="best", decay=0.02),
+    dict(type="best", decay=0.02, fit=False),
 ]
 student = dict(weight_decay=2e-3)

@@ -7,6 +7,6 @@ data = "computers"
 methods = [
     dict(type="glnn"),
     dict(type="ffg2m", lam=0.2, tau=1.5, pairs=13000, even=True, high=1.0),
-    dict(type="best", hops=3, restart=0.3, mask=0.3, dropout=0.3, decay=2e-4, epochs=80),
+    dict(type="best", hops=3, restart=0.3, mask=0.3, dropout=0.3, decay=2e-4, epochs=80, fit=False),
 ]
 student = dict(dropout=0.1, lr=0.005, weight_decay=0.0, epochs=200)
