@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
 from torch import Tensor
 
+from graphkd import moved
 from kdlosses import nearest
 from kdlosses.discover import imported, load_entry_points
 from kdlosses.ground import Ground
@@ -51,6 +53,14 @@ def resolve(
     elif isinstance(name, str) and ":" in name:
         function = imported(what, name)
     else:
+        if what == "method" and name in moved.RECIPES:
+            new = moved.RECIPES[name]
+            warnings.warn(
+                f"the recipe {name!r} is now {new!r}; the old name goes with the next version",
+                DeprecationWarning,
+                stacklevel=3,
+            )
+            name = new
         if what in _GROUPS and str(name) not in table:
             load_entry_points(_GROUPS[what])
         if not isinstance(name, str) or name not in table:

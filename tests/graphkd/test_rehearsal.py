@@ -105,7 +105,7 @@ def test_a_function_with_other_arguments_is_told_how_a_loss_is_called() -> None:
 @pytest.mark.parametrize(
     ("recipe", "option"),
     [
-        ("best", "consistency"),
+        ("refined_teacher", "consistency"),
         ("curvature", "caw"),
         ("ffg2m", "high"),
         ("ffg2m", "pairs"),

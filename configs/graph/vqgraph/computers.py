@@ -1,6 +1,6 @@
 _base_ = "../../_base_/graph.py"
 data = "computers"
-# The student is that of best/computers.py. Nothing else is tuned: codes, width and the weights of the tokenizer's
+# The student is that of refined_teacher/computers.py. Nothing else is tuned: codes, width and the weights of the tokenizer's
 # losses are our own, tau is the authors'.
 teacher = dict(type="vqsage", codes=512)
 methods = [dict(type="vqgraph")]

@@ -17,7 +17,7 @@ from graphkd.training.loop import Evaluation, History, Schedule, train
 
 
 @recipe(reads_edges=True)
-def best(
+def refined_teacher(
     model: MLP,
     lesson: Lesson,
     *,
@@ -56,7 +56,7 @@ def best(
     $1 / C$, and a student with weight decay of its own learns next to nothing of it. On a citation graph of 5,000
     nodes, one with 1,200 neighbours, 20 labels a class, it had 62.0 with decay 0.01 and a = 1
     (`configs/graph/default/hubs.py`, seed 0), 82.8 with the defaults and 82.1 with `glnn`
-    (`configs/graph/default_best/hubs.py`, seed 0).
+    (`configs/graph/default_refined_teacher/hubs.py`, seed 0).
 
     The assistant is thrown away; the student is as free of the graph as that of `glnn`. The first part reads all edges
     in every epoch, O(E C K); it takes no batches.
@@ -82,10 +82,10 @@ def best(
     labels); Gasteiger et al., "Predict then Propagate", 2019 (propagated predictions, in place of label propagation);
     Feng et al., "Graph Random Neural Networks for Semi-Supervised Learning on Graphs", 2020 (views that agree).
     """
-    check_lam("best", lam)
+    check_lam("refined_teacher", lam)
     if not (0 < restart <= 1 and 0 <= mask < 1 and 0 <= hide < 1) or hops < 0 or epochs < 1 or sharp <= 0:
         raise ValueError(
-            "best: it takes 0 < restart <= 1, 0 <= mask, hide < 1, hops >= 0, epochs >= 1 and sharp > 0, got "
+            "refined_teacher: it takes 0 < restart <= 1, 0 <= mask, hide < 1, hops >= 0, epochs >= 1 and sharp > 0, got "
             f"{restart=}, {mask=}, {hide=}, {hops=}, {epochs=}, {sharp=}"
         )
     if lam == 1:

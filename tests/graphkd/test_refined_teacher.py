@@ -1,4 +1,4 @@
-"""`best`: better than its teacher, than glnn and than the labels alone where words say little and edges much."""
+"""`refined_teacher`: better than its teacher, than glnn and than the labels alone where words say little and edges much."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch import Tensor
 from graphkd import Graph, StudentClassifier, train_student, train_teacher
 from graphkd.data import Setting, cpf_split, hubs, make_setting
 from graphkd.pipeline.outcome import Outcome
-from graphkd.recipes.best import fitted_exponent
+from graphkd.recipes.refined_teacher import fitted_exponent
 
-BEST: dict[str, Any] = dict(type="best", epochs=60, mask=0.5, dropout=0.5, decay=5e-4)
-FLAT = dict(type="best", decay=0.01, fit=False)
+BEST: dict[str, Any] = dict(type="refined_teacher", epochs=60, mask=0.5, dropout=0.5, decay=5e-4)
+FLAT = dict(type="refined_teacher", decay=0.01, fit=False)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_by_default_it_is_no_worse_than_glnn_where_a_graph_has_hubs() -> None:
     setting = make_setting(cited, cpf_split(cited.y, 0), "tran", 0)
     teacher = train_teacher(setting, dict(type="sage", hidden=64, epochs=100), 0)
     student = StudentClassifier((32,), 0.5, epochs=100)
-    methods = ("best", dict(type="best", decay=0.01), FLAT, "glnn")
+    methods = ("refined_teacher", dict(type="refined_teacher", decay=0.01), FLAT, "glnn")
     best, decayed, flat, glnn = (train_student(setting, teacher.cache, method, student, 0) for method in methods)
     assert best.metrics["tran"] > glnn.metrics["tran"] - 0.01
     assert best.metrics["tran"] > flat.metrics["tran"] + 0.1
@@ -80,5 +80,5 @@ def test_the_exponent_is_that_of_the_least_divergence() -> None:
     "options", [dict(restart=0.0), dict(mask=1.0), dict(hide=-0.1), dict(hops=-1), dict(epochs=0), dict(sharp=0.0)]
 )
 def test_options_out_of_range_are_refused(setting: Setting, teacher: Outcome, options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="best: it takes 0 < restart <= 1"):
-        accuracy(setting, teacher, dict(type="best", **options))
+    with pytest.raises(ValueError, match="refined_teacher: it takes 0 < restart <= 1"):
+        accuracy(setting, teacher, dict(type="refined_teacher", **options))
