@@ -85,8 +85,8 @@ def refined_teacher(
     check_lam("refined_teacher", lam)
     if not (0 < restart <= 1 and 0 <= mask < 1 and 0 <= hide < 1) or hops < 0 or epochs < 1 or sharp <= 0:
         raise ValueError(
-            "refined_teacher: it takes 0 < restart <= 1, 0 <= mask, hide < 1, hops >= 0, epochs >= 1 and sharp > 0, got "
-            f"{restart=}, {mask=}, {hide=}, {hops=}, {epochs=}, {sharp=}"
+            "refined_teacher: it takes 0 < restart <= 1, 0 <= mask, hide < 1, hops >= 0, epochs >= 1 and sharp > 0, "
+            f"got {restart=}, {mask=}, {hide=}, {hops=}, {epochs=}, {sharp=}"
         )
     if lam == 1:
         return supervised(model, lesson)

@@ -1,4 +1,4 @@
-"""`refined_teacher`: better than its teacher, than glnn and than the labels alone where words say little and edges much."""
+"""`refined_teacher`: better than its teacher, glnn and the labels alone where words say little and edges much."""
 
 from __future__ import annotations
 
