@@ -1,4 +1,4 @@
-"""Read weights without running code that a file may carry, and say exactly what did not fit."""
+"""Read weights without running code in the file, and report exactly which keys did not fit."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _latest(name: str) -> Path:
 
 
 def _load(source: str | Path | IO[bytes], name: str, unsafe: bool) -> Any:
-    """Read one file, or what was fetched, without running its code unless that is asked for."""
+    """Read one file, or a download, without running its code unless that is allowed."""
     where = f"checkpoint {name}"
     if not isinstance(source, str | Path):
         return _load_open(source, where, unsafe)
@@ -73,7 +73,7 @@ def _load(source: str | Path | IO[bytes], name: str, unsafe: bool) -> Any:
             if not source.is_relative_to(torch.hub.get_dir()):
                 raise
             source.unlink(missing_ok=True)
-            raise ValueError(f"{error}; the copy that was kept is deleted, the next call fetches it anew") from error
+            raise ValueError(f"{error}; the cached copy is deleted, and the next call downloads it again") from error
 
 
 def _load_open(file: IO[bytes], where: str, unsafe: bool) -> Any:
@@ -130,7 +130,7 @@ def load_weights(model: nn.Module, path: str | Path, unsafe: bool = False) -> Ma
     """Load a checkpoint into a model of exactly its architecture, and return what the file holds.
 
     Raises:
-        ValueError: keys or shapes differ; the message tells how many keys matched and which did not.
+        ValueError: keys or shapes differ; the message says how many keys matched and which did not.
     """
     checkpoint = read(path, unsafe)
     if not isinstance(checkpoint, Mapping):
@@ -161,10 +161,10 @@ def load_weights(model: nn.Module, path: str | Path, unsafe: bool = False) -> Ma
 
 
 def peer_weights(path: str | Path, name: str = "teacher", unsafe: bool = False) -> dict[str, Tensor]:
-    """Return the weights of a teacher that learned beside its student, from the checkpoint that holds both.
+    """Return the weights of an online teacher from its student's checkpoint.
 
     They are those of the plain model: `torch.save({"state_dict": peer_weights(path)}, "peer.pth")` is a checkpoint for
-    its own config. The student needs no such step, its weights have their plain names already.
+    its own config. The student needs no such step: its weights have their plain names already.
 
     Args:
         path: see `read`.
@@ -172,7 +172,7 @@ def peer_weights(path: str | Path, name: str = "teacher", unsafe: bool = False) 
         unsafe: see `read`.
 
     Raises:
-        ValueError: no teacher of that name learned there; the message names those that did.
+        ValueError: the checkpoint holds no online teacher of that name; the message lists those that it holds.
     """
     weights = read(path, unsafe)["state_dict"]
     start, held = "distill.peers.", [key.removeprefix("module.") for key in weights]
@@ -180,21 +180,21 @@ def peer_weights(path: str | Path, name: str = "teacher", unsafe: bool = False) 
     peers = {key.removeprefix(start).split(".")[0] for key in held if key.startswith(start)}
     if name not in peers:
         raise ValueError(
-            f"checkpoint {path} holds no teacher {name!r} that learned; it holds {', '.join(sorted(peers)) or 'none'}"
+            f"checkpoint {path} holds no online teacher {name!r}; it holds {', '.join(sorted(peers)) or 'none'}"
         )
     start = f"{start}{name}."
     return {key.removeprefix(start): value for key, value in found.items() if key.startswith(start)}
 
 
 def refuse_unsafe_checkpoints(refuse: bool = True) -> None:
-    """Say for this process whether mmengine itself may run code in files: `load_from`, `--resume`, pretrained weights.
+    """Set for this process whether mmengine may run code in files: `load_from`, `--resume`, pretrained weights.
 
-    It may not once `densekd` is imported, whatever the scheme (a path, http://, torchvision://, s3://, ...); its own
-    loader would fall back to a full unpickling where the safe one refuses a file. The same holds for pickles that
-    data sets read through mmengine, such as the info files of mmdet3d.
+    By default it may not, once `densekd` is imported, whatever the scheme (a path, http://, torchvision://, s3://,
+    ...); its own loader would fall back to a full unpickling where the safe one refuses a file. The same holds for
+    pickles that data sets read through mmengine, such as the info files of mmdet3d.
 
     Args:
-        refuse: False to let it. Only for files that you trust.
+        refuse: False to allow it. Only for files that you trust.
     """
     global _trusting
     _trusting = not refuse
@@ -204,7 +204,7 @@ def refuse_unsafe_checkpoints(refuse: bool = True) -> None:
 
 
 def trusting() -> bool:
-    """Whether the user lets mmengine run the code in files."""
+    """Whether mmengine may run the code in files."""
     return _trusting or _asked()
 
 
@@ -213,13 +213,13 @@ def _asked() -> bool:
 
 
 def guard_loader(loader: Any) -> None:
-    """Let every scheme of mmengine's `CheckpointLoader`, also one registered later, read by `read`."""
+    """Make every scheme of mmengine's `CheckpointLoader`, also one registered later, use `read`."""
     plain = loader.load_checkpoint.__func__
     if hasattr(plain, "plain"):
         return
 
     def load_checkpoint(cls: Any, filename: str, map_location: Any = None, logger: Any = "current") -> Any:
-        """Read a checkpoint onto the CPU; from there it is copied into the model."""
+        """Read a checkpoint onto the CPU; mmengine copies it into the model."""
         name = str(filename)
         with _reading(name, trusting()):
             return plain(cls, name if "://" in name else str(_latest(name)), map_location, logger)
@@ -230,7 +230,7 @@ def guard_loader(loader: Any) -> None:
 
 @contextlib.contextmanager
 def _reading(name: str, unsafe: bool) -> Iterator[None]:
-    """Whoever calls `torch.load` in here, be it a loader of mmengine or of torch.hub, reads by `_load`."""
+    """Replace `torch.load` by `_load` for the loaders of mmengine and of torch.hub."""
     outer = torch.load
 
     def load(source: Any, *args: Any, **kwargs: Any) -> Any:
@@ -240,7 +240,7 @@ def _reading(name: str, unsafe: bool) -> Iterator[None]:
     try:
         yield
     except URLError as error:
-        raise OSError(f"checkpoint {name} was not fetched ({error}): check the address and the network") from error
+        raise OSError(f"checkpoint {name} was not downloaded ({error}): check the address and the network") from error
     finally:
         torch.load = outer
 

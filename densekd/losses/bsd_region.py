@@ -21,7 +21,7 @@ def bsd_region(
     ignore_index: int = 255,
     weight: Tensor | None = None,
 ) -> Tensor:
-    r"""Selective distillation, region by region: the teacher is heard in the cells in which it is the better one.
+    r"""Selective distillation of regions: match features in the cells where the teacher's cross-entropy is lower.
 
     The map is cut into cells r. With $e_r$ the mean cross-entropy of each side over the labelled positions of a cell
     and $a_r$ the mean of its features there, scaled to length 1,
@@ -38,7 +38,7 @@ def bsd_region(
         student_logits: class logits of the network that learns, `(N, K, *, *)`, of any size.
         teacher_logits: class logits of the other one.
         cells: along each axis; no more than a map has positions there.
-        ties: whether the teacher is heard where both are equally good.
+        ties: whether cells count in which both are equally good.
         ignore_index: label that does not count; neither do negative ones.
         weight: `(N, h, w)`, positions to count.
 

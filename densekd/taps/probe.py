@@ -1,4 +1,4 @@
-"""Run a model once on a blank image, to learn what its taps yield before any training."""
+"""Probe a model: run it once on a blank image and return the tensors of its taps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LARGE = (512, 512)  # for models whose coarsest level would be smaller than a ke
 def probe(model: nn.Module, specs: Iterable[str], size: tuple[int, int] = IMAGE_SIZE) -> dict[str, list[Tensor]]:
     """Return what each tap yields for one blank image of `size` (height, width) in `mode='tensor'`.
 
-    The model is left as it was: evaluation mode inside, its own modes afterwards, no statistics updated.
+    The model does not change: it runs in evaluation mode, gets its modes back, and updates no statistics.
     """
     modes = {module: module.training for module in model.modules()}
     model.eval()
@@ -43,7 +43,7 @@ def probe(model: nn.Module, specs: Iterable[str], size: tuple[int, int] = IMAGE_
 
 
 class SilentTap(RuntimeError):
-    """A tap that nothing passes, although the model runs."""
+    """A tap that records nothing, although the model runs."""
 
 
 def _why_silent(model: nn.Module, spec: str, size: tuple[int, int]) -> str:
@@ -57,13 +57,13 @@ def _why_silent(model: nn.Module, spec: str, size: tuple[int, int]) -> str:
 
 
 def blank_size(models: Sequence[nn.Module], taps: Sequence[Iterable[str]] = ()) -> tuple[int, int]:
-    """Return a size of image that all models run on: small, else what one of them is trained on, else large.
+    """Return an image size that all models accept: small, else a training size of one of them, else large.
 
     Some transformers accept the size of their position embedding alone.
 
     Args:
-        models: all that see the image.
-        taps: for each of them what is read; without, all of it must run.
+        models: all that get the image.
+        taps: the taps of each; without them the whole forward must run.
     """
     read = taps or [()] * len(models)
     trained_on = [getattr(getattr(model, "data_preprocessor", None), "size", None) for model in models]
@@ -81,12 +81,12 @@ def blank_size(models: Sequence[nn.Module], taps: Sequence[Iterable[str]] = ()) 
 
 
 def forward(model: nn.Module, size: tuple[int, int]) -> None:
-    """Run `mode='tensor'` on a blank image; a listener gets ready first, see `ready`."""
+    """Run `mode='tensor'` on a blank image; to record tensors, call `ready` before `Taps`."""
     ready(model, size)()
 
 
 def ready(model: nn.Module, size: tuple[int, int]) -> Callable[[], Any]:
-    """Return what runs `mode='tensor'` on a blank image, with the metadata and empty truth that some detectors need.
+    """Return a function that runs `mode='tensor'` on a blank image, with metadata and empty ground truth.
 
     A model of several sensors gets blank ones.
     """

@@ -28,7 +28,7 @@ MAPS: list[Any] = [[0.0, 1.0, 2.0], [0, 1, True], [0, -1, 2], ["0", "1", "2"], [
 
 @pytest.mark.parametrize("class_map", MAPS, ids=str)
 def test_classes_are_whole_numbers(class_map: Any) -> None:
-    with pytest.raises(ValueError, match=r"class_map lists a class of the teacher, a whole number from 0 on"):
+    with pytest.raises(ValueError, match=r"class_map must list a class of the teacher, an integer from 0 on"):
         model({"loss": "kl", "student": TAP, "class_map": class_map})
 
 

@@ -190,7 +190,7 @@ def teacher_of_four(seg: Config) -> torch.nn.Module:
 
 
 def test_bpkd_asks_which_class_is_which(seg: Config, teacher_of_four: torch.nn.Module) -> None:
-    with pytest.raises(ValueError, match=r"student has 11 classes, the teacher 4.*class_map=\[\.\.\.\] says which"):
+    with pytest.raises(ValueError, match=r"student has 11 classes, the teacher 4.*give class_map=\[\.\.\.\]"):
         Distiller(student=seg, teacher=teacher_of_four, method="bpkd")
     for wrong, message in ((FEW[:-1], "student has 11 classes, the teacher 10"), ([*FEW[:-1], 4], "of 0 to 3")):
         with pytest.raises(ValueError, match=message):

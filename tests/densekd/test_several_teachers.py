@@ -139,7 +139,7 @@ def test_other_classes_are_not_guessed(seg: Config, seg_teacher: dict[str, str],
     seg.model.decode_head.num_classes = 5
     seg.model.auxiliary_head.num_classes = 5
     teachers = {"one": build_model(seg_teacher["teacher"])[0], "other": build_model(seg)[0]}
-    with pytest.raises(ValueError, match=r"the student has 11 classes, the teacher 11, 5; logits of other classes"):
+    with pytest.raises(ValueError, match=r"the student has 11 classes, the teacher 11, 5; logits of different classes"):
         Distiller(student=seg_student(), teacher=teachers, distills=[BOTH])
 
 
