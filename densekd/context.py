@@ -238,7 +238,7 @@ def _check_map(sample: Any, labels: Tensor, size: Sequence[int] | None) -> None:
     if size is not None and tuple(labels.shape[-2:]) != tuple(size):
         shapes = [_pixels(shape) for shape in (labels.shape[-2:], size)]
         raise ValueError(
-            f"the label map in {_place(sample)} has {shapes[0]} pixels, its image {shapes[1]} with its padding: every "
+            f"the label map in {_place(sample)} has {shapes[0]} pixels, its image {shapes[1]} after padding: every "
             "transform of the pipeline that resizes the image must resize the label map as well"
         )
 

@@ -57,7 +57,7 @@ class ReceptiveTokens(nn.Module):
         return self.score(windows.flatten(1) @ kernel.flatten(1).T / total + bias).softmax(1)
 
     def attend(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the sum of the masked features over the tokens, and the masks."""
+        """Return the features under the masks of all tokens, weighted by learned shares, and the masks."""
         masks, shares = self.masks(features), self.shares(features)
         if self.score is None:
             shares = torch.ones_like(shares)

@@ -35,12 +35,12 @@ def test_classes_are_whole_numbers(class_map: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"class_map": [0, 1]}, "the student has 3 classes, the teacher 2 by its class_map"),
-        ({"class_map": [0, 1, 2, 3]}, "the student has 3 classes, the teacher 4 by its class_map"),
-        ({"class_map": [0, 1, 5]}, "class_map names classes of 0 to 4"),
-        ({"class_map": [0, 1, 2], "teacher": "backbone"}, "yields 6 channels of a feature"),
-        ({"class_map": [0, 1, 2], "teacher": f"{TAP}:in"}, "yields 6 channels of a feature"),
-        ({"class_map": [0, 1, 2], "teacher": "decode_head.convs.0"}, "yields 6 channels of a feature"),
+        ({"class_map": [0, 1]}, "the student has 3 classes, but class_map has 2 entries"),
+        ({"class_map": [0, 1, 2, 3]}, "the student has 3 classes, but class_map has 4 entries"),
+        ({"class_map": [0, 1, 5]}, "class_map must hold classes from 0 to 4"),
+        ({"class_map": [0, 1, 2], "teacher": "backbone"}, "yields a feature of 6 channels"),
+        ({"class_map": [0, 1, 2], "teacher": f"{TAP}:in"}, "yields a feature of 6 channels"),
+        ({"class_map": [0, 1, 2], "teacher": "decode_head.convs.0"}, "yields a feature of 6 channels"),
     ],
     ids=str,
 )
@@ -78,8 +78,8 @@ def test_numbers_of_numpy_are_numbers(weight: Any) -> None:
     ("entry", "error", "message"),
     [
         ({"back": 1}, TypeError, "back must be True or False"),
-        ({"student": 3}, TypeError, "a tap of the student is text"),
-        ({"teacher": [3]}, TypeError, "a tap of the teacher is text"),
+        ({"student": 3}, TypeError, "the tap of the student must be a string"),
+        ({"teacher": [3]}, TypeError, "the tap of the teacher must be a string"),
         ({"adapt": "conv"}, ValueError, "adapt must be one of"),
         ({"where": "everywhere"}, ValueError, "where must be one of"),
         ({"wieght": 1.0}, TypeError, "did you mean 'weight'"),

@@ -115,12 +115,12 @@ def test_tokens_and_maps_are_joined_as_maps() -> None:
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
-    "a loss for one": ({"loss": "kl"}, r"'kl': its loss compares the student with one teacher, source names 2"),
+    "a loss for one": ({"loss": "kl"}, r"'kl': its loss takes one teacher, but source names 2"),
     "no teacher": ({"source": []}, "must be one tap, or one for each of"),
     "an unknown one": ({"source": ["one", "two"]}, "one of one, other; got 'two'"),
     "too few taps": ({"teacher": ["decode_head.conv_seg"]}, "must be one tap, or one for each of"),
     "a projection": ({"adapt": "conv1x1"}, "projects onto one teacher, not several"),
-    "other sizes": ({"adapt": "none"}, r"must agree in all that adapt='none' leaves as it is"),
+    "other sizes": ({"adapt": "none"}, r"must agree in all that adapt='none' does not change"),
     "other channels": ({"loss": "rkd", "student": "decode_head.bottleneck"}, r"must agree in their channels"),
     "other levels": (
         {"loss": "rkd", "student": "backbone:0", "teacher": ["backbone", "backbone:0"]},
