@@ -29,7 +29,7 @@ def read(path: str | Path, unsafe: bool = False) -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
 
     Args:
-        path: a file, the work_dir of a run for the latest one there, or an http(s) address.
+        path: a file, the work_dir of a run for the latest one there, or an address of a scheme that mmengine knows.
         unsafe: allow a full unpickling, which runs whatever code the file contains. Only for files that you trust.
 
     Raises:
@@ -38,10 +38,17 @@ def read(path: str | Path, unsafe: bool = False) -> dict[str, Any]:
         ValueError: the file holds more than tensors and plain values, and nothing of it was executed; or it is damaged.
     """
     name, unsafe = str(path), unsafe or _asked()
-    if not name.startswith(("http://", "https://")):
+    if "://" not in name:
         return _load(_latest(name), name, unsafe)
     with _reading(name, unsafe):
-        return torch.hub.load_state_dict_from_url(name, map_location="cpu")
+        if name.startswith(("http://", "https://")):
+            return torch.hub.load_state_dict_from_url(name, map_location="cpu")
+        from mmengine.runner.checkpoint import CheckpointLoader
+
+        try:
+            return CheckpointLoader.load_checkpoint(name, map_location="cpu", logger=None)
+        except KeyError as error:
+            raise ValueError(f"checkpoint {name}: mmengine's list of models has no {error.args[0]!r}") from error
 
 
 def _latest(name: str) -> Path:
@@ -133,23 +140,21 @@ def load_weights(model: nn.Module, path: str | Path, unsafe: bool = False) -> Ma
         ValueError: keys or shapes differ; the message says how many keys matched and which did not.
     """
     checkpoint = read(path, unsafe)
-    if not isinstance(checkpoint, Mapping):
-        raise ValueError(f"checkpoint {path} holds a {type(checkpoint).__name__}, not weights by name")
-    weights: Mapping[str, Tensor] = checkpoint.get("state_dict", checkpoint)
-    weights = {key.removeprefix("module."): value for key, value in weights.items()}
+    weights = weights_in(checkpoint, path)
     own = model.state_dict()
-    shapes = {key: tuple(value.shape) for key, value in weights.items() if isinstance(value, Tensor)}
-    matched = [key for key in own if shapes.get(key) == tuple(own[key].shape)]
-    differing = [
-        f"{key} {shapes[key]} instead of {tuple(own[key].shape)}" for key in own if key in shapes and key not in matched
-    ]
+    matched = [key for key in own if key in weights and alike(own[key], weights[key])]
+    held = [key for key in own if key in weights and key not in matched]
+    shaped = [key for key in held if weights[key].shape != own[key].shape]
+    differing = [f"{key} {tuple(weights[key].shape)} instead of {tuple(own[key].shape)}" for key in shaped]
+    recast = [f"{key} {_kind(weights[key])} instead of {_kind(own[key])}" for key in held if key not in shaped]
     needed = [key for key in own if not key.endswith("num_batches_tracked") and not key.startswith(IGNORED)]
-    missing = [key for key in needed if key not in shapes]
-    unexpected = [key for key in shapes if key not in own and not key.startswith(IGNORED)]
-    if differing or missing or unexpected:
+    missing = [key for key in needed if key not in weights]
+    unexpected = [key for key in weights if key not in own and not key.startswith(IGNORED)]
+    if differing or recast or missing or unexpected:
+        kinds = {"of another shape": differing, "of another type": recast, "missing": missing, "unexpected": unexpected}
         report = "; ".join(
             f"{len(keys)} {kind}: {', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''}"
-            for kind, keys in {"of another shape": differing, "missing": missing, "unexpected": unexpected}.items()
+            for kind, keys in kinds.items()
             if keys
         )
         raise ValueError(
@@ -158,6 +163,34 @@ def load_weights(model: nn.Module, path: str | Path, unsafe: bool = False) -> Ma
         )
     model.load_state_dict({key: weights[key] for key in matched}, strict=False)
     return checkpoint
+
+
+def weights_in(checkpoint: Any, path: str | Path) -> dict[str, Tensor]:
+    """Return the weights of a checkpoint by name: a `state_dict`, or a dict with one; without the prefix of DDP.
+
+    Raises:
+        ValueError: there are none.
+    """
+    held = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, Mapping) else checkpoint
+    if not isinstance(held, Mapping):
+        raise ValueError(f"checkpoint {path} holds a {type(held).__name__}, not weights by name")
+    found = {str(key).removeprefix("module."): value for key, value in held.items() if isinstance(value, Tensor)}
+    if held and not found:
+        raise ValueError(
+            f"checkpoint {path} holds no weights by name but {', '.join(map(repr, [*held][:5]))}; save them by "
+            "torch.save({'state_dict': model.state_dict()}, ...)"
+        )
+    return found
+
+
+def alike(own: Tensor, value: Tensor) -> bool:
+    """Whether a value fits a weight without loss: equal shape and layout, and the same kind of number."""
+    same = own.is_floating_point() == value.is_floating_point() and own.is_complex() == value.is_complex()
+    return own.shape == value.shape and own.layout == value.layout and same
+
+
+def _kind(value: Tensor) -> str:
+    return f"{value.dtype}".removeprefix("torch.") + ("" if value.layout is torch.strided else ", sparse")
 
 
 def peer_weights(path: str | Path, name: str = "teacher", unsafe: bool = False) -> dict[str, Tensor]:
@@ -174,10 +207,9 @@ def peer_weights(path: str | Path, name: str = "teacher", unsafe: bool = False) 
     Raises:
         ValueError: the checkpoint holds no online teacher of that name; the message lists those that it holds.
     """
-    weights = read(path, unsafe)["state_dict"]
-    start, held = "distill.peers.", [key.removeprefix("module.") for key in weights]
-    found = dict(zip(held, weights.values()))
-    peers = {key.removeprefix(start).split(".")[0] for key in held if key.startswith(start)}
+    found = weights_in(read(path, unsafe), path)
+    start = "distill.peers."
+    peers = {key.removeprefix(start).split(".")[0] for key in found if key.startswith(start)}
     if name not in peers:
         raise ValueError(
             f"checkpoint {path} holds no online teacher {name!r}; it holds {', '.join(sorted(peers)) or 'none'}"

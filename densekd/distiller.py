@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from numbers import Real
@@ -19,10 +20,11 @@ from densekd.registry import MODELS
 from densekd.sensors.batches import check_clouds, image_size
 from densekd.taps.defaults import default_taps, is_segmenter, sigmoid_logits
 from densekd.taps.defaults import tap as default_tap
-from densekd.taps.probe import blank_size, probe
+from densekd.taps.probe import blank_sample, blank_size, channels, probe
 from densekd.taps.reader import Taps
 from densekd.teacher import MovingAverage, Peer, Source, Teacher, build_model, build_teacher, start_from
 from densekd.term import LEARNED, Term, two_classes, width
+from kdlosses.options import nearest
 from kdlosses.reduce import over_processes
 
 
@@ -84,12 +86,19 @@ class Distiller(nn.Module):
     ) -> Distiller:
         if student is None:  # copy.deepcopy of a distiller, whose class is made already
             return super().__new__(cls)
+        if cls is Distiller:
+            known = inspect.signature(cls.__init__).parameters
+            for key in kwargs:
+                if key not in known:
+                    raise TypeError(f"densekd.Distiller has no argument {key!r}; {nearest(key, [*known][1:])}")
+        if not isinstance(kwargs.get("unsafe", False), bool):
+            raise TypeError(f"unsafe must be True or False, got {kwargs['unsafe']!r}")
         if isinstance(student, Mapping) and data_preprocessor is not None:
             student = {"data_preprocessor": data_preprocessor, **student}
         model: Any
         model, load_from = build_model(student)
         if load_from is not None and not isinstance(student, nn.Module):
-            start_from(model, load_from, bool(kwargs.get("unsafe", False)))
+            start_from(model, load_from, kwargs.get("unsafe", False))
         kind = plain_class(model)
         model._modules.pop("distill", None)
         model.__class__ = type(f"Distilled{kind.__name__}", (cls, kind), {"__module__": kind.__module__})
@@ -135,6 +144,13 @@ class Distiller(nn.Module):
     ) -> dict[str, Teacher]:
         several = isinstance(source, Mapping) and "type" not in source and "model" not in source
         sources = dict(source) if several else {"teacher": source}
+        if not sources:
+            raise ValueError(
+                "teacher={} names no teacher; give a config, its path, a live module, 'ema', or a dict of them"
+            )
+        for name in sources:
+            if not isinstance(name, str):
+                raise TypeError(f"teacher: the names of several teachers must be strings, got {name!r}")
         weights = checkpoint if isinstance(checkpoint, Mapping) else dict.fromkeys(sources, checkpoint)
         for name in weights:
             if name not in sources:
@@ -181,6 +197,7 @@ class Distiller(nn.Module):
             for tap, tensors in seen.items():
                 self._check_finite(name, tap, tensors)
             self.teachers[name].configure(self, {tap: len(tensors) for tap, tensors in seen.items()})
+            self._check_images(self.teachers[name], seen, size)
         logits = default_taps(self).get("logits")
         for term in terms:
             student, each = mine[term.student], [theirs[name][tap] for name, tap in self._asks(term)]
@@ -191,13 +208,28 @@ class Distiller(nn.Module):
             )
             if term.class_map is not None:
                 self._check_class_map(term, student, each, binary)
-            elif term.categorical and (binary[0] or any(binary[1])):
-                pass  # the term compares what becomes of them
             elif term.student == logits and (len(each) > 1 or (term.loss.match == "shape" and term.how == "auto")):
-                self._check_classes(term.name, width(student[0]), [width(levels[0]) for levels in each])
+                pairs = [(student[0], binary[0]), *((levels[0], flag) for levels, flag in zip(each, binary[1]))]
+                mine_classes, *its = [2 if flag and term.categorical else width(level) for level, flag in pairs]
+                self._check_classes(term.name, mine_classes, its)
             if term.back and not all(isinstance(self.teachers[name], Peer) for name, _ in self._asks(term)):
                 raise ValueError(f"distills entry {term.name!r}: back=True trains the teacher: list it in online=[...]")
             term.fit(student, each, size, *classes_of(self, term.student), binary)
+
+    def _check_images(self, teacher: Teacher, taps: Iterable[str], size: Size) -> None:
+        """Raise `ValueError` if a teacher does not run on the student's images because their channels differ."""
+        mine, its = channels(self, size), channels(teacher.model, size)
+        if mine == its or mine is None or its is None:
+            return
+        parameter = next(self.parameters())
+        image = torch.zeros(1, mine, *size, device=parameter.device, dtype=parameter.dtype)
+        try:
+            teacher.run(image, [blank_sample(self, size)], taps)
+        except RuntimeError as error:  # of the first layer, or of the teacher's normalisation
+            raise ValueError(
+                f"the student's images have {mine} channels, those of teacher {teacher.name!r} {its}, but both run on "
+                "the same batch: use a teacher for such images"
+            ) from error
 
     def _check_rows(self, term: Term, student: Sequence[Tensor], teachers: Sequence[Sequence[Tensor]]) -> None:
         """Raise `ValueError` if rows are proposals: those of the two sides differ, also in number."""
@@ -311,6 +343,11 @@ class Distiller(nn.Module):
     def _loss(self, term: Term, student: Taps, seen: Mapping[str, Taps], context: Context) -> Tensor:
         theirs = [seen[name][tap] for name, tap in self._asks(term)]
         loss = term(student[term.student], theirs, context, self._logits(term, student, seen, context.image_size))
+        if torch.is_grad_enabled() and not loss.requires_grad:
+            raise RuntimeError(
+                f"distills entry {term.name!r} has no effect: its loss {term.loss.name!r} carries no gradient; "
+                "it must not detach the student, nor turn it into numbers of Python or NumPy"
+            )
         if not torch.isfinite(loss):
             for name, tap in self._asks(term):
                 self._check_finite(name, tap, seen[name][tap])  # else it is the student's, which loss scaling may mend

@@ -14,7 +14,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import load_state_dict
 from torch import Tensor, nn
 
-from densekd.checkpoint import load_weights, read
+from densekd.checkpoint import alike, load_weights, read, weights_in
 from densekd.config import plain_model, read_config
 from densekd.sensors.batches import Sensors, has_sensors, reads_truth
 from densekd.sensors.normalisation import Renormalise
@@ -153,14 +153,16 @@ def start_from(model: nn.Module, path: str | Path, unsafe: bool = False) -> None
     Raises:
         ValueError: nothing in the file fits.
     """
-    checkpoint = read(path, unsafe)
-    weights = {key.removeprefix("module."): value for key, value in checkpoint.get("state_dict", checkpoint).items()}
+    weights = weights_in(read(path, unsafe), path)
     weights = {key: value for key, value in weights.items() if not key.startswith("distill.")}
-    shapes = {key: value.shape for key, value in model.state_dict().items()}
-    fits = [key for key, value in weights.items() if shapes.get(key) == getattr(value, "shape", None)]
+    own = model.state_dict()
+    fits = [key for key, value in weights.items() if key in own and alike(own[key], value)]
     if not fits:
-        raise ValueError(f"load_from {path} holds no weights that fit the student, {type(model).__name__}")
-    if len(fits) < len(shapes) and hasattr(model, "init_weights"):
+        raise ValueError(
+            f"load_from {path} holds no weights that fit the student, {type(model).__name__}: it has "
+            f"{', '.join([*weights][:3]) or 'no weights'}, the student {', '.join([*own][:3])}"
+        )
+    if len(fits) < len(own) and hasattr(model, "init_weights"):
         model.init_weights()  # type: ignore[operator]
     load_state_dict(model, weights, strict=False, logger="current")
     if isinstance(model, BaseModule):

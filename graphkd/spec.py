@@ -12,9 +12,16 @@ from torch import Tensor
 
 from kdlosses import nearest
 from kdlosses.discover import imported, load_entry_points
+from kdlosses.ground import Ground
 from kdlosses.options import typed
 
 _GROUPS = {"method": "recipes", "teacher": "teachers"}
+_BOUNDS = Ground(
+    least={"hop": -math.inf, "bucket": 2}
+    | dict.fromkeys(("hops", "steps", "epochs", "memory", "predictor", "start", "far"), 0),
+    most={"dropout": 1},
+)
+"""Of options of recipes: whole numbers count from 1 but for these, all others are not negative."""
 
 
 def resolve(
@@ -28,6 +35,7 @@ def resolve(
     Raises:
         KeyError: no such name.
         TypeError: no such option, or a value of another type than its annotation says.
+        ValueError: an option of a method is out of range.
 
     >>> def glnn(model, *, lam=0.0): ...
     >>> resolve("method", dict(type="glnn", lamb=0.5), {"glnn": glnn})
@@ -54,7 +62,8 @@ def resolve(
             raise TypeError(f"{what} {getattr(name, '__name__', name)!r} has no option {key!r}; {nearest(key, known)}")
     if what != "method":  # of teachers see `graphkd.pipeline.arguments`
         return function, plain(options)
-    return function, typed(f"method {getattr(name, '__name__', name)!r}: ", function, plain(options))
+    bounds = _BOUNDS if function in table.values() else Ground()  # of one's own methods nobody knows them
+    return function, typed(f"method {getattr(name, '__name__', name)!r}: ", function, plain(options), bounds)
 
 
 def plain(value: Any) -> Any:

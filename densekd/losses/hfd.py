@@ -10,7 +10,7 @@ from kdlosses import register, weighted_mean
 from kdlosses.unit import cosines
 
 
-@register(match="positions")
+@register(match="positions", categorical=True)
 class HFD(nn.Module):
     r"""Heterogeneous feature distillation: match low-level features of a CNN and a transformer by a translator.
 

@@ -13,7 +13,7 @@ SAME = 1 - 1e-5
 """Cosine from which two embeddings are those of one text: those of two texts differ more, float32 is exact to 1e-6."""
 
 
-@register(match="positions", maps=False)
+@register(match="positions", categorical=True, maps=False)
 class InstanceText(nn.Module):
     r"""Match the feature of each instance with the embedding of a sentence about it, by cosine and contrast.
 

@@ -9,7 +9,7 @@ from densekd.sensors.geometry import Extent, pad, read
 from kdlosses import register
 
 
-@register(match="samples")
+@register(match="samples", categorical=True)
 class Omniscene(nn.Module):
     r"""Objective of OmniScene: match the map at each object with the embedding of a sentence about it.
 

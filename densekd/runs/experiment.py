@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,15 @@ def prepare(
 
     Raises:
         FileNotFoundError: the checkpoint to resume from is not there.
-        ValueError: the config lacks a part of a split, no checkpoint is whole, or no launcher started this process.
+        ValueError: the config lacks a part of a split or trains for no step, no checkpoint is whole, or no launcher
+            started this process.
     """
     for split in ("train", "val", "test"):
         check_split(config, split)
+    for length in ("max_epochs", "max_iters"):
+        given = (config.get("train_cfg") or {}).get(length, 1)
+        if isinstance(given, Real) and given < 1:
+            raise ValueError(f"config {config.filename}: train_cfg.{length} must be at least 1, got {given}")
     if launcher in _LAUNCHED and _LAUNCHED[launcher] not in os.environ:
         raise ValueError(
             f"launcher {launcher!r} needs ${_LAUNCHED[launcher]}, which the launcher sets: start the processes with "

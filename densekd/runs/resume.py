@@ -52,6 +52,12 @@ class ExactResume(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         if not runner._resume:
             return
+        lacking = [part for part in ("state_dict", "meta", "message_hub") if part not in checkpoint]
+        if lacking or not isinstance(checkpoint, dict):
+            raise ValueError(
+                f"{runner._load_from} is not a checkpoint of a run, it has no {', '.join(lacking)}, and cannot be "
+                "resumed. To start from its weights, set load_from instead"
+            )
         self._restored = checkpoint.pop("random", None)
         self._validated = checkpoint.pop("validated", False)
         for name, state in checkpoint.pop("averages", {}).items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -23,9 +23,7 @@ def probe(model: nn.Module, specs: Iterable[str], size: tuple[int, int] = IMAGE_
 
     The model does not change: it runs in evaluation mode, gets its modes back, and updates no statistics.
     """
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
+    with _at_rest(model):
         run = ready(model, size)
         with Taps(model, specs) as taps:
             try:
@@ -37,6 +35,15 @@ def probe(model: nn.Module, specs: Iterable[str], size: tuple[int, int] = IMAGE_
         if silent:
             raise SilentTap(_why_silent(model, silent[0], size))
         return {spec: taps[spec] for spec in taps.specs}
+
+
+@contextlib.contextmanager
+def _at_rest(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; the modes of all modules are restored afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
     finally:
         for module, mode in modes.items():
             module.training = mode
@@ -95,16 +102,37 @@ def ready(model: nn.Module, size: tuple[int, int]) -> Callable[[], Any]:
     if has_sensors(model):
         inputs = blank(model, size)
         return lambda: model(*inputs, mode="tensor")
+    run = _on_channels(model, size)
+    found = _channels(model, run)
+    return lambda: run(found)
+
+
+@torch.no_grad()
+def channels(model: nn.Module, size: tuple[int, int]) -> int | None:
+    """Channels of the images that a model takes, from its first convolution; None where it has none."""
+    if reads_truth(model) or has_sensors(model) or not any(isinstance(each, nn.Conv2d) for each in model.modules()):
+        return None
+    with _at_rest(model):
+        return _channels(model, _on_channels(model, size))
+
+
+def blank_sample(model: nn.Module, size: tuple[int, int]) -> BaseDataElement:
+    """The data sample of a blank image: its size, and no instances."""
     weight = next(model.parameters())
     shapes = dict.fromkeys(("img_shape", "ori_shape", "pad_shape", "batch_input_shape"), size)
     sample = BaseDataElement(metainfo={**shapes, "scale_factor": (1.0, 1.0)})
     sample.gt_instances = InstanceData(bboxes=weight.new_zeros(0, 4), labels=weight.new_zeros(0).long())
+    return sample
+
+
+def _on_channels(model: nn.Module, size: tuple[int, int]) -> Callable[[int], None]:
+    """Return a function that runs `mode='tensor'` on a blank image of the given channels."""
+    weight, sample = next(model.parameters()), blank_sample(model, size)
 
     def run(channels: int) -> None:
         model(torch.zeros(1, channels, *size, device=weight.device, dtype=weight.dtype), [sample], mode="tensor")
 
-    channels = _channels(model, run)
-    return lambda: run(channels)
+    return run
 
 
 def _channels(model: nn.Module, run: Callable[[int], None]) -> int:

@@ -15,6 +15,7 @@ from sklearn.base import clone
 from torch import Tensor, nn
 
 from graphkd.data import Graph, one_way
+from graphkd.data.graph import is_split
 from graphkd.links.lesson import LinkLesson
 from graphkd.links.metrics import auc, hits, ranked
 from graphkd.links.network import LinkGNN
@@ -28,7 +29,7 @@ from graphkd.spec import plain, resolve
 from graphkd.teachers import TEACHERS
 from graphkd.teachers.call import resting
 from graphkd.training.latency import latency
-from graphkd.training.loop import Evaluation, History, Schedule, train
+from graphkd.training.loop import Evaluation, History, Schedule, rehearsal, train
 
 TeacherSpec = str | Mapping[str, Any] | Callable[..., nn.Module] | LinkGNN
 MethodSpec = str | Mapping[str, Any] | Callable[..., Any]
@@ -128,7 +129,7 @@ def distill_links(
     """
     seed, method, split = checked_seed(seed), plain(method), plain(split)
     check_spec("method", method)
-    resolve("method", method, LINK_RECIPES)
+    recipe, _ = resolve("method", method, LINK_RECIPES)
     student = LinkStudent() if student is None else student
     if not isinstance(student, LinkStudent):
         raise TypeError(f"student is a LinkStudent, got {type(student).__name__}")
@@ -138,6 +139,10 @@ def distill_links(
     if not isinstance(split, LinkSplit):
         check_spec("split", split)
     view = split if isinstance(split, LinkSplit) else split_links(data, split, seed)
+    _check_k(view, student.k)
+    if recipe in LINK_RECIPES.values():
+        with rehearsal():  # finds what is wrong with its options before the teacher is trained
+            train_link_student(view, lambda pairs: torch.zeros(pairs.shape[1:]), method, student, seed)
     taught = train_link_teacher(view, teacher, seed, student.k)
     outcomes = {
         "teacher": taught,
@@ -176,7 +181,7 @@ def _without_labels(data: Any) -> Any:
         if getattr(data, key, None) is None:
             raise ValueError(f"the graph has no tensor {key!r}; expected x (N, F) and edge_index (2, E)")
     fields = data.to_dict() if callable(getattr(data, "to_dict", None)) else getattr(data, "__dict__", {})
-    kept = {key: value for key, value in fields.items() if key != "num_classes" and not str(key).endswith("_mask")}
+    kept = {key: value for key, value in fields.items() if key != "num_classes" and not is_split(str(key))}
     nodes = data.x.shape[0] if hasattr(data.x, "shape") else len(data.x)
     return SimpleNamespace(**{**kept, "x": data.x, "edge_index": data.edge_index, "y": np.arange(nodes) % 2})
 
@@ -184,11 +189,7 @@ def _without_labels(data: Any) -> Any:
 def train_link_teacher(split: LinkSplit, teacher: TeacherSpec = "sage", seed: int = 0, k: int = 20) -> LinkOutcome:
     """Train a graph network on the edges of the split, over which it also passes its messages."""
     seed = checked_seed(seed)
-    few = min(split.val_none.shape[1], split.test_none.shape[1])
-    if k > few:
-        raise ValueError(
-            f"Hits@{k} needs {k} non-edges to rank edges among, the split has {few}; lower the student's k"
-        )
+    _check_k(split, k)
     x, known, visible = split.x_seen, both_ways(split.train), both_ways(split.visible)
     history = History()
     if isinstance(teacher, LinkGNN):
@@ -226,6 +227,14 @@ def train_link_teacher(split: LinkSplit, teacher: TeacherSpec = "sage", seed: in
         outcome = _outcome(network, lambda pairs: network(split.x, visible, pairs), split, history, k)
     outcome.score = torch.inference_mode()(lambda pairs: _scored(network.predictor, h, pairs))
     return outcome
+
+
+def _check_k(split: LinkSplit, k: int) -> None:
+    few = min(split.val_none.shape[1], split.test_none.shape[1])
+    if k > few:
+        raise ValueError(
+            f"Hits@{k} needs {k} non-edges to rank edges among, the split has {few}; lower the student's k"
+        )
 
 
 def _scored(predictor: nn.Module, h: Tensor, pairs: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ from graphkd.spec import resolve
 from graphkd.teachers import TEACHERS, TUNES
 from graphkd.teachers.call import call, outputs, resting
 from graphkd.teachers.ensemble import Ensemble
-from graphkd.training.cache import Cache
+from graphkd.training.cache import Cache, warn_of_probabilities
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import Clock, History, Schedule, score, train
 from kdlosses.experts import experts, mixture
@@ -136,6 +136,7 @@ def _answered(
     """What a trained network says of the nodes of `view`, which has features and edges as the network reads them."""
     view = readable_setting(network, view)
     hidden, logits = setting_outputs(network, view)
+    warn_of_probabilities(logits, np.isfinite(logits[:, 0].numpy()), stacklevel=6)
     more, params = _extras(network, view, extras, seed)
     cache = Cache(
         logits.numpy(),
@@ -292,6 +293,8 @@ def _from_cache(setting: Setting, cache: Cache, seed: int, extras: Collection[st
             f"the method needs {missing} of the teacher, which its cache has not: train_teacher(..., extras={missing})"
         )
     check_classes(setting, cache)
+    for each in () if cache.own_tasks else cache.split():
+        warn_of_probabilities(each.logits, cache.observed, stacklevel=6)
     if cache.own_tasks or not cache.logits.shape[1]:
         return Outcome(None, {}, None, None, 0.0, cache)  # nobody here knows their tasks, or they answer none
     several = [torch.from_numpy(np.array(each.logits)) for each in cache.split()]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from graphkd.sparse.edges import by_target, neighbourhood
 from graphkd.sparse.rows import Matrix, rows
 from graphkd.training.latency import hops
-from graphkd.training.loop import Clock, History
+from graphkd.training.loop import Clock, History, rehearsed
 from kdlosses.experts import mixture
 
 _ROWS = 65_536  # nodes in one forward
@@ -93,6 +93,7 @@ class Lesson:
                 "this recipe learns from the edges: fit(..., edge_index=edges); those of a graph with edge_weight are "
                 "not shown"
             )
+        rehearsed()
         return self.edge_index
 
     def extra(self, name: str) -> Any:
