@@ -47,7 +47,7 @@ def is_taught(config: Config) -> bool:
 
 
 def plain_model(model: Any) -> Any:
-    """Return the student's part of a distiller's model config, any other model config as it is.
+    """Return the student's part of a distiller's model config, any other model config unchanged.
 
     A student given as the path of a config is read from there; nested distillers are unwrapped.
 

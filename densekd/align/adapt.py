@@ -108,7 +108,7 @@ class Adapt(nn.Module):
 
 
 def as_map(tokens: Tensor, image_size: Size) -> Tensor:
-    """Reshape tokens `(B, N, C)` to a map `(B, C, h, w)` with the aspect of the image; a map is returned as it is.
+    """Reshape tokens `(B, N, C)` to a map `(B, C, h, w)` with the aspect of the image; a map is returned unchanged.
 
     Raises:
         ValueError: neither N nor N - 1 (a class token) tokens fill a grid of that aspect.
@@ -203,7 +203,7 @@ def join(
 
     Args:
         student: levels of the student's tap.
-        teachers: for each teacher the levels of its tap; a single one is returned as it is.
+        teachers: for each teacher the levels of its tap; a single one is returned unchanged.
         image_size: height and width of the image, None where there is none.
         how: one of `ADAPT`.
 

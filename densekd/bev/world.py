@@ -135,7 +135,7 @@ def _place(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _scan(rng: np.random.Generator, boxes: np.ndarray, albedo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What the LiDAR at the origin sees: points, and what each of them lies on."""
+    """Points of the LiDAR at the origin, and the object of each."""
     azimuth, elevation = np.meshgrid(np.deg2rad(np.arange(-52, 52, 0.8)), np.deg2rad(np.linspace(-20, 3, 24)))
     directions = np.stack(
         [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)], -1
@@ -148,7 +148,7 @@ def _scan(rng: np.random.Generator, boxes: np.ndarray, albedo: np.ndarray) -> tu
 
 
 def _render(rng: np.random.Generator, boxes: np.ndarray, colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What the camera sees: RGB, and what each pixel shows."""
+    """Image of the camera, RGB, and the object of each pixel."""
     height, width = IMAGE
     u, v = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
     rays = np.stack([u, v, np.ones_like(u)], -1).reshape(-1, 3) @ np.linalg.inv(CAM2IMG[:3, :3]).T

@@ -28,8 +28,8 @@ def bsd_region(
 
     $$ L = \frac{1}{|R|} \sum_{r \in R} [e^t_r \le e^s_r] \, \|a^t_r - a^s_r\|^2, $$
 
-    R the cells of all images in which anything is labelled. Two networks that teach each other have two of these, one
-    with `ties=False`, so that each cell is taught in one direction.
+    R the cells of all images in which anything is labelled. For mutual distillation use two of these losses, one of
+    them with `ties=False`, so that each cell is taught in one direction.
 
     Args:
         student: features `(N, C, h, w)`.

@@ -39,7 +39,7 @@ def unidistill_heatmap(
         student_axes: 'yx' if rows run along y, as in mmdet3d, 'xy' if along x, as in BEVFusion.
         teacher_axes: likewise of the teacher's map.
         tau: temperature of the teacher.
-        min_overlap: IoU that the radius of a Gaussian stands for.
+        min_overlap: IoU that defines the radius of a Gaussian.
         weight: `(B, h, w)`, cells of the student's map to count.
 
     Paper: Zhou et al., "UniDistill: A Universal Cross-Modality Knowledge Distillation Framework for 3D Object Detection
@@ -86,7 +86,7 @@ def unidistill_regression(
         teacher_range: likewise of the teacher's; the student's if not given.
         student_axes: 'yx' if rows run along y, as in mmdet3d, 'xy' if along x, as in BEVFusion.
         teacher_axes: likewise of the teacher's map.
-        min_overlap: IoU that the radius of a Gaussian stands for.
+        min_overlap: IoU that defines the radius of a Gaussian.
         weight: `(B, h, w)`, cells of the student's map to count.
 
     Paper: Zhou et al., "UniDistill: A Universal Cross-Modality Knowledge Distillation Framework for 3D Object Detection

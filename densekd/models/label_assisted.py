@@ -25,8 +25,8 @@ class LabelAssistedEncoderDecoder(EncoderDecoder):
     $$ x_i = a \, (v_{y_i} + \epsilon_i), \qquad \epsilon_i \sim N(0, \sigma^2), $$
 
     and 0 where the label does not count. In training (`mode='loss'`) each image has values of its own, drawn from
-    N(0, 1), so that the channel says where one class ends but not which it is: that must be seen in the image. Two such
-    inputs with values and noise of their own go through the network, and on its logits $o_1, o_2$
+    N(0, 1), so that the channel shows where a class ends but not which class it is: that must come from the image. Two
+    such inputs with values and noise of their own go through the network, and on its logits $o_1, o_2$
 
     $$ L = L_1 + L_2 + \lambda \, [\mathrm{CWD}(o_1, o_2) + \mathrm{CWD}(o_2, o_1)], \qquad \tau = 4, $$
 
@@ -54,7 +54,7 @@ class LabelAssistedEncoderDecoder(EncoderDecoder):
     Semantic Segmentation", ECCV 2024. Noise, scale, values and $\lambda = 5$ are those of the authors' code, whose
     auxiliary heads have weight 0.4. For the 21 classes of Pascal VOC it has $v_k = (k - 11) / 10$; the middle of any
     other number of classes is our own form, and so are the weights that start from 0. Each half of the consistency
-    teaches its first argument here; whether theirs stops the gradient of the second we do not know.
+    trains its first argument here; we do not know whether theirs stops the gradient of the second.
     """
 
     def __init__(

@@ -36,7 +36,7 @@ def prepare(
     """Complete a config for a run: folder, seed, precision, checkpoint, launcher.
 
     Args:
-        config: with the plain or the taught model, see `densekd.config`; changed and returned.
+        config: with the plain or the distilled model, see `densekd.config`; changed and returned.
         work_dir: where checkpoints and logs go.
         seed: of all random generators; mmengine draws one if not given.
         amp: mixed precision: float16 with loss scaling on a GPU, bfloat16 on a CPU.
