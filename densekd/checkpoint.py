@@ -1,4 +1,4 @@
-"""Read weights without running code that a file may carry, and say exactly what did not fit."""
+"""Read weights without running code in the file, and report exactly which keys did not fit."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _latest(name: str) -> Path:
 
 
 def _load(source: str | Path | IO[bytes], name: str, unsafe: bool) -> Any:
-    """Read one file, or what was fetched, without running its code unless that is asked for."""
+    """Read one file, or a download, without running its code unless that is allowed."""
     where = f"checkpoint {name}"
     if not isinstance(source, str | Path):
         return _load_open(source, where, unsafe)
@@ -80,7 +80,7 @@ def _load(source: str | Path | IO[bytes], name: str, unsafe: bool) -> Any:
             if not source.is_relative_to(torch.hub.get_dir()):
                 raise
             source.unlink(missing_ok=True)
-            raise ValueError(f"{error}; the copy that was kept is deleted, the next call fetches it anew") from error
+            raise ValueError(f"{error}; the cached copy is deleted, and the next call downloads it again") from error
 
 
 def _load_open(file: IO[bytes], where: str, unsafe: bool) -> Any:
@@ -137,7 +137,7 @@ def load_weights(model: nn.Module, path: str | Path, unsafe: bool = False) -> Ma
     """Load a checkpoint into a model of exactly its architecture, and return what the file holds.
 
     Raises:
-        ValueError: keys or shapes differ; the message tells how many keys matched and which did not.
+        ValueError: keys or shapes differ; the message says how many keys matched and which did not.
     """
     checkpoint = read(path, unsafe)
     weights = weights_in(checkpoint, path)
@@ -166,7 +166,7 @@ def load_weights(model: nn.Module, path: str | Path, unsafe: bool = False) -> Ma
 
 
 def weights_in(checkpoint: Any, path: str | Path) -> dict[str, Tensor]:
-    """Return the weights by name in what a file holds: a `state_dict`, or what has one; without the prefix of DDP.
+    """Return the weights of a checkpoint by name: a `state_dict`, or a dict with one; without the prefix of DDP.
 
     Raises:
         ValueError: there are none.
@@ -177,14 +177,14 @@ def weights_in(checkpoint: Any, path: str | Path) -> dict[str, Tensor]:
     found = {str(key).removeprefix("module."): value for key, value in held.items() if isinstance(value, Tensor)}
     if held and not found:
         raise ValueError(
-            f"checkpoint {path} holds no weights by name but {', '.join(map(repr, [*held][:5]))}; keep them by "
+            f"checkpoint {path} holds no weights by name but {', '.join(map(repr, [*held][:5]))}; save them by "
             "torch.save({'state_dict': model.state_dict()}, ...)"
         )
     return found
 
 
 def alike(own: Tensor, value: Tensor) -> bool:
-    """Whether a weight takes a value without loss: of one shape, both real numbers, or both whole ones."""
+    """Whether a value fits a weight without loss: equal shape and layout, and the same kind of number."""
     same = own.is_floating_point() == value.is_floating_point() and own.is_complex() == value.is_complex()
     return own.shape == value.shape and own.layout == value.layout and same
 
@@ -194,10 +194,10 @@ def _kind(value: Tensor) -> str:
 
 
 def peer_weights(path: str | Path, name: str = "teacher", unsafe: bool = False) -> dict[str, Tensor]:
-    """Return the weights of a teacher that learned beside its student, from the checkpoint that holds both.
+    """Return the weights of an online teacher from its student's checkpoint.
 
     They are those of the plain model: `torch.save({"state_dict": peer_weights(path)}, "peer.pth")` is a checkpoint for
-    its own config. The student needs no such step, its weights have their plain names already.
+    its own config. The student needs no such step: its weights have their plain names already.
 
     Args:
         path: see `read`.
@@ -205,28 +205,28 @@ def peer_weights(path: str | Path, name: str = "teacher", unsafe: bool = False) 
         unsafe: see `read`.
 
     Raises:
-        ValueError: no teacher of that name learned there; the message names those that did.
+        ValueError: the checkpoint holds no online teacher of that name; the message lists those that it holds.
     """
     found = weights_in(read(path, unsafe), path)
     start = "distill.peers."
     peers = {key.removeprefix(start).split(".")[0] for key in found if key.startswith(start)}
     if name not in peers:
         raise ValueError(
-            f"checkpoint {path} holds no teacher {name!r} that learned; it holds {', '.join(sorted(peers)) or 'none'}"
+            f"checkpoint {path} holds no online teacher {name!r}; it holds {', '.join(sorted(peers)) or 'none'}"
         )
     start = f"{start}{name}."
     return {key.removeprefix(start): value for key, value in found.items() if key.startswith(start)}
 
 
 def refuse_unsafe_checkpoints(refuse: bool = True) -> None:
-    """Say for this process whether mmengine itself may run code in files: `load_from`, `--resume`, pretrained weights.
+    """Set for this process whether mmengine may run code in files: `load_from`, `--resume`, pretrained weights.
 
-    It may not once `densekd` is imported, whatever the scheme (a path, http://, torchvision://, s3://, ...); its own
-    loader would fall back to a full unpickling where the safe one refuses a file. The same holds for pickles that
-    data sets read through mmengine, such as the info files of mmdet3d.
+    By default it may not, once `densekd` is imported, whatever the scheme (a path, http://, torchvision://, s3://,
+    ...); its own loader would fall back to a full unpickling where the safe one refuses a file. The same holds for
+    pickles that data sets read through mmengine, such as the info files of mmdet3d.
 
     Args:
-        refuse: False to let it. Only for files that you trust.
+        refuse: False to allow it. Only for files that you trust.
     """
     global _trusting
     _trusting = not refuse
@@ -236,7 +236,7 @@ def refuse_unsafe_checkpoints(refuse: bool = True) -> None:
 
 
 def trusting() -> bool:
-    """Whether the user lets mmengine run the code in files."""
+    """Whether mmengine may run the code in files."""
     return _trusting or _asked()
 
 
@@ -245,13 +245,13 @@ def _asked() -> bool:
 
 
 def guard_loader(loader: Any) -> None:
-    """Let every scheme of mmengine's `CheckpointLoader`, also one registered later, read by `read`."""
+    """Make every scheme of mmengine's `CheckpointLoader`, also one registered later, use `read`."""
     plain = loader.load_checkpoint.__func__
     if hasattr(plain, "plain"):
         return
 
     def load_checkpoint(cls: Any, filename: str, map_location: Any = None, logger: Any = "current") -> Any:
-        """Read a checkpoint onto the CPU; from there it is copied into the model."""
+        """Read a checkpoint onto the CPU; mmengine copies it into the model."""
         name = str(filename)
         with _reading(name, trusting()):
             return plain(cls, name if "://" in name else str(_latest(name)), map_location, logger)
@@ -262,7 +262,7 @@ def guard_loader(loader: Any) -> None:
 
 @contextlib.contextmanager
 def _reading(name: str, unsafe: bool) -> Iterator[None]:
-    """Whoever calls `torch.load` in here, be it a loader of mmengine or of torch.hub, reads by `_load`."""
+    """Replace `torch.load` by `_load` for the loaders of mmengine and of torch.hub."""
     outer = torch.load
 
     def load(source: Any, *args: Any, **kwargs: Any) -> Any:
@@ -272,7 +272,7 @@ def _reading(name: str, unsafe: bool) -> Iterator[None]:
     try:
         yield
     except URLError as error:
-        raise OSError(f"checkpoint {name} was not fetched ({error}): check the address and the network") from error
+        raise OSError(f"checkpoint {name} was not downloaded ({error}): check the address and the network") from error
     finally:
         torch.load = outer
 

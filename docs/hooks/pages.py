@@ -47,8 +47,8 @@ RESULTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "default": (
         "The default on graphs",
         "Test accuracy of students of the default method, `glnn`, beside `ffg2m` and `refined_teacher` with their own "
-        "defaults, after a short schedule. Graphs called hubs are drawn by `graphkd.data.hubs`. Δ columns are paired by "
-        "seed.",
+        "defaults, after a short schedule. Graphs called hubs are drawn by `graphkd.data.hubs`. Δ columns are paired "
+        "by seed.",
         (
             *(f"graph/default_share-{name}.json" for name in ("cora", "citeseer", "cane_cora", "computers", "photo")),
             *(f"graph/default_share-{name}.json" for name in ("hubs", "hubs_strong", "hubs_16k")),

@@ -28,19 +28,19 @@ MAPS: list[Any] = [[0.0, 1.0, 2.0], [0, 1, True], [0, -1, 2], ["0", "1", "2"], [
 
 @pytest.mark.parametrize("class_map", MAPS, ids=str)
 def test_classes_are_whole_numbers(class_map: Any) -> None:
-    with pytest.raises(ValueError, match=r"class_map lists a class of the teacher, a whole number from 0 on"):
+    with pytest.raises(ValueError, match=r"class_map must list a class of the teacher, an integer from 0 on"):
         model({"loss": "kl", "student": TAP, "class_map": class_map})
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"class_map": [0, 1]}, "the student has 3 classes, the teacher 2 by its class_map"),
-        ({"class_map": [0, 1, 2, 3]}, "the student has 3 classes, the teacher 4 by its class_map"),
-        ({"class_map": [0, 1, 5]}, "class_map names classes of 0 to 4"),
-        ({"class_map": [0, 1, 2], "teacher": "backbone"}, "yields 6 channels of a feature"),
-        ({"class_map": [0, 1, 2], "teacher": f"{TAP}:in"}, "yields 6 channels of a feature"),
-        ({"class_map": [0, 1, 2], "teacher": "decode_head.convs.0"}, "yields 6 channels of a feature"),
+        ({"class_map": [0, 1]}, "the student has 3 classes, but class_map has 2 entries"),
+        ({"class_map": [0, 1, 2, 3]}, "the student has 3 classes, but class_map has 4 entries"),
+        ({"class_map": [0, 1, 5]}, "class_map must hold classes from 0 to 4"),
+        ({"class_map": [0, 1, 2], "teacher": "backbone"}, "yields a feature of 6 channels"),
+        ({"class_map": [0, 1, 2], "teacher": f"{TAP}:in"}, "yields a feature of 6 channels"),
+        ({"class_map": [0, 1, 2], "teacher": "decode_head.convs.0"}, "yields a feature of 6 channels"),
     ],
     ids=str,
 )
@@ -78,8 +78,8 @@ def test_numbers_of_numpy_are_numbers(weight: Any) -> None:
     ("entry", "error", "message"),
     [
         ({"back": 1}, TypeError, "back must be True or False"),
-        ({"student": 3}, TypeError, "a tap of the student is text"),
-        ({"teacher": [3]}, TypeError, "a tap of the teacher is text"),
+        ({"student": 3}, TypeError, "the tap of the student must be a string"),
+        ({"teacher": [3]}, TypeError, "the tap of the teacher must be a string"),
         ({"adapt": "conv"}, ValueError, "adapt must be one of"),
         ({"where": "everywhere"}, ValueError, "where must be one of"),
         ({"wieght": 1.0}, TypeError, "did you mean 'weight'"),
@@ -239,10 +239,10 @@ def test_a_teacher_of_colours_for_grey_images() -> None:
             model.backbone.narrow.weight.zero_()
             model.backbone.narrow.bias.zero_()
     grey = torch.full((1, 1, 16, 16), 150.0)
-    found = taught.teachers["teacher"].look(grey, None, ["backbone"])["backbone"][0]
+    found = taught.teachers["teacher"].run(grey, None, ["backbone"])["backbone"][0]
     assert found[0, 0, 4, 4].item() == pytest.approx(9 * 3 * 2.0)  # (150 - 50) / 50 in each of three channels
 
 
 def test_names_of_teachers_are_text() -> None:
-    with pytest.raises(TypeError, match="the name of each of several is text, got 0"):
+    with pytest.raises(TypeError, match="the names of several teachers must be strings, got 0"):
         model({"loss": "kl", "student": TAP}, teacher={0: TinySegmenter(channels=3, classes=3)})

@@ -221,7 +221,7 @@ def test_what_is_no_checkpoint_of_a_run_is_not_resumed_from(held: Any, tmp_path:
     torch.save(held, tmp_path / "other.pth")
     arguments = [str(CONFIGS / "seg.py"), "--control", "--work-dir", str(tmp_path / "run")]
     with pytest.raises(
-        ValueError, match=r"other.pth is no checkpoint of a run, it has no .*message_hub.*set load_from"
+        ValueError, match=r"other.pth is not a checkpoint of a run, it has no .*message_hub.*set load_from"
     ):
         tool("train").main([*arguments, "--resume", str(tmp_path / "other.pth")])
     assert not list((tmp_path / "run").glob("*.pth"))
