@@ -25,7 +25,7 @@ from densekd.taps.reader import Taps
 from densekd.teacher import MovingAverage, Peer, Source, Teacher, build_model, build_teacher, start_from
 from densekd.term import LEARNED, Term, two_classes, width
 from kdlosses.options import nearest
-from kdlosses.reduce import over_processes
+from kdlosses.reduce import check_rows, over_processes
 
 
 @MODELS.register_module()
@@ -335,6 +335,7 @@ class Distiller(nn.Module):
                 mine = student[term.student]
                 if not term.back:
                     self._check_gradient(term, mine)
+                check_rows(f"distills entry {term.name!r}", mine)
                 losses[key] = self._loss(term, student, seen, context) if term in active else term.nothing(mine)
         for peer in self._peers():
             losses.update({f"distill.{peer.name}.{key}": value for key, value in peer.losses.items()})
