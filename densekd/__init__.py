@@ -34,7 +34,7 @@ mend_when_imported()
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for when it is asked for: OpenMMLab takes seconds to import."""
+    """Import a public name on first access: OpenMMLab takes seconds to import."""
     if name not in _HOME:
         return moved_name(__name__, name, NAMES)
     try:

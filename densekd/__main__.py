@@ -1,7 +1,7 @@
-"""Run another program with densekd in place: `python -m densekd PROGRAM ARGUMENTS...`.
+"""Run another program after importing densekd: `python -m densekd PROGRAM ARGUMENTS...`.
 
-OpenMMLab's own tools read a config before they import anything that it names. So `_base_ = 'mmseg::...'` is looked for
-before `densekd` has told mmengine that `onedl-mmsegmentation` is mmseg, and is not found. This imports densekd first:
+OpenMMLab's own tools read a config before they import the modules that it names. mmengine then does not know that
+`onedl-mmsegmentation` is mmseg, and does not find `_base_ = 'mmseg::...'`. This imports densekd first:
 
 python -m densekd path/to/mmsegmentation/tools/train.py distilled.py
 python -m densekd mmseg/train distilled.py                                that tool, as it is installed with mmseg
@@ -15,7 +15,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-import densekd  # noqa: F401  mends the names
+import densekd  # noqa: F401  patches the package names
 
 
 def program(name: str) -> Path:
@@ -30,7 +30,7 @@ def program(name: str) -> Path:
     spec = find_spec(package) if package.isidentifier() else None
     path = Path(spec.origin).parent / ".mim" / "tools" / f"{tool}.py" if spec and spec.origin else None
     if path is None or not path.is_file():
-        raise FileNotFoundError(f"there is no program {name}: give its path, or <package>/<tool>, as mmseg/train")
+        raise FileNotFoundError(f"there is no program {name}: give its path, or <package>/<tool>, such as mmseg/train")
     return path
 
 

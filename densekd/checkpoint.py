@@ -1,4 +1,4 @@
-"""Read weights without running code that a file may carry, and say exactly what did not fit."""
+"""Read weights without running code in the file, and report exactly which keys did not fit."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read(path: str | Path, unsafe: bool = False) -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
 
     Args:
-        path: a file, the work_dir of a run for the latest one there, or an http(s) address.
+        path: a file, the work_dir of a run for the latest one there, or an address of a scheme that mmengine knows.
         unsafe: allow a full unpickling, which runs whatever code the file contains. Only for files that you trust.
 
     Raises:
@@ -38,10 +38,17 @@ def read(path: str | Path, unsafe: bool = False) -> dict[str, Any]:
         ValueError: the file holds more than tensors and plain values, and nothing of it was executed; or it is damaged.
     """
     name, unsafe = str(path), unsafe or _asked()
-    if not name.startswith(("http://", "https://")):
+    if "://" not in name:
         return _load(_latest(name), name, unsafe)
     with _reading(name, unsafe):
-        return torch.hub.load_state_dict_from_url(name, map_location="cpu")
+        if name.startswith(("http://", "https://")):
+            return torch.hub.load_state_dict_from_url(name, map_location="cpu")
+        from mmengine.runner.checkpoint import CheckpointLoader
+
+        try:
+            return CheckpointLoader.load_checkpoint(name, map_location="cpu", logger=None)
+        except KeyError as error:
+            raise ValueError(f"checkpoint {name}: mmengine's list of models has no {error.args[0]!r}") from error
 
 
 def _latest(name: str) -> Path:
@@ -55,7 +62,7 @@ def _latest(name: str) -> Path:
 
 
 def _load(source: str | Path | IO[bytes], name: str, unsafe: bool) -> Any:
-    """Read one file, or what was fetched, without running its code unless that is asked for."""
+    """Read one file, or a download, without running its code unless that is allowed."""
     where = f"checkpoint {name}"
     if not isinstance(source, str | Path):
         return _load_open(source, where, unsafe)
@@ -73,7 +80,7 @@ def _load(source: str | Path | IO[bytes], name: str, unsafe: bool) -> Any:
             if not source.is_relative_to(torch.hub.get_dir()):
                 raise
             source.unlink(missing_ok=True)
-            raise ValueError(f"{error}; the copy that was kept is deleted, the next call fetches it anew") from error
+            raise ValueError(f"{error}; the cached copy is deleted, and the next call downloads it again") from error
 
 
 def _load_open(file: IO[bytes], where: str, unsafe: bool) -> Any:
@@ -130,26 +137,24 @@ def load_weights(model: nn.Module, path: str | Path, unsafe: bool = False) -> Ma
     """Load a checkpoint into a model of exactly its architecture, and return what the file holds.
 
     Raises:
-        ValueError: keys or shapes differ; the message tells how many keys matched and which did not.
+        ValueError: keys or shapes differ; the message says how many keys matched and which did not.
     """
     checkpoint = read(path, unsafe)
-    if not isinstance(checkpoint, Mapping):
-        raise ValueError(f"checkpoint {path} holds a {type(checkpoint).__name__}, not weights by name")
-    weights: Mapping[str, Tensor] = checkpoint.get("state_dict", checkpoint)
-    weights = {key.removeprefix("module."): value for key, value in weights.items()}
+    weights = weights_in(checkpoint, path)
     own = model.state_dict()
-    shapes = {key: tuple(value.shape) for key, value in weights.items() if isinstance(value, Tensor)}
-    matched = [key for key in own if shapes.get(key) == tuple(own[key].shape)]
-    differing = [
-        f"{key} {shapes[key]} instead of {tuple(own[key].shape)}" for key in own if key in shapes and key not in matched
-    ]
+    matched = [key for key in own if key in weights and alike(own[key], weights[key])]
+    held = [key for key in own if key in weights and key not in matched]
+    shaped = [key for key in held if weights[key].shape != own[key].shape]
+    differing = [f"{key} {tuple(weights[key].shape)} instead of {tuple(own[key].shape)}" for key in shaped]
+    recast = [f"{key} {_kind(weights[key])} instead of {_kind(own[key])}" for key in held if key not in shaped]
     needed = [key for key in own if not key.endswith("num_batches_tracked") and not key.startswith(IGNORED)]
-    missing = [key for key in needed if key not in shapes]
-    unexpected = [key for key in shapes if key not in own and not key.startswith(IGNORED)]
-    if differing or missing or unexpected:
+    missing = [key for key in needed if key not in weights]
+    unexpected = [key for key in weights if key not in own and not key.startswith(IGNORED)]
+    if differing or recast or missing or unexpected:
+        kinds = {"of another shape": differing, "of another type": recast, "missing": missing, "unexpected": unexpected}
         report = "; ".join(
             f"{len(keys)} {kind}: {', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''}"
-            for kind, keys in {"of another shape": differing, "missing": missing, "unexpected": unexpected}.items()
+            for kind, keys in kinds.items()
             if keys
         )
         raise ValueError(
@@ -160,11 +165,39 @@ def load_weights(model: nn.Module, path: str | Path, unsafe: bool = False) -> Ma
     return checkpoint
 
 
+def weights_in(checkpoint: Any, path: str | Path) -> dict[str, Tensor]:
+    """Return the weights of a checkpoint by name: a `state_dict`, or a dict with one; without the prefix of DDP.
+
+    Raises:
+        ValueError: there are none.
+    """
+    held = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, Mapping) else checkpoint
+    if not isinstance(held, Mapping):
+        raise ValueError(f"checkpoint {path} holds a {type(held).__name__}, not weights by name")
+    found = {str(key).removeprefix("module."): value for key, value in held.items() if isinstance(value, Tensor)}
+    if held and not found:
+        raise ValueError(
+            f"checkpoint {path} holds no weights by name but {', '.join(map(repr, [*held][:5]))}; save them by "
+            "torch.save({'state_dict': model.state_dict()}, ...)"
+        )
+    return found
+
+
+def alike(own: Tensor, value: Tensor) -> bool:
+    """Whether a value fits a weight without loss: equal shape and layout, and the same kind of number."""
+    same = own.is_floating_point() == value.is_floating_point() and own.is_complex() == value.is_complex()
+    return own.shape == value.shape and own.layout == value.layout and same
+
+
+def _kind(value: Tensor) -> str:
+    return f"{value.dtype}".removeprefix("torch.") + ("" if value.layout is torch.strided else ", sparse")
+
+
 def peer_weights(path: str | Path, name: str = "teacher", unsafe: bool = False) -> dict[str, Tensor]:
-    """Return the weights of a teacher that learned beside its student, from the checkpoint that holds both.
+    """Return the weights of an online teacher from its student's checkpoint.
 
     They are those of the plain model: `torch.save({"state_dict": peer_weights(path)}, "peer.pth")` is a checkpoint for
-    its own config. The student needs no such step, its weights have their plain names already.
+    its own config. The student needs no such step: its weights have their plain names already.
 
     Args:
         path: see `read`.
@@ -172,29 +205,28 @@ def peer_weights(path: str | Path, name: str = "teacher", unsafe: bool = False) 
         unsafe: see `read`.
 
     Raises:
-        ValueError: no teacher of that name learned there; the message names those that did.
+        ValueError: the checkpoint holds no online teacher of that name; the message lists those that it holds.
     """
-    weights = read(path, unsafe)["state_dict"]
-    start, held = "distill.peers.", [key.removeprefix("module.") for key in weights]
-    found = dict(zip(held, weights.values()))
-    peers = {key.removeprefix(start).split(".")[0] for key in held if key.startswith(start)}
+    found = weights_in(read(path, unsafe), path)
+    start = "distill.peers."
+    peers = {key.removeprefix(start).split(".")[0] for key in found if key.startswith(start)}
     if name not in peers:
         raise ValueError(
-            f"checkpoint {path} holds no teacher {name!r} that learned; it holds {', '.join(sorted(peers)) or 'none'}"
+            f"checkpoint {path} holds no online teacher {name!r}; it holds {', '.join(sorted(peers)) or 'none'}"
         )
     start = f"{start}{name}."
     return {key.removeprefix(start): value for key, value in found.items() if key.startswith(start)}
 
 
 def refuse_unsafe_checkpoints(refuse: bool = True) -> None:
-    """Say for this process whether mmengine itself may run code in files: `load_from`, `--resume`, pretrained weights.
+    """Set for this process whether mmengine may run code in files: `load_from`, `--resume`, pretrained weights.
 
-    It may not once `densekd` is imported, whatever the scheme (a path, http://, torchvision://, s3://, ...); its own
-    loader would fall back to a full unpickling where the safe one refuses a file. The same holds for pickles that
-    data sets read through mmengine, such as the info files of mmdet3d.
+    By default it may not, once `densekd` is imported, whatever the scheme (a path, http://, torchvision://, s3://,
+    ...); its own loader would fall back to a full unpickling where the safe one refuses a file. The same holds for
+    pickles that data sets read through mmengine, such as the info files of mmdet3d.
 
     Args:
-        refuse: False to let it. Only for files that you trust.
+        refuse: False to allow it. Only for files that you trust.
     """
     global _trusting
     _trusting = not refuse
@@ -204,7 +236,7 @@ def refuse_unsafe_checkpoints(refuse: bool = True) -> None:
 
 
 def trusting() -> bool:
-    """Whether the user lets mmengine run the code in files."""
+    """Whether mmengine may run the code in files."""
     return _trusting or _asked()
 
 
@@ -213,13 +245,13 @@ def _asked() -> bool:
 
 
 def guard_loader(loader: Any) -> None:
-    """Let every scheme of mmengine's `CheckpointLoader`, also one registered later, read by `read`."""
+    """Make every scheme of mmengine's `CheckpointLoader`, also one registered later, use `read`."""
     plain = loader.load_checkpoint.__func__
     if hasattr(plain, "plain"):
         return
 
     def load_checkpoint(cls: Any, filename: str, map_location: Any = None, logger: Any = "current") -> Any:
-        """Read a checkpoint onto the CPU; from there it is copied into the model."""
+        """Read a checkpoint onto the CPU; mmengine copies it into the model."""
         name = str(filename)
         with _reading(name, trusting()):
             return plain(cls, name if "://" in name else str(_latest(name)), map_location, logger)
@@ -230,7 +262,7 @@ def guard_loader(loader: Any) -> None:
 
 @contextlib.contextmanager
 def _reading(name: str, unsafe: bool) -> Iterator[None]:
-    """Whoever calls `torch.load` in here, be it a loader of mmengine or of torch.hub, reads by `_load`."""
+    """Replace `torch.load` by `_load` for the loaders of mmengine and of torch.hub."""
     outer = torch.load
 
     def load(source: Any, *args: Any, **kwargs: Any) -> Any:
@@ -240,7 +272,7 @@ def _reading(name: str, unsafe: bool) -> Iterator[None]:
     try:
         yield
     except URLError as error:
-        raise OSError(f"checkpoint {name} was not fetched ({error}): check the address and the network") from error
+        raise OSError(f"checkpoint {name} was not downloaded ({error}): check the address and the network") from error
     finally:
         torch.load = outer
 

@@ -1,7 +1,6 @@
-"""Mend what the continuation of OpenMMLab (`onedl-*`) left behind, make mmdet3d 1.4 importable beside it, and guard
-what mmengine unpickles.
+"""Patches for OpenMMLab's continuation (`onedl-*`): package names, mmdet3d 1.4 beside it, safe unpickling in mmengine.
 
-Nothing is imported here: a package is mended while Python imports it, and one that nobody imports costs nothing.
+Nothing is imported here: a package is patched when Python imports it.
 """
 
 from __future__ import annotations
@@ -32,23 +31,23 @@ _HOW_TO_COMPILE = (
     "onedl-mmcv"
 )
 
-_RENAMED = {"mmseg": "onedl-mmsegmentation"}  # mmdet needs no mending: its distribution and module names are alike
+_RENAMED = {"mmseg": "onedl-mmsegmentation"}  # mmdet needs no patch: its distribution and module have the same name
 
 _ACCEPTED = {"mmcv": ("2.2.0", "2.1.0"), "mmdet": ("3.4.0", "3.3.0")}
-"""What mmdet3d 1.4 says that it runs with: versions below the first; the second is the last of them."""
+"""Versions that mmdet3d 1.4 accepts: below the first; the second is the newest of them."""
 
 
 def mend_package_names() -> dict[str, str]:
     """Let mmengine find configs such as `mmseg::pspnet/...` where only the `onedl-*` package is installed.
 
-    mmengine asks for the distribution `mmsegmentation`, which its continuation does not provide. A name is changed only
-    where the original distribution is absent and the continuation is present.
+    mmengine looks for the distribution `mmsegmentation`, which its continuation does not provide. A name is changed
+    only where the original distribution is absent and the continuation is present.
 
     Returns:
         The names that were changed, module to distribution.
 
     Raises:
-        ImportError, KeyError: mmengine keeps its names elsewhere now, so this file must be revised.
+        ImportError, KeyError: mmengine has moved its table of names; this file must be revised.
     """
     names = sys.modules[_KEEPER].MODULE2PACKAGE
     mended = {}
@@ -60,10 +59,10 @@ def mend_package_names() -> dict[str, str]:
 
 @contextmanager
 def versions_that_mmdet3d_accepts() -> Iterator[dict[str, str]]:
-    """Show mmdet3d, while it is imported, versions of mmcv and mmdet that it accepts.
+    """Report versions of mmcv and mmdet that mmdet3d accepts, while it is imported.
 
-    Its last release, 1.4, refuses newer ones by an assertion and by nothing else. One line of log says so; the true
-    versions are back afterwards, whatever happened in between.
+    Its last release, 1.4, refuses newer ones by an assertion alone. A log line says so; the true versions are restored
+    afterwards, also after an error.
 
     Yields:
         The true versions of those packages that are newer than it accepts.
@@ -92,7 +91,7 @@ def versions_that_mmdet3d_accepts() -> Iterator[dict[str, str]]:
 
 
 def mend_tensor_mode() -> bool:
-    """Give mmdet3d's detectors of several sensors, CenterPoint among them, their `mode='tensor'`: theirs is a stub.
+    """Implement `mode='tensor'` of mmdet3d's multi-sensor detectors, such as CenterPoint, where it is a stub.
 
     It runs the branches and the head on the points, as `mode='loss'` does before it reads the ground truth.
 
@@ -113,14 +112,14 @@ def mend_tensor_mode() -> bool:
 
 
 def guard_checkpoints() -> None:
-    """Let every scheme of mmengine's checkpoint loader read weights without running code, see `densekd.checkpoint`."""
+    """Make every scheme of mmengine's checkpoint loader read weights without running code, see `densekd.checkpoint`."""
     from densekd.checkpoint import guard_loader
 
     guard_loader(sys.modules[_LOADER].CheckpointLoader)
 
 
 def guard_pickles() -> None:
-    """Let mmengine, and so the data sets of mmdet and mmdet3d, read pickles without running code that they name."""
+    """Make mmengine, and so the data sets of mmdet and mmdet3d, read pickles without running code in them."""
     handler: Any = sys.modules[_PICKLES].PickleHandler
     plain = handler.load_from_fileobj
     if hasattr(plain, "plain"):
@@ -141,7 +140,7 @@ def guard_pickles() -> None:
 
 
 def guard_volumes() -> None:
-    """Let mmseg read volumes from `.pkl` files, which it does itself, without running code that they name."""
+    """Make mmseg, which reads `.pkl` volumes without mmengine, read them without running code in them."""
     module: Any = sys.modules[_VOLUMES]
     plain = module.pickle
 
@@ -157,7 +156,7 @@ def guard_volumes() -> None:
 
 @contextmanager
 def without_notices() -> Iterator[None]:
-    """Hold back what mmdet prints at every import about data sets of a service; other lines come through."""
+    """Suppress mmdet's OneDL notices at import; other lines are printed."""
     printed = io.StringIO()
     with redirect_stdout(printed):
         yield
@@ -180,11 +179,11 @@ _MENDS: dict[str, Callable[[], Any]] = {
     _PICKLES: lambda: _afterwards(guard_pickles),
     _VOLUMES: lambda: _afterwards(guard_volumes),
 }
-"""What is wrapped around the first execution of a module, by its name."""
+"""Context managers around the first execution of a module, by its name."""
 
 
 def mend_when_imported() -> None:
-    """Mend mmengine now if it is imported, and each of `_MENDS` when it is: importing them here would take too long."""
+    """Patch mmengine now if it is imported, and each module of `_MENDS` on import: importing them here is too slow."""
     for name, mend in {_KEEPER: mend_package_names, _STUB: mend_tensor_mode}.items():
         if name in sys.modules:
             mend()
@@ -196,7 +195,7 @@ def mend_when_imported() -> None:
 
 
 class _Mender(MetaPathFinder):
-    """Finds the modules to be mended as Python itself would, and has them executed inside of what mends them."""
+    """Import finder that executes the modules of `_MENDS` inside their context managers."""
 
     def __init__(self) -> None:
         self._looking: set[str] = set()
@@ -223,7 +222,7 @@ class _Mended(Loader):
         self.loader = loader
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.loader, name)  # what else a loader may tell, such as the source of the module
+        return getattr(self.loader, name)  # other attributes of a loader, such as the source of the module
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self.loader.create_module(spec)

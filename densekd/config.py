@@ -1,4 +1,4 @@
-"""Read OpenMMLab configs; make of one the run with a teacher, and the control without."""
+"""Read OpenMMLab configs; derive from one the distillation run and the control."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def read_config(source: str | Path) -> Config:
     Raises:
         FileNotFoundError: no such file.
         ModuleNotFoundError: the package is not installed.
-        ValueError: the file is no config: what Python or mmengine found wrong stands in the message.
+        ValueError: the file is not a config; the message has the error of Python or mmengine.
     """
     package, found, _ = str(source).partition("::")
     if found and find_spec(package) is None:
@@ -36,7 +36,7 @@ def read_config(source: str | Path) -> Config:
 
 
 def is_taught(config: Config) -> bool:
-    """Whether the model of a config is a distiller, ours or one of the user's own: it has student and teacher.
+    """Whether the model of a config is a distiller, ours or the user's: it has a student and a teacher.
 
     Raises:
         ValueError: the config has no model.
@@ -47,9 +47,9 @@ def is_taught(config: Config) -> bool:
 
 
 def plain_model(model: Any) -> Any:
-    """Return the student's part of a distiller's model config, any other model config as it is.
+    """Return the student's part of a distiller's model config, any other model config unchanged.
 
-    A student that is named by its config is read from there, and a distiller inside of a distiller is gone through.
+    A student given as the path of a config is read from there; nested distillers are unwrapped.
 
     Raises:
         FileNotFoundError, ModuleNotFoundError, TypeError, ValueError: the student's config cannot be read, holds no
@@ -59,9 +59,9 @@ def plain_model(model: Any) -> Any:
 
 
 def control(config: Config) -> Config:
-    """Return the config with the plain student for a model: the same schedule without distillation.
+    """Return the control's config: the plain student under the same schedule.
 
-    `load_from` of the student's own config holds here, too, unless the config has one. So does its scope.
+    `load_from` of the student's own config applies unless the config sets one. Its scope applies as well.
     """
     if is_taught(config):
         plain = _plain(config.model)
@@ -75,7 +75,7 @@ def control(config: Config) -> Config:
 
 
 def distill(config: Config, **options: Any) -> Config:
-    """Return the config with its model as the student of a `densekd.Distiller`, whose arguments `options` are.
+    """Return the config with its model as the student of a `densekd.Distiller` with the arguments `options`.
 
     Raises:
         ValueError: the config names a distiller already.
@@ -90,7 +90,7 @@ def override(config: Config, options: Mapping[str, Any]) -> Config:
     """Merge `{'a.b': value}` into a config, and return it.
 
     Raises:
-        ValueError: a field is not there and one of nearly that name is: a slip of the pen would change nothing.
+        ValueError: a field is unknown but close to a known one, so that it is probably misspelt.
     """
     for dotted in options:
         level: Any = config._cfg_dict
@@ -130,14 +130,14 @@ def _has_student(model: Any) -> bool:
 
 
 def _plain(model: Any, passed: tuple[Any, ...] = ()) -> _Plain:
-    """The plain student of a model config, with what the config that it stands in says of its weights and scope."""
+    """The plain student of a model config, with the weights and the scope of the config that holds it."""
     if not _has_student(model):
         return _Plain(model)
     source = model["student"]
     if not isinstance(source, str | Path | Mapping):
         raise TypeError(f"student= must be a model config or the path of a config, got a {type(source).__name__}")
     if str(source) in passed:
-        raise ValueError(f"the student {source} is, by way of its own student, itself")
+        raise ValueError(f"the student {source} leads back to itself: its config names itself as the student")
     config: Any = source if isinstance(source, Mapping) else read_config(source)
     if "model" not in config or "type" in config:
         config = {"model": config}

@@ -1,4 +1,4 @@
-"""What a loss may ask for beside the two taps, taken from the batch and brought to the size of the tap."""
+"""Inputs of losses beside the two taps, taken from the batch and resized to the tap."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ WHERE = ("labelled", "boxes")
 """Positions that an entry may restrict its loss to: those with a label that is not ignored; those inside a box."""
 
 OF_A_RUN = ("progress", "epoch")
-"""What is known before a batch has passed through a model."""
+"""Inputs that are known before the forward pass."""
 
 LOGITS = ("student_logits", "teacher_logits")
-"""Class logits of the one that learns and of the other, from their default taps, for losses on other taps."""
+"""Class logits of the learning side and of the other, from their default taps, for losses on other taps."""
 
 
 class Context:
-    """Ground truth and training progress of one batch, computed only as far as losses ask for it.
+    """Ground truth and training progress of one batch, computed only if a loss needs it.
 
     Args:
         samples: the batch's data samples, as mmseg (`gt_sem_seg`) and mmdet (`gt_instances`) make them.
@@ -50,9 +50,9 @@ class Context:
     def gather(
         self, names: Iterable[str], size: tuple[int, ...], where: str | None = None, rows: int = 0
     ) -> dict[str, Any]:
-        """Return those of `names` that this batch has, for a tap of `size` (height, width); of any other the run's.
+        """Return those of `names` that exist for a tap of `size` (height, width); for other taps those of the run.
 
-        A tap without a size that yields as many rows as the batch has voxels is one of voxels.
+        A tap without a size, with as many rows as the batch has voxels, is a tap of voxels.
         """
         of_voxels = not size and rows == len(self.voxels.get("coors", ())) > 0
         of_tap = _OF_A_MAP if len(size) == 2 else _OF_VOXELS if of_voxels else ()
@@ -65,12 +65,12 @@ class Context:
         return {name: value for name, value in found.items() if value is not None}
 
     def labels(self, size: Size) -> Tensor | None:
-        """Class of each position `(B, h, w)`: nearest of the label map, so that ignored pixels stay ignored ones."""
+        """Class of each position `(B, h, w)`, by nearest neighbour in the label map; ignored pixels stay ignored."""
         maps = self.label_map(size)
         return None if maps is None else F.interpolate(maps[:, None].float(), size=size, mode="nearest")[:, 0].long()
 
     def label_map(self, size: Size) -> Tensor | None:
-        """Class of each pixel `(B, H, W)`, whatever the size of the tap; none counts in a sample without a map."""
+        """Class of each pixel `(B, H, W)`, at the size of the image; a sample without a map is ignored."""
         maps = [label_map_of(sample) for sample in self.samples]
         found = [each for each in maps if each is not None]
         if not found:
@@ -78,8 +78,8 @@ class Context:
         shapes = {tuple(each.shape) for each in found}
         if len(shapes) > 1:
             raise ValueError(
-                f"the label maps of a batch have {' and '.join(map(_pixels, sorted(shapes)))} pixels: pad them as the "
-                "images are, by pad_seg=True in mmdet's DetDataPreprocessor"
+                f"the label maps of a batch have {' and '.join(map(_pixels, sorted(shapes)))} pixels: pad them as "
+                "the images, with pad_seg=True in mmdet's DetDataPreprocessor"
             )
         none = torch.full_like(found[0], self.ignore_index)
         return torch.stack([none if each is None else each for each in maps])
@@ -93,7 +93,7 @@ class Context:
         found = [getattr(each, "tensor", each) for each in boxes if each is not None]
         wrong = [each for each in found if each.ndim != 2 or each.shape[1] != 4]
         if wrong:
-            raise ValueError(f"boxes are corners x1, y1, x2, y2 `(n, 4)`, this batch has {tuple(wrong[0].shape)}")
+            raise ValueError(f"boxes must be corners x1, y1, x2, y2 `(n, 4)`, this batch has {tuple(wrong[0].shape)}")
         none = found[0].new_zeros(0, 4)
         each_image = [none if each is None else getattr(each, "tensor", each) for each in boxes]
         return [each * each.new_tensor([x, y, x, y]) for each in each_image]
@@ -105,7 +105,7 @@ class Context:
         return None if all(each is None for each in found) else found
 
     def boxes_bev(self, size: Size) -> list[Tensor] | None:
-        """Boxes on the ground `(n, 5)`: x, y, dx, dy in metres, yaw; those of no class are left out."""
+        """Boxes on the ground `(n, 5)`: x, y, dx, dy in metres, yaw; boxes without a class are left out."""
         if not all("gt_instances_3d" in sample and "bboxes_3d" in sample.gt_instances_3d for sample in self.samples):
             return None
         return [_boxes_bev(sample) for sample in self.samples]
@@ -139,7 +139,7 @@ class Context:
         return self.voxels["coors"][:, 0].long()
 
     def point_counts(self, size: Size) -> Tensor | None:
-        """Points in each voxel `(P,)`; None where voxels take in as many as there are."""
+        """Points in each voxel `(P,)`; None for dynamic voxels, which have no limit of points."""
         return self.voxels.get("num_points")
 
     def progress(self, size: Size) -> float | None:
@@ -149,12 +149,12 @@ class Context:
         return None if iteration is None or not last else iteration / last
 
     def epoch(self, size: Size) -> int | None:
-        """Current epoch; None outside of a run, and in one of iterations, which mmengine takes for a single epoch."""
+        """Current epoch; None outside of a run, and in a run by iterations, a single epoch for mmengine."""
         hub = MessageHub.get_current_instance()
         return None if hub.get_info("max_epochs") == 1 else hub.get_info("epoch")
 
     def labelled(self, size: Size) -> Tensor:
-        """Positions whose label counts, `(B, h, w)` bool."""
+        """Positions whose label is not ignored, `(B, h, w)` bool."""
         labels = self.labels(size)
         if labels is None:
             raise ValueError("where='labelled' needs gt_sem_seg, which this batch does not have")
@@ -177,8 +177,8 @@ def _boxes_bev(sample: Any) -> Tensor:
     boxes = instances.bboxes_3d
     if getattr(boxes, "YAW_AXIS", 2) != 2:
         raise ValueError(
-            f"the 3D boxes in {_place(sample)} are {type(boxes).__name__}, turned about the camera's vertical axis; a "
-            "bird's-eye view needs boxes in the frame of its map: box_type_3d='LiDAR' in the data set"
+            f"the 3D boxes in {_place(sample)} are {type(boxes).__name__}, in the frame of the camera; a bird's-eye "
+            "view needs boxes in the frame of its map: set box_type_3d='LiDAR' in the data set"
         )
     labels = instances.get("labels_3d")
     boxes = on_the_ground(boxes)
@@ -200,11 +200,11 @@ def label_map_of(sample: Any) -> Tensor | None:
 
 
 def check_labels(model: nn.Module, samples: Iterable[Any], size: Sequence[int] | None = None) -> None:
-    """Raise `ValueError` if a label of the batch is no class of the model; CUDA would only say that it failed.
+    """Raise `ValueError` if a label is not a class of the model; CUDA would fail without the reason.
 
-    Of segmenters these are the labels of pixels, of detectors those of boxes: a map of semantic classes beside boxes
-    has classes of its own. A segmenter's label maps have whole numbers, and the `size` of the padded batch where that
-    is given: mmseg silently resizes the logits to a label map of another size.
+    For segmenters these are the labels of pixels, for detectors those of boxes: a semantic map beside boxes has other
+    classes. A segmenter's label maps must hold integers, and have the `size` of the padded batch if that is given:
+    mmseg silently resizes the logits to a label map of another size.
     """
     samples = list(samples)
     pixels = is_segmenter(model)
@@ -232,14 +232,14 @@ def check_labels(model: nn.Module, samples: Iterable[Any], size: Sequence[int] |
 def _check_map(sample: Any, labels: Tensor, size: Sequence[int] | None) -> None:
     if labels.is_floating_point() or labels.is_complex():
         raise ValueError(
-            f"the labels in {_place(sample)} are {labels.dtype}, classes are whole numbers: torch.int64, as "
-            "PackSegInputs makes them"
+            f"the labels in {_place(sample)} are {labels.dtype}, but classes are integers: use torch.int64, as "
+            "PackSegInputs does"
         )
     if size is not None and tuple(labels.shape[-2:]) != tuple(size):
         shapes = [_pixels(shape) for shape in (labels.shape[-2:], size)]
         raise ValueError(
-            f"the label map in {_place(sample)} has {shapes[0]} pixels, its image {shapes[1]} as it was padded: every "
-            "transform of the pipeline that changes the size must change both"
+            f"the label map in {_place(sample)} has {shapes[0]} pixels, its image {shapes[1]} after padding: every "
+            "transform of the pipeline that resizes the image must resize the label map as well"
         )
 
 
@@ -252,10 +252,10 @@ def _place(sample: Any) -> str:
 
 
 def classes_of(model: Any, tap: str = "") -> tuple[int | None, int | None]:
-    """Return the number of classes and the label to ignore, as far as a head knows them.
+    """Return the number of classes and the label to ignore, None where the head defines none.
 
-    The head is the one that a tap lies in, such as an auxiliary one; elsewhere the segmenter's last decode head, or a
-    detector's box head. A detector's label to ignore is that of its branch for semantic classes.
+    The head is the one that contains the tap, such as an auxiliary one; else a segmenter's last decode head, or a
+    detector's box head. A detector's label to ignore is that of its semantic branch.
     """
     around = _head_around(model, tap)
     if is_segmenter(model):

@@ -1,8 +1,9 @@
-"""The student of any mmengine config, taught while it trains and the plain student in everything else."""
+"""A distiller for any mmengine model: it adds distillation losses in training, and is the plain student otherwise."""
 
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from numbers import Real
@@ -18,31 +19,31 @@ from densekd.methods import ONLINE, Method, method_entries, name_of
 from densekd.registry import MODELS
 from densekd.sensors.batches import check_clouds, image_size
 from densekd.taps.defaults import default_taps, is_segmenter, sigmoid_logits
-from densekd.taps.defaults import tap as natural_tap
-from densekd.taps.probe import blank_size, probe
+from densekd.taps.defaults import tap as default_tap
+from densekd.taps.probe import blank_sample, blank_size, channels, probe
 from densekd.taps.reader import Taps
 from densekd.teacher import MovingAverage, Peer, Source, Teacher, build_model, build_teacher, start_from
 from densekd.term import LEARNED, Term, two_classes, width
-from kdlosses.reduce import over_processes
+from kdlosses.options import nearest
+from kdlosses.reduce import check_rows, over_processes
 
 
 @MODELS.register_module()
 class Distiller(nn.Module):
-    """A student with teachers.
+    """The student of an mmengine config, with distillation losses from one or several teachers.
 
-    The distiller *is* the student: the student's own class with this one in front of it. Whatever mmengine does with
-    the plain student (checkpoints, validation, test-time augmentation, EMA, parameter groups by name, hooks that reach
-    into the model) it does with the distiller, by the same names. Only `forward(mode='loss')` differs: it adds a term
-    to the losses for each entry of `distills`; a teacher that no entry asks in this step, by its weight or schedule,
-    does not run. `state_dict` holds the student and, under `distill.`, learned connectors; teachers are in neither
-    `state_dict` nor `parameters()`, but for those that are `online`, which learn as well and are found there under
-    `distill.peers.`; their own losses are logged under `distill.<name>.`.
+    The distiller *is* the student: its class is a subclass of this one and of the student's. Checkpoints, validation,
+    test-time augmentation, EMA, parameter groups by name and hooks work as with the plain student, with the same names.
+    Only `forward(mode='loss')` differs: it adds a term to the losses for each entry of `distills`. A teacher that no
+    entry uses in this step, because of its weight or schedule, does not run. `state_dict` holds the student and, under
+    `distill.`, learned connectors. Frozen teachers are in neither `state_dict` nor `parameters()`. Teachers that are
+    `online` learn as well and are in both, under `distill.peers.`; their own losses are logged under `distill.<name>.`.
 
     Args:
-        student: model config, config path, `pkg::path`, or a live module, which then becomes the distiller itself. Of a
-            whole config its `load_from` is where the student starts.
+        student: model config, config path, `pkg::path`, or a live module, which then becomes the distiller itself. The
+            `load_from` of a whole config initialises the student.
         teacher: likewise; `'ema'` for the student's own moving average; or a dict of several, by name. Its weights come
-            from `checkpoint`, and in a live module they are there.
+            from `checkpoint`; a live module keeps its own.
         distills: entries, see `densekd.term.Term`.
         method: name of a method instead of `distills`, see `densekd.methods`, or a dict with the name as `type` and
             options; those of `densekd.methods.ONLINE` make their teachers online.
@@ -54,8 +55,8 @@ class Distiller(nn.Module):
         data_preprocessor: for the student, as mmengine hands it to any model.
 
     Raises:
-        TypeError, ValueError, KeyError, FileNotFoundError: anything wrong in the entries, a tap that does not exist or
-            never fires, shapes that cannot be aligned, a checkpoint of another architecture, a teacher that yields NaN.
+        TypeError, ValueError, KeyError, FileNotFoundError: a wrong entry, a tap that does not exist or never fires,
+            shapes that cannot be aligned, a checkpoint of another architecture, a teacher that yields NaN.
 
     Example:
         >>> import torch
@@ -77,7 +78,7 @@ class Distiller(nn.Module):
 
     distill: nn.ModuleDict
     teachers: dict[str, Teacher]
-    _logit_taps: dict[str, str]  # of the teachers, where an entry asks for logits beside its own taps
+    _logit_taps: dict[str, str]  # of the teachers, where an entry needs logits beside its own taps
     _own_logit_tap: str
 
     def __new__(
@@ -85,12 +86,19 @@ class Distiller(nn.Module):
     ) -> Distiller:
         if student is None:  # copy.deepcopy of a distiller, whose class is made already
             return super().__new__(cls)
+        if cls is Distiller:
+            known = inspect.signature(cls.__init__).parameters
+            for key in kwargs:
+                if key not in known:
+                    raise TypeError(f"densekd.Distiller has no argument {key!r}; {nearest(key, [*known][1:])}")
+        if not isinstance(kwargs.get("unsafe", False), bool):
+            raise TypeError(f"unsafe must be True or False, got {kwargs['unsafe']!r}")
         if isinstance(student, Mapping) and data_preprocessor is not None:
             student = {"data_preprocessor": data_preprocessor, **student}
         model: Any
         model, load_from = build_model(student)
         if load_from is not None and not isinstance(student, nn.Module):
-            start_from(model, load_from, bool(kwargs.get("unsafe", False)))
+            start_from(model, load_from, kwargs.get("unsafe", False))
         kind = plain_class(model)
         model._modules.pop("distill", None)
         model.__class__ = type(f"Distilled{kind.__name__}", (cls, kind), {"__module__": kind.__module__})
@@ -118,7 +126,7 @@ class Distiller(nn.Module):
                 models = {name: each.model for name, each in self.teachers.items()}
                 distills = method_entries(method, self, models)
             if not isinstance(distills, list | tuple):
-                raise TypeError(f"distills is a list of entries, got {distills!r}")
+                raise TypeError(f"distills must be a list of entries, got {distills!r}")
             terms = [Term.parse(entry) for entry in distills]
             names = [term.name for term in terms]
             for name in names:
@@ -136,6 +144,13 @@ class Distiller(nn.Module):
     ) -> dict[str, Teacher]:
         several = isinstance(source, Mapping) and "type" not in source and "model" not in source
         sources = dict(source) if several else {"teacher": source}
+        if not sources:
+            raise ValueError(
+                "teacher={} names no teacher; give a config, its path, a live module, 'ema', or a dict of them"
+            )
+        for name in sources:
+            if not isinstance(name, str):
+                raise TypeError(f"teacher: the names of several teachers must be strings, got {name!r}")
         weights = checkpoint if isinstance(checkpoint, Mapping) else dict.fromkeys(sources, checkpoint)
         for name in weights:
             if name not in sources:
@@ -146,8 +161,8 @@ class Distiller(nn.Module):
         online = learners if online is None else online
         if not isinstance(online, list | tuple | set) or not all(name in learners for name in online):
             raise ValueError(
-                f"online={online!r} lists teachers that learn, of {', '.join(sources)}; a moving average does not, "
-                "and a name must not contain a dot or 'loss'"
+                f"online={online!r} must list teachers, of {', '.join(sources)}; a moving average ('ema') cannot be "
+                "online, and the name of an online teacher must not contain a dot or 'loss'"
             )
         teachers: dict[str, Teacher] = {}
         for name, each in sources.items():
@@ -167,10 +182,10 @@ class Distiller(nn.Module):
         return plain
 
     def _connect(self, terms: Sequence[Term]) -> None:
-        """Look once at what every tap yields, on a blank image, and build what aligns them."""
+        """Probe every tap with a blank image, and build the modules that align them."""
         asking = {name for term in terms if term.asks_logits for name, _ in self._asks(term)}
-        self._logit_taps = {name: natural_tap(self.teachers[name].model, "logits") for name in asking}
-        self._own_logit_tap = natural_tap(self, "logits") if asking else ""
+        self._logit_taps = {name: default_tap(self.teachers[name].model, "logits") for name in asking}
+        self._own_logit_tap = default_tap(self, "logits") if asking else ""
         asked = {name: (teacher.model, self._taps_of(name, terms)) for name, teacher in self.teachers.items()}
         own = self._own_taps(terms)
         size = blank_size([self, *(model for model, _ in asked.values())], [own, *(taps for _, taps in asked.values())])
@@ -178,10 +193,11 @@ class Distiller(nn.Module):
         theirs = {name: probe(model, taps, size) for name, (model, taps) in asked.items()}
         for name, seen in theirs.items():
             if not seen:
-                raise ValueError(f"no distills entry asks teacher {name!r}")
+                raise ValueError(f"no distills entry uses teacher {name!r}: name it as source=, or remove it")
             for tap, tensors in seen.items():
                 self._check_finite(name, tap, tensors)
-            self.teachers[name].meet(self, {tap: len(tensors) for tap, tensors in seen.items()})
+            self.teachers[name].configure(self, {tap: len(tensors) for tap, tensors in seen.items()})
+            self._check_images(self.teachers[name], seen, size)
         logits = default_taps(self).get("logits")
         for term in terms:
             student, each = mine[term.student], [theirs[name][tap] for name, tap in self._asks(term)]
@@ -192,21 +208,36 @@ class Distiller(nn.Module):
             )
             if term.class_map is not None:
                 self._check_class_map(term, student, each, binary)
-            elif term.categorical and (binary[0] or any(binary[1])):
-                pass  # the term compares what becomes of them
             elif term.student == logits and (len(each) > 1 or (term.loss.match == "shape" and term.how == "auto")):
-                self._check_classes(term.name, width(student[0]), [width(levels[0]) for levels in each])
+                pairs = [(student[0], binary[0]), *((levels[0], flag) for levels, flag in zip(each, binary[1]))]
+                mine_classes, *its = [2 if flag and term.categorical else width(level) for level, flag in pairs]
+                self._check_classes(term.name, mine_classes, its)
             if term.back and not all(isinstance(self.teachers[name], Peer) for name, _ in self._asks(term)):
-                raise ValueError(f"distills entry {term.name!r}: with back=True the teacher learns: make it online")
+                raise ValueError(f"distills entry {term.name!r}: back=True trains the teacher: list it in online=[...]")
             term.fit(student, each, size, *classes_of(self, term.student), binary)
 
+    def _check_images(self, teacher: Teacher, taps: Iterable[str], size: Size) -> None:
+        """Raise `ValueError` if a teacher does not run on the student's images because their channels differ."""
+        mine, its = channels(self, size), channels(teacher.model, size)
+        if mine == its or mine is None or its is None:
+            return
+        parameter = next(self.parameters())
+        image = torch.zeros(1, mine, *size, device=parameter.device, dtype=parameter.dtype)
+        try:
+            teacher.run(image, [blank_sample(self, size)], taps)
+        except RuntimeError as error:  # of the first layer, or of the teacher's normalisation
+            raise ValueError(
+                f"the student's images have {mine} channels, those of teacher {teacher.name!r} {its}, but both run on "
+                "the same batch: use a teacher for such images"
+            ) from error
+
     def _check_rows(self, term: Term, student: Sequence[Tensor], teachers: Sequence[Sequence[Tensor]]) -> None:
-        """Raise `ValueError` where rows stand for the proposals of each side: they are other ones, in other numbers."""
+        """Raise `ValueError` if rows are proposals: those of the two sides differ, also in number."""
         for tap, levels in ((term.student, student), *zip(term.teachers, teachers)):
             if "roi_head." in tap and any(len(level) != 1 for level in levels):
                 raise ValueError(
                     f"distills entry {term.name!r}: tap {tap!r} yields a row for each proposal; student and teacher "
-                    "propose other boxes, so that their rows cannot be compared. Tap 'neck' or 'rpn_head.rpn_cls'"
+                    "have different proposals, so their rows cannot be compared: tap 'neck' or 'rpn_head.rpn_cls'"
                 )
 
     def _check_class_map(
@@ -216,7 +247,7 @@ class Distiller(nn.Module):
         teachers: Sequence[Sequence[Tensor]],
         binary: tuple[bool, Sequence[bool]],
     ) -> None:
-        """Raise `ValueError` where `class_map` maps what is no class, or not each of the student's classes."""
+        """Raise `ValueError` if `class_map` is used on features, or has not one entry for each class of the student."""
         assert term.class_map is not None
         for (name, tap), levels in zip(self._asks(term), teachers):
             model = self.teachers[name].model
@@ -225,23 +256,22 @@ class Distiller(nn.Module):
             of_features = tap.startswith(("backbone", "neck")) or tap.endswith(":in")
             if of_features or (classes not in (None, channels) and channels != 1):
                 raise ValueError(
-                    f"distills entry {term.name!r}: class_map chooses classes of the teacher, its tap {tap!r} yields "
-                    f"{channels} channels of a feature; tap the class logits"
+                    f"distills entry {term.name!r}: class_map needs class logits of the teacher, but its tap {tap!r} "
+                    f"yields a feature of {channels} channels: tap the logits"
                 )
         mine = 2 if binary[0] and term.categorical and student[0].shape[1] == 1 else width(student[0])
         if len(term.class_map) != mine and term.how not in LEARNED:
             raise ValueError(
-                f"distills entry {term.name!r}: the student has {mine} classes, the teacher {len(term.class_map)} by "
-                "its class_map, which names one for each"
+                f"distills entry {term.name!r}: the student has {mine} classes, but class_map has "
+                f"{len(term.class_map)} entries: give one class of the teacher for each"
             )
 
     def _check_classes(self, entry: str, mine: int, theirs: Sequence[int]) -> None:
         if {mine, *theirs} != {mine}:
             raise ValueError(
                 f"distills entry {entry!r}: the student has {mine} classes, the teacher {', '.join(map(str, theirs))}; "
-                "logits of other classes are not aligned by guessing"
-                "; class_map=[...] says which of the teacher's stands for each"
-                + (", adapt='conv1x1' would learn a map" if len(theirs) == 1 else "")
+                "logits of different classes cannot be compared: give class_map=[...], the teacher's class for each"
+                + (", or adapt='conv1x1' to learn a map" if len(theirs) == 1 else "")
             )
 
     def _asks(self, term: Term) -> list[tuple[str, str]]:
@@ -250,7 +280,7 @@ class Distiller(nn.Module):
         for name in names:
             if name not in self.teachers:
                 raise ValueError(
-                    f"distills entry {term.name!r}: source must say which teacher, one of {', '.join(self.teachers)}; "
+                    f"distills entry {term.name!r}: source must name a teacher, one of {', '.join(self.teachers)}; "
                     f"got {name!r}"
                 )
         return list(zip(names, term.teachers))
@@ -274,7 +304,7 @@ class Distiller(nn.Module):
         return [teacher for teacher in self.teachers.values() if not isinstance(teacher, Peer)]
 
     def forward(self, inputs: Any, data_samples: Any = None, mode: str = "tensor", **kwargs: Any) -> Any:
-        """Run the student; in `mode='loss'` ask the teachers first, and add the distillation terms to its losses."""
+        """Run the student; in `mode='loss'` run the teachers first, and add the distillation terms to its losses."""
         if mode != "loss":
             return super().forward(inputs, data_samples, mode=mode, **kwargs)
         size = image_size(inputs)
@@ -287,11 +317,11 @@ class Distiller(nn.Module):
         voxels = inputs.get("voxels") if isinstance(inputs, Mapping) else None
         context = Context(data_samples or (), size, classes_of(self)[1], voxels)
         active = [term for term in self._terms() if term.active(context)]
-        # teachers go first: what they allocate on the way is free again when the student's graph grows
+        # teachers run first: their memory is free again when the student's graph grows
         asked = {name: self._taps_of(name, active) for name in self.teachers}
         learning = {peer.name for peer in self._peers()}
         seen = {
-            name: self.teachers[name].look(inputs, data_samples, taps)
+            name: self.teachers[name].run(inputs, data_samples, taps)
             for name, taps in asked.items()
             if taps or name in learning
         }
@@ -305,6 +335,7 @@ class Distiller(nn.Module):
                 mine = student[term.student]
                 if not term.back:
                     self._check_gradient(term, mine)
+                check_rows(f"distills entry {term.name!r}", mine)
                 losses[key] = self._loss(term, student, seen, context) if term in active else term.nothing(mine)
         for peer in self._peers():
             losses.update({f"distill.{peer.name}.{key}": value for key, value in peer.losses.items()})
@@ -313,6 +344,11 @@ class Distiller(nn.Module):
     def _loss(self, term: Term, student: Taps, seen: Mapping[str, Taps], context: Context) -> Tensor:
         theirs = [seen[name][tap] for name, tap in self._asks(term)]
         loss = term(student[term.student], theirs, context, self._logits(term, student, seen, context.image_size))
+        if torch.is_grad_enabled() and not loss.requires_grad:
+            raise RuntimeError(
+                f"distills entry {term.name!r} has no effect: its loss {term.loss.name!r} carries no gradient; "
+                "it must not detach the student, nor turn it into numbers of Python or NumPy"
+            )
         if not torch.isfinite(loss):
             for name, tap in self._asks(term):
                 self._check_finite(name, tap, seen[name][tap])  # else it is the student's, which loss scaling may mend
@@ -321,7 +357,7 @@ class Distiller(nn.Module):
     def _logits(
         self, term: Term, student: Taps, seen: Mapping[str, Taps], size: Size | None
     ) -> tuple[Tensor, Tensor] | None:
-        """What student and teacher say, for a loss that weighs one against the other; no gradient goes there."""
+        """Detached class logits of student and teacher, for a loss that compares one with the other."""
         if not term.asks_logits:
             return None
         ((name, _),) = self._asks(term)
@@ -337,8 +373,8 @@ class Distiller(nn.Module):
     def _check_gradient(self, term: Term, tensors: Sequence[Tensor]) -> None:
         if torch.is_grad_enabled() and term.weight and not any(tensor.requires_grad for tensor in tensors):
             raise RuntimeError(
-                f"distills entry {term.name!r} cannot teach anything: tap {term.student!r} carries no gradient "
-                "(a frozen stage, or a part under activation checkpointing)"
+                f"distills entry {term.name!r} has no effect: tap {term.student!r} carries no gradient "
+                "(a frozen stage, or a part under activation checkpointing); tap a module that is trained"
             )
 
     def _check_finite(self, teacher: str, tap: str, tensors: Iterable[Tensor]) -> None:

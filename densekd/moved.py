@@ -1,4 +1,4 @@
-"""Where modules and names of the version before are now."""
+"""New places of the previous version's modules and names."""
 
 from __future__ import annotations
 

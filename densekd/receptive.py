@@ -1,4 +1,4 @@
-"""Learn receptive tokens on a teacher, through its own task loss: what MasKD does before it distills."""
+"""Learn receptive tokens with a teacher's task loss: the step of MasKD before distillation."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def learn_tokens(
     lr: float = 0.1,
     iterations: int = 2000,
 ) -> dict[str, ReceptiveTokens]:
-    r"""Find what a trained model looks at: masks through which it still does its task, and that overlap little.
+    r"""Learn masks of features that keep a trained model's task loss low and overlap little.
 
     At each tap the feature f is replaced by $\sum_t p_t M_t f$, and tokens minimise the model's own losses plus the
-    mean dice coefficient of their masks. The model itself, with its batch statistics, stays as it is.
+    mean dice coefficient of their masks. The model itself, with its batch statistics, does not change.
 
     Args:
         model: a trained segmenter or detector.
@@ -107,4 +107,4 @@ def _endless(batches: Iterable[Any], count: int) -> Iterable[Any]:
             taken += 1
             yield batch
         if taken == before:
-            raise ValueError("there is no batch to learn tokens from")
+            raise ValueError("the data loader yields no batch to learn tokens from")

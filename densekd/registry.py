@@ -1,4 +1,4 @@
-"""densekd's nodes in mmengine's registries; mmengine finds them by the scope in `type='densekd.Distiller'`."""
+"""Child registries of mmengine's; mmengine finds them by the scope in `type='densekd.Distiller'`."""
 
 from mmengine import registry
 

@@ -1,4 +1,4 @@
-"""A frozen model that is asked what it sees in the student's batch."""
+"""Teachers: a frozen model, a moving average of the student, or a peer that is trained."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import load_state_dict
 from torch import Tensor, nn
 
-from densekd.checkpoint import load_weights, read
+from densekd.checkpoint import alike, load_weights, read, weights_in
 from densekd.config import plain_model, read_config
 from densekd.sensors.batches import Sensors, has_sensors, reads_truth
 from densekd.sensors.normalisation import Renormalise
@@ -24,13 +24,13 @@ Source = str | Path | Mapping[str, Any] | nn.Module
 
 
 class Teacher:
-    """A teacher, really frozen: evaluation mode everywhere, no gradients, its own input normalisation.
+    """A frozen teacher: evaluation mode, no gradients, its own input normalisation.
 
-    It is no `nn.Module`, so that a model that owns one has none of its weights in `state_dict`, in the optimiser, or
-    among the buffers that DDP synchronises; and a copy of the model (a moving average) shares it.
+    It is not an `nn.Module`: its weights are not in the `state_dict` of the model that holds it, nor in the optimiser,
+    nor among the buffers that DDP synchronises; and a copy of the model (a moving average) shares it.
 
     Args:
-        name: how messages call it.
+        name: its name in messages.
         model: the network; its parameters stop requiring gradients.
     """
 
@@ -41,8 +41,8 @@ class Teacher:
     def __deepcopy__(self, memo: dict[int, Any]) -> Teacher:
         return self
 
-    def meet(self, student: nn.Module, yields: Mapping[str, int]) -> None:
-        """Learn how the student's input differs, and how many tensors each tap to watch yields."""
+    def configure(self, student: nn.Module, yields: Mapping[str, int]) -> None:
+        """Set the conversion of the student's input, and the number of tensors that each tap yields."""
         self._yields = dict(yields)
         if reads_truth(self.model):
             self._renormalise = _as_it_is
@@ -52,8 +52,8 @@ class Teacher:
         self._renormalise = Sensors(student, self.model) if of_sensors else Renormalise(mine, its)
 
     @torch.no_grad()
-    def look(self, inputs: Any, samples: Any, specs: Iterable[str]) -> Taps:
-        """Run on the batch as the student's preprocessor made it, no further than to the last of the taps `specs`."""
+    def run(self, inputs: Any, samples: Any, specs: Iterable[str]) -> Taps:
+        """Run on the student's preprocessed batch, no further than the last of the taps `specs`."""
         yields = {spec: self._yields[spec] for spec in specs}
         with Taps(self.model, yields, stop_after=yields) as taps:
             self.model(self._renormalise(inputs, samples), samples, mode="tensor")
@@ -71,7 +71,7 @@ class MovingAverage(Teacher):
     of the student. Buffers, such as the statistics of batch normalisation, are copied.
 
     Args:
-        name: how messages call it.
+        name: its name in messages.
         model: a copy of the student.
         momentum: share of the average that stays, in [0, 1).
 
@@ -87,7 +87,7 @@ class MovingAverage(Teacher):
 
     @torch.no_grad()
     def update(self, student: nn.Module) -> None:
-        """Move towards the student."""
+        """Update the average with the student's weights."""
         weights = dict(student.named_parameters())
         averages: list[Tensor] = list(self.model.parameters())
         current: list[Tensor] = [weights[name] for name, _ in self.model.named_parameters()]
@@ -100,13 +100,13 @@ class MovingAverage(Teacher):
 
 
 class Peer(Teacher):
-    """A teacher that learns beside its student: by its own losses, and by what entries with `back` say.
+    """An online teacher, trained with the student: by its own losses, and by entries with `back`.
 
-    Its network is a part of the distiller, so that it is optimised, saved and resumed; what it is trained on is the
-    student's batch, in its own normalisation.
+    Its network is part of the distiller: it is optimised, saved and resumed. It is trained on the student's batch, in
+    its own normalisation.
 
     Attributes:
-        losses: its own, of the last look.
+        losses: its own losses, of the last run.
     """
 
     def __init__(self, name: str, model: nn.Module) -> None:
@@ -114,15 +114,15 @@ class Peer(Teacher):
         self.model = model
         self.losses: dict[str, Any] = {}
 
-    def look(self, inputs: Any, samples: Any, specs: Iterable[str]) -> Taps:
-        """Run on the batch as the student's preprocessor made it, for its losses and the taps `specs`."""
+    def run(self, inputs: Any, samples: Any, specs: Iterable[str]) -> Taps:
+        """Run on the student's preprocessed batch, for its own losses and the taps `specs`."""
         with Taps(self.model, specs) as taps:
             self.losses = self.model(self._renormalise(inputs, samples), samples, mode="loss")
         return taps
 
 
 def build_model(source: Source) -> tuple[nn.Module, str | None]:
-    """Build a model from a config path, `pkg::path`, a config, a model dict, or take a live module as it is.
+    """Build a model from a config path, `pkg::path`, a config or a model dict; return a live module unchanged.
 
     Returns:
         The model, its weights not loaded yet, and the `load_from` of the config if there is one.
@@ -148,19 +148,21 @@ def build_model(source: Source) -> tuple[nn.Module, str | None]:
 
 
 def start_from(model: nn.Module, path: str | Path, unsafe: bool = False) -> None:
-    """Load the `load_from` of a student's config as mmengine would: what fits, with a warning of what does not.
+    """Load the weights of `load_from` that fit the student, as mmengine does, with a warning about the others.
 
     Raises:
         ValueError: nothing in the file fits.
     """
-    checkpoint = read(path, unsafe)
-    weights = {key.removeprefix("module."): value for key, value in checkpoint.get("state_dict", checkpoint).items()}
+    weights = weights_in(read(path, unsafe), path)
     weights = {key: value for key, value in weights.items() if not key.startswith("distill.")}
-    shapes = {key: value.shape for key, value in model.state_dict().items()}
-    fits = [key for key, value in weights.items() if shapes.get(key) == getattr(value, "shape", None)]
+    own = model.state_dict()
+    fits = [key for key, value in weights.items() if key in own and alike(own[key], value)]
     if not fits:
-        raise ValueError(f"load_from {path} holds nothing that fits the student, {type(model).__name__}")
-    if len(fits) < len(shapes) and hasattr(model, "init_weights"):
+        raise ValueError(
+            f"load_from {path} holds no weights that fit the student, {type(model).__name__}: it has "
+            f"{', '.join([*weights][:3]) or 'no weights'}, the student {', '.join([*own][:3])}"
+        )
+    if len(fits) < len(own) and hasattr(model, "init_weights"):
         model.init_weights()  # type: ignore[operator]
     load_state_dict(model, weights, strict=False, logger="current")
     if isinstance(model, BaseModule):
@@ -173,12 +175,12 @@ def build_teacher(
     """Build a teacher and load its weights.
 
     Args:
-        name: how messages call it.
+        name: its name in messages.
         source: see `build_model`.
         checkpoint: file or http(s) address; the config's `load_from` if not given. `'random'` leaves the teacher
             untrained, on purpose. A live module keeps its weights.
         unsafe: see `densekd.checkpoint.read`.
-        online: it is a `Peer`, which may start without a checkpoint, as its config initialises it.
+        online: make it a `Peer`, which without a checkpoint starts as its config initialises it.
 
     Raises:
         ValueError: no checkpoint, or one of another architecture.

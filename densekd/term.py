@@ -18,40 +18,40 @@ from densekd.align.adapt import ADAPT, Size, adapts, join
 from densekd.context import LOGITS, OF_A_RUN, WHERE, Context
 
 KNOWN = ("student_channels", "teacher_channels", "channels", "classes")
-"""Options of losses that follow from the two sides; so does `ignore_index`, which no loss requires."""
+"""Options of losses that are filled in from the models; so is `ignore_index`, which no loss requires."""
 
 LEARNED = ("conv1x1", "gl_mixer", "ea", "csf", "cat")
-"""Ways to align that mix channels, which no longer are the classes of a head."""
+"""Values of `adapt` that mix channels, so that they are no longer the classes of a head."""
 
 CATEGORICAL = {
     *("adversary", "average", "bpkd_edge", "confident", "dino", "knfu", "mst_distill", "mtard", "mulki", "partition"),
     "skd_holistic",
 }
-"""Losses that take a softmax over the channels, beside those of `kdlosses.logit` and policies around them. A loss of
-one's own is one if it has an attribute `categorical` that is true."""
+"""Losses that take a softmax over the channels, beside those of `kdlosses.logit` and policies around them. A custom
+loss is one if its attribute `categorical` is true."""
 
 
 class Term(nn.Module):
     """One distillation term: a loss between a tap of the student and a tap of a teacher.
 
-    Where the taps yield several levels, the losses of the levels are summed. Several teachers are one teacher with the
-    channels of all of them, one after the other, for a loss that can tell them apart, such as `meal`.
+    Where the taps yield several levels, the losses of the levels are summed. Several teachers are concatenated along
+    the channels, for a loss that takes several, such as `meal`.
 
     Args:
         loss: what `kdlosses.build` takes: a key, a dict with a `type`, a function or a module.
         student: tap of the student, see `densekd.Taps`.
         teacher: tap of the teacher, the student's if not given; of several teachers one that all have, or a list.
-        weight: factor of the term in the total loss; at 0 the teacher is not asked.
+        weight: factor of the term in the total loss; at 0 the term needs no teacher.
         name: the term is logged as `distill.loss_<name>`; the loss's own name if not given.
-        adapt: how unlike taps are aligned, one of `densekd.align.adapt.ADAPT`.
+        adapt: how taps of different shapes are aligned, one of `densekd.align.adapt.ADAPT`.
         where: restrict the loss to some positions, one of `densekd.context.WHERE`.
         source: which teacher, where there are several, or a list of them.
-        class_map: for each of the student's classes the teacher's that stands for it, where `teacher` yields logits
-            of other classes; one may stand for several.
-        back: the other way round: the teacher, one that is `online`, learns from the student.
+        class_map: for each of the student's classes the teacher's, where `teacher` yields logits of other classes; one
+            class of the teacher may serve several of the student's.
+        back: reverse the direction: the teacher, which must be `online`, learns from the student.
 
-    What a loss must know of the two sides, `student_channels`, `teacher_channels`, `channels` (of both, where they
-    agree) and `classes`, is filled in where the entry does not give it.
+    Options that follow from the models, `student_channels`, `teacher_channels`, `channels` (of both, where they agree)
+    and `classes`, are filled in where the entry does not give them.
 
     Raises:
         TypeError, ValueError, KeyError: the entry is wrong; the message says what would be right.
@@ -75,7 +75,7 @@ class Term(nn.Module):
     ) -> None:
         super().__init__()
         if not (name is None or isinstance(name, str)):
-            raise TypeError(f"distills entry: name must be text, got {name!r}")
+            raise TypeError(f"distills entry: name must be a string, got {name!r}")
         if not all(each is None or isinstance(each, str) for each in _listed(source)):
             raise TypeError(f"distills entry: source must be the name of a teacher, or a list, got {source!r}")
         self.spec = loss
@@ -99,7 +99,7 @@ class Term(nn.Module):
             raise TypeError(f"distills entry {self.name!r}: back must be True or False, got {back!r}")
         for side, tap in (("student", student), *(("teacher", tap) for tap in self.teachers)):
             if not isinstance(tap, str):
-                raise TypeError(f"distills entry {self.name!r}: a tap of the {side} is text, got {tap!r}")
+                raise TypeError(f"distills entry {self.name!r}: the tap of the {side} must be a string, got {tap!r}")
         if "." in self.name or self.name == "peers":
             raise ValueError(f"distills entry {self.name!r}: a name must not contain a dot, nor be 'peers'")
         if not isinstance(adapt, str) or adapt not in ADAPT:
@@ -116,17 +116,17 @@ class Term(nn.Module):
             )
         if len(self.sources) > 1 and self.loss.match in ("shape", "channels"):
             raise ValueError(
-                f"distills entry {self.name!r}: its loss compares the student with one teacher, source names "
-                f"{len(self.sources)}; a loss for several, such as 'meal', takes the channels of all of them"
+                f"distills entry {self.name!r}: its loss takes one teacher, but source names "
+                f"{len(self.sources)}; use a loss for several teachers, such as 'meal'"
             )
         if len(self.sources) > 1 and self.asks_logits:
-            raise ValueError(f"distills entry {self.name!r}: its loss asks for the logits of one teacher, not several")
+            raise ValueError(f"distills entry {self.name!r}: its loss needs the logits of one teacher, not several")
         if len(self.sources) > 1 and adapt in LEARNED and adapt != "cat":
             raise ValueError(f"distills entry {self.name!r}: adapt={adapt!r} projects onto one teacher, not several")
 
     @property
     def asks_logits(self) -> bool:
-        """Whether the loss wants to know what both sides say of the classes, whatever its own taps are."""
+        """Whether the loss needs the class logits of both sides, beside its own taps."""
         return not {*LOGITS}.isdisjoint(self.loss.needs)
 
     @classmethod
@@ -153,7 +153,7 @@ class Term(nn.Module):
         ignore_index: int | None = None,
         sigmoid: tuple[bool, Sequence[bool]] | None = None,
     ) -> None:
-        """Build what aligns the taps, and the loss, from one look at what they yield.
+        """Build the alignment and the loss from the tensors of a probe.
 
         Args:
             student: levels of the student's tap.
@@ -171,7 +171,7 @@ class Term(nn.Module):
             self._check_sides(learner, guide)
             self.levels = len(learner), len(guide)
             self.adapt = adapts(learner, guide, image_size, self.loss.match, self.how).to(learner[0].device)
-            with torch.no_grad():  # in evaluation mode a look at a blank image leaves no trace in batch statistics
+            with torch.no_grad():  # in evaluation mode a blank image does not change batch statistics
                 pairs = self.adapt.eval()(learner, guide, image_size)
             self.adapt.train()
             widths = {(s.shape[1], t.shape[1]) for s, t in pairs}
@@ -197,7 +197,7 @@ class Term(nn.Module):
     def _sides(
         self, student: Sequence[Tensor], teachers: Sequence[Sequence[Tensor]], image_size: Size | None
     ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-        """Who learns, and from whom: the levels of each."""
+        """Levels of the side that learns, and of the other."""
         mine, its = self.sigmoid
         student = [two_classes(level) for level in student] if mine else student
         teachers = [[self._of_teacher(level, flag) for level in levels] for levels, flag in zip(teachers, its)]
@@ -209,7 +209,7 @@ class Term(nn.Module):
         level = two_classes(level) if single else level
         if self.class_map is not None:
             if max(self.class_map) >= width(level):
-                raise ValueError(f"class_map names classes of 0 to {width(level) - 1}, got {self.class_map}")
+                raise ValueError(f"class_map must hold classes from 0 to {width(level) - 1}, got {self.class_map}")
             level = level[..., self.class_map] if level.ndim == 3 else level[:, self.class_map]
         return two_classes(level) if sigmoid and not single else level
 
@@ -234,7 +234,7 @@ class Term(nn.Module):
         teachers: Sequence[Sequence[Tensor]],
         sigmoid: tuple[bool, Sequence[bool]],
     ) -> None:
-        """Decide on which sides each channel is a problem of two classes."""
+        """Decide for which sides each channel is a binary problem."""
         mine, its = sigmoid[0], list(sigmoid[1])
         levels = [(student, mine), *zip(teachers, its)]
         several = [level.shape[1] for side, flag in levels if flag for level in side if level.shape[1] > 1]
@@ -242,8 +242,8 @@ class Term(nn.Module):
             return
         if several and "labels" in self.loss.requires:
             raise ValueError(
-                f"the tap yields {max(several)} sigmoids at each position, which no label map has labels for; loss "
-                f"{self.loss.name!r} reads labels, use one that does not"
+                f"the tap yields {max(several)} sigmoids at each position, for which a label map has no labels; loss "
+                f"{self.loss.name!r} needs labels: use a loss without labels"
             )
         self.sigmoid = mine, its
 
@@ -251,12 +251,12 @@ class Term(nn.Module):
         for s, t in zip(learner, guide):
             if self._is_binary and len(s) != len(t):
                 raise ValueError(
-                    f"{len(s)} and {len(t)} classes or anchors with a sigmoid each cannot be compared; class_map=[...] "
-                    "says which of the teacher's stands for each of the student's"
+                    f"{len(s)} and {len(t)} classes or anchors with a sigmoid each cannot be compared: give "
+                    "class_map=[...], the teacher's class for each of the student's"
                 )
 
     def _check_channels(self, channels: int) -> None:
-        """Raise `ValueError` where a loss says nothing of so few channels: it would be constant without a word."""
+        """Raise `ValueError` if the loss would be constant for so few channels."""
         names = {part.name for part in self.loss.modules() if isinstance(part, kdlosses.Loss)}
         if channels == 1 and self.categorical:
             raise ValueError(
@@ -265,8 +265,8 @@ class Term(nn.Module):
             )
         if channels == 1 and "bpkd_body" in names:
             raise ValueError(
-                "loss 'bpkd_body' (method 'bpkd') takes the map of each class apart, one channel is the map of one of "
-                "two: use a head with out_channels=2, or 'bpkd_edge' and 'cwd'"
+                "loss 'bpkd_body' (method 'bpkd') needs a map for each class, but a single channel is the map of "
+                "one of two: use a head with out_channels=2, or 'bpkd_edge' and 'cwd'"
             )
         if channels == 1 and self.loss.categorical:
             raise ValueError(
@@ -276,13 +276,13 @@ class Term(nn.Module):
             raise ValueError("loss 'std_kd' needs three classes: two logits are always the same once standardised")
 
     def active(self, context: Context) -> bool:
-        """Whether the term can differ from 0 now, so that its teachers must be asked."""
+        """Whether the term can differ from 0 now, so that its teachers must run."""
         now = context.gather(self.loss.needs, ())
-        unknown = [key for key in OF_A_RUN if key in self.loss.requires and key not in now]  # the loss will say so
+        unknown = [key for key in OF_A_RUN if key in self.loss.requires and key not in now]  # the loss will raise
         return bool(self.weight) and (bool(unknown) or self.loss.active(**now))
 
     def nothing(self, student: Sequence[Tensor]) -> Tensor:
-        """Return the 0 of a term that is off. What it would teach gets a gradient of 0: DDP waits for one."""
+        """Return 0 for a term that is off, with a gradient of 0 for what it would train: DDP waits for one."""
         taught = [*(x[:0] for x in student), *(weight.flatten()[:0] for weight in self.parameters())]
         return torch.stack([x.sum().float() for x in taught]).sum()
 
@@ -293,7 +293,7 @@ class Term(nn.Module):
         context: Context,
         logits: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """Sum of the loss over the levels; `logits` of student and teacher where the loss asks for them."""
+        """Sum the loss over the levels; `logits` are those of student and teacher, if the loss needs them."""
         learner, guide = self._sides(student, teachers, context.image_size)
         if (len(learner), len(guide)) != self.levels:
             raise RuntimeError(
@@ -323,7 +323,7 @@ def width(tensor: Tensor) -> int:
 
 
 def two_classes(logits: Tensor) -> Tensor:
-    r"""Two logits in place of that of a sigmoid: $\mathrm{softmax}(0, z) = (1 - \sigma(z), \sigma(z))$.
+    r"""Two softmax logits for the logit of a sigmoid: $\mathrm{softmax}(0, z) = (1 - \sigma(z), \sigma(z))$.
 
     Args:
         logits: `(B, K, *)`, a sigmoid each.
@@ -344,7 +344,7 @@ def _classes(name: str, class_map: Any) -> list[int]:
     )
     if not found or not all(isinstance(k, Integral) and not isinstance(k, bool) and int(k) >= 0 for k in found):
         raise ValueError(
-            f"distills entry {name!r}: class_map lists a class of the teacher, a whole number from 0 on, for each of "
+            f"distills entry {name!r}: class_map must list a class of the teacher, an integer from 0 on, for each of "
             f"the student's, got {class_map!r}"
         )
     return [int(k) for k in found]

@@ -28,6 +28,7 @@ _MODULES = {
     "term": "training.term",
     "walks": "sparse.walks",
 }
+RECIPES = {"best": "refined_teacher"}
 NAMES = {
     "observe": "graphkd.data.make_setting",
     "study": "graphkd.pipeline.train_student.train_student",

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
 from torch import Tensor
 
+from graphkd import moved
 from kdlosses import nearest
 from kdlosses.discover import imported, load_entry_points
+from kdlosses.ground import Ground
 from kdlosses.options import typed
 
 _GROUPS = {"method": "recipes", "teacher": "teachers"}
+_BOUNDS = Ground(
+    least={"hop": -math.inf, "bucket": 2}
+    | dict.fromkeys(("hops", "steps", "epochs", "memory", "predictor", "start", "far"), 0),
+    most={"dropout": 1},
+)
+"""Of options of recipes: whole numbers count from 1 but for these, all others are not negative."""
 
 
 def resolve(
@@ -28,6 +37,7 @@ def resolve(
     Raises:
         KeyError: no such name.
         TypeError: no such option, or a value of another type than its annotation says.
+        ValueError: an option of a method is out of range.
 
     >>> def glnn(model, *, lam=0.0): ...
     >>> resolve("method", dict(type="glnn", lamb=0.5), {"glnn": glnn})
@@ -43,6 +53,14 @@ def resolve(
     elif isinstance(name, str) and ":" in name:
         function = imported(what, name)
     else:
+        if what == "method" and name in moved.RECIPES:
+            new = moved.RECIPES[name]
+            warnings.warn(
+                f"the recipe {name!r} is now {new!r}; the old name goes with the next version",
+                DeprecationWarning,
+                stacklevel=3,
+            )
+            name = new
         if what in _GROUPS and str(name) not in table:
             load_entry_points(_GROUPS[what])
         if not isinstance(name, str) or name not in table:
@@ -54,7 +72,8 @@ def resolve(
             raise TypeError(f"{what} {getattr(name, '__name__', name)!r} has no option {key!r}; {nearest(key, known)}")
     if what != "method":  # of teachers see `graphkd.pipeline.arguments`
         return function, plain(options)
-    return function, typed(f"method {getattr(name, '__name__', name)!r}: ", function, plain(options))
+    bounds = _BOUNDS if function in table.values() else Ground()  # of one's own methods nobody knows them
+    return function, typed(f"method {getattr(name, '__name__', name)!r}: ", function, plain(options), bounds)
 
 
 def plain(value: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from kdlosses.ground import CONTEXT, Ground
 
+_UNBOUND = Ground()
 _COLDEST, _HOTTEST = 1e-6, 1e7
 _LISTS = {list, tuple, Sequence}
 _TEMPERATURES = {"tau", "student_tau", "teacher_tau", "subclass_tau", "tau_min", "tau_max", "temperature"}
@@ -56,12 +57,18 @@ def checked(name: str, kind: Callable[..., Any], options: Mapping[str, Any], com
         found[key] = _checked(f"loss {name!r}: ", known[key], value, getattr(kind, "ground", Ground()))
     missing = [key for key, option in known.items() if option.default is option.empty and key not in options]
     if missing and complete:
-        raise TypeError(f"loss {name!r} requires the option {missing[0]!r}")
+        called = {"student", "teacher"} <= inspect.signature(kind).parameters.keys() or inspect.isclass(kind)
+        hint = "" if called else "; a function that is a loss calls its first two arguments student and teacher"
+        raise TypeError(f"loss {name!r} requires the option {missing[0]!r}{hint}")
     return found
 
 
-def typed(where: str, function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+def typed(
+    where: str, function: Callable[..., Any], options: Mapping[str, Any], ground: Ground = _UNBOUND
+) -> dict[str, Any]:
     """Check the options of any function against its annotations and convert NumPy numbers; raise on another type.
+
+    A number out of the bounds of `ground` raises, too, see `kdlosses.register`.
 
     >>> def recipe(model, *, lam: float = 0.5): ...
     >>> typed("method 'recipe': ", recipe, dict(lam="half"))
@@ -70,7 +77,7 @@ def typed(where: str, function: Callable[..., Any], options: Mapping[str, Any]) 
     """
     known = _options_of(function)
     return {
-        key: _checked(where, known[key], value, Ground()) if key in known else value for key, value in options.items()
+        key: _checked(where, known[key], value, ground) if key in known else value for key, value in options.items()
     }
 
 

@@ -6,7 +6,7 @@ there twice, weight 0 the same as its absence. An empty selection gives 0 and ke
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -63,6 +63,23 @@ def over_processes() -> Iterator[None]:
         yield
     finally:
         _processes = before
+
+
+def check_rows(name: str, levels: Sequence[Tensor]) -> None:
+    """Check that every process has a row where features are rows `(N, C)`, such as voxels or proposals.
+
+    Raises:
+        ValueError: a process has none, in every process: the others would wait for its share of the means for ever.
+    """
+    if not _processes or all(level.ndim > 2 for level in levels):
+        return
+    empty = torch.tensor(float(any(not len(level) for level in levels)), device=levels[0].device)
+    dist.all_reduce(empty)
+    if empty > 0:
+        raise ValueError(
+            f"{name}: {int(empty)} of {_processes} processes have no row in this batch; use more samples a process, or "
+            "filter samples without rows from the data set"
+        )
 
 
 def _mean_of_processes(total: Tensor) -> Tensor:

@@ -262,7 +262,11 @@ class Loss(nn.Module):
                 f"loss {self.name!r} requires {', '.join(map(repr, missing))}; pass {'=..., '.join(missing)}=..."
             )
         taken = {key: context[key] for key in self.needs if key in context}
-        return self.loss(student, teacher, **self.options, **taken)
+        value = self.loss(student, teacher, **self.options, **taken)
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            got = f"the shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise TypeError(f"loss {self.name!r} must return one number as a tensor, such as a mean; got {got}")
+        return value
 
     def active(self, **context: Any) -> bool:
         """Whether the loss can differ from 0 now; if not, the caller can skip the teacher's forward pass."""
@@ -341,7 +345,8 @@ def _grounded_class(module: type[nn.Module], key: str, ground: Ground) -> type[n
         numbers = isinstance(student, Tensor) and student.is_floating_point()
         if own is not None and numbers and student.numel() and own.dtype != full(student).dtype:
             raise TypeError(
-                f"{key}: its parameters are {own.dtype}, the student {student.dtype}; fit one with .to(...)"
+                f"{key}: its parameters are {own.dtype}, it computes in {full(student).dtype} for a student of "
+                f"{student.dtype}; convert the loss with .to({full(student).dtype})"
             )
         widths = getattr(self, "_widths", {})
         return on_common_ground(functools.partial(inner, self), key, ground, student, teacher, kwargs, widths)

@@ -15,6 +15,8 @@ import graphkd.losses
 import graphkd.moved
 import graphkd.recipes
 import kdlosses.policy
+from graphkd.recipes import RECIPES
+from graphkd.spec import resolve
 from kdlosses.moved import MODULES
 
 NAMES = [
@@ -49,3 +51,9 @@ def test_an_old_name_is_the_new_one(module: str, name: str, new: str) -> None:
 def test_any_other_name_is_unknown(module: str) -> None:
     with pytest.raises(AttributeError, match=f"module '{module}' has no attribute 'nothing'"):
         _ = importlib.import_module(module).nothing
+
+
+def test_an_old_recipe_is_the_new_one() -> None:
+    with pytest.warns(DeprecationWarning, match="^the recipe 'best' is now 'refined_teacher'; "):
+        recipe, options = resolve("method", {"type": "best", "hops": 2}, RECIPES)
+    assert (recipe, options) == (RECIPES["refined_teacher"], {"hops": 2})

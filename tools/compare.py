@@ -29,6 +29,7 @@ import torch
 from comparison import (
     Role,
     check,
+    check_arguments,
     config_of,
     differences,
     fingerprint,
@@ -42,7 +43,7 @@ from comparison import (
     trained_teachers,
 )
 from logs import Log, read, write
-from mistakes import one_sentence
+from mistakes import one_sentence, place_to_write
 from mmengine.config import Config
 from report import ROLES, table
 
@@ -80,6 +81,8 @@ def main(arguments: list[str] | None = None) -> None:
             todo.insert(0, job)
     for config in configs.values() if todo else ():
         check(config)
+    for folder in (out, weights) if todo else ():
+        place_to_write(folder, new=False)
     for job in jobs:
         if job not in todo:
             logged(job, args.metric)
@@ -134,6 +137,7 @@ def compared(args: argparse.Namespace) -> tuple[dict[Key, Config], str, dict[Key
         if not is_taught(config):
             sys.exit(f"{path} names no densekd.Distiller: give --teacher and --methods")
         config.model.update(given)
+        check_arguments(config)
     return configs, *named(configs)
 
 

@@ -27,6 +27,7 @@ from densekd.methods import ONLINE, name_of
 from densekd.registry import MODELS
 from densekd.runs.experiment import check_split, prepare, train
 from densekd.runs.resume import last_whole_checkpoint, random_state, restore_random_state
+from densekd.term import Term
 
 SIDES = {"mmseg": "seg", "mmdet": "det", "mmdet3d": "bev"}
 METRICS = {
@@ -159,6 +160,24 @@ def check(config: Config) -> None:
         _set_weights(plan, {**given, **dict.fromkeys(trained, "random")})
     with torch.random.fork_rng(devices=[]), DefaultScope.overwrite_default_scope(plan.get("default_scope")):
         MODELS.build(plan.model)
+
+
+def check_arguments(config: Config) -> None:
+    """Find what is wrong with the arguments of a distiller by themselves, before any of them is read for a name.
+
+    Raises:
+        KeyError, TypeError, ValueError: as the distiller itself would.
+    """
+    model = config.model
+    if "method" not in model and "distills" not in model:
+        raise ValueError(f"{config.filename}: give either distills=[...] or method='...', got {', '.join(model)}")
+    entries, online = model.get("distills") or [], model.get("online", ())
+    if not isinstance(entries, list | tuple):
+        raise TypeError(f"{config.filename}: distills is a list of entries, got {entries!r}")
+    for entry in entries:
+        Term.parse(entry)
+    if not isinstance(online, list | tuple | set):
+        raise TypeError(f"{config.filename}: online is a list of names of teachers, got {online!r}")
 
 
 def pick(log: Log, metrics: Sequence[str]) -> Log:

@@ -55,6 +55,7 @@ def main() -> None:
         TextColumn(columns[0]), BarColumn(), TextColumn(columns[1]), TimeElapsedColumn(), TextColumn("left"),
         TimeRemainingColumn(), speed_estimate_period=60,
     )  # fmt: skip
+    bar.disable = not bar.console.is_terminal  # a file gets a line a stage instead
     with bar:
         whole = bar.add_task("", total=sum(sum(SECONDS[name].values()) for name in args.only))
         for name in args.only:
@@ -83,11 +84,17 @@ Pair = tuple[list[Row], list[Picture]]
 
 @contextmanager
 def _stage(bar: Progress, whole: Any, name: str, role: str) -> Iterator[Tick]:
-    """A part of the progress bar; the tick inside takes the finished share of the part."""
-    share, before = SECONDS[name][role], bar.tasks[whole].completed
+    """A part of the progress bar, or a line; the tick inside takes the finished share of the part."""
+    task, start = bar.tasks[whole], time.monotonic()
+    share, before = SECONDS[name][role], task.completed
     bar.update(whole, description=f"{name}: {role}")
     yield lambda done: bar.update(whole, completed=before + share * done)
     bar.update(whole, completed=before + share)
+    seconds = time.monotonic() - start
+    task.fields["taken"] = task.fields.get("taken", 0.0) + seconds
+    if bar.disable and task.total:
+        left = (task.total - task.completed) * task.fields["taken"] / task.completed  # as slow as it was so far
+        print(f"{name}: {role} trained in {seconds:.0f} s; about {left / 60:.1f} minutes left", flush=True)
 
 
 def graph_pair(out: Path, stage: Stage) -> Pair:

@@ -29,6 +29,7 @@ from tqdm import tqdm
 from graphkd.data import Graph, load, make_setting, split_of
 from graphkd.pipeline.measure import measure_latency, network_of
 from graphkd.pipeline.outcome import Outcome
+from graphkd.pipeline.rehearse import rehearse
 from graphkd.pipeline.teacher_spec import parse_teacher
 from graphkd.pipeline.train_student import train_student
 from graphkd.pipeline.train_teacher import train_teacher
@@ -77,7 +78,10 @@ def main() -> None:
                             parse_teacher(teacher)
             graph = load(config["data"], unsafe=args.unsafe)
             for setting in config["settings"] if seeds else ():
-                make_setting(graph, split_of(graph, seeds[0]), setting, seeds[0])
+                view = make_setting(graph, split_of(graph, seeds[0]), setting, seeds[0])
+                for method in config["methods"]:
+                    teacher = teacher_of(config["teacher"], setting, seeds[0])
+                    rehearse(view, teacher, method, StudentClassifier(**config["student"]), seeds[0])
         runs[out] = path, name, config, graph, logs
     for out, (path, name, config, graph, logs) in runs.items():
         seeds = todo(logs, args.seeds)

@@ -1,1 +1,1 @@
-"""Bring the tap of a student and that of its teacher to a common shape."""
+"""Align the taps of student and teacher: channels, size, tokens."""

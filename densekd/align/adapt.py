@@ -1,4 +1,4 @@
-"""Bring the student's tap and the teacher's to a common shape: channels, size, tokens."""
+"""Align the student's tap with the teacher's: channels, size, tokens."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from densekd.align.embedding_assistant import EmbeddingAssistant
 from densekd.align.gl_mixer import GLMixer
 
 ADAPT = ("auto", "none", "conv1x1", "resize", "tokens", "gl_mixer", "ea", "csf", "cat")
-"""What may be done: whatever is needed; nothing; a 1x1 convolution in any case and what else is needed; only resizing;
-only reading tokens as maps, and resizing; the student's tokens mixed by a `GLMixer` and then as `conv1x1`; a patch
-embedding as `conv1x1`, with an assistant, see `densekd.align.embedding_assistant`; all levels fused by a `CSF`; all
-levels, of one size, as one map with the channels of all."""
+"""Ways to align two taps. `auto` does what is needed; `none` does nothing; `conv1x1` always adds a 1x1 convolution, and
+what else is needed; `resize` only resizes; `tokens` only reads tokens as maps, and resizes; `gl_mixer` mixes the
+student's tokens by a `GLMixer`, then does as `conv1x1`; `ea` does as `conv1x1` for a patch embedding and adds an
+assistant, see `densekd.align.embedding_assistant`; `csf` fuses all levels by a `CSF`; `cat` concatenates all levels, of
+one size, along the channels."""
 
 Size = tuple[int, int]
 _CONVOLUTION = {2: nn.Linear, 3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}
 
 
 class Adapt(nn.Module):
-    """Align one pair of taps. Built from what a first look at both models showed, before the optimiser is.
+    """Align one pair of taps. Built before the optimiser, from the shapes that a probe of both models yields.
 
     In this order, as far as needed and as `how` allows:
 
@@ -37,12 +38,12 @@ class Adapt(nn.Module):
         student: what the student's tap yields, any batch size.
         teacher: what the teacher's tap yields.
         image_size: height and width of the image that both come from.
-        match: which axes the loss wants to agree: 'shape', 'positions' (all but the channels), 'channels' (axes 0, 1)
+        match: which axes must agree for the loss: 'shape', 'positions' (all but the channels), 'channels' (axes 0, 1)
             or 'samples' (axis 0).
         how: one of `ADAPT`.
 
     Raises:
-        ValueError: the two cannot be aligned, or not by the means that `how` allows.
+        ValueError: the two cannot be aligned, or not with this `how`.
 
     >>> import torch
     >>> adapt = Adapt(torch.zeros(1, 64, 8, 8), torch.zeros(1, 256, 16, 16), image_size=(128, 128))
@@ -107,7 +108,7 @@ class Adapt(nn.Module):
 
 
 def as_map(tokens: Tensor, image_size: Size) -> Tensor:
-    """Reshape tokens `(B, N, C)` to a map `(B, C, h, w)` with the aspect of the image; a map is returned as it is.
+    """Reshape tokens `(B, N, C)` to a map `(B, C, h, w)` with the aspect of the image; a map is returned unchanged.
 
     Raises:
         ValueError: neither N nor N - 1 (a class token) tokens fill a grid of that aspect.
@@ -136,7 +137,7 @@ class EachLevel(nn.ModuleList):
 
 
 class AsOne(EachLevel):
-    """Align all levels as one map, their channels one after the other; as `auto` does, whatever their number."""
+    """Concatenate the levels of each side, however many, along the channels; align the two maps as `auto` does."""
 
     def forward(
         self, student: Sequence[Tensor], teacher: Sequence[Tensor], image_size: Size | None
@@ -145,15 +146,15 @@ class AsOne(EachLevel):
 
 
 class Assisted(nn.Module):
-    """Align a patch embedding of the student as `conv1x1` does, and add what an assistant makes of its input."""
+    """Project a patch embedding of the student as `conv1x1` does, and add an `EmbeddingAssistant` of its input."""
 
     def __init__(
         self, student: Sequence[Tensor], teacher: Sequence[Tensor], image_size: Size | None, match: str
     ) -> None:
         if len(student) != 2 or len(teacher) != 1 or image_size is None:
             raise ValueError(
-                "adapt='ea' takes a patch embedding and what it reads, student='path:0+path:in', and one of the "
-                f"teacher; the taps yield {len(student)} and {len(teacher)} tensors"
+                "adapt='ea' needs a patch embedding of the student and its input, student='path:0+path:in', and one of "
+                f"the teacher; the taps yield {len(student)} and {len(teacher)} tensors"
             )
         super().__init__()
         self.align = Adapt(student[0], teacher[0], image_size, match, "conv1x1")
@@ -170,17 +171,17 @@ class Assisted(nn.Module):
 def _stacked(levels: Sequence[Tensor]) -> Tensor:
     sizes = {level.shape[2:] for level in levels}
     if len(sizes) > 1:
-        raise ValueError(f"adapt='cat' makes one map of maps of one size, these have {sorted(map(tuple, sizes))}")
+        raise ValueError(f"adapt='cat' concatenates maps of one size, these have {sorted(map(tuple, sizes))}")
     return torch.cat(list(levels), 1)
 
 
 def adapts(
     student: Sequence[Tensor], teacher: Sequence[Tensor], image_size: Size | None, match: str, how: str
 ) -> EachLevel | Assisted | CSF:
-    """Build what aligns the levels of two taps. It is called as its items are, with all levels, and returns pairs.
+    """Build the module that aligns two taps: called with all levels of both, it returns a pair for each level.
 
     Raises:
-        ValueError: the taps yield different numbers of levels, or what `how` cannot align.
+        ValueError: the taps yield different numbers of levels, or tensors that `how` cannot align.
     """
     if how == "cat":
         return AsOne([Adapt(_stacked(student), _stacked(teacher), image_size, match)])
@@ -196,18 +197,18 @@ def adapts(
 def join(
     student: Sequence[Tensor], teachers: Sequence[Sequence[Tensor]], image_size: Size | None, how: str
 ) -> Sequence[Tensor]:
-    """Make one teacher of several, level by level: all their channels, one after the other.
+    """Concatenate several teachers along the channels, level by level.
 
     Maps are resized bilinearly to the student's size, and tokens read as maps, as far as `how` allows.
 
     Args:
         student: levels of the student's tap.
-        teachers: for each teacher the levels of its tap; a single one is returned as it is.
+        teachers: for each teacher the levels of its tap; a single one is returned unchanged.
         image_size: height and width of the image, None where there is none.
         how: one of `ADAPT`.
 
     Raises:
-        ValueError: the teachers differ in levels, in channels, or in sizes that `how` does not let change.
+        ValueError: the teachers differ in levels, in channels, or in sizes that `how` does not change.
 
     >>> one, other = torch.zeros(2, 11, 8, 8), torch.ones(2, 11, 16, 16)
     >>> join([torch.zeros(2, 11, 4, 4)], [[one], [other]], image_size=(64, 64), how="auto")[0].shape
@@ -234,8 +235,8 @@ def _join(student: Tensor, teachers: Sequence[Tensor], image_size: Size | None, 
         teachers = [_resized(each, student.shape[2:]) for each in teachers]
     if len({each.shape for each in teachers}) > 1:
         raise ValueError(
-            f"the teachers yield {', '.join(map(str, shapes[1:]))}: where several are one, they must agree"
-            + (" in their channels" if how == "auto" else f" in all that adapt={how!r} leaves as it is")
+            f"the teachers yield {', '.join(map(str, shapes[1:]))}: they are concatenated, and must agree"
+            + (" in their channels" if how == "auto" else f" in all that adapt={how!r} does not change")
         )
     return torch.cat(list(teachers), dim=1)
 

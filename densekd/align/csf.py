@@ -1,4 +1,4 @@
-"""Fuse the levels of a student, from the coarsest to the finest, before they meet those of its teacher."""
+"""Fuse the levels of a student, from the coarsest to the finest, before they are compared with the teacher's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class CSF(nn.ModuleList):
-    r"""Cross selective fusion: each level of the student learns how much of the coarser ones it takes in.
+    r"""Cross selective fusion: each level of the student learns its share of the coarser ones.
 
     With $x_l = \mathrm{BN}(W_l f_l)$ the level $l$ in a common width, $z_L = x_L$ the coarsest, and
     $y_l = \mathrm{up}(z_{l+1})$ what comes from there (nearest neighbour),
@@ -18,11 +18,11 @@ class CSF(nn.ModuleList):
        (a_l, 1 - a_l) = \mathrm{softmax}\big( V_l \, \mathrm{ReLU}(\mathrm{LN}(U_l \,
        \mathrm{mean}_{hw}(x_l + y_l))) \big), $$
 
-    one share $a_l$ for each channel of each image. What meets the teacher is $\mathrm{BN}(K_l * z_l)$, $K_l$ of 3x3, of
-    its width and, resized bilinearly, of its size.
+    one share $a_l$ for each channel of each image. The teacher's level is compared with $\mathrm{BN}(K_l * z_l)$, a 3x3
+    convolution to its width, resized bilinearly to its size.
 
-    Where the authors have a batch normalisation before the ReLU, and weights of their own without it for batches of one
-    image, there is a layer normalisation here: one path whatever the batch. That is our own.
+    The authors use batch normalisation before the ReLU, and separate weights without it for batches of one image. Here
+    it is a layer normalisation, the same for any batch size. That is our own choice.
 
     Args:
         student: levels of the student `(B, C_l, h_l, w_l)`, from the finest to the coarsest; at least two.
@@ -30,7 +30,7 @@ class CSF(nn.ModuleList):
         width: channels while fusing.
 
     Raises:
-        ValueError: fewer than two levels, or what is no map.
+        ValueError: fewer than two levels, or a level that is not a map.
 
     Paper: Liu et al., "TransKD: Transformer Knowledge Distillation for Efficient Semantic Segmentation", IEEE T-ITS
     2024. Each pair goes to `hcl` there, with weight 1.
@@ -44,7 +44,7 @@ class CSF(nn.ModuleList):
 
     def __init__(self, student: Sequence[Tensor], teacher: Sequence[Tensor], width: int = 64) -> None:
         if len(student) < 2:
-            raise ValueError("adapt='csf' fuses levels, and the tap yields one; 'backbone' yields all that it has")
+            raise ValueError("adapt='csf' fuses levels, but the tap yields one; tap 'backbone' for all levels")
         for side, levels in (("student", student), ("teacher", teacher)):
             if any(level.ndim != 4 for level in levels):
                 shapes = ", ".join(str(tuple(level.shape)) for level in levels)

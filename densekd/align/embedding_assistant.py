@@ -1,4 +1,4 @@
-"""A second patch embedding that helps a student's to meet its teacher's."""
+"""A second patch embedding, added to the student's projected one."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 
 class EmbeddingAssistant(nn.Module):
-    r"""Embedding assistant: what a patch embedding reads, embedded once more in the width of the teacher's, is added.
+    r"""Embedding assistant: add a second patch embedding of the same input, in the teacher's width.
 
-    With $x_l$ what the student's patch embedding of stage l reads, the image or the stage before, and $p_l$ that
+    With $x_l$ the input of the student's patch embedding of stage l, the image or the stage before, and $p_l$ that
     embedding in the teacher's width,
 
     $$ p'_l = p_l + a_l \, \mathrm{LN}(E_l * x_l), $$
@@ -24,13 +24,13 @@ class EmbeddingAssistant(nn.Module):
     2024. That it is added to the projected embedding is our reading.
 
     Args:
-        tokens: what the student's patch embedding yields, `(B, N, C)`.
-        source: what it reads, `(B, c, H, W)`.
-        width: of the teacher's.
+        tokens: output of the student's patch embedding, `(B, N, C)`.
+        source: its input, `(B, c, H, W)`.
+        width: channels of the teacher's.
         image_size: height and width of the image; l is read off how much smaller `source` is.
 
     Raises:
-        ValueError: these are no tokens and no map.
+        ValueError: `tokens` are not tokens, or `source` is not a map.
 
     >>> assistant = EmbeddingAssistant(torch.zeros(2, 64, 8), torch.zeros(2, 3, 32, 32), 16, (32, 32))
     >>> assistant.embed.kernel_size, assistant.embed.stride
@@ -43,7 +43,7 @@ class EmbeddingAssistant(nn.Module):
         super().__init__()
         if tokens.ndim != 3 or source.ndim != 4:
             raise ValueError(
-                "adapt='ea' takes a patch embedding and what it reads, tokens (B, N, C) and a map (B, c, H, W): "
+                "adapt='ea' needs a patch embedding and its input, tokens (B, N, C) and a map (B, c, H, W): "
                 f"student='path:0+path:in'; the tap yields {tuple(tokens.shape)} and {tuple(source.shape)}"
             )
         stride = round(math.sqrt(source[0, 0].numel() / tokens.shape[1]))
@@ -53,7 +53,7 @@ class EmbeddingAssistant(nn.Module):
         self.share = nn.Parameter(torch.tensor(0.1 * stage))
 
     def forward(self, projected: Tensor, source: Tensor) -> Tensor:
-        """Add to `projected`, `(B, C, N)` or, where the teacher's grid is another, `(B, C, h, w)`."""
+        """Add to `projected`, `(B, C, N)` or, if the teacher's grid differs, `(B, C, h, w)`."""
         extra = self.norm(self.embed(source).movedim(1, -1)).movedim(-1, 1)
         if projected.ndim == 3:
             return projected + self.share * extra.flatten(2)

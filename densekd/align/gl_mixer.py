@@ -1,4 +1,4 @@
-"""Mix the tokens of a student, globally and locally, before they meet those of its teacher."""
+"""Mix the tokens of a student, globally and locally, before they are compared with the teacher's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class GLMixer(nn.Module):
-    r"""Global-local mixer: attention over all tokens, and a gated convolution along their row, by learned shares.
+    r"""Global-local mixer: a learned sum of attention over all tokens and a gated convolution along the sequence.
 
     $$ E' = w_a \, \mathrm{SelfAttention}(E) + w_c \, (K_1 * E) \odot \sigma(K_2 * E) $$
 
@@ -22,10 +22,10 @@ class GLMixer(nn.Module):
         tokens: what the student's tap yields, `(B, N, C)`.
 
     Raises:
-        ValueError: these are no tokens.
+        ValueError: the tensor is not `(B, N, C)`.
 
     Paper: Liu et al., "TransKD: Transformer Knowledge Distillation for Efficient Semantic Segmentation", IEEE T-ITS
-    2024: on the patch embedding of the last stage. The mixer costs $N^2$, so that it is nothing for the first ones.
+    2024: on the patch embedding of the last stage. The mixer costs $N^2$, too much for the first stages.
 
     >>> GLMixer(torch.zeros(2, 16, 12))(torch.zeros(2, 16, 12)).shape
     torch.Size([2, 16, 12])

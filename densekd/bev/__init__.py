@@ -1,1 +1,1 @@
-"""Bird's-eye view: geometry on the ground, sensors, a synthetic world. Only what says so imports mmdet3d."""
+"""Bird's-eye view: a synthetic world, detectors, a metric, text embeddings. Some modules need mmdet3d."""

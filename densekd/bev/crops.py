@@ -1,4 +1,4 @@
-"""Crops of a point cloud, as views for learning without labels. Plain tensors; no OpenMMLab."""
+"""Random crops of point clouds, as views for self-supervised learning. Plain tensors; no OpenMMLab."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 GLOBAL, LOCAL = (0.7, 1.0), (0.2, 0.4)
-"""Shares of the points that a crop may have: of the whole shape, of a part of it."""
+"""Ranges of the share of points in a global and in a local crop."""
 
 
 def crop(
@@ -19,16 +19,16 @@ def crop(
     scale: tuple[float, float] = (0.9, 1.1),
     jitter: float = 0.01,
 ) -> Tensor:
-    """Crop a cloud at random: the points nearest to one of them, turned about the vertical, scaled and jittered.
+    """Crop a cloud at random: the neighbours of a random point, rotated about the vertical, scaled and jittered.
 
-    The crop is centred on its mean. Where it has more than `count` points some are left out, where it has fewer some
-    come several times, each of them with a jitter of its own.
+    The crop is centred on its mean. Of more than `count` points some are dropped; of fewer, some are repeated, each
+    copy with its own jitter.
 
     Args:
-        points: `(n, 3 + C)`: x, y, z in metres, z up, then features, which are handed on.
+        points: `(n, 3 + C)`: x, y, z in metres, z up, then features, which are kept.
         share: range of the share of the points that the crop has; at least one point.
         count: points to return.
-        generator: what draws; the same state gives the same crop.
+        generator: of random numbers; the same state gives the same crop.
         scale: range of the factor on all lengths.
         jitter: standard deviation of the noise on each coordinate, in metres.
 
@@ -44,9 +44,9 @@ def crop(
     [-1.0, 0.0, 1.0]
     """
     if not len(points):
-        raise ValueError("a cloud without points has no crop")
+        raise ValueError("cannot crop a cloud without points")
     if not 0 < share[0] <= share[1] <= 1:
-        raise ValueError(f"the share of a crop lies in (0, 1], got {share}")
+        raise ValueError(f"share must be a range in (0, 1], got {share}")
 
     def uniform(low: float, high: float) -> float:
         return low + (high - low) * torch.rand((), generator=generator).item()
@@ -69,7 +69,7 @@ def crop(
 def views(
     points: Tensor, generator: torch.Generator | None = None, local: int = 4, counts: tuple[int, int] = (1024, 256)
 ) -> list[Tensor]:
-    """Two crops of the whole shape and `local` crops of parts of it, of `counts` points each.
+    """Return two global and `local` local crops, of `counts` points each.
 
     >>> [len(view) for view in views(torch.rand(50, 3), local=2, counts=(32, 8))]
     [32, 32, 8, 8]

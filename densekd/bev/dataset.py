@@ -15,17 +15,17 @@ from densekd.registry import DATASETS
 
 @DATASETS.register_module()
 class SyntheticWorld(Det3DDataset):
-    """Scenes of `densekd.bev.world.draw`: LiDAR points, one camera and boxes, drawn whenever they are asked for.
+    """Scenes of `densekd.bev.world.draw`: LiDAR points, one camera and boxes, drawn on access.
 
-    An item is what mmdet3d's info files say of a frame, with `points` and `img` in it already: a pipeline begins with
-    `LoadAnnotations3D`. Boxes have nine numbers, the last two a velocity of 0, which mmdet3d's CenterPoint asks for.
+    An item has the fields of mmdet3d's info files, and already `points` and `img`: a pipeline begins with
+    `LoadAnnotations3D`. Boxes have nine numbers, the last two a velocity of 0, which mmdet3d's CenterPoint needs.
 
     Args:
         split: 'train', 'val' or 'test'.
         count: number of scenes.
         seed: of the world, see `densekd.bev.world.draw`.
         pipeline: of mmdet3d's transforms.
-        test_mode: hand the boxes to the metric, not to the model.
+        test_mode: give the boxes to the metric, not to the model.
 
     >>> dataset = SyntheticWorld(split="test", count=3, pipeline=[], test_mode=True)
     >>> item = dataset[0]
@@ -44,11 +44,11 @@ class SyntheticWorld(Det3DDataset):
         super().__init__(default_cam_key="CAM_FRONT", filter_empty_gt=False, **fixed, **kwargs)
 
     def load_data_list(self) -> list[dict[str, Any]]:
-        """Number the scenes; nothing is drawn yet."""
+        """List the scenes by number, without drawing them."""
         return [{"sample_idx": index} for index in range(self.count)]
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
-        """Draw a scene and describe it as an info file of mmdet3d does."""
+        """Draw a scene, in the format of mmdet3d's info files."""
         info = BaseDataset.get_data_info(self, idx)
         scene = world.draw(info["sample_idx"], self.split, self.seed)
         name = f"{self.split}-{info['sample_idx']:05}"

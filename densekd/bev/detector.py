@@ -1,4 +1,4 @@
-"""A detector on a map of the ground that LiDAR, cameras or both draw, out of mmdet3d's parts."""
+"""A bird's-eye-view detector for LiDAR, cameras or both, built from mmdet3d's modules."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from densekd.sensors.batches import sensor
 
 @MODELS.register_module()
 class BEVDetector(CenterPoint):
-    """mmdet3d's CenterPoint, whose map of the ground may come from cameras as well.
+    """mmdet3d's CenterPoint, with a bird's-eye-view map from LiDAR, cameras or both.
 
     - LiDAR: `pts_voxel_encoder`, `pts_middle_encoder`; without `view_transform` this is CenterPoint itself.
-    - Camera: `img_backbone`, `img_neck`, `view_transform`; without `pts_middle_encoder` points are not looked at.
-    - Fusion: both, their maps one beside the other, and a 3x3 convolution `fusion_layer` over them.
+    - Camera: `img_backbone`, `img_neck`, `view_transform`; without `pts_middle_encoder` points are not used.
+    - Fusion: both; their maps are concatenated and go through a 3x3 convolution `fusion_layer`.
 
-    Then `pts_backbone`, `pts_neck` and `pts_bbox_head` on the map, whatever drew it, so that students and teachers of
-    different sensors have the same parts from there on.
+    `pts_backbone`, `pts_neck` and `pts_bbox_head` follow on the map, so that students and teachers with different
+    sensors have the same modules from there on.
 
     Args:
-        view_transform: config of what makes a map of the first level of the camera's features, such as `LiftSplat`.
+        view_transform: config of the module that maps the first level of the camera's features to the ground, such as
+            `LiftSplat`.
         fusion_channels: of the fused map.
         others: as CenterPoint's.
 
@@ -54,7 +55,7 @@ class BEVDetector(CenterPoint):
     def extract_feat(
         self, batch_inputs_dict: Mapping[str, Any], batch_input_metas: Sequence[Mapping[str, Any]]
     ) -> tuple[None, Sequence[Tensor]]:
-        """Draw the map and run the part of the network that is common to all sensors.
+        """Compute the bird's-eye-view map, and run the backbone and the neck on it.
 
         Raises:
             ValueError: the batch lacks a sensor.

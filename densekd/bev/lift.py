@@ -1,4 +1,4 @@
-"""Lift, splat: from the features of cameras to a map of the ground."""
+"""Lift-splat: from camera features to a bird's-eye-view map."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from densekd.sensors.geometry import Extent
 
 @MODELS.register_module()
 class LiftSplat(BaseModule):
-    r"""Put each pixel's feature at the depths where it may lie, and add up what falls onto each cell of the ground.
+    r"""Lift each pixel's feature to a distribution over depths, and sum the features in each cell of the ground.
 
     With a distribution $\alpha_{ud}$ over depths d and a feature $c_u$ for each pixel u, both by a 1x1 convolution,
 
     $$ m(i) = \sum_{u, d \,:\, P_{ud} \in i} \alpha_{ud} \, c_u, $$
 
     $P_{ud}$ the place of the pixel at that depth in the LiDAR's frame. Depths are learned from the detector's own
-    losses; what lies beside the range or above and below it is dropped.
+    losses; points outside of the range are dropped.
 
     Args:
         in_channels: of the features of the cameras.

@@ -33,7 +33,7 @@ class BEVAP(BaseMetric):
 
     $$ \mathrm{AP} = \int_0^1 \max_{r' \ge r} p(r') \, dr, $$
 
-    averaged over the classes that occur. Height and velocity play no part. It runs wherever mmcv's `box_iou_rotated`
+    averaged over the classes that occur. Height and velocity do not count. It runs wherever mmcv's `box_iou_rotated`
     does, on a CPU too; mmdet3d's KITTI metric needs CUDA for the same overlap.
 
     In a config: `val_evaluator = dict(type='densekd.BEVAP')`.
@@ -45,8 +45,8 @@ class BEVAP(BaseMetric):
         prefix: of the names, see mmengine's `BaseMetric`.
 
     Raises:
-        ValueError: a threshold that is no IoU.
-        KeyError: the data set hands over no boxes: it needs `test_mode=True`, and `load_eval_anns` as it is.
+        ValueError: a threshold that is not an IoU.
+        KeyError: the data set provides no boxes: it needs `test_mode=True`, and `load_eval_anns` as it is.
 
     >>> box = torch.tensor([[10.0, 0.0, 0.0, 4.0, 2.0, 1.5, 0.3]])
     >>> truth = {"gt_bboxes_3d": box, "gt_labels_3d": torch.tensor([0])}
@@ -68,11 +68,11 @@ class BEVAP(BaseMetric):
         super().__init__(collect_device=collect_device, prefix=prefix)
         for t in thresholds:
             if not 0 < t <= 1:
-                raise ValueError(f"a threshold is an IoU, above 0 and at most 1, got {t}")
+                raise ValueError(f"a threshold is an IoU in (0, 1], got {t}")
         self.thresholds, self.per_class = tuple(thresholds), per_class
 
     def process(self, data_batch: Any, data_samples: Sequence[Any]) -> None:
-        """Note scores, classes and overlaps of each sample."""
+        """Collect scores, classes and overlaps of each sample."""
         for sample in data_samples:
             if not sample.get("eval_ann_info"):
                 raise KeyError("a sample has no eval_ann_info: the data set of an evaluation needs test_mode=True")

@@ -1,4 +1,4 @@
-"""Self-distillation with contrast: an encoder of point clouds that learns without labels. No OpenMMLab model needed."""
+"""Self-distillation with contrast: self-supervised training of a point-cloud encoder. No OpenMMLab model needed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from kdlosses.unit import unit
 
 
 class PointEncoder(nn.Module):
-    """A small PointNet: a network for each point, then maximum and mean over the points, whose order has no say.
+    """A small PointNet: an MLP on each point, then maximum and mean over the points, invariant to their order.
 
-    Batch normalisation after each layer, and of the features: else what all clouds have in common hides what tells them
-    apart, and every prototype is as near as any other. In training a batch has at least two clouds.
+    Batch normalisation follows each layer and the features: without it what all clouds have in common dominates, and
+    all prototypes are equally near. In training a batch has at least two clouds.
 
     Args:
         in_channels: of a point.
@@ -47,9 +47,9 @@ class PointEncoder(nn.Module):
 
 
 class Branch(nn.Module):
-    """An encoder, what assigns its features to prototypes, and what projects them for the contrast.
+    """An encoder with two heads: scores of prototypes, and a projection for the contrastive term.
 
-    Features and prototypes have length 1 where they meet, so that no prototype wins by its length.
+    Scores are cosines, so that the length of a prototype has no effect.
     """
 
     def __init__(self, encoder: nn.Module, channels: int, prototypes: int, embedding: int) -> None:
@@ -66,15 +66,15 @@ class Branch(nn.Module):
 
 
 class PointDisCo(nn.Module):
-    r"""Teach an encoder of point clouds by its own moving average: from the whole shape to its parts, and by contrast.
+    r"""Train a point-cloud encoder by self-distillation from global to local views, with a contrastive term.
 
     With two global views $g_1, g_2$ of each cloud and any number of local ones, S the student and T the average,
 
     $$ L = \mathrm{mean}_{g \in \{g_1, g_2\},\, v \neq g} \; \mathrm{dino}(S(v), T(g))
          + \mathrm{infonce}(S(g_1), T(g_2)), $$
 
-    the latter against a queue of T's former projections: `comodo` with a teacher so cold that each cloud is like itself
-    alone. The momentum rises from `momentum` to 1 as a cosine.
+    the latter against a queue of T's earlier projections: `comodo` with a teacher temperature so low that each cloud
+    matches itself alone. The momentum rises from `momentum` to 1 as a cosine.
 
     Args:
         encoder: maps clouds `(B, n, C)` to features `(B, channels)` for any n; has an attribute `channels`.
@@ -85,8 +85,8 @@ class PointDisCo(nn.Module):
         tau: temperature of the contrast.
 
     Attributes:
-        student: the `Branch` that learns; `student.encoder` is what training is for.
-        teacher: the moving average, which is no part of `parameters()` or `state_dict()`: a resumed run starts it anew.
+        student: the `Branch` that learns; `student.encoder` is the result of training.
+        teacher: the moving average, not part of `parameters()` or `state_dict()`: a resumed run restarts it.
 
     Paper: after the abstract of "Distillation with Contrast is All You Need for Self-Supervised Point Cloud
     Representation Learning", 2022: self-distillation of the global shape and of the relation of global to local, with a
@@ -136,15 +136,15 @@ class PointDisCo(nn.Module):
 
     @torch.no_grad()
     def update(self, progress: float) -> None:
-        """Move the average after a step, at this share (0 to 1) of the training."""
+        """Update the moving average after a step, at this share (0 to 1) of the training."""
         self.teacher.momentum = 1 - (1 - self.momentum) * (1 + math.cos(math.pi * progress)) / 2
         self.teacher.update(self.student)
 
     @torch.no_grad()
     def entropies(self, clouds: Tensor) -> tuple[float, float]:
-        """Entropy of the teacher's mean assignment of clouds `(B, n, C)`, and the mean of theirs, as shares of log K.
+        """Return the entropy of the teacher's mean assignment of clouds `(B, n, C)`, and the mean entropy, over log K.
 
-        The first is 0 where all clouds have one prototype; both are 1 where each has all of them alike.
+        The first is 0 if all clouds have the same prototype; both are 1 if every assignment is uniform.
         """
         scores, _ = self.teacher.model(clouds)
         shares = ((scores - self.assign.centre) / self.assign.teacher_tau).softmax(1)

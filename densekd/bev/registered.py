@@ -1,4 +1,4 @@
-"""What configs name of this folder: `custom_imports = dict(imports=['densekd.bev.registered'])`. It needs mmdet3d."""
+"""Register this package for configs: `custom_imports = dict(imports=['densekd.bev.registered'])`. Needs mmdet3d."""
 
 import densekd.bev.dataset
 import densekd.bev.detector

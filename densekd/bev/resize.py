@@ -1,4 +1,4 @@
-"""Smaller images of cameras whose calibration stays true."""
+"""Resize camera images together with their calibration."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ResizeCameras(BaseTransform):
         self.size = tuple(size)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Resize what was loaded."""
+        """Resize the loaded images."""
         images, several = results["img"], isinstance(results["img"], list)
         images = images if several else [images]
         width, height = self.size

@@ -1,4 +1,4 @@
-"""A teacher that has read about objects instead of looking at them."""
+"""A teacher without sensors: text embeddings of sentences about the objects."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from densekd.registry import MODELS
 
 @MODELS.register_module()
 class Sentences(nn.Module):
-    """Says of each object of a batch what a language model makes of a sentence about it.
+    """Yields the language-model embedding of a sentence about each object of a batch.
 
     In a config: `teacher=dict(type='densekd.Sentences', table='texts.safetensors', classes=[...])` with the method
-    `omniscene`; `tools/embed_sentences.py` writes the table. It looks at the boxes and labels of the batch alone, has
-    no weights, and needs no checkpoint.
+    `omniscene`; `tools/embed_sentences.py` writes the table. It reads only the boxes and labels of the batch, has no
+    weights, and needs no checkpoint.
 
     Args:
-        table: file of a `TextTable` with all that `densekd.bev.texts.describe` may say of the classes.
+        table: file of a `TextTable` with all `densekd.bev.texts.sentences` of the classes.
         classes: names, in the order of the labels.
         options: of `describe`: `front`, `near`, `ahead`, `moving`.
 
     Raises:
-        TypeError, ValueError: no classes, no such option, or one that `describe` refuses.
+        TypeError, ValueError: no classes, an unknown option, or a value that `describe` rejects.
         KeyError: in a batch, the table lacks a sentence about one of its classes.
 
-    Shape: `said` yields `(B, C, n, 1)`, n the most boxes that a sample has, 0 where it has fewer; those of no class,
-    whose label is negative, are left out.
+    Shape: the tap `said` yields `(B, C, n, 1)`, n the largest number of boxes in a sample, padded with 0; boxes without
+    a class, whose label is negative, are left out.
     """
 
     reads_truth = True
-    """Neither a sensor of the batch nor how it was normalised matters."""
+    """The teacher uses no sensor of the batch, so that its normalisation does not matter."""
 
     def __init__(self, table: str | Path, classes: Sequence[str], **options: Any) -> None:
         super().__init__()

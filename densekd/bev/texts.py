@@ -1,4 +1,4 @@
-"""Sentences about objects and their frozen embeddings, which teach the features of instances. Plain tensors."""
+"""Sentences about objects and their frozen embeddings, as teachers of instance features. Plain tensors."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def describe(
     ahead: float = 20.0,
     moving: float = 0.5,
 ) -> list[str]:
-    """Say of each box what it is, whether it moves, how far away it is and on which side.
+    """Describe each box in words: class, motion, distance and direction.
 
     Args:
         boxes: `(n, 7)` or `(n, 9)`: x, y, z, three sizes, yaw, and velocity along x and y, if there is one, in metres
-            and seconds; y to the left of x. What has no known velocity (NaN) is parked.
+            and seconds; y to the left of x. An unknown velocity (NaN) counts as parked.
         labels: `(n,)`, index into `classes`.
         classes: names.
         front: axis that points ahead: 'x' in KITTI, 'y' in nuScenes' LiDAR frame.
-        near: up to here an object is near, in metres.
-        ahead: up to here to either side an object is ahead, in degrees; so is behind.
-        moving: from this speed on an object moves.
+        near: largest distance of a near object, in metres.
+        ahead: largest angle to either side of an object ahead, in degrees; likewise behind.
+        moving: lowest speed of a moving object, in metres per second.
 
     Raises:
-        ValueError: boxes of another layout, another axis, or a label that is no class.
+        ValueError: boxes of another layout, an unknown axis, or a label that is not a class.
 
     >>> boxes = torch.tensor([[10.0, 8.0, 0, 4, 2, 1.5, 0, 3.0, 0.0], [30.0, 0, 0, 4, 2, 1.5, 0, 0, 0]])
     >>> describe(boxes, torch.tensor([0, 1]), ["car", "truck"])
@@ -51,8 +51,8 @@ def describe(
         raise ValueError(f"front must be 'x' or 'y', got {front!r}")
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(classes):
         raise ValueError(
-            f"labels are classes 0 to {len(classes) - 1}, got {int(labels.min())} to {int(labels.max())}: leave out "
-            "boxes of no class"
+            f"labels are classes 0 to {len(classes) - 1}, got {int(labels.min())} to {int(labels.max())}: remove "
+            "boxes without a class"
         )
     x, y = boxes[:, 0].tolist(), boxes[:, 1].tolist()
     speeds = boxes[:, 7:9].norm(dim=1).tolist() if boxes.shape[1] == 9 else [0.0] * len(boxes)
@@ -67,16 +67,16 @@ def describe(
 
 
 def sentences(classes: Sequence[str]) -> list[str]:
-    """All that `describe` may say of objects of these classes.
+    """List every sentence that `describe` can return for these classes.
 
     Raises:
-        ValueError: there are no classes, or one is there twice or has no name.
+        ValueError: no classes, a duplicate, or an empty name.
 
     >>> len(sentences(["car", "truck"])), sentences(["car"])[0]
     (32, 'a car moving, near, ahead')
     """
     if not classes or len(set(classes)) < len(classes) or not all(map(str.strip, classes)):
-        raise ValueError(f"expected classes, each once and with a name, got {list(classes)}")
+        raise ValueError(f"classes must be distinct names that are not empty, got {list(classes)}")
     said = product(classes, ("moving", "parked"), ("near", "far"), ("ahead", "behind", "left", "right"))
     return [_sentence(*words) for words in said]
 
@@ -95,8 +95,8 @@ class TextTable:
         channels: width of an embedding.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, or what is in it are no vectors of one width.
-        KeyError: on reading a text that is not in it; the message names the nearest.
+        FileNotFoundError, ValueError: no such file, or it does not hold vectors of one width.
+        KeyError: on a text that is not in the file; the message names the nearest.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "texts.safetensors"
@@ -135,7 +135,7 @@ class TextTable:
 
 
 def write(path: str | Path, embeddings: Mapping[str, Tensor]) -> None:
-    """Write the file of a `TextTable`, whole or not at all.
+    """Write the file of a `TextTable` atomically.
 
     Raises:
         ValueError: there are no embeddings, they are not of one width, or one is not finite.
@@ -151,10 +151,10 @@ def write(path: str | Path, embeddings: Mapping[str, Tensor]) -> None:
 
 
 def at_centres(maps: Tensor, boxes_bev: Sequence[Tensor], extent: Extent) -> tuple[Tensor, Tensor]:
-    """Read maps `(B, C, h, w)` at the centres of boxes: the features of instances, matched to their boxes.
+    """Sample maps `(B, C, h, w)` at the centres of boxes: a feature for each instance.
 
     Args:
-        maps: what the sensors drew.
+        maps: bird's-eye-view maps.
         boxes_bev: for each sample `(n, 5)`: x, y, dx, dy in metres, yaw.
         extent: what the maps show.
 

@@ -1,4 +1,4 @@
-"""A small world on the fly: boxes on a plane, seen by a LiDAR and by a pinhole camera. NumPy alone."""
+"""A synthetic world, drawn on the fly: boxes on a plane, seen by a LiDAR and a pinhole camera. Only NumPy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIZES = np.array([[4.2, 1.9, 1.6], [7.5, 2.6, 3.0], [2.0, 0.8, 1.7]])
 """Mean length, width and height in metres; each object varies by a tenth."""
 
 RANGE = (0.0, -16.0, -3.0, 32.0, 16.0, 2.0)
-"""Where objects stand, as a point_cloud_range: x to the front, y to the left, z up; metres from the LiDAR."""
+"""Range of the objects, as a point_cloud_range: x to the front, y to the left, z up; metres from the LiDAR."""
 
 GROUND = -1.8
 IMAGE = (96, 192)  # height, width
@@ -26,7 +26,7 @@ SKY, PLANE = -2, -1
 
 
 class Scene(NamedTuple):
-    """What stands in a scene with n objects, and what the sensors saw of it.
+    """A scene: its n objects and the data of both sensors.
 
     Attributes:
         boxes: `(n, 7)` float32, as mmdet3d's LiDAR boxes: x, y, z of the bottom, length, width, height, yaw.
@@ -76,7 +76,7 @@ def draw(index: int, split: Split = "train", seed: int = 0) -> Scene:
 
 
 def cast(origin: np.ndarray, directions: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Follow rays to the first thing that they meet: a box, the plane at `GROUND`, or nothing.
+    """Trace rays to their first hit: a box, the plane at `GROUND`, or nothing.
 
     Args:
         origin: `(3,)`.
@@ -84,7 +84,7 @@ def cast(origin: np.ndarray, directions: np.ndarray, boxes: np.ndarray) -> tuple
         boxes: `(n, 7)`, see `Scene`; no ray starts inside of one.
 
     Returns:
-        how often the direction fits in between `(r,)`, infinite for nothing; what is met `(r,)`, the number of the box,
+        distance in lengths of the direction `(r,)`, infinite for no hit; what is hit `(r,)`, the number of the box,
         `PLANE` or `SKY`; and the normal there `(r, 3)`.
 
     >>> box = np.array([[10, 0, GROUND, 4, 2, 1.6, 0]])
@@ -135,7 +135,7 @@ def _place(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _scan(rng: np.random.Generator, boxes: np.ndarray, albedo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What the LiDAR at the origin sees: points, and what each of them lies on."""
+    """Points of the LiDAR at the origin, and the object of each."""
     azimuth, elevation = np.meshgrid(np.deg2rad(np.arange(-52, 52, 0.8)), np.deg2rad(np.linspace(-20, 3, 24)))
     directions = np.stack(
         [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)], -1
@@ -148,7 +148,7 @@ def _scan(rng: np.random.Generator, boxes: np.ndarray, albedo: np.ndarray) -> tu
 
 
 def _render(rng: np.random.Generator, boxes: np.ndarray, colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What the camera sees: RGB, and what each pixel shows."""
+    """Image of the camera, RGB, and the object of each pixel."""
     height, width = IMAGE
     u, v = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
     rays = np.stack([u, v, np.ones_like(u)], -1).reshape(-1, 3) @ np.linalg.inv(CAM2IMG[:3, :3]).T

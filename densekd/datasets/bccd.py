@@ -34,7 +34,7 @@ class BCCD(XMLDataset):
     def load_data_list(self) -> list[dict[str, Any]]:
         """List the images of the split with their boxes."""
         if not Path(self.ann_file).is_file():
-            raise FileNotFoundError(f"no BCCD split {str(self.ann_file)!r}; KD_DATA_ROOT names the folder of BCCD/")
+            raise FileNotFoundError(f"no BCCD split {str(self.ann_file)!r}; set KD_DATA_ROOT to the folder of BCCD/")
         return super().load_data_list()
 
     def _parse_instance_info(self, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:

@@ -52,5 +52,5 @@ class CamVid(BaseSegDataset):
         """List the frames of the split."""
         folder = Path(self.data_prefix["img_path"])
         if not folder.is_dir():
-            raise FileNotFoundError(f"no CamVid images in {str(folder)!r}; KD_DATA_ROOT names the folder of CamVid/")
+            raise FileNotFoundError(f"no CamVid images in {str(folder)!r}; set KD_DATA_ROOT to the folder of CamVid/")
         return super().load_data_list()

@@ -19,7 +19,7 @@ NAMES = tuple(f"digit {digit}" for digit in range(10))
 
 
 class _Scenes(BaseDataset):
-    """What both have in common: `count` scenes of one split, drawn when they are asked for.
+    """Base of both data sets: `count` scenes of one split, drawn on access.
 
     Args:
         split: `'train'`, `'val'` or `'test'`; no digit image is in two of them.
@@ -27,7 +27,7 @@ class _Scenes(BaseDataset):
         size: side of a scene in pixels.
         seed: another seed gives another data set.
         **kwargs: of the mmseg or mmdet dataset: `pipeline`, `test_mode`, ... The pipeline starts without
-            `LoadImageFromFile`: the image is there, in BGR as mmcv reads it.
+            `LoadImageFromFile`: the image is loaded, in BGR as mmcv reads it.
 
     Raises:
         ValueError: an unknown split, an impossible size, no scene at all.
@@ -45,11 +45,11 @@ class _Scenes(BaseDataset):
         return draw(index, self.split, self.size, self.seed)
 
     def load_data_list(self) -> list[dict[str, Any]]:
-        """Number the scenes; nothing is drawn yet."""
+        """List the scenes by number, without drawing them."""
         return [{"scene": index, "img_id": index} for index in range(self.count)]
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
-        """Draw a scene and hand it to the pipeline as mmcv's loaders would."""
+        """Draw a scene, in the format of mmcv's loaders."""
         info = super().get_data_info(idx)
         scene = self.scene(info["scene"])
         shape = scene.image.shape[:2]

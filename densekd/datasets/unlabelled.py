@@ -1,4 +1,4 @@
-"""Images whose labels nobody looks at."""
+"""Unlabelled images for semi-supervised segmentation."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from densekd.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class WithoutLabels(BaseTransform):
-    """Stand in a pipeline of mmseg where `LoadAnnotations` would: every pixel of the image is ignored.
+    """Replace `LoadAnnotations` in a pipeline of mmseg: every pixel of the image is ignored.
 
-    The file of the labels, if there is one, is not opened.
+    The label file, if there is one, is not read.
 
     Args:
-        ignore_index: label of a pixel that does not count.
+        ignore_index: label of ignored pixels.
 
     >>> results = WithoutLabels()({"img_shape": (2, 3)})
     >>> results["gt_seg_map"].tolist(), results["seg_fields"]

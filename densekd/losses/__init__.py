@@ -1,4 +1,4 @@
-"""Losses for maps, which nodes have no part in; importing this module registers them beside `kdlosses`' own."""
+"""Losses that need maps (boxes, masks, neighbours in the plane); importing this module registers them."""
 
 from __future__ import annotations
 

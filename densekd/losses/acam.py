@@ -13,12 +13,12 @@ from kdlosses.pointwise import Pointwise
 from kdlosses.reduce import weighted_mean
 
 _LEAST = 0.05
-_EVERY = 100  # calls between looks at the mean mask: each look waits for the device
+_EVERY = 100  # calls between checks of the mean mask: each check waits for the device
 
 
 @register
 class ACAM(nn.Module):
-    r"""Adaptive and cooperative attention masks: where and in which channels to imitate, as both sides see it.
+    r"""Adaptive and cooperative attention masks: squared error under learned masks of positions and channels.
 
     The teacher's positions attend to the student's, $F = \mathrm{softmax}(Q K^\top / \sqrt{C/2}) \, V$ with learned
     linear maps $Q = W_q f^t$, $K = W_k f^s$, $V = W_v f^s$; M masks over channels and M over positions follow from F:
@@ -29,8 +29,8 @@ class ACAM(nn.Module):
        + \lambda \, \mathrm{mean}_n \sum_{m \ne l} \big[ \mathrm{dice}(M^c_m, M^c_l)
        + \mathrm{dice}(M^s_m, M^s_l) \big]. $$
 
-    Masks that are 0 everywhere would make the first part 0, only the second one holds against it: `mean_mask` has the
-    means of both kinds of masks in the last call, and a warning is given once if one is seen below 0.05.
+    Masks that are 0 everywhere make the first term 0; only the second one counteracts that. `mean_mask` has the means
+    of both kinds of masks in the last call, and a warning is given once if one falls below 0.05.
 
     Args:
         channels: C, of both sides: unlike channels are aligned before.
@@ -74,7 +74,7 @@ class ACAM(nn.Module):
         self._calls, self._warned = 0, False
 
     def attend(self, student: Tensor, teacher: Tensor, weight: Tensor | None = None) -> Tensor:
-        """F `(N, C, h w)`: for each position of the teacher what it finds in the student."""
+        """Return F `(N, C, h w)`: each position of the teacher attends to the student's."""
         cells = (min(student.shape[2], self.keys), min(student.shape[3], self.keys))
         log_w = None
         if weight is None:
@@ -85,7 +85,7 @@ class ACAM(nn.Module):
             pooled = F.adaptive_avg_pool2d(student * weight.unsqueeze(1), cells) / share.clamp_min(least)
             log_w = share.log().clamp_min(torch.finfo(student.dtype).min / 4).flatten(2).unsqueeze(1)
         q, k, v = (x.flatten(2).mT.unsqueeze(1) for x in (self.query(teacher), self.key(pooled), self.value(pooled)))
-        # kernels that hold no matrix of attention want one width, a multiple of 8; zeros change nothing
+        # memory-efficient attention kernels need one width, a multiple of 8; zeros change nothing
         width = -(-v.shape[3] // 8) * 8
         q, k, v = (F.pad(x, (0, width - x.shape[3])) for x in (q, k, v))
         scale = 1 / math.sqrt(self.query.out_features)
@@ -125,7 +125,7 @@ class ACAM(nn.Module):
             warnings.warn(
                 "acam: the masks vanish, and with them the loss: their means are "
                 + " over channels and ".join(f"{mean:.3f}" for mean in self.mean_mask.tolist())
-                + " over positions; a larger diversity or normalise=True holds against it",
+                + " over positions; use a larger diversity, or normalise=True",
                 stacklevel=2,
             )
         self._calls += 1

@@ -1,4 +1,4 @@
-"""Where one class ends and another begins."""
+"""Bands along the edges between classes."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _BLOCK = 16  # classes at a time: a map per class at the size of the labels woul
 def class_edges(
     label_map: Tensor, classes: int, size: Sequence[int], kernel: int = 7, ignore_index: int = 255
 ) -> tuple[Tensor, Tensor]:
-    r"""The edge band of each class, and what is labelled at all, as shares of the cells of a smaller map.
+    r"""Return the edge band of each class, and the labelled area, as shares of the cells of a smaller map.
 
-    Within a square window of side k around a pixel, let a class be present, and another one, too; what is ignored is
-    neither. Then the pixel lies on the band of that class: it is in the dilation of the class's mask and not in its
-    erosion. An ignored pixel is on no band. A straight edge has a band of k - 1 pixels for each of its two classes.
+    A pixel lies on the band of a class if the square window of side k around it holds that class and another one;
+    ignored pixels are neither. Then it is in the dilation of the class's mask and not in its erosion. An ignored pixel
+    is on no band. A straight edge has a band of k - 1 pixels for each of its two classes.
 
     Args:
         label_map: classes `(B, H, W)`.
         classes: C.
-        size: (h, w) of the map whose cells are asked for.
+        size: (h, w) of the smaller map.
         kernel: k, odd, in pixels of the label map.
         ignore_index: label that does not count; neither do negative ones.
 
@@ -36,7 +36,7 @@ def class_edges(
     [[0.0, 0.0, 1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0, 0.0, 0.0]]
     """
     if kernel < 1 or kernel % 2 == 0:
-        raise ValueError(f"the window of an edge has an odd side, got kernel={kernel}")
+        raise ValueError(f"the side of the window must be odd and at least 1, got kernel={kernel}")
     valid = (label_map >= 0) & (label_map != ignore_index)
     labels = label_map.where(valid, -1).unsqueeze(1).int()
     cells = size[0], size[1]

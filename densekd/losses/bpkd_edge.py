@@ -19,7 +19,7 @@ def bpkd_edge(
     ignore_index: int = 255,
     weight: Tensor | None = None,
 ) -> Tensor:
-    r"""Edges of boundary-privileged distillation: match the classes of a pixel on the band around each class.
+    r"""Edges of boundary-privileged distillation: match class probabilities on the edge band of each class.
 
     With $M \in [0, 1]$ the share of a cell that the band of a class covers, see `class_edges`,
 

@@ -21,15 +21,15 @@ def bsd_region(
     ignore_index: int = 255,
     weight: Tensor | None = None,
 ) -> Tensor:
-    r"""Selective distillation, region by region: the teacher is heard in the cells in which it is the better one.
+    r"""Selective distillation of regions: match features in the cells where the teacher's cross-entropy is lower.
 
     The map is cut into cells r. With $e_r$ the mean cross-entropy of each side over the labelled positions of a cell
     and $a_r$ the mean of its features there, scaled to length 1,
 
     $$ L = \frac{1}{|R|} \sum_{r \in R} [e^t_r \le e^s_r] \, \|a^t_r - a^s_r\|^2, $$
 
-    R the cells of all images in which anything is labelled. Two networks that teach each other have two of these, one
-    with `ties=False`, so that each cell is taught in one direction.
+    R the cells of all images in which anything is labelled. For mutual distillation use two of these losses, one of
+    them with `ties=False`, so that each cell is taught in one direction.
 
     Args:
         student: features `(N, C, h, w)`.
@@ -38,7 +38,7 @@ def bsd_region(
         student_logits: class logits of the network that learns, `(N, K, *, *)`, of any size.
         teacher_logits: class logits of the other one.
         cells: along each axis; no more than a map has positions there.
-        ties: whether the teacher is heard where both are equally good.
+        ties: whether cells count in which both are equally good.
         ignore_index: label that does not count; neither do negative ones.
         weight: `(N, h, w)`, positions to count.
 

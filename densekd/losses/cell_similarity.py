@@ -10,7 +10,7 @@ from kdlosses.unit import unit
 
 @register(match="positions", categorical=True)
 def cell_similarity(student: Tensor, teacher: Tensor, cells: int = 7, weight: Tensor | None = None) -> Tensor:
-    r"""What the regions of an image have to do with each other: match their cosines.
+    r"""Match the cosine similarities between the regions of an image.
 
     Maps are pooled to R = 7 x 7 cells r; with $a_{nr}$ the mean feature of a cell, scaled to length 1,
 
@@ -22,7 +22,7 @@ def cell_similarity(student: Tensor, teacher: Tensor, cells: int = 7, weight: Te
         student: features `(N, C_s, h, w)`.
         teacher: features `(N, C_t, h, w)`.
         cells: along each axis; no more than a map has positions there.
-        weight: `(N, h, w)`, positions to count; cells without any leave the mean.
+        weight: `(N, h, w)`, positions to count; cells without any are not in the mean.
 
     Raises:
         ValueError: fewer than one cell.

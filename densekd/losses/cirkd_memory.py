@@ -15,7 +15,7 @@ from kdlosses.unit import unit
 
 @register(name="cirkd_memory", match="positions", categorical=True)
 class CIRKDMemory(nn.Module):
-    r"""Cross-image relations to a memory: match how like each pixel is to pixels and regions of images seen before.
+    r"""Cross-image relations to a memory: match each pixel's similarities to stored pixels and regions.
 
     The memory holds the teacher's features, of length 1, in a queue for each class: single pixels, and regions, which
     are the mean feature of a class in an image. With M the K of either kind that are drawn, as many of each class, and
@@ -24,9 +24,9 @@ class CIRKDMemory(nn.Module):
     $$ a_i = \mathrm{softmax}_k(\cos(f^t_i, M_k) / \tau), \quad b_i = \mathrm{softmax}_k(\cos(g f^s_i, M_k) / \tau),
        \qquad L = \sum_{\text{pixels}, \text{regions}} \mathrm{mean}_i \, \mathrm{KL}(a_i \,\|\, b_i). $$
 
-    In training mode the memory takes in the batch first, at most `taken` pixels of each class in each image, at random,
-    and is drawn from at random; else it stays as it is, and the same are drawn. g is a linear map, batch normalisation
-    over the pixels that count (on this device), ReLU and a linear map. Pairs are held in blocks.
+    In training mode the batch is stored first, at most `taken` pixels of each class in each image, at random, and the
+    draw is random; in evaluation mode nothing is stored, and the draw is always the same. g is a linear map, batch
+    normalisation over the pixels that count (on this device), ReLU and a linear map. Pairs are held in blocks.
 
     Args:
         student_channels: $C_s$.
@@ -44,7 +44,7 @@ class CIRKDMemory(nn.Module):
     `forward`:
         student: features `(N, C_s, h, w)`.
         teacher: features `(N, C_t, h, w)`.
-        labels: `(N, h, w)`, class indices, which say what goes where in the memory; negative or `ignore_index` means
+        labels: `(N, h, w)`, class indices, which choose the queues of the memory; negative or `ignore_index` means
             weight 0.
         weight: `(N, h, w)`, positions to count, and to take into the memory.
 

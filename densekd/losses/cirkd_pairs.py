@@ -13,7 +13,7 @@ from kdlosses.unit import unit
 def cirkd_pairs(
     student: Tensor, teacher: Tensor, tau: float = 0.1, pool: int = 1, weight: Tensor | None = None
 ) -> Tensor:
-    r"""Cross-image relations of the mini-batch: match how each pixel attends to the pixels of every image.
+    r"""Cross-image relations of the mini-batch: match each pixel's similarities to the pixels of every image.
 
     With $A_{im} = \mathrm{softmax}_{j \in m}(\cos(f_i, f_j) / \tau)$, pixel i over the pixels j of image m, its own and
     all others of the batch (on this device),
@@ -31,7 +31,7 @@ def cirkd_pairs(
         weight: `(N, h, w)`, positions to count; an average is over those that do, and counts as their share.
 
     Paper: Yang et al., "Cross-Image Relational Knowledge Distillation for Semantic Segmentation", CVPR 2022. Factor 1,
-    weight 1. The authors' code knows a `pool` of 2, meant for large maps.
+    weight 1. The authors' code has a `pool` of 2, meant for large maps.
 
     >>> import torch
     >>> f = torch.eye(2).view(1, 2, 1, 2)  # two pixels at a right angle

@@ -8,7 +8,7 @@ from kdlosses import register, weighted_mean
 
 @register
 def gap_l1(student: Tensor, teacher: Tensor, weight: Tensor | None = None) -> Tensor:
-    r"""What an image is about: match the mean of each channel over the image.
+    r"""L1 distance after global average pooling: match the mean of each channel over the image.
 
     With $g_{nc} = \mathrm{mean}_i \, z_{nic}$ over the positions i of image n,
 
@@ -17,7 +17,7 @@ def gap_l1(student: Tensor, teacher: Tensor, weight: Tensor | None = None) -> Te
     Args:
         student: logits `(N, C, h, w)`.
         teacher: logits `(N, C, h, w)`.
-        weight: `(N, h, w)`, positions to count; images without any leave the mean.
+        weight: `(N, h, w)`, positions to count; images without any are not in the mean.
 
     Paper: Qin et al., "Multi-Granularity Distillation Scheme Towards Lightweight Semi-Supervised Semantic
     Segmentation", ECCV 2022, image level. Theirs is the sum over images and classes: factor N C. Their 0.002 on Pascal

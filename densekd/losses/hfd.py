@@ -10,15 +10,15 @@ from kdlosses import register, weighted_mean
 from kdlosses.unit import cosines
 
 
-@register(match="positions")
+@register(match="positions", categorical=True)
 class HFD(nn.Module):
-    r"""Heterogeneous feature distillation: low-level features, translated into the other kind of network.
+    r"""Heterogeneous feature distillation: match low-level features of a CNN and a transformer by a translator.
 
     With g a learned translator, over the positions i of a map,
 
     $$ L = \mathrm{mean}_i \, \big(1 - \cos(g(f^s)_i, f^t_i)\big) \;\in [0, 2]. $$
 
-    Where the teacher is a transformer, g is a 1x1 convolution and a block of self-attention: each position may look at
+    Where the teacher is a transformer, g is a 1x1 convolution and a block of self-attention: each position attends to
     all others. Where it is a convolutional network, g is two 3x3 convolutions, each with batch normalisation and ReLU.
     Larger maps are pooled first.
 
@@ -76,7 +76,7 @@ class ToAttention(nn.Module):
         self.out = nn.Linear(out_channels, out_channels)
 
     def forward(self, maps: Tensor, weight: Tensor) -> Tensor:
-        """Translate `(N, C, h, w)`; positions of weight 0 are looked at by none."""
+        """Translate `(N, C, h, w)`; nothing attends to positions of weight 0."""
         maps = self.project(maps)
         tokens = maps.flatten(2).mT
         query, key, value = self.qkv(self.norm(tokens)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)

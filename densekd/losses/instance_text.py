@@ -10,12 +10,12 @@ from kdlosses.relation.points import points
 from kdlosses.unit import unit
 
 SAME = 1 - 1e-5
-"""Cosine from which two embeddings are one text's: two sentences are never so alike, and float32 is exact to 1e-6."""
+"""Cosine from which two embeddings are those of one text: those of two texts differ more, float32 is exact to 1e-6."""
 
 
-@register(match="positions", maps=False)
+@register(match="positions", categorical=True, maps=False)
 class InstanceText(nn.Module):
-    r"""Text for objects: bring the feature of each instance to the embedding of a sentence about it.
+    r"""Match the feature of each instance with the embedding of a sentence about it, by cosine and contrast.
 
     With W a learned matrix, $z_i = W f^s_i$, $t_i$ the frozen embedding of instance i's text, $s_{ij} = \cos(z_i, t_j)
     / \tau$ and $\mathcal T$ the distinct texts of the batch, each counted once however many instances have it,
@@ -23,8 +23,8 @@ class InstanceText(nn.Module):
     $$ L = \frac1n \sum_i \Big( 1 - \cos(z_i, t_i) + \lambda \big( \log \sum_{k \in \mathcal T} e^{s_{ik}} - s_{ii}
        \big) \Big). $$
 
-    Instances of equal text are no negatives of each other. Where all have one text the second part is 0. Pairs are held
-    in blocks.
+    Instances of equal text are no negatives of each other. If all have one text the second term is 0. Pairs are held in
+    blocks.
 
     Args:
         student_channels: width of an instance's feature.

@@ -12,7 +12,7 @@ from kdlosses.reduce import weighted_mean
 
 @register(name="maskd")
 class MasKD(nn.Module):
-    r"""Masked distillation: squared error within the regions that tokens attend to, each region by its own mean.
+    r"""Masked distillation: squared error within the masks of learned tokens, averaged over each mask.
 
     With the masks $M_t$ and shares $p_t$ of `ReceptiveTokens` on the teacher's features,
 
@@ -22,15 +22,15 @@ class MasKD(nn.Module):
     The mask stands squared above and once below. From `custom` on it is the product of the token's masks on both sides'
     features. No gradient passes through it.
 
-    Where tokens come from: with `learned`, a file of `tools/learn_tokens.py`, they are those of the paper, found before
-    through the teacher's own task loss, and stay as they are. Without, they learn beside the student from the teacher's
+    Where tokens come from: with `learned`, a file of `tools/learn_tokens.py`, they are those of the paper, learned
+    beforehand with the teacher's task loss, and frozen. Without, they are learned with the student from the teacher's
     features alone, with equal shares, which is our own form: they minimise
 
     $$ 1 - \cos(a f^t, f^t) + \frac{1}{T (T - 1)} \sum_{s \ne t} \mathrm{dice}(M_s, M_t) + 1 - \frac{H(u)}{\log T},
        \qquad a_{ni} = \sum_t M_{nti}, \quad u_t \propto \sum_{ni} w_{ni} M_{nti} \|f^t_{ni}\|^2, $$
 
-    the cosine of whole maps, H the entropy over a batch: together they keep what the teacher sees, each a part of its
-    own, of the same size. This adds to their gradient, but not to the value of the loss.
+    the cosine of whole maps, H the entropy over a batch: together they cover the teacher's features, by disjoint masks
+    of equal size. This adds to their gradient, but not to the value of the loss.
 
     Args:
         channels: C, of both sides: unlike channels are aligned before.
@@ -42,7 +42,7 @@ class MasKD(nn.Module):
     `forward`:
         student: features `(N, C, h, w)`.
         teacher: features `(N, C, h, w)`.
-        weight: `(N, h, w)`, positions to count; maps without any leave the mean.
+        weight: `(N, h, w)`, positions to count; maps without any are not in the mean.
         progress: share of training that is done; 1 if not given.
 
     Paper: Huang et al., "Masked Distillation with Receptive Tokens", ICLR 2023. Factor 1, weight 1 on each level of a
@@ -87,7 +87,7 @@ class MasKD(nn.Module):
         return loss + (goal - goal.detach())
 
     def _goal(self, masks: Tensor, teacher: Tensor, weight: Tensor | None) -> Tensor:
-        """What tokens minimise that learn beside the student."""
+        """The objective of tokens that are learned with the student."""
         energy = teacher.square().sum(1).flatten(1)
         if weight is not None:
             energy = energy * weight

@@ -10,7 +10,7 @@ from kdlosses.reduce import weighted_mean
 
 @register
 class MGD(nn.Module):
-    r"""Masked generation: from a part of the student's positions the whole feature of the teacher must be made.
+    r"""Masked generation: generate the teacher's whole feature from randomly masked features of the student.
 
     $$ L = \sum_i w_i \big\| \mathcal G(m \odot f^s)_i - f^t_i \big\|^2 \Big/ \sum_i w_i, \qquad
        \mathcal G = W_2 * \mathrm{ReLU}(W_1 * \cdot), $$
@@ -27,7 +27,7 @@ class MGD(nn.Module):
     `forward`:
         student: features `(N, C, h, w)`.
         teacher: features `(N, C, h, w)`.
-        weight: `(N, h, w)`, positions to count; one of weight 0 is to its neighbours what lies outside of the map.
+        weight: `(N, h, w)`, positions to count; one of weight 0 is treated as outside of the map.
 
     Paper: Yang et al., "Masked Generative Distillation", ECCV 2022. There the error is summed over positions, too: the
     published alpha (2e-5; 5e-7 for two-stage detectors) times h w is the weight here. At stride 8 of 512x1024, 0.164.
@@ -42,13 +42,13 @@ class MGD(nn.Module):
     def __init__(self, channels: int, share: float = 0.75) -> None:
         super().__init__()
         if not 0 <= share < 1:
-            raise ValueError(f"mgd: the share of hidden positions lies in [0, 1), got {share}")
+            raise ValueError(f"mgd: share must be in [0, 1), got {share}")
         self.share = share
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
 
     def generate(self, features: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The teacher's features as they follow from `(N, C, h, w)`, of which some positions may be 0."""
+        """Generate the teacher's features from `(N, C, h, w)`, of which masked positions are 0."""
         hidden = F.relu(self.first(features), inplace=True)
         if weight is not None:
             hidden = hidden * (weight > 0).unsqueeze(1)

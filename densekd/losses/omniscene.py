@@ -9,9 +9,9 @@ from densekd.sensors.geometry import Extent, pad, read
 from kdlosses import register
 
 
-@register(match="samples")
+@register(match="samples", categorical=True)
 class Omniscene(nn.Module):
-    r"""Objective of OmniScene: what a map of the ground holds at an object learns what a sentence says about it.
+    r"""Objective of OmniScene: match the map at each object with the embedding of a sentence about it.
 
     $$ L = L_{\mathrm{text}}\big( \{ f^s(c_k), t_k \}_k \big) $$
 
@@ -29,7 +29,7 @@ class Omniscene(nn.Module):
     `forward`:
         student: map `(B, C_s, h, w)`.
         teacher: embeddings `(B, C_t, *)`; the first n positions are those of the sample's n boxes, as
-            `densekd.Sentences` says them.
+            `densekd.Sentences` yields them.
         boxes_bev: for each sample `(n, 5)`: x, y, dx, dy in metres, yaw.
         weight: `(B, h, w)`, cells of the map to count.
 
@@ -71,6 +71,6 @@ class Omniscene(nn.Module):
             boxes, real = boxes.new_zeros(len(boxes), 1, boxes.shape[2]), real.new_zeros(len(boxes), 1)
             said = said.new_zeros(*said.shape[:2], 1)
         if said.shape[2] < boxes.shape[1]:
-            raise ValueError(f"omniscene: a sample has {boxes.shape[1]} boxes, the teacher says {said.shape[2]} texts")
+            raise ValueError(f"omniscene: a sample has {boxes.shape[1]} boxes, but the teacher {said.shape[2]} texts")
         features, counts = read(student, boxes[..., :2], self.extent, weight)
         return self.texts(features.mT, said[..., : boxes.shape[1]], weight=real & (counts > 0))

@@ -13,7 +13,7 @@ from kdlosses.relation.blocks import BLOCK
 
 @register(name="pointdistiller", match="positions", infinite=("tau",), maps=False)
 class PointDistiller(nn.Module):
-    r"""PointDistiller: match the local geometry around the voxels or points that matter most.
+    r"""PointDistiller: match the local geometry around the most important voxels or points.
 
     Of each sample the N most important positions i are taken, and for each the K positions $\mathcal N_i$ nearest to it
     in the *teacher's* feature space, i among them; the student uses the same. With A and B learned matrices and BN the
@@ -27,8 +27,8 @@ class PointDistiller(nn.Module):
     $\tau = 1$ its weight is proportional to $1 + m_i$; where there are no counts, as on maps, $v_i$ is the maximum of
     the teacher's channels. At infinite $\tau$ all weigh 1. The channels of the two sides need not agree.
 
-    The teacher's matrices are random and stay so: if both sides learned, two constants would agree at no cost. Where
-    the widths agree the student's begin as the teacher's, and a student equal to the teacher costs nothing.
+    The teacher's matrices are random and fixed: if both sides learned, two constants would be a solution. Where the
+    widths agree the student's begin as the teacher's, and the loss of a student equal to the teacher is 0.
 
     Args:
         student_channels: $C_s$.
@@ -45,7 +45,7 @@ class PointDistiller(nn.Module):
         teacher: `(P, C_t)` or `(B, C_t, h, w)`.
         weight: `(P,)` or `(B, h, w)`, positions to count; those of weight 0 are no neighbours, either.
         batch: `(P,)`, sample of each voxel: without it all are of one. Each map is a sample.
-        point_counts: `(P,)`, points in each voxel, as far as it takes them in.
+        point_counts: `(P,)`, points in each voxel, up to its limit.
 
     Raises:
         ValueError: an option out of range, or `batch` or `point_counts` of another length than the student.
@@ -117,7 +117,7 @@ class PointDistiller(nn.Module):
         for name, given in (("batch", batch), ("point_counts", point_counts)):
             if given is not None and (student.ndim != 2 or given.shape != student.shape[:1]):
                 raise ValueError(
-                    f"pointdistiller: {name} has a number for each of the voxels, got {tuple(given.shape)} for a "
+                    f"pointdistiller: {name} must have one number for each voxel, got {tuple(given.shape)} for a "
                     f"student of shape {tuple(student.shape)}"
                 )
         if point_counts is None:
@@ -152,7 +152,7 @@ def most_important(values: Tensor, features: Tensor, count: int) -> Tensor:
     """Return the positions of the `count` greatest values `(P,)`, or of all if there are fewer.
 
     Of equal values, as whole numbers often are, the greater sum of the features `(P, C)` comes first, so that the order
-    of the positions has no say.
+    of the positions has no effect.
 
     >>> most_important(torch.tensor([1.0, 3.0, 1.0, 1.0]), torch.tensor([[0.0], [1.0], [5.0], [2.0]]), 2)
     tensor([1, 2])

@@ -1,4 +1,4 @@
-"""Tokens that each attend to a part of a map: the masks of MasKD."""
+"""Learned tokens and their masks, as in MasKD."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kdlosses.whole import whole
 
 
 class ReceptiveTokens(nn.Module):
-    r"""T tokens $e_t$, a soft mask for each, $M_{ti} = \sigma(e_t \cdot f_i)$, and how much each counts in an image.
+    r"""T tokens $e_t$, each with a soft mask $M_{ti} = \sigma(e_t \cdot f_i)$ and a share of each image.
 
     The shares are $p = \mathrm{softmax}(A \, \mathrm{mean}_i (K * f)_i)$ with a 3x3 convolution K and a linear A.
 
@@ -57,7 +57,7 @@ class ReceptiveTokens(nn.Module):
         return self.score(windows.flatten(1) @ kernel.flatten(1).T / total + bias).softmax(1)
 
     def attend(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Features as the tokens let them through, the sum of all masked ones, and the masks."""
+        """Return the features under the masks of all tokens, weighted by learned shares, and the masks."""
         masks, shares = self.masks(features), self.shares(features)
         if self.score is None:
             shares = torch.ones_like(shares)
@@ -78,13 +78,13 @@ class ReceptiveTokens(nn.Module):
             ValueError: the file holds something else.
         """
         if not Path(path).is_file():
-            raise FileNotFoundError(f"no tokens at {path}; tools/learn_tokens.py learns them")
+            raise FileNotFoundError(f"there is no file of tokens {path}: write it with tools/learn_tokens.py")
         try:
             weights = load_file(path)
         except SafetensorError as error:
-            raise ValueError(f"{path} is damaged ({error}): tools/learn_tokens.py writes it anew") from error
+            raise ValueError(f"{path} is damaged ({error}): write it again with tools/learn_tokens.py") from error
         if "tokens" not in weights or weights["tokens"].ndim != 2:
-            raise ValueError(f"{path} holds no receptive tokens but {', '.join(weights) or 'nothing'}")
+            raise ValueError(f"{path} holds no receptive tokens; its keys are {', '.join(weights) or 'none'}")
         count, width = weights["tokens"].shape
         loaded = cls(width, count, weigh="score.weight" in weights)
         loaded.load_state_dict(weights)

@@ -12,15 +12,15 @@ from kdlosses.unit import length, unit
 
 @register(name="skd_holistic", categorical=True)
 class SKDHolistic(nn.Module):
-    r"""Holistic term of structured distillation: a critic learns to tell the student's maps from the teacher's.
+    r"""Holistic term of structured distillation: a critic learns to distinguish the student's maps from the teacher's.
 
     The critic D sees a whole map of class probabilities, p of the teacher or q of the student, and scores it:
 
     $$ L = \mathrm{mean}_n \big[ \max(0, 1 - D(p_n)) + \max(0, 1 + D(\bar q_n)) - \bar D(q_n) \big]. $$
 
-    What is barred is taken as it is: D learns by the first two terms, the student by the last. D is four convolutions
-    of stride 2, each divided by its largest singular value, and a linear score of what they leave, averaged over the
-    map. A position that does not count has no class on either side.
+    What is barred is detached: D learns by the first two terms, the student by the last. D is four convolutions of
+    stride 2, each divided by its largest singular value, and a linear score of their output, averaged over the map. A
+    position that does not count has no class on either side.
 
     Args:
         channels: C.

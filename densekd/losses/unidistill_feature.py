@@ -26,8 +26,8 @@ def unidistill_feature(
 
     $$ L = \mathrm{mean}_{k,j} \, \mathrm{mean}_c \, | f^t_c(p_{kj}) - f^s_c(p_{kj}) |, $$
 
-    over the points of all boxes of the batch that lie on both maps. What lies between the boxes teaches nothing. The
-    maps may differ in size and in the part of the ground that they show: they are aligned in metres.
+    over the points of all boxes of the batch that lie on both maps. The rest of the map does not count. The maps may
+    differ in size and in the part of the ground that they show: they are aligned in metres.
 
     Args:
         student: `(B, C, h, w)`.
@@ -42,7 +42,7 @@ def unidistill_feature(
     Paper: Zhou et al., "UniDistill: A Universal Cross-Modality Knowledge Distillation Framework for 3D Object Detection
     in Bird's-Eye View", CVPR 2023. Factor 1, weight 100 from LiDAR to camera. In the authors' code a point beside the
     map is read as 0 on both sides and counts among the nine; here it does not count, and the border is not blended with
-    zeros, so that maps of unequal range can meet.
+    zeros, so that maps of unequal range can be compared.
 
     >>> import torch
     >>> student, box = torch.zeros(1, 2, 8, 8), torch.tensor([[4.0, 4.0, 2.0, 1.0, 0.3]])

@@ -21,7 +21,7 @@ def unidistill_relation(
     teacher_axes: str = "yx",
     weight: Tensor | None = None,
 ) -> Tensor:
-    r"""Relations of UniDistill: match how alike the nine points of a box are to each other.
+    r"""Relations of UniDistill: match the cosines between the nine points of each box.
 
     With f(p) a map read bilinearly at the nine points $p_{k1}, \dots, p_{k9}$ of box k, as in `unidistill_feature`,
 
@@ -29,7 +29,7 @@ def unidistill_relation(
        L = \mathrm{mean}_k \, \mathrm{mean}_{ij} \, | R^t_k - R^s_k |_{ij}, $$
 
     over the pairs of points of all boxes of the batch that lie on both maps. Only the cosines are compared, so that the
-    two sides may have other channels.
+    two sides may differ in channels.
 
     Args:
         student: `(B, C, h, w)`.

@@ -21,7 +21,7 @@ def unidistill_heatmap(
     min_overlap: float = 0.7,
     weight: Tensor | None = None,
 ) -> Tensor:
-    r"""Responses of UniDistill, where the objects are: match the highest class score around each box.
+    r"""Heatmap response of UniDistill: match the highest class score around each box.
 
     With M the union of CenterNet's Gaussians of the boxes, see `densekd.sensors.geometry.gaussians`,
 
@@ -39,12 +39,12 @@ def unidistill_heatmap(
         student_axes: 'yx' if rows run along y, as in mmdet3d, 'xy' if along x, as in BEVFusion.
         teacher_axes: likewise of the teacher's map.
         tau: temperature of the teacher.
-        min_overlap: IoU that the radius of a Gaussian stands for.
+        min_overlap: IoU that defines the radius of a Gaussian.
         weight: `(B, h, w)`, cells of the student's map to count.
 
     Paper: Zhou et al., "UniDistill: A Universal Cross-Modality Knowledge Distillation Framework for 3D Object Detection
     in Bird's-Eye View", CVPR 2023. Factor 1, weight 10 from LiDAR to camera. The authors' code has tau 2, with which
-    even a perfect student pays; 1 is our default.
+    even a perfect student has a loss; 1 is our default.
 
     >>> import torch
     >>> box, student = torch.tensor([[4.0, 4.0, 2.0, 1.0, 0.3]]), torch.zeros(1, 3, 8, 8)
@@ -69,7 +69,7 @@ def unidistill_regression(
     min_overlap: float = 0.7,
     weight: Tensor | None = None,
 ) -> Tensor:
-    r"""Responses of UniDistill, what the objects are like: match all that is regressed around each box.
+    r"""Regression response of UniDistill: match all regression maps around each box.
 
     With M as in `unidistill_heatmap` and r all regression maps, one channel after the other,
 
@@ -86,7 +86,7 @@ def unidistill_regression(
         teacher_range: likewise of the teacher's; the student's if not given.
         student_axes: 'yx' if rows run along y, as in mmdet3d, 'xy' if along x, as in BEVFusion.
         teacher_axes: likewise of the teacher's map.
-        min_overlap: IoU that the radius of a Gaussian stands for.
+        min_overlap: IoU that defines the radius of a Gaussian.
         weight: `(B, h, w)`, cells of the student's map to count.
 
     Paper: Zhou et al., "UniDistill: A Universal Cross-Modality Knowledge Distillation Framework for 3D Object Detection

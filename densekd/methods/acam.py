@@ -12,7 +12,7 @@ from densekd.taps.defaults import is_segmenter, tap
 
 @method()
 def acam(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
-    """Match what masks choose that follow from the teacher's attention to the student; weight 1.
+    """Match features under attention masks that are learned from both models; weight 1.
 
     Segmenters: class logits, a mask of either kind for each class. Detectors: each level of the neck, six masks.
 

@@ -1,4 +1,4 @@
-"""Boundaries and bodies of classes apart (segmentation)."""
+"""Edges and bodies of classes, with a loss for each (segmentation)."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def bpkd(
     kernel: int = 7,
     present: bool = False,
 ) -> list[dict[str, Any]]:
-    """Match the classes of pixels on the edge of a class, and channel by channel what is away from it.
+    """Match class probabilities at the edges of classes, and spatial distributions away from them.
 
     Args:
         student: a segmenter.
         teacher: another one.
-        edge: weight of `bpkd_edge`, tau 4. As published it is beside a schedule of 80,000 iterations, in which a
-            student that first follows its teacher alone has the time to learn the labels as well.
+        edge: weight of `bpkd_edge`, tau 4. The published weight is for 80,000 iterations, long enough for a student
+            that first follows its teacher to learn the labels as well.
         body: weight of `bpkd_body`, tau 4.
-        kernel: side of the window that makes an edge, in pixels of the label: of crops of 512x1024 as published, so
-            that small images want a smaller one.
+        kernel: side of the window that makes an edge, in pixels of the label: published for crops of 512x1024; small
+            images need a smaller one.
         present: the edges count as the mean over the classes that have one in place of the sum.
 
     The weights are those of two re-implementations, which differ in `kernel`, 7 or 5, and in `present`.

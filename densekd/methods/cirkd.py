@@ -10,7 +10,7 @@ from densekd.methods.registry import method
 
 @method()
 def cirkd(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
-    """Match each pixel's classes, how it attends to the pixels of the batch, and how like a memory of others it is.
+    """Match class probabilities, pixel similarities within the batch, and pixel similarities to a memory.
 
     `kl` on the logits, tau 1, weight 1; on the feature before them `cirkd_pairs`, weight 1, and `cirkd_memory`, weight
     0.1 for pixels and for regions alike.

@@ -10,7 +10,7 @@ from densekd.taps.defaults import is_segmenter, tap
 
 @method()
 def cwd(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
-    """Match, channel by channel, where student and teacher are active.
+    """Match the spatial distribution of each channel.
 
     Segmenters: class logits, tau 4, weight 3 (the authors' recipe). Detectors: each neck level, tau 1, weight 10.
 

@@ -1,4 +1,4 @@
-"""Correlations of predictions in place of their values (segmentation)."""
+"""Correlations of predictions (segmentation)."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from densekd.methods.registry import method
 
 @method()
 def dist(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
-    """Correlate the class probabilities of each pixel, and those of each class over all pixels of the batch.
+    """Match by correlation: the class probabilities of each pixel, and those of each class over the batch.
 
     Tau, beta and gamma 1, as published for segmentation, on the logits.
 

@@ -1,4 +1,4 @@
-"""Tokens in the middle of one transformer, from the middle of another."""
+"""Tokens of an intermediate transformer block."""
 
 from fractions import Fraction
 from typing import Any
@@ -11,17 +11,17 @@ from densekd.taps.defaults import block
 
 @method()
 def dmae(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
-    """Match normalised tokens two thirds up the student, after a linear layer, with those 17/24 up the teacher.
+    """Match normalised tokens of two blocks: at 2/3 of the student's depth, projected, and at 17/24 of the teacher's.
 
     Those depths are the paper's blocks 8 of 12 and 17 of 24; its weight is 1. Where both have as many tokens they are
     matched one by one, class tokens too; else they are read as maps without class tokens, the student's resized to the
-    teacher's. The teacher runs no further than to its block.
+    teacher's. The teacher's forward stops after its block.
 
-    What is published is pre-training: both see the quarter of the patches that is visible, and the student reconstructs
-    the others beside. Here both see the whole image, and the student's own loss stands in the place of the
-    reconstruction. Masked inputs would cost a second forward of the student, as its own loss needs the image whole. A
-    transform of the pipeline that blanks patches, such as mmseg's `RandomCutOut`, masks for both without one, and then
-    for the student's own loss, too; all tokens go on counting.
+    The published method is pre-training: both see the visible quarter of the patches, and the student also reconstructs
+    the others. Here both see the whole image, and the student's own loss replaces the reconstruction. Masked inputs
+    would cost a second forward of the student, as its own loss needs the image whole. A transform of the pipeline that
+    blanks patches, such as mmseg's `RandomCutOut`, masks for both without one, and then for the student's own loss,
+    too; all tokens still count.
 
     Raises:
         ValueError: one of the backbones has no transformer blocks.

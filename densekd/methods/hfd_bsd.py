@@ -1,4 +1,4 @@
-"""A convolutional network and a transformer that teach each other (segmentation)."""
+"""Mutual distillation of a convolutional network and a transformer (segmentation)."""
 
 from typing import Any
 
@@ -10,15 +10,14 @@ from densekd.taps.defaults import blocks, is_segmenter, tap
 
 @method(online=True)
 def hfd_bsd(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
-    """Each imitates the other's low-level features, and hears it where it is the better one.
+    """Match low-level features both ways; the network with the lower error teaches regions and pixels.
 
     The teacher learns beside the student and needs no checkpoint. In both directions: `hfd` on the first stages of the
     backbones, weight 0.1; `bsd_region` on their last stages, weight 0.1; `bsd_pixel` on the logits, with a weight that
     rises to 1 over the first fifth of the training. Each side has its own losses on the labels. Either may be the
     transformer, which has blocks of attention in its backbone.
 
-    In a region and at a pixel the one with the lower cross-entropy teaches; if they are equal, the student hears the
-    teacher.
+    In a region and at a pixel the one with the lower cross-entropy teaches; if they are equal, the teacher does.
 
     Raises:
         ValueError: one of them is no segmenter.

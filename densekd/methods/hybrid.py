@@ -1,4 +1,4 @@
-"""How tokens relate in the middle of a transformer, and what they are at its end."""
+"""Token relations of a middle block, token features of the last block."""
 
 from fractions import Fraction
 from typing import Any
@@ -11,13 +11,13 @@ from densekd.taps.defaults import block
 
 @method()
 def hybrid(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
-    """Match relations of tokens half way up, and normalised tokens of the last block after a linear layer; weights 1.
+    """Match token relations of the middle block, and projected, normalised tokens of the last block; weights 1.
 
     Relations: loss `hybrid`, without the half of the tokens that are most like the others in the end. Features: loss
     `g2sd`. The forms of both, the depth and the half are our own; from the paper are intermediate layers for the one,
     the last for the other, fewer and fewer tokens, and (by a review) weights of 1.
 
-    What is published is pre-training with two teachers, a masked auto-encoder for the relations and a contrastive or
+    The published method is pre-training with two teachers, a masked auto-encoder for the relations and a contrastive or
     supervised network for the features. Here one teacher gives both, in fine-tuning; with two write the two entries
     with a `source` each.
 

@@ -1,4 +1,4 @@
-"""How the pixels of a class vary around its centre (segmentation)."""
+"""Intra-class feature variation (segmentation)."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A light teacher that sees the label (segmentation)."""
+"""A light teacher with the label as an input (segmentation)."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ from densekd.taps.defaults import tap
 
 @method()
 def lad(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
-    """Match, channel by channel, where student and teacher are active: class logits, tau 4, weight 3.
+    """Match the spatial distribution of each class logit; tau 4, weight 3.
 
-    What makes the method is the teacher, a network no larger than the student that is told the label: see
+    The method is in the teacher, a network no larger than the student with the label as an extra input: see
     `densekd.models.LabelAssistedEncoderDecoder` and `configs/seg/lad/`. With any other teacher this is `cwd`. The
     authors' students have an auxiliary head of weight 0.02.
 

@@ -1,4 +1,4 @@
-"""The levels of a feature, for methods whose losses learn: each level has a loss of its own."""
+"""An entry for each feature level, for methods whose losses have parameters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from densekd.taps.defaults import tap
 def levels(student: nn.Module, teacher: nn.Module, name: str) -> list[dict[str, Any]]:
     """Return the taps and the name of an entry for each level of the default features, without a loss.
 
-    A neck that does not tell how many levels it has, or not as many as the other's, gives one entry for all.
+    If the number of levels is unknown, or differs between the models, one entry covers all levels.
     """
     mine, its = tap(student, "features"), tap(teacher, "features")
     counts = [getattr(getattr(model, "neck", None), "num_outs", None) for model in (student, teacher)]

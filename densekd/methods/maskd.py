@@ -10,10 +10,10 @@ from densekd.methods.registry import method
 
 @method()
 def maskd(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
-    """Match the features within regions that six tokens attend to, each level with tokens of its own; weight 1.
+    """Match features within the masks of six learned tokens, with separate tokens for each level; weight 1.
 
-    The tokens learn beside the student, which is our own form; `dict(type='maskd', learned=...)` in entries takes those
-    that `tools/learn_tokens.py` learned before, as published.
+    The tokens are learned with the student, which is our own form; `dict(type='maskd', learned=...)` in entries takes
+    those that `tools/learn_tokens.py` learned before, as published.
 
     Paper: Huang et al., "Masked Distillation with Receptive Tokens", ICLR 2023.
     """

@@ -11,7 +11,7 @@ from densekd.taps.defaults import is_segmenter
 
 @method()
 def mgd(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
-    """Make the teacher's feature from a part of the student's, each level by convolutions of its own.
+    """Generate the teacher's features from masked student features, with separate convolutions for each level.
 
     The published alpha, 2e-5, of two-stage detectors 5e-7, times the positions of the level in the published setting
     is the weight here: 512x1024 images for segmenters, with a feature of stride 8, or a neck from stride 4 on; 800x1333

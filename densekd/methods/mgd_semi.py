@@ -1,4 +1,4 @@
-"""Two complementary teachers that learn, with few labels (semi-supervised segmentation)."""
+"""Two complementary online teachers, with few labels (semi-supervised segmentation)."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from densekd.taps.defaults import is_segmenter, tap
 
 @method(online=True)
 def mgd_semi(student: nn.Module, wide: nn.Module, deep: nn.Module, detach: bool = False) -> list[dict[str, Any]]:
-    """Three granularities: pixels from both teachers, images from the deep one, regions from the wide one.
+    """Match pixels with both teachers, images with the deep one, and regions with the wide one.
 
     Student and teachers all learn, from the labels that there are and from each other: `pseudo` between the student and
     each teacher, both ways, on images with and without labels, weight 1; `gap_l1` of the logits between student and
@@ -18,7 +18,7 @@ def mgd_semi(student: nn.Module, wide: nn.Module, deep: nn.Module, detach: bool 
     are the authors' weights for a ResNet-18 on Pascal VOC at our reduction. In their code the last two teach the
     teacher as well; here each is two entries, one for each direction, with the same gradients.
 
-    The teachers are called so: `teacher=dict(wide=..., deep=...)`. Images without labels come through
+    The teachers have these names: `teacher=dict(wide=..., deep=...)`. Images without labels come through
     `densekd.WithoutLabels`; they are mixed by `densekd.CutMixPreProcessor` before any network sees them, so that pseudo
     labels are made on the mixed image, where the authors mix those of the two images: our own form. Pseudo labels are
     made at the size of the logits.
@@ -27,7 +27,7 @@ def mgd_semi(student: nn.Module, wide: nn.Module, deep: nn.Module, detach: bool 
         student: a segmenter.
         wide: its wide teacher.
         deep: its deep teacher.
-        detach: images and regions teach the student alone.
+        detach: the terms of images and regions train the student alone.
 
     Raises:
         ValueError: one of them is no segmenter.
@@ -57,7 +57,7 @@ def mgd_semi(student: nn.Module, wide: nn.Module, deep: nn.Module, detach: bool 
 
 
 def regions(model: Any) -> str:
-    """Tap of the features whose regions are compared: what spatial pyramid pooling yields, else the default ones."""
+    """Return the tap of the features to compare by region: spatial pyramid pooling if present, else the default."""
     if hasattr(model.decode_head, "aspp_modules"):
         return "decode_head.bottleneck"
     found = tap(model, "features")

@@ -21,7 +21,7 @@ def logits(method: str, student: nn.Module, teacher: nn.Module) -> dict[str, str
 
 
 def features(method: str, student: nn.Module, teacher: nn.Module) -> dict[str, str]:
-    """Return the taps of what goes into the classifier: before dropout where there is a layer to tap, else after it.
+    """Return the taps of the classifier's input: before dropout where there is a layer to tap, else after it.
 
     Raises:
         ValueError: the student is no segmenter.

@@ -20,27 +20,27 @@ def pointdistiller(
     importance: str = "log",
     teacher_learns: bool = False,
 ) -> list[dict[str, Any]]:
-    """Match how the voxels that matter lie to those most like them, `pointdistiller` with weight 2.
+    """Match the local geometry around the most important voxels or points: `pointdistiller`, weight 2.
 
     - Voxel encoders that learn, as in PointPillars and CenterPoint with pillars: their voxels, 6,000 with 128
       neighbours. The number of points in a voxel is its importance.
     - Those that only average points, as in SECOND: the levels of the backbone, 256 cells with 256 neighbours, and the
       maximum over the teacher's channels.
-    - Point detectors, as PointRCNN: what feature propagation leaves, the points with numbers as of voxels and
+    - Point detectors, such as PointRCNN: the output of feature propagation, the points with numbers as of voxels and
       importance as of cells, which is our reading. Their operators, like SECOND's, run on a GPU alone, where this has
       not been tried.
 
-    Voxels and cells of the two sides are compared row by row, so that both models must make them alike.
+    Voxels and cells of the two sides are compared row by row, so that both models must make the same ones.
 
     Args:
-        student: a detector of mmdet3d that looks at points.
+        student: a detector of mmdet3d that takes points.
         teacher: likewise, with the same voxels.
         tau: see the loss; published: 0.01.
         importance: see the loss; published: 'count'.
         teacher_learns: see the loss; published: True.
 
     Raises:
-        ValueError: one of them does not look at points, or they make other voxels, or are of other kinds.
+        ValueError: one of them takes no points, or their voxels or their kinds differ.
 
     Paper: Zhang et al., "PointDistiller: Structured Knowledge Distillation Towards Efficient and Compact 3D Detection",
     CVPR 2023. Numbers are those of its code, weights over voxels ours unless the three options say otherwise.
@@ -69,7 +69,7 @@ def pointdistiller(
 
 
 def _taps(model: Any, side: str) -> dict[str, str]:
-    """What is compared, `voxels`, `cells_<level>` or `points`, with its tap."""
+    """The tap of each comparison: `voxels`, `cells_<level>` or `points`."""
     parts = dict(model.named_modules())
     propagation = getattr(getattr(model, "neck", None), "FP_modules", None)
     if propagation is not None:
@@ -77,7 +77,7 @@ def _taps(model: Any, side: str) -> dict[str, str]:
     encoder = next((name for name in ENCODERS if name in parts), None)
     if not has_sensors(model) or not sees_points(model) or encoder is None:
         raise ValueError(
-            f"pointdistiller compares voxels or points, which the {side}, {type(model).__name__}, does not look at"
+            f"pointdistiller compares voxels or points, but the {side}, {type(model).__name__}, takes none"
         )
     if next(parts[encoder].parameters(), None) is not None:
         return {"voxels": encoder}
@@ -96,4 +96,4 @@ def _check_voxels(student: Any, teacher: Any) -> None:
             f"{'; '.join(unlike)}: give both the same voxel_layer"
         )
     if mine["voxel_type"] != "hard":
-        raise ValueError(f"pointdistiller needs voxels that are listed, voxel_type='hard', got {mine['voxel_type']!r}")
+        raise ValueError(f"pointdistiller needs voxel_type='hard', got {mine['voxel_type']!r}")

@@ -1,4 +1,4 @@
-"""The table of methods, and what each of them says of itself."""
+"""The registry of methods."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def method_entries(spec: Method, student: nn.Module, teacher: nn.Module | Mappin
     Args:
         spec: its name, or `module:name` of a function of one's own, or a dict with either as `type` and options.
         student: the student.
-        teacher: the teacher, or several by name: a method with parts for several takes those of their names, any other
-            one the first.
+        teacher: the teacher, or several by name: a method for several teachers takes them by name, any other method the
+            first.
 
     Raises:
         KeyError: no method of that name; the message names the nearest.
         TypeError: an option that the method does not have.
-        ValueError: teachers of other names than the method gives them, or models that it is not for.
+        ValueError: the names of the teachers are not those of the method, or it does not support the models.
     """
     name = name_of(spec)
     function = _find(name)
@@ -76,7 +76,7 @@ def method_entries(spec: Method, student: nn.Module, teacher: nn.Module | Mappin
     if len(parts) == 1:
         return function(student, next(iter(models.values())), **options)
     if {*parts} != {*models}:
-        raise ValueError(f"method {name!r} has the teachers {', '.join(parts)}; got {', '.join(models)}")
+        raise ValueError(f"method {name!r} needs the teachers {', '.join(parts)}; got {', '.join(models)}")
     return function(student, *(models[part] for part in parts), **options)
 
 

@@ -10,7 +10,7 @@ from densekd.methods.registry import method
 
 @method()
 def skd(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
-    """Match each pixel's classes, the cosines between patches, and what a critic sees in the map as a whole.
+    """Match class probabilities, cosines between patches, and whole maps by a critic.
 
     Pixels: `kl` on the logits, tau 1, weight 1. Pairs: `skd_pairs` on the feature before the logits, weight 10. Maps:
     `skd_holistic` on the logits, weight 0.1, where the form of the critic is in part our own.

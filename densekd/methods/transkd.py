@@ -1,4 +1,4 @@
-"""Stages fused, and patch embeddings, from one hierarchical transformer to another."""
+"""Fused stages and patch embeddings of hierarchical transformers (segmentation)."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ STAGE_WEIGHTS = (0.1, 0.1, 0.5, 1.0)
 
 @method()
 def transkd(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
-    """Match the four stages, fused from the last to the first, and the patch embeddings that they begin with.
+    """Match the four stages, fused from the last to the first, and their patch embeddings.
 
     Stages: cross selective fusion (`adapt='csf'`, see `densekd.align.csf`), then `hcl`, weight 1. Patch embeddings: a
     linear layer, then `mse`, weights 0.1, 0.1, 0.5 and 1. Token grids of unlike strides are resized bilinearly, which
@@ -72,7 +72,7 @@ def _embeddings(side: str, model: nn.Module) -> list[str]:
         return found
     has = f"{len(found)} of them" if found else "transformer blocks of one grid" if blocks(model) else "no tokens"
     raise ValueError(
-        f"transkd matches four stages that begin with a patch embedding, as MixVisionTransformer has them; the "
+        "transkd needs four stages with a patch embedding each, such as MixVisionTransformer has; the "
         f"{side}'s backbone, {backbone_name(model)}, has {has}; use "
         + ("'dmae' or 'hybrid', which match blocks" if blocks(model) else "'cwd' or 'pkd'")
     )

@@ -1,4 +1,4 @@
-"""From any sensor to any other, on the map of the ground (3D detection)."""
+"""Distillation between any two sensors, in bird's-eye view (3D detection)."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def unidistill(
     student_range: Sequence[float] | None = None,
     teacher_range: Sequence[float] | None = None,
 ) -> list[dict[str, Any]]:
-    """Match two maps of the ground at the objects: features, relations within an object, responses around it.
+    """Match two bird's-eye-view maps at the objects: features, relations within an object, responses around it.
 
-    `unidistill_feature` on the map as the sensors drew it, through a 1x1 convolution if the channels differ;
+    `unidistill_feature` on the map of the sensors, through a 1x1 convolution if the channels differ;
     `unidistill_relation` on the map that the head reads; `unidistill_heatmap` and `unidistill_regression`, which make
-    the response, on what the head says. Weights are the published ones of the direction, see `WEIGHTS`; between other
-    sensors, such as two LiDARs, those of `fusion` to `camera`, which is our choice. Each is an option, and 0 leaves the
-    loss out.
+    the response, on the output of the head. Weights are the published ones of the direction, see `WEIGHTS`; between
+    other sensors, such as two LiDARs, those of `fusion` to `camera`, which is our choice. Each is an option, and 0
+    leaves the loss out.
 
     The regression is matched where both heads regress the same for the same tasks; else, as between an anchor head and
     CenterPoint's, only the heatmap. Offsets within a cell are left out where cells differ in size. An ImVoxelNet has
@@ -52,7 +52,7 @@ def unidistill(
         teacher_range: likewise of the teacher.
 
     Raises:
-        ValueError: one of them has no map of the ground, or does not tell what it shows.
+        ValueError: one of them has no map of the ground, or the range of its map is unknown.
 
     Paper: Zhou et al., "UniDistill: A Universal Cross-Modality Knowledge Distillation Framework for 3D Object Detection
     in Bird's-Eye View", CVPR 2023.
@@ -79,7 +79,7 @@ def unidistill(
     shared = _alike(student, teacher)
     if shared is not None:
         regression = entry("regression", "regression", weights[2], adapt="cat")
-        if shared:  # branches of CenterPoint's head; all that an anchor head says is one map
+        if shared:  # branches of CenterPoint's head; the output of an anchor head is one map
             for side, taps in (("student", mine), ("teacher", its)):
                 parts = taps["regression"].split("+")
                 regression[side] = "+".join(part for part in parts if part.rpartition(".")[2] in shared)

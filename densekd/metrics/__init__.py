@@ -1,4 +1,4 @@
-"""Measures beside those of mmseg and mmdet."""
+"""Metrics that mmseg and mmdet do not have."""
 
 from densekd.metrics.boundary_iou import BoundaryIoU, near_edge
 

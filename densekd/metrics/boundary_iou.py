@@ -38,7 +38,7 @@ class BoundaryIoU(BaseMetric):
         prefix: of the names, see mmengine's `BaseMetric`.
 
     Raises:
-        ValueError: a width below 1; a prediction of another size than its ground truth; a label that is no class.
+        ValueError: a width below 1; a prediction of another size than its ground truth; a label that is not a class.
 
     Paper: Kohli et al., "Robust Higher Order Potentials for Enforcing Label Consistency", IJCV 2009: the accuracy in a
     band of varied width; the mean IoU in place of it is our choice.
@@ -65,15 +65,13 @@ class BoundaryIoU(BaseMetric):
         self.width, self.per_class, self.ignore_index = width, per_class, ignore_index
 
     def process(self, data_batch: Any, data_samples: Sequence[Any]) -> None:
-        """Note for each image, class by class, how many pixels agree, and how many are in either."""
+        """Count for each image and class the pixels of the intersection and of the union."""
         classes = len(self.dataset_meta["classes"])
         for sample in data_samples:
             guess = sample["pred_sem_seg"]["data"].squeeze(0)
             truth = sample["gt_sem_seg"]["data"].squeeze(0).to(guess.device)
             if guess.shape != truth.shape:
-                raise ValueError(
-                    f"a prediction of {tuple(guess.shape)} pixels, its ground truth has {tuple(truth.shape)}"
-                )
+                raise ValueError(f"a prediction has {tuple(guess.shape)} pixels, its ground truth {tuple(truth.shape)}")
             near = near_edge(truth, self.width, self.ignore_index)
             guess, truth = guess[near].long(), truth[near].long()
             if truth.numel() and truth.max() >= classes:

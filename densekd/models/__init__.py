@@ -1,4 +1,4 @@
-"""Networks that mmseg and mmdet do not have."""
+"""Models and preprocessors that mmseg and mmdet do not have."""
 
 from densekd.models.cutmix import CutMixPreProcessor
 from densekd.models.label_assisted import LabelAssistedEncoderDecoder

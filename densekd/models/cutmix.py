@@ -1,4 +1,4 @@
-"""CutMix of the images that have no label."""
+"""CutMix of unlabelled images."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class CutMixPreProcessor(SegDataPreProcessor):
     """mmseg's `SegDataPreProcessor`, which then pastes boxes of unlabelled images into other unlabelled ones.
 
     Only batches for training are mixed, and in them only images of which every pixel is ignored: each gets boxes of
-    another one, drawn anew. Whoever sees the batch sees the mixed images, and so do pseudo labels.
+    another one, drawn anew. Student, teachers and pseudo labels use the mixed images.
 
     Args:
         boxes: how many boxes an image gets; they may overlap.
-        area: the boxes' shares of the image add up to a number drawn from here, sides at random.
+        area: the boxes' shares of the image add up to a number drawn from this range, sides at random.
         **kwargs: of `SegDataPreProcessor`.
 
     Raises:

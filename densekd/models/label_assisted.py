@@ -1,4 +1,4 @@
-"""A light segmenter that is made a strong teacher: it sees the label, noised, beside the image."""
+"""A light segmenter as a strong teacher: the label, with noise, is an extra input channel."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from kdlosses import cwd
 
 @MODELS.register_module()
 class LabelAssistedEncoderDecoder(EncoderDecoder):
-    r"""mmseg's `EncoderDecoder` whose stem has one more channel, through which it is told the label.
+    r"""mmseg's `EncoderDecoder` with an extra input channel for the label.
 
     With a value $v_k$ for each class, noise $\epsilon_i$ and a scale a, the channel is, at pixel i of class $y_i$,
 
     $$ x_i = a \, (v_{y_i} + \epsilon_i), \qquad \epsilon_i \sim N(0, \sigma^2), $$
 
     and 0 where the label does not count. In training (`mode='loss'`) each image has values of its own, drawn from
-    N(0, 1), so that the channel says where one class ends but not which it is: that must be seen in the image. Two such
-    inputs with values and noise of their own go through the network, and on its logits $o_1, o_2$
+    N(0, 1), so that the channel shows where a class ends but not which class it is: that must come from the image. Two
+    such inputs with values and noise of their own go through the network, and on its logits $o_1, o_2$
 
     $$ L = L_1 + L_2 + \lambda \, [\mathrm{CWD}(o_1, o_2) + \mathrm{CWD}(o_2, o_1)], \qquad \tau = 4, $$
 
     each $L_n$ with all losses of the heads. As a teacher in a `Distiller` (`mode='tensor'` with data samples that have
-    labels) it is told the label by fixed values. In anything else, prediction above all, the channel is 0: no
-    validation is told the answer, even if the data samples hold it, and what is validated is a plain network.
+    labels) it gets the label by fixed values. Everywhere else, as in prediction, the channel is 0: validation never
+    uses the label, even if the data samples hold it, and evaluates a plain network.
 
     A checkpoint of the plain network fits: its stem is widened by a channel of weights 0. With `init_weights` those are
-    0, too, so that training starts from a network that does not look at the label.
+    0, too, so that training starts from a network that ignores the label.
 
     Args:
         backbone: config; its stem has one channel more than images have: `in_channels=4`.
@@ -54,7 +54,7 @@ class LabelAssistedEncoderDecoder(EncoderDecoder):
     Semantic Segmentation", ECCV 2024. Noise, scale, values and $\lambda = 5$ are those of the authors' code, whose
     auxiliary heads have weight 0.4. For the 21 classes of Pascal VOC it has $v_k = (k - 11) / 10$; the middle of any
     other number of classes is our own form, and so are the weights that start from 0. Each half of the consistency
-    teaches its first argument here; whether theirs stops the gradient of the second we do not know.
+    trains its first argument here; we do not know whether theirs stops the gradient of the second.
     """
 
     def __init__(
@@ -76,14 +76,14 @@ class LabelAssistedEncoderDecoder(EncoderDecoder):
         assert classes is not None
         self.ignored = 255 if ignored is None else ignored
         if values is not None and len(values) != classes:
-            raise ValueError(f"values={list(values)!r}: the head has {classes} classes, each needs one")
+            raise ValueError(f"values={list(values)!r} must have one number for each of the {classes} classes")
         table = (torch.arange(classes) - (classes - 1) / 2) / 10 if values is None else torch.tensor(values)
         self.register_buffer("values", table.float(), persistent=False)
         stem = self.stem
         if stem.in_channels != 4:
             raise ValueError(
-                f"the stem of {type(self.backbone).__name__} has {stem.in_channels} input channels, it needs one for "
-                "the label beside those of the image: backbone=dict(in_channels=4)"
+                f"the stem of {type(self.backbone).__name__} has {stem.in_channels} input channels, but needs 4: "
+                "those of the image and one for the label. Set backbone=dict(in_channels=4)"
             )
         stem._register_load_state_dict_pre_hook(_widen, with_module=True)
 
@@ -99,7 +99,7 @@ class LabelAssistedEncoderDecoder(EncoderDecoder):
             self.stem.weight[:, -1:] = 0
 
     def with_label(self, inputs: Tensor, data_samples: Sequence[Any], teaching: bool) -> Tensor:
-        """Append the channel of the label: by the fixed values of a teacher, else by values drawn anew."""
+        """Append the channel of the label: with the fixed values of a teacher, else with values drawn anew."""
         labels = torch.stack([sample.gt_sem_seg.data[0] for sample in data_samples]).to(inputs.device)
         valid = (labels >= 0) & (labels != self.ignored)
         values = self.values.expand(len(labels), -1)
@@ -109,13 +109,13 @@ class LabelAssistedEncoderDecoder(EncoderDecoder):
         return torch.cat([inputs, told.to(inputs.dtype).unsqueeze(1)], dim=1)
 
     def extract_feat(self, inputs: Tensor) -> Any:
-        """Extract features; an image that comes alone has a channel of 0 beside it."""
+        """Extract features; an image without the channel of the label gets one of 0."""
         if inputs.shape[1] < self.stem.in_channels:
             inputs = torch.cat([inputs, torch.zeros_like(inputs[:, :1])], dim=1)
         return super().extract_feat(inputs)
 
     def loss(self, inputs: Tensor, data_samples: Any) -> dict[str, Tensor]:
-        """Losses of the heads on two inputs that tell the label differently, and the consistency of their logits."""
+        """Losses of the heads on two encodings of the label, and the consistency of their logits."""
         (first, one), (second, other) = (self._view(inputs, data_samples) for _ in range(2))
         losses = {**first, **{f"second.{key}": value for key, value in second.items()}}
         both = cwd(one, other, tau=self.tau) + cwd(other, one, tau=self.tau)

@@ -1,1 +1,1 @@
-"""What every training run shares: its preparation, an exact resume, loader workers, mixed precision."""
+"""Training runs: preparation, exact resume, loader workers, mixed precision."""

@@ -1,4 +1,4 @@
-"""What every training run has in common: a config prepared for this machine, and a check of the data."""
+"""Prepare a config for a run on this machine, check its data, and train."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -32,24 +33,29 @@ def prepare(
     launcher: str = "none",
     unsafe: bool = False,
 ) -> Config:
-    """Fill in what a run needs beside its config.
+    """Complete a config for a run: folder, seed, precision, checkpoint, launcher.
 
     Args:
-        config: with the plain or the taught model, see `densekd.config`; changed and returned.
+        config: with the plain or the distilled model, see `densekd.config`; changed and returned.
         work_dir: where checkpoints and logs go.
         seed: of all random generators; mmengine draws one if not given.
         amp: mixed precision: float16 with loss scaling on a GPU, bfloat16 on a CPU.
         resume: from the latest whole checkpoint in `work_dir` if True, or from the given one; without one in
             `work_dir` the training starts as it would have.
-        launcher: as mmengine's, 'none' or 'pytorch'; without a GPU the processes talk through gloo.
+        launcher: as mmengine's, 'none' or 'pytorch'; without a GPU the processes communicate by gloo.
         unsafe: allow checkpoints and data files (.pkl) that need a full unpickling, which runs the code in them.
 
     Raises:
         FileNotFoundError: the checkpoint to resume from is not there.
-        ValueError: the config lacks a part of a split, no checkpoint is whole, or no launcher started this process.
+        ValueError: the config lacks a part of a split or trains for no step, no checkpoint is whole, or no launcher
+            started this process.
     """
     for split in ("train", "val", "test"):
         check_split(config, split)
+    for length in ("max_epochs", "max_iters"):
+        given = (config.get("train_cfg") or {}).get(length, 1)
+        if isinstance(given, Real) and given < 1:
+            raise ValueError(f"config {config.filename}: train_cfg.{length} must be at least 1, got {given}")
     if launcher in _LAUNCHED and _LAUNCHED[launcher] not in os.environ:
         raise ValueError(
             f"launcher {launcher!r} needs ${_LAUNCHED[launcher]}, which the launcher sets: start the processes with "
@@ -83,11 +89,11 @@ def train(config: Config, hooks: Iterable[Hook] = ()) -> Runner:
 
     Args:
         config: see `prepare`.
-        hooks: live hooks beside those of the config, which can only hold what is text.
+        hooks: live hooks beside those of the config, which can only hold text.
 
     Raises:
-        OSError: the disk is full; the message names it, and how to go on.
-        ValueError: there is nothing to train on, a split is empty, or `save_best` is no metric of the validation.
+        OSError: the disk is full; the message names it, and says how to continue.
+        ValueError: there is no training data, a split is empty, or `save_best` is no metric of the validation.
     """
     if not config.get("train_dataloader"):
         raise ValueError(f"config {config.filename} has no {_all_of('train')}: there is nothing to train on")
@@ -134,7 +140,7 @@ def _all_of(split: str) -> str:
 
 
 def _resume(config: Config, source: str | Path) -> None:
-    """Go on from a checkpoint or from the latest one in a folder; from the start, as configured, if there is none."""
+    """Resume from a checkpoint or from the latest one in a folder; start as configured if there is none."""
     path = Path(source)
     found: Any
     if "://" in str(source) or path.is_file():
@@ -154,7 +160,7 @@ def _resume(config: Config, source: str | Path) -> None:
 
 @contextmanager
 def _words_for(config: Config) -> Iterator[None]:
-    """Say what to do about a full disk and a misspelt `save_best`; without it the first ends in pages of tracebacks."""
+    """Replace the errors of a full disk and of a misspelt `save_best` by messages that say what to do."""
     told, logging.raiseExceptions = logging.raiseExceptions, False
     try:
         yield
@@ -166,13 +172,13 @@ def _words_for(config: Config) -> Iterator[None]:
         best = ((config.get("default_hooks") or {}).get("checkpoint") or {}).get("save_best")
         if not error.args or error.args[0] not in (best if isinstance(best, list) else [best]):
             raise
-        raise ValueError(f"save_best={best!r} is no metric of the validation; its log line names them") from error
+        raise ValueError(f"save_best={best!r} is no metric of the validation; its log line lists them") from error
     finally:
         logging.raiseExceptions = told
 
 
 def _check_not_empty(runner: Runner, split: str) -> None:
-    message = f"the {split} split is empty: its dataset found nothing to use, check paths and filters"
+    message = f"the {split} split is empty: its dataset found no samples; check paths and filters"
     try:
         loop = getattr(runner, f"{split}_loop")
     except ValueError as error:
@@ -195,7 +201,7 @@ def _use_amp(config: Config) -> None:
 
 
 def _distribute_on_cpu(config: Config) -> None:
-    """Do what mmengine's launcher leaves to GPUs: it would select a CUDA device and hand DDP a list of them."""
+    """Launch on CPUs: mmengine's launcher would select a CUDA device, and give DDP a list of devices."""
     if not distributed.is_initialized():
         distributed.init_process_group("gloo")
     config.model_wrapper_cfg = ConfigDict(

@@ -1,4 +1,4 @@
-"""Make a resumed run the continuation of the interrupted one, to the bit, whenever that was interrupted."""
+"""Exact resume: a resumed run ends as the uninterrupted one, bit for bit."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from densekd.teacher import MovingAverage
 
 @HOOKS.register_module()
 class ExactResume(Hook):
-    """Save in each checkpoint what mmengine leaves out: the state of random generators and of moving-average teachers.
+    """Save the state of random generators and of moving-average teachers in each checkpoint, too.
 
     mmengine saves weights, optimiser, schedules and the position in the data. With this hook a run in one process, with
     a seed, on the CPU, ends with the same weights and scores whether or not it was interrupted. A validation that was
-    due after the checkpoint is made up for; no validation shifts the random numbers of the training. Loader workers
+    due after the checkpoint is run first; validation does not change the random numbers of the training. Loader workers
     keep no state: they are seeded for each batch, see `densekd.runs.workers`; they must not persist from epoch to
     epoch.
     """
@@ -52,6 +52,12 @@ class ExactResume(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         if not runner._resume:
             return
+        lacking = [part for part in ("state_dict", "meta", "message_hub") if part not in checkpoint]
+        if lacking or not isinstance(checkpoint, dict):
+            raise ValueError(
+                f"{runner._load_from} is not a checkpoint of a run, it has no {', '.join(lacking)}, and cannot be "
+                "resumed. To start from its weights, set load_from instead"
+            )
         self._restored = checkpoint.pop("random", None)
         self._validated = checkpoint.pop("validated", False)
         for name, state in checkpoint.pop("averages", {}).items():
@@ -82,7 +88,7 @@ class ExactResume(Hook):
             self._before_validation = None
 
     def _catch_up_on_validation(self, runner: Runner) -> None:
-        """Validate if that was due right after the checkpoint: the best score and schedules that follow it need it."""
+        """Validate if that was due right after the checkpoint: the best score and schedules by score need it."""
         loop = runner.train_loop
         by_epoch = isinstance(loop, EpochBasedTrainLoop)
         done, last = (loop.epoch, loop.max_epochs) if by_epoch else (loop.iter, loop.max_iters)
@@ -93,13 +99,13 @@ class ExactResume(Hook):
 
 
 class WholeFiles(LocalBackend):
-    """mmengine's writer of local files, with files that are whole or not there: a killed process leaves the old one."""
+    """mmengine's backend of local files with atomic writes: a killed process leaves the old file."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write bytes.
 
         Raises:
-            OSError: they were not written, say on a full disk; nothing of them is left.
+            OSError: the file was not written, for example on a full disk; no part of it is left.
         """
         path = Path(filepath)
         draft = path.with_name(f".{path.name}.part")
@@ -119,16 +125,16 @@ class WholeFiles(LocalBackend):
         self.put(obj.encode(encoding), filepath)
 
 
-FULL_DISK = "Free space there, then run the same command with --resume: it goes on from the last whole checkpoint"
+FULL_DISK = "Free space there, then run the same command with --resume: it continues from the last whole checkpoint"
 
 
 def write_whole_files() -> None:
-    """Make mmengine write its checkpoints by `WholeFiles`, for this process."""
+    """Make mmengine write checkpoints atomically in this process, by `WholeFiles`."""
     register_backend("local", WholeFiles, force=True, prefixes="")
 
 
 def checkpoints_in(work_dir: str | Path) -> list[Path]:
-    """Return the checkpoints that training left in its folder, oldest first, those of the best scores last."""
+    """Return the checkpoints in the folder of a run, oldest first, those of the best scores last."""
 
     def order(path: Path) -> tuple[bool, int]:
         return path.name.startswith("best_"), int(re.findall(r"\d+", path.stem)[-1])
@@ -138,7 +144,7 @@ def checkpoints_in(work_dir: str | Path) -> list[Path]:
 
 
 def last_whole_checkpoint(work_dir: str | Path) -> Path | None:
-    """Return the checkpoint to go on from: the one that `last_checkpoint` names, or else the newest that is whole.
+    """Return the checkpoint to resume from: the one that `last_checkpoint` names, or else the newest whole one.
 
     Returns:
         None where no checkpoint was written yet.
@@ -154,11 +160,13 @@ def last_whole_checkpoint(work_dir: str | Path) -> Path | None:
     for path in (*named, *rest):
         if _is_whole(path):
             if said and path not in named:
-                print_log(f"{pointer} names {said}, which is not whole: {path} is taken", logger="current", level=30)
+                print_log(f"{pointer} names {said}, which is not whole: using {path}", logger="current", level=30)
             return path
     if said or rest:
         names = ", ".join(path.name for path in rest) or said
-        raise ValueError(f"{folder} holds no whole checkpoint: {names} cut short or gone; --overwrite starts anew")
+        raise ValueError(
+            f"{folder} holds no whole checkpoint: {names} cut short or gone; use --overwrite to start anew"
+        )
     return None
 
 

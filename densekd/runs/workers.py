@@ -1,4 +1,4 @@
-"""Random augmentation in loader workers that depends on the position in training alone, not on the worker's past."""
+"""Seed loader workers by the position in training, so that a resumed run has the same augmentation."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from torch.utils.data import DataLoader, get_worker_info
 
 
 def seed_by_position(loader: DataLoader, seed: int, rank: int, start: int) -> None:
-    """Let the workers of the loader's next iterators seed all generators anew for each batch.
+    """Seed all random generators of a loader's workers for each batch.
 
     The seed follows from `seed`, `rank`, the number of the batch, counted from `start`, and the indices in it. So a
-    resumed run augments the next batch as the interrupted one would have. Without workers this does nothing: there the
-    main process draws, whose state a checkpoint can keep.
+    resumed run augments the next batch as the interrupted one would have. Without workers this does nothing: the main
+    process draws, and a checkpoint keeps its state.
     """
     inner = loader.worker_init_fn
     if isinstance(inner, partial) and inner.func is _start:

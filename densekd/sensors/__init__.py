@@ -1,1 +1,1 @@
-"""What models see: places on the ground, batches of several sensors, normalised images. Plain tensors."""
+"""Inputs of models: geometry on the ground, batches of several sensors, image normalisation. Plain tensors."""

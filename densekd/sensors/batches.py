@@ -1,4 +1,4 @@
-"""Batches of mmdet3d, which hold several sensors: what a teacher sees of the student's, and a blank one."""
+"""Batches of several sensors (mmdet3d): conversion for a teacher, and a blank one for probes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from densekd.sensors.normalisation import Renormalise
 
 Batch = Mapping[str, Any]
 FRONT = np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
-"""From a LiDAR's frame to that of a camera that looks to the front."""
+"""Transform from a LiDAR's frame to that of a front camera."""
 
 
 def has_sensors(model: nn.Module) -> bool:
@@ -23,31 +23,31 @@ def has_sensors(model: nn.Module) -> bool:
 
 
 def reads_truth(model: nn.Module) -> bool:
-    """Whether a model, a teacher, looks at no sensor, but at boxes and labels: it says so."""
+    """Whether a teacher reads boxes and labels in place of sensors, by its attribute of this name."""
     return getattr(model, "reads_truth", False)
 
 
 def sees_points(model: Any) -> bool:
-    """Whether a model of mmdet3d looks at voxels of points."""
+    """Whether a model of mmdet3d takes voxels of points."""
     return bool(model.data_preprocessor.voxel)
 
 
 def takes_points(model: Any) -> bool:
-    """Whether a model of mmdet3d takes points as they are, without voxels: its backbone is a PointNet++."""
+    """Whether a model of mmdet3d takes raw points, without voxels: its backbone is a PointNet++."""
     return not sees_points(model) and hasattr(getattr(model, "backbone", None), "SA_modules")
 
 
 def sees_images(model: Any) -> bool:
-    """Whether a model of mmdet3d looks at images: it has a branch for them, or no other input."""
+    """Whether a model of mmdet3d takes images: it has a branch for them, or no other input."""
     return getattr(model, "img_backbone", None) is not None or not (sees_points(model) or takes_points(model))
 
 
 class Sensors:
-    """Make of the student's batch what the teacher's preprocessor would have made of the same frames.
+    """Convert the student's batch to that of the teacher's preprocessor for the same frames.
 
-    Images are normalised anew and points voxelised anew, each only where the two preprocessors differ; sensors that the
-    teacher does not look at are handed on as they are. A student that looks at images only still has the points in its
-    batch for its teacher where `Pack3DDetInputs` names them.
+    Images are normalised again and points voxelised again, each only if the two preprocessors differ; sensors that the
+    teacher does not use are not changed. A camera student has the points in its batch for its teacher if
+    `Pack3DDetInputs` lists them.
 
     Args:
         student: the student.
@@ -72,7 +72,7 @@ class Sensors:
         if sees_points(self.teacher):
             points = sensor(inputs, "points", "points", *asks)
             if self.same_voxels:
-                # mmdet3d's PillarFeatureNet shifts points in place, and the student is yet to see them
+                # mmdet3d's PillarFeatureNet shifts points in place, and the student runs afterwards
                 batch["voxels"] = {**inputs["voxels"], "voxels": inputs["voxels"]["voxels"].clone()}
             else:
                 batch["voxels"] = self.teacher.data_preprocessor.voxelize(points, samples)
@@ -83,7 +83,7 @@ class Sensors:
 
 
 def check_clouds(inputs: Batch, samples: Sequence[Any]) -> None:
-    """Raise `ValueError` if a frame has no voxel: mmdet3d would take the batch for a smaller one, or fail."""
+    """Raise `ValueError` if a frame has no voxel: mmdet3d would infer a smaller batch, or fail."""
     if "voxels" not in inputs:
         return
     found = torch.bincount(inputs["voxels"]["coors"][:, 0].long(), minlength=len(samples))
@@ -91,22 +91,22 @@ def check_clouds(inputs: Batch, samples: Sequence[Any]) -> None:
         sample = samples[int(found.argmin())]
         name = sample.metainfo.get("lidar_path") or sample.metainfo.get("sample_idx", "a frame")
         raise ValueError(
-            f"the point cloud of {name} is empty within the range of the voxels: leave such frames out of the data set"
+            f"the point cloud of {name} is empty within the range of the voxels: remove such frames from the data set"
         )
 
 
 def sensor(inputs: Batch, name: str, key: str, who: str, where: str = "") -> Any:
-    """Return `inputs[name]`; the error names who asks for it, and where `key` is to be added."""
+    """Return `inputs[name]`; the error names the model that needs it, and where to add `key`."""
     if inputs.get(name) is None:
         raise ValueError(
-            f"{who} looks at {name}, but this batch has only {', '.join(inputs)}: the keys of Pack3DDetInputs{where} "
-            f"must name {key!r}"
+            f"{who} needs {name}, but this batch has only {', '.join(inputs)}: add {key!r} to the keys of "
+            f"Pack3DDetInputs{where}"
         )
     return inputs[name]
 
 
 def voxelisation(preprocessor: Any) -> dict[str, Any]:
-    """How points become voxels. Of two numbers of voxels, for training and for testing, the student's counts."""
+    """Return the settings of a voxelisation."""
     layer = preprocessor.voxel_layer
     return {
         "voxel_type": preprocessor.voxel_type,
@@ -124,9 +124,9 @@ def image_size(inputs: Tensor | Batch) -> tuple[int, int] | None:
 
 
 def blank(model: Any, size: tuple[int, int]) -> tuple[dict[str, Any], list[BaseDataElement]]:
-    """A batch of one frame for a model of mmdet3d: points on a grid over its range, a black image to the front.
+    """Return a blank batch of one frame for a model of mmdet3d: points on a grid over its range, a black front image.
 
-    A model that takes points as they are gets 16,384 of them within 40 metres, enough for all that it samples.
+    A model of raw points gets 16,384 of them within 40 metres, enough for all that it samples.
 
     Args:
         model: has a `data_preprocessor` of mmdet3d.
@@ -158,7 +158,7 @@ def blank(model: Any, size: tuple[int, int]) -> tuple[dict[str, Any], list[BaseD
 
 
 def _features(encoder: Any) -> int:
-    """How many numbers a point has, which mmdet3d's encoders add to before they keep it."""
+    """Numbers of a point, without those that mmdet3d's encoders add."""
     if hasattr(encoder, "num_features"):
         return encoder.num_features
     added = sum(3 * getattr(encoder, f"_with_{what}_center", False) for what in ("cluster", "voxel"))

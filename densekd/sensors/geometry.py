@@ -1,4 +1,4 @@
-"""Places on the ground in metres, and what a bird's-eye-view map says there. Plain tensors; no OpenMMLab."""
+"""Geometry on the ground in metres, and sampling of bird's-eye-view maps. Plain tensors; no OpenMMLab."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Extent(NamedTuple):
         return cls(x0, y0, x1, y1, axes)
 
     def shares(self, points: Tensor) -> Tensor:
-        """How far points `(..., 2)` lie across the map, 0 to 1 from edge to edge."""
+        """Relative positions of points `(..., 2)` on the map, 0 to 1 from edge to edge."""
         start, end = points.new_tensor(self[:2]), points.new_tensor(self[2:4])
         return (points - start) / (end - start)
 
@@ -70,7 +70,7 @@ class Extent(NamedTuple):
 def extents(
     student_range: Sequence[float], teacher_range: Sequence[float] | None, student_axes: str, teacher_axes: str
 ) -> tuple[Extent, Extent]:
-    """What the student's and the teacher's map show; the teacher's has the student's range if none is given."""
+    """Return the extents of the student's and the teacher's map; the teacher's range defaults to the student's."""
     mine = Extent.of(student_range, student_axes)
     return mine, Extent.of(student_range if teacher_range is None else teacher_range, teacher_axes)
 
@@ -81,9 +81,9 @@ def rows_along_y(maps: Tensor, extent: Extent) -> Tensor:
 
 
 def read(maps: Tensor, points: Tensor, extent: Extent, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    r"""Read maps at points on the ground, bilinearly between the centres of cells.
+    r"""Sample maps at points on the ground, bilinearly between the centres of cells.
 
-    Within half a cell of the edge the value is that of the border cells. Cells of weight 0 are as absent: the value is
+    Within half a cell of the edge the value is that of the border cells. Cells of weight 0 do not count: the value is
     $\sum_i b_i w_i f_i / \sum_i b_i w_i$ over the four cells around, with the bilinear $b_i$.
 
     Args:
@@ -119,7 +119,7 @@ def _bilinear(maps: Tensor, grid: Tensor) -> Tensor:
 
 
 def onto(maps: Tensor, extent: Extent, like: Tensor, its: Extent) -> tuple[Tensor, Tensor]:
-    """Bring maps to the cells of other maps, by metres.
+    """Resample maps at the cells of other maps, aligned in metres.
 
     Args:
         maps: `(B, C, H, W)`.
@@ -140,7 +140,7 @@ def onto(maps: Tensor, extent: Extent, like: Tensor, its: Extent) -> tuple[Tenso
 
 
 def on_the_ground(boxes: Any) -> Tensor:
-    """Of 3D boxes, mmdet3d's or their tensor `(n, 7 or more)`, what `pad` takes: x, y, dx, dy, yaw."""
+    """Project 3D boxes, mmdet3d's or their tensor `(n, 7 or more)`, to the ground: x, y, dx, dy, yaw."""
     return getattr(boxes, "tensor", boxes)[:, [0, 1, 3, 4, 6]]
 
 
@@ -160,11 +160,11 @@ def pad(boxes: Sequence[Tensor], like: Tensor) -> tuple[Tensor, Tensor]:
         ValueError: another number of samples, or boxes of another layout.
     """
     if len(boxes) != len(like):
-        raise ValueError(f"boxes_bev are those of {len(boxes)} samples, the maps those of {len(like)}")
+        raise ValueError(f"boxes_bev has {len(boxes)} samples, but the maps have {len(like)}")
     for each in boxes:
         if each.ndim != 2 or each.shape[1] != 5:
             raise ValueError(
-                f"boxes_bev have shape (n, 5): x, y, dx, dy, yaw; got {tuple(each.shape)}"
+                f"boxes_bev must have shape (n, 5): x, y, dx, dy, yaw; got {tuple(each.shape)}"
                 + ("; of 3D boxes take [:, [0, 1, 3, 4, 6]]" if each.shape[-1] in (7, 9) else "")
             )
     most = max(len(each) for each in boxes)

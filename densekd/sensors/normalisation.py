@@ -1,4 +1,4 @@
-"""Turn a batch normalised for one model into the batch that another model's preprocessor would have made."""
+"""Convert a batch normalised for one model to the normalisation of another."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ class Normalisation(NamedTuple):
 
 
 class Renormalise:
-    """Map a batch as the student's preprocessor made it to what the teacher's would have made of the same images.
+    """Convert a batch of the student's preprocessor to that of the teacher's for the same images.
 
     With mean m and deviation s of each, `x_t = (x_s * s_s + m_s - m_t) / s_t`, after a swap of the colour channels
-    where the two disagree on their order. Padding is then set to the teacher's own padding value. Equal preprocessing
-    costs nothing: the batch is handed on as it is.
+    where the two disagree on their order. Padding is then set to the teacher's own padding value. If both are equal,
+    the batch is returned unchanged.
 
     Args:
         student: the student's data preprocessor.
         teacher: the teacher's.
 
     Raises:
-        TypeError: the two differ, and one is none of mmengine's image preprocessors.
+        TypeError: the two differ, and one is not an image preprocessor of mmengine.
     """
 
     def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
@@ -53,7 +53,7 @@ class Renormalise:
         if mine is None or its is None:
             raise TypeError(
                 f"cannot turn the input of {type(student).__name__} into that of {type(teacher).__name__}: "
-                "only preprocessors of images with mean, std and channel order are understood"
+                "only image preprocessors with mean, std and channel order are supported"
             )
         m_s, s_s, m_t, s_t = (
             torch.tensor(values).view(-1, 1, 1) for values in (mine.mean, mine.std, its.mean, its.std)

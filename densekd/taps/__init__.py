@@ -1,4 +1,4 @@
-"""Read tensors out of a model by the path of the module that makes them; where models of known families are tapped."""
+"""Taps: record tensors of a model by module path; default taps of known model families."""
 
 from densekd.taps.reader import Tap, Taps, never_fired
 

@@ -1,4 +1,4 @@
-"""Where a detector of mmdet3d has its maps of the ground, and what they show."""
+"""Taps of the bird's-eye-view maps of mmdet3d's detectors, and the extents of these maps."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from densekd.sensors.batches import has_sensors, sees_points
 from densekd.sensors.geometry import Extent
 
 LOW = ("fusion_layer", "view_transform", "pts_middle_encoder", "middle_encoder", "neck_3d")
-"""What draws the map, before the network that reads it; of several in one detector the first of these is the last."""
+"""Modules that yield the map of the ground; of several in one detector the first in this list runs last."""
 HIGH = ("pts_neck", "neck_3d", "neck")
-"""What that network leaves."""
+"""Modules that yield the input of the head."""
 HEADS = ("pts_bbox_head", "bbox_head")
 
 
 def bev_taps(model: nn.Module) -> dict[str, str]:
     """Return the taps `low`, `high`, `scores` and `regression` of a detector with a map of the ground.
 
-    `scores` and `regression` yield the maps of all tasks of a CenterPoint head, one after the other, or what an anchor
-    head says of all anchors; heads of other kinds have neither. Scores are copies: mmdet3d overwrites them.
+    `scores` and `regression` yield the maps of all tasks of a CenterPoint head, one after the other, or an anchor
+    head's outputs for all anchors; heads of other kinds have neither. Scores are copies: mmdet3d overwrites them.
 
     Raises:
         ValueError: the model has no map of the ground.
@@ -30,8 +30,8 @@ def bev_taps(model: nn.Module) -> dict[str, str]:
     high = next((name for name in HIGH if name in parts), None)
     if low is None or high is None or not has_sensors(model):
         raise ValueError(
-            f"{type(model).__name__} has no map of the ground that is known: none of {', '.join(LOW)}; write distills "
-            "entries with paths"
+            f"{type(model).__name__} has no known map of the ground, none of {', '.join(LOW)}; write distills "
+            "entries with the paths of modules"
         )
     taps = {"low": low, "high": high}
     head = next((name for name in HEADS if name in parts), "")
@@ -46,7 +46,7 @@ def bev_taps(model: nn.Module) -> dict[str, str]:
 
 
 def branches(model: Any) -> list[str]:
-    """List what a CenterPoint head regresses, `reg`, `height`, `dim`, ...; nothing for heads of other kinds."""
+    """List the regression branches of a CenterPoint head, `reg`, `height`, `dim`, ...; none for other heads."""
     return list(widths(model)[0]) if _tasks(model) else []
 
 
@@ -64,14 +64,14 @@ def _tasks(model: Any) -> list[Any]:
 
 
 def cell_of(model: Any) -> float | None:
-    """Return the side of a cell of a CenterPoint head, in metres, which its offsets are told in; None for others."""
+    """Return the side of a cell of a CenterPoint head in metres, the unit of its offsets; None for others."""
     coder = getattr(head_of(model), "bbox_coder", None)
     size, factor = getattr(coder, "voxel_size", None), getattr(coder, "out_size_factor", None)
     return None if size is None or factor is None else float(size[0] * factor)
 
 
 def bev_extent(model: Any) -> Extent:
-    """Return what the maps of a detector show, in metres, as its config says.
+    """Return the extent of a detector's maps in metres, from its config.
 
     That is the range of the voxels, of a `view_transform`, or of the grid of an ImVoxelNet. Rows run along y, but for
     the sparse encoder of BEVFusion, whose rows run along x.
@@ -90,13 +90,13 @@ def bev_extent(model: Any) -> Extent:
     if grid is not None and hasattr(grid, "ranges"):
         return Extent.of(grid.ranges[0], axes)
     raise ValueError(
-        f"{type(model).__name__} does not tell what its map shows: give student_range or teacher_range, (x0, y0, x1, "
+        f"the range of the map of {type(model).__name__} is unknown: give student_range or teacher_range, (x0, y0, x1, "
         "y1) in metres, as an option of the method"
     )
 
 
 def sensor_of(model: Any) -> str:
-    """Return 'lidar', 'camera' or 'fusion', from what a detector looks at."""
+    """Return 'lidar', 'camera' or 'fusion', from the inputs of a detector."""
     if not sees_points(model):
         return "camera"
     return "lidar" if getattr(model, "img_backbone", None) is None else "fusion"

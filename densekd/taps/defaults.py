@@ -1,4 +1,4 @@
-"""Where a model of a known family is usually tapped."""
+"""Default taps of known model families."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 from densekd.taps.reader import Tap
 
 PRE_LOGIT = ("fpn_bottleneck", "sep_bottleneck", "fusion_conv", "conv_cat", "bottleneck", "project")
-"""Last layers of mmseg's heads before dropout and classifier; of several in one head the first of these is the last."""
+"""Last layers of mmseg's heads before dropout and classifier; of several the first in this list runs last."""
 _OTHER_IN_TRAINING = ("DDRNet", "PIDNet")
 """Backbones that yield more tensors in training than they do for a teacher."""
 _KERNEL = re.compile(r"decode_head\.kernel_update_head\.\d+")
@@ -24,12 +24,12 @@ CLASSIFIERS = (
 
 
 def default_taps(model: nn.Module) -> dict[str, str]:
-    """Return the usual taps of a segmenter or detector: `logits` and `features`, those that it has.
+    """Return the default taps of a segmenter or detector: `logits` and `features`, where it has them.
 
-    Segmenters (mmseg): the class logits of the last decode head that has them, and what goes into them before dropout
-    where there is such a layer, else the neck or the backbone's last stage. Detectors (mmdet): the class branch and the
-    neck. Heads that classify proposals or queries, as those of two-stage detectors and of DETR do, have no `logits`:
-    the rows of student and teacher stand for other objects.
+    Segmenters (mmseg): the class logits of the last decode head that has them, and their input before dropout where
+    there is such a layer, else the neck or the backbone's last stage. Detectors (mmdet): the class branch and the neck.
+    Heads that classify proposals or queries, as those of two-stage detectors and of DETR do, have no `logits`: the rows
+    of student and teacher stand for other objects.
 
     >>> default_taps(nn.Linear(2, 2))
     {}
@@ -78,7 +78,7 @@ def each_level(model: nn.Module, path: str) -> str:
 
 
 def sigmoid_logits(model: nn.Module, spec: str) -> bool:
-    """Whether each channel of a tap is the logit of a sigmoid: of one class, or whatever it is, against all else.
+    """Whether each channel of a tap is the logit of a sigmoid: one class against all others.
 
     So it is in mmseg's heads with one output channel, except those for depth, and in the class branch of mmdet's dense
     heads that are trained with `use_sigmoid`.
@@ -99,7 +99,7 @@ def _is_sigmoid(model: Any, path: str) -> bool:
 
 
 def is_binary(head: Any) -> bool:
-    """Whether a decode head of mmseg has one sigmoid for two classes; one for depth has a single channel as well."""
+    """Whether a decode head of mmseg has one sigmoid for two classes; a depth head has a single channel as well."""
     if getattr(head, "out_channels", None) != 1:
         return False
     losses = head.loss_decode if isinstance(head.loss_decode, nn.ModuleList) else [head.loss_decode]
@@ -115,7 +115,9 @@ def tap(model: nn.Module, kind: str) -> str:
     """Return the default tap of a kind, `logits` or `features`; raises `ValueError` if the model has none."""
     taps = default_taps(model)
     if kind not in taps:
-        raise ValueError(f"{type(model).__name__} has no default tap for {kind}; write distills entries with paths")
+        raise ValueError(
+            f"{type(model).__name__} has no default tap for {kind}; write distills entries with module paths"
+        )
     return taps[kind]
 
 
@@ -156,5 +158,5 @@ def patch_embeddings(model: nn.Module) -> list[str]:
 
 
 def backbone_name(model: nn.Module) -> str:
-    """How messages call the backbone of a model."""
+    """Class name of a model's backbone, for messages."""
     return type(getattr(model, "backbone", model)).__name__

@@ -1,9 +1,9 @@
-"""Run a model once on a blank image, to learn what its taps yield before any training."""
+"""Probe a model: run it once on a blank image and return the tensors of its taps."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -21,11 +21,9 @@ LARGE = (512, 512)  # for models whose coarsest level would be smaller than a ke
 def probe(model: nn.Module, specs: Iterable[str], size: tuple[int, int] = IMAGE_SIZE) -> dict[str, list[Tensor]]:
     """Return what each tap yields for one blank image of `size` (height, width) in `mode='tensor'`.
 
-    The model is left as it was: evaluation mode inside, its own modes afterwards, no statistics updated.
+    The model does not change: it runs in evaluation mode, gets its modes back, and updates no statistics.
     """
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
+    with _at_rest(model):
         run = ready(model, size)
         with Taps(model, specs) as taps:
             try:
@@ -37,13 +35,22 @@ def probe(model: nn.Module, specs: Iterable[str], size: tuple[int, int] = IMAGE_
         if silent:
             raise SilentTap(_why_silent(model, silent[0], size))
         return {spec: taps[spec] for spec in taps.specs}
+
+
+@contextlib.contextmanager
+def _at_rest(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; the modes of all modules are restored afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
     finally:
         for module, mode in modes.items():
             module.training = mode
 
 
 class SilentTap(RuntimeError):
-    """A tap that nothing passes, although the model runs."""
+    """A tap that records nothing, although the model runs."""
 
 
 def _why_silent(model: nn.Module, spec: str, size: tuple[int, int]) -> str:
@@ -57,13 +64,13 @@ def _why_silent(model: nn.Module, spec: str, size: tuple[int, int]) -> str:
 
 
 def blank_size(models: Sequence[nn.Module], taps: Sequence[Iterable[str]] = ()) -> tuple[int, int]:
-    """Return a size of image that all models run on: small, else what one of them is trained on, else large.
+    """Return an image size that all models accept: small, else a training size of one of them, else large.
 
     Some transformers accept the size of their position embedding alone.
 
     Args:
-        models: all that see the image.
-        taps: for each of them what is read; without, all of it must run.
+        models: all that get the image.
+        taps: the taps of each; without them the whole forward must run.
     """
     read = taps or [()] * len(models)
     trained_on = [getattr(getattr(model, "data_preprocessor", None), "size", None) for model in models]
@@ -81,12 +88,12 @@ def blank_size(models: Sequence[nn.Module], taps: Sequence[Iterable[str]] = ()) 
 
 
 def forward(model: nn.Module, size: tuple[int, int]) -> None:
-    """Run `mode='tensor'` on a blank image; a listener gets ready first, see `ready`."""
+    """Run `mode='tensor'` on a blank image; to record tensors, call `ready` before `Taps`."""
     ready(model, size)()
 
 
 def ready(model: nn.Module, size: tuple[int, int]) -> Callable[[], Any]:
-    """Return what runs `mode='tensor'` on a blank image, with the metadata and empty truth that some detectors need.
+    """Return a function that runs `mode='tensor'` on a blank image, with metadata and empty ground truth.
 
     A model of several sensors gets blank ones.
     """
@@ -95,16 +102,37 @@ def ready(model: nn.Module, size: tuple[int, int]) -> Callable[[], Any]:
     if has_sensors(model):
         inputs = blank(model, size)
         return lambda: model(*inputs, mode="tensor")
+    run = _on_channels(model, size)
+    found = _channels(model, run)
+    return lambda: run(found)
+
+
+@torch.no_grad()
+def channels(model: nn.Module, size: tuple[int, int]) -> int | None:
+    """Channels of the images that a model takes, from its first convolution; None where it has none."""
+    if reads_truth(model) or has_sensors(model) or not any(isinstance(each, nn.Conv2d) for each in model.modules()):
+        return None
+    with _at_rest(model):
+        return _channels(model, _on_channels(model, size))
+
+
+def blank_sample(model: nn.Module, size: tuple[int, int]) -> BaseDataElement:
+    """The data sample of a blank image: its size, and no instances."""
     weight = next(model.parameters())
     shapes = dict.fromkeys(("img_shape", "ori_shape", "pad_shape", "batch_input_shape"), size)
     sample = BaseDataElement(metainfo={**shapes, "scale_factor": (1.0, 1.0)})
     sample.gt_instances = InstanceData(bboxes=weight.new_zeros(0, 4), labels=weight.new_zeros(0).long())
+    return sample
+
+
+def _on_channels(model: nn.Module, size: tuple[int, int]) -> Callable[[int], None]:
+    """Return a function that runs `mode='tensor'` on a blank image of the given channels."""
+    weight, sample = next(model.parameters()), blank_sample(model, size)
 
     def run(channels: int) -> None:
         model(torch.zeros(1, channels, *size, device=weight.device, dtype=weight.dtype), [sample], mode="tensor")
 
-    channels = _channels(model, run)
-    return lambda: run(channels)
+    return run
 
 
 def _channels(model: nn.Module, run: Callable[[int], None]) -> int:

@@ -1,4 +1,4 @@
-"""Read tensors out of a model by the path of the module that makes them, without touching the model."""
+"""Record tensors of a model by module path, without changing the model."""
 
 from __future__ import annotations
 
@@ -54,16 +54,16 @@ def find(model: nn.Module, path: str) -> nn.Module:
 
 
 class Taps:
-    """Context manager that records what passes the taps of a model during one forward.
+    """Context manager that records the tensors at the taps of a model during one forward.
 
     Args:
-        model: the model to listen to.
+        model: the model to record from.
         specs: taps, each `'path'` (output of a module), `'path:i'` (item i of a tuple), `'path:in'` (first input) or
             `'path:copy'` (a copy of the output, for what the model overwrites in place later); several of them joined
             by `+` are one tap, which yields the tensors of all in that order.
         stop_after: tensors that each tap yields in one forward. When all have been seen, the rest of the forward is
             skipped: a teacher need not run past its last tap.
-        tensors: whether what passes is kept; else only that something did.
+        tensors: whether to keep the tensors; else only whether there were any.
 
     `taps[spec]` is a list of tensors: one for a plain output, several for a tuple or for a module that is called
     several times, as a detector's shared head is for each level.
@@ -118,7 +118,7 @@ class Taps:
         return [tensor for part in self.specs[spec] for tensor in self._of(part)]
 
     def silent(self) -> list[str]:
-        """Taps that nothing has passed."""
+        """Taps that have recorded nothing."""
         return [part for part in self.modules if not self._seen[part]]
 
     def _of(self, spec: str) -> list[Tensor]:
@@ -175,10 +175,10 @@ _NOTHING = torch.empty(0)
 
 
 def never_fired(model: nn.Module, spec: str, others: Sequence[str] = ()) -> str:
-    """Say that a tap yielded nothing, why, and which to use instead.
+    """Return the message for a tap that recorded nothing: why, and which tap to use instead.
 
     Args:
-        model: that was run.
+        model: the model that was run.
         spec: the tap.
         others: paths of modules that were called.
     """
@@ -201,4 +201,4 @@ def never_fired(model: nn.Module, spec: str, others: Sequence[str] = ()) -> str:
 
 
 class _AllSeen(Exception):
-    """Ends a forward that has nothing more to tell."""
+    """Ends a forward after its last tap."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -16,13 +16,20 @@ from graphkd.data.split import PARTS, Masks, Split, as_split, mask_of
 from graphkd.sparse.rows import compact, csr, rows
 
 _MASKS = {part: tuple(f"{name}_mask" for name in ((part, "valid") if part == "val" else (part,))) for part in PARTS}
+_IDS = [
+    {part: tuple(f"{name}_{kind}" for name in ((part, "valid") if part == "val" else (part,))) for part in PARTS}
+    for kind in ("idx", "index", "indices", "ids", "nodes")
+]
+"""What a container may call the node ids of its parts."""
+_SPLITS = ("split", "split_idx")
 _REFUSED = {
     "edge_attr": "if it is one weight an edge, pass it as edge_weight",
     "edge_type": "keep the edges of one type, or drop their types",
     "edge_time": "keep the edges of the time wanted, or drop their times",
 }
 """Fields that say what an edge means: a result without them would be that of another graph."""
-_READ = {"x", "edge_index", "y", "num_classes", "node_id", "edge_weight", *_REFUSED, *sum(_MASKS.values(), ())}
+_OF_SPLITS = {*_SPLITS, *sum((name for names in (_MASKS, *_IDS) for name in names.values()), ())}
+_READ = {"x", "edge_index", "y", "num_classes", "node_id", "edge_weight", *_REFUSED, *_OF_SPLITS}
 _HARMLESS = {"num_nodes", "batch", "ptr", "n_id", "e_id", "input_id"}
 
 
@@ -74,10 +81,11 @@ class Graph:
     def of(cls, data: Any, unlabelled: Literal["raise", "keep"] = "raise") -> Graph:
         """Build a graph from a PyG `Data`, or anything with `x`, `edge_index` and `y`, and check it.
 
-        Masks `train_mask`, `val_mask` (or `valid_mask`) and `test_mask`, or a `Split` or dict called `split`, become
-        the graph's `split`; of masks `(N, k)` one column is to be chosen later, see `Masks`. Fields that say what an
-        edge means and that nothing here can use are refused by name; other tensors of nodes or edges are named in a
-        warning.
+        Masks `train_mask`, `val_mask` (or `valid_mask`) and `test_mask`, node ids called `train_idx`, `val_idx` (or
+        `valid_idx`) and `test_idx`, or `_index`, `_indices`, `_ids` or `_nodes`, and whatever `as_split` takes, called
+        `split` or `split_idx`, become the graph's `split`; of masks `(N, k)` one column is to be chosen later, see
+        `Masks`. Fields that say what an edge means and that nothing here can use are refused by name; other tensors of
+        nodes or edges are named in a warning.
 
         Args:
             data: its features may be a tensor, dense or sparse in any layout, an array or a scipy matrix; edges and
@@ -115,11 +123,10 @@ class Graph:
         _check_features(x)
         _check_edges(edge_index, len(y))
         _check_fields(data, len(y), edge_index.shape[1])
-        masks, split = _masks(data, len(y)), getattr(data, "split", None)
-        if isinstance(split, Split | Mapping):
+        masks, split = _masks(data, len(y)), _split(data, len(y))
+        if isinstance(split, Split):
             if masks is not None:
                 raise ValueError("the graph has a split and masks; drop one of them")
-            split = as_split(split, len(y))
             ids = torch.cat([split.train, split.val, split.test])
             masks = Masks({"labelled": torch.zeros(len(y), 1, dtype=torch.bool).index_fill(0, ids, True)})
         else:
@@ -243,6 +250,39 @@ def _masks(data: Any, nodes: int) -> Masks | None:
         if given:
             parts[part] = mask_of(given[0], getattr(data, given[0]), nodes)
     return Masks(parts) if parts else None
+
+
+def _split(data: Any, nodes: int) -> Split | Masks | None:
+    """The split that a container carries as such, or as the node ids of its parts."""
+    found: dict[str, Any] = {}
+    for name in _SPLITS:
+        given = getattr(data, name, None)
+        if isinstance(given, Split | Mapping | Sequence | Tensor | np.ndarray) and not isinstance(given, str | bytes):
+            found[name] = given
+    for names in _IDS:
+        there = {
+            part: [
+                name for name in names[part] if isinstance(getattr(data, name, None), Sequence | Tensor | np.ndarray)
+            ]
+            for part in PARTS
+        }
+        if not any(there.values()):
+            continue
+        if any(len(each) != 1 for each in there.values()):
+            given = ", ".join(name for each in there.values() for name in each)
+            raise ValueError(
+                f"the graph has {given}: of a split it needs each of train, val (or valid) and test, once; complete "
+                f"it, or remove {given}"
+            )
+        found[there["train"][0]] = {part: getattr(data, each[0]) for part, each in there.items()}
+    if len(found) > 1:
+        raise ValueError(f"the graph has {' and '.join(found)}, which are splits; drop all but one")
+    return as_split(next(iter(found.values())), nodes) if found else None
+
+
+def is_split(field: str) -> bool:
+    """Whether a field of a container says something of its split."""
+    return field in _OF_SPLITS
 
 
 def _class_names(names: Any, classes: int) -> tuple[str, ...]:

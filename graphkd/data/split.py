@@ -210,6 +210,6 @@ def _array(name: str, given: Any) -> Tensor:
 
 def _what(given: Any) -> str:
     shape = getattr(given, "shape", None)
-    if shape is not None:
+    if shape is not None and hasattr(given, "dtype"):  # which a table has not
         return f"{given.dtype} {tuple(shape)}"
     return f"a {type(given).__name__}" + (f" of {len(given)}" if isinstance(given, Sequence) else "")

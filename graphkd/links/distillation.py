@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,11 +15,12 @@ from sklearn.base import clone
 from torch import Tensor, nn
 
 from graphkd.data import Graph, one_way
+from graphkd.data.graph import is_split
 from graphkd.links.lesson import LinkLesson
 from graphkd.links.metrics import auc, hits, ranked
 from graphkd.links.network import LinkGNN
 from graphkd.links.recipes import LINK_RECIPES
-from graphkd.links.split import SPLITS, LinkSplit
+from graphkd.links.split import SPLITS, LinkSplit, of_parts
 from graphkd.links.student import LinkStudent
 from graphkd.pipeline.arguments import built, check_options, check_spec, checked_seed, name_of
 from graphkd.pipeline.outcome import table
@@ -28,7 +29,7 @@ from graphkd.spec import plain, resolve
 from graphkd.teachers import TEACHERS
 from graphkd.teachers.call import resting
 from graphkd.training.latency import latency
-from graphkd.training.loop import Evaluation, History, Schedule, train
+from graphkd.training.loop import Evaluation, History, Schedule, rehearsal, train
 
 TeacherSpec = str | Mapping[str, Any] | Callable[..., nn.Module] | LinkGNN
 MethodSpec = str | Mapping[str, Any] | Callable[..., Any]
@@ -99,7 +100,7 @@ def distill_links(
     method: MethodSpec = "llp",
     *,
     student: LinkStudent | None = None,
-    split: str | Mapping[str, Any] | LinkSplit = "tran",
+    split: str | Mapping[str, Any] | LinkSplit | Sequence[Any] = "tran",
     seed: int = 0,
 ) -> LinkResult:
     """Train a link-prediction GNN, distill it into a student, and train the same student without a teacher as control.
@@ -112,7 +113,8 @@ def distill_links(
             trained `LinkGNN`, taken as it is, with a warning: it may have seen test edges.
         method: a recipe of `LINK_RECIPES` by name, as `dict(type=name, **options)` or as a function.
         student: with the settings wanted; its method and random state are replaced.
-        split: one of `SPLITS` by name or as `dict(type=name, **options)`, or a split of one's own.
+        split: one of `SPLITS` by name or as `dict(type=name, **options)`, or a split of one's own: a `LinkSplit`, or
+            the three graphs that PyG's `RandomLinkSplit` returns.
         seed: of the split, the parameters and whatever is drawn.
 
     Raises:
@@ -128,16 +130,22 @@ def distill_links(
     """
     seed, method, split = checked_seed(seed), plain(method), plain(split)
     check_spec("method", method)
-    resolve("method", method, LINK_RECIPES)
+    recipe, _ = resolve("method", method, LINK_RECIPES)
     student = LinkStudent() if student is None else student
     if not isinstance(student, LinkStudent):
         raise TypeError(f"student is a LinkStudent, got {type(student).__name__}")
     student.check_settings()
     if not isinstance(teacher, LinkGNN):
         parse_teacher(teacher)
+    if isinstance(split, list | tuple) and len(split) == 3:
+        split = of_parts(split)
     if not isinstance(split, LinkSplit):
         check_spec("split", split)
-    view = split if isinstance(split, LinkSplit) else split_links(data, split, seed)
+    view = split if isinstance(split, LinkSplit) else split_links(data, cast("str", split), seed)
+    _check_k(view, student.k)
+    if recipe in LINK_RECIPES.values():
+        with rehearsal():  # finds what is wrong with its options before the teacher is trained
+            train_link_student(view, lambda pairs: torch.zeros(pairs.shape[1:]), method, student, seed)
     taught = train_link_teacher(view, teacher, seed, student.k)
     outcomes = {
         "teacher": taught,
@@ -175,8 +183,13 @@ def _without_labels(data: Any) -> Any:
     for key in ("x", "edge_index"):
         if getattr(data, key, None) is None:
             raise ValueError(f"the graph has no tensor {key!r}; expected x (N, F) and edge_index (2, E)")
+    if getattr(data, "edge_label_index", None) is not None:
+        raise ValueError(
+            "the graph has edge_label_index, the pairs of one part of a split: pass all three parts of "
+            "RandomLinkSplit as split=(train, val, test), or remove it"
+        )
     fields = data.to_dict() if callable(getattr(data, "to_dict", None)) else getattr(data, "__dict__", {})
-    kept = {key: value for key, value in fields.items() if key != "num_classes" and not str(key).endswith("_mask")}
+    kept = {key: value for key, value in fields.items() if key != "num_classes" and not is_split(str(key))}
     nodes = data.x.shape[0] if hasattr(data.x, "shape") else len(data.x)
     return SimpleNamespace(**{**kept, "x": data.x, "edge_index": data.edge_index, "y": np.arange(nodes) % 2})
 
@@ -184,11 +197,7 @@ def _without_labels(data: Any) -> Any:
 def train_link_teacher(split: LinkSplit, teacher: TeacherSpec = "sage", seed: int = 0, k: int = 20) -> LinkOutcome:
     """Train a graph network on the training edges of the split, which are also its message-passing edges."""
     seed = checked_seed(seed)
-    few = min(split.val_none.shape[1], split.test_none.shape[1])
-    if k > few:
-        raise ValueError(
-            f"Hits@{k} needs {k} non-edges to rank edges among, the split has {few}; lower the student's k"
-        )
+    _check_k(split, k)
     x, known, visible = split.x_seen, both_ways(split.train), both_ways(split.visible)
     history = History()
     if isinstance(teacher, LinkGNN):
@@ -226,6 +235,14 @@ def train_link_teacher(split: LinkSplit, teacher: TeacherSpec = "sage", seed: in
         outcome = _outcome(network, lambda pairs: network(split.x, visible, pairs), split, history, k)
     outcome.score = torch.inference_mode()(lambda pairs: _scored(network.predictor, h, pairs))
     return outcome
+
+
+def _check_k(split: LinkSplit, k: int) -> None:
+    few = min(split.val_none.shape[1], split.test_none.shape[1])
+    if k > few:
+        raise ValueError(
+            f"Hits@{k} needs {k} non-edges to rank edges among, the split has {few}; lower the student's k"
+        )
 
 
 def _scored(predictor: nn.Module, h: Tensor, pairs: Tensor) -> Tensor:

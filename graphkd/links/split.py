@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -120,6 +122,63 @@ def prod(
         {"all": torch.cat(list(test_edges.values()), 1), **test_edges},
         NonEdges(graph.edge_index, len(graph)).sample(int(test * edges.shape[1]), generator),
     )
+
+
+def of_parts(parts: Sequence[Any]) -> LinkSplit:
+    """A split of one's own: training, validation and test part as PyG's `RandomLinkSplit` returns them.
+
+    Training learns from the edges of the training part and from its positive pairs. Validation and test use their own
+    pairs; in the test, messages pass over the edges of the test part.
+
+    Args:
+        parts: three graphs with `x`, `edge_index`, `edge_label_index` `(2, P)` and `edge_label` `(P,)`, 1 for an edge.
+
+    Raises:
+        ValueError: a part lacks one of these, or pairs of validation or test are among the edges to learn from.
+
+    >>> import torch_geometric.transforms as T
+    >>> from torch_geometric.data import Data
+    >>> from graphkd.data import digits
+    >>> data = Data(x=digits().x, edge_index=digits().edge_index)
+    >>> split = of_parts(T.RandomLinkSplit(0.05, 0.1, is_undirected=True)(data))
+    >>> [edges.shape[1] for edges in (split.train, split.val, split.test["test"])]
+    [5364, 315, 630]
+    """
+    names = ("x", "edge_index", "edge_label_index", "edge_label")
+    for what, part in zip(("training", "validation", "test"), parts):
+        missing = [name for name in names if getattr(part, name, None) is None]
+        if missing:
+            raise ValueError(
+                f"the {what} part of the split has no {missing[0]}; expected three graphs with {', '.join(names)}, as "
+                "RandomLinkSplit returns them"
+            )
+    train, _, test = parts
+    nodes = len(train.x)
+    edges = [part.edge_label_index[:, part.edge_label > 0] for part in parts]
+    none = [part.edge_label_index[:, part.edge_label <= 0] for part in parts]
+    learnt = once(torch.cat([train.edge_index, edges[0]], 1))
+    keys = [_keys(pairs, nodes) for pairs in (learnt, *edges[1:])]
+    for what, each in zip(("validation", "test"), keys[1:]):
+        if count := int(torch.isin(each, keys[0]).sum()):
+            raise ValueError(
+                f"{count} edges of the {what} part are among those to learn from: split an undirected graph with "
+                "RandomLinkSplit(is_undirected=True)"
+            )
+    return LinkSplit(
+        train.x,
+        torch.arange(nodes),
+        learnt,
+        once(edges[1]),
+        once(none[1]),
+        once(test.edge_index),
+        {"test": once(edges[2])},
+        once(none[2]),
+    )
+
+
+def _keys(pairs: Tensor, nodes: int) -> Tensor:
+    """One number for each pair, whichever way round it is."""
+    return pairs.min(0).values * nodes + pairs.max(0).values
 
 
 SPLITS = {"tran": tran, "prod": prod}

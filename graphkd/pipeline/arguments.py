@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -96,7 +95,9 @@ def as_cache(teacher: Any, graph: Graph) -> Any:
     """Wrap raw logits in a cache; NaN in all columns of unseen nodes. Return any other teacher unchanged."""
     if not isinstance(teacher, np.ndarray | Tensor):
         return teacher
-    logits = teacher.detach().cpu().float().numpy() if isinstance(teacher, Tensor) else np.asarray(teacher)
+    if isinstance(teacher, Tensor) and not teacher.is_complex():
+        teacher = teacher.detach().cpu().float()
+    logits = np.asarray(teacher)
     if logits.dtype.kind not in "iuf" or logits.shape != (len(graph), graph.num_classes):
         raise ValueError(
             f"the teacher's logits are {logits.dtype} {logits.shape}; expected numbers, {len(graph)} nodes by "
@@ -104,9 +105,6 @@ def as_cache(teacher: Any, graph: Graph) -> Any:
         )
     logits = logits.astype(np.float32)
     observed = ~np.isnan(logits).all(1)
-    known = logits[observed]
-    if len(known) and (known >= 0).all() and np.allclose(known.sum(1), 1, atol=1e-4):
-        warnings.warn("the teacher's rows sum to 1: of probabilities pass the logarithm", stacklevel=4)
     settings = {"teacher": {"type": "logits"}, "split": None}
     return Cache(logits, graph.node_id.numpy(), observed, graph.fingerprint(), settings=settings)
 

@@ -128,6 +128,6 @@ def warn_if_no_better(name: str, teacher: Outcome, control: Outcome) -> None:
         return
     warnings.warn(
         f"{name}: no teacher is better than the student without one ({teacher.val:.3f} and {control.val:.3f} on the "
-        "validation nodes): there is little to distil; train the teacher longer, choose another, or keep the control",
+        "validation nodes): there is little to distill; train the teacher longer, choose another, or keep the control",
         stacklevel=3,
     )

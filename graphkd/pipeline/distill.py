@@ -23,6 +23,7 @@ from graphkd.pipeline.arguments import (
 from graphkd.pipeline.checks import any_ready, check_connected, check_edge_weights, check_teachers, warn_if_no_better
 from graphkd.pipeline.measure import measure_latency, network_of
 from graphkd.pipeline.outcome import MethodSpec, Outcome, Result, TeacherSpecs
+from graphkd.pipeline.rehearse import rehearse
 from graphkd.pipeline.teacher_spec import listed
 from graphkd.pipeline.train_student import train_student
 from graphkd.pipeline.train_teacher import train_teacher
@@ -106,6 +107,7 @@ def distill(
             + (", but for the ready module" if any_ready(teachers) else ""),
             stacklevel=2,
         )
+    rehearse(views[0], teachers, method, student, seed, own[0])
     taught = [train_teacher(view, teachers, seed, extras_of(method), as_given) for view, as_given in zip(views, own)]
     outcomes: dict[str, dict[SettingName, Outcome]] = {"teacher": {}, "control": {}, "student": {}}
     for view, of_teacher in zip(views, taught):

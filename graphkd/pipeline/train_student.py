@@ -8,6 +8,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from graphkd.data import Setting
+from graphkd.data.positions import Inputs
 from graphkd.pipeline.arguments import (
     Student,
     checked_seed,
@@ -21,6 +22,7 @@ from graphkd.pipeline.outcome import MethodSpec, Outcome
 from graphkd.recipes import inputs_of
 from graphkd.sparse.rows import rows
 from graphkd.spec import plain
+from graphkd.students.classifier import StudentClassifier
 from graphkd.training.cache import Cache
 
 
@@ -33,23 +35,13 @@ def train_student(
     before the student are fitted on the features that are seen.
     """
     seed, method = checked_seed(seed), plain(method)
-    whole, seen = setting.whole, setting.seen
+    whole = setting.whole
     if cache is not None:
         check_edge_weights(whole, method)
     given = inputs_of(method)(setting, seed)
     model = clone(checked_student(student))
-    learner = last_step(model)
     features, steps = fitted_steps(model, given)
-    learner.set_params(method=method, random_state=seed)
-    learner.fit(
-        features.seen,
-        seen.y,
-        teacher=None if cache is None else cache.take(setting.observed.numpy()),
-        edge_index=None if seen.edge_weight is not None else seen.edge_index,
-        labelled=setting.train,
-        validation=(rows(features.seen, setting.val), seen.y[setting.val]),
-        monitor=(rows(features.linked, setting.test), whole.y[setting.test]),
-    )
+    learner = fit(last_step(model), setting, cache, method, features, seed)
     history = learner.history_
     linked = torch.from_numpy(learner.predict(features.linked))
     alone = linked if features.alone is features.linked else torch.from_numpy(learner.predict(features.alone))
@@ -59,3 +51,20 @@ def train_student(
     x = None if features.linked is whole.x else rows(features.linked)
     model = Pipeline([*steps, model.steps[-1]]) if isinstance(model, Pipeline) else model
     return Outcome(model, metrics, history.oracle, history.score, sum(history.seconds), x=x)
+
+
+def fit(
+    learner: StudentClassifier, setting: Setting, cache: Cache | None, method: MethodSpec, features: Inputs, seed: int
+) -> StudentClassifier:
+    """The student, trained on what the setting shows it."""
+    seen = setting.seen
+    learner.set_params(method=method, random_state=seed)
+    return learner.fit(
+        features.seen,
+        seen.y,
+        teacher=None if cache is None else cache.take(setting.observed.numpy()),
+        edge_index=None if seen.edge_weight is not None else seen.edge_index,
+        labelled=setting.train,
+        validation=(rows(features.seen, setting.val), seen.y[setting.val]),
+        monitor=(rows(features.linked, setting.test), setting.whole.y[setting.test]),
+    )

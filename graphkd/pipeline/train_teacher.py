@@ -32,7 +32,7 @@ from graphkd.spec import resolve
 from graphkd.teachers import TEACHERS, TUNES
 from graphkd.teachers.call import call, outputs, resting
 from graphkd.teachers.ensemble import Ensemble
-from graphkd.training.cache import Cache
+from graphkd.training.cache import Cache, warn_of_probabilities
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import Clock, History, Schedule, score, train
 from kdlosses.experts import experts, mixture
@@ -136,6 +136,7 @@ def _answered(
     """Outputs of a trained network on the nodes of `view`, which has features and edges as the network reads them."""
     view = readable_setting(network, view)
     hidden, logits = setting_outputs(network, view)
+    warn_of_probabilities(logits, np.isfinite(logits[:, 0].numpy()), stacklevel=6)
     more, params = _extras(network, view, extras, seed)
     cache = Cache(
         logits.numpy(),
@@ -294,6 +295,8 @@ def _from_cache(setting: Setting, cache: Cache, seed: int, extras: Collection[st
             "train_teacher"
         )
     check_classes(setting, cache)
+    for each in () if cache.own_tasks else cache.split():
+        warn_of_probabilities(each.logits, cache.observed, stacklevel=6)
     if cache.own_tasks or not cache.logits.shape[1]:
         return Outcome(None, {}, None, None, 0.0, cache)  # their tasks are unknown here, or they have no logits
     several = [torch.from_numpy(np.array(each.logits)) for each in cache.split()]

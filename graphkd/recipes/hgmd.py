@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from graphkd.recipes.registry import recipe
 from graphkd.recipes.supervised import supervised
 from graphkd.rules.mixup import beta as drawn_beta
-from graphkd.sparse.edges import EdgeTargets, drop_self_loops, neighbour_targets
+from graphkd.sparse.edges import EdgeTargets, degree, drop_self_loops, neighbour_targets
 from graphkd.sparse.rows import rows
 from graphkd.sparse.sampling import keep_for_hard, similarity
 from graphkd.training.lesson import Lesson, check_lam
@@ -27,6 +27,7 @@ def hgmd(
     alpha: float = 5.0,
     beta: float = 0.5,
     mode: Literal["plain", "weight", "mixup"] = "mixup",
+    even: bool = False,
 ) -> History:
     r"""HGMD: nodes that are hard for the teacher also learn from similar, easier neighbours.
 
@@ -54,12 +55,14 @@ def hgmd(
         alpha: of P at the start; the greater, the more edges are kept.
         beta: of the Beta distribution, of `mixup` alone.
         mode: see above.
+        even: False: the paper's mean over edges, in which a hub outweighs its neighbours. True: every node counts the
+            same, all v at a node over $1 + d'_i$, the edges of E' that lead to it.
 
     Raises:
         ValueError: there is no such mode, or an option is out of range.
 
     Paper: Wu et al., "Teach Harder, Learn Poorer: Rethinking Hard Sample Distillation for GNN-to-MLP Knowledge
-    Distillation", CIKM 2024; its mean over edges is the mean here (factor 1).
+    Distillation", CIKM 2024; its mean over edges is the mean here (factor 1). `even` is our own.
     """
     check_lam("hgmd", lam)
     if mode not in MODES:
@@ -83,11 +86,16 @@ def hgmd(
 
     def targets_of(edges: Tensor, similar: Tensor, keep: Tensor) -> EdgeTargets:
         if mode == "plain":
-            return neighbour_targets(teacher / tau, edges)
-        if mode == "weight":
-            return neighbour_targets(teacher / tau, edges, *balanced(similar * keep, edges[1], len(teacher)))
-        weight = keep * drawn_beta(len(keep), lesson.generator, beta).to(keep.dtype)
-        return neighbour_targets(teacher / tau, edges, weight, 1 + summed(1 - weight, edges[1], len(teacher)))
+            weight, own = torch.ones_like(keep), torch.ones_like(teacher[:, 0])
+        elif mode == "weight":
+            weight, own = balanced(similar * keep, edges[1], len(teacher))
+        else:
+            weight = keep * drawn_beta(len(keep), lesson.generator, beta).to(keep.dtype)
+            own = 1 + summed(1 - weight, edges[1], len(teacher))
+        if even:
+            share = 1 / (1 + degree(edges, len(teacher)).to(keep.dtype))
+            weight, own = weight * share[edges[1]], own * share
+        return neighbour_targets(teacher / tau, edges, weight, own)
 
     targets = each_epoch(lesson.clock, drawn)
 

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from graphkd.recipes.registry import recipe
 from graphkd.recipes.supervised import supervised
-from graphkd.sparse.edges import EdgeTargets, drop_self_loops, neighbour_targets
+from graphkd.sparse.edges import EdgeTargets, drop_self_loops, even_targets
 from graphkd.sparse.rows import rows
 from graphkd.sparse.sampling import entropy, keep_reliable, relative
-from graphkd.training.lesson import Lesson, check_lam
+from graphkd.training.lesson import Lesson, check_even, check_lam
 from graphkd.training.loop import History, each_epoch
 
 _BINS = 50
@@ -26,6 +26,7 @@ def krd(
     start: int = 50,
     power: float = 1.0,
     momentum: float = 0.99,
+    even: bool | float = False,
 ) -> History:
     r"""KRD: a node also learns from neighbours whose teacher predictions are robust to noise.
 
@@ -46,14 +47,17 @@ def krd(
         start: epochs that take all edges.
         power: a at the start; small, and only the surest are listened to.
         momentum: of a, from 0 to 1; 1 leaves it as it is.
+        even: False: the paper's mean over edges, in which a hub outweighs its neighbours. Else every node counts the
+            same, with the mean over itself and the neighbours in E' or a share of its own target, as in `ffg2m`.
 
     Warns:
         UserWarning: the epoch that was kept is one of those that took all edges.
 
     Paper: Wu et al., "Quantifying the Knowledge in GNNs for Reliable Distillation into MLPs", ICML 2023; its mean over
-    edges is the mean here (factor 1).
+    edges is the mean here (factor 1). `even` is our own.
     """
     check_lam("krd", lam)
+    check_even("krd", even)
     if not (power > 0 and 0 <= momentum <= 1):
         raise ValueError(f"krd: power must be positive and momentum from 0 to 1, got {power} and {momentum}")
     if lam == 1:
@@ -61,7 +65,7 @@ def krd(
     teacher = rows(lesson.teacher_logits())
     rho = relative((entropy(rows(lesson.extra("noisy"))) - entropy(teacher)).abs())
     edges = drop_self_loops(lesson.edges())
-    every = neighbour_targets(teacher / tau, edges)
+    every = even_targets(teacher / tau, edges, even)
     nothing = torch.zeros(())
 
     def drawn() -> EdgeTargets:
@@ -71,7 +75,7 @@ def krd(
         agrees = lesson.predict(model).argmax(1) == teacher.argmax(1)
         power = momentum * power + (1 - momentum) * fitted_power(rho, agrees, power)
         kept = torch.bernoulli(keep_reliable(rho, edges, power), generator=lesson.generator).bool()
-        return neighbour_targets(teacher / tau, edges[:, kept])
+        return even_targets(teacher / tau, edges[:, kept], even)
 
     targets = each_epoch(lesson.clock, drawn)
 

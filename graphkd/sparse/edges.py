@@ -79,6 +79,30 @@ def neighbour_targets(
     return EdgeTargets(q, (reach * (p * log_p).sum(1)).sum() / total, len(q) / q.sum())
 
 
+def even_targets(teacher: Tensor, edge_index: Tensor, even: bool | float) -> EdgeTargets:
+    r"""`neighbour_targets` where every node counts the same, however many neighbours tell it something.
+
+    Args:
+        teacher: logits `(N, C)`, divided by the temperature.
+        edge_index: `(2, E)`, self-loops do not count.
+        even: False: the mean over edges and self-loops, in which node i counts $1 + d_i$ times. True: each node is told
+            the mean over itself and its neighbours. A share s from 0 to 1: it is told
+            $s \, p^t_i + \frac{1 - s}{d_i} \sum_{(j \to i)} p^t_j$, without neighbours $p^t_i$.
+
+    >>> even_targets(torch.zeros(3, 2), torch.tensor([[0, 2], [1, 1]]), even=0.5).q.sum(1)
+    tensor([1., 1., 1.])
+    """
+    if even is False:
+        return neighbour_targets(teacher, edge_index)
+    neighbours = degree(edge_index, len(teacher)).to(teacher.dtype)
+    if even is True:
+        own = into = 1 / (1 + neighbours)
+    else:
+        own = torch.full_like(neighbours, even).masked_fill(neighbours == 0, 1)
+        into = (1 - own) / neighbours.clamp_min(1)
+    return neighbour_targets(teacher, edge_index, own=own, into=into)
+
+
 def degree(edge_index: Tensor, nodes: int) -> Tensor:
     """In-degree of each node `(N,)`, without self-loops.
 

@@ -30,9 +30,10 @@ from graphkd.sparse.rows import Matrix, rows, to_scipy
 from graphkd.sparse.shards import Shards
 from graphkd.spec import from_json, resolve, to_json
 from graphkd.students import files, scaling
-from graphkd.training.cache import Cache, check_finite
+from graphkd.training.cache import Cache, check_finite, warn_of_probabilities
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import Clock, Evaluation, Schedule, score, train
+from kdlosses.whole import whole
 
 _PREDICT_ROWS = 65_536
 
@@ -139,11 +140,11 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         columns = getattr(teacher, "columns", None)
         teacher = _as_teacher(teacher)
         X, targets = self._features_and_labels(X, y, labelled, teacher)
-        if columns is not None and [*columns] != [*self.classes_] and {*columns} == {*self.classes_}:
-            raise ValueError(
-                f"the teacher's columns are {[*columns]}, the classes {self.classes_.tolist()}: pass teacher[classes]"
-            )
+        if columns is not None:
+            _check_columns([*columns], self.classes_.tolist())
         logits = _teacher_logits(teacher, X.shape[0])
+        if logits is not None and not isinstance(teacher, Cache):
+            warn_of_probabilities(logits)
         hidden = teacher.hidden if isinstance(teacher, Cache) else ()
         if edge_index is not None:
             edge_index = _checked_edges(edge_index, X.shape[0])
@@ -272,7 +273,8 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         program.model.metadata_props["classes"] = json.dumps(self.classes_.tolist())
         if hasattr(self, "feature_names_in_"):
             program.model.metadata_props["feature_names"] = json.dumps(self.feature_names_in_.tolist())
-        program.save(path)
+        with whole(path) as draft:
+            program.save(draft)
 
     def save(self, path: str | Path) -> None:
         """Write parameters, classes, settings and names of columns to one safetensors file; no pickle.
@@ -538,10 +540,27 @@ def _as_teacher(teacher: Any) -> Cache | Matrix | None:
     )
     if found.ndim != 2:
         raise ValueError(f"the teacher has logits {found.shape}; expected (n, C), a column for each class")
+    if found.dtype.kind == "c":
+        raise ValueError(f"the teacher's logits are real numbers, got {found.dtype}")
     try:
         return found if found.dtype.kind == "f" else found.astype(np.float32)
     except (TypeError, ValueError):
         raise ValueError(f"the teacher's logits are numbers, got {found.dtype}") from None
+
+
+def _check_columns(columns: list[Any], classes: list[Any]) -> None:
+    """Refuse a teacher's table that has its columns in another order; warn of names that are no classes."""
+    named, wanted = [*map(str, columns)], [*map(str, classes)]
+    if named == wanted:
+        return
+    if {*named} == {*wanted}:
+        raise ValueError(f"the teacher's columns are {columns}, the classes {classes}: pass teacher[classes]")
+    if any(isinstance(each, str) for each in columns):
+        warnings.warn(
+            f"the teacher's columns are called {columns}, the classes {classes}: they are taken in this order; name "
+            "the columns as the classes, so that this can be checked",
+            stacklevel=3,
+        )
 
 
 def _classes(teacher: Cache | Matrix) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from graphkd.sparse.shards import Shards, open_array
 from kdlosses.whole import whole
 
+_LOOKED_AT = 1000
 _FORMATS = (1, 2, 3, 4)  # one teacher, several, one with extras, a shard
 
 
@@ -329,6 +331,14 @@ def _joined(path: Path, shards: list[tuple[dict[str, Any], dict[str, Any]]]) -> 
         small = name in ("node_id", "observed")
         whole[name] = array if name.startswith("param-") else np.concatenate(parts) if small else Shards(parts)
     return first, whole
+
+
+def warn_of_probabilities(logits: Any, observed: np.ndarray | None = None, stacklevel: int = 3) -> None:
+    """Warn where a teacher's output looks like probabilities: the first rows sum to 1, and none is negative."""
+    rows = np.asarray(logits[:_LOOKED_AT])
+    rows = rows if observed is None else rows[observed[:_LOOKED_AT]]
+    if len(rows) and rows.shape[1] > 1 and (rows >= 0).all() and np.allclose(rows.sum(1), 1, atol=1e-2):
+        warnings.warn("the teacher's rows sum to 1: of probabilities pass the logarithm", stacklevel=stacklevel)
 
 
 def check_finite(values: np.ndarray | Shards, observed: np.ndarray, what: str) -> None:

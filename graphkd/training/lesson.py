@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from graphkd.sparse.edges import by_target, neighbourhood
 from graphkd.sparse.rows import Matrix, rows
 from graphkd.training.latency import hops
-from graphkd.training.loop import Clock, History
+from graphkd.training.loop import Clock, History, rehearsed
 from kdlosses.experts import mixture
 
 _ROWS = 65_536  # nodes in one forward
@@ -93,6 +93,7 @@ class Lesson:
                 "this recipe learns from the edges: fit(..., edge_index=edges); those of a graph with edge_weight are "
                 "not shown"
             )
+        rehearsed()
         return self.edge_index
 
     def extra(self, name: str) -> Any:
@@ -180,3 +181,9 @@ def check_lam(recipe: str, lam: float) -> None:
     """Raise ValueError unless `lam`, the weight of the labels in a recipe, is a share."""
     if not 0 <= lam <= 1:
         raise ValueError(f"{recipe}: lam is the weight of the labels, from 0 to 1, got {lam}")
+
+
+def check_even(recipe: str, even: bool | float) -> None:
+    """Raise ValueError unless `even` is what `even_targets` takes."""
+    if not 0 <= even <= 1:
+        raise ValueError(f"{recipe}: even is False, True or the share of a node's own target, from 0 to 1, got {even}")

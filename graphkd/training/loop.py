@@ -7,6 +7,8 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -118,6 +120,36 @@ class History:
     losses: list[float] = field(default_factory=list)
 
 
+_rehearsing: ContextVar[bool] = ContextVar("rehearsing", default=False)
+
+
+class Rehearsed(Exception):
+    """A training got as far as its first step, in a `rehearsal`."""
+
+
+@contextmanager
+def rehearsal() -> Iterator[None]:
+    """Inside, `train` computes the loss of its first step and ends: what is wrong by then is raised, nothing is learnt.
+
+    >>> layer = nn.Linear(1, 1)
+    >>> with rehearsal():
+    ...     train(layer, lambda nodes: layer(torch.ones(3, 1)).square().mean(), 3, schedule=Schedule())
+    """
+    token = _rehearsing.set(True)
+    try:
+        yield
+    except Rehearsed:
+        pass
+    finally:
+        _rehearsing.reset(token)
+
+
+def rehearsed() -> None:
+    """End a `rehearsal`, if this is one; before what takes long."""
+    if _rehearsing.get():
+        raise Rehearsed
+
+
 def train(
     model: nn.Module,
     loss: Callable[[Tensor | slice], Tensor],
@@ -146,6 +178,10 @@ def train(
         FloatingPointError: the loss is not finite; names the epoch.
     """
     optimiser = torch.optim.Adam(model.parameters(), lr=schedule.lr, weight_decay=schedule.weight_decay)
+    if _rehearsing.get():
+        model.train()
+        loss(next(_batches(nodes, schedule.batch_size, generator)))
+        rehearsed()
     history, best, kept = History(), (-1.0, 0.0), None
     clock, step = clock or Clock(), 0
     steps = schedule.epochs * -(-nodes // min(schedule.batch_size or nodes, nodes)) if nodes else 1

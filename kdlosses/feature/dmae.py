@@ -8,7 +8,7 @@ from kdlosses.registry import register
 from kdlosses.unit import unit
 
 
-@register(match="positions")
+@register(match="positions", categorical=True)
 class DMAE(nn.Module):
     r"""Masked-input feature distillation: absolute error of normalised tokens on the visible part of the input.
 

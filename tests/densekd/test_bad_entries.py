@@ -28,19 +28,19 @@ MAPS: list[Any] = [[0.0, 1.0, 2.0], [0, 1, True], [0, -1, 2], ["0", "1", "2"], [
 
 @pytest.mark.parametrize("class_map", MAPS, ids=str)
 def test_classes_are_whole_numbers(class_map: Any) -> None:
-    with pytest.raises(ValueError, match=r"class_map lists a class of the teacher, a whole number from 0 on"):
+    with pytest.raises(ValueError, match=r"class_map must list a class of the teacher, an integer from 0 on"):
         model({"loss": "kl", "student": TAP, "class_map": class_map})
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"class_map": [0, 1]}, "the student has 3 classes, the teacher 2 by its class_map"),
-        ({"class_map": [0, 1, 2, 3]}, "the student has 3 classes, the teacher 4 by its class_map"),
-        ({"class_map": [0, 1, 5]}, "class_map names classes of 0 to 4"),
-        ({"class_map": [0, 1, 2], "teacher": "backbone"}, "yields 6 channels of a feature"),
-        ({"class_map": [0, 1, 2], "teacher": f"{TAP}:in"}, "yields 6 channels of a feature"),
-        ({"class_map": [0, 1, 2], "teacher": "decode_head.convs.0"}, "yields 6 channels of a feature"),
+        ({"class_map": [0, 1]}, "the student has 3 classes, but class_map has 2 entries"),
+        ({"class_map": [0, 1, 2, 3]}, "the student has 3 classes, but class_map has 4 entries"),
+        ({"class_map": [0, 1, 5]}, "class_map must hold classes from 0 to 4"),
+        ({"class_map": [0, 1, 2], "teacher": "backbone"}, "yields a feature of 6 channels"),
+        ({"class_map": [0, 1, 2], "teacher": f"{TAP}:in"}, "yields a feature of 6 channels"),
+        ({"class_map": [0, 1, 2], "teacher": "decode_head.convs.0"}, "yields a feature of 6 channels"),
     ],
     ids=str,
 )
@@ -78,8 +78,8 @@ def test_numbers_of_numpy_are_numbers(weight: Any) -> None:
     ("entry", "error", "message"),
     [
         ({"back": 1}, TypeError, "back must be True or False"),
-        ({"student": 3}, TypeError, "a tap of the student is text"),
-        ({"teacher": [3]}, TypeError, "a tap of the teacher is text"),
+        ({"student": 3}, TypeError, "the tap of the student must be a string"),
+        ({"teacher": [3]}, TypeError, "the tap of the teacher must be a string"),
         ({"adapt": "conv"}, ValueError, "adapt must be one of"),
         ({"where": "everywhere"}, ValueError, "where must be one of"),
         ({"wieght": 1.0}, TypeError, "did you mean 'weight'"),
@@ -164,3 +164,85 @@ def test_levels_are_summed() -> None:
     losses = {key.removeprefix("distill.loss_"): value for key, value in taught(**found, mode="loss").items()}
     assert min(losses["stem"], losses["narrow"]) > 0
     torch.testing.assert_close(losses["both"], 2 * (losses["stem"] + losses["narrow"]))
+
+
+RESULTS = {
+    "a map": (
+        lambda student, teacher: (student - teacher).square(),
+        TypeError,
+        r"one number as a tensor.*\(2, 3, 32, 32\)",
+    ),
+    "a float": (lambda student, teacher: 1.0, TypeError, "one number as a tensor.*got float"),
+    "nothing": (lambda student, teacher: None, TypeError, "one number as a tensor.*got NoneType"),
+    "a constant": (lambda student, teacher: (student - teacher).detach().mean(), RuntimeError, "carries no gradient"),
+}
+
+
+@pytest.mark.parametrize(("loss", "error", "message"), RESULTS.values(), ids=RESULTS)
+def test_what_a_loss_of_ones_own_returns(loss: Any, error: type[Exception], message: str) -> None:
+    taught = model({"loss": loss, "student": TAP, "name": "mine"}, channels=3)
+    with pytest.raises(error, match=message):
+        taught(**few_classes(taught), mode="loss")
+
+
+def few_classes(taught: Distiller) -> dict[str, Any]:
+    found = seg_batch(taught, size=64)
+    for sample in found["data_samples"]:
+        sample.gt_sem_seg.data[sample.gt_sem_seg.data != 255] %= 3
+    return found
+
+
+@pytest.mark.parametrize("unsafe", ["no", 0, None], ids=str)
+def test_unsafe_is_true_or_false(unsafe: Any) -> None:
+    with pytest.raises(TypeError, match="unsafe must be True or False"):
+        model({"loss": "kl", "student": TAP}, channels=3, unsafe=unsafe)
+
+
+def test_arguments_that_the_distiller_does_not_have() -> None:
+    with pytest.raises(TypeError, match=r"densekd.Distiller has no argument 'methods'; did you mean 'method'"):
+        Distiller(student=TinySegmenter(), teacher=TinySegmenter(), methods="kl")  # type: ignore[call-arg]
+
+
+def test_no_teacher_at_all() -> None:
+    with pytest.raises(ValueError, match=r"teacher=\{\} names no teacher"):
+        model({"loss": "kl", "student": TAP}, teacher={})
+
+
+def of_channels(images: int, mean: list[float] | None = None) -> TinySegmenter:
+    from mmseg.models import SegDataPreProcessor
+
+    found = TinySegmenter(channels=3, classes=3)
+    found.data_preprocessor = SegDataPreProcessor(mean=mean, std=mean, size_divisor=4)
+    found.backbone.stem = torch.nn.Conv2d(images, 4, 3, stride=2, padding=1)
+    return found
+
+
+@pytest.mark.parametrize(("mine", "its"), [(4, 3), (6, 3), (3, 1), (3, 4), (1, 4)])
+@pytest.mark.parametrize("mean", [None, [50.0] * 3])
+def test_a_teacher_of_images_of_other_channels(mine: int, its: int, mean: list[float] | None) -> None:
+    student, teacher = of_channels(mine), of_channels(its, mean if its == 3 else None)
+    with pytest.raises(
+        ValueError, match=f"the student's images have {mine} channels, those of teacher 'teacher' {its}"
+    ):
+        Distiller(student=student, teacher=teacher, distills=[{"loss": "kl", "student": TAP}])
+
+
+def test_a_teacher_of_colours_for_grey_images() -> None:
+    """Its normalisation by channel makes three of one."""
+    entries = [{"loss": "mse", "student": "backbone"}]
+    teacher = of_channels(3, [50.0] * 3)
+    taught = Distiller(student=of_channels(1), teacher=teacher, distills=entries)
+    with torch.no_grad():
+        for model in (taught, taught.teachers["teacher"].model):
+            model.backbone.stem.weight.fill_(1.0)
+            model.backbone.stem.bias.zero_()
+            model.backbone.narrow.weight.zero_()
+            model.backbone.narrow.bias.zero_()
+    grey = torch.full((1, 1, 16, 16), 150.0)
+    found = taught.teachers["teacher"].run(grey, None, ["backbone"])["backbone"][0]
+    assert found[0, 0, 4, 4].item() == pytest.approx(9 * 3 * 2.0)  # (150 - 50) / 50 in each of three channels
+
+
+def test_names_of_teachers_are_text() -> None:
+    with pytest.raises(TypeError, match="the names of several teachers must be strings, got 0"):
+        model({"loss": "kl", "student": TAP}, teacher={0: TinySegmenter(channels=3, classes=3)})

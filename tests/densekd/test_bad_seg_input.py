@@ -59,7 +59,7 @@ def step(model: Distiller, batch: dict[str, Any]) -> dict[str, Tensor]:
 @pytest.mark.parametrize("entry", [EDGE, LABELLED], ids=["label map", "labels"])
 def test_a_label_map_of_another_size(taught: Taught, entry: dict[str, Any], which: int | None) -> None:
     model = taught(entry)
-    message = rf"scene {which or 0}\.png has 32 x 48 pixels, its image 64 x 64 as it was padded.* must change both"
+    message = rf"scene {which or 0}\.png has 32 x 48 pixels, its image 64 x 64 after padding.* must resize the label"
     with pytest.raises(ValueError, match=message):
         model(**batch_with(model, lambda labels: labels[:, :32, :48], which), mode="loss")
 
@@ -73,7 +73,7 @@ def test_a_label_map_that_is_larger_than_its_image(taught: Taught) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
 def test_labels_of_a_float_dtype(taught: Taught, dtype: torch.dtype) -> None:
     model = taught(EDGE)
-    message = rf"the labels in scene 0\.png are {dtype}, classes are whole numbers: torch\.int64"
+    message = rf"the labels in scene 0\.png are {dtype}, but classes are integers: use torch\.int64"
     with pytest.raises(ValueError, match=message):
         model(**batch_with(model, lambda labels: labels.to(dtype)), mode="loss")
 
@@ -190,9 +190,9 @@ def teacher_of_four(seg: Config) -> torch.nn.Module:
 
 
 def test_bpkd_asks_which_class_is_which(seg: Config, teacher_of_four: torch.nn.Module) -> None:
-    with pytest.raises(ValueError, match=r"student has 11 classes, the teacher 4.*class_map=\[\.\.\.\] says which"):
+    with pytest.raises(ValueError, match=r"student has 11 classes, the teacher 4.*give class_map=\[\.\.\.\]"):
         Distiller(student=seg, teacher=teacher_of_four, method="bpkd")
-    for wrong, message in ((FEW[:-1], "student has 11 classes, the teacher 10"), ([*FEW[:-1], 4], "of 0 to 3")):
+    for wrong, message in ((FEW[:-1], "student has 11 classes, but class_map has 10"), ([*FEW[:-1], 4], "from 0 to 3")):
         with pytest.raises(ValueError, match=message):
             Distiller(student=seg, teacher=teacher_of_four, distills=[{**EDGE, "class_map": wrong}])
 

@@ -146,7 +146,10 @@ def test_losses_on_features_see_the_channel_as_it_is() -> None:
         ({"loss": "kl", "student": "backbone.narrow"}, "single channel that is no sigmoid"),
         ({"loss": {"type": "ramp", "loss": "kl"}, "student": "backbone.narrow"}, "single channel that is no sigmoid"),
         ({"loss": "skd_holistic", "student": "backbone.narrow"}, "single channel that is no sigmoid"),
-        ({"loss": "cosine", "student": TAP}, "a single channel has none but its sign"),
+        *(
+            ({"loss": loss, "student": TAP}, "a single channel has none but its sign")
+            for loss in ("cosine", "hfd", "dmae", "instance_text")
+        ),
         ({"loss": "std_kd", "student": TAP}, "needs three classes"),
         ({"loss": "bpkd_body", "student": TAP}, "out_channels=2"),
     ],
@@ -155,6 +158,18 @@ def test_what_would_be_constant_is_refused(entry: dict[str, Any], message: str) 
     student, teacher = pair()
     with pytest.raises(ValueError, match=message):
         Distiller(student=student, teacher=teacher, distills=[entry])
+
+
+@pytest.mark.parametrize(("mine", "its"), [(1, 5), (5, 1)])
+def test_a_sigmoid_stands_for_two_classes_and_no_others(mine: int, its: int) -> None:
+    student, teacher = (
+        TinySegmenter(channels=mine, classes=max(mine, 2)),
+        TinySegmenter(channels=its, classes=max(its, 2)),
+    )
+    with pytest.raises(
+        ValueError, match=rf"the student has {max(mine, 2)} classes, the teacher {max(its, 2)};.*class_map"
+    ):
+        Distiller(student=student, teacher=teacher, distills=[{"loss": "kl", "student": TAP}])
 
 
 def test_a_loss_of_ones_own_says_that_it_compares_classes() -> None:

@@ -11,6 +11,7 @@ from mmengine.runner import CheckpointLoader, load_checkpoint
 from torch import nn
 
 from densekd.checkpoint import load_weights, read, refuse_unsafe_checkpoints
+from densekd.teacher import start_from
 
 
 class Payload:
@@ -100,3 +101,41 @@ def test_a_file_without_weights(model: nn.Module, tmp_path: Path) -> None:
 def test_missing_file() -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pth"):
         read("nowhere.pth")
+
+
+NO_WEIGHTS = {
+    "a list": [1, 2],
+    "a state of lists": {"state_dict": [1, 2]},
+    "no state": {"state_dict": None},
+    "weights one level deeper": {"model": {"0.weight": torch.zeros(1)}},
+    "arrays": {"0.weight": np.zeros((4, 3, 1, 1)), "0.bias": np.zeros(4)},
+    "numbers for names": {0: 1.5},
+}
+
+
+@pytest.mark.parametrize("held", NO_WEIGHTS.values(), ids=NO_WEIGHTS)
+def test_files_without_weights_by_name(model: nn.Module, tmp_path: Path, held: object) -> None:
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    torch.save(held, tmp_path / "held.pth")
+    for load in (load_weights, start_from):
+        with pytest.raises(ValueError, match=r"held.pth holds (no|a \w+, not) weights by name"):
+            load(model, tmp_path / "held.pth")
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("change", [torch.Tensor.int, torch.Tensor.cfloat, torch.Tensor.to_sparse], ids=str)
+def test_values_that_would_not_survive_the_copy(model: nn.Module, tmp_path: Path, change) -> None:
+    state = {key: change(value) if value.ndim == 4 else value for key, value in model.state_dict().items()}
+    torch.save(state, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=r"2 of another type: 0.weight .* instead of float32"):
+        load_weights(model, tmp_path / "other.pth")
+
+
+def test_half_precision_fits(model: nn.Module, tmp_path: Path) -> None:
+    torch.save(
+        {key: value.half() if value.ndim == 4 else value for key, value in model.state_dict().items()},
+        tmp_path / "half.pth",
+    )
+    expected = model[0].weight.detach().half().float()
+    load_weights(model, tmp_path / "half.pth")
+    assert torch.equal(model[0].weight, expected)

@@ -165,14 +165,14 @@ def test_a_teacher_is_read_likewise(scheme: str, model: nn.Module, address: Any,
 
 def test_an_address_that_is_not_there(server: str, model: nn.Module) -> None:
     for load in (load_weights, load_checkpoint):
-        with pytest.raises(OSError, match=r"none\.pth was not fetched \(HTTP Error 404.*check the address"):
+        with pytest.raises(OSError, match=r"none\.pth was not downloaded \(HTTP Error 404.*check the address"):
             load(model, f"{server}/none.pth")
 
 
 def test_a_damaged_copy_of_a_fetched_file_is_fetched_anew(server: str, files: Path, model: nn.Module) -> None:
     whole = (files / "good.pth").read_bytes()
     (files / "good.pth").write_text("<html>sign in</html>")
-    with pytest.raises(ValueError, match=r"a web page, not what torch\.save writes.*the next call fetches it anew"):
+    with pytest.raises(ValueError, match=r"a web page, not what torch\.save writes.*the next call downloads it again"):
         read(f"{server}/good.pth")
     (files / "good.pth").write_bytes(whole)
     load_weights(model, f"{server}/good.pth")

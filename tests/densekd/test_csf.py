@@ -126,7 +126,7 @@ def test_the_first_look_leaves_no_trace() -> None:
 @pytest.mark.parametrize(
     ("student", "message"),
     [
-        ([torch.zeros(1, 4, 8, 8)], "fuses levels, and the tap yields one; 'backbone' yields all"),
+        ([torch.zeros(1, 4, 8, 8)], "fuses levels, but the tap yields one; tap 'backbone' for all"),
         ([torch.zeros(1, 64, 8)] * 2, r"'csf' fuses maps \(B, C, h, w\), the student's tap yields \(1, 64, 8\), \(1"),
         ([torch.zeros(1, 4, 8, 8)] * 3, "yields 3 tensors, the teacher's 2"),
     ],

@@ -245,14 +245,14 @@ def test_several_teachers(seg: Config, seg_teacher: dict[str, str], taught: Taug
     losses = model(**seg_batch(model), mode="loss")
     assert losses["distill.loss_big"] > 0
     assert model.teachers["own"].steps == 1
-    with pytest.raises(ValueError, match="source must say which teacher, one of big, own; got None"):
+    with pytest.raises(ValueError, match="source must name a teacher, one of big, own; got None"):
         taught(CWD, teacher={"big": seg_teacher["teacher"], "own": "ema"})
 
 
 def test_a_teacher_that_nobody_asks_is_an_error(taught: Taught, seg_teacher: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match="no distills entry asks teacher 'own'"):
+    with pytest.raises(ValueError, match="no distills entry uses teacher 'own'"):
         taught({**CWD, "source": "big"}, teacher={"big": seg_teacher["teacher"], "own": "ema"})
-    with pytest.raises(ValueError, match="no distills entry asks teacher 'teacher'"):
+    with pytest.raises(ValueError, match="no distills entry uses teacher 'teacher'"):
         taught(distills=[])
 
 
@@ -375,7 +375,7 @@ def test_a_class_map_says_which_class_stands_for_which(seg: Config, seg_teacher:
         theirs = teacher(model.teachers["teacher"]._renormalise(batch["inputs"], batch["data_samples"]))
         expected = kdlosses.build("kl")(model(batch["inputs"]), theirs[:, [4, 0, 0]])
     torch.testing.assert_close(value, expected)
-    with pytest.raises(ValueError, match="class_map names classes of 0 to 10, got \\[4, 0, 11\\]"):
+    with pytest.raises(ValueError, match="class_map must hold classes from 0 to 10, got \\[4, 0, 11\\]"):
         Distiller(student=seg, **seg_teacher, distills=[{**entry, "class_map": [4, 0, 11]}])
 
 
@@ -408,7 +408,7 @@ def test_nan_that_comes_later_is_found(taught: Taught) -> None:
 def test_frozen_tap_cannot_teach(taught: Taught) -> None:
     model = taught({"loss": "mse", "student": "backbone:0"})
     model.backbone.requires_grad_(False)
-    with pytest.raises(RuntimeError, match="'mse' cannot teach anything: tap 'backbone:0' carries no gradient"):
+    with pytest.raises(RuntimeError, match="'mse' has no effect: tap 'backbone:0' carries no gradient"):
         model(**seg_batch(model), mode="loss")
 
 

@@ -148,12 +148,12 @@ def test_logits_are_those_of_one_teacher(seg: Config, transformer: Config) -> No
 
     nosy.match = "samples"  # type: ignore[attr-defined]
     entry = {"loss": nosy, "student": "backbone:0", "source": ["a", "b"]}
-    with pytest.raises(ValueError, match="asks for the logits of one teacher, not several"):
+    with pytest.raises(ValueError, match="needs the logits of one teacher, not several"):
         pair(seg, {"a": transformer, "b": transformer}, method=None, distills=[entry], online=["a", "b"])
 
 
 def test_a_moving_average_does_not_learn(seg: Config) -> None:
-    with pytest.raises(ValueError, match="with back=True the teacher learns: make it online"):
+    with pytest.raises(ValueError, match="back=True trains the teacher: list it in online"):
         pair(seg, "ema")
 
 
@@ -173,7 +173,7 @@ def test_either_can_be_taken_out(seg: Config, transformer: Config, tmp_path: Pat
     images = seg_batch(model)["inputs"]
     assert torch.equal(student(images), model(images))
     assert torch.equal(peer(images), model.teachers["teacher"].model(images))
-    with pytest.raises(ValueError, match="no teacher 'big' that learned; it holds teacher"):
+    with pytest.raises(ValueError, match="no online teacher 'big'; it holds teacher"):
         peer_weights(tmp_path / "both.pth", "big")
     with pytest.raises(ValueError, match="it holds none"):
         peer_weights(tmp_path / "peer.pth")

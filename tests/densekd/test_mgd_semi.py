@@ -58,7 +58,7 @@ def test_detach_is_a_switch(seg: Config, detach: bool) -> None:
 
 
 def test_teachers_have_their_names(seg: Config) -> None:
-    with pytest.raises(ValueError, match="'mgd_semi' has the teachers wide, deep; got big, deep"):
+    with pytest.raises(ValueError, match="'mgd_semi' needs the teachers wide, deep; got big, deep"):
         trio(seg, teacher={"big": str(CONFIGS / "seg.py"), "deep": str(CONFIGS / "seg.py")})
     with pytest.raises(TypeError, match="'mgd_semi' has no option 'detatch'; did you mean 'detach'"):
         trio(seg, method={"type": "mgd_semi", "detatch": True})

@@ -89,11 +89,11 @@ def test_the_student_predicts_without_its_peer(taught: Taught, seg: Config) -> N
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"online": ["nobody"]}, "lists teachers that learn, of teacher"),
-        ({"online": "teacher"}, "lists teachers that learn"),
-        ({"teacher": "ema", "online": ["teacher"]}, "a moving average does not"),
+        ({"online": ["nobody"]}, "must list teachers, of teacher"),
+        ({"online": "teacher"}, "must list teachers, of teacher"),
+        ({"teacher": "ema", "online": ["teacher"]}, "a moving average .* cannot be online"),
         ({"teacher": {"a.b": str(CONFIGS / "seg_teacher.py")}, "online": ["a.b"]}, "must not contain a dot"),
-        ({"online": []}, "with back=True the teacher learns: make it online"),
+        ({"online": []}, "back=True trains the teacher: list it in online"),
     ],
 )
 def test_what_cannot_be(taught: Taught, options: dict[str, Any], message: str) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import kdlosses
 from densekd import Distiller
-from kdlosses.reduce import over_processes, weighted_mean
+from kdlosses.reduce import check_rows, over_processes, weighted_mean
 
 from .conftest import TinySegmenter, seg_batch
 
@@ -68,9 +68,14 @@ def work(rank: int, port: int, folder: str) -> None:
     uneven = torch.tensor([[1.0, 2.0], [3.0, 4.0]])[rank][: 2 - rank]  # positions in other numbers
     with over_processes():
         mine["plain"] = weighted_mean(uneven), uneven
+        check_rows("uneven", [uneven])
+        try:
+            check_rows("entry 'rows'", [uneven[: 2 - 2 * rank]])  # the second process has none
+        except ValueError as error:
+            said = str(error)
     model.eval()
     alone = {f"eval {key}": value for key, value in terms(model, part).items()}
-    torch.save({**mine, **alone}, Path(folder) / f"{rank}.pt")
+    torch.save({**mine, **alone, "said": said}, Path(folder) / f"{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
 
@@ -98,6 +103,11 @@ def test_values_and_gradients_are_those_of_the_whole_batch(seen: list[dict[str, 
 
 def test_processes_may_have_other_numbers_of_positions(seen: list[dict[str, Any]]) -> None:
     assert (seen[0]["plain"][0] + seen[1]["plain"][0]) / 2 == pytest.approx((1 + 2 + 3) / 3)
+
+
+def test_a_process_without_rows_stops_all_of_them(seen: list[dict[str, Any]]) -> None:
+    for each in seen:
+        assert each["said"].startswith("entry 'rows': 1 of 2 processes have no row in this batch; use more samples")
 
 
 def test_in_evaluation_each_process_is_alone(seen: list[dict[str, Any]]) -> None:

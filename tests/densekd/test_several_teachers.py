@@ -115,12 +115,12 @@ def test_tokens_and_maps_are_joined_as_maps() -> None:
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
-    "a loss for one": ({"loss": "kl"}, r"'kl': its loss compares the student with one teacher, source names 2"),
+    "a loss for one": ({"loss": "kl"}, r"'kl': its loss takes one teacher, but source names 2"),
     "no teacher": ({"source": []}, "must be one tap, or one for each of"),
     "an unknown one": ({"source": ["one", "two"]}, "one of one, other; got 'two'"),
     "too few taps": ({"teacher": ["decode_head.conv_seg"]}, "must be one tap, or one for each of"),
     "a projection": ({"adapt": "conv1x1"}, "projects onto one teacher, not several"),
-    "other sizes": ({"adapt": "none"}, r"must agree in all that adapt='none' leaves as it is"),
+    "other sizes": ({"adapt": "none"}, r"must agree in all that adapt='none' does not change"),
     "other channels": ({"loss": "rkd", "student": "decode_head.bottleneck"}, r"must agree in their channels"),
     "other levels": (
         {"loss": "rkd", "student": "backbone:0", "teacher": ["backbone", "backbone:0"]},
@@ -139,7 +139,7 @@ def test_other_classes_are_not_guessed(seg: Config, seg_teacher: dict[str, str],
     seg.model.decode_head.num_classes = 5
     seg.model.auxiliary_head.num_classes = 5
     teachers = {"one": build_model(seg_teacher["teacher"])[0], "other": build_model(seg)[0]}
-    with pytest.raises(ValueError, match=r"the student has 11 classes, the teacher 11, 5; logits of other classes"):
+    with pytest.raises(ValueError, match=r"the student has 11 classes, the teacher 11, 5; logits of different classes"):
         Distiller(student=seg_student(), teacher=teachers, distills=[BOTH])
 
 

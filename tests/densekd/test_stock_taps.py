@@ -197,5 +197,5 @@ def test_a_student_starts_from_what_its_config_loads(kind: str, seg: Config, tmp
 
 def test_weights_that_do_not_fit_at_all_are_refused(tmp_path: Any) -> None:
     torch.save({"state_dict": {"other.weight": torch.zeros(2)}}, tmp_path / "other.pth")
-    with pytest.raises(ValueError, match="holds nothing that fits the student, TinySegmenter"):
+    with pytest.raises(ValueError, match="holds no weights that fit the student, TinySegmenter"):
         start_from(TinySegmenter(), tmp_path / "other.pth")

@@ -216,6 +216,17 @@ def resumed_from(train: Run, arguments: list[str], first: str, last: str) -> boo
     return same(state(whole, last), state(resumed, last))
 
 
+@pytest.mark.parametrize("held", [{"0.weight": torch.zeros(1)}, {"state_dict": {}, "meta": {}}, [1, 2]], ids=str)
+def test_what_is_no_checkpoint_of_a_run_is_not_resumed_from(held: Any, tmp_path: Path) -> None:
+    torch.save(held, tmp_path / "other.pth")
+    arguments = [str(CONFIGS / "seg.py"), "--control", "--work-dir", str(tmp_path / "run")]
+    with pytest.raises(
+        ValueError, match=r"other.pth is not a checkpoint of a run, it has no .*message_hub.*set load_from"
+    ):
+        tool("train").main([*arguments, "--resume", str(tmp_path / "other.pth")])
+    assert not list((tmp_path / "run").glob("*.pth"))
+
+
 def test_resume_of_epochs_with_workers(det_teacher: dict[str, str], train: Run) -> None:
     teacher = ["--teacher", det_teacher["teacher"], "--checkpoint", det_teacher["checkpoint"]]
     options = ["--cfg-options", "train_dataloader.num_workers=2", "train_dataloader.persistent_workers=True"]
@@ -419,6 +430,8 @@ SPLIT = "give train_dataloader, train_cfg and optim_wrapper"
         ("train", "", ["--control", "--launcher", "pytorch"], "python -m torch.distributed.run"),
         ("train", "", ["--control", "--resume", "gone.pth"], "no checkpoint gone.pth to resume from"),
         ("train", "", ["--control", "--cfg-options", "train_cfg.max_iter=2"], "did you mean max_iters"),
+        ("train", "train_cfg = dict(max_iters=0)", ["--control"], "train_cfg.max_iters must be at least 1, got 0"),
+        ("train", "train_cfg = dict(max_iters=-1)", ["--control"], "train_cfg.max_iters must be at least 1, got -1"),
         ("train", "model = None", ["--control"], "has no model"),
         ("train", "x = 1 / 0", ["--control"], "cannot be read: ZeroDivisionError"),
         ("test", "test_dataloader = test_cfg = test_evaluator = None", ["x.pth"], "has no test_dataloader, test_cfg"),

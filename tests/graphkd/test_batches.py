@@ -21,7 +21,7 @@ NEXT = torch.stack([torch.arange(N), (torch.arange(N) + CLASSES) % N])
 EDGES = torch.cat([NEXT, NEXT.flip(0)], 1)
 
 QUICK: dict[str, dict[str, Any]] = {
-    "best": dict(epochs=2),
+    "refined_teacher": dict(epochs=2),
     "glem": dict(epochs=2),
     "krd": dict(start=0),
     "m2m": dict(epochs=2, wide=24, narrow=8),

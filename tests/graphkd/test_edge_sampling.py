@@ -121,21 +121,28 @@ def shaken() -> np.ndarray:
     return moved / moved.max()
 
 
-def krd_by_hand(tau: float, drawn: np.ndarray) -> Step:
-    p = softmax(TEACHER.numpy() / tau)
-    parts = [(i, p[j], 1.0) for (j, i), keep in zip(EDGES.T.tolist(), drawn) if keep]
-    parts += [(i, p[i], 1.0) for i in range(N)]
-    return edge_by_edge(parts, len(parts), tau)
+def krd_by_hand(tau: float, drawn: np.ndarray, even: bool | float = False) -> Step:
+    p, parts = softmax(TEACHER.numpy() / tau), []
+    for i in range(N):
+        told = [j for (j, target), keep in zip(EDGES.T.tolist(), drawn) if keep and target == i]
+        own, each = 1.0, 1.0
+        if even is True:
+            own = each = 1 / (1 + len(told))
+        elif even is not False and told:
+            own, each = even, (1 - even) / len(told)
+        parts += [(i, p[i], own), *((i, p[j], each) for j in told)]
+    return edge_by_edge(parts, N + drawn.sum() if even is False else N, tau)
 
 
+@pytest.mark.parametrize("even", [False, True, 0.0, 0.3, 1.0])
 @pytest.mark.parametrize("parts", [(slice(None),), torch.arange(N).split(N // 2)])
-def test_krd_is_the_mean_over_kept_edges(parts: Sequence[Any]) -> None:
+def test_krd_is_the_mean_over_kept_edges_or_over_nodes(parts: Sequence[Any], even: bool | float) -> None:
     probability = 1 - shaken()[EDGES[0]] ** 0.4
     drawn = torch.bernoulli(torch.from_numpy(probability), generator=torch.Generator().manual_seed(7)).numpy()
-    every, sampled = steps("krd", (0, 5), parts=parts, tau=0.8, power=0.4, momentum=1.0, start=5)
+    every, sampled = steps("krd", (0, 5), parts=parts, tau=0.8, power=0.4, momentum=1.0, start=5, even=even)
     assert 0 < drawn.mean() < 1
-    assert_same(every, krd_by_hand(0.8, np.ones(E)))
-    assert_same(sampled, krd_by_hand(0.8, drawn))
+    assert_same(every, krd_by_hand(0.8, np.ones(E), even))
+    assert_same(sampled, krd_by_hand(0.8, drawn, even))
 
 
 def test_reliable_nodes_are_listened_to() -> None:
@@ -205,7 +212,8 @@ def hard_by_hand(alpha: float) -> np.ndarray:
 
 @pytest.mark.parametrize("mode", ["plain", "weight", "mixup"])
 @pytest.mark.parametrize("epoch", [0, 50])
-def test_hgmd_is_the_mean_over_kept_edges(mode: str, epoch: int) -> None:
+@pytest.mark.parametrize("even", [False, True])
+def test_hgmd_is_the_mean_over_kept_edges_or_over_nodes(mode: str, epoch: int, even: bool) -> None:
     tau, generator = 1.2, torch.Generator().manual_seed(7)
     keep, drawn = np.ones(E), np.ones(E)
     if epoch:
@@ -229,9 +237,9 @@ def test_hgmd_is_the_mean_over_kept_edges(mode: str, epoch: int) -> None:
                 else (i, p[j], cosine * keep[e] if mode == "weight" else 1.0)
             )
         total = sum(w for *_, w in told) if mode == "weight" else len(told)
-        parts += [(i, target, len(told) * w / total) for i, target, w in told]
-    expected = edge_by_edge(parts, len(parts), tau)
-    found = steps("hgmd", (epoch,), mode=mode, tau=tau, alpha=3.0, beta=0.4)[0]
+        parts += [(i, target, (1 if even else len(told)) * w / total) for i, target, w in told]
+    expected = edge_by_edge(parts, N if even else len(parts), tau)
+    found = steps("hgmd", (epoch,), mode=mode, tau=tau, alpha=3.0, beta=0.4, even=even)[0]
     np.testing.assert_allclose(found[1], expected[1], atol=1e-12)
     if mode == "mixup":  # the KL to a mixture is less than the mixture of KLs, by a constant
         assert found[0] > expected[0]
@@ -303,6 +311,7 @@ def test_options_that_make_no_sense_are_named() -> None:
         (dict(type="hgmd", mode="mix"), "mode is one of plain, weight, mixup, not 'mix'"),
         (dict(type="hgmd", alpha=-1.0), "alpha must be at least 0"),
         (dict(type="krd", power=0.0), "power must be positive"),
+        (dict(type="krd", even=-0.1), "krd: even is False, True or the share"),
     ):
         name = str(options.pop("type"))
         with pytest.raises(ValueError, match=message):

@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 import torch
 from scipy.sparse import csr_matrix
+from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
+from torch_geometric.data import Data
+from torch_geometric.transforms import RandomLinkSplit
 
 import graphkd
 from graphkd.data import Graph, digits
@@ -373,3 +376,30 @@ def test_edges_count_once_in_either_direction(graph: Graph) -> None:
     edges = torch.tensor([[0, 1, 2, 4, 4], [1, 0, 5, 4, 5]])
     assert once(edges).tolist() == [[0, 2, 4], [1, 5, 5]]
     assert torch.equal(once(both_ways(once(edges))), once(edges))
+
+
+def test_the_parts_of_a_split_of_ones_own_are_used_as_they_are() -> None:
+    data = Data(x=digits().x, edge_index=digits().edge_index)
+    torch.manual_seed(0)
+    parts = RandomLinkSplit(0.05, 0.1, is_undirected=True)(data)
+    quick = LinkStudent(hidden=(16,), epochs=2)
+    result = distill_links(data, dict(type="sage", hidden=16, epochs=2), student=quick, split=parts)
+    test = parts[2]
+    held = test.edge_label_index[:, test.edge_label == 1]
+    truth, found = (
+        result.student.decision_function(data.x, test.edge_label_index[:, test.edge_label == kind]) for kind in (1, 0)
+    )
+    expected = roc_auc_score(np.repeat([1, 0], [len(truth), len(found)]), np.concatenate([truth, found]))
+    assert result.auc["student"]["test"] == pytest.approx(expected, abs=1e-6)
+    assert held.shape[1] == len(truth)
+
+
+def test_a_part_of_a_split_is_no_graph_and_a_leak_is_refused() -> None:
+    data = Data(x=digits().x, edge_index=digits().edge_index)
+    part, *_ = RandomLinkSplit(0.05, 0.1, is_undirected=True)(data)
+    with pytest.raises(ValueError, match=r"edge_label_index.*split=\(train, val, test\)"):
+        distill_links(part)
+    with pytest.raises(ValueError, match=r"are among those to learn from.*is_undirected=True"):
+        distill_links(data, split=RandomLinkSplit(0.05, 0.1)(data))
+    with pytest.raises(ValueError, match="the validation part of the split has no edge_label_index"):
+        distill_links(data, split=(part, data, data))

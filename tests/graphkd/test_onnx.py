@@ -24,8 +24,9 @@ def student() -> StudentClassifier:
 def test_onnx_agrees_with_predict_proba(student: StudentClassifier, tmp_path: Path) -> None:
     X = (load_digits().data / 16).astype(np.float32)
     before = student.predict_proba(X)
-    student.to_onnx(tmp_path / "student.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "student.onnx", providers=["CPUExecutionProvider"])
+    path = tmp_path / "new" / "folder" / "student.onnx"  # which is made, as by `save`
+    student.to_onnx(path)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     for rows in (X[:1], X[:7], X):  # a new node alone, and any number of them
         (found,) = session.run(["probabilities"], {"x": rows})
         assert found.dtype == np.float32

@@ -26,7 +26,7 @@ GRAPH_FREE = sorted(set(TAUGHT) - set(INPUTS))  # recipes whose students look at
 # Options with which a recipe that changes something else is what it would be without that, and quick.
 PLAIN: dict[str, dict[str, Any]] = {
     "adagmlp": dict(members=2),
-    "best": dict(epochs=40),
+    "refined_teacher": dict(epochs=40),
     "diff_quant": dict(bits=32),
     "glem": dict(epochs=20),
     "hard": dict(steps=1),
@@ -69,7 +69,7 @@ LEARNS_LESS = {
 }
 """With so few labels as here; their accuracies are in tests of their own."""
 DRAWS: dict[str, dict[str, Any]] = {
-    "best": dict(mask=0.0, dropout=0.0, epochs=20),
+    "refined_teacher": dict(mask=0.0, dropout=0.0, epochs=20),
     "curvature": dict(fan=None, centres=None),
     "adagmlp": dict(members=2, mask=0.0),
     "dual_head": dict(dropout=0.0),

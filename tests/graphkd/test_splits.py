@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -88,12 +90,37 @@ def test_masks_of_a_graph_are_its_split(kind: Callable[..., Any], dtype: torch.d
     assert result.cache.settings["split"] == Split(*IDS).fingerprint()
 
 
-@pytest.mark.parametrize("given", [Split(*IDS), dict(zip(("train", "valid", "test"), MASKS))], ids=["Split", "dict"])
-def test_a_split_that_a_container_carries_is_used(given: Any) -> None:
-    y = Y.where(mask(torch.cat(IDS)), -1)
-    assert same(split_of(Graph.of(graph(split=given, y=y)), 0))
+CARRIED: dict[str, dict[str, Any]] = {
+    "split, Split": dict(split=Split(*IDS)),
+    "split, dict": dict(split=dict(zip(("train", "valid", "test"), MASKS))),
+    "split, tuple of ids": dict(split=tuple(IDS)),
+    "split, list of masks": dict(split=MASKS),
+    "split_idx": dict(split_idx=dict(zip(("train", "valid", "test"), IDS))),
+    "idx": dict(zip(("train_idx", "val_idx", "test_idx"), IDS)),
+    "idx, valid": dict(zip(("train_idx", "valid_idx", "test_idx"), IDS)),
+    "index of NumPy": dict(zip(("train_index", "val_index", "test_index"), [ids.numpy() for ids in IDS])),
+    "nodes": dict(zip(("train_nodes", "val_nodes", "test_nodes"), [ids.tolist() for ids in IDS])),
+}
+
+
+@pytest.mark.parametrize("kind", [SimpleNamespace, Data])
+@pytest.mark.parametrize("form", CARRIED)
+def test_a_split_that_a_container_carries_is_used(form: str, kind: Any) -> None:
+    y, given = Y.where(mask(torch.cat(IDS)), -1), CARRIED[form]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert same(split_of(Graph.of(kind(**vars(graph(y=y, **given)))), 0))
     with pytest.raises(ValueError, match="the graph has a split and masks; drop one of them"):
-        Graph.of(graph(split=given, **masked(*MASKS)))
+        Graph.of(graph(**given, **masked(*MASKS)))
+
+
+def test_a_split_that_a_container_carries_in_part_or_twice_is_named() -> None:
+    ids = CARRIED["idx"]
+    with pytest.raises(ValueError, match="the graph has train_idx, test_idx: of a split it needs each of train, val"):
+        Graph.of(graph(train_idx=IDS[0], test_idx=IDS[2]))
+    with pytest.raises(ValueError, match="the graph has split and train_idx, which are splits; drop all but one"):
+        Graph.of(graph(split=Split(*IDS), **ids))
+    assert Graph.of(graph(split="public")).split is None  # a name of PyG's
 
 
 def test_observe_takes_the_same_forms() -> None:
@@ -164,6 +191,7 @@ def test_prepare_keeps_the_split_and_counts_what_it_loses() -> None:
 
 
 BAD: dict[str, tuple[Any, str]] = {
+    "a table": (pd.DataFrame(dict(zip(("train", "val", "test"), MASKS))), "got a DataFrame"),
     "parts overlap": (
         (IDS[0], IDS[1], torch.cat([IDS[2], IDS[0][:1]])),
         r"the parts of the split overlap: node \d+ in train and te",

@@ -224,6 +224,7 @@ def test_every_form_of_a_teacher_teaches_the_same(data: Any, form: Callable[[np.
     ("teacher", "message"),
     [
         (np.zeros(N), r"the teacher has logits \(90,\); expected \(n, C\)"),
+        (np.zeros((N, 3), dtype=np.complex64), "the teacher's logits are real numbers, got complex64"),
         (np.full((N, 3), "a"), "the teacher's logits are numbers, got"),
         (StudentClassifier(), "teacher is its logits .* got a StudentClassifier"),
     ],
@@ -260,3 +261,23 @@ def test_columns_of_a_teacher_by_name_are_those_of_the_classes(data: Any) -> Non
         quick().fit(X, names, teacher=table)
     expected = answers(quick().fit(X, names, teacher=table[classes].to_numpy()), X)
     np.testing.assert_array_equal(answers(quick().fit(X, names, teacher=table[classes]), X), expected)
+    numbers = pd.DataFrame(4 * np.eye(CLASSES, dtype=np.float32)[y], columns=["0", "1", "2"])
+    with pytest.raises(ValueError, match=r"the teacher's columns are \['2', '0', '1'\], the classes \[0, 1, 2\]"):
+        quick().fit(X, y, teacher=numbers[["2", "0", "1"]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        quick().fit(X, y, teacher=numbers)
+    with pytest.warns(UserWarning, match=r"columns are called \['p_red', .*: they are taken in this order"):
+        quick().fit(X, names, teacher=table.add_prefix("p_"))
+
+
+def test_probabilities_are_not_taken_for_logits_in_silence(data: Any) -> None:
+    X, y, _ = data
+    logits = 4 * np.eye(CLASSES, dtype=np.float32)[y]
+    sure = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    with pytest.warns(UserWarning, match="rows sum to 1: of probabilities pass the logarithm"):
+        quick().fit(X, y, teacher=sure)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        quick().fit(X, y, teacher=np.log(sure))
+        quick().fit(X, y, teacher=logits)

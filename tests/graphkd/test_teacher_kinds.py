@@ -291,6 +291,25 @@ def test_of_a_ready_teacher_that_does_not_say_what_it_saw_there_is_a_warning(tmp
 def test_probabilities_are_not_taken_for_logits_in_silence() -> None:
     with pytest.warns(UserWarning, match="rows sum to 1: of probabilities pass the logarithm"):
         run(torch.randn(N, 3).softmax(1))
+    with pytest.warns(UserWarning, match="rows sum to 1: of probabilities pass the logarithm"):
+        run(_Sure())
+    cache = run(dict(type="gcn", epochs=1)).cache
+    with pytest.warns(UserWarning, match="rows sum to 1: of probabilities pass the logarithm"):
+        run(replace(cache, logits=torch.from_numpy(cache.logits).softmax(1).numpy()))
+
+
+class _Sure(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = GCN(6, 8, 2, 3)
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        return self.network(x, edge_index).softmax(1)
+
+
+def test_logits_that_are_no_real_numbers_are_refused() -> None:
+    with pytest.raises(ValueError, match="logits are complex64"):
+        run(torch.zeros(N, 3, dtype=torch.complex64))
 
 
 def test_a_teacher_no_better_than_the_control_is_named() -> None:

@@ -370,6 +370,8 @@ def test_a_metric_of_ones_own_on_the_validation_set(
         ("model = dict(decode_head=dict(num_classes=5))", [], "5 classes"),
         ("", ["--checkpoint", "gone.pth"], "there is no checkpoint gone.pth"),
         ("", ["--teacher", "gone.py"], "there is no config gone.py"),
+        ("", ["--out", "own.py"], "own.py is a file"),
+        ("", ["--work-dir", "own.py/weights"], "own.py/weights cannot be written"),
     ],
 )
 def test_all_is_checked_before_the_first_iteration(
@@ -381,6 +383,26 @@ def test_all_is_checked_before_the_first_iteration(
     with pytest.raises((ValueError, OSError), match=re.escape(message)):
         compare.main(["own.py", "--teacher", "teacher.py", "--methods", "kl", *rest])
     assert sorted(path.name for path in config.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("methods='cwd'", "give either distills=[...] or method='...', got type, student, teacher, methods"),
+        ("distills=dict(loss='kl', student='neck')", "distills is a list of entries"),
+        ("distills=['kl']", "a distills entry is a dict"),
+        ("distills=[dict(student='neck')]", "a distills entry needs 'loss'"),
+        ("distills=[dict(loss=dict(tau=2.0), student='neck')]", "a loss dict needs a 'type'"),
+        ("distills=[dict(loss=dict(type='until', loss=dict(tau=2.0)), student='neck')]", "needs a 'type'"),
+        ("method='cwd', online=3", "online is a list of names of teachers, got 3"),
+    ],
+)
+def test_arguments_of_the_distiller_are_checked_before_they_name_anything(
+    given: str, message: str, config: Path
+) -> None:
+    config.write_text(TAUGHT.replace("method='cwd'", given))
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+        compare.main([str(config)])
 
 
 def test_teachers_whose_weights_are_given_have_a_row_each(config: Path, tmp_path: Path) -> None:

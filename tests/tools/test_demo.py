@@ -22,6 +22,8 @@ def test_the_graph_of_the_demo_beats_its_control_and_is_reported(tmp_path: Path)
     assert set(quality) == {"teacher", "control", "distilled"}
     assert quality["distilled"] > quality["control"]
     assert f"{quality['distilled']:.1f}" in done.stdout
+    stages = re.findall(r"^graph: (\w+) trained in \d+ s; about [\d.]+ minutes left$", done.stdout, re.M)
+    assert stages == ["teacher", "control", "distilled"]  # a line a stage, for this is no terminal
 
 
 def test_a_report_is_self_contained_and_escapes() -> None:

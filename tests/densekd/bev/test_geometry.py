@@ -149,7 +149,7 @@ def test_gaussians_are_those_of_centernet(overlap: float) -> None:
         (lambda: Extent.of([0, 0, 0, 4]), "range of a map is"),
         (lambda: Extent.of([0, 0, 4, 4], "zx"), "axes must be 'yx'"),
         (lambda: pad([torch.zeros(2, 7)], torch.zeros(1)), r"take \[:, \[0, 1, 3, 4, 6\]\]"),
-        (lambda: pad([torch.zeros(2, 5)], torch.zeros(2)), "those of 1 samples, the maps those of 2"),
+        (lambda: pad([torch.zeros(2, 5)], torch.zeros(2)), "has 1 samples, but the maps have 2"),
     ],
 )
 def test_bad_input_is_named(wrong, message: str) -> None:

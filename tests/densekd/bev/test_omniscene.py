@@ -63,7 +63,7 @@ def test_frames_without_boxes_and_too_few_texts() -> None:
     assert nothing == 0
     nothing.backward()
     assert (maps.grad == 0).all()
-    with pytest.raises(ValueError, match="a sample has 2 boxes, the teacher says 1 texts"):
+    with pytest.raises(ValueError, match="a sample has 2 boxes, but the teacher 1 texts"):
         loss(maps, torch.zeros(2, 7, 1), boxes_bev=[torch.zeros(2, 5), torch.zeros(0, 5)])
 
 
@@ -111,7 +111,7 @@ def test_sentences_teach_a_detector_of_the_world(table: Path, at: Callable[[floa
         values.append(loss.item())
     assert 0 < values[-1] < 0.9 * values[0]
     assert all(p.grad.abs().sum() > 0 for p in model.pts_backbone.parameters() if p.ndim > 1)
-    with pytest.raises(ValueError, match=r"has a densekd\.Sentences for a teacher, not DistilledBEVDetector"):
+    with pytest.raises(ValueError, match=r"needs a densekd\.Sentences as its teacher, got DistilledBEVDetector"):
         method_entries("omniscene", model, model)
 
 

@@ -100,9 +100,9 @@ def test_the_same_seed_gives_the_same_views() -> None:
     assert [len(view) for view in one] == [16, 16, 8, 8, 8]
     assert all(torch.equal(a, b) for a, b in zip(one, two))
     assert not torch.equal(one[0], other[0])
-    with pytest.raises(ValueError, match="without points has no crop"):
+    with pytest.raises(ValueError, match="cannot crop a cloud without points"):
         crop(cloud[:0])
-    with pytest.raises(ValueError, match=r"lies in \(0, 1\], got \(0.0, 1.5\)"):
+    with pytest.raises(ValueError, match=r"must be a range in \(0, 1\], got \(0.0, 1.5\)"):
         crop(cloud, (0.0, 1.5))
 
 

@@ -59,7 +59,7 @@ def test_two_steps_on_a_real_frame(data_root: Path) -> None:
     seen = model.data_preprocessor(batch, training=True)
     assert len(seen["inputs"]["voxels"]["coors"]) == 3945
     voxels = seen["inputs"]["voxels"]["voxels"].clone()
-    model.teachers["teacher"].look(seen["inputs"], seen["data_samples"], ["voxel_encoder"])
+    model.teachers["teacher"].run(seen["inputs"], seen["data_samples"], ["voxel_encoder"])
     assert torch.equal(seen["inputs"]["voxels"]["voxels"], voxels)  # mmdet3d's encoder shifts points in place
     optimiser = torch.optim.SGD(model.parameters(), lr=1e-6)
     values = []
@@ -115,7 +115,7 @@ def test_unlike_voxels_are_refused() -> None:
 
 
 def test_a_camera_has_no_voxels() -> None:
-    with pytest.raises(ValueError, match="which the teacher, BEVDetector, does not look at"):
+    with pytest.raises(ValueError, match="but the teacher, BEVDetector, takes none"):
         method_entries("pointdistiller", plain("lidar_world"), plain("camera_world"))
 
 

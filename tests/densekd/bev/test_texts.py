@@ -172,7 +172,7 @@ def test_what_texts_say() -> None:
     turned = describe(boxes[:, :7], labels, names, front="y")
     assert turned == ["a car parked, near, right", "a bus parked, far, ahead", "a bus parked, near, behind"]
     assert describe(boxes[:0], labels[:0], names) == []
-    with pytest.raises(ValueError, match="labels are classes 0 to 1, got -1 to 1: leave out boxes of no class"):
+    with pytest.raises(ValueError, match="labels are classes 0 to 1, got -1 to 1: remove boxes without a class"):
         describe(boxes, torch.tensor([0, -1, 1]), names)
     with pytest.raises(ValueError, match=r"shape \(n, 7\), or \(n, 9\) with a velocity, got \(3, 5\)"):
         describe(boxes[:, :5], labels, names)

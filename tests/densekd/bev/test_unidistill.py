@@ -102,7 +102,7 @@ def test_missing_sensors_and_empty_clouds_are_named(batch: dict[str, Any]) -> No
     model = taught(read_config(WORLD["lidar_to_camera_world"]))
     seen = seen_by(model, batch)
     points = seen["inputs"].pop("points")
-    with pytest.raises(ValueError, match=r"teacher looks at points, but this batch has only imgs.*'points'"):
+    with pytest.raises(ValueError, match=r"teacher needs points, but this batch has only imgs.*'points'"):
         model(**seen, mode="loss")
     seen["inputs"]["points"] = [points[0], points[1] - 500]
     with pytest.raises(ValueError, match=r"the point cloud of train-\d+.bin is empty within the range"):
@@ -110,13 +110,13 @@ def test_missing_sensors_and_empty_clouds_are_named(batch: dict[str, Any]) -> No
     model = taught(read_config(WORLD["camera_to_lidar_world"]))
     seen = seen_by(model, batch)
     del seen["inputs"]["imgs"]
-    with pytest.raises(ValueError, match=r"teacher looks at imgs, but this batch has only points, voxels.*'img'"):
+    with pytest.raises(ValueError, match=r"teacher needs imgs, but this batch has only points, voxels.*'img'"):
         model(**seen, mode="loss")
 
 
 def test_a_segmenter_has_no_map_of_the_ground() -> None:
     model = torch.nn.Linear(2, 2)
-    with pytest.raises(ValueError, match="Linear has no map of the ground that is known: none of fusion_layer"):
+    with pytest.raises(ValueError, match="Linear has no known map of the ground, none of fusion_layer"):
         bev_taps(model)
 
 

@@ -120,7 +120,7 @@ def test_what_a_detector_lacks_is_named() -> None:
     model, _ = build_model(config)
     points = [torch.rand(50, 4) * 10]
     inputs = {"points": points, "voxels": model.data_preprocessor.voxelize(points, [None])}
-    with pytest.raises(ValueError, match=r"looks at imgs, but this batch has only points, voxels.*'img'"):
+    with pytest.raises(ValueError, match=r"needs imgs, but this batch has only points, voxels.*'img'"):
         model(inputs, [], mode="tensor")
     camera, _ = build_model(read_config(CONFIGS / "plain" / "camera_world.py"))
     with pytest.raises(KeyError, match=r"LiftSplat needs 'cam2img'.*meta_keys"):

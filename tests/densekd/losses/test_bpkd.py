@@ -120,5 +120,5 @@ def test_an_image_smaller_than_the_window() -> None:
 
 
 def test_the_window_is_odd() -> None:
-    with pytest.raises(ValueError, match="odd side, got kernel=4"):
+    with pytest.raises(ValueError, match="must be odd and at least 1, got kernel=4"):
         class_edges(torch.zeros(1, 4, 4, dtype=torch.long), 2, (4, 4), kernel=4)

@@ -161,7 +161,7 @@ def test_the_random_matrices_stay_and_gradients_reach_the_student() -> None:
 def test_wrong_input_is_named() -> None:
     student, teacher = voxels()
     loss = PointDistiller(4, 6).double()
-    with pytest.raises(ValueError, match=r"point_counts has a number for each of the voxels, got \(3,\).*\(47, 4\)"):
+    with pytest.raises(ValueError, match=r"point_counts must have one number for each voxel, got \(3,\).*\(47, 4\)"):
         loss(student, teacher, point_counts=COUNTS[:3])
     with pytest.raises(ValueError, match=r"batch must have shape \(2,\), got \(47,\)"):
         loss(torch.zeros(2, 4, 3, 3).double(), torch.zeros(2, 6, 3, 3).double(), batch=SAMPLE)

@@ -176,7 +176,7 @@ def test_classes_that_the_data_set_has_not() -> None:
 def test_bad_input() -> None:
     with pytest.raises(ValueError, match="width must be at least 1, got 0"):
         BoundaryIoU(width=0)
-    with pytest.raises(ValueError, match=r"a prediction of \(4, 5\) pixels, its ground truth has \(4, 6\)"):
+    with pytest.raises(ValueError, match=r"a prediction has \(4, 5\) pixels, its ground truth \(4, 6\)"):
         score([np.zeros((4, 6), int)], [np.zeros((4, 5), int)])
     with pytest.raises(ValueError, match="label 5 is none of the 5 classes"):
         score([np.array([[0, 5]])], [np.array([[0, 0]])])

@@ -90,7 +90,7 @@ def test_values_noise_and_scale_are_options() -> None:
     told = model.with_label(batch["inputs"], batch["data_samples"], teaching=True)[:, 3]
     labels = labels_of(batch)
     assert torch.equal(told, torch.where(labels == 255, 0, 2.0 * labels))
-    with pytest.raises(ValueError, match=r"values=\[1, 2\]: the head has 11 classes, each needs one"):
+    with pytest.raises(ValueError, match=r"values=\[1, 2\] must have one number for each of the 11 classes"):
         assisted(values=[1, 2])
 
 
@@ -202,7 +202,7 @@ def test_it_teaches_with_the_label() -> None:
     assert model.distill["lad"].weight == 3.0
     batch = seg_batch(model)
     torch.manual_seed(0)
-    seen = model.teachers["teacher"].look(batch["inputs"], batch["data_samples"], [LOGITS])[LOGITS][0]
+    seen = model.teachers["teacher"].run(batch["inputs"], batch["data_samples"], [LOGITS])[LOGITS][0]
     torch.manual_seed(0)
     assert torch.equal(seen, teacher(**batch))
     assert not torch.allclose(seen, teacher(batch["inputs"]), atol=1e-3)

@@ -30,7 +30,7 @@ def test_fixed_variance_is_scaled_mse() -> None:
     torch.testing.assert_close(loss(s, t), mse(loss.regressor(s), t) / 4 + 0.5 * torch.tensor(2.0).log())
 
 
-def test_best_variance_is_the_mean_squared_residual_of_the_channel() -> None:
+def test_refined_teacher_variance_is_the_mean_squared_residual_of_the_channel() -> None:
     loss, s, t = VID(3, 4).double(), torch.randn(50, 3).double(), torch.randn(50, 4).double()
     residual = (loss.regressor(s) - t).square().mean(0).detach()
     with torch.no_grad():

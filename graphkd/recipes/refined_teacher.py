@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,7 +17,7 @@ from graphkd.training.loop import Evaluation, History, Schedule, train
 
 
 @recipe(reads_edges=True)
-def best(
+def refined_teacher(
     model: MLP,
     lesson: Lesson,
     *,
@@ -27,10 +29,11 @@ def best(
     width: int = 256,
     dropout: float = 0.8,
     mask: float = 0.8,
-    decay: float = 0.01,
+    decay: float = 0.002,
     lr: float = 0.01,
     epochs: int = 150,
     hide: float = 0.0,
+    fit: bool = True,
 ) -> History:
     r"""Default method: refine the teacher along the edges, then distill the result into a student on features alone.
 
@@ -46,7 +49,14 @@ def best(
     with $p = \mathrm{softmax}(z)$ and $\gamma$ rising over the first tenth. The mean T of its predictions over the
     second half of the epochs is what the student is taught, so that nothing is selected here:
 
-    $$ L_2 = \frac{1}{N} \sum_i \mathrm{KL}(T_i \,\|\, p^s_i) $$
+    $$ L_2 = \frac{1}{N} \sum_i \mathrm{KL}(\hat T_i \,\|\, p^s_i), \qquad \hat T_{ic} \propto T_{ic}^{\,a} $$
+
+    with the one exponent a for all nodes that brings $\hat T$ nearest to the teacher, see `fitted_exponent`. Weight
+    decay and hidden features leave T flat where words say little: right more often than the teacher, yet hardly above
+    $1 / C$, and a student with weight decay of its own learns next to nothing of it. On a citation graph of 5,000
+    nodes, one with 1,200 neighbours, 20 labels a class, it had 62.0 with decay 0.01 and a = 1
+    (`configs/graph/default/hubs.py`, seed 0), 82.8 with the defaults and 82.1 with `glnn`
+    (`configs/graph/default_refined_teacher/hubs.py`, seed 0).
 
     The assistant is thrown away; the student is as free of the graph as that of `glnn`. The first part reads all edges
     in every epoch, O(E C K); it takes no batches.
@@ -66,16 +76,17 @@ def best(
         lr: its learning rate, of Adam.
         epochs: its epochs.
         hide: share of the features set to 0 in a step of the student.
+        fit: whether the exponent a is fitted; it is 1 if not.
 
     Paper: the combination is our own. Its parts are from Zhang et al., "Graph-less Neural Networks", 2022 (soft
     labels); Gasteiger et al., "Predict then Propagate", 2019 (propagated predictions, in place of label propagation);
     Feng et al., "Graph Random Neural Networks for Semi-Supervised Learning on Graphs", 2020 (views that agree).
     """
-    check_lam("best", lam)
+    check_lam("refined_teacher", lam)
     if not (0 < restart <= 1 and 0 <= mask < 1 and 0 <= hide < 1) or hops < 0 or epochs < 1 or sharp <= 0:
         raise ValueError(
-            "best: it takes 0 < restart <= 1, 0 <= mask, hide < 1, hops >= 0, epochs >= 1 and sharp > 0, got "
-            f"{restart=}, {mask=}, {hide=}, {hops=}, {epochs=}, {sharp=}"
+            "refined_teacher: it takes 0 < restart <= 1, 0 <= mask, hide < 1, hops >= 0, epochs >= 1 and sharp > 0, "
+            f"got {restart=}, {mask=}, {hide=}, {hops=}, {epochs=}, {sharp=}"
         )
     if lam == 1:
         return supervised(model, lesson)
@@ -120,6 +131,8 @@ def best(
     schedule = Schedule(lr, decay, epochs)
     spent = train(assistant, first, len(lesson), schedule=schedule, evaluate=collect, generator=lesson.generator)
     target = total.clamp_min(torch.finfo(total.dtype).tiny).log()  # `kl` divides by the number of epochs
+    if fit:
+        target = target * fitted_exponent(target, logits)
 
     def second(nodes: Tensor | slice) -> Tensor:
         return kl(model(dropped(rows(lesson.x, nodes), hide)), target[nodes])
@@ -127,3 +140,29 @@ def best(
     history = lesson.train(model, second, len(lesson))
     history.seconds = spent.seconds + history.seconds
     return history
+
+
+def fitted_exponent(log_p: Tensor, teacher: Tensor) -> float:
+    r"""The a, from 1 to 100, for which $\hat p_{ic} \propto p_{ic}^a$ is nearest to the teacher.
+
+    $$ \min_a \frac{1}{N} \sum_i \mathrm{KL}(p^t_i \,\|\, \hat p_i) $$
+
+    It is convex in a: where its slope changes sign is found by bisection, on a logarithmic scale.
+
+    Args:
+        log_p: log p `(N, C)`; a constant added to a row does not count.
+        teacher: logits `(N, C)`.
+
+    >>> teacher = torch.tensor([[3.0, 0.0], [0.0, 6.0]])
+    >>> round(fitted_exponent(teacher / 3, teacher), 4)
+    3.0
+    """
+    p, z = teacher.double().softmax(1), log_p.double()
+    low, high = 0.0, math.log(100.0)
+    for _ in range(50):
+        middle = (low + high) / 2
+        if (((math.exp(middle) * z).softmax(1) - p) * z).sum() > 0:
+            high = middle
+        else:
+            low = middle
+    return math.exp((low + high) / 2)

@@ -5,6 +5,16 @@ data = "photo"
 methods = [
     dict(type="glnn"),
     dict(type="ffg2m", lam=0.2, tau=1.5, pairs=7500, high=1.0, even=False),
-    dict(type="best", hops=5, restart=0.2, consistency=3.0, mask=0.5, dropout=0.5, decay=0.01, epochs=100),
+    dict(
+        type="refined_teacher",
+        hops=5,
+        restart=0.2,
+        consistency=3.0,
+        mask=0.5,
+        dropout=0.5,
+        decay=0.01,
+        epochs=100,
+        fit=False,
+    ),
 ]
 student = dict(dropout=0.4, lr=0.005)

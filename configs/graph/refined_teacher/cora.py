@@ -8,5 +8,5 @@ methods = [
     dict(type="krd", lam=0.3, tau=1.1),
     dict(type="hgmd", lam=0.1, tau=0.9, alpha=5.0, beta=0.3),
     dict(type="curvature", caw=0.1),
-    dict(type="best"),
+    dict(type="refined_teacher", decay=0.01, fit=False),
 ]

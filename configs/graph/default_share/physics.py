@@ -1,0 +1,2 @@
+_base_ = "../default/physics.py"
+methods = [dict(type="glnn"), dict(type="ffg2m")]  # its own defaults, which tell a node half of its own target

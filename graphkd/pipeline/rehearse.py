@@ -1,0 +1,58 @@
+"""Find out before the teacher is trained whether student, teacher and method fit together."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from sklearn.base import clone
+from torch import nn
+
+from graphkd.data import Setting
+from graphkd.pipeline.arguments import Student, as_cache, checked_student, fitted_steps, last_step
+from graphkd.pipeline.outcome import MethodSpec, TeacherSpecs
+from graphkd.pipeline.teacher_spec import listed
+from graphkd.pipeline.train_student import fit
+from graphkd.pipeline.train_teacher import train_teacher
+from graphkd.recipes.registry import RECIPES, extras_of, nested, own_features
+from graphkd.training.cache import Cache
+from graphkd.training.loop import rehearsal
+
+
+def rehearse(
+    setting: Setting,
+    teacher: TeacherSpecs,
+    method: MethodSpec,
+    student: Student | None = None,
+    seed: int = 0,
+    as_given: Setting | None = None,
+) -> None:
+    """Run one of our own methods up to its first step, with an untrained teacher.
+
+    It takes as long as an epoch of the teacher. Features of a method's own are left out, see `graphkd.recipes.INPUTS`.
+
+    Raises:
+        ValueError: student, teacher and method do not fit together, or an option is out of range.
+        TypeError: likewise.
+    """
+    if any(name not in RECIPES for name in nested(method)):
+        return
+    untrained = [
+        each if isinstance(each, Cache | nn.Module) else _untrained(each)
+        for each in (as_cache(each, setting.whole) for each in listed(teacher))
+    ]
+    model = clone(checked_student(student))
+    features, _ = fitted_steps(model, own_features(setting, seed))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they come when it is trained
+        outcome = train_teacher(setting, untrained, seed, extras_of(method), as_given)
+        with rehearsal():
+            fit(last_step(model), setting, outcome.cache, method, features, seed)
+
+
+def _untrained(teacher: Any) -> dict[str, Any]:
+    """The spec of a teacher that is to be trained here, as it is before that."""
+    options = dict(teacher) if isinstance(teacher, Mapping) else {"type": teacher}
+    dropped = {"tune", "method"} | ({"source"} if "inputs" not in options else set())
+    return {**{key: value for key, value in options.items() if key not in dropped}, "epochs": 0}
