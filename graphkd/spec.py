@@ -56,7 +56,7 @@ def resolve(
         if what == "method" and name in moved.RECIPES:
             new = moved.RECIPES[name]
             warnings.warn(
-                f"the recipe {name!r} is now {new!r}; the old name goes with the next version",
+                f"the recipe {name!r} is now {new!r}; the old name is removed in the next version",
                 DeprecationWarning,
                 stacklevel=3,
             )

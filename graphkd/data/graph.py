@@ -253,7 +253,7 @@ def _masks(data: Any, nodes: int) -> Masks | None:
 
 
 def _split(data: Any, nodes: int) -> Split | Masks | None:
-    """The split that a container carries as such, or as the node ids of its parts."""
+    """The split of a container, from its field `split` or from the node ids of its parts."""
     found: dict[str, Any] = {}
     for name in _SPLITS:
         given = getattr(data, name, None)
@@ -281,7 +281,7 @@ def _split(data: Any, nodes: int) -> Split | Masks | None:
 
 
 def is_split(field: str) -> bool:
-    """Whether a field of a container says something of its split."""
+    """Whether a field of a container defines part of its split."""
     return field in _OF_SPLITS
 
 

@@ -125,7 +125,7 @@ def prod(
 
 
 def of_parts(parts: Sequence[Any]) -> LinkSplit:
-    """A split of one's own: training, validation and test part as PyG's `RandomLinkSplit` returns them.
+    """Use your own split: training, validation and test parts as PyG's `RandomLinkSplit` returns them.
 
     Training learns from the edges of the training part and from its positive pairs. Validation and test use their own
     pairs; in the test, messages pass over the edges of the test part.
@@ -177,7 +177,7 @@ def of_parts(parts: Sequence[Any]) -> LinkSplit:
 
 
 def _keys(pairs: Tensor, nodes: int) -> Tensor:
-    """One number for each pair, whichever way round it is."""
+    """One number for each pair, the same in both directions."""
     return pairs.min(0).values * nodes + pairs.max(0).values
 
 

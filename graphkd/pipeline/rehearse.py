@@ -1,4 +1,4 @@
-"""Find out before the teacher is trained whether student, teacher and method fit together."""
+"""Check before the teacher is trained that student, teacher and method fit together."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def rehearse(
     seed: int = 0,
     as_given: Setting | None = None,
 ) -> None:
-    """Run one of our own methods up to its first step, with an untrained teacher.
+    """Run a built-in method up to its first step, with an untrained teacher.
 
     It takes as long as an epoch of the teacher. Features of a method's own are left out, see `graphkd.recipes.INPUTS`.
 

@@ -80,7 +80,7 @@ def neighbour_targets(
 
 
 def even_targets(teacher: Tensor, edge_index: Tensor, even: bool | float) -> EdgeTargets:
-    r"""`neighbour_targets` where every node counts the same, however many neighbours tell it something.
+    r"""`neighbour_targets` with equal weight for every node, whatever its number of neighbours.
 
     Args:
         teacher: logits `(N, C)`, divided by the temperature.

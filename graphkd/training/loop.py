@@ -124,12 +124,12 @@ _rehearsing: ContextVar[bool] = ContextVar("rehearsing", default=False)
 
 
 class Rehearsed(Exception):
-    """A training got as far as its first step, in a `rehearsal`."""
+    """Raised in a `rehearsal` when a training reaches its first step."""
 
 
 @contextmanager
 def rehearsal() -> Iterator[None]:
-    """Inside, `train` computes the loss of its first step and ends: what is wrong by then is raised, nothing is learnt.
+    """Make `train` stop after the loss of its first step, to raise errors early; nothing is learned.
 
     >>> layer = nn.Linear(1, 1)
     >>> with rehearsal():
