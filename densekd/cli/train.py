@@ -11,14 +11,21 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.runner import Runner
 
 from densekd import METHODS, control, distill, is_taught, prepare, read_config, shutdown_distributed, train
 from densekd.cli._overrides import add_cfg_options
 from densekd.config import override
-from densekd.runs.resume import checkpoints_in
-from kdlosses.cli.parser import Parser
+from densekd.runs.comparison import count_parameters, method, named_metrics
+from densekd.runs.resume import checkpoints_in, last_whole_checkpoint
+from kdlosses.cli.parser import Parser, typed
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -89,7 +96,59 @@ def main(arguments: list[str] | None = None) -> None:
         for path in [*old, Path(work_dir) / "last_checkpoint"] if args.overwrite else ():
             path.unlink(missing_ok=True)
     try:
-        train(config)
+        runner = train(config)
+        if int(os.environ.get("RANK", 0)) == 0:
+            teacher = teacher_name(config.model.teacher) if is_taught(config) else "none: this is the control"
+            print(summary(runner, args.config, teacher, method(config, "distilled") if is_taught(config) else ""))
         shutdown_distributed()
     except KeyboardInterrupt:
         sys.exit("interrupted; the same command with --resume continues from the last checkpoint")
+
+
+def summary(runner: Runner, source: str, teacher: str, called: str) -> str:
+    """Say what a training left: who learned from whom, how well on validation data, where the weights are."""
+    model: Any = runner.model
+    student = getattr(model, "module", model)
+    kind = type(student).__name__.removeprefix("Distilled")
+    scores = {
+        key.removeprefix("val/"): buffer.current()
+        for key, buffer in runner.message_hub.log_scalars.items()
+        if key.startswith("val/") and key not in ("val/time", "val/data_time")
+    }
+    saved = (runner.cfg.get("default_hooks") or {}).get("checkpoint") or {}
+    first = saved.get("save_best")
+    metrics = named_metrics(scores, first if isinstance(first, list) else [first]) if scores else {}
+    folder = Path(os.path.relpath(runner.work_dir))
+    weights = [path for path in checkpoints_in(folder) if path.name.startswith("best_")]
+    last = last_whole_checkpoint(folder)
+    written = folder / Path(source.rpartition("::")[2]).name  # the config as it was run, with what overrode it
+    config = str(written) if written.is_file() else source
+    lines = {
+        "student": f"{source} ({kind}, {count_parameters(student):,} parameters)",
+        "teacher": teacher,
+        "method": called,
+        "validation": ", ".join(f"{key} {value:.2f}" for key, value in metrics.items() if value is not None) or "none",
+        "weights": os.path.relpath(last) if last else "none: default_hooks.checkpoint writes none",
+        "best": ", ".join(map(str, weights)),
+        "next": _next(runner.cfg, config, weights[-1] if weights else folder) if last else "",
+    }
+    return "\n" + "\n".join(f"{key:<12}{line}" for key, line in lines.items() if line)
+
+
+def _next(config: Config, source: str, weights: Path) -> str:
+    if config.get("test_dataloader"):
+        return f"{typed('densekd test', 'test.py')} {shlex.join([source, str(weights)])}"
+    return f"{typed('densekd export', 'export.py')} {shlex.join([str(weights), source])} --weights student.pth"
+
+
+def teacher_name(teacher: Any) -> str:
+    """Name a teacher of a distiller's config, or several.
+
+    >>> teacher_name("ema"), teacher_name(dict(type="FCOS")), teacher_name(dict(a="big/one.py", b=dict(type="FCOS")))
+    ("ema, the student's average", 'FCOS', 'a: big/one.py, b: FCOS')
+    """
+    if isinstance(teacher, Mapping):
+        if "type" in teacher or "model" in teacher:
+            return str(teacher.get("type") or teacher_name(teacher["model"]))
+        return ", ".join(f"{name}: {teacher_name(each)}" for name, each in teacher.items())
+    return "ema, the student's average" if teacher == "ema" else str(teacher)

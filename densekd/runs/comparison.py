@@ -125,11 +125,11 @@ def run(
     log["scores"] = _finite(runner.test())
     log.setdefault("peak_memory_mb", peak_memory())
     best = ((plan.get("default_hooks") or {}).get("checkpoint") or {}).get("save_best")
-    log["metrics"] = _named(log["scores"], best if isinstance(best, list) else [best])
+    log["metrics"] = named_metrics(log["scores"], best if isinstance(best, list) else [best])
     if not log["metrics"]:
         raise ValueError(f"the evaluator of {data} returned no number: there is nothing to compare")
     log["selection"] = f"last weights, nothing selected; {plan.get('reported_on') or data}"
-    log["params"] = _count(runner.model)
+    log["params"] = count_parameters(runner.model)
     log["latency_ms"] = {"one_image": _latency(runner), "threads": torch.get_num_threads(), "protocol": PROTOCOL}
     log["versions"] = versions(*_distributions())
     log["commit"] = commit()
@@ -176,7 +176,8 @@ def pick(log: Log, metrics: Sequence[str]) -> Log:
                 f"{log['role']}, seed {log['seed']}, has no metric {metric!r} but {names}. Nothing is lost: its log "
                 "holds them all, and the same command with one of them goes on"
             )
-        chosen.update(_named({metric: scores[metric]}, ()) if metric in scores else {metric: log["metrics"][metric]})
+        known = metric in scores
+        chosen.update(named_metrics({metric: scores[metric]}, ()) if known else {metric: log["metrics"][metric]})
     return {**log, "metrics": chosen} if metrics else log
 
 
@@ -446,7 +447,7 @@ def _finite(scores: Mapping[str, Any]) -> dict[str, float | None]:
     return found
 
 
-def _named(scores: Mapping[str, float | None], first: Sequence[Any]) -> dict[str, float | None]:
+def named_metrics(scores: Mapping[str, float | None], first: Sequence[Any]) -> dict[str, float | None]:
     """Metrics for a table: those of `first`, then those that we know, by our names; all where there is none."""
     keys = [key for key in dict.fromkeys([*first, *METRICS]) if key in scores] or list(scores)
     named = [(*METRICS.get(key, (key, 1)), scores[key]) for key in keys]
@@ -462,10 +463,10 @@ def _online(config: Config) -> bool:
 def _called(loss: Any) -> str:
     """Name a loss, a policy with what it is around: 'until(cwd)'."""
     if not isinstance(loss, dict):
-        return loss
+        return str(getattr(loss, "__name__", loss))
     stages = [each[1] if isinstance(each, list | tuple) else each for each in loss.get("losses", ())]
     inside = [_called(each) for each in ([loss["loss"]] if "loss" in loss else stages) if each is not None]
-    return loss["type"] + (f"({', '.join(inside)})" if inside else "")
+    return _called(loss["type"]) + (f"({', '.join(inside)})" if inside else "")
 
 
 def _plain(value: Any) -> Any:
@@ -476,7 +477,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _count(model: torch.nn.Module) -> int:
+def count_parameters(model: torch.nn.Module) -> int:
     connectors = getattr(model, "distill", torch.nn.Module())
     return sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in connectors.parameters())
 

@@ -26,12 +26,10 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, doc: str | None, command: str) -> None:
-        started = Path(sys.argv[0]).absolute()
-        is_tool = started.parent.name == "tools" and started.suffix == ".py"
-        typed = f"python tools/{started.name}" if is_tool else command
+        started = Path(sys.argv[0]).name
         super().__init__(
-            prog=started.name if is_tool else command,
-            description=(doc or "").replace(command, typed),
+            prog=started if is_tool() else command,
+            description=(doc or "").replace(command, typed(command, started)),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
 
@@ -42,3 +40,14 @@ class Parser(argparse.ArgumentParser):
             return f"{said}\n\n{super().format_help()}"
         finally:
             self.description = said
+
+
+def is_tool() -> bool:
+    """Whether a file of `tools/` was started, and not the command."""
+    started = Path(sys.argv[0]).absolute()
+    return started.parent.name == "tools" and started.suffix == ".py"
+
+
+def typed(command: str, tool: str) -> str:
+    """Return what people type who started this program as they did: `densekd test`, or `python tools/test.py`."""
+    return f"python tools/{tool}" if is_tool() else command

@@ -6,6 +6,7 @@ import importlib
 import os
 import re
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -247,6 +248,35 @@ def test_resume_with_mixed_precision_and_ema_hook(arguments: list[str], train: R
     assert not any(key.startswith("module.teachers") for key in checkpoint["ema_state_dict"])
     averaged, last = checkpoint["state_dict"], checkpoint["ema_state_dict"]
     assert not torch.equal(averaged["decode_head.conv_seg.weight"], last["module.decode_head.conv_seg.weight"])
+
+
+def test_training_ends_with_what_there_is_now_and_what_to_do_next(
+    arguments: list[str], train: Run, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    work = train([*arguments, "--cfg-options", "default_hooks.checkpoint.interval=3"])
+    said = capsys.readouterr().out.rpartition("\n\n")[2]
+    lines = {line[:12].strip(): line[12:] for line in said.splitlines()}
+    assert list(lines) == ["student", "teacher", "method", "validation", "weights", "next"]
+    plain, _ = build_model(CONFIGS / "seg.py")
+    count = sum(parameter.numel() for parameter in plain.parameters())
+    assert lines["student"] == f"{arguments[0]} (EncoderDecoder, {count:,} parameters)"
+    assert (lines["teacher"], lines["method"]) == (arguments[2], "cwd")
+    assert lines["validation"] == f"mIoU {float(re.findall(r'mIoU: ([0-9.]+)', log(work))[-1]):.2f}"
+    assert lines["weights"] == "run/iter_6.pth"
+    command, name, *rest = shlex.split(lines["next"])
+    assert (command, name) == ("densekd", "test")
+    assert tool(name).main(rest)["mIoU"] == tool(name).main([arguments[0], str(work)])["mIoU"]
+
+
+def test_the_end_of_a_control_and_of_a_run_without_checkpoints(train: Run, capsys: Any) -> None:
+    best = ["default_hooks.checkpoint.save_best=mIoU", "default_hooks.checkpoint.interval=-1"]
+    work = train([str(CONFIGS / "seg.py"), "--control", "--cfg-options", *best])
+    said = capsys.readouterr().out.rpartition("\n\n")[2]
+    assert re.search(r"^teacher     none: this is the control$", said, flags=re.M)
+    assert re.search(r"^weights     ", said, flags=re.M)
+    assert re.search(rf"^best        .*{work.name}/best_mIoU_iter_\d+\.pth$", said, flags=re.M)
+    assert "\nmethod" not in said
 
 
 # --- as mmengine and OpenMMLab run it ---------------------------------------------------------------------------------
