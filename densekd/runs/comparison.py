@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from logs import ROOT, SCHEMA, Log, commit, peak_memory, read, reset_peak_memory, versions, write
 from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 from mmengine.registry import DefaultScope
@@ -28,6 +27,7 @@ from densekd.registry import MODELS
 from densekd.runs.experiment import check_split, prepare, train
 from densekd.runs.resume import last_whole_checkpoint, random_state, restore_random_state
 from densekd.term import Term
+from kdlosses.cli.logs import ROOT, SCHEMA, Log, commit, peak_memory, read, reset_peak_memory, versions, write
 
 SIDES = {"mmseg": "seg", "mmdet": "det", "mmdet3d": "bev"}
 METRICS = {
@@ -126,11 +126,11 @@ def run(
     log["scores"] = _finite(runner.test())
     log.setdefault("peak_memory_mb", peak_memory())
     best = ((plan.get("default_hooks") or {}).get("checkpoint") or {}).get("save_best")
-    log["metrics"] = _named(log["scores"], best if isinstance(best, list) else [best])
+    log["metrics"] = named_metrics(log["scores"], best if isinstance(best, list) else [best])
     if not log["metrics"]:
         raise ValueError(f"the evaluator of {data} returned no number: there is nothing to compare")
     log["selection"] = f"last weights, nothing selected; {plan.get('reported_on') or data}"
-    log["params"] = _count(runner.model)
+    log["params"] = count_parameters(runner.model)
     log["latency_ms"] = {"one_image": _latency(runner), "threads": torch.get_num_threads(), "protocol": PROTOCOL}
     log["versions"] = versions(*_distributions())
     log["commit"] = commit()
@@ -195,7 +195,8 @@ def pick(log: Log, metrics: Sequence[str]) -> Log:
                 f"{log['role']}, seed {log['seed']}, has no metric {metric!r} but {names}. Nothing is lost: its log "
                 "holds them all, and the same command with one of them goes on"
             )
-        chosen.update(_named({metric: scores[metric]}, ()) if metric in scores else {metric: log["metrics"][metric]})
+        known = metric in scores
+        chosen.update(named_metrics({metric: scores[metric]}, ()) if known else {metric: log["metrics"][metric]})
     return {**log, "metrics": chosen} if metrics else log
 
 
@@ -465,7 +466,7 @@ def _finite(scores: Mapping[str, Any]) -> dict[str, float | None]:
     return found
 
 
-def _named(scores: Mapping[str, float | None], first: Sequence[Any]) -> dict[str, float | None]:
+def named_metrics(scores: Mapping[str, float | None], first: Sequence[Any]) -> dict[str, float | None]:
     """Metrics for a table: those of `first`, then those that we know, by our names; all where there is none."""
     keys = [key for key in dict.fromkeys([*first, *METRICS]) if key in scores] or list(scores)
     named = [(*METRICS.get(key, (key, 1)), scores[key]) for key in keys]
@@ -481,10 +482,10 @@ def _online(config: Config) -> bool:
 def _called(loss: Any) -> str:
     """Name a loss, a policy with what it is around: 'until(cwd)'."""
     if not isinstance(loss, dict):
-        return loss
+        return str(getattr(loss, "__name__", loss))
     stages = [each[1] if isinstance(each, list | tuple) else each for each in loss.get("losses", ())]
     inside = [_called(each) for each in ([loss["loss"]] if "loss" in loss else stages) if each is not None]
-    return loss["type"] + (f"({', '.join(inside)})" if inside else "")
+    return _called(loss["type"]) + (f"({', '.join(inside)})" if inside else "")
 
 
 def _plain(value: Any) -> Any:
@@ -495,7 +496,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _count(model: torch.nn.Module) -> int:
+def count_parameters(model: torch.nn.Module) -> int:
     connectors = getattr(model, "distill", torch.nn.Module())
     return sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in connectors.parameters())
 

@@ -1,4 +1,4 @@
-"""How a tool ends where its call is wrong: in one sentence, without a traceback."""
+"""How a command ends where its call is wrong: in one sentence, without a traceback."""
 
 from __future__ import annotations
 
@@ -10,13 +10,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_EXTRAS = {
+    **dict.fromkeys(("mmengine", "mmcv", "mmseg", "mmdet"), "dense"),
+    **dict.fromkeys(("torch_geometric", "scipy", "sklearn", "safetensors"), "graph"),
+    **{"mmdet3d": "bev", "transformers": "lm", "peft": "lm"},
+}
+
 
 @contextmanager
 def one_sentence(where: Path | None = None) -> Iterator[None]:
     """End the program with the message of an error about what was given: of values, files, names, numbers or packages.
 
-    As a decorator, `@one_sentence()`, around a tool's `main`; as a context around imports that need an extra. `where`
-    is the file that the message begins with. The traceback is printed, too, where the environment sets `KD_TRACEBACK`.
+    As a decorator, `@one_sentence()`, around the `main` of a command; as a context around imports that need an extra.
+    `where` is the file that the message begins with. The traceback is printed, too, where the environment sets
+    `KD_TRACEBACK`.
 
     >>> with one_sentence():
     ...     raise KeyError("no graph is called 'core'")
@@ -26,9 +33,13 @@ def one_sentence(where: Path | None = None) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise _end(
-            where, error, f"there is no package {error.name!r} here; install it with pip, see the README"
-        ) from error
+        told = "pip install" in str(error)  # it says itself what to do
+        package = (error.name or "").partition(".")[0]
+        what = f"there is no package {error.name!r} here; install it with pip, see the README"
+        if package in _EXTRAS:
+            what = f"this needs {package}: pip install 'graphdensekd[{_EXTRAS[package]}]'"
+        what = str(error) if told else what
+        raise _end(where, error, what) from error
     except OSError as error:
         known = error.strerror and error.filename is not None
         raise _end(where, error, f"{error.filename}: {error.strerror}" if known else str(error)) from error

@@ -5,12 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-try:
-    from mmengine.config import DictAction
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        f"this tool needs {error.name}: pip install 'graphdensekd[dense]'", name=error.name
-    ) from error
+from mmengine.config import DictAction
 
 
 class Options(DictAction):
