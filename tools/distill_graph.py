@@ -26,6 +26,7 @@ from mistakes import one_sentence
 from report import table
 from tqdm import tqdm
 
+from graphkd.config import read_fields
 from graphkd.data import Graph, load, make_setting, split_of
 from graphkd.pipeline.measure import measure_latency, network_of
 from graphkd.pipeline.outcome import Outcome
@@ -33,6 +34,7 @@ from graphkd.pipeline.teacher_spec import parse_teacher
 from graphkd.pipeline.train_student import train_student
 from graphkd.pipeline.train_teacher import train_teacher
 from graphkd.recipes import asked, check_method, inputs_of
+from graphkd.shipped import CONFIGS
 from graphkd.students.classifier import StudentClassifier
 from graphkd.training.cache import Cache
 from graphkd.training.latency import PROTOCOL
@@ -45,7 +47,9 @@ Config = dict[str, Any]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("configs", type=Path, nargs="+", help="files under configs/graph, or like them")
+    parser.add_argument(
+        "configs", type=CONFIGS.argument, nargs="+", help="files, or names of configs/graph, as graphkd::glnn/digits.py"
+    )
     parser.add_argument("--seeds", type=int, default=10, help="seeds 0 to SEEDS - 1; each is a split of its own")
     parser.add_argument("--out", type=Path, help="log file, of several configs their folder; default: results/graph")
     parser.add_argument(
@@ -111,15 +115,9 @@ def check(config: Config) -> None:
 
 
 def read_config(path: Path) -> Config:
-    """Read a config with its bases. mmengine's `Config` is needed here and nowhere else on the graph side."""
+    """Read a config of a graph or of links, see `graphkd.config`."""
     try:
-        from mmengine.config import Config as Reader
-    except ModuleNotFoundError as error:
-        raise SystemExit(f"reading a config needs {error.name}: pip install onedl-mmengine") from error
-    if not path.is_file():
-        raise SystemExit(f"{path} is no file")
-    try:
-        config = Reader.fromfile(path)._cfg_dict.to_dict()
+        config = read_fields(path)
     except Exception as error:  # a config is Python, in which anything can go wrong
         raise SystemExit(f"{path} cannot be read: {type(error).__name__}: {error}") from error
     known = {"data", "teacher", "student", "methods", "settings"}

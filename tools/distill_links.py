@@ -21,6 +21,7 @@ from tqdm import tqdm
 from graphkd.data import Graph, load
 from graphkd.links import LINK_RECIPES, LinkOutcome, LinkStudent, split_links, train_link_student, train_link_teacher
 from graphkd.links.distillation import parse_teacher
+from graphkd.shipped import CONFIGS
 from graphkd.spec import resolve
 from graphkd.training.latency import REPEATS, WARMUP
 
@@ -30,7 +31,7 @@ PROTOCOL = f"all test pairs scored, features and edges in memory, median of {REP
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", type=Path, help="a file under configs/links, or one like it")
+    parser.add_argument("config", type=CONFIGS.argument, help="a file, or a name: graphkd::links/llp/digits.py")
     parser.add_argument("--seeds", type=int, default=10, help="seeds 0 to SEEDS - 1; each is a split of its own")
     parser.add_argument("--out", type=Path, help="log file; default: results/links/METHOD-DATA.json")
     parser.add_argument(
