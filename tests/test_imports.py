@@ -43,7 +43,10 @@ def imported(package: str) -> set[str]:
 @pytest.mark.parametrize(
     ("package", "never"),
     [
-        ("kdlosses", {"graphkd", "densekd", "tools", "torch_geometric", "sklearn", "scipy", *OPENMMLAB}),
+        (
+            "kdlosses",
+            {"graphkd", "densekd", "tools", "graphdensekd", "torch_geometric", "sklearn", "scipy", *OPENMMLAB},
+        ),
         ("graphkd", {"densekd", "tools", *OPENMMLAB}),
         ("densekd", {"graphkd", "tools", "torch_geometric"}),
     ],
@@ -59,6 +62,7 @@ ROOMS = {
         "reduce registry pointwise class_means squared_error experts schedule",
         "logit feature relation contrastive",
         "policy",
+        "cli",
     ],
     "graphkd": [
         "extras moved spec sparse shipped config",
@@ -70,6 +74,7 @@ ROOMS = {
         "pipeline",
         "links",
         "text",
+        "cli",
     ],
     "densekd": [
         "registry moved checkpoint sensors taps pairs shipped config",
@@ -77,6 +82,7 @@ ROOMS = {
         "term teacher methods receptive",
         "distiller datasets metrics models bev",
         "runs",
+        "cli",
     ],
 }
 

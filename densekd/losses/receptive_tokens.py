@@ -78,11 +78,11 @@ class ReceptiveTokens(nn.Module):
             ValueError: the file holds something else.
         """
         if not Path(path).is_file():
-            raise FileNotFoundError(f"no tokens at {path}; tools/learn_tokens.py learns them")
+            raise FileNotFoundError(f"no tokens at {path}; `densekd tokens` learns them")
         try:
             weights = load_file(path)
         except SafetensorError as error:
-            raise ValueError(f"{path} is damaged ({error}): tools/learn_tokens.py writes it anew") from error
+            raise ValueError(f"{path} is damaged ({error}): `densekd tokens` writes it anew") from error
         if "tokens" not in weights or weights["tokens"].ndim != 2:
             raise ValueError(f"{path} holds no receptive tokens but {', '.join(weights) or 'nothing'}")
         count, width = weights["tokens"].shape

@@ -13,7 +13,7 @@ def maskd(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
     """Match the features within regions that six tokens attend to, each level with tokens of its own; weight 1.
 
     The tokens learn beside the student, which is our own form; `dict(type='maskd', learned=...)` in entries takes those
-    that `tools/learn_tokens.py` learned before, as published.
+    that `densekd tokens` learned before, as published.
 
     Paper: Huang et al., "Masked Distillation with Receptive Tokens", ICLR 2023.
     """

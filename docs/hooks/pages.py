@@ -13,11 +13,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
+sys.path.insert(0, str(ROOT))
 
-from logs import read  # noqa: E402  found on the path above
 from mkdocs.structure.files import File, Files  # noqa: E402
-from report import table  # noqa: E402
 
 import densekd.losses  # noqa: E402  registers the losses that need maps
 import graphkd  # noqa: E402
@@ -27,6 +25,8 @@ from densekd.methods import METHODS  # noqa: E402
 from densekd.pairs import ROWS  # noqa: E402
 from graphkd.recipes import RECIPES  # noqa: E402
 from graphkd.teachers import TEACHERS  # noqa: E402
+from kdlosses.cli.logs import read  # noqa: E402
+from kdlosses.cli.report import table  # noqa: E402
 
 KINDS = {
     "logit": "Losses on class logits.",

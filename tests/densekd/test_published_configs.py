@@ -101,4 +101,4 @@ def test_a_teacher_without_weights_is_refused() -> None:
 
 def test_the_page_is_current() -> None:
     configs = {path.relative_to(published.SEG): read(path) for path in published.files()}
-    assert published.page(configs) == (published.SEG / "README.md").read_text(), "python tools/published.py"
+    assert published.page(configs) == (published.SEG / "README.md").read_text(), "python benchmarks/published.py"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 import re
 import resource
@@ -33,12 +33,7 @@ Run = Callable[..., Path]
 
 
 def tool(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"tools_{name}", ROOT / "tools" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module(f"densekd.cli.{name}")
 
 
 @pytest.fixture(autouse=True)
@@ -423,7 +418,7 @@ SPLIT = "give train_dataloader, train_cfg and optim_wrapper"
         ("train", "x = 1 / 0", ["--control"], "cannot be read: ZeroDivisionError"),
         ("test", "test_dataloader = test_cfg = test_evaluator = None", ["x.pth"], "has no test_dataloader, test_cfg"),
         ("test", "", ["gone.pth"], "there is no checkpoint gone.pth"),
-        ("inspect_model", "", ["--filter", "nothing"], "no path of a module contains"),
+        ("inspect", "", ["--filter", "nothing"], "no path of a module contains"),
     ],
 )
 def test_a_mistake_is_found_before_anything_is_written(
@@ -452,7 +447,7 @@ def test_nothing_to_teach_with() -> None:
 
 
 def test_inspect_model(seg_teacher: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
-    tool("inspect_model").main([str(CONFIGS / "seg.py"), "--teacher", seg_teacher["teacher"], "--size", "64", "128"])
+    tool("inspect").main([str(CONFIGS / "seg.py"), "--teacher", seg_teacher["teacher"], "--size", "64", "128"])
     lines = capsys.readouterr().out.splitlines()
     rows = {line[2:].split()[0]: line for line in lines if line[:2] in ("* ", "  ")}
     assert rows["decode_head.conv_seg"].split() == ["*", "decode_head.conv_seg", "1x11x8x16", "1x11x8x16"]
@@ -476,7 +471,7 @@ def test_inspect_model_of_several_teachers(form: str, tmp_path: Path, capsys: py
         (tmp_path / "several.py").write_text(f"default_scope = 'mmseg'\n{text}\n")
         call, names = [str(tmp_path / "several.py")], ["wide", "narrow"]
     capsys.readouterr()
-    tool("inspect_model").main([*call, "--size", "64", "64", "--filter", "bottleneck"])
+    tool("inspect").main([*call, "--size", "64", "64", "--filter", "bottleneck"])
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
     assert lines[0].split() == ["tap", "student", *names]

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import report
-from logs import read
 from scipy.stats import ttest_rel
+
+import graphkd.cli.report
+from kdlosses.cli import report
+from kdlosses.cli.logs import read
 
 VALUES = {"control": (50.0, 52.0, 54.0), "distilled": (53.0, 56.0, 59.0), "teacher": (60.0,)}
 
@@ -36,7 +38,7 @@ def logs(tmp_path: Path) -> Path:
 
 
 def test_the_table_has_means_sample_deviations_and_paired_differences(logs, capsys) -> None:
-    report.main([str(logs)])
+    graphkd.cli.report.main([str(logs)])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "**pair** (last weights)"
     cells = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]] for line in lines[4:]}

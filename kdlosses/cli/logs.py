@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -14,7 +15,8 @@ import torch
 
 from kdlosses.whole import whole
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
+"""The clone that this runs from; of an installed package, whatever folder it lies in."""
 SCHEMA = 1
 
 Log = dict[str, Any]
@@ -72,10 +74,12 @@ def versions(*distributions: str) -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """Name the commit of the code, marked `-dirty` if it was changed since; None outside of a clone.
+    """Name the commit of the code, marked `-dirty` if it was changed since; None outside of a clone, or without git.
 
     Logs are no code: a run whose log replaces another one is not dirty for that.
     """
+    if not (ROOT / ".git").exists() or shutil.which("git") is None:
+        return None
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(ROOT), *arguments]

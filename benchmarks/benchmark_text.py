@@ -1,4 +1,4 @@
-"""What it takes to ask a language model, and to ask its student: `python tools/benchmark.py text --model FOLDER`."""
+"""What it takes to ask a language model, and its student: `python benchmarks/benchmark.py text --model FOLDER`."""
 
 from __future__ import annotations
 

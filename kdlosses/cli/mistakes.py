@@ -1,4 +1,4 @@
-"""How a tool ends where its call is wrong: in one sentence, without a traceback."""
+"""How a command ends where its call is wrong: in one sentence, without a traceback."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from pathlib import Path
 def one_sentence(where: Path | None = None) -> Iterator[None]:
     """End the program with the message of an error about what was given: of values, files, names, numbers or packages.
 
-    As a decorator, `@one_sentence()`, around a tool's `main`; as a context around imports that need an extra. `where`
-    is the file that the message begins with. The traceback is printed, too, where the environment sets `KD_TRACEBACK`.
+    As a decorator, `@one_sentence()`, around the `main` of a command; as a context around imports that need an extra.
+    `where` is the file that the message begins with. The traceback is printed, too, where the environment sets
+    `KD_TRACEBACK`.
 
     >>> with one_sentence():
     ...     raise KeyError("no graph is called 'core'")
@@ -26,9 +27,9 @@ def one_sentence(where: Path | None = None) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise _end(
-            where, error, f"there is no package {error.name!r} here; install it with pip, see the README"
-        ) from error
+        told = "pip install" in str(error)  # it says itself what to do
+        what = str(error) if told else f"there is no package {error.name!r} here; install it with pip, see the README"
+        raise _end(where, error, what) from error
     except OSError as error:
         known = error.strerror and error.filename is not None
         raise _end(where, error, f"{error.filename}: {error.strerror}" if known else str(error)) from error

@@ -12,24 +12,24 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from logs import ROOT, read
-from mistakes import one_sentence
 from mmengine.config import Config
 
 from densekd.config import read_config
 from densekd.pairs import ROWS
+from kdlosses.cli.logs import ROOT, read
+from kdlosses.cli.mistakes import one_sentence
 
 SEG = ROOT / "configs" / "seg"
 INTRO = """# Published pairs
 
-`python tools/published.py` writes this page. Each row is a config, `seg/<method>/<pair>`: a method on a pair that its
-authors, or authors who compare with it, publish. It is no file, but a row of the table in
+`python benchmarks/published.py` writes this page. Each row is a config, `seg/<method>/<pair>`: a method on a pair that
+its authors, or authors who compare with it, publish. It is no file, but a row of the table in
 [`densekd/pairs.py`](../../densekd/pairs.py): a base in [`_base_/pairs`](../_base_/pairs) with student, teacher, crops
 and schedule, and the method. mIoU in per cent, one scale, of the data set's validation images. A student needs its
 teacher's weights; the base of the pair names those in mmseg's model zoo that the authors used or that come nearest:
 
 ```
-python tools/train.py seg/bpkd/pspnet_r101_r18_cityscapes --cfg-options model.checkpoint=teacher.pth
+densekd train seg/bpkd/pspnet_r101_r18_cityscapes --cfg-options model.checkpoint=teacher.pth
 ```
 
 Networks, augmentation and pre-trained backbones are mmseg's; where a source has its own code, that is a difference, as
@@ -96,7 +96,7 @@ def main() -> int:
     if file.is_file() and file.read_text() == text:
         return 0
     if check:
-        print(f"{file.relative_to(ROOT)} is out of date: python tools/published.py writes it anew")
+        print(f"{file.relative_to(ROOT)} is out of date: python benchmarks/published.py writes it anew")
         return 1
     file.write_text(text)
     return 0

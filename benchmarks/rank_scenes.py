@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from logs import ROOT
 from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.registry import MODELS, init_default_scope
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 import densekd  # noqa: F401  mends `mmseg::`
 from densekd.datasets.digits import draw
+from kdlosses.cli.logs import ROOT
 
 TEACHER, STUDENT = "semantic_fpn_r18_w32_digits", "semantic_fpn_r18_w16_digits"
 COUNTS = {"train": 600, "val": 150, "test": 150}

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from logs import ROOT, SCHEMA, Log, commit, peak_memory, read, reset_peak_memory, versions, write
 from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 from mmengine.registry import DefaultScope
@@ -27,6 +26,7 @@ from densekd.methods import ONLINE, name_of
 from densekd.registry import MODELS
 from densekd.runs.experiment import check_split, prepare, train
 from densekd.runs.resume import last_whole_checkpoint, random_state, restore_random_state
+from kdlosses.cli.logs import ROOT, SCHEMA, Log, commit, peak_memory, read, reset_peak_memory, versions, write
 
 SIDES = {"mmseg": "seg", "mmdet": "det", "mmdet3d": "bev"}
 METRICS = {

@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from logs import ROOT
 from measure import Ratio, median_ratio, peak_bytes
+
+from kdlosses.cli.logs import ROOT
 
 TIME, MEMORY = 1.10, 1.10
 BOUNDS = {"cwd": 1.05, "pkd": 1.05, "acam": 1.25, "maskd": 1.25, "mgd": 1.25}

@@ -74,7 +74,7 @@ def measure(only: Sequence[str] = (), rounds: int = 7, compiled: bool = True) ->
             raise SystemExit(f"there is no loss {key!r} to measure; {kdlosses.nearest(key, keys)}")
     missing = [key for key in keys if key not in TRANSCRIPTIONS]
     if missing:
-        print(f"not measured, as tools/transcriptions has no plain form of them: {', '.join(missing)}")
+        print(f"not measured, as benchmarks/transcriptions has no plain form of them: {', '.join(missing)}")
     chosen = [key for key in keys if key in TRANSCRIPTIONS and (key in only or not only)]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""What the tools share that let a language model read a text graph: what they ask for, and how they open it."""
+"""What the subcommands share that let a language model read a text graph: what they ask for, and how they open it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mistakes import one_sentence, whole
+
+from kdlosses.cli.mistakes import one_sentence, whole
+from kdlosses.cli.parser import Parser
 
 with one_sentence():
     from graphkd.data import Graph, Split, load, split_of
@@ -17,9 +19,9 @@ with one_sentence():
     from graphkd.text.prompts import INSTRUCTION
 
 
-def parser(description: str | None, *dtypes: str) -> argparse.ArgumentParser:
+def parser(doc: str | None, command: str, *dtypes: str) -> Parser:
     """With the arguments for graph, prompts and model, in one of the `dtypes`."""
-    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = Parser(doc, command)
     made.add_argument("graph", help="a name like cane_cora, or a table of nodes: .csv, .jsonl, .parquet")
     made.add_argument("--edges", help="the table of edges, where GRAPH is a table")
     made.add_argument("--empty", default="raise", choices=("raise", "keep"), help="nodes of a table without a text")

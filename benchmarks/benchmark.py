@@ -1,4 +1,5 @@
-"""What distillation costs, as ratios in one run: `python tools/benchmark.py [imports] [dense] [graph] [text] [losses]`.
+"""What distillation costs, as ratios in one run: `python benchmarks/benchmark.py [imports] [dense] [graph] [text]
+[losses]`.
 
 Two variants are timed in turn, round after round, and the ratio is the median over rounds of the ratio within a round:
 whatever else the machine does meets both. Memory is the peak of what is allocated during a step, plus what models,
@@ -22,8 +23,9 @@ from typing import Any
 os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # torch's profiler, which tells memory, chats
 
 import torch
-from logs import ROOT, commit, versions, write
 from measure import Ratio, peak_bytes
+
+from kdlosses.cli.logs import ROOT, commit, versions, write
 
 
 def imports(rounds: int = 7) -> list[Ratio]:

@@ -1,4 +1,4 @@
-"""Rank every loss on logits or features under one budget: `python tools/rank.py graph`, `python tools/rank.py scenes`.
+"""Rank every loss on logits or features under one budget: `python benchmarks/rank.py graph`, or `scenes`.
 
 On the embedded digits graph and on digit scenes, with neither download nor GPU. Each student is trained on the labels
 and one loss; the control on the labels alone, from the same start, on the same batches, for as many steps. The weight
@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from logs import ROOT, SCHEMA, Log, commit, read, versions, write
 from tqdm import tqdm
 
 import kdlosses
+from kdlosses.cli.logs import ROOT, SCHEMA, Log, commit, read, versions, write
 
 CONTROL = "labels only"
 KINDS = ("logit", "feature")

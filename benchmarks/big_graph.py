@@ -1,4 +1,4 @@
-"""Distill on a graph of the size of ogbn-products, from disk: `python tools/big_graph.py --share 1 --folder DIR`.
+"""Distill on a graph of the size of ogbn-products, from disk: `python benchmarks/big_graph.py --share 1 --folder DIR`.
 
 The graph is made here, in DIR, and kept: 2,449,029 nodes, 61,859,140 undirected edges drawn (each stored in both
 directions; those drawn twice count once, about 1 %), 100 features, 47 classes. Nodes fall into communities of about
@@ -25,7 +25,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from logs import peak_memory, reset_peak_memory
 from torch import Tensor, nn
 
 from graphkd import Cache, StudentClassifier
@@ -33,6 +32,7 @@ from graphkd.sparse.edges import neighbourhood
 from graphkd.sparse.rows import csr, rows
 from graphkd.teachers.gnn import GNN
 from graphkd.teachers.sage import sage
+from kdlosses.cli.logs import peak_memory, reset_peak_memory
 from kdlosses.whole import whole
 
 NODES, EDGES, FEATURES, CLASSES = 2_449_029, 61_859_140, 100, 47

@@ -1,0 +1,44 @@
+"""The command line of a subcommand: its help shows an example first, then the options."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+class Parser(argparse.ArgumentParser):
+    r"""Says what its module's docstring says, examples included, then usage and options.
+
+    Args:
+        doc: the docstring; its first paragraph is followed by an indented example.
+        command: what people type, such as `densekd train`. Where a file of `tools/` was started, that is said instead.
+
+    >>> print(Parser("Add numbers.\n\n    densekd add 1 2\n", "densekd add").format_help().partition("  -h")[0])
+    Add numbers.
+    <BLANKLINE>
+        densekd add 1 2
+    <BLANKLINE>
+    usage: densekd add [-h]
+    <BLANKLINE>
+    options:
+    <BLANKLINE>
+    """
+
+    def __init__(self, doc: str | None, command: str) -> None:
+        started = Path(sys.argv[0]).absolute()
+        is_tool = started.parent.name == "tools" and started.suffix == ".py"
+        typed = f"python tools/{started.name}" if is_tool else command
+        super().__init__(
+            prog=started.name if is_tool else command,
+            description=(doc or "").replace(command, typed),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    def format_help(self) -> str:
+        """The description, then usage and options."""
+        said, self.description = (self.description or "").strip(), None
+        try:
+            return f"{said}\n\n{super().format_help()}"
+        finally:
+            self.description = said
