@@ -1,6 +1,7 @@
 """Write configs/seg/README.md, the published figures of each config beside ours, or check it: `... [--check]`.
 
-A config says what was published of it, and where, in its field `published`; ours are in the logs in `results/seg`.
+What was published of a pair stands in its base, of a method on it in the table `densekd.pairs`; ours are in the logs in
+`results/seg`.
 """
 
 from __future__ import annotations
@@ -14,19 +15,21 @@ from pathlib import Path
 from mmengine.config import Config
 
 from densekd.config import read_config
+from densekd.pairs import ROWS
 from kdlosses.cli.logs import ROOT, read
 from kdlosses.cli.mistakes import one_sentence
 
 SEG = ROOT / "configs" / "seg"
 INTRO = """# Published pairs
 
-`python benchmarks/published.py` writes this page. Each config is a method on a pair that its authors, or authors who
-compare with it, publish: a base in [`_base_/pairs`](../_base_/pairs) with student, teacher, crops and schedule, and the
-method. mIoU in per cent, one scale, of the data set's validation images. A student needs its teacher's weights; the
-base of the pair names those in mmseg's model zoo that the authors used or that come nearest:
+`python benchmarks/published.py` writes this page. Each row is a config, `seg/<method>/<pair>`: a method on a pair that
+its authors, or authors who compare with it, publish. It is no file, but a row of the table in
+[`densekd/pairs.py`](../../densekd/pairs.py): a base in [`_base_/pairs`](../_base_/pairs) with student, teacher, crops
+and schedule, and the method. mIoU in per cent, one scale, of the data set's validation images. A student needs its
+teacher's weights; the base of the pair names those in mmseg's model zoo that the authors used or that come nearest:
 
 ```
-python tools/train.py configs/seg/bpkd/pspnet_r101_r18_cityscapes.py --cfg-options model.checkpoint=teacher.pth
+densekd train seg/bpkd/pspnet_r101_r18_cityscapes --cfg-options model.checkpoint=teacher.pth
 ```
 
 Networks, augmentation and pre-trained backbones are mmseg's; where a source has its own code, that is a difference, as
@@ -34,7 +37,9 @@ is its selection of the best checkpoint on these images. Figures from different 
 the same name: compare a row with its own untaught student. Rivals are as a source ran them: CWD in CIRKD's table has
 terms on features and on pixels, too. An empty last cell means that nothing was trained here.
 """
-HEAD = "| method | teacher | | student | untaught | taught | source | ours |\n| " + " | ".join(8 * ["---"]) + " |"
+HEAD = (
+    "| method | pair | teacher | | student | untaught | taught | source | ours |\n| " + " | ".join(9 * ["---"]) + " |"
+)
 
 
 def configs() -> dict[Path, Config]:
@@ -43,10 +48,8 @@ def configs() -> dict[Path, Config]:
 
 
 def files() -> list[Path]:
-    """Return the paths of those configs: they are called after a base in `_base_/pairs`."""
-    pairs = [path.stem for path in (ROOT / "configs" / "_base_" / "pairs").glob("*.py")]
-    found = [path for path in SEG.glob("*/*.py") if path.parent.name != "plain"]
-    return sorted(path for path in found if path.stem.removesuffix("_mmrazor") in pairs)
+    """Return the paths of those configs, which are rows of the table."""
+    return sorted(SEG.parent / name for name, row in ROWS.items() if name.startswith("seg/") and "/pairs/" in row.base)
 
 
 def page(found: Mapping[Path, Config], logs: Path = ROOT / "results" / "seg") -> str:
@@ -56,9 +59,9 @@ def page(found: Mapping[Path, Config], logs: Path = ROOT / "results" / "seg") ->
     for path, config in found.items():
         told = config.published
         (teacher, its), (student, untaught), taught = told.teacher, told.student, told.get("distilled")
-        cells = [f"[`{path.parent}`]({path.as_posix()})", teacher, _shown(its), student, _shown(untaught)]
+        cells = [f"`{path.parent}`", f"`{path.stem}`", teacher, _shown(its), student, _shown(untaught)]
         cells += [_shown(taught), told.source, mine.get(f"configs/seg/{path.as_posix()}", "")]
-        pair = path.stem.removesuffix("_mmrazor")
+        pair = path.stem
         tables.setdefault(told.data, []).append(
             (pair, taught or 0.0, f"| {' | '.join(cells)} |".replace("|  |", "| |"))
         )

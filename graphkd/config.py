@@ -13,13 +13,16 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
+from graphkd.shipped import CONFIGS
+
 _MARKS = re.compile(r"\{\{\s*[\w.$:]+\s*\}\}")
 
 
 def read(path: str | Path, passed: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Run a config and return its settings by name.
 
-    `_base_` is the path of another config or a list of them, from the folder of the config on. A dict is merged into
+    `_base_` is the path of another config or a list of them, from the folder of the config on, or the name of one that
+    comes with graphkd, `graphkd::default/cora.py`. A dict is merged into
     the base's dict of that name, unless it has `_delete_=True`; any other value replaces the base's. In the file the
     settings of the bases are `_base_.name`. Modules, functions, classes and names with `_` before them are no settings.
 
@@ -52,7 +55,7 @@ def read(path: str | Path, passed: tuple[Path, ...] = ()) -> dict[str, Any]:
     tree.body = [line for line in tree.body if line not in named]
     base: dict[str, Any] = {}
     for name in _paths(named[-1].value) if named else ():
-        found = read(path.parent / name, (*passed, path))
+        found = read(CONFIGS.find(name) if "::" in name else path.parent / name, (*passed, path))
         if twice := base.keys() & found.keys():
             raise ValueError(f"two of the bases have {', '.join(sorted(twice))}")
         base |= found

@@ -1,8 +1,8 @@
 """Train teacher, control and distilled students under one schedule, with several seeds; log each run, print the table.
 
     densekd compare STUDENT.py --teacher TEACHER.py --methods cwd pkd --seeds 3
-    densekd compare configs/seg/pkd/camvid.py --seeds 3
-    densekd compare configs/seg/*/scenes_fpn.py --seeds 3 --jobs 2     many methods in one table
+    densekd compare densekd::seg/pkd/camvid.py --seeds 3
+    densekd compare 'densekd::seg/*/scenes_fpn' --seeds 3 --jobs 2     many methods in one table
 
 CONFIG is a student's, with --teacher and --methods, or names a `densekd.Distiller`. With --checkpoint, or a
 `checkpoint` in the config, the teacher is measured as it is; else it is trained once, with seed 0, by the schedule of
@@ -46,6 +46,7 @@ from densekd.runs.comparison import (
     side,
     trained_teachers,
 )
+from densekd.shipped import CONFIGS, is_config
 from kdlosses.cli.logs import Log, read, write
 from kdlosses.cli.mistakes import place_to_write
 from kdlosses.cli.parser import Parser
@@ -107,6 +108,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--jobs", type=int, default=1, help="processes that share the cores; latencies are then those of a busy machine"
     )
     args = parser.parse_args(arguments)
+    args.configs = [each for given in args.configs for each in configs_of(given)]
     if bool(args.teacher) != bool(args.methods):
         parser.error("--teacher and --methods go together, with the config of a student")
     if args.methods and len(args.configs) > 1:
@@ -117,6 +119,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         if getattr(args, option) < 1:
             parser.error(f"--{option} must be at least 1")
     return args
+
+
+def configs_of(given: Path) -> list[Path]:
+    """Return the paths of the configs that an argument names: a path, a name, or a pattern of names."""
+    if "*" in str(given):
+        return [CONFIGS.find(name) for name in CONFIGS.matching(str(given))]
+    return [given if is_config(given) or "::" in str(given) else CONFIGS.find(str(given))]
 
 
 Key = Any  # a config's path, or a method's name

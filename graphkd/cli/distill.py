@@ -2,7 +2,7 @@
 
     graphkd distill --graph cora --teacher sage --method glnn ffg2m --seeds 3
     graphkd distill --graph my_graphs:load --teacher my_nets:gin --loss my_losses:focal
-    graphkd distill configs/graph/glnn/digits.py --seeds 10
+    graphkd distill graphkd::glnn/digits.py --seeds 10
 
 For each seed and in each setting a teacher, an untaught student (control) and one student for each method are trained.
 One JSON log for each config holds all runs; it is written after each seed, so that a run that was stopped goes on
@@ -41,6 +41,7 @@ from graphkd.pipeline.teacher_spec import parse_teacher
 from graphkd.pipeline.train_student import train_student
 from graphkd.pipeline.train_teacher import train_teacher
 from graphkd.recipes import check_method, extras_of, inputs_of
+from graphkd.shipped import CONFIGS
 from graphkd.students.classifier import StudentClassifier
 from graphkd.training.cache import Cache
 from graphkd.training.latency import PROTOCOL
@@ -106,7 +107,9 @@ def main(arguments: list[str] | None = None) -> None:
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = Parser(__doc__, "graphkd distill")
-    parser.add_argument("configs", type=Path, nargs="*", help="files under configs/graph, or like them")
+    parser.add_argument(
+        "configs", type=CONFIGS.argument, nargs="*", help="files, or names of ours, as graphkd::glnn/digits.py"
+    )
     parser.add_argument("--graph", help="instead of a config: a name like cora, or module:name")
     parser.add_argument("--teacher", help="with --graph: a name, or module:name (default: sage)")
     parser.add_argument("--method", nargs="+", default=[], help="with --graph: names, or module:name (default: glnn)")

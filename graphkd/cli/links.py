@@ -1,6 +1,6 @@
 """Distill a graph network that tells links into a student that needs no graph.
 
-    graphkd links configs/links/llp/cora.py --seeds 10
+    graphkd links graphkd::links/llp/cora.py --seeds 10
 
 For each seed and each split of the edges a teacher, an untaught student (control) and one student for each method are
 trained. One JSON log holds all runs, as that of `graphkd distill` does; a run that was stopped goes on.
@@ -19,6 +19,7 @@ from graphkd.cli.distill import Config, add_run_options, finished, labels, read_
 from graphkd.data import Graph, load
 from graphkd.links import LINK_RECIPES, LinkOutcome, LinkStudent, split_links, train_link_student, train_link_teacher
 from graphkd.links.distillation import parse_teacher
+from graphkd.shipped import CONFIGS
 from graphkd.spec import resolve
 from graphkd.training.latency import REPEATS, WARMUP
 from kdlosses.cli.logs import SCHEMA, Log, commit, peak_memory, reset_peak_memory, versions, write
@@ -33,7 +34,9 @@ PROTOCOL = f"all test pairs scored, features and edges in memory, median of {REP
 def main(arguments: list[str] | None = None) -> None:
     """Run what is missing, and print the table."""
     parser = Parser(__doc__, "graphkd links")
-    parser.add_argument("config", type=Path, help="a file under configs/links, or one like it")
+    parser.add_argument(
+        "config", type=CONFIGS.argument, help="a file, or the name of ours: graphkd::links/llp/digits.py"
+    )
     add_run_options(parser, "log file; default: results/links/METHOD-DATA.json")
     args = parser.parse_args(arguments)
     if args.seeds < 1:

@@ -27,7 +27,7 @@ from densekd.teacher import build_model
 
 PAIRS: dict[str, list[Path]] = defaultdict(list)
 for path in published.files():
-    PAIRS[path.stem.removesuffix("_mmrazor")].append(path)
+    PAIRS[path.stem].append(path)
 read = functools.cache(read_config)
 SIDE = 64
 

@@ -9,6 +9,7 @@ import pytest
 from mmengine.config import Config
 
 from graphkd.config import read
+from graphkd.shipped import CONFIGS as SHIPPED
 
 ROOT = Path(__file__).parents[2] / "configs"
 CONFIGS = sorted(path for side in ("graph", "links") for path in (ROOT / side).glob("*/*.py"))
@@ -60,9 +61,18 @@ def test_several_bases_in_other_folders(tmp_path: Path) -> None:
     assert (found["data"], found["student"]["lr"]) == ({"type": "hubs", "nodes": 40}, 40)
 
 
+def test_a_config_that_comes_with_graphkd_is_a_base(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text("_base_ = 'graphkd::glnn/digits.py'\nstudent = dict(epochs=3)\n")
+    plain = read(ROOT / "graph" / "glnn" / "digits.py")
+    assert read(mine) == {**plain, "student": {**plain["student"], "epochs": 3}}
+    assert read(SHIPPED.find("links/llp/digits"))["methods"] == [{"type": "llp"}]
+
+
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
+        ("_base_ = 'graphkd::glnn/digit.py'", FileNotFoundError, "did you mean graphkd::graph/glnn/digits.py?"),
         ("_base_ = 'mine.py'", ValueError, "by way of its own _base_, itself"),
         ("_base_ = 'none.py'", FileNotFoundError, "none.py"),
         ("_base_ = ['base.py', 'base.py']", ValueError, "two of the bases have settings, student, teacher"),
