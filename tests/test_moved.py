@@ -7,9 +7,11 @@ import sys
 
 import pytest
 
+import densekd.losses
 import densekd.moved
 import graphkd.data
 import graphkd.links
+import graphkd.losses
 import graphkd.moved
 import kdlosses.policy
 from kdlosses.moved import MODULES
@@ -20,6 +22,8 @@ NAMES = [
     ("graphkd.data", graphkd.data._MOVED),
     ("graphkd.links", graphkd.links._MOVED),
     ("kdlosses.policy", kdlosses.policy._MOVED),
+    ("graphkd.losses", graphkd.losses._MOVED),
+    ("densekd.losses", densekd.losses._MOVED),
 ]
 
 

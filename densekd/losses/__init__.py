@@ -1,8 +1,19 @@
 """Losses for maps, which nodes have no part in; importing this module registers them beside `kdlosses`' own."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from kdlosses.discover import discover
+from kdlosses.moved import moved_name
 from kdlosses.registry import LOSSES
 
 _FOUND = discover(__name__, __path__, LOSSES)
 globals().update(_FOUND)
 __all__ = sorted(_FOUND)
+
+_MOVED = {"class_edges": "densekd.losses.boundary.class_edges"}
+
+
+def __getattr__(name: str) -> Any:
+    return moved_name(__name__, name, _MOVED)

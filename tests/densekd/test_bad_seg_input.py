@@ -15,7 +15,8 @@ from scipy import ndimage
 from torch import Tensor
 
 from densekd import Distiller
-from densekd.losses import bpkd_edge, class_edges
+from densekd.losses import bpkd_edge
+from densekd.losses.boundary import class_edges
 from densekd.taps.reader import Taps
 from densekd.teacher import build_model
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from distill_graph import read_config, references, run_seed
 from torch import Tensor
 
@@ -24,6 +25,13 @@ from graphkd.rules.level_weights import LevelWeights
 from graphkd.teachers import hopwise, sgc
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History
+
+CONTRACT = LossContract(
+    "layer_infonce",
+    no_fixed_point="projections that are still to be learned stand between",
+    one_channel="compared by direction in a space of its own",
+    over_pairs=True,
+)
 
 ROOT = Path(__file__).parents[2]
 CONVS = ("gcn", "gat", "sage", "gin", "sgc")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from graphkd import StudentClassifier, distill
 from graphkd.data import digits
-from graphkd.losses import dirichlet_energy
+from graphkd.losses.dirichlet import dirichlet_energy
 from graphkd.networks.mlp import MLP
 from graphkd.recipes import tined
 from graphkd.recipes.tined import Layer, Pair, teacher_energies, teacher_layers

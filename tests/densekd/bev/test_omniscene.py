@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from contract.entry import LossContract
 from mmengine.structures import BaseDataElement, InstanceData
 
 from densekd import read_config
@@ -19,6 +20,14 @@ from densekd.methods import method_entries
 from densekd.sensors.geometry import Extent
 
 from .test_unidistill import CONFIGS, first_batch, seen_by, taught
+
+CONTRACT = LossContract(
+    "omniscene",
+    options=dict(student_range=(0, 0, 6, 4)),
+    no_fixed_point="a projection that is still to be learned stands between",
+    no_teacher="the teacher's positions are texts, one for each box, not those of the map",
+    one_channel="projected into the teacher's channels and compared by direction there",
+)
 
 SHOWN = (0.0, -8.0, 16.0, 8.0)
 

@@ -8,7 +8,8 @@ import torch
 from scipy import ndimage
 from scipy.special import rel_entr, softmax
 
-from densekd.losses import bpkd_body, bpkd_edge, class_edges
+from densekd.losses import bpkd_body, bpkd_edge
+from densekd.losses.boundary import class_edges
 from kdlosses import cwd
 
 VOID = 255
