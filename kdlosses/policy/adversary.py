@@ -10,7 +10,7 @@ from kdlosses.reduce import weighted_mean
 from kdlosses.registry import build, register
 
 
-@register(match="positions")
+@register(match="positions", over_classes=True)
 class Adversary(nn.Module):
     r"""Any loss, and a discriminator that learns to tell the student's predictions from the teachers'.
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from kdlosses.registry import build, register
 
 
-@register
+@register(over_classes=True)
 class Confident(nn.Module):
     r"""Any loss on those positions about which teacher and student together are sure, and as much as they are.
 

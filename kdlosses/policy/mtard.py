@@ -11,7 +11,7 @@ from kdlosses.reduce import weighted_mean
 from kdlosses.registry import build, register
 
 
-@register(name="mtard", match="positions")
+@register(name="mtard", match="positions", over_classes=True)
 class MTARD(nn.Module):
     r"""A loss towards each of several teachers, who are made equally sure and are learnt at the same pace.
 

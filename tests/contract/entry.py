@@ -166,7 +166,7 @@ def _module(path: Path) -> ModuleType:
     return importlib.import_module(name)
 
 
-def test_file(part: Any) -> str:
+def home_of(part: Any) -> str:
     """Where the test of a part lies, from the root of the repository."""
     *folders, module = part.__module__.split(".")
     return "/".join(["tests", *folders, f"test_{module}.py"])
@@ -174,7 +174,7 @@ def test_file(part: Any) -> str:
 
 def check_rule(entry: Contract, part: Any, field: str, holds: bool) -> None:
     """Fail where a rule does not hold of a part and its entry gives no reason, or it holds and the entry gives one."""
-    reason, where = getattr(entry, field), test_file(part)
+    reason, where = getattr(entry, field), home_of(part)
     kind = type(entry).__name__
     assert holds or reason, (
         f"{entry.kind} {entry.name!r}: {field}; if that is as it should be, write why into {where}\n"

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from contract.entry import LossContract, check_rule, entry_of, test_file
+from contract.entry import LossContract, check_rule, entry_of, home_of
 from torch import Tensor
 
 import densekd.losses
@@ -51,7 +51,7 @@ def loss_of(key: str, dtype: torch.dtype = torch.float64) -> kdlosses.Loss:
             return kdlosses.build(dict(type=key, **options_of(key))).to(dtype)
         except (TypeError, ValueError) as error:
             raise AssertionError(
-                f"{error}: with which options is loss {key!r} tested? Write into {test_file(kdlosses.LOSSES[key])}\n"
+                f"{error}: with which options is loss {key!r} tested? Write into {home_of(kdlosses.LOSSES[key])}\n"
                 f"from contract.entry import LossContract\n\nCONTRACT = LossContract({key!r}, options=dict(...))"
             ) from error
 
@@ -75,7 +75,7 @@ def needs_of(key: str) -> tuple[str, ...]:
 def shapes_of(key: str) -> list[tuple[int, ...]]:
     if "edge_index" in needs_of(key):
         return [NODES]
-    return [MAPS] if kdlosses.LOSSES[key].ground.maps else [NODES, MAPS]
+    return [MAPS] if kdlosses.LOSSES[key].__module__.startswith("densekd.") else [NODES, MAPS]
 
 
 def shape_of(key: str) -> tuple[int, ...]:
