@@ -118,8 +118,10 @@ class MethodContract(Contract):
     """What it is called with in the tests."""
     no_fixed_point: Mapping[str, str] = field(default_factory=dict)
     """By entry, why a perfect student pays for it, where the entry of its loss does not say so."""
-    models: Callable[[Path], Mapping[str, Any]] | None = None
-    """What makes its `student`, `teacher` and `batch` in a folder, where none of the pairs of the suite is for it."""
+    no_twin: str = ""
+    """Why a copy of the student cannot be its teacher."""
+    models: Callable[[], Mapping[str, Any]] | None = None
+    """What makes `scope`, `student`, `teacher` and `batch`, where none of the pairs of the suite is for it."""
 
 
 C = TypeVar("C", bound=Contract)

@@ -5,10 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from contract.entry import RecipeContract
 
 from graphkd import Graph, StudentClassifier, train_student, train_teacher
 from graphkd.data import Setting, cpf_split, make_setting
 from graphkd.pipeline.outcome import Outcome
+
+CONTRACT = RecipeContract(
+    "best", options=dict(epochs=40), undrawn=dict(mask=0.0, dropout=0.0, epochs=20), short=dict(epochs=2)
+)
 
 BEST: dict[str, Any] = dict(type="best", epochs=60, mask=0.5, dropout=0.5, decay=5e-4)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from contract.entry import LossContract
+from contract.entry import LossContract, RecipeContract
 from distill_graph import read_config, references, run_seed
 from torch import Tensor
 
@@ -26,12 +26,21 @@ from graphkd.teachers import hopwise, sgc
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History
 
-CONTRACT = LossContract(
-    "layer_infonce",
-    no_fixed_point="projections that are still to be learned stand between",
-    one_channel="compared by direction in a space of its own",
-    over_pairs=True,
-)
+CONTRACT = [
+    LossContract(
+        "layer_infonce",
+        no_fixed_point="projections that are still to be learned stand between",
+        one_channel="compared by direction in a space of its own",
+        over_pairs=True,
+    ),
+    RecipeContract(
+        "lingugkd",
+        undrawn=dict(draw=None),
+        reads_labels="labels tell which pairs are no negatives",
+        learns_less="it is not told the teacher's logits",
+        more_outputs="its teacher is a language model",
+    ),
+]
 
 ROOT = Path(__file__).parents[2]
 CONVS = ("gcn", "gat", "sage", "gin", "sgc")
