@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from measure import Ratio, median_ratio, peak_bytes
 from torch import Tensor
-from transcriptions import TRANSCRIPTIONS
+from transcriptions import entry, plain_forms
 
 import graphkd.losses  # noqa: F401  registers the losses that need edges
 import kdlosses
@@ -28,14 +28,10 @@ LOGITS = {"nodes": (100_000, 40), "maps": (2, 19, 256, 512)}
 FEATURES = {"nodes": (20_000, 256), "maps": (2, 256, 64, 128)}
 CLASSES = 19
 EDGES = {"nodes": (20_000, 40)}
-PAIRS = (
-    *("cka", "cmd", "comodo", "crd", "hybrid", "infonce", "layer_infonce", "mi_alpha", "pkt", "rkd", "rsd_gram"),
-    *("sinkd", "sp", "trg"),
-)
 POINTS, FEW, CHANNELS, MOST = 20_000, 4_000, 32, 12 << 30
-"""Losses over pairs are measured at POINTS points. Their plain form, too, if it fits into MOST bytes; else its peak is
-that at FEW points times the square of POINTS / FEW. Value and gradient are compared at FEW, in float64, and where both
-run at POINTS the value there, in float32."""
+"""Losses over pairs of positions are measured at POINTS points. Their plain form, too, if it fits into MOST bytes; else
+its peak is that at FEW points times the square of POINTS / FEW. Value and gradient are compared at FEW, in float64, and
+where both run at POINTS the value there, in float32."""
 
 
 class Case(NamedTuple):
@@ -72,16 +68,17 @@ def measure(only: Sequence[str] = (), rounds: int = 7, compiled: bool = True) ->
     for key in only:
         if key not in keys:
             raise SystemExit(f"there is no loss {key!r} to measure; {kdlosses.nearest(key, keys)}")
-    missing = [key for key in keys if key not in TRANSCRIPTIONS]
+    known = plain_forms()
+    missing = [key for key in keys if key not in known]
     if missing:
-        print(f"not measured, as benchmarks/transcriptions has no plain form of them: {', '.join(missing)}")
-    chosen = [key for key in keys if key in TRANSCRIPTIONS and (key in only or not only)]
+        print(f"not measured, as their tests have no plain form of them: {', '.join(missing)}")
+    chosen = [key for key in keys if key in known and (key in only or not only)]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         return [
-            *_each_position([key for key in chosen if key not in PAIRS], rounds, compiled),
-            *_over_pairs([key for key in chosen if key in PAIRS]),
+            *_each_position([key for key in chosen if not over_pairs(key)], rounds, compiled),
+            *_over_pairs([key for key in chosen if over_pairs(key)]),
         ]
     finally:
         torch.set_num_threads(threads)
@@ -91,6 +88,11 @@ def measured() -> list[str]:
     """Keys of all registered losses but policies, which are made of other losses, and those that need maps."""
     dense = {key for key, loss in kdlosses.LOSSES.items() if loss.__module__.startswith("densekd.")}
     return [key for key in sorted({*kdlosses.LOSSES} - dense) if _kind(key) != "policy"]
+
+
+def over_pairs(key: str) -> bool:
+    """Whether the loss holds pairs of positions."""
+    return entry(key).over_pairs
 
 
 def _kind(key: str) -> str:
@@ -114,7 +116,9 @@ def case(key: str, shape: tuple[int, ...]) -> Case:
         "prokd": CLASSES,
     }.get(key, channels)
     student, teacher = (2 * torch.randn(shape)).requires_grad_(), 2 * torch.randn(n, theirs, *space)
-    loss = kdlosses.build(dict(type=key, **_options(key, n, channels)))
+    widths = dict(student_channels=channels, teacher_channels=channels, channels=channels)
+    classes = channels if _kind(key) == "logit" else CLASSES
+    loss = kdlosses.build(dict(type=key, **_options(key, n, channels)), **widths, classes=classes)
     labels = torch.randint(min(CLASSES, channels), (n, *space))
     if key == "prokd":
         labels[torch.rand(labels.shape) < 0.5] = -1  # the other domain
@@ -128,7 +132,7 @@ def case(key: str, shape: tuple[int, ...]) -> Case:
 
 def _plain(key: str, loss: kdlosses.Loss) -> Callable[..., Tensor]:
     """The plain form of a loss, called as the loss itself, on the loss's own parameters."""
-    function = TRANSCRIPTIONS[key]
+    function = plain_forms()[key]
     names = list(inspect.signature(function).parameters)[2:]
 
     def plain(student: Tensor, teacher: Tensor, **context: Any) -> Tensor:
@@ -140,23 +144,19 @@ def _plain(key: str, loss: kdlosses.Loss) -> Callable[..., Tensor]:
 
 def _options(key: str, n: int, channels: int) -> dict[str, Any]:
     """Options of losses that cannot be built, or not on so much, without any."""
-    if key in ("dmae", "hint", "layer_infonce", "leaf", "mi_alpha", "prockd", "talking", "vid"):
-        return dict(student_channels=channels, teacher_channels=channels)
+    sizes = entry(key).sizes
+    if sizes is not None:
+        return dict(sizes(n, channels))
     if key == "cmd":
-        return dict(student_channels=channels, teacher_channels=channels, size=n, k=n // 16)
+        return dict(size=n, k=n // 16)
     if key == "crd":
-        return dict(student_channels=channels, teacher_channels=channels, samples=2 * n, negatives=n)
+        return dict(samples=2 * n, negatives=n)
     if key == "lelp":  # a student of four logits a class
         draw = torch.Generator().manual_seed(1)
         head, embeddings = (torch.randn(rows, 64, generator=draw) for rows in (channels // 4, 500))
         return dict(head_weight=head, head_bias=torch.zeros(len(head)), embeddings=embeddings, subclasses=4)
     others: dict[str, dict[str, Any]] = {
-        "comodo": dict(channels=channels, size=n),
-        "dac_kl": dict(classes=channels),
-        "dino": dict(channels=channels),
-        "ifvd": dict(classes=CLASSES),
-        "nd": dict(classes=CLASSES, channels=channels),
-        "prokd": dict(classes=CLASSES, channels=channels),
+        "comodo": dict(size=n),
         "rkd": dict(angle=0.0),
         "swing": dict(private=(1, 3)),
         "topk_kl": dict(k=min(10, channels // 2)),

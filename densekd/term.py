@@ -23,13 +23,6 @@ KNOWN = ("student_channels", "teacher_channels", "channels", "classes")
 LEARNED = ("conv1x1", "gl_mixer", "ea", "csf", "cat")
 """Values of `adapt` that mix channels, so that they are no longer the classes of a head."""
 
-CATEGORICAL = {
-    *("adversary", "average", "bpkd_edge", "confident", "dino", "knfu", "mst_distill", "mtard", "mulki", "partition"),
-    "skd_holistic",
-}
-"""Losses that take a softmax over the channels, beside those of `kdlosses.logit` and policies around them. A custom
-loss is one if its attribute `categorical` is true."""
-
 
 class Term(nn.Module):
     """One distillation term: a loss between a tap of the student and a tap of a teacher.
@@ -218,9 +211,8 @@ class Term(nn.Module):
         """Whether the loss, or one inside of it, takes a softmax over the channels."""
         parts = [part for part in self.loss.modules() if isinstance(part, kdlosses.Loss)]
         return any(
-            part.loss.__module__.startswith("kdlosses.logit.")
-            or part.name in CATEGORICAL
-            or getattr(part.loss, "categorical", False)
+            getattr(getattr(part.loss, "ground", None), "over_classes", False)
+            or getattr(part.loss, "categorical", False)  # a loss of one's own that is not registered
             for part in parts
         )
 

@@ -26,6 +26,28 @@ def discover(package: str, path: Iterable[str], table: Mapping[str, Any]) -> dic
     return {part.__name__: part for part in table.values() if part.__module__.startswith(f"{package}.")}
 
 
+def definitions(package: str, path: Iterable[str]) -> dict[str, Any]:
+    """Import every module of a package, and return the public functions and classes that these modules define.
+
+    Args:
+        package: `__name__` of the package.
+        path: its `__path__`.
+
+    Raises:
+        ImportError: two modules define the same name.
+    """
+    found: dict[str, Any] = {}
+    for module in pkgutil.iter_modules(path):
+        home = importlib.import_module(f"{package}.{module.name}")
+        for name, part in vars(home).items():
+            if name.startswith("_") or getattr(part, "__module__", None) != home.__name__:
+                continue
+            if name in found:
+                raise ImportError(f"{name!r} is defined in {found[name].__module__} and in {home.__name__}; rename one")
+            found[name] = part
+    return found
+
+
 @functools.cache
 def load_entry_points(kind: str) -> None:
     """Import the entry points of the group `graphdensekd.<kind>` of all installed packages, once.

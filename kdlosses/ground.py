@@ -27,6 +27,7 @@ class Ground(NamedTuple):
     match: Match = "shape"
     categorical: bool = False
     maps: bool = False
+    over_classes: bool = False
     least: Mapping[str, float] | None = None  # None: options have no least value
     infinite: frozenset[str] = frozenset()
     most: Mapping[str, float] = MappingProxyType({})

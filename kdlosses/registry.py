@@ -34,6 +34,7 @@ def register(
     match: Match = "shape",
     categorical: bool | None = None,
     maps: bool | None = None,
+    over_classes: bool | None = None,
     least: Mapping[str, float] | None = None,
     infinite: Sequence[str] = (),
     most: Mapping[str, float] | None = None,
@@ -45,6 +46,7 @@ def register(
     match: Match = "shape",
     categorical: bool | None = None,
     maps: bool | None = None,
+    over_classes: bool | None = None,
     least: Mapping[str, float] | None = None,
     infinite: Sequence[str] = (),
     most: Mapping[str, float] | None = None,
@@ -68,6 +70,8 @@ def register(
             policy, whose loss says it.
         categorical: whether it compares the channels of a position with each other, as a softmax over classes does. One
             channel would say nothing and is refused. By default the losses of `kdlosses.logit` do.
+        over_classes: whether its channels are class logits, of which it takes a softmax: a head with one sigmoid is one
+            of two classes to it. By default the losses of `kdlosses.logit` do.
         maps: whether it needs maps `(N, C, H, W)`, and nodes are refused. By default the losses of `densekd` do.
         least: least values of options for which the rule above does not hold.
         infinite: options that may be positive infinity.
@@ -89,8 +93,8 @@ def register(
     >>> del LOSSES["brier"]
     """
     if loss is None:
-        stated = dict(categorical=categorical, maps=maps, least=least, infinite=infinite, most=most)
-        return functools.partial(register, name=name, match=match, **stated)
+        stated = dict(categorical=categorical, maps=maps, over_classes=over_classes, least=least, infinite=infinite)
+        return functools.partial(register, name=name, match=match, most=most, **stated)
     key = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", loss.__name__).lower()
     if key in LOSSES:
         raise ValueError(f"loss {key!r} is registered already, by {LOSSES[key].__module__}")
@@ -99,6 +103,7 @@ def register(
         match,
         loss.__module__.startswith("kdlosses.logit.") if categorical is None else categorical,
         loss.__module__.startswith("densekd.") if maps is None else maps,
+        loss.__module__.startswith("kdlosses.logit.") if over_classes is None else over_classes,
         least or {},
         frozenset(infinite),
         most or {},

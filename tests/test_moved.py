@@ -28,6 +28,8 @@ NAMES = [
     ("densekd.losses", densekd.losses._MOVED),
     ("graphkd.recipes", graphkd.recipes._MOVED),
     ("kdlosses.policy", kdlosses.policy._MOVED),
+    ("graphkd.losses", graphkd.losses._MOVED),
+    ("densekd.losses", densekd.losses._MOVED),
 ]
 
 

@@ -28,3 +28,13 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
         metavar="FIELD=VALUE",
         help="override fields of CONFIG: a.b=value ...",
     )
+
+
+def method_name(name: str) -> str:
+    """A method as it is typed: one of densekd's, one that an installed package offers, or `module:name`."""
+    from densekd.methods import name_of
+
+    try:
+        return name_of(name)
+    except (KeyError, ValueError) as error:
+        raise argparse.ArgumentTypeError(error.args[0]) from error

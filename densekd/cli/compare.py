@@ -28,8 +28,8 @@ from typing import Any, NamedTuple
 import torch
 from mmengine.config import Config
 
+from densekd.cli._overrides import method_name
 from densekd.config import distill, is_taught, read_config
-from densekd.methods import METHODS
 from densekd.runs.comparison import (
     Role,
     check,
@@ -98,7 +98,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("configs", type=Path, nargs="+", metavar="CONFIG")
     parser.add_argument("--teacher", help="config of the teacher, a path or pkg::path; 'ema' for the student's average")
     parser.add_argument("--checkpoint", help="weights of the teacher, which is then not trained")
-    parser.add_argument("--methods", nargs="+", choices=sorted(METHODS), metavar="METHOD", help="what to compare")
+    parser.add_argument("--methods", nargs="+", type=method_name, metavar="METHOD", help="what to compare")
     parser.add_argument("--seeds", type=int, default=3, help="control and distilled runs with seeds 0 to SEEDS - 1")
     parser.add_argument("--metric", nargs="+", default=[], help="metrics of the table, the first one decides")
     parser.add_argument("--out", type=Path, help="folder of the logs (default: results/<side>/<name>)")
@@ -141,7 +141,7 @@ def compared(args: argparse.Namespace) -> tuple[dict[Key, Config], str, dict[Key
             each: distill(read_config(path), teacher=args.teacher, method=each, **given)
             for each in dict.fromkeys(args.methods)
         }
-        return configs, path.stem, {each: each for each in configs}
+        return configs, path.stem, {each: each.rpartition(":")[2] for each in configs}
     configs = {path: read_config(path) for path in args.configs}
     for path, config in configs.items():
         if not is_taught(config):

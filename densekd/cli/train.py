@@ -21,7 +21,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from densekd import METHODS, control, distill, is_taught, prepare, read_config, shutdown_distributed, train
-from densekd.cli._overrides import add_cfg_options
+from densekd.cli._overrides import add_cfg_options, method_name
 from densekd.config import override
 from densekd.runs.comparison import count_parameters, method, named_metrics
 from densekd.runs.resume import checkpoints_in, last_whole_checkpoint
@@ -34,7 +34,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("config", help="config of the student, or of a distiller; a path or pkg::path")
     parser.add_argument("--teacher", help="config of the teacher, a path or pkg::path; 'ema' for the student's average")
     parser.add_argument("--checkpoint", help="weights of the teacher")
-    parser.add_argument("--method", choices=sorted(METHODS))
+    parser.add_argument("--method", type=method_name, help=f"one of {', '.join(sorted(METHODS))}, or module:name")
     parser.add_argument("--control", action="store_true", help="the same schedule without distillation")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--work-dir", help="where checkpoints and logs go (default: work_dirs/<config>[-<method>])")
@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
     else:
         config.model.update({"checkpoint": args.checkpoint} if args.checkpoint else {})
         config.model.update({"unsafe": True} if args.unsafe_checkpoints else {})
-    suffix = "-control" if args.control else f"-{args.method}" if args.method else ""
+    suffix = "-control" if args.control else f"-{args.method.rpartition(':')[2]}" if args.method else ""
     work_dir = args.work_dir or (config.get("work_dir") or f"work_dirs/{Path(args.config).stem}") + suffix
     old = [] if args.resume or config.get("resume") else checkpoints_in(work_dir)
     if old and not args.overwrite:

@@ -7,7 +7,7 @@ from densekd.losses.boundary import class_edges
 from kdlosses import register
 
 
-@register(categorical=True)
+@register(categorical=True, over_classes=True)
 def bpkd_edge(
     student: Tensor,
     teacher: Tensor,

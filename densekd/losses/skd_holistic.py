@@ -10,7 +10,7 @@ from kdlosses import register, weighted_mean
 from kdlosses.unit import length, unit
 
 
-@register(name="skd_holistic", categorical=True)
+@register(name="skd_holistic", categorical=True, over_classes=True)
 class SKDHolistic(nn.Module):
     r"""Holistic term of structured distillation: a critic learns to distinguish the student's maps from the teacher's.
 

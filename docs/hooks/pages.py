@@ -18,9 +18,8 @@ sys.path.insert(0, str(ROOT))
 from mkdocs.structure.files import File, Files  # noqa: E402
 
 import densekd.losses  # noqa: E402  registers the losses that need maps
-import graphkd  # noqa: E402
+import graphkd.rules  # noqa: E402
 import kdlosses  # noqa: E402
-import kdlosses.policy  # noqa: E402
 from densekd.methods import METHODS  # noqa: E402
 from densekd.pairs import ROWS  # noqa: E402
 from graphkd.recipes import RECIPES  # noqa: E402
@@ -216,11 +215,10 @@ def _required(argument: inspect.Parameter) -> bool:
 
 
 def _rules() -> str:
-    lines = ["# Rules that recipes call", "", "Plain functions and modules of `kdlosses.policy`.", ""]
-    for name in sorted(kdlosses.policy.__all__, key=str.lower):
-        rule = getattr(kdlosses.policy, name)
-        if not any(rule is loss or getattr(loss, "__wrapped__", None) is rule for loss in kdlosses.LOSSES.values()):
-            lines += [f"## `{name}`", "", markdown(inspect.getdoc(rule) or "", level=3), ""]
+    lines = ["# Rules that recipes call", "", "Plain functions and modules of `graphkd.rules`.", ""]
+    for name in sorted(graphkd.rules.__all__, key=str.lower):
+        rule = getattr(graphkd.rules, name)
+        lines += [f"## `{name}`", "", markdown(inspect.getdoc(rule) or "", level=3), ""]
     return "\n".join(lines)
 
 

@@ -14,7 +14,7 @@ from graphkd.data import Graph, make_setting, split_of
 from graphkd.networks.mlp import MLP
 from graphkd.pipeline.train_student import train_student
 from graphkd.pipeline.train_teacher import train_teacher
-from graphkd.rules import diswot
+from graphkd.rules.diswot import diswot
 from graphkd.students.classifier import StudentClassifier
 
 

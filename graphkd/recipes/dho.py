@@ -10,7 +10,7 @@ import kdlosses
 from graphkd.networks.mlp import MLP
 from graphkd.recipes.registry import recipe
 from graphkd.recipes.supervised import supervised
-from graphkd.rules import FoldedHeads
+from graphkd.rules.dho import FoldedHeads
 from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import kdlosses
 from graphkd.recipes.registry import RECIPES, recipe
-from graphkd.rules import bake, quantise
+from graphkd.rules.quantise import bake, quantise
 from graphkd.sparse.rows import rows
 from graphkd.spec import resolve
 from graphkd.training.lesson import Lesson

@@ -9,7 +9,7 @@ import kdlosses
 from graphkd.networks.mlp import MLP
 from graphkd.recipes.registry import recipe
 from graphkd.recipes.supervised import supervised
-from graphkd.rules import align_gradients
+from graphkd.rules.align_gradients import align_gradients
 from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History

@@ -4,7 +4,7 @@ from torch import nn
 
 from graphkd.recipes.registry import recipe
 from graphkd.recipes.terms import terms
-from graphkd.rules import bake, quantise
+from graphkd.rules.quantise import bake, quantise
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History
 

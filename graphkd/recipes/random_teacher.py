@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import kdlosses
 from graphkd.networks.mlp import MLP
 from graphkd.recipes.registry import recipe
-from graphkd.rules import start_near
+from graphkd.rules.start_near import start_near
 from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History, Schedule, train

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from graphkd.recipes.registry import RECIPES, recipe
-from graphkd.rules import bake, quantise
+from graphkd.rules.quantise import bake, quantise
 from graphkd.spec import resolve
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from graphkd.recipes.registry import RECIPES, recipe
-from graphkd.rules import selfdistill_weight
+from graphkd.rules.selfdistill_weight import selfdistill_weight
 from graphkd.sparse.rows import rows
 from graphkd.spec import resolve
 from graphkd.training.lesson import Lesson

@@ -5,7 +5,7 @@ from typing import Any
 
 from graphkd.networks.mlp import MLP
 from graphkd.recipes.registry import RECIPES, recipe
-from graphkd.rules import weight_align as align
+from graphkd.rules.weight_align import weight_align as align
 from graphkd.spec import resolve
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History

@@ -7,7 +7,7 @@ from kdlosses.reduce import count, weighted_mean
 from kdlosses.registry import register
 
 
-@register(categorical=True)
+@register(categorical=True, over_classes=True)
 class DINO(nn.Module):
     r"""Self-distillation without labels: match the teacher's assignment to prototypes, centred and sharpened.
 

@@ -10,7 +10,7 @@ from kdlosses.reduce import weighted_mean
 from kdlosses.registry import build, register
 
 
-@register(match="positions")
+@register(match="positions", over_classes=True)
 class Adversary(nn.Module):
     r"""Any loss plus a discriminator between the student's predictions and the teachers'.
 

@@ -10,7 +10,7 @@ from kdlosses.experts import experts, mixture
 from kdlosses.registry import build, register
 
 
-@register(match="positions")
+@register(match="positions", over_classes=True)
 class Average(nn.Module):
     r"""Any loss on logits towards the mean prediction of several teachers.
 

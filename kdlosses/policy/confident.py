@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from kdlosses.registry import build, register
 
 
-@register
+@register(over_classes=True)
 class Confident(nn.Module):
     r"""Any loss, weighted by the joint confidence of teacher and student; positions of low confidence are left out.
 

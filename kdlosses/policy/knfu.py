@@ -10,7 +10,7 @@ from kdlosses.reduce import count
 from kdlosses.registry import build, register
 
 
-@register(name="knfu", match="positions", least={"nearest": 0})
+@register(name="knfu", match="positions", least={"nearest": 0}, over_classes=True)
 class KnFu(nn.Module):
     r"""Any loss on logits towards the fused prediction of the peers most similar to the local model.
 

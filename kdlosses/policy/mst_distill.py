@@ -11,7 +11,7 @@ from kdlosses.reduce import weighted_mean
 from kdlosses.registry import build, register
 
 
-@register(name="mst_distill", match="positions")
+@register(name="mst_distill", match="positions", over_classes=True)
 class MSTDistill(nn.Module):
     r"""Several teachers; a gate selects the top k for each position.
 

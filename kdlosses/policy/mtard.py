@@ -11,7 +11,7 @@ from kdlosses.reduce import weighted_mean
 from kdlosses.registry import build, register
 
 
-@register(name="mtard", match="positions")
+@register(name="mtard", match="positions", over_classes=True)
 class MTARD(nn.Module):
     r"""A loss towards each of several teachers, with temperatures and weights that balance entropy and pace.
 

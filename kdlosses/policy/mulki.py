@@ -11,7 +11,7 @@ from kdlosses.reduce import labelled
 from kdlosses.registry import build, register
 
 
-@register(name="mulki", match="positions")
+@register(name="mulki", match="positions", over_classes=True)
 class MulKI(nn.Module):
     r"""Any loss on logits towards several teachers, weighted by a sample's similarity to each one's class prototypes.
 

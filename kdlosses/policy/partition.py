@@ -10,7 +10,7 @@ from kdlosses.reduce import labelled
 from kdlosses.registry import build, register
 
 
-@register(match="positions")
+@register(match="positions", over_classes=True)
 class Partition(nn.Module):
     r"""Any loss on logits towards the teacher where it is better, else towards the frozen initial student.
 

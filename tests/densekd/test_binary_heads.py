@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from contract.entry import LossContract, entry_of
 from mmengine.config import Config
 from torch import Tensor, nn
 
@@ -18,17 +19,14 @@ from densekd.methods import METHODS
 from densekd.taps.defaults import sigmoid_logits
 from densekd.taps.reader import Taps
 from densekd.teacher import build_model
-from densekd.term import CATEGORICAL
 
 from .conftest import TinySegmenter, det_batch, seg_batch
 
 TAP = "decode_head.conv_seg"
-OPTIONS: dict[str, dict[str, Any]] = {"topk_kl": {"k": 1}, "mst_distill": {"teachers": 1}, "swing": {"private": [1]}}
-APART = {"lelp", "std_kd", "skd_holistic", "adversary", "dino", "mst_distill"}  # fitted, refused, or with random parts
 LOSSES = sorted(
     name
     for name, loss in kdlosses.LOSSES.items()
-    if (loss.__module__.startswith("kdlosses.logit.") or name in CATEGORICAL) and name not in APART
+    if loss.ground.over_classes and not entry_of(LossContract, name).no_two_classes
 )
 
 
@@ -61,7 +59,8 @@ def both(z: Tensor) -> Tensor:
 def test_every_loss_over_classes_is_that_of_two_classes(name: str, at: Any) -> None:
     at(0.5)
     student, teacher = pair()
-    spec = {"type": name, **OPTIONS.get(name, {})}
+    known = entry_of(LossContract, name)
+    spec = {"type": name, **{**known.options, **known.two_classes}}
     model = Distiller(student=student, teacher=teacher, distills=[{"loss": spec, "student": TAP}]).eval()
     found = batch(model)
     value = model(**found, mode="loss")[f"distill.loss_{name}"]

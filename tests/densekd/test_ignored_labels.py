@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from contract.entry import LossContract, entry_of
 from mmdet.models import FusedSemanticHead
 from torch import Tensor, nn
 
@@ -50,7 +51,8 @@ def test_ignored_positions_do_not_count(name: str, ignore_index: int, at: Any) -
     at(0.5)
     assert len(NAMES) > 10
     student, teacher = pair(ignore_index)
-    spec = {"type": name, **OPTIONS.get(name, {})}
+    options = {**entry_of(LossContract, name).options, **OPTIONS.get(name, {})}
+    spec = {"type": name, **{key: value for key, value in options.items() if key != "ignore_index"}}
     model = Distiller(student=student, teacher=teacher, distills=[{"loss": spec, "student": TAP}]).eval()
     found, maps = batch(model, ignore_index)
     reference = kdlosses.build(spec, student_channels=5, teacher_channels=5, channels=5, classes=5).eval()

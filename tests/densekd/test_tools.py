@@ -417,7 +417,7 @@ def test_test_refuses_weights_of_another_model(arguments: list[str], seg_teacher
     ("extra", "message"),
     [
         (["--control"], "takes no --method"),
-        (["--method", "cvd"], "invalid choice: 'cvd'"),
+        (["--method", "cvd"], "no method is called 'cvd'; did you mean 'cwd'"),
     ],
 )
 def test_contradicting_arguments(extra: list[str], message: str, arguments: list[str], capsys: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from contract.entry import RecipeContract
 from scipy.special import softmax
 from torch import Tensor, nn
 
@@ -22,6 +23,8 @@ from graphkd.recipes import adagmlp
 from graphkd.recipes.adagmlp import boosted
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History
+
+CONTRACT = RecipeContract("adagmlp", options=dict(members=2), undrawn=dict(members=2, mask=0.0))
 
 QUICK = StudentClassifier(hidden=(32,), dropout=0.3, epochs=40)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from contract.entry import RecipeContract
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
@@ -19,6 +20,12 @@ from graphkd.pipeline.train_teacher import train_teacher
 from graphkd.recipes.annotator import _clustered, _rank, annotator
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import Clock, Schedule, train
+
+CONTRACT = RecipeContract(
+    "annotator",
+    learns_less="the most probable classes of a tenth of the nodes",
+    more_outputs="its teacher is a table of answers",
+)
 
 NODES = 240
 

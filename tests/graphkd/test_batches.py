@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
+from contract.entry import RecipeContract, entry_of
 from torch import nn
 
 from graphkd import Cache, StudentClassifier
@@ -19,21 +18,6 @@ y = np.arange(N) % CLASSES
 X = (np.eye(CLASSES, WIDTH)[y] + 0.3 * np.random.default_rng(0).normal(size=(N, WIDTH))).astype(np.float32)
 NEXT = torch.stack([torch.arange(N), (torch.arange(N) + CLASSES) % N])
 EDGES = torch.cat([NEXT, NEXT.flip(0)], 1)
-
-QUICK: dict[str, dict[str, Any]] = {
-    "refined_teacher": dict(epochs=2),
-    "glem": dict(epochs=2),
-    "krd": dict(start=0),
-    "m2m": dict(epochs=2, wide=24, narrow=8),
-    "nosmog": dict(steps=1, draw=8),
-    "random_teacher": dict(epochs=2),
-    "simmlp": dict(epochs=2),
-    "tgeo": dict(lam=0.5),
-    "tined": dict(energy=0.0),
-}
-"""Short trainings, and what the teacher below has."""
-NEEDS_MORE = {"random_teacher", "selfdistill"}
-"""A probe needs two classes, held-out labels need others."""
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +36,10 @@ def cache() -> Cache:
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_every_recipe_takes_batches_and_labels_of_one_row(cache: Cache, name: str) -> None:
-    method = dict(type=name, **QUICK.get(name, {}))
+    entry = entry_of(RecipeContract, name)
+    method = dict(type=name, **entry.short)
     for batch_size, labelled in ((8, None), (1, None), (8, [0]), (None, [0])):
-        if labelled is not None and name in NEEDS_MORE:
+        if labelled is not None and entry.several_labels:
             labelled = list(range(8))
         student = StudentClassifier((8,), epochs=1, norm="batch", batch_size=batch_size, method=method, random_state=0)
         student.fit(X, y, teacher=cache, edge_index=EDGES, labelled=labelled)

@@ -9,6 +9,7 @@ import networkx as nx
 import numpy as np
 import pytest
 import torch
+from contract.entry import RecipeContract
 from scipy.optimize import linprog
 from torch import Tensor
 
@@ -20,6 +21,8 @@ from graphkd.recipes import curvature
 from graphkd.recipes.curvature import Neighbourhoods, curvature_weights
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History, Schedule, train
+
+CONTRACT = RecipeContract("curvature", undrawn=dict(fan=None, centres=None))
 
 
 def edges_of(graph: nx.Graph) -> Tensor:

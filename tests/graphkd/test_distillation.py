@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from contract.entry import TeacherContract, entry_of, home_of
 from torch import Tensor, nn
 
 import graphkd
@@ -31,6 +32,11 @@ from graphkd.sparse.rows import compact
 from graphkd.teachers import TEACHERS
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History
+
+CONTRACT = [
+    TeacherContract("hopwise", hidden=3),
+    TeacherContract("sgc", accuracy=0.85, hidden=0, depth="hops"),
+]
 
 TEACHER = dict(type="sage", epochs=60)
 STUDENT = StudentClassifier(hidden=(64,), dropout=0.3, epochs=80)
@@ -138,9 +144,10 @@ def test_edges_one_way_and_their_order_do_not_matter(graph: Graph) -> None:
 def test_every_teacher_learns_and_tells_its_hidden_layers(graph: Graph, name: str) -> None:
     setting = make_setting(graph, cpf_split(graph.y, 0), "tran", 0)
     taught = train_teacher(setting, dict(type=name, epochs=60), 0)
-    assert taught.metrics["tran"] > (0.85 if name == "sgc" else 0.93)  # which is linear
+    entry = entry_of(TeacherContract, name)
+    assert taught.metrics["tran"] > entry.accuracy
     assert taught.cache is not None
-    assert len(taught.cache.hidden) == {"hopwise": 3, "sgc": 0}.get(name, 1)
+    assert len(taught.cache.hidden) == entry.hidden, home_of(TEACHERS[name])
     torch.testing.assert_close(
         taught.model(graph.x, graph.edge_index).detach(), torch.from_numpy(taught.cache.logits), atol=1e-4, rtol=1e-4
     )
@@ -153,7 +160,7 @@ def test_teachers_take_sparse_features(name: str) -> None:
     sparse = compact(x)
     assert sparse.layout is torch.sparse_csr
     for layers in (1, 2, 3):
-        depth = dict(hops=layers) if name == "sgc" else dict(layers=layers)
+        depth = {entry_of(TeacherContract, name).depth: layers}
         network = TEACHERS[name](30, 4, **depth).eval()
         torch.testing.assert_close(network(sparse, edges), network(x, edges))
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from contract.entry import RecipeContract
 from scipy.stats import chisquare
 from torch import Tensor, nn
 
@@ -22,6 +23,8 @@ from graphkd.sparse.sampling import EdgeDraws, keep_for_hard, keep_reliable, sim
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import Clock, History
 from kdlosses import build
+
+CONTRACT = RecipeContract("krd", options=dict(start=0), undrawn=dict(start=0), short=dict(start=0))
 
 N, C, E = 40, 4, 300
 GENERATOR = torch.Generator().manual_seed(0)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from contract.entry import RecipeContract
 from torch import nn
 
 from graphkd import StudentClassifier
@@ -13,6 +14,12 @@ from graphkd.data import Setting
 from graphkd.pipeline.outcome import Outcome
 from graphkd.pipeline.train_student import train_student
 from graphkd.pipeline.train_teacher import train_teacher
+
+CONTRACT = [
+    RecipeContract("diff_quant", options=dict(bits=32)),
+    RecipeContract("quant_distill", options=dict(bits=32)),
+    RecipeContract("rounded", options=dict(bits=32)),
+]
 
 
 @pytest.fixture(scope="module")

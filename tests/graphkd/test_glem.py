@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from contract.entry import RecipeContract
 from scipy.special import log_softmax
 from torch import Tensor, nn
 
@@ -20,6 +21,16 @@ from graphkd.pipeline.train_teacher import train_teacher
 from graphkd.recipes.glem import Alternated, glem
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import Clock, History, Schedule, train
+
+CONTRACT = RecipeContract(
+    "glem",
+    options=dict(epochs=20),
+    undrawn=dict(dropout=0.0, epochs=20),
+    reads_labels="its text model learns from the labels before",
+    learns_less="it is not told the teacher's logits",
+    short=dict(epochs=2),
+    more_outputs="its teacher reads texts",
+)
 
 NODES, TOLD, EVERY, EPOCHS = 120, 15, 3, 12
 Y = torch.arange(NODES) % 3

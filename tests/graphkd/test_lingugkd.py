@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract, RecipeContract
 from torch import Tensor
 
 import kdlosses
@@ -24,6 +25,22 @@ from graphkd.rules.level_weights import LevelWeights
 from graphkd.teachers import hopwise, sgc
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History
+
+CONTRACT = [
+    LossContract(
+        "layer_infonce",
+        no_fixed_point="projections that are still to be learned stand between",
+        one_channel="compared by direction in a space of its own",
+        over_pairs=True,
+    ),
+    RecipeContract(
+        "lingugkd",
+        undrawn=dict(draw=None),
+        reads_labels="labels tell which pairs are no negatives",
+        learns_less="it is not told the teacher's logits",
+        more_outputs="its teacher is a language model",
+    ),
+]
 
 ROOT = Path(__file__).parents[2]
 CONVS = ("gcn", "gat", "sage", "gin", "sgc")

@@ -5,11 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from torch import Tensor
 
 from graphkd.losses import ffg2m_high, ffg2m_low
 from graphkd.sparse.edges import neighbour_targets
 from kdlosses import build
+
+CONTRACT = LossContract(
+    "ffg2m_low", no_fixed_point="its minimum is the mean prediction of the neighbourhood, not the node's own"
+)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 import scipy.sparse
 import torch
 import torch.nn.functional as F
+from contract.entry import RecipeContract
 from torch import Tensor, nn
 
 from graphkd.data import Setting
@@ -25,6 +26,15 @@ from graphkd.rules import mixup as drawn
 from graphkd.students.classifier import StudentClassifier
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import Clock, History, Schedule, train
+
+CONTRACT = [
+    RecipeContract("hard", options=dict(steps=1), undrawn=dict(steps=1)),
+    RecipeContract("mixup", options=dict(share=0.0), undrawn=dict(share=0.0)),
+    RecipeContract(
+        "kd3", undrawn=dict(contrast=0.0), learns_less="it leaves out what such a noisy teacher is not sure of"
+    ),
+    RecipeContract("tgeo", undrawn=dict(lam=0.5), short=dict(lam=0.5)),
+]
 
 QUICK = StudentClassifier(hidden=(32,), dropout=0.3, epochs=80)
 

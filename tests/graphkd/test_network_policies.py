@@ -12,6 +12,7 @@ import pytest
 import scipy.sparse
 import torch
 import torch.nn.functional as F
+from contract.entry import RecipeContract
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
@@ -28,6 +29,36 @@ from graphkd.rules import conditional_information
 from graphkd.teachers import TEACHERS
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History, Schedule, train
+
+CONTRACT = [
+    RecipeContract("incremental", options=dict(memory=10**6), undrawn=dict(memory=10**6), without_edges=dict(old=2)),
+    RecipeContract(
+        "m2m", options=dict(epochs=5, wide=48), undrawn=dict(epochs=5, wide=48), short=dict(epochs=2, wide=24, narrow=8)
+    ),
+    RecipeContract(
+        "weight_align",
+        options=dict(method="glnn"),
+        undrawn=dict(method="glnn"),
+        no_control="it changes the last layer after any training",
+        without_edges=dict(method=dict(type="incremental", old=2)),
+    ),
+    RecipeContract("dual_head", undrawn=dict(dropout=0.0), learns_less="the head that is kept hears of labels alone"),
+    RecipeContract(
+        "random_teacher",
+        undrawn=dict(epochs=20),
+        no_control="its last layer is a logistic regression, whatever the labels weigh",
+        reads_labels="its last layer is a logistic regression on the labels",
+        learns_less="a linear classifier on features that nobody taught anything",
+        short=dict(epochs=2),
+        several_labels="its last layer is a logistic regression, of two classes at least",
+    ),
+    RecipeContract("selfdistill", undrawn=dict(lam=0.5), several_labels="some labels are held out"),
+    RecipeContract(
+        "tfkd_self",
+        reads_labels="its teacher is a student that learnt from the labels",
+        learns_less="no teacher from outside",
+    ),
+]
 
 QUICK = StudentClassifier(hidden=(32,), dropout=0.3, epochs=40)
 LONGER = StudentClassifier(hidden=(64,), dropout=0.3, epochs=100)

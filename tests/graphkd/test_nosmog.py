@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from contract.entry import RecipeContract
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
@@ -23,6 +24,10 @@ from graphkd.recipes.nosmog import attacked
 from graphkd.sparse.rows import compact, rows
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History
+
+CONTRACT = RecipeContract(
+    "nosmog", options=dict(steps=1, draw=300), undrawn=dict(adversary=0.0), short=dict(steps=1, draw=8)
+)
 
 WALKS = dict(width=16, walks=2, length=20)
 QUICK = StudentClassifier(hidden=(32,), dropout=0.3, epochs=60)

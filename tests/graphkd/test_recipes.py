@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from contract.entry import RecipeContract, entry_of
 from torch import Tensor, nn
 
 from graphkd import Cache, StudentClassifier
@@ -20,81 +21,14 @@ from graphkd.teachers import sage
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History, Schedule, train
 
+CONTRACT = RecipeContract("ffg2m", undrawn=dict(high=0.0))
+
 TAUGHT = sorted(set(RECIPES) - {"supervised"})
 GRAPH_FREE = sorted(set(TAUGHT) - set(INPUTS))  # recipes whose students look at features alone
 
-# Options with which a recipe that changes something else is what it would be without that, and quick.
-PLAIN: dict[str, dict[str, Any]] = {
-    "adagmlp": dict(members=2),
-    "refined_teacher": dict(epochs=40),
-    "diff_quant": dict(bits=32),
-    "glem": dict(epochs=20),
-    "hard": dict(steps=1),
-    "incremental": dict(memory=10**6),
-    "krd": dict(start=0),
-    "m2m": dict(epochs=5, wide=48),
-    "mixup": dict(share=0.0),
-    "mtard": dict(steps=1),
-    "nosmog": dict(steps=1, draw=300),
-    "pruned": dict(keep=1.0),
-    "quant_distill": dict(bits=32),
-    "rounded": dict(bits=32),
-    "simmlp": dict(epochs=20),
-    "tined": dict(energy=0.0),  # the hidden layer of the teacher here is not what its weights make
-    "weight_align": dict(method="glnn"),
-}
-NO_CONTROL = {
-    "random_teacher": "its last layer is a logistic regression, whatever the labels weigh",
-    "simmlp": "it starts from a body that edges have trained, whatever comes after",
-    "weight_align": "it changes the last layer after any training",
-}
-READS_LABELS = {
-    "distill_weighted": "labels are needed to weight the sources",
-    "glem": "its text model learns from the labels before",
-    "lingugkd": "labels tell which pairs are no negatives",
-    "partition": "its student has learnt from the labels before",
-    "random_teacher": "its last layer is a logistic regression on the labels",
-    "tfkd_self": "its teacher is a student that learnt from the labels",
-}
-LEARNS_LESS = {
-    "annotator": "the most probable classes of a tenth of the nodes",
-    "dual_head": "the head that is kept hears of labels alone",
-    "glem": "it is not told the teacher's logits",
-    "lingugkd": "it is not told the teacher's logits",
-    "kd3": "it leaves out what such a noisy teacher is not sure of",
-    "rad": "a fifth of the teacher's answers",
-    "random_teacher": "a linear classifier on features that nobody taught anything",
-    "simmlp": "no teacher",
-    "tfkd_self": "no teacher from outside",
-}
-"""With so few labels as here; their accuracies are in tests of their own."""
-DRAWS: dict[str, dict[str, Any]] = {
-    "refined_teacher": dict(mask=0.0, dropout=0.0, epochs=20),
-    "curvature": dict(fan=None, centres=None),
-    "adagmlp": dict(members=2, mask=0.0),
-    "dual_head": dict(dropout=0.0),
-    "ffg2m": dict(high=0.0),
-    "glem": dict(dropout=0.0, epochs=20),
-    "hard": dict(steps=1),
-    "incremental": dict(memory=10**6),
-    "kd3": dict(contrast=0.0),
-    "krd": dict(start=0),
-    "lingugkd": dict(draw=None),
-    "m2m": dict(epochs=5, wide=48),
-    "mixup": dict(share=0.0),
-    "mtard": dict(noise=0.0),
-    "nosmog": dict(adversary=0.0),
-    "pruned": dict(keep=1.0),
-    "rad": dict(budget=1.0),
-    "random_teacher": dict(epochs=20),
-    "selfdistill": dict(lam=0.5),
-    "simmlp": dict(epochs=10, feature_mask=0.0, edge_mask=0.0, rebuild=0.0),
-    "tgeo": dict(lam=0.5),
-    "tined": dict(energy=0.0),
-    "weight_align": dict(method="glnn"),
-}
-"""Options with which nothing is drawn from the order of the nodes, and training is short."""
-ALWAYS_DRAWS = {"ddk": "the nodes of every step are a sample"}
+
+def entry(name: str) -> RecipeContract:
+    return entry_of(RecipeContract, name)
 
 
 def weighing(name: str, lam: float, **options: Any) -> dict[str, Any]:
@@ -138,20 +72,20 @@ def weights(hidden: int) -> dict[str, Tensor]:
         return sage(64, 10, hidden=hidden).requires_grad_(False).state_dict()
 
 
-@pytest.mark.parametrize("name", sorted(set(TAUGHT) - set(NO_CONTROL)))
+@pytest.mark.parametrize("name", [name for name in TAUGHT if not entry(name).no_control])
 def test_lambda_one_is_the_control_to_the_bit(setting: Setting, teacher: Tensor, name: str) -> None:
     for batch_size in (None, 400):
         control = fitted(setting, None, name, batch_size=batch_size)
-        taught = fitted(setting, teacher, weighing(name, 1.0, **PLAIN.get(name, {})), batch_size=batch_size)
+        taught = fitted(setting, teacher, weighing(name, 1.0, **entry(name).options), batch_size=batch_size)
         assert np.array_equal(control.predict_proba(setting.whole.x), taught.predict_proba(setting.whole.x))
 
 
-@pytest.mark.parametrize("name", sorted(set(TAUGHT) - set(READS_LABELS)))
+@pytest.mark.parametrize("name", [name for name in TAUGHT if not entry(name).reads_labels])
 def test_lambda_zero_reads_no_label(setting: Setting, teacher: Tensor, name: str) -> None:
     shuffled = Graph(**{**vars(setting.seen), "y": setting.seen.y.flip(0).clamp_min(0)})
     other = Setting(**{**vars(setting), "seen": shuffled})
     one, two = (
-        fitted(view, teacher, weighing(name, 0.0, **PLAIN.get(name, {}))).predict_proba(setting.whole.x)
+        fitted(view, teacher, weighing(name, 0.0, **entry(name).options)).predict_proba(setting.whole.x)
         for view in (setting, other)
     )
     assert np.array_equal(one, two)
@@ -161,15 +95,15 @@ def test_lambda_zero_reads_no_label(setting: Setting, teacher: Tensor, name: str
 def test_in_batches_it_learns_as_well_as_all_at_once(setting: Setting, teacher: Tensor, name: str) -> None:
     whole = setting.whole
     for batch_size in (None, 256):
-        student = fitted(setting, teacher, dict(type=name, **PLAIN.get(name, {})), epochs=60, batch_size=batch_size)
+        student = fitted(setting, teacher, dict(type=name, **entry(name).options), epochs=60, batch_size=batch_size)
         accuracy = student.score(whole.x[setting.test], whole.y[setting.test])
-        assert accuracy > (0.7 if name in LEARNS_LESS else 0.9)
+        assert accuracy > (0.7 if entry(name).learns_less else 0.9)
 
 
-@pytest.mark.parametrize("name", sorted(set(TAUGHT) - set(ALWAYS_DRAWS)))
+@pytest.mark.parametrize("name", [name for name in TAUGHT if not entry(name).always_draws])
 def test_relabelling_the_nodes_permutes_the_predictions(setting: Setting, teacher: Tensor, name: str) -> None:
     # in double precision and without what is drawn (dropout, edges), only the order of summation is left
-    options = DRAWS.get(name, {})
+    options = entry(name).undrawn
     seen = setting.seen
     order = torch.randperm(len(seen), generator=torch.Generator().manual_seed(2))
     place = torch.argsort(order)
@@ -199,7 +133,7 @@ def test_a_graph_free_student_is_as_good_on_cold_nodes(name: str) -> None:
     graph = digits()
     setting = make_setting(graph, cpf_split(graph.y, 0), "ind", 0)
     teacher = torch.randn(len(setting.seen), 10, generator=torch.Generator().manual_seed(1))
-    student = fitted(setting, teacher, dict(type=name, **PLAIN.get(name, {})))
+    student = fitted(setting, teacher, dict(type=name, **entry(name).options))
     assert np.array_equal(student.predict(graph.x)[setting.unseen], student.predict(graph.x[setting.unseen]))
 
 

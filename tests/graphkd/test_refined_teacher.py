@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from contract.entry import RecipeContract
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from torch import Tensor
@@ -14,6 +15,10 @@ from graphkd import Graph, StudentClassifier, train_student, train_teacher
 from graphkd.data import Setting, cpf_split, hubs, make_setting
 from graphkd.pipeline.outcome import Outcome
 from graphkd.recipes.refined_teacher import fitted_exponent
+
+CONTRACT = RecipeContract(
+    "refined_teacher", options=dict(epochs=40), undrawn=dict(mask=0.0, dropout=0.0, epochs=20), short=dict(epochs=2)
+)
 
 BEST: dict[str, Any] = dict(type="refined_teacher", epochs=60, mask=0.5, dropout=0.5, decay=5e-4)
 FLAT = dict(type="refined_teacher", decay=0.01, fit=False)

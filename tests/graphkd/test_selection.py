@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from contract.entry import RecipeContract
 from torch import Tensor, nn
 
 from graphkd import StudentClassifier
@@ -20,6 +21,12 @@ from graphkd.recipes import ddk, glnn, pruned, rad
 from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import Clock, History, Schedule, train
+
+CONTRACT = [
+    RecipeContract("pruned", options=dict(keep=1.0), undrawn=dict(keep=1.0)),
+    RecipeContract("rad", undrawn=dict(budget=1.0), learns_less="a fifth of the teacher's answers"),
+    RecipeContract("ddk", always_draws="the nodes of every step are a sample"),
+]
 
 
 def lesson_of(setting: Setting, batch_size: int | None = None, epochs: int = 4) -> Lesson:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from contract.entry import RecipeContract
 from scipy.special import softmax
 from torch import Tensor, nn
 
@@ -19,6 +20,12 @@ from graphkd.recipes import partition
 from graphkd.recipes.mtard import mtard
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History
+
+CONTRACT = [
+    RecipeContract("mtard", options=dict(steps=1), undrawn=dict(noise=0.0)),
+    RecipeContract("distill_weighted", reads_labels="labels say which source is like the task"),
+    RecipeContract("partition", reads_labels="its student has learnt from the labels before"),
+]
 
 QUICK = StudentClassifier(hidden=(32,), dropout=0.3, epochs=20)
 SAGE = dict(type="sage", hidden=16, epochs=20)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from contract.entry import RecipeContract
 from scipy.sparse import coo_array, diags_array, eye_array
 from torch import Tensor
 
@@ -21,6 +22,15 @@ from graphkd.sparse.edges import by_target, smoother
 from graphkd.sparse.rows import masked
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History, Schedule, train
+
+CONTRACT = RecipeContract(
+    "simmlp",
+    options=dict(epochs=20),
+    undrawn=dict(epochs=10, feature_mask=0.0, edge_mask=0.0, rebuild=0.0),
+    no_control="it starts from a body that edges have trained, whatever comes after",
+    learns_less="no teacher",
+    short=dict(epochs=2),
+)
 
 NODES = 50
 

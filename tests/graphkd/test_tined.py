@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from contract.entry import RecipeContract
 from torch import Tensor, nn
 
 from graphkd import StudentClassifier, distill
@@ -21,6 +22,8 @@ from graphkd.teachers import gat, gcn, sage
 from graphkd.teachers.gnn import GNN
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History
+
+CONTRACT = RecipeContract("tined", options=dict(energy=0.0), undrawn=dict(energy=0.0), short=dict(energy=0.0))
 
 NODES, WIDTHS = 40, (6, 5, 3)
 

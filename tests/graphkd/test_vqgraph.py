@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract, RecipeContract
 from scipy.special import rel_entr, softmax
 from sklearn.metrics import pairwise_distances
 from torch import Tensor
@@ -23,6 +24,11 @@ from graphkd.teachers.vq import vqsage
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import Schedule, train
 from kdlosses import build
+
+CONTRACT = [
+    LossContract("vq_code_kl", options=dict(codebook=torch.linspace(-2, 2, 35).view(5, 7).sin().mul(3).T.contiguous())),
+    RecipeContract("vqgraph", without_edges=dict(codes=4)),
+]
 
 TEACHER = dict(type="vqsage", epochs=40, hidden=64, codes=64, width=16)
 STUDENT = StudentClassifier(hidden=(32,), epochs=60)

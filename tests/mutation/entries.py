@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from contract.test_losses import KEYS, OPTIONS
+from contract.test_losses import KEYS, options_of
 from mmengine.config import Config
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
@@ -58,7 +58,7 @@ def case(number: int, seed: int) -> tuple[str, Callable[[], Any]]:
     key = KEYS[number % len(KEYS)]
     tap = draw.choice(("decode_head.conv_seg", "backbone:2"))
     needed = {"channels", "student_channels", "teacher_channels", "classes"}  # the distiller fills these in
-    loss = {"type": key, **{name: value for name, value in OPTIONS.get(key, {}).items() if name not in needed}}
+    loss = {"type": key, **{name: value for name, value in options_of(key).items() if name not in needed}}
     entry: dict[str, Any] = {"loss": draw.choice((key, loss)), "student": tap}
     arguments: dict[str, Any] = {}
     for _ in range(draw.choice((1, 1, 2))):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from contract.test_losses import KEYS, OPTIONS, context_of, pair, shapes_of  # what each loss is called with
+from contract.test_losses import KEYS, context_of, options_of, pair, shapes_of  # what each loss is called with
 from mutation.judge import Silent
 from mutation.values import SCALARS, damaged
 from torch import Tensor
@@ -24,7 +24,7 @@ def case(number: int, seed: int) -> tuple[str, Call]:
     shape = draw.choice(shapes_of(key))
     student, teacher = pair(shape, torch.float32)
     inputs: dict[str, Any] = {"student": student, "teacher": teacher, **context_of(key, shape)}
-    options = dict(OPTIONS.get(key, {}))
+    options = dict(options_of(key))
     told = [key]
     for _ in range(draw.choice((1, 1, 2))):
         what = draw.choice(("option", "tensor", "context"))

@@ -6,10 +6,11 @@ import benchmark
 import benchmark_dense
 import pytest
 import torch
-from benchmark_losses import PAIRS, case, measure, measured
+from benchmark_losses import case, measure, measured, over_pairs
+from contract.entry import home_of
 from measure import Ratio, median_ratio, peak_bytes
 from naive import NAIVE
-from transcriptions import TRANSCRIPTIONS
+from transcriptions import TRANSCRIPTIONS, plain_forms
 
 import kdlosses
 
@@ -45,8 +46,11 @@ def test_a_goal_is_missed_by_what_two_digits_show() -> None:
 
 @pytest.mark.parametrize("key", measured())
 def test_a_loss_and_its_formula_typed_straight_down_are_the_same(key: str) -> None:
-    """Value and gradient in float64, from two pens: the loss, and `benchmarks/transcriptions`."""
-    maps = [] if key in PAIRS or "edge_index" in kdlosses.build(_spec(key)).needs else [(2, 20, 12, 16)]
+    """Value and gradient in float64, from two pens: the loss, and its plain form."""
+    assert key in plain_forms(), (
+        f"write {key} in plain torch into {home_of(kdlosses.LOSSES[key])}: plain=... of its entry"
+    )
+    maps = [] if over_pairs(key) or "edge_index" in kdlosses.build(_spec(key)).needs else [(2, 20, 12, 16)]
     for shape in [(300, 20), *maps]:
         assert case(key, shape).difference() < 1e-6
 

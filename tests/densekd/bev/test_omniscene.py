@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from contract.entry import LossContract, MethodContract
 from mmengine.structures import BaseDataElement, InstanceData
 
-from densekd import read_config
+from densekd import build_model, read_config
 from densekd.bev import world
 from densekd.bev.sentences import Sentences
 from densekd.bev.texts import TextTable, at_centres, describe, sentences, write
@@ -20,15 +22,40 @@ from densekd.sensors.geometry import Extent
 
 from .test_unidistill import CONFIGS, first_batch, seen_by, taught
 
+
+def models() -> dict[str, Any]:
+    """A LiDAR of the world, and a teacher with a table of random embeddings."""
+    batch = first_batch(read_config(CONFIGS / "plain" / "lidar_world.py"))
+    with tempfile.TemporaryDirectory() as folder:
+        teacher = Sentences(written(Path(folder)), world.CLASSES)
+    student = build_model(read_config(CONFIGS / "plain" / "lidar_world.py"))[0]
+    return dict(scope="mmdet3d", student=student, teacher=teacher, batch=lambda model: seen_by(model, batch))
+
+
+def written(folder: Path) -> Path:
+    said = sentences(world.CLASSES)
+    vectors = torch.randn(len(said), 12, generator=torch.Generator().manual_seed(0))
+    write(folder / "texts.safetensors", dict(zip(said, vectors)))
+    return folder / "texts.safetensors"
+
+
+CONTRACT = [
+    LossContract(
+        "omniscene",
+        options=dict(student_range=(0, 0, 6, 4)),
+        no_fixed_point="a projection that is still to be learned stands between",
+        no_teacher="the teacher's positions are texts, one for each box, not those of the map",
+        one_channel="projected into the teacher's channels and compared by direction there",
+    ),
+    MethodContract("omniscene", models=models, no_twin="its teacher reads sentences"),
+]
+
 SHOWN = (0.0, -8.0, 16.0, 8.0)
 
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    said = sentences(world.CLASSES)
-    vectors = torch.randn(len(said), 12, generator=torch.Generator().manual_seed(0))
-    write(tmp_path / "texts.safetensors", dict(zip(said, vectors)))
-    return tmp_path / "texts.safetensors"
+    return written(tmp_path)
 
 
 def test_all_that_may_be_said_and_no_more() -> None:

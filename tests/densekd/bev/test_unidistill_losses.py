@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from scipy.special import expit
 from torch import Tensor
 
@@ -12,6 +13,13 @@ from densekd.losses import unidistill_feature, unidistill_heatmap, unidistill_re
 from densekd.sensors.geometry import Extent
 
 from .test_geometry import BOXES, EXTENT, bilinear, corners_of
+
+CONTRACT = [
+    LossContract("unidistill_feature", options=dict(student_range=(0, 0, 6, 4))),
+    LossContract("unidistill_heatmap", options=dict(student_range=(0, 0, 6, 4))),
+    LossContract("unidistill_regression", options=dict(student_range=(0, 0, 6, 4))),
+    LossContract("unidistill_relation", options=dict(student_range=(0, 0, 6, 4))),
+]
 
 ALL = [unidistill_feature, unidistill_relation, unidistill_heatmap, unidistill_regression]
 RANGE = EXTENT[:4]

@@ -7,10 +7,15 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from scipy.special import expit, softmax
 from torch import Tensor, nn
 
 from densekd.losses import ACAM
+
+CONTRACT = LossContract(
+    "acam", options=dict(count=4), no_fixed_point="masks are driven apart, and they follow from the student's features"
+)
 
 
 def pair(*shape: int) -> tuple[Tensor, Tensor]:

@@ -7,12 +7,19 @@ import copy
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from scipy.special import rel_entr, softmax
 from sklearn.preprocessing import normalize
 from torch import Tensor
 
 from densekd.losses import CIRKDMemory
 from kdlosses.relation import blocks
+
+CONTRACT = LossContract(
+    "cirkd_memory",
+    options=dict(pixels=100, regions=10),
+    no_fixed_point="a projection that is still to be learned stands between",
+)
 
 VOID = 255
 CLASSES = 4

@@ -5,10 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from scipy.special import softmax
 from torch import nn
 
 from densekd.losses import HFD
+
+CONTRACT = LossContract(
+    "hfd",
+    no_fixed_point="a translator that is still to be learned stands between",
+    one_channel="translated into the teacher's channels and compared by direction there",
+)
 
 
 def build(**options: object) -> HFD:

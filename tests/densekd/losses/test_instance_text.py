@@ -5,10 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from scipy.special import logsumexp
 from sklearn.preprocessing import normalize
 
 from densekd.losses import InstanceText
+
+CONTRACT = LossContract(
+    "instance_text",
+    no_fixed_point="a projection that is still to be learned stands between",
+    one_channel="projected into the teacher's channels and compared by direction there",
+)
 
 TEXTS = torch.randn(5, 7, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
 WHICH = torch.tensor([0, 1, 1, 3, 1, 4, 0, 3, 3])

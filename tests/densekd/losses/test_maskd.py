@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from safetensors.torch import save_file
 from scipy.special import expit
 from torch import Tensor, nn
 
 from densekd.losses import MasKD
 from densekd.losses.receptive_tokens import ReceptiveTokens, overlap
+
+CONTRACT = LossContract("maskd", stopped="the student's masks are taken as they are")
 
 
 def pair(*shape: int) -> tuple[Tensor, Tensor]:

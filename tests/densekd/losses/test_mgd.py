@@ -5,10 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from scipy.signal import correlate
 from torch import Tensor
 
 from densekd.losses import MGD
+
+CONTRACT = LossContract(
+    "mgd", options=dict(share=0.0), no_fixed_point="convolutions that are still to be learned stand between"
+)
 
 
 def convolve(x: np.ndarray, layer: torch.nn.Conv2d) -> np.ndarray:

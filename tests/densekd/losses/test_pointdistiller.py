@@ -7,12 +7,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from scipy.spatial import cKDTree
 from torch import Tensor
 
 import densekd.losses.pointdistiller as module
 from densekd.losses import PointDistiller
 from densekd.losses.pointdistiller import nearest
+
+CONTRACT = LossContract("pointdistiller", options=dict(crucial=7, neighbours=4))
 
 SAMPLE = torch.tensor([0] * 17 + [1] * 30)
 COUNTS = torch.tensor([1, 2, 3] * 14 + [9, 9, 30, 1, 1])

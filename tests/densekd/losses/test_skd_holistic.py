@@ -7,9 +7,18 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from contract.entry import LossContract
 from torch import Tensor
 
 from densekd.losses import SKDHolistic
+
+CONTRACT = LossContract(
+    "skd_holistic",
+    options=dict(hidden_channels=4),
+    no_fixed_point="a critic that is still to be learned finds a difference",
+    stopped="the critic learns by one part, the student by the other",
+    no_two_classes="its critic starts at random",
+)
 
 
 def critic(**options: int) -> SKDHolistic:

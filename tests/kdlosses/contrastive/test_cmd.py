@@ -3,12 +3,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from scipy.special import rel_entr, softmax
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 
 from kdlosses import CMD
 from kdlosses.relation import blocks
+
+CONTRACT = LossContract(
+    "cmd",
+    options=dict(size=32, k=7),
+    no_fixed_point="the teacher is the colder one",
+    no_copies="a copy would be the nearest neighbour, and neighbours are counted",
+    over_pairs=True,
+)
 
 
 def reference(s: np.ndarray, t: np.ndarray, queue_s: np.ndarray, queue_t: np.ndarray, k: int) -> float:

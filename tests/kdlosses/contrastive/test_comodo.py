@@ -3,12 +3,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from scipy.special import log_softmax, softmax
 from scipy.stats import entropy
 from sklearn.preprocessing import normalize
 
 from kdlosses import COMODO, infonce
 from kdlosses.relation import blocks
+
+CONTRACT = LossContract(
+    "comodo", options=dict(size=32), no_fixed_point="the teacher is the hotter one", over_pairs=True
+)
 
 
 def reference(s: np.ndarray, t: np.ndarray, queue: np.ndarray, tau_s: float = 0.05, tau_t: float = 0.1) -> float:

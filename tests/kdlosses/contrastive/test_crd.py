@@ -5,10 +5,19 @@ import copy
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from sklearn.preprocessing import normalize
 
 from kdlosses import CRD
 from kdlosses.relation import blocks
+
+CONTRACT = LossContract(
+    "crd",
+    options=dict(samples=100, negatives=32, channels=4),
+    no_fixed_point="a pair is told from others by embeddings that are still to be learned",
+    one_channel="its embeddings are as wide as `channels` says, here one",
+    over_pairs=True,
+)
 
 
 def small(**options: int) -> CRD:

@@ -3,9 +3,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from scipy.special import log_softmax, softmax
 
 from kdlosses import DINO
+
+CONTRACT = LossContract(
+    "dino",
+    no_fixed_point="the teacher is the colder one",
+    no_two_classes="its centre is learned of the teacher's logits",
+)
 
 
 def test_formula_over_a_run_of_batches() -> None:

@@ -5,10 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from scipy.special import logsumexp
 from sklearn.metrics.pairwise import cosine_similarity
 
 from kdlosses import infonce
+
+CONTRACT = LossContract("infonce", no_fixed_point="a point is pushed away from all others as well", over_pairs=True)
 
 
 def reference(s: np.ndarray, t: np.ndarray, tau: float, y: np.ndarray | None = None) -> float:

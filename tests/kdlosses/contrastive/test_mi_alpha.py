@@ -5,9 +5,18 @@ import math
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 
 from kdlosses import MIAlpha
 from kdlosses.relation import blocks
+
+CONTRACT = LossContract(
+    "mi_alpha",
+    options=dict(hidden_channels=8, channels=4),
+    no_fixed_point="a critic that is still to be learned stands between",
+    no_copies="a point is left out of its own baseline, with all its copies",
+    over_pairs=True,
+)
 
 
 def build(alpha_logit: float = 0.3) -> MIAlpha:

@@ -2,10 +2,18 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from contract.entry import LossContract
 from scipy.special import rel_entr, softmax
 from sklearn.preprocessing import normalize
 
 from kdlosses import ProCKD
+
+CONTRACT = LossContract(
+    "prockd",
+    options=dict(prototypes=6),
+    no_fixed_point="a projection and prototypes that are still to be learned stand between",
+    one_channel="projected onto the teacher's channels and compared by direction there",
+)
 
 
 def test_formula() -> None:

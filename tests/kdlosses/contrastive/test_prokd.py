@@ -3,11 +3,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
 from sklearn.metrics.pairwise import cosine_similarity
 
 from kdlosses import ProKD
+
+CONTRACT = LossContract(
+    "prokd",
+    options=dict(ignore_index=3),
+    no_fixed_point="it aligns two domains of the student; the teacher names the classes of one",
+    no_teacher="the teacher only names the classes of positions without a label",
+)
 
 
 def means(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> np.ndarray:

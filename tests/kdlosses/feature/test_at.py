@@ -5,9 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from sklearn.preprocessing import normalize
 
 from kdlosses import at
+
+CONTRACT = LossContract("at", per_sample="an attention map over the positions of one sample")
 
 
 @pytest.mark.parametrize("p", [1.0, 2.0, 4.0])

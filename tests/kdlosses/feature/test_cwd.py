@@ -3,9 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from scipy.special import rel_entr, softmax
 
 from kdlosses import cwd
+
+CONTRACT = LossContract(
+    "cwd", per_sample="a softmax over the positions of one sample: a map is a sample, and so is a graph"
+)
 
 
 @pytest.mark.parametrize("tau", [1.0, 4.0])

@@ -2,9 +2,16 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from contract.entry import LossContract
 from sklearn.preprocessing import normalize
 
 from kdlosses import DMAE
+
+CONTRACT = LossContract(
+    "dmae",
+    no_fixed_point="a projection that is still to be learned stands between",
+    one_channel="the student is projected onto the teacher's channels and normalised there",
+)
 
 
 def identity() -> DMAE:

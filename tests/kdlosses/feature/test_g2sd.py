@@ -3,8 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 
 from kdlosses import g2sd
+
+CONTRACT = LossContract("g2sd", no_fixed_point="the teacher is normalised, the student predicts that")
 
 
 @pytest.mark.parametrize("beta", [0.5, 2.0])

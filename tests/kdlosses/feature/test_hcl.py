@@ -3,8 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 
 from kdlosses import hcl, mse
+
+CONTRACT = LossContract("hcl", per_sample="averages over the cells of a map, which nodes do not have")
 
 
 def pooled(x: np.ndarray, level: int) -> np.ndarray:

@@ -3,9 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from sklearn.metrics import mean_squared_error
 
 from kdlosses import Hint, mse
+
+CONTRACT = LossContract("hint", no_fixed_point="a regressor that is still to be learned stands between")
 
 
 def test_formula() -> None:

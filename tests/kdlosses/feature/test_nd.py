@@ -3,8 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 
 from kdlosses import ND
+
+CONTRACT = LossContract("nd", no_fixed_point="its minimum is the mean of the class, not the feature of the sample")
 
 
 def test_formula() -> None:

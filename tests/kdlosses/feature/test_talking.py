@@ -2,9 +2,14 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from contract.entry import LossContract
 from torch import nn
 
 from kdlosses import Talking
+
+CONTRACT = LossContract(
+    "talking", options=dict(message_channels=4), no_fixed_point="codes that are still to be learned stand between"
+)
 
 
 def talk(student: int = 3, teacher: int = 5, message: int = 4) -> Talking:

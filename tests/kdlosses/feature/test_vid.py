@@ -3,9 +3,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from scipy.stats import norm
 
 from kdlosses import VID, mse
+
+CONTRACT = LossContract(
+    "vid",
+    no_fixed_point="a regressor and variances that are still to be learned stand between",
+    one_channel="its regressor has as many hidden units as the teacher channels, and a single one may be shut",
+)
 
 
 def test_formula_is_a_gaussian_log_likelihood() -> None:

@@ -3,9 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from scipy.special import entr, rel_entr, softmax
 
 from kdlosses import bd_kd, jeffreys, kl, rkl
+
+CONTRACT = LossContract("bd_kd", stopped="the balance of the two directions is taken as it is")
 
 
 @pytest.mark.parametrize("tau", [1.0, 4.0])

@@ -4,9 +4,16 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from contract.entry import LossContract
 from scipy.special import log_softmax, softmax
 
 from kdlosses import ferkd
+
+CONTRACT = LossContract(
+    "ferkd",
+    options=dict(low=0.4, medium=0.6, high=0.9),
+    no_fixed_point="where the teacher is not sure the label teaches",
+)
 
 
 def test_formula() -> None:

@@ -4,9 +4,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from contract.entry import LossContract
 from scipy.special import log_softmax
 
 from kdlosses import label_smoothing
+
+CONTRACT = LossContract(
+    "label_smoothing", no_fixed_point="there is no teacher in it", no_teacher="its target is made of the label"
+)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])

@@ -3,10 +3,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from scipy.special import log_softmax, softmax
 from sklearn.decomposition import PCA
 
 from kdlosses import LELP, kl
+
+CONTRACT = LossContract(
+    "lelp",
+    options=dict(head_weight=np.eye(5)[[0, 1, 2, 3, 3]], head_bias=np.zeros(5), embeddings=np.eye(5), subclasses=1),
+    no_fixed_point="the teacher is an embedding, the student logits",
+    no_two_classes="it is built for the classes of a fitted classifier",
+)
 
 RNG = np.random.default_rng(0)
 W, B, H = RNG.normal(size=(2, 8)), RNG.normal(size=2), RNG.normal(size=(60, 8)) * np.arange(1, 9)

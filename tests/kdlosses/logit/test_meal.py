@@ -3,9 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from scipy.special import entr, log_softmax, softmax
 
 from kdlosses import kl, meal
+
+CONTRACT = LossContract("meal", entropy="a cross-entropy with the mean of the teachers: at best its entropy")
 
 
 def test_formula_with_three_teachers() -> None:

@@ -3,9 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from scipy.special import entr, softmax
 
 from kdlosses import nkd
+
+CONTRACT = LossContract("nkd", no_fixed_point="its target term goes on pushing the probability of the label to 1")
 
 
 def reference(s: np.ndarray, t: np.ndarray, y: np.ndarray, gamma: float, tau: float) -> float:

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from contract.entry import LossContract
 from scipy.special import entr, log_softmax, softmax
 
 from kdlosses import ofa
+
+CONTRACT = LossContract("ofa", entropy="a cross-entropy with the teacher's probabilities: at best their entropy")
 
 
 @pytest.mark.parametrize(("gamma", "tau"), [(1.0, 1.0), (1.5, 1.0), (0.8, 2.0)])

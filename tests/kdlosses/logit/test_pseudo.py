@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from scipy.special import log_softmax, softmax
 
 from kdlosses import pseudo
+
+CONTRACT = LossContract("pseudo", no_fixed_point="it goes on pushing the probability of the likeliest class to 1")
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.6])

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from contract.entry import LossContract
 from scipy.special import entr, log_softmax, softmax
 
 from kdlosses import jeffreys, sce
+
+CONTRACT = LossContract("sce", no_fixed_point="it goes on lowering the student's entropy")
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 1.0])

@@ -3,12 +3,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 from scipy.special import softmax
 from torch import Tensor
 
 from kdlosses import sinkd
+
+CONTRACT = LossContract(
+    "sinkd", no_fixed_point="entropic smoothing compares each student with all teachers", over_pairs=True
+)
 
 
 def naive(student: Tensor, teacher: Tensor) -> Tensor:

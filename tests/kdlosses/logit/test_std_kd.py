@@ -3,9 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from scipy.special import rel_entr, softmax
 
 from kdlosses import kl, std_kd
+
+CONTRACT = LossContract("std_kd", no_two_classes="one logit of two, standardised, is always the same: it is refused")
 
 
 def test_formula() -> None:

@@ -3,10 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from scipy import stats
 from scipy.special import log_softmax, rel_entr, softmax
 
 from kdlosses import build, kl, swing
+
+CONTRACT = LossContract("swing", options=dict(private=(1, 3)), two_classes=dict(private=[1]))
 
 
 def test_formula_without_noise() -> None:

@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from contract.entry import LossContract
 from scipy.special import expit, log_softmax, softmax
 
 from kdlosses.logit import TAID
+
+CONTRACT = LossContract(
+    "taid",
+    entropy="a cross-entropy with the target: at best the target's entropy",
+    stopped="the student's part in the target is taken as it is",
+)
 
 
 def test_values_and_state_of_a_run() -> None:

@@ -3,9 +3,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from scipy.special import log_softmax, rel_entr, softmax
 
 from kdlosses import tfkd_reg
+
+CONTRACT = LossContract(
+    "tfkd_reg",
+    no_fixed_point="its teacher is made by hand from the label",
+    no_teacher="its target is made of the label",
+)
 
 
 @pytest.mark.parametrize(("confidence", "tau", "classes"), [(0.99, 20.0, 6), (0.9, 6.0, 3), (0.9, 0.1, 2)])

@@ -3,9 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from scipy.special import rel_entr, softmax
 
 from kdlosses import kl, rkl, topk_kl
+
+CONTRACT = LossContract("topk_kl", options=dict(k=2), two_classes=dict(k=1))
 
 
 @pytest.mark.parametrize(("k", "tau"), [(1, 1.0), (3, 1.0), (5, 2.0)])

@@ -3,10 +3,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from scipy.special import log_softmax, softmax
 from scipy.stats import rankdata
 
 from kdlosses import uskd
+
+CONTRACT = LossContract(
+    "uskd",
+    no_fixed_point="its target is made from the label and ranks alone",
+    stopped="the target, made of the student's own scores, is taken as it is",
+    no_teacher="its target is made of the label and the student's ranks",
+)
 
 
 @pytest.mark.parametrize(("alpha", "beta", "classes"), [(1.0, 0.1, 6), (0.1, 1.0, 3), (1.0, 1.0, 2)])

@@ -2,8 +2,16 @@ from __future__ import annotations
 
 import pytest
 import torch
+from contract.entry import LossContract
 
 import kdlosses
+
+CONTRACT = LossContract(
+    "adversary",
+    no_fixed_point="a discriminator that is still to be learned finds a difference",
+    stopped="the gradient of the discriminator is turned round",
+    no_two_classes="its discriminator starts at random",
+)
 
 
 def adversary(direction: str, **options: object) -> kdlosses.Loss:

@@ -3,10 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from torch import Tensor
 
 import kdlosses
 from kdlosses.policy.confident import confidence
+
+CONTRACT = LossContract(
+    "confident", options=dict(kappa=0.5), stopped="how sure the student is weighs and is taken as it is"
+)
 
 
 @pytest.fixture

@@ -3,9 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from scipy.special import rel_entr, softmax
 
 import kdlosses
+
+CONTRACT = LossContract("mst_distill", options=dict(teachers=1), no_two_classes="its router starts at random")
 
 
 def built(**options: object) -> kdlosses.Loss:

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from contract.entry import LossContract
 
 import kdlosses
+
+CONTRACT = LossContract("until", options=dict(stop=0.9))
 
 
 def test_on_before_the_stop_and_off_from_it_on() -> None:

@@ -3,8 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 
 from kdlosses import cka
+
+CONTRACT = LossContract("cka", over_pairs=True)
 
 
 @pytest.mark.parametrize("channels", [3, 40])  # more and fewer points than channels

@@ -3,10 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from scipy.special import rel_entr, softmax
 from sklearn.metrics.pairwise import cosine_similarity
 
 from kdlosses import hybrid
+
+CONTRACT = LossContract("hybrid", per_sample="relations between the tokens of one sample", over_pairs=True)
 
 
 def test_formula() -> None:

@@ -3,9 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from scipy.spatial.distance import cosine
 
 from kdlosses import ifvd
+
+CONTRACT = LossContract("ifvd", per_sample="a class has a centre in each sample")
 
 VOID = 255
 

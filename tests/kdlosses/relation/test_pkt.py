@@ -3,10 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from scipy.special import rel_entr
 from sklearn.metrics.pairwise import cosine_similarity
 
 from kdlosses import pkt
+
+CONTRACT = LossContract("pkt", over_pairs=True)
 
 
 @pytest.mark.parametrize("self_pairs", [True, False])

@@ -3,9 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from scipy.spatial.distance import pdist, squareform
 
 from kdlosses import rkd
+
+CONTRACT = LossContract("rkd", over_pairs=True)
 
 
 def huber(a: np.ndarray, b: np.ndarray) -> np.ndarray:

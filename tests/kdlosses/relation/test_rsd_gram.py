@@ -3,8 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 
 from kdlosses import rsd_gram
+
+CONTRACT = LossContract("rsd_gram", over_pairs=True)
 
 
 @pytest.mark.parametrize(("channels", "others"), [(3, 5), (5, 3), (40, 5), (5, 40)])  # of points there are nine

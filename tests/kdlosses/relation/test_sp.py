@@ -3,9 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from sklearn.preprocessing import normalize
 
 from kdlosses import sp
+
+CONTRACT = LossContract("sp", over_pairs=True)
 
 
 @pytest.mark.parametrize("channels", [3, 40])  # more and fewer points than channels

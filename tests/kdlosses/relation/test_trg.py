@@ -3,10 +3,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from scipy.special import rel_entr, softmax
 from sklearn.metrics.pairwise import cosine_similarity
 
 from kdlosses import trg
+
+CONTRACT = LossContract(
+    "trg",
+    per_sample="its second term is a softmax over the tokens of one sample",
+    no_copies="a copy would be the nearest neighbour",
+    over_pairs=True,
+)
 
 
 def graph_term(s: np.ndarray, t: np.ndarray, k: int, tau: float) -> float:
