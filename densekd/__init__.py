@@ -1,6 +1,6 @@
 """Knowledge distillation for OpenMMLab's segmenters and detectors, from their own configs.
 
-Write `type='densekd.Distiller'` around a model of any mmengine config, or run `tools/train.py` on the plain config.
+Write `type='densekd.Distiller'` around a model of any mmengine config, or run `densekd train` on the plain config.
 """
 
 from importlib import import_module

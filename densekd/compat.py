@@ -18,6 +18,8 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 _KEEPER = "mmengine.config.utils"  # the module that maps names of modules to names of distributions
+_READER = "mmengine.config.config"
+_HUB = "mmengine.hub.hub"
 _STUB = "mmdet3d.models.detectors.mvx_two_stage"
 _LOADER = "mmengine.runner.checkpoint"
 _PICKLES = "mmengine.fileio.handlers.pickle_handler"
@@ -55,6 +57,27 @@ def mend_package_names() -> dict[str, str]:
         if not _installed(names[module]) and _installed(replacement):
             names[module] = mended[module] = replacement
     return mended
+
+
+def teach_names() -> None:
+    """Let mmengine's `Config` read what is called `densekd::...`, and the rows of `densekd.pairs`."""
+    from densekd.shipped import CONFIGS, read_rows
+    from kdlosses.shipped import teach
+
+    reader = sys.modules[_READER].Config
+    teach(reader, CONFIGS)
+    read_rows(reader)
+
+
+def teach_hub() -> None:
+    """Let mmengine's `get_config` read what is called `densekd::...`."""
+    from densekd.shipped import read_names
+
+    hub: Any = sys.modules[_HUB]
+    hub.get_config = read_names(hub.get_config, hub.Config)
+    package: Any = sys.modules["mmengine.hub"]
+    if hasattr(package, "get_config"):  # imported before densekd
+        package.get_config = hub.get_config
 
 
 @contextmanager
@@ -171,6 +194,8 @@ def _afterwards(mend: Callable[[], object]) -> Iterator[None]:
 
 _MENDS: dict[str, Callable[[], Any]] = {
     _KEEPER: lambda: _afterwards(mend_package_names),
+    _READER: lambda: _afterwards(teach_names),
+    _HUB: lambda: _afterwards(teach_hub),
     "mmdet.datasets": without_notices,
     "mmdet.datasets.transforms": without_notices,
     "mmdet3d": versions_that_mmdet3d_accepts,
@@ -184,7 +209,8 @@ _MENDS: dict[str, Callable[[], Any]] = {
 
 def mend_when_imported() -> None:
     """Patch mmengine now if it is imported, and each module of `_MENDS` on import: importing them here is too slow."""
-    for name, mend in {_KEEPER: mend_package_names, _STUB: mend_tensor_mode}.items():
+    mends = {_KEEPER: mend_package_names, _READER: teach_names, _HUB: teach_hub, _STUB: mend_tensor_mode}
+    for name, mend in mends.items():
         if name in sys.modules:
             mend()
     for name, guard in {_LOADER: guard_checkpoints, _PICKLES: guard_pickles, _VOLUMES: guard_volumes}.items():

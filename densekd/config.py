@@ -11,20 +11,25 @@ from typing import Any, NamedTuple
 from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
 
+from densekd.shipped import CONFIGS, is_config
+
 
 def read_config(source: str | Path) -> Config:
     """Read a config from a path or from an installed package, as `mmseg::pspnet/pspnet_r18-d8_....py`.
 
+    Those of this package, rows of `densekd.pairs` included, have names, too: `densekd::seg/cwd/digits.py`, or shorter
+    `seg/cwd/digits`.
+
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: no such config.
         ModuleNotFoundError: the package is not installed.
         ValueError: the file is not a config; the message has the error of Python or mmengine.
     """
     package, found, _ = str(source).partition("::")
     if found and find_spec(package) is None:
         raise ModuleNotFoundError(f"config {source}: the package {package} is not installed", name=package)
-    if not found and not Path(source).is_file():
-        raise FileNotFoundError(f"there is no config {source}")
+    if package == "densekd" or (not found and not is_config(source)):
+        source, found = CONFIGS.find(str(source)), ""
     try:
         return get_config(str(source)) if found else Config.fromfile(source)
     except FileNotFoundError as error:

@@ -18,8 +18,6 @@ import mmengine
 import numpy as np
 import pytest
 import torch
-from logs import read as read_logs
-from logs import write as write_logs
 from safetensors import safe_open
 from torch import nn
 
@@ -29,6 +27,8 @@ from densekd.checkpoint import read as read_checkpoint
 from graphkd import Cache, LinkStudent, StudentClassifier
 from graphkd.data.ogb import read_ogb
 from graphkd.data.raw_files import read_pickle
+from kdlosses.cli.logs import read as read_logs
+from kdlosses.cli.logs import write as write_logs
 
 REMEDY = re.compile("write|fetch|save|delete|unpack|copy|this version reads|anew|must be|architecture|features of")
 MODEL = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))

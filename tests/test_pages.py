@@ -104,8 +104,8 @@ def test_the_readme_is_short() -> None:
 
 @pytest.mark.parametrize("row", GAINS)
 def test_gains_in_the_readme_are_those_of_the_logs(row: str) -> None:
-    from logs import read
-    from report import gaps, spread
+    from kdlosses.cli.logs import read
+    from kdlosses.cli.report import gaps, spread
 
     path, method, metric = GAINS[row]
     logs = read(ROOT / "results" / path)

@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 import torch
 from html_report import Picture, Row, page
-from logs import ROOT
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+
+from kdlosses.cli.logs import ROOT
 
 ROLES: tuple[Any, ...] = ("teacher", "control", "distilled")
 SECONDS = {  # seconds of each training on two cores: what the bar and its remaining time are measured in
@@ -200,9 +201,8 @@ def _dense_pair(
     side: str, path: Path, task: str, metric: str, out: Path, stage: Stage, shown: Sequence[int] = (0, 1, 2)
 ) -> tuple[list[Row], list[tuple[np.ndarray, dict[str, Any]]]]:
     """Train teacher, control and distilled; returns the rows, and scenes with what each model sees in them."""
-    from comparison import run
-
     from densekd.config import read_config
+    from densekd.runs.comparison import run
 
     config = read_config(path)
     rows, samples = [], []
@@ -232,12 +232,12 @@ def _progress_hook(tick: Tick) -> Any:
 
 
 def _predict(config: Any, role: Any, folder: Path, shown: Sequence[int]) -> tuple[list[np.ndarray], list[Any]]:
-    from comparison import config_of
     from mmengine.dataset import pseudo_collate
     from mmengine.registry import DATASETS, DefaultScope
 
     from densekd.checkpoint import load_weights
     from densekd.config import control, is_taught
+    from densekd.runs.comparison import config_of
     from densekd.teacher import build_model
 
     plan = config_of(config, role)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mistakes import one_sentence, place_to_write
-from texts import listed
+from graphkd.cli._texts import listed
+from kdlosses.cli.mistakes import one_sentence, place_to_write
 
 with one_sentence():
     from densekd.bev.texts import sentences, write

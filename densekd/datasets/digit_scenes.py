@@ -1,10 +1,9 @@
-"""The digit scenes as an mmseg dataset and as an mmdet dataset."""
+"""The digit scenes as an mmseg dataset; `digit_scenes_det` has them for mmdet."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from mmdet.datasets import BaseDetDataset
 from mmengine.dataset import BaseDataset
 from mmseg.datasets import BaseSegDataset
 
@@ -18,7 +17,7 @@ PALETTE = [
 NAMES = tuple(f"digit {digit}" for digit in range(10))
 
 
-class _Scenes(BaseDataset):
+class Scenes(BaseDataset):
     """Base of both data sets: `count` scenes of one split, drawn on access.
 
     Args:
@@ -63,7 +62,7 @@ class _Scenes(BaseDataset):
 
 
 @DATASETS.register_module()
-class DigitScenesSeg(_Scenes, BaseSegDataset):
+class DigitScenesSeg(Scenes, BaseSegDataset):
     """Digit scenes for mmseg: background and ten digits, 11 classes, see `densekd.datasets.digits.draw`.
 
     >>> dataset = DigitScenesSeg(split="val", count=3, size=64)
@@ -75,23 +74,3 @@ class DigitScenesSeg(_Scenes, BaseSegDataset):
 
     def _truth(self, scene: Scene) -> dict[str, Any]:
         return {"gt_seg_map": scene.mask.copy(), "seg_fields": ["gt_seg_map"], "reduce_zero_label": False}
-
-
-@DATASETS.register_module()
-class DigitScenesDet(_Scenes, BaseDetDataset):
-    """Digit scenes for mmdet: ten classes, boxes as `instances`, see `densekd.datasets.digits.draw`.
-
-    >>> dataset = DigitScenesDet(split="val", count=3, size=64)
-    >>> sorted(dataset[0]["instances"][0])
-    ['bbox', 'bbox_label', 'ignore_flag']
-    """
-
-    METAINFO: ClassVar[dict[str, Any]] = {"classes": NAMES, "palette": [tuple(colour) for colour in PALETTE]}
-
-    def _truth(self, scene: Scene) -> dict[str, Any]:
-        pairs = zip(scene.boxes.tolist(), scene.digits.tolist())
-        return {"instances": [{"bbox": box, "bbox_label": digit, "ignore_flag": 0} for box, digit in pairs]}
-
-    def get_cat_ids(self, idx: int) -> list[int]:
-        """List the digits in a scene."""
-        return [instance["bbox_label"] for instance in self.get_data_info(idx)["instances"]]

@@ -22,7 +22,7 @@ class MasKD(nn.Module):
     The mask stands squared above and once below. From `custom` on it is the product of the token's masks on both sides'
     features. No gradient passes through it.
 
-    Where tokens come from: with `learned`, a file of `tools/learn_tokens.py`, they are those of the paper, learned
+    Where tokens come from: with `learned`, a file of `densekd tokens`, they are those of the paper, learned
     beforehand with the teacher's task loss, and frozen. Without, they are learned with the student from the teacher's
     features alone, with equal shares, which is our own form: they minimise
 

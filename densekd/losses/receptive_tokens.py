@@ -78,11 +78,11 @@ class ReceptiveTokens(nn.Module):
             ValueError: the file holds something else.
         """
         if not Path(path).is_file():
-            raise FileNotFoundError(f"there is no file of tokens {path}: write it with tools/learn_tokens.py")
+            raise FileNotFoundError(f"there is no file of tokens {path}: write it with `densekd tokens`")
         try:
             weights = load_file(path)
         except SafetensorError as error:
-            raise ValueError(f"{path} is damaged ({error}): write it again with tools/learn_tokens.py") from error
+            raise ValueError(f"{path} is damaged ({error}): write it again with `densekd tokens`") from error
         if "tokens" not in weights or weights["tokens"].ndim != 2:
             raise ValueError(f"{path} holds no receptive tokens; its keys are {', '.join(weights) or 'none'}")
         count, width = weights["tokens"].shape

@@ -13,7 +13,7 @@ def maskd(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
     """Match features within the masks of six learned tokens, with separate tokens for each level; weight 1.
 
     The tokens are learned with the student, which is our own form; `dict(type='maskd', learned=...)` in entries takes
-    those that `tools/learn_tokens.py` learned before, as published.
+    those that `densekd tokens` learned before, as published.
 
     Paper: Huang et al., "Masked Distillation with Receptive Tokens", ICLR 2023.
     """

@@ -13,19 +13,20 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
+sys.path.insert(0, str(ROOT))
 
-from logs import read  # noqa: E402  found on the path above
 from mkdocs.structure.files import File, Files  # noqa: E402
-from report import table  # noqa: E402
 
 import densekd.losses  # noqa: E402  registers the losses that need maps
 import graphkd  # noqa: E402
 import kdlosses  # noqa: E402
 import kdlosses.policy  # noqa: E402
 from densekd.methods import METHODS  # noqa: E402
+from densekd.pairs import ROWS  # noqa: E402
 from graphkd.recipes import RECIPES  # noqa: E402
 from graphkd.teachers import TEACHERS  # noqa: E402
+from kdlosses.cli.logs import read  # noqa: E402
+from kdlosses.cli.report import table  # noqa: E402
 
 KINDS = {
     "logit": "Losses on class logits.",
@@ -333,8 +334,9 @@ def _cell(text: str) -> str:
 def _named_in_configs() -> dict[tuple[str, str], tuple[Path, ...]]:
     """Configs by the loss, recipe or method that they name. A folder of configs is called after what is in it."""
     found: dict[tuple[str, str], list[Path]] = {}
-    for path in sorted((ROOT / "configs").rglob("*.py")):
-        text, shown = path.read_text(), path.relative_to(ROOT)
+    texts = {path.relative_to(ROOT): path.read_text() for path in (ROOT / "configs").rglob("*.py")}
+    rows = {Path("configs", name): " ".join(_said(row.model)) for name, row in ROWS.items()}
+    for path, text in sorted({**rows, **texts}.items()):
         if path.parent.name in ("plain", "_base_", "pairs"):
             continue
         for what, pattern, parts in (
@@ -342,11 +344,20 @@ def _named_in_configs() -> dict[tuple[str, str], tuple[Path, ...]]:
             ("methods", r'(?:method=|type=)"(\w+)"', METHODS),
             ("loss", r'(?:loss=|type=)"(\w+)"', kdlosses.LOSSES),
         ):
-            if (what == "recipes") != ("graph" in shown.parts) and what != "loss":
+            if (what == "recipes") != ("graph" in path.parts) and what != "loss":
                 continue
             for name in {*re.findall(pattern, text), path.parent.name} & {*parts}:
-                found.setdefault((what, name), []).append(shown)
+                found.setdefault((what, name), []).append(path)
     return {key: tuple(paths) for key, paths in found.items()}
+
+
+def _said(fields: Any) -> Iterator[str]:
+    """The settings of a row of the table as a config would write them."""
+    for key, value in fields.items() if isinstance(fields, Mapping) else ():
+        yield f'{key}="{value}"'
+        yield from _said(value)
+    for value in fields if isinstance(fields, list) else ():
+        yield from _said(value)
 
 
 def _kind(key: str) -> str | None:

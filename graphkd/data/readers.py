@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from graphkd.data.cpf import SPLITS, prepare
+from graphkd.data.cpf import SPLITS, prepare, undirected
 from graphkd.data.digits import digits
 from graphkd.data.graph import Graph
 from graphkd.data.hubs import hubs
@@ -29,6 +29,7 @@ from graphkd.data.texts import read_cane
 from graphkd.extras import needs_extra
 from graphkd.sparse.rows import csr
 from kdlosses import nearest
+from kdlosses.discover import imported
 from kdlosses.safe_pickle import damaged
 from kdlosses.whole import whole
 
@@ -61,7 +62,8 @@ def load(name: str | Mapping[str, Any], root: str | Path | None = None, unsafe: 
             `products` or, with texts, `cane_cora`. Or `dict(type=name, split=rule)` with a rule of
             `graphkd.data.cpf.SPLITS` by name or as `dict(type=..., **options)`; or `dict(type="texts", nodes=file,
             edges=file, **options)` for texts of one's own, see `read_texts`, kept whole; or `dict(type="hubs",
-            **options)` for a graph that is drawn, see `hubs`.
+            **options)` for a graph that is drawn, see `hubs`. Or `"module:name"`, also as a type with options: a
+            function of one's own that returns a PyG `Data`, or whatever `Graph.of` takes, kept whole.
         root: folder with `Planetoid/`, `Amazon/` and `Coauthor/` as PyG lays them out, `OGB/` as the package `ogb` does
             (`OGB/ogbn_arxiv/raw` and so on), and `CANE-Cora/raw`; `KD_DATA_ROOT` if not given. Nothing is written
             there: PyG's readers work on a copy, and what was read is kept in the user's cache folder.
@@ -73,14 +75,16 @@ def load(name: str | Mapping[str, Any], root: str | Path | None = None, unsafe: 
         FileNotFoundError: no such folder.
         ValueError: a raw file is damaged, or a pickle that names code to run; nothing of it was executed.
     """
-    if not isinstance(name, str):
-        options = dict(name)
+    if not isinstance(name, str) or ":" in name:
+        options = dict(type=name) if isinstance(name, str) else dict(name)
         kind, rule = str(options.pop("type", None)), options.pop("split", None)
         draw = None if rule is None else _rule(rule)
         if kind == "texts":
             graph = read_texts(**options)
         elif kind == "hubs":
             graph = hubs(**options)
+        elif ":" in kind:
+            graph = undirected(Graph.of(imported("graph", kind)(**options)))
         elif kind not in NAMES:
             raise KeyError(f"no graph is called {kind!r}; {nearest(kind, (*NAMES, 'hubs', 'texts'))}")
         elif options:

@@ -1,4 +1,4 @@
-"""tools/train.py, ended by signals of its own.
+"""`densekd train`, ended by signals of its own.
 
 python killed_run.py SIGNAL ITERATION ARGUMENTS...      one signal after an iteration
 python killed_run.py random KILLS SEED ARGUMENTS...     SIGKILLs at random moments, resumed after each
@@ -18,7 +18,6 @@ import functools
 import os
 import random
 import re
-import runpy
 import signal
 import sys
 import threading
@@ -31,10 +30,10 @@ from typing import Any
 import torch
 from mmengine.hooks import Hook
 
-import densekd.runs.experiment
 from densekd.checkpoint import read
+from densekd.cli import train as command
+from kdlosses.cli.mistakes import one_sentence
 
-TRAIN = Path(__file__).parents[2] / "tools" / "train.py"
 MOMENTS = {"step": 0.2, "checkpoint": 0.05, "validation": 0.2}
 """In what a kill falls, and at most how many seconds after its start."""
 
@@ -78,10 +77,9 @@ class KillAtRandom(Hook):
 
 
 def train(arguments: Sequence[str], *hooks: Hook) -> None:
-    densekd.runs.experiment.train = functools.partial(densekd.runs.experiment.train, hooks=hooks)  # type: ignore[assignment]
-    sys.path.insert(0, str(TRAIN.parent))
-    sys.argv = [str(TRAIN), *arguments]
-    runpy.run_path(str(TRAIN), run_name="__main__")
+    command.train = functools.partial(command.train, hooks=hooks)  # type: ignore[assignment]
+    with one_sentence():
+        command.main([*arguments])
 
 
 def in_a_child(arguments: Sequence[str], *hooks: Hook) -> int:

@@ -12,9 +12,10 @@ from mmengine.runner import Runner
 
 from densekd import Distiller
 from densekd.config import read_config
+from densekd.shipped import CONFIGS
 
-ROOT = Path(__file__).parents[2] / "configs"
-PATHS = sorted([*ROOT.glob("seg/*/digits.py"), *ROOT.glob("seg/*/scenes_*.py"), *ROOT.glob("det/*/digits.py")])
+PATTERNS = "seg/*/digits", "seg/*/scenes_???", "det/*/digits"
+PATHS = sorted(CONFIGS.find(name) for pattern in PATTERNS for name in CONFIGS.matching(pattern))
 
 
 @pytest.mark.parametrize("path", PATHS, ids=[f"{path.parts[-3]}-{path.parts[-2]}-{path.stem}" for path in PATHS])

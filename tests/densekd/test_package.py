@@ -28,9 +28,7 @@ def test_every_name_is_found() -> None:
         densekd.Destiller  # noqa: B018
 
 
-@pytest.mark.parametrize("code", ["import densekd; densekd.Distiller", "sys.path.insert(0, 'tools'); import train"])
-def test_a_missing_extra_is_named(code: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_OPENMMLAB + "import densekd\n" + code], cwd=ROOT, capture_output=True, text=True
-    )
+def test_a_missing_extra_is_named() -> None:
+    code = WITHOUT_OPENMMLAB + "import densekd; densekd.Distiller"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert "needs mmengine: pip install 'graphdensekd[dense]'" in done.stderr

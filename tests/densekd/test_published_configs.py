@@ -27,7 +27,7 @@ from densekd.teacher import build_model
 
 PAIRS: dict[str, list[Path]] = defaultdict(list)
 for path in published.files():
-    PAIRS[path.stem.removesuffix("_mmrazor")].append(path)
+    PAIRS[path.stem].append(path)
 read = functools.cache(read_config)
 SIDE = 64
 
@@ -101,4 +101,4 @@ def test_a_teacher_without_weights_is_refused() -> None:
 
 def test_the_page_is_current() -> None:
     configs = {path.relative_to(published.SEG): read(path) for path in published.files()}
-    assert published.page(configs) == (published.SEG / "README.md").read_text(), "python tools/published.py"
+    assert published.page(configs) == (published.SEG / "README.md").read_text(), "python benchmarks/published.py"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,14 +11,13 @@ from mmengine.config import Config
 from torch import nn
 
 from densekd import Distiller
+from densekd.cli import tokens
 from densekd.losses.receptive_tokens import ReceptiveTokens, overlap
 from densekd.receptive import learn_tokens
 from densekd.taps.reader import Taps
 from densekd.teacher import build_model
 
 from .conftest import det_batch, seg_batch
-
-ROOT = Path(__file__).parents[2]
 
 
 class Raw(nn.Module):
@@ -97,8 +95,7 @@ def test_what_cannot_be(teacher: nn.Module) -> None:
 def test_the_tool_writes_what_the_loss_reads(
     taught: Callable[..., Distiller], seg_teacher: dict[str, str], tmp_path: Path
 ) -> None:
-    main = runpy.run_path(str(ROOT / "tools/learn_tokens.py"))["main"]
-    main(
+    tokens.main(
         [seg_teacher["teacher"], "--checkpoint", seg_teacher["checkpoint"], "--out", str(tmp_path), "--iterations", "2"]
     )
     path = tmp_path / "decode_head.bottleneck.safetensors"

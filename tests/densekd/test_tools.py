@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 import re
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -33,12 +34,7 @@ Run = Callable[..., Path]
 
 
 def tool(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"tools_{name}", ROOT / "tools" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module(f"densekd.cli.{name}")
 
 
 @pytest.fixture(autouse=True)
@@ -265,6 +261,35 @@ def test_resume_with_mixed_precision_and_ema_hook(arguments: list[str], train: R
     assert not torch.equal(averaged["decode_head.conv_seg.weight"], last["module.decode_head.conv_seg.weight"])
 
 
+def test_training_ends_with_what_there_is_now_and_what_to_do_next(
+    arguments: list[str], train: Run, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    work = train([*arguments, "--cfg-options", "default_hooks.checkpoint.interval=3"])
+    said = capsys.readouterr().out.rpartition("\n\n")[2]
+    lines = {line[:12].strip(): line[12:] for line in said.splitlines()}
+    assert list(lines) == ["student", "teacher", "method", "validation", "weights", "next"]
+    plain, _ = build_model(CONFIGS / "seg.py")
+    count = sum(parameter.numel() for parameter in plain.parameters())
+    assert lines["student"] == f"{arguments[0]} (EncoderDecoder, {count:,} parameters)"
+    assert (lines["teacher"], lines["method"]) == (arguments[2], "cwd")
+    assert lines["validation"] == f"mIoU {float(re.findall(r'mIoU: ([0-9.]+)', log(work))[-1]):.2f}"
+    assert lines["weights"] == "run/iter_6.pth"
+    command, name, *rest = shlex.split(lines["next"])
+    assert (command, name) == ("densekd", "test")
+    assert tool(name).main(rest)["mIoU"] == tool(name).main([arguments[0], str(work)])["mIoU"]
+
+
+def test_the_end_of_a_control_and_of_a_run_without_checkpoints(train: Run, capsys: Any) -> None:
+    best = ["default_hooks.checkpoint.save_best=mIoU", "default_hooks.checkpoint.interval=-1"]
+    work = train([str(CONFIGS / "seg.py"), "--control", "--cfg-options", *best])
+    said = capsys.readouterr().out.rpartition("\n\n")[2]
+    assert re.search(r"^teacher     none: this is the control$", said, flags=re.M)
+    assert re.search(r"^weights     ", said, flags=re.M)
+    assert re.search(rf"^best        .*{work.name}/best_mIoU_iter_\d+\.pth$", said, flags=re.M)
+    assert "\nmethod" not in said
+
+
 # --- as mmengine and OpenMMLab run it ---------------------------------------------------------------------------------
 
 
@@ -436,7 +461,7 @@ SPLIT = "give train_dataloader, train_cfg and optim_wrapper"
         ("train", "x = 1 / 0", ["--control"], "cannot be read: ZeroDivisionError"),
         ("test", "test_dataloader = test_cfg = test_evaluator = None", ["x.pth"], "has no test_dataloader, test_cfg"),
         ("test", "", ["gone.pth"], "there is no checkpoint gone.pth"),
-        ("inspect_model", "", ["--filter", "nothing"], "no path of a module contains"),
+        ("inspect", "", ["--filter", "nothing"], "no path of a module contains"),
     ],
 )
 def test_a_mistake_is_found_before_anything_is_written(
@@ -465,7 +490,7 @@ def test_nothing_to_teach_with() -> None:
 
 
 def test_inspect_model(seg_teacher: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
-    tool("inspect_model").main([str(CONFIGS / "seg.py"), "--teacher", seg_teacher["teacher"], "--size", "64", "128"])
+    tool("inspect").main([str(CONFIGS / "seg.py"), "--teacher", seg_teacher["teacher"], "--size", "64", "128"])
     lines = capsys.readouterr().out.splitlines()
     rows = {line[2:].split()[0]: line for line in lines if line[:2] in ("* ", "  ")}
     assert rows["decode_head.conv_seg"].split() == ["*", "decode_head.conv_seg", "1x11x8x16", "1x11x8x16"]
@@ -489,7 +514,7 @@ def test_inspect_model_of_several_teachers(form: str, tmp_path: Path, capsys: py
         (tmp_path / "several.py").write_text(f"default_scope = 'mmseg'\n{text}\n")
         call, names = [str(tmp_path / "several.py")], ["wide", "narrow"]
     capsys.readouterr()
-    tool("inspect_model").main([*call, "--size", "64", "64", "--filter", "bottleneck"])
+    tool("inspect").main([*call, "--size", "64", "64", "--filter", "bottleneck"])
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
     assert lines[0].split() == ["tap", "student", *names]

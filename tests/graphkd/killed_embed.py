@@ -1,4 +1,4 @@
-"""tools/embed_text.py, killed at random times and called again: `python tests/graphkd/killed_embed.py --kills 10`.
+"""`graphkd embed`, killed at random times and called again: `python tests/graphkd/killed_embed.py --kills 10`.
 
 Prints how many runs were killed, how many shards each left, and whether the cache in the end is that of a run without a
 kill, byte for byte. Each run is a fork of one process that has the libraries imported already.
@@ -49,7 +49,7 @@ def run(arguments: list[str], said: Path) -> int:
     child = os.fork()
     if child:
         return child
-    import embed_text
+    from graphkd.cli import embed as embed_text
 
     with said.open("a") as file:
         os.dup2(file.fileno(), 1)
@@ -71,7 +71,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def kill(folder: Path, kills: int, nodes: int, seed: int) -> dict[str, object]:
     """Kill the tool so often, let it end, and compare with a run that nobody killed."""
-    import embed_text
+    from graphkd.cli import embed as embed_text
 
     arguments = write_world(folder, nodes)
     start = time.monotonic()
@@ -117,7 +117,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
     sys.path.insert(0, str(Path(__file__).parents[2]))
     import torch
 

@@ -1,6 +1,6 @@
 """Kill writers of the graph side at random times, and count: `python tests/graphkd/killed_graph_run.py --kills 10`.
 
-`run`: tools/distill_graph.py, killed in the middle of its seeds and called again until it is done; its metrics must be
+`run`: `graphkd distill`, killed in the middle of its seeds and called again until it is done; its metrics must be
 those of a run that was not killed, to the bit. `cache`: a cache being written over an old one; what is there afterwards
 must be the old or the new one, and the next writer must succeed.
 """
@@ -19,12 +19,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
-
-import distill_graph
 import numpy as np
 
 from graphkd import Cache
+from graphkd.cli import distill as distill_graph
 
 CONFIG = """
 data = "digits"

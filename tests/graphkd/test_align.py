@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import tune_text
 from safetensors.numpy import load_file
 
 from graphkd import Cache, Graph
+from graphkd.cli import tune as tune_text
 from graphkd.data import read_texts, text_graph
 from graphkd.text import LanguageModel, Prompts, align, embed
 

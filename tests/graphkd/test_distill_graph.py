@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from distill_graph import read_config, run_seed
 
 from graphkd import StudentClassifier
+from graphkd.cli.distill import read_config, run_seed
 from graphkd.data import NAMES, load
 from graphkd.recipes import RECIPES
 from graphkd.spec import resolve
@@ -107,7 +107,7 @@ def test_logs_follow_the_schema_and_name_no_machine(whole: Path) -> None:
 
 
 def test_a_log_of_another_config_is_not_touched(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from distill_graph import finished
+    from graphkd.cli.distill import finished
 
     config = json.loads(whole.read_text())[0]["config"]
     assert len(finished(whole, config)) == 12

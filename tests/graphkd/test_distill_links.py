@@ -6,14 +6,14 @@ import json
 import sys
 from pathlib import Path
 
-import distill_links
 import pytest
-from distill_graph import read_config
-from report import table
 
+from graphkd.cli import links as distill_links
+from graphkd.cli.distill import read_config
 from graphkd.data import NAMES, load
 from graphkd.links import LINK_RECIPES, SPLITS, LinkStudent
 from graphkd.spec import resolve
+from kdlosses.cli.report import table
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs" / "links").glob("*/*.py"))

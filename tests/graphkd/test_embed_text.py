@@ -18,13 +18,13 @@ from typing import Any
 
 import benchmark_text
 import embed_sentences
-import embed_text
 import numpy as np
 import pytest
 import torch
 
 from densekd.bev.texts import TextTable, sentences, write
 from graphkd import Cache, Graph
+from graphkd.cli import embed as embed_text
 from graphkd.data import text_graph
 from graphkd.text import LanguageModel, Prompts, align, embed, estimate, overhead, tune
 from graphkd.text.embed import by_length

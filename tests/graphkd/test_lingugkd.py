@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from distill_graph import read_config, references, run_seed
 from torch import Tensor
 
 import kdlosses
 from graphkd import Cache, Graph, StudentClassifier
+from graphkd.cli.distill import read_config, references, run_seed
 from graphkd.data import Setting, cpf_split, make_setting
 from graphkd.networks.mlp import MLP
 from graphkd.pipeline.train_student import train_student
@@ -316,9 +316,9 @@ def test_a_config_names_all_and_logs_the_untaught_beside(
 
 
 def test_a_config_without_its_cache_says_what_writes_it(tmp_path: Path) -> None:
-    from distill_graph import teacher_of
+    from graphkd.cli.distill import teacher_of
 
-    with pytest.raises(SystemExit, match=r"is no teacher cache.*tools/embed_text\.py writes"):
+    with pytest.raises(SystemExit, match=r"is no teacher cache.*`graphkd embed` writes"):
         teacher_of(dict(type="hopwise", source=str(tmp_path / "no"), method="lingugkd"), "tran", 0)
 
 

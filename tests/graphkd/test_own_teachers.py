@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from distill_graph import main
 from torch import nn
 
 from graphkd import Cache, Graph, StudentClassifier, cpf_split, digits, distill, make_setting, train_teacher
+from graphkd.cli.distill import main
 from graphkd.data import undirected
 
 Run = Callable[[str], list[dict[str, Any]]]

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from distill_graph import read_config, run_seed
 from scipy.sparse import coo_array, csr_matrix
 
 from graphkd import Graph, StudentClassifier, cpf_split, distill, load, make_setting
+from graphkd.cli.distill import read_config, run_seed
 from graphkd.data import split_of, undirected
 
 ROOT = Path(__file__).parents[2]

@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import embed_text
 import numpy as np
 import pytest
 import torch
-from distill_graph import read_config, run_seed
 from scipy.special import softmax
 
 from graphkd import Cache, Graph
+from graphkd.cli import embed as embed_text
+from graphkd.cli.distill import read_config, run_seed
 from graphkd.data import Setting, cpf_split, make_setting, text_graph
 from graphkd.pipeline.train_teacher import train_teacher
 from graphkd.text import LanguageModel, Prompts, embed, estimate, explanations

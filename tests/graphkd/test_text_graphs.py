@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from distill_graph import read_config, run_seed
 
+from graphkd.cli.distill import read_config, run_seed
 from graphkd.data import Graph, load, of_tag, read_cane, read_texts, share_split, split_of, text_graph
 
 ROOT = Path(__file__).parents[2]

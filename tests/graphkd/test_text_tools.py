@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import embed_sentences
-import embed_text
 import pytest
-import tune_text
-from mistakes import one_sentence, place_to_write
 
 from densekd.bev.sentences import Sentences
+from graphkd.cli import embed as embed_text
+from graphkd.cli import tune as tune_text
+from kdlosses.cli.mistakes import one_sentence, place_to_write
 
 ROOT = Path(__file__).parents[2]
 WORDS = ["river", "stone", "wind", "granite", "flows", "bank", "quartz", "gust", "breeze"]
@@ -165,8 +165,9 @@ def test_right_calls_still_run(world: Path, tmp_path: Path, capsys: Any) -> None
 def test_without_the_extra_the_tools_name_it(tmp_path: Path) -> None:
     """In a process of its own, where transformers cannot be imported."""
     (tmp_path / "transformers.py").write_text("raise ModuleNotFoundError('none', name='transformers')")
-    path = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT / 'tools')!r}, {str(ROOT)!r}]"
-    done = subprocess.run([sys.executable, "-c", f"{path}; import tune_text"], capture_output=True, text=True)
+    path = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]"
+    code = f"{path}; from graphkd.cli import tune"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.strip() == "graphkd.text needs transformers: pip install graphdensekd[lm]"
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import tune_text
 from torch import Tensor
 
 from graphkd import Graph
+from graphkd.cli import tune as tune_text
 from graphkd.data import text_graph
 from graphkd.text import LanguageModel, Prompts, embed, tune
 from graphkd.text.prompts import INSTRUCTION, Asker

@@ -17,7 +17,8 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = tuple(str(ROOT / package) for package in ("kdlosses", "graphkd", "densekd", "tools", "tests"))
+_FOLDERS = ("graphdensekd", "kdlosses", "graphkd", "densekd", "tools", "benchmarks", "tests")
+OURS = tuple(str(ROOT / package) for package in _FOLDERS)
 NAMED = ("sklearn/utils/", "sklearn/base.py")  # scikit-learn's checks of X and y name the input: its words are ours
 _HERE = str(Path(__file__).parent)
 FAULTS = ("library", "late", "silent zero", "silent nan", "hang")

@@ -45,7 +45,7 @@ def test_a_goal_is_missed_by_what_two_digits_show() -> None:
 
 @pytest.mark.parametrize("key", measured())
 def test_a_loss_and_its_formula_typed_straight_down_are_the_same(key: str) -> None:
-    """Value and gradient in float64, from two pens: the loss, and `tools/transcriptions`."""
+    """Value and gradient in float64, from two pens: the loss, and `benchmarks/transcriptions`."""
     maps = [] if key in PAIRS or "edge_index" in kdlosses.build(_spec(key)).needs else [(2, 20, 12, 16)]
     for shape in [(300, 20), *maps]:
         assert case(key, shape).difference() < 1e-6

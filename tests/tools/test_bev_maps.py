@@ -3,14 +3,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import bev_maps
 import pytest
 import torch
-from bev_maps import View, distance, in_boxes
-from comparison import config_of
 from matplotlib.path import Path as Outline
 
 from densekd import build_model, read_config
+from densekd.cli import maps as bev_maps
+from densekd.cli.maps import View, distance, in_boxes
+from densekd.runs.comparison import config_of
 from densekd.sensors.geometry import Extent, nine_points
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +47,7 @@ def test_maps_of_models_are_drawn_and_measured(tmp_path: Path, capsys: pytest.Ca
     path = ROOT / "configs" / "bev" / "unidistill" / "lidar_to_camera_world.py"
     work = tmp_path / "work"
     call = [str(path), "--work-dir", str(work), "--out", str(tmp_path / "maps"), "--frames", "2"]
-    with pytest.raises(FileNotFoundError, match=r"teacher-seed0 holds no weights: run tools/compare\.py"):
+    with pytest.raises(FileNotFoundError, match=r"teacher-seed0 holds no weights: run `densekd compare`"):
         bev_maps.main(call)
     for role in bev_maps.ROLES:  # as a run leaves them
         torch.manual_seed(0)

@@ -4,14 +4,14 @@ import json
 import re
 from pathlib import Path
 
-import compare
 import pytest
 import torch
-from comparison import config_of, fingerprint, has_trained_teacher, last_weights, learns, method, rows, run
 
 from densekd.bev import world
 from densekd.bev.texts import sentences, write
+from densekd.cli import compare
 from densekd.config import read_config
+from densekd.runs.comparison import config_of, fingerprint, has_trained_teacher, last_weights, learns, method, rows, run
 from densekd.teacher import build_model
 
 ROOT = Path(__file__).parents[2]
@@ -157,7 +157,7 @@ def test_what_is_no_table(several, config, tmp_path) -> None:
 def test_the_tables_have_the_same_methods_on_scenes_and_on_camvid(family) -> None:
     found = {}
     for data in ("scenes", "camvid"):
-        configs = {path: read_config(path) for path in sorted((ROOT / "configs" / "seg").glob(f"*/{data}_{family}.py"))}
+        configs = {path: read_config(path) for path in compare.configs_of(Path(f"seg/*/{data}_{family}"))}
         name, found[data] = compare.named(configs)
         assert name == f"{data}_{family}"
         compare.check_one_budget(configs)

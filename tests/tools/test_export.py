@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import export
 import numpy as np
 import onnxruntime
 import pytest
@@ -18,6 +17,7 @@ from mmseg.structures import SegDataSample
 from torch import nn
 
 from densekd import Distiller
+from densekd.cli import export
 from densekd.config import read_config
 from densekd.teacher import build_model
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from logs import read, write
+
+from kdlosses.cli.logs import read, write
 
 LOGS = [{"schema": 1, "seed": seed, "text": "x" * 4000} for seed in range(3)]
 

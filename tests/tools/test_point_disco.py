@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import numpy as np
-import point_disco
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from densekd.bev import world
 from densekd.bev.point_disco import PointEncoder
+from densekd.cli import points as point_disco
 
 WORLD = Path(__file__).parents[2] / "configs" / "bev" / "plain" / "lidar_world.py"
 

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import report
-from logs import read
-from scipy.stats import ttest_rel
+from scipy.stats import t, ttest_rel
+
+import graphkd.cli.report
+from kdlosses.cli import report
+from kdlosses.cli.logs import read
 
 VALUES = {"control": (50.0, 52.0, 54.0), "distilled": (53.0, 56.0, 59.0), "teacher": (60.0,)}
 
@@ -36,7 +38,7 @@ def logs(tmp_path: Path) -> Path:
 
 
 def test_the_table_has_means_sample_deviations_and_paired_differences(logs, capsys) -> None:
-    report.main([str(logs)])
+    graphkd.cli.report.main([str(logs)])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "**pair** (last weights)"
     cells = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]] for line in lines[4:]}
@@ -115,6 +117,12 @@ def test_graph_methods_are_set_against_glnn_as_scipy_does_it(graph_logs, key: st
     assert cells["distilled, ffg2m"][column] == f"{np.mean(one) - np.mean(other):+.2f} [{low:.2f}, {high:.2f}]"
     assert cells["distilled, glnn"][column] == cells["control"][column] == ""
     assert not any("observed to" in head for head in cells["control"])
+
+
+def test_the_quantiles_of_students_t_are_those_of_scipy() -> None:
+    for within in (0.5, 0.95, 0.999):
+        for freedom in range(1, 60):
+            assert report.student_t(freedom, within) == pytest.approx(t.ppf((1 + within) / 2, freedom), rel=1e-9)
 
 
 def test_there_is_no_interval_without_a_glnn_run_of_the_same_seeds_or_for_one_seed(graph_logs) -> None:

@@ -1,4 +1,4 @@
-# One student and one teacher for all methods, convolutional: python tools/compare.py configs/seg/*/camvid_fpn.py
+# One student and one teacher for all methods, convolutional: densekd compare 'seg/*/camvid_fpn'
 _base_ = "../../seg/plain/semantic_fpn_r18_w16_camvid_500.py"
 model = dict(
     _delete_=True,

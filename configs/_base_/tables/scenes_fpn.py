@@ -1,4 +1,4 @@
-# One student and one teacher for all methods, convolutional: python tools/compare.py configs/seg/*/scenes_fpn.py
+# One student and one teacher for all methods, convolutional: densekd compare 'seg/*/scenes_fpn'
 _base_ = "../../seg/plain/semantic_fpn_r18_w16_scenes.py"
 model = dict(
     _delete_=True,

@@ -1,4 +1,4 @@
-# One student and one teacher for all methods, of transformers: python tools/compare.py configs/seg/*/scenes_mit.py
+# One student and one teacher for all methods, of transformers: densekd compare 'seg/*/scenes_mit'
 _base_ = "../../seg/plain/segformer_mit_w16_scenes.py"
 model = dict(
     _delete_=True,

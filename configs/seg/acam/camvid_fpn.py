@@ -1,3 +1,0 @@
-# ACAM-KD on the logits, in the CamVid table of convolutional students.
-_base_ = "../../_base_/tables/camvid_fpn.py"
-model = dict(method="acam")

@@ -1,4 +1,0 @@
-# ACAM-KD, DeepLabV3-R101 to PSPNet-R18 on Cityscapes.
-_base_ = "../../_base_/pairs/deeplabv3_r101_pspnet_r18_cityscapes.py"
-model = dict(method="acam")
-published = dict(source="ACAM-KD's paper", distilled=75.99)

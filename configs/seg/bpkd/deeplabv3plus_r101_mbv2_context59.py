@@ -1,4 +1,0 @@
-# BPKD, DeepLabV3+-R101 to DeepLabV3+-MBv2 on Pascal Context-59.
-_base_ = "../../_base_/pairs/deeplabv3plus_r101_mbv2_context59.py"
-model = dict(method="bpkd")
-published = dict(distilled=46.23)

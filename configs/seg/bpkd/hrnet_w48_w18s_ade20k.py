@@ -1,4 +1,0 @@
-# BPKD, HRNet-W48 to HRNet-W18s on ADE20K.
-_base_ = "../../_base_/pairs/hrnet_w48_w18s_ade20k.py"
-model = dict(method="bpkd")
-published = dict(distilled=35.31)

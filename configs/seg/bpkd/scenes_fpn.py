@@ -1,3 +1,0 @@
-# BPKD, edges and bodies apart, in the table of convolutional students.
-_base_ = "../../_base_/tables/scenes_fpn.py"
-model = dict(method="bpkd")

@@ -1,3 +1,0 @@
-# CIRKD with its memory, in the CamVid table of transformers.
-_base_ = "../../_base_/tables/camvid_mit.py"
-model = dict(method="cirkd")

@@ -1,3 +1,0 @@
-# CIRKD with its memory, in the table of convolutional students.
-_base_ = "../../_base_/tables/scenes_fpn.py"
-model = dict(method="cirkd")

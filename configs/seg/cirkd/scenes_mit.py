@@ -1,3 +1,0 @@
-# CIRKD with its memory, in the table of transformers.
-_base_ = "../../_base_/tables/scenes_mit.py"
-model = dict(method="cirkd")

@@ -1,3 +1,0 @@
-# DIST on the logits, in the CamVid table of transformers.
-_base_ = "../../_base_/tables/camvid_mit.py"
-model = dict(method="dist")

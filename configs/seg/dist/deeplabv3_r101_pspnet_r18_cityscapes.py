@@ -1,4 +1,0 @@
-# DIST, DeepLabV3-R101 to PSPNet-R18 on Cityscapes.
-_base_ = "../../_base_/pairs/deeplabv3_r101_pspnet_r18_cityscapes.py"
-model = dict(method="dist")
-published = dict(source="DIST's README", distilled=76.31)

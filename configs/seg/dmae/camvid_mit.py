@@ -1,3 +1,0 @@
-# DMAE on tokens in the middle, in the CamVid table of transformers.
-_base_ = "../../_base_/tables/camvid_mit.py"
-model = dict(method="dmae")

@@ -1,3 +1,0 @@
-# DMAE, UperNet on DeiT-B to UperNet on DeiT-S, ADE20K.
-_base_ = "../../_base_/pairs/upernet_deit_b_s_ade20k.py"
-model = dict(method="dmae")

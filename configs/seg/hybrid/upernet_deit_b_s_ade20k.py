@@ -1,3 +1,0 @@
-# Hybrid distillation, UperNet on DeiT-B to UperNet on DeiT-S, ADE20K.
-_base_ = "../../_base_/pairs/upernet_deit_b_s_ade20k.py"
-model = dict(method="hybrid")

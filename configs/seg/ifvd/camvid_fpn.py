@@ -1,3 +1,0 @@
-# IFVD on the feature before the logits, in the CamVid table of convolutional students.
-_base_ = "../../_base_/tables/camvid_fpn.py"
-model = dict(method="ifvd")

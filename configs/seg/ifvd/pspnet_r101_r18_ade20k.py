@@ -1,4 +1,0 @@
-# IFVD, PSPNet-R101 to PSPNet-R18 on ADE20K.
-_base_ = "../../_base_/pairs/pspnet_r101_r18_ade20k.py"
-model = dict(method="ifvd")
-published = dict(distilled=34.54)

@@ -1,4 +1,0 @@
-# IFVD, SegFormer-B4 to SegFormer-B0 on Cityscapes.
-_base_ = "../../_base_/pairs/segformer_b4_b0_cityscapes.py"
-model = dict(method="ifvd")
-published = dict(distilled=76.30)

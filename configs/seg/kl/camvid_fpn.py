@@ -1,3 +1,0 @@
-# Classical distillation of each pixel, in the CamVid table of convolutional students.
-_base_ = "../../_base_/tables/camvid_fpn.py"
-model = dict(method="kl")

@@ -1,3 +1,0 @@
-# Classical distillation of each pixel, in the CamVid table of transformers.
-_base_ = "../../_base_/tables/camvid_mit.py"
-model = dict(method="kl")

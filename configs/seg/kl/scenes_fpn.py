@@ -1,3 +1,0 @@
-# Classical distillation of each pixel, in the table of convolutional students.
-_base_ = "../../_base_/tables/scenes_fpn.py"
-model = dict(method="kl")

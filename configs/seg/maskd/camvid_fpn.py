@@ -1,3 +1,0 @@
-# MasKD on the levels of the neck, in the CamVid table of convolutional students.
-_base_ = "../../_base_/tables/camvid_fpn.py"
-model = dict(method="maskd")

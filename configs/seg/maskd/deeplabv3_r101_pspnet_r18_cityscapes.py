@@ -1,4 +1,0 @@
-# MasKD, DeepLabV3-R101 to PSPNet-R18 on Cityscapes.
-_base_ = "../../_base_/pairs/deeplabv3_r101_pspnet_r18_cityscapes.py"
-model = dict(method="maskd")
-published = dict(source="MasKD's README", distilled=75.34)

@@ -1,3 +1,0 @@
-# Pixels, pairs and maps of SKD, in the CamVid table of convolutional students.
-_base_ = "../../_base_/tables/camvid_fpn.py"
-model = dict(method="skd")

@@ -1,4 +1,0 @@
-# SKD, HRNet-W48 to HRNet-W18s on Cityscapes.
-_base_ = "../../_base_/pairs/hrnet_w48_w18s_cityscapes.py"
-model = dict(method="skd")
-published = dict(distilled=77.27)

@@ -1,3 +1,0 @@
-# Pixels, pairs and maps of SKD, in the table of convolutional students.
-_base_ = "../../_base_/tables/scenes_fpn.py"
-model = dict(method="skd")

@@ -1,3 +1,0 @@
-# TransKD-Base: fused stages and patch embeddings, in the CamVid table of transformers.
-_base_ = "../../_base_/tables/camvid_mit.py"
-model = dict(method="transkd")

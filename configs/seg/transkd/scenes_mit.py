@@ -1,3 +1,0 @@
-# TransKD-Base: fused stages and patch embeddings, in the table of transformers.
-_base_ = "../../_base_/tables/scenes_mit.py"
-model = dict(method="transkd")

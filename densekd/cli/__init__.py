@@ -1,0 +1,1 @@
+"""The subcommands of `densekd`, one a file; see `densekd --help`."""

@@ -1,0 +1,213 @@
+"""Export the plain student of a taught or plain config: its weights alone, or as an ONNX model.
+
+    densekd export work_dirs/digits --weights student.pth        for mmseg, mmdet and their tools
+    densekd export work_dirs/digits --out student.onnx --check   segmenters
+
+A work_dir stands for its latest checkpoint, and for the config that lies in it. The ONNX model takes `images`
+(batch, channels, H, W), float32, normalised as `mean`, `std` and `bgr_to_rgb` in its metadata say (`null`: not at all),
+of as many channels as the student was trained on, the metadata's `channels`; it yields `logits` (batch, classes, H, W),
+which mmseg predicts from where the whole image is one window. H and W are fixed, batch is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from densekd import build_model, control, load_weights, read_config
+from densekd.taps.defaults import is_segmenter
+from kdlosses.cli.parser import Parser
+
+TOLERANCE = 1e-4  # between torch and ONNX, relative where a logit is greater than 1
+
+Size = tuple[int, int]
+
+
+class Answer(nn.Module):
+    """From normalised images to logits of their size, as mmseg makes them before it predicts, or of the head's size."""
+
+    def __init__(self, model: nn.Module, size: Size, resized: bool = True, channels: int = 3) -> None:
+        super().__init__()
+        self.model: Any = model
+        self.channels = channels
+        self.meta = [{"img_shape": size, "pad_shape": size}]
+        self.resized = resized
+
+    def images(self, batch: int) -> Tensor:
+        """Random images of its size."""
+        shape = (batch, self.channels, *self.meta[0]["img_shape"])
+        return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model.encode_decode(images, self.meta) if self.resized else self.model(images, mode="tensor")
+
+
+def to_onnx(answer: Answer, path: Path, meta: dict[str, Any]) -> None:
+    """Write an ONNX model with `meta` as JSON values in its metadata.
+
+    Raises:
+        ImportError: onnx or onnxscript is not installed.
+    """
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, which nothing here needs
+    try:
+        import onnx  # noqa: F401  named, where it is what is missing
+        import onnxscript  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ImportError(f"--out needs {error.name}: pip install 'graphdensekd[onnx]'") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter, about itself
+        program = torch.onnx.export(
+            answer,
+            (answer.images(2),),
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    program.model.metadata_props.update({key: json.dumps(value) for key, value in meta.items()})
+    program.save(path)
+
+
+@torch.no_grad()
+def difference(answer: Answer, path: Path, batch: int = 3) -> float:
+    """Return the greatest difference of torch and ONNX on random images, over `max(1, |logit|)`."""
+    images = answer.images(batch)
+    expected = answer(images).numpy()
+    try:
+        import onnxruntime
+
+        session: Any = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    except ModuleNotFoundError:
+        from onnx.reference import ReferenceEvaluator
+
+        session = ReferenceEvaluator(str(path))
+    (found,) = session.run(["logits"], {"images": images.numpy()})
+    return float((abs(found - expected) / np.maximum(1, abs(expected))).max())
+
+
+@torch.no_grad()
+def answer_of(model: nn.Module, size: Size, resized: bool) -> Answer:
+    """Find out how many channels an image of the student has, by running it.
+
+    A preprocessor says so by its mean, unless that is one number for all; else the first convolution does, which some
+    stems feed with pixels folded into channels.
+
+    Raises:
+        ValueError: it runs on none of them, say because the size is not one that it takes.
+    """
+    mean = getattr(getattr(model, "data_preprocessor", None), "mean", None)
+    stem = next((module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d)), 3)
+    tried = dict.fromkeys([*([mean.numel()] if mean is not None and mean.numel() > 1 else []), stem, stem // 4, 3])
+    reasons = []
+    for channels in filter(None, tried):
+        answer = Answer(model, size, resized, channels).eval()
+        try:
+            answer(answer.images(2))
+        except (RuntimeError, ValueError, IndexError, AssertionError) as error:  # as each network words it
+            reasons.append(f"{channels} channels: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+        else:
+            return answer
+    raise ValueError(f"the student does not run on images of {size[0]}x{size[1]} ({'; '.join(reasons)})")
+
+
+def config_in(source: str | Path) -> Path:
+    """Return the config that a run left in its work_dir, or beside its checkpoint.
+
+    Raises:
+        FileNotFoundError: there is none, or more than one; or no such checkpoint.
+    """
+    path = Path(source).expanduser()
+    work_dir = path if path.is_dir() else path.parent
+    if not path.exists():
+        raise FileNotFoundError(f"there is no checkpoint {source}")
+    found = sorted(work_dir.glob("*.py"))
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found) or "none"
+        raise FileNotFoundError(f"{work_dir} must hold one config, there is {names}; name the config after it")
+    return found[0]
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = Parser(__doc__, "densekd export")
+    parser.add_argument("checkpoint", help="what training left: a file, or a work_dir for the latest one there")
+    parser.add_argument(
+        "config", nargs="?", help="of the student, or of a distiller (default: the one in the work_dir)"
+    )
+    parser.add_argument("--out", type=Path, help="write an ONNX model here")
+    parser.add_argument("--weights", type=Path, help="write the plain student's weights here")
+    parser.add_argument(
+        "--size", type=int, nargs=2, metavar=("H", "W"), help="of the images (default: the config's crop)"
+    )
+    parser.add_argument("--head-size", action="store_true", help="logits as the head leaves them, not at image size")
+    parser.add_argument("--check", action="store_true", help=f"run the ONNX model: it must agree to {TOLERANCE:g}")
+    parser.add_argument("--unsafe-checkpoints", action="store_true", help="run code that the checkpoint may contain")
+    args = parser.parse_args(arguments)
+    if not args.out and not args.weights:
+        parser.error("give --out, --weights or both")
+    if args.size and min(args.size) < 1:
+        parser.error(f"--size takes the height and width of an image, got {args.size[0]} {args.size[1]}")
+    if args.out and args.weights and args.out.resolve() == args.weights.resolve():
+        parser.error(f"--out and --weights both name {args.out}")
+    for option in ("size", "head_size", "check"):
+        if not args.out and getattr(args, option):
+            parser.error(f"--{option.replace('_', '-')} is of the ONNX model: give --out")
+    for path in filter(None, (args.out, args.weights)):
+        if path.exists():
+            parser.error(f"{path} exists; remove it or choose another name")
+    return args
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Build the plain student, load its weights, and write what was asked for."""
+    from mmengine.model import revert_sync_batchnorm
+
+    args = parse(arguments)
+    model: Any = build_model(control(read_config(args.config or config_in(args.checkpoint))))[0]
+    checkpoint = load_weights(model, args.checkpoint, args.unsafe_checkpoints)
+    told = checkpoint.get("meta", {}).get("dataset_meta") or {}
+    if args.weights:
+        known = {key.removeprefix("module.") for key in checkpoint.get("state_dict", checkpoint)}
+        state = {key: value for key, value in model.state_dict().items() if key in known}
+        args.weights.parent.mkdir(parents=True, exist_ok=True)
+        torch.save({"state_dict": state, "meta": {"dataset_meta": told}}, args.weights)
+        print(f"{args.weights}: weights of the plain {type(model).__name__}")
+    if not args.out:
+        return
+    if not is_segmenter(model):
+        sys.exit(f"--out is for segmenters; a {type(model).__name__} is exported by its own project's tools")
+    size = args.size or model.data_preprocessor.size
+    if size is None:
+        sys.exit("the config has no crop size: give --size H W")
+    size = (size, size) if isinstance(size, int) else (size[0], size[1])
+    answer = answer_of(revert_sync_batchnorm(model).eval(), size, not args.head_size)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    meta = {**_normalisation(model.data_preprocessor), "channels": answer.channels}
+    to_onnx(answer, args.out, {**meta, "classes": list(told.get("classes") or ())})
+    shape = f"(batch, {answer.channels}, {size[0]}, {size[1]})"
+    print(f"{args.out}: images {shape} to logits{' of the head' if args.head_size else ''}")
+    if args.check:
+        apart = difference(answer, args.out)
+        print(f"greatest difference from torch: {apart:.1e}")
+        if not apart <= TOLERANCE:
+            sys.exit(f"{args.out} disagrees with torch by {apart:.1e}, {TOLERANCE:g} is allowed")
+
+
+def _normalisation(preprocessor: Any) -> dict[str, Any]:
+    mean, std = (getattr(preprocessor, name, None) for name in ("mean", "std"))
+    return {
+        "mean": None if mean is None else mean.flatten().tolist(),
+        "std": None if std is None else std.flatten().tolist(),
+        "bgr_to_rgb": bool(getattr(preprocessor, "_channel_conversion", False)),
+    }

@@ -1,0 +1,205 @@
+"""Configs that are a base and a method, as one table: `seg/<method>/<pair>.py`, with the figure published of each.
+
+A row need not be a file: `densekd.config.read_config`, and with it every tool, and mmengine itself once `densekd` is
+imported, read it as if `configs/seg/<method>/<pair>.py` said
+
+    _base_ = "../../_base_/pairs/<pair>.py"
+    model = dict(method="<method>")
+    published = dict(distilled=<figure>)
+
+The base holds teacher, student, crops, schedule and what was published of the pair. A file of that name goes before
+the row.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Row(NamedTuple):
+    """A config: its base and the method's name, what it changes of the base's `model`, and of its `published`."""
+
+    base: str
+    method: str
+    model: dict[str, Any]
+    published: dict[str, Any]
+
+    def fields(self, configs: Path) -> dict[str, Any]:
+        """What a file would say beside `_base_`; `{configs}` stands for the folder of all configs."""
+        fields: dict[str, Any] = {"model": _placed(self.model, str(configs))}
+        return {**fields, "published": copy.deepcopy(self.published)} if self.published else fields
+
+
+class _Other(NamedTuple):
+    distilled: float | None
+    model: dict[str, Any]
+    published: dict[str, Any]
+
+
+def _other(distilled: float | None = None, model: dict[str, Any] | None = None, **published: Any) -> _Other:
+    """A row that says more than a figure: more of the model, other figures of teacher and student, another source."""
+    return _Other(distilled, model or {}, published)
+
+
+_ACAM = "ACAM-KD's paper"
+_DIST = "DIST's README"
+_MASKD = "MasKD's README"
+
+# CIRKD's authors weigh the memory less on Pascal VOC.
+_LIGHT_MEMORY = dict(
+    distills=[
+        dict(loss="kl", student="decode_head.conv_seg"),
+        dict(loss="cirkd_pairs", student="decode_head.bottleneck"),
+        dict(loss="cirkd_memory", student="decode_head.bottleneck", weight=0.01),
+    ]
+)
+# MGD on the last stage and CWD on the logits, as in the authors' configs.
+_MGD_AND_CWD = dict(
+    distills=[
+        dict(loss=dict(type="mgd", share=0.75), student="backbone:3", weight=2e-5 * 64 * 64),
+        dict(loss=dict(type="cwd", tau=4.0), student="decode_head.conv_seg", weight=3.0),
+    ]
+)
+_CWD_OF_MMRAZOR = dict(distills=[dict(loss=dict(type="cwd", tau=1.0), student="decode_head.conv_seg", weight=5.0)])
+# The auxiliary head counts little, as in LAD's code.
+_LIGHT_AUXILIARY = dict(student=dict(auxiliary_head=dict(loss_decode=dict(loss_weight=0.02))))
+# BPKD's published weights, 50 and 20, leave a student of 500 iterations no time for the labels, and its windows are
+# made for larger images: weights and window were chosen among five pairs on the last 67 training frames of CamVid.
+_SMALL_BPKD = dict(method=dict(type="bpkd", edge=1.0, body=3.0, kernel=3, present=True))
+
+
+def _teacher(name: str) -> dict[str, Any]:
+    return dict(teacher=f"{{configs}}/seg/{name}.py")
+
+
+def _two_teachers(wide: str, deep: str) -> dict[str, Any]:
+    """Teachers that learn beside the student, here from all labels."""
+    return dict(teacher=dict(_delete_=True, wide=f"{{configs}}/seg/{wide}.py", deep=f"{{configs}}/seg/{deep}.py"))
+
+
+# For each base the methods; a figure is the student's that was published, mIoU in per cent.
+_SEGMENTATION: dict[str, dict[str, float | _Other | None]] = {
+    "pairs/deeplabv3_r101_mbv2_cityscapes": {
+        "acam": _other(76.21, source=_ACAM),
+        "cirkd": 75.42,
+        "cwd": 74.66,
+        "ifvd": 73.50,
+        "maskd": _other(75.26, source=_MASKD),
+        "skd": 73.82,
+    },
+    "pairs/deeplabv3_r101_pspnet_r18_camvid": {"cirkd": 68.65},
+    "pairs/deeplabv3_r101_pspnet_r18_cityscapes": {
+        "acam": _other(75.99, source=_ACAM),
+        "cirkd": 74.73,
+        "dist": _other(76.31, source=_DIST),
+        "maskd": _other(75.34, source=_MASKD),
+    },
+    "pairs/deeplabv3_r101_pspnet_r18_voc": {"cirkd": _other(74.78, _LIGHT_MEMORY)},
+    "pairs/deeplabv3_r101_r18_ade20k": {"cirkd": 35.41},
+    "pairs/deeplabv3_r101_r18_camvid": {"cirkd": 68.21},
+    "pairs/deeplabv3_r101_r18_cityscapes": {
+        "acam": _other(77.53, student=("DeepLabV3-R18", 72.96), source=_ACAM),
+        "cirkd": 76.38,
+        "cwd": 75.55,
+        "dist": _other(77.10, source=_DIST),
+        "ifvd": 75.59,
+        "kl": None,
+        "maskd": _other(77.00, source=_MASKD),
+        "skd": 75.42,
+    },
+    "pairs/deeplabv3_r101_r18_voc": {"cirkd": _other(74.50, _LIGHT_MEMORY)},
+    "pairs/deeplabv3_r18_voc": {"lad": _other(75.00, _LIGHT_AUXILIARY)},
+    "pairs/deeplabv3plus_r101_mbv2_ade20k": {"bpkd": 35.49, "cirkd": 32.24, "cwd": 35.12, "ifvd": 32.11, "skd": 32.49},
+    "pairs/deeplabv3plus_r101_mbv2_cityscapes": {
+        "bpkd": 78.59,
+        "cirkd": 77.71,
+        "cwd": 77.97,
+        "ifvd": 76.97,
+        "skd": 76.05,
+    },
+    "pairs/deeplabv3plus_r101_mbv2_context59": {
+        "bpkd": 46.23,
+        "cirkd": 42.25,
+        "cwd": 43.74,
+        "ifvd": 41.73,
+        "skd": 42.07,
+    },
+    "pairs/hrnet_w48_w18s_ade20k": {"bpkd": 35.31, "cirkd": 33.06, "cwd": 34.00, "ifvd": 32.66, "skd": 32.57},
+    "pairs/hrnet_w48_w18s_cityscapes": {"bpkd": 78.58, "cirkd": 77.36, "cwd": 77.87, "ifvd": 77.18, "skd": 77.27},
+    "pairs/hrnet_w48_w18s_context59": {"bpkd": 43.96, "cirkd": 42.02, "cwd": 42.89, "ifvd": 41.55, "skd": 41.54},
+    "pairs/pspnet_r101_deeplabv3_r18_cityscapes_512": {"mgd": _other(76.31, _MGD_AND_CWD)},
+    "pairs/pspnet_r101_r18_ade20k": {"bpkd": 38.51, "cirkd": 35.07, "cwd": 37.02, "ifvd": 34.54, "skd": 34.49},
+    "pairs/pspnet_r101_r18_cityscapes": {"bpkd": 77.57, "cirkd": 76.03, "cwd": 76.26, "ifvd": 76.24, "skd": 76.13},
+    "pairs/pspnet_r101_r18_cityscapes_512": {"mgd": _other(73.63, _MGD_AND_CWD)},
+    "pairs/pspnet_r101_r18_cityscapes_mmrazor": {"cwd": _other(75.54, _CWD_OF_MMRAZOR)},
+    "pairs/pspnet_r101_r18_context59": {"bpkd": 46.82, "cirkd": 45.62, "cwd": 45.99, "ifvd": 45.97, "skd": 45.08},
+    "pairs/pspnet_r18_voc": {"lad": _other(75.40, _LIGHT_AUXILIARY)},
+    "pairs/segformer_b2_b0_cityscapes": {"transkd": 68.58, "transkd_ea": 68.98, "transkd_gl": 68.87},
+    "pairs/segformer_b4_b0_cityscapes": {"cirkd": 76.92, "cwd": 74.80, "ifvd": 76.30, "skd": 76.43},
+    "pairs/upernet_deit_b_s_ade20k": {"dmae": None, "g2sd": None, "hybrid": None},
+    # Our own tables, one student and one teacher for all methods: nothing is published of them.
+    "tables/camvid_fpn": {
+        **dict.fromkeys(("acam", "cirkd", "cwd", "dist", "ifvd", "kl", "maskd", "mgd", "pkd", "skd")),
+        "bpkd": _other(model=_SMALL_BPKD),
+        "hfd_bsd": _other(model=_teacher("plain/segformer_mit_w16_camvid_500")),
+        "lad": _other(model=_teacher("lad/teacher_camvid")),
+        "mgd_semi": _other(model=_two_teachers("plain/semantic_fpn_r18_w32_camvid_1k", "mgd_semi/deep_camvid")),
+    },
+    "tables/camvid_mit": {
+        **dict.fromkeys(("cirkd", "cwd", "dist", "dmae", "g2sd", "hybrid", "kl", "pkd")),
+        **dict.fromkeys(("transkd", "transkd_ea", "transkd_gl")),
+        "bpkd": _other(model=_SMALL_BPKD),
+    },
+    "tables/scenes_fpn": {
+        **dict.fromkeys(("acam", "bpkd", "cirkd", "cwd", "dist", "ifvd", "kl", "maskd", "mgd", "pkd", "skd")),
+        "hfd_bsd": _other(model=_teacher("plain/segformer_mit_w16_scenes")),
+        "lad": _other(model=_teacher("lad/teacher_scenes")),
+        "mgd_semi": _other(model=_two_teachers("plain/semantic_fpn_r18_w32_scenes", "mgd_semi/deep_scenes")),
+    },
+    "tables/scenes_mit": {
+        **dict.fromkeys(("bpkd", "cirkd", "cwd", "dist", "dmae", "g2sd", "hybrid", "kl", "pkd")),
+        **dict.fromkeys(("transkd", "transkd_ea", "transkd_gl")),
+    },
+}
+_BIRDS_EYE_VIEW: dict[str, dict[str, float | _Other | None]] = {
+    "pairs/fcos3d_r101_r50_nuscenes": {"cwd": None, "pkd": None},
+    "pairs/pgd_r101_r50_kitti": {"cwd": None, "pkd": None},
+}
+
+
+def _rows(task: str, bases: dict[str, dict[str, float | _Other | None]]) -> dict[str, Row]:
+    rows = {}
+    for base, methods in bases.items():
+        for method, told in methods.items():
+            other = told if isinstance(told, _Other) else _other(told)
+            model = other.model if "distills" in other.model else {"method": method, **other.model}
+            figures = {"distilled": other.distilled} if other.distilled is not None else {}
+            name = f"{task}/{method}/{base.partition('/')[2]}.py"
+            rows[name] = Row(f"_base_/{base}.py", method, model, {**other.published, **figures})
+    return rows
+
+
+def _placed(value: Any, configs: str) -> Any:
+    """A copy in which `{configs}` is the folder."""
+    if isinstance(value, dict):
+        return {key: _placed(each, configs) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_placed(each, configs) for each in value]
+    return value.replace("{configs}", configs) if isinstance(value, str) else value
+
+
+ROWS: dict[str, Row] = {**_rows("seg", _SEGMENTATION), **_rows("bev", _BIRDS_EYE_VIEW)}
+"""The rows by the names of their configs."""
+
+
+def row_at(path: str | Path) -> tuple[Row, Path] | None:
+    """Return the row that a path names where no file lies there, with the folder of the configs around it."""
+    path = Path(os.path.abspath(os.path.expanduser(path)))
+    row = ROWS.get("/".join(path.parts[-3:]))
+    if row is None or path.is_file():
+        return None
+    configs = path.parents[2]
+    return (row, configs) if (configs / row.base).is_file() else None

@@ -1,0 +1,1 @@
+"""The subcommands of `graphkd`, one a file; see `graphkd --help`."""

@@ -1,0 +1,391 @@
+"""Distill a graph network into a student that needs no graph.
+
+    graphkd distill --graph cora --teacher sage --method glnn ffg2m --seeds 3
+    graphkd distill --graph my_graphs:load --teacher my_nets:gin --loss my_losses:focal
+    graphkd distill graphkd::glnn/digits.py --seeds 10
+
+For each seed and in each setting a teacher, an untaught student (control) and one student for each method are trained.
+One JSON log for each config holds all runs; it is written after each seed, so that a run that was stopped goes on
+where it was, and it is what the table is printed from.
+
+Parts of one's own are `module:name`, here and in configs, where `dict(type="module:name", ...)` gives them options. A
+graph is a function that returns a PyG `Data` or a `graphkd.Graph`, a teacher a function `(in_features, classes) ->
+Module`, a loss a function `(student, teacher) -> scalar`, a method a recipe `(model, lesson) -> History`. Python looks
+for the module on PYTHONPATH and in the current folder.
+
+A config may say more. Where `teacher` is a list, its teachers are trained one by one and teach together. One that was
+trained elsewhere is `dict(cache="folder/{setting}-{seed}")`, where caches lie, see `graphkd.Cache`.
+A teacher may itself be taught, `dict(..., source="folder", method="lingugkd")`, by a cache like that of
+`graphkd embed`; then it is trained untaught as well. These, and what the key `references` of a config lists, are
+graph networks trained beside, which teach nobody.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from graphkd import config as settings
+from graphkd.data import Graph, load, make_setting, split_of
+from graphkd.pipeline.measure import measure_latency, network_of
+from graphkd.pipeline.outcome import Outcome
+from graphkd.pipeline.rehearse import rehearse
+from graphkd.pipeline.teacher_spec import parse_teacher
+from graphkd.pipeline.train_student import train_student
+from graphkd.pipeline.train_teacher import train_teacher
+from graphkd.recipes import check_method, extras_of, inputs_of
+from graphkd.shipped import CONFIGS
+from graphkd.students.classifier import StudentClassifier
+from graphkd.training.cache import Cache
+from graphkd.training.latency import PROTOCOL
+from kdlosses.cli.logs import SCHEMA, Log, commit, peak_memory, read, reset_peak_memory, versions, write
+from kdlosses.cli.mistakes import one_sentence
+from kdlosses.cli.parser import Parser
+from kdlosses.cli.report import table
+from kdlosses.discover import imported
+
+SELECTION = (
+    "epoch by validation accuracy, ties by validation cross-entropy; test labels are read by the evaluation alone"
+)
+Config = dict[str, Any]
+
+
+DEFAULTS: Config = {
+    "settings": ["tran", "ind"],
+    "teacher": {"type": "sage", "epochs": 200},
+    "student": {"hidden": [256], "dropout": 0.5, "lr": 0.01, "weight_decay": 5e-4, "epochs": 500, "patience": 50},
+}
+"""What `--graph` runs with, that of `configs/_base_/graph.py`."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run what is missing, and print a table for each config."""
+    args = parse(arguments)
+    runs: dict[Path, tuple[Path | None, str, Config, Graph, list[Log]]] = {}
+    for path, name, config in asked_for(args):
+        out = (args.out or Path("results") / "graph") / f"{name}.json"
+        if args.out and len(args.configs) < 2:
+            out = args.out
+        if out in runs:
+            raise SystemExit(f"two configs would share the log {out}: run them one by one, each with its --out")
+        logs = [] if args.force else finished(out, config)
+        with one_sentence(path):
+            check(config)
+            seeds = todo(logs, args.seeds)
+            for seed in seeds:
+                for setting in config["settings"]:
+                    for spec in (*_listed(config["teacher"]), *references(config)):
+                        teacher = teacher_of(spec, setting, seed)
+                        if not isinstance(teacher, Cache):
+                            parse_teacher(teacher)
+            graph = load(config["data"], unsafe=args.unsafe)
+            for setting in config["settings"] if seeds else ():
+                view = make_setting(graph, split_of(graph, seeds[0]), setting, seeds[0])
+                for method in config["methods"]:
+                    teacher = teacher_of(config["teacher"], setting, seeds[0])
+                    rehearse(view, teacher, method, StudentClassifier(**config["student"]), seeds[0])
+        runs[out] = path, name, config, graph, logs
+    for out, (path, name, config, graph, logs) in runs.items():
+        seeds = todo(logs, args.seeds)
+        with (
+            one_sentence(path),
+            tqdm(total=len(seeds) * trainings(config), desc=name, unit="training", disable=not seeds) as bar,
+        ):
+            for seed in seeds:
+                logs += run_seed(graph, config, name, seed, lambda: bar.update())
+                write(out, logs)
+        print(table([log for log in logs if log["seed"] < args.seeds]), end="\n\n")
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = Parser(__doc__, "graphkd distill")
+    parser.add_argument(
+        "configs", type=CONFIGS.argument, nargs="*", help="files, or names of ours, as graphkd::glnn/digits.py"
+    )
+    parser.add_argument("--graph", help="instead of a config: a name like cora, or module:name")
+    parser.add_argument("--teacher", help="with --graph: a name, or module:name (default: sage)")
+    parser.add_argument("--method", nargs="+", default=[], help="with --graph: names, or module:name (default: glnn)")
+    parser.add_argument(
+        "--loss",
+        nargs="+",
+        default=[],
+        help="with --graph: losses on logits, one a student; names, or module:name",
+    )
+    parser.add_argument(
+        "--setting", nargs="+", choices=("tran", "ind"), default=[], help="with --graph: all nodes seen, or some hidden"
+    )
+    add_run_options(parser, "log file, of several configs their folder; default: results/graph")
+    args = parser.parse_args(arguments)
+    if bool(args.configs) == bool(args.graph):
+        parser.error("give configs, or --graph")
+    for option in ("teacher", "method", "loss", "setting"):
+        if args.configs and getattr(args, option):
+            parser.error(f"--{option} goes with --graph: a config says its own")
+    return args
+
+
+def add_run_options(parser: argparse.ArgumentParser, out: str) -> None:
+    """Add what runs over seeds have in common; `out` is the help of `--out`."""
+    parser.add_argument("--seeds", type=int, default=10, help="seeds 0 to SEEDS - 1; each is a split of its own")
+    parser.add_argument("--out", type=Path, help=out)
+    parser.add_argument(
+        "--unsafe",
+        action="store_true",
+        help="run the code that pickled data files (Planetoid's) may contain; only for files that you trust",
+    )
+    parser.add_argument("--force", action="store_true", help="start anew where a log of another config lies")
+
+
+def asked_for(args: argparse.Namespace) -> list[tuple[Path | None, str, Config]]:
+    """Return file, name and content of each config; there is no file for what the command line says."""
+    if args.seeds < 1:
+        raise SystemExit(f"--seeds is how many to run, at least 1, got {args.seeds}")
+    if not args.graph:
+        return [(path, f"{path.parent.name}-{path.stem}", read_config(path)) for path in args.configs]
+    methods: list[Any] = [{"type": name} for name in args.method]
+    methods += [{"type": "terms", "distills": [{"loss": name}]} for name in args.loss]
+    config = copy.deepcopy(DEFAULTS) | {"data": args.graph, "methods": methods or [{"type": "glnn"}]}
+    config["settings"] = args.setting or config["settings"]
+    config["teacher"]["type"] = args.teacher or config["teacher"]["type"]
+    parts = [args.graph, config["teacher"]["type"], *(args.method + args.loss or ["glnn"])]
+    return [(None, "-".join(part.replace(":", ".") for part in parts), config)]
+
+
+def check(config: Config) -> None:
+    """Raise for what can be found wrong with a config before anything is trained."""
+    for key in ("settings", "methods"):
+        if not isinstance(config[key], list) or not config[key]:
+            raise ValueError(f"{key} is a list, and not an empty one; got {config[key]!r}")
+    for setting in config["settings"]:
+        if setting not in ("tran", "ind"):
+            raise ValueError(f"settings are 'tran' and 'ind', not {setting!r}")
+    for method in config["methods"]:
+        check_method(method)
+        inputs_of(method)
+    for spec in (*_listed(config["teacher"]), *config.get("references", [])):
+        if not isinstance(spec, dict) or not isinstance(spec.get("type", spec.get("cache")), str):
+            raise ValueError(f"a teacher is a dict with a 'type' or a 'cache', which is a string; got {spec!r}")
+    if not isinstance(config["student"], dict):
+        raise ValueError(f"student is a dict of options of StudentClassifier, got {config['student']!r}")
+    StudentClassifier(**config["student"]).check_settings()
+
+
+def read_config(path: Path) -> Config:
+    """Read a config with its bases, see `graphkd.config`."""
+    if not path.is_file():
+        raise SystemExit(f"{path} is no file")
+    try:
+        config = json.loads(json.dumps(settings.read(path)))  # tuples as lists: as it will be read back from the log
+    except Exception as error:  # a config is Python, in which anything can go wrong
+        raise SystemExit(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+    known = {"data", "teacher", "student", "methods", "settings"}
+    if set(config) - {"references"} != known:
+        raise SystemExit(f"{path}: a graph config has the keys {sorted(known)}, this one {sorted(config)}")
+    if any(isinstance(each, dict) and "cache" in each and len(each) > 1 for each in _listed(config["teacher"])):
+        raise SystemExit(f"{path}: a teacher from a cache has no other option: dict(_delete_=True, cache=...)")
+    return config
+
+
+def teacher_of(spec: Any, setting: str, seed: int) -> Any:
+    """The teacher of a config as `train_teacher` takes it: its cache opened, its function imported."""
+    if isinstance(spec, list):
+        return [teacher_of(each, setting, seed) for each in spec]
+    if "cache" in spec:
+        return Cache.load(_folder(spec["cache"], setting, seed))
+    if "source" in spec:
+        spec = {**spec, "source": _hidden_states(_folder(spec["source"], setting, seed))}
+    return {**spec, "type": imported("teacher", spec["type"])} if ":" in spec["type"] else spec
+
+
+def _folder(pattern: str, setting: str, seed: int) -> str:
+    try:
+        return pattern.format(setting=setting, seed=seed)
+    except (AttributeError, IndexError, KeyError, ValueError) as error:
+        raise SystemExit(f"{pattern!r} is no folder: it may have {{setting}} and {{seed}} in it") from error
+
+
+def _hidden_states(folder: str) -> Cache:
+    try:
+        return Cache.load(folder)
+    except FileNotFoundError as error:
+        raise SystemExit(f"{error}; `graphkd embed` writes that of a language model") from error
+
+
+def references(config: Config) -> list[Any]:
+    """What is trained beside: that which the config lists, and every network in it that is taught, untaught."""
+    listed = config.get("references", [])
+    untaught = [
+        {key: value for key, value in each.items() if key != "method" and (key != "source" or "inputs" in each)}
+        for each in (*_listed(config["teacher"]), *listed)
+        if "method" in each
+    ]
+    found = [*untaught, *listed]
+    return [each for place, each in enumerate(found) if each not in found[:place]]
+
+
+def todo(logs: list[Log], seeds: int) -> list[int]:
+    """The seeds that no log has yet."""
+    return sorted(set(range(seeds)) - {log["seed"] for log in logs})
+
+
+def trainings(config: Config) -> int:
+    """Number of models that one seed trains."""
+    return len(config["settings"]) * (2 + len(config["methods"]) + len(references(config)))
+
+
+def run_seed(graph: Graph, config: Config, name: str, seed: int, tick: Callable[[], object]) -> list[Log]:
+    """Train everything for one seed; `tick` is called after each training. Returns one log for each model."""
+    reset_peak_memory()
+    student = StudentClassifier(**config["student"])
+    split = split_of(graph, seed)
+    beside = references(config)
+    found: list[dict[str, Outcome]] = [{} for _ in range(2 + len(config["methods"]) + len(beside))]
+    for setting in config["settings"]:
+        view = make_setting(graph, split, setting, seed)
+        extras = set().union(*(extras_of(method) for method in config["methods"]))
+        taught = found[0][setting] = train_teacher(view, teacher_of(config["teacher"], setting, seed), seed, extras)
+        tick()
+        found[1][setting] = train_student(view, None, "supervised", student, seed)
+        tick()
+        for outcomes, method in zip(found[2:], config["methods"]):
+            outcomes[setting] = train_student(view, taught.cache, method, student, seed)
+            tick()
+        for outcomes, spec in zip(found[2 + len(config["methods"]) :], beside):
+            outcomes[setting] = train_teacher(view, teacher_of(spec, setting, seed), seed)
+            tick()
+    roles = [
+        ("teacher", " + ".join(_teacher_labels(_listed(config["teacher"])))),
+        ("control", "supervised"),
+        *(("distilled", name) for name in labels(config["methods"])),
+        *(("reference", name) for name in _teacher_labels(beside)),
+    ]
+    return [
+        make_log(graph, config, name, seed, role, method, outcomes) for (role, method), outcomes in zip(roles, found)
+    ]
+
+
+def labels(methods: list[Any]) -> list[str]:
+    """Name methods by their type and by what they are put around; with options where that would not tell them apart.
+
+    >>> labels([dict(type="glnn"), dict(type="ffg2m", lam=0.2), dict(type="ffg2m", lam=0.5)])
+    ['glnn', 'ffg2m(lam=0.2)', 'ffg2m(lam=0.5)']
+    >>> labels([dict(type="terms", distills=[dict(loss=dict(type="until", loss="kl"))])])
+    ['terms(until(kl))']
+    """
+    short = [_label(method) for method in methods]
+    return [name if short.count(name) == 1 else _label(method, True) for name, method in zip(short, methods)]
+
+
+def _label(spec: Any, full: bool = False) -> str:
+    if not isinstance(spec, dict):
+        return str(spec)
+    inside = [_label(entry["loss"], full) for entry in spec.get("distills", ())]
+    inside += [_label(spec[key], full) for key in ("method", "loss") if key in spec]
+    rest = {key: value for key, value in spec.items() if key not in ("type", "distills", "method", "loss")}
+    inside += [f"{key}={value}" for key, value in rest.items() if full]
+    return spec["type"] + (f"({', '.join(dict.fromkeys(inside))})" if inside else "")
+
+
+def make_log(
+    graph: Graph, config: Config, name: str, seed: int, role: str, method: str, outcomes: dict[str, Outcome]
+) -> Log:
+    metrics: dict[str, float | None] = {}
+    for setting, outcome in outcomes.items():
+        metrics |= {key: 100 * value for key, value in outcome.metrics.items()}
+        if setting == "tran":
+            metrics["oracle_test_best"] = _per_cent(outcome.oracle_test_best)
+    first = next(iter(outcomes.values()))
+    if first.cache is None:
+        network, epochs = network_of(first.model), first.model.epochs
+    else:  # of a teacher trained elsewhere there may be no network, and whatever its cache holds
+        network, told = first.model, _listed(first.cache.settings.get("teacher"))
+        epochs = max((each.get("epochs", 0) for each in told if isinstance(each, dict)), default=0)
+    answers = network and measure_latency(network, graph, needs_edges=role in ("teacher", "reference"), x=first.x)
+    return {
+        "schema": SCHEMA,
+        "side": "graph",
+        "name": name,
+        "role": role,
+        "method": method,
+        "seed": seed,
+        "config": config,
+        "metrics": metrics,
+        "selection": SELECTION,
+        "schedule": f"at most {epochs} epochs" if epochs else "",
+        "settings": {
+            setting: {
+                "val": _per_cent(outcome.val),
+                "oracle_test_best": _per_cent(outcome.oracle_test_best),
+                "seconds": outcome.seconds,
+            }
+            for setting, outcome in outcomes.items()
+        },
+        "params": network and sum(parameter.numel() for parameter in network.parameters()),
+        "latency_ms": answers and {**answers, "threads": torch.get_num_threads(), "protocol": PROTOCOL},
+        "seconds": sum(outcome.seconds for outcome in outcomes.values()),
+        "peak_memory_mb": peak_memory(),
+        "versions": versions("torch", "torch-geometric", "scikit-learn", "numpy"),
+        "commit": commit(),
+    }
+
+
+def finished(path: Path, config: Config) -> list[Log]:
+    """The runs that an earlier call left in `path`."""
+    if not path.exists():
+        return []
+    if path.is_dir():
+        raise SystemExit(f"--out is a file, and {path} a folder")
+    try:
+        logs = read(path)
+    except (FileNotFoundError, ValueError) as error:
+        raise SystemExit(f"{path} holds no log: {error}; move it, or pass --force to replace it") from error
+    if any(log["config"] != config for log in logs):
+        raise SystemExit(f"{path} holds runs of another config; choose another --out, or pass --force to replace it")
+    return logs
+
+
+def _teacher_labels(specs: list[Any]) -> list[str]:
+    """Name teachers by their types; with the options of the methods that teach them where they are alike without."""
+    short = [_teacher_label(spec) for spec in specs]
+    return [name if short.count(name) == 1 else _teacher_label(spec, True) for name, spec in zip(short, specs)]
+
+
+def _teacher_label(spec: Any, full: bool = False) -> str:
+    """Name a teacher by its type, the kind of its layers or its reach, what it reads and who teaches it.
+
+    >>> _teacher_label(dict(type="hopwise", conv="gat", source="cache", method="lingugkd"))
+    'hopwise(gat), lingugkd'
+    >>> _teacher_label(dict(type="sgc", hops=2, source="cache", inputs=0))
+    'sgc(2) on hidden 0'
+    >>> _teacher_label(dict(type="gcn", source="cache", inputs=dict(top=3)))
+    'gcn on top 3'
+    """
+    if "cache" in spec:
+        return "cache"
+    name = spec["type"].rpartition(":")[2]
+    kind = spec.get("conv", spec.get("hops"))
+    return (
+        (name if kind is None else f"{name}({kind})")
+        + (f" on {_read(spec['inputs'])}" if "inputs" in spec else "")
+        + (f", {_label(spec['method'], full)}" if "method" in spec else "")
+    )
+
+
+def _read(inputs: Any) -> str:
+    return f"top {inputs['top']}" if isinstance(inputs, dict) else f"hidden {inputs}"
+
+
+def _listed(teacher: Any) -> list[Any]:
+    return teacher if isinstance(teacher, list) else [teacher]
+
+
+def _per_cent(share: float | None) -> float | None:
+    return None if share is None else 100 * share

@@ -1,0 +1,6 @@
+"""The graph configs of this package by name: `graphkd::default/cora.py`, `graphkd::links/llp/cora.py`."""
+
+from kdlosses.shipped import Shipped
+
+CONFIGS = Shipped("graphkd", ("graph", "links"))
+"""`graph/` may be left out."""
