@@ -72,6 +72,7 @@ def distill(
         TypeError: student, teacher or seed is nothing of the kind; likewise.
         KeyError: unknown teacher or method; names the nearest.
 
+    >>> from graphkd import StudentClassifier
     >>> from graphkd.data import digits
     >>> quick = StudentClassifier(hidden=(64,), epochs=60, lr=0.01)
     >>> result = distill(digits(), dict(type="sage", epochs=40), "glnn", student=quick, setting="tran")

@@ -186,7 +186,7 @@ def test_own_losses_fall_and_teach_codes_the_edges(setting: Setting, update: Any
     with pytest.raises(RuntimeError, match="after each forward pass in training mode"):
         network.auxiliary_loss()
     network.eval()
-    codes = network.codebook(network.tells(graph.x, graph.edge_index)[0]["code"])[1]
+    codes = network.codebook(network.extras(graph.x, graph.edge_index)[0]["code"])[1]
     source, target = graph.edge_index
     alike = (codes[source] == codes[target]).float().mean()
     assert alike > 5 * (codes[source] == codes[target].roll(1000)).float().mean()
