@@ -11,9 +11,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from logs import ROOT
 from torch import Tensor
 
+from kdlosses.cli.logs import ROOT
 from transcriptions import contrastive, feature, graph, logit, relation
 
 sys.path.append(str(ROOT / "tests"))

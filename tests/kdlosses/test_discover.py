@@ -70,7 +70,7 @@ from densekd.methods import ONLINE, method_entries
 from graphkd.pipeline.teacher_spec import parse_teacher
 from graphkd.recipes import RECIPES
 from graphkd.spec import resolve
-from train import parse
+from densekd.cli.train import parse
 
 
 def command(name):
