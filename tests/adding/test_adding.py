@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from kdlosses.feature.mse import mse
+from kdlosses.reduce import weighted_mean
 from kdlosses.registry import register
 
 
@@ -50,7 +50,8 @@ class Bridged(nn.Module):
         self.bridge = nn.Linear(student_channels, teacher_channels, bias=False)
 
     def forward(self, student: Tensor, teacher: Tensor, weight: Tensor | None = None) -> Tensor:
-        return mse(self.bridge(student.movedim(1, -1)).movedim(-1, 1), teacher, weight)
+        found = self.bridge(student.movedim(1, -1)).movedim(-1, 1)
+        return weighted_mean((found - teacher).square().mean(1), weight)
 ''',
     "tests/kdlosses/feature/test_bridged.py": """
 from contract.entry import LossContract

@@ -8,6 +8,7 @@ fails. This module finds the entries, of pytest's modules and outside of pytest 
 
 from __future__ import annotations
 
+import ast
 import functools
 import importlib
 import re
@@ -146,9 +147,17 @@ def entries(kind: type[C]) -> dict[str, C]:
 
 def files(kind: str = r"\w+Contract") -> list[Path]:
     """Test files that hold an entry of a kind."""
-    wanted = re.compile(rf"^CONTRACT = (?:\[.*)?\b{kind}\(", re.MULTILINE | re.DOTALL)
-    texts = {path: path.read_text() for path in sorted(TESTS.rglob("test_*.py"))}
-    return [path for path, text in texts.items() if wanted.search(text)]
+    wanted = re.compile(rf"CONTRACT = (?:\[.*)?\b{kind}\(", re.DOTALL)
+
+    def holds(text: str) -> bool:
+        if not wanted.search(text):
+            return False
+        parts = [
+            ast.get_source_segment(text, node) or "" for node in ast.parse(text).body if isinstance(node, ast.Assign)
+        ]
+        return any(wanted.match(part) for part in parts)
+
+    return [path for path in sorted(TESTS.rglob("test_*.py")) if holds(path.read_text())]
 
 
 def entries_in(path: Path) -> list[Contract]:
