@@ -193,3 +193,35 @@ def test_without_a_config_it_is_the_base_of_all_configs() -> None:
 def test_configs_and_a_graph_do_not_mix(arguments: list[str], message: str, capsys) -> None:
     _, err = said_by("graphkd", "distill", arguments, capsys)
     assert err.splitlines()[-1] == f"graphkd distill: error: {message}"
+
+
+def test_students_are_ranked_as_by_the_function(tmp_path: Path, capsys) -> None:
+    from graphkd import digits, rank_students
+    from graphkd.cli.rank import main
+
+    main(["--graph", "digits", "--hidden", "8", "256", "8,8", "--seeds", "1"])
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()[2:]]
+    scores = rank_students(digits(), [(8,), (256,), (8, 8)], seeds=[0])
+    expected = {", ".join(map(str, hidden)): f"{score:.4f}" for hidden, score in zip(scores.hidden, scores.score)}
+    assert dict(rows) == expected
+    assert [float(score) for _, score in rows] == sorted((float(score) for _, score in rows), reverse=True)
+    _, err = said_by("graphkd", "rank", ["--graph", "digits", "--hidden", "8", "8;8"], capsys)
+    assert "expected widths with commas between them, 64,64, got '8;8'" in err
+
+
+def test_a_saved_student_is_exported(tmp_path: Path, capsys) -> None:
+    import numpy as np
+    import onnxruntime
+
+    from graphkd import StudentClassifier, digits
+    from graphkd.cli.export import main
+
+    graph = digits()
+    student = StudentClassifier(hidden=(16,), epochs=5, method="supervised", random_state=0).fit(graph.x, graph.y)
+    student.save(tmp_path / "student.safetensors")
+    main([str(tmp_path / "student.safetensors"), "--out", str(tmp_path / "student.onnx")])
+    session = onnxruntime.InferenceSession(tmp_path / "student.onnx", providers=["CPUExecutionProvider"])
+    answers = session.run(None, {session.get_inputs()[0].name: graph.x[:50].numpy()})
+    assert any(np.shape(a) == (50, 10) and (a.argmax(1) == student.predict(graph.x[:50])).all() for a in answers)
+    _, err = said_by("graphkd", "export", ["x.safetensors", "--out", str(tmp_path / "student.onnx")], capsys)
+    assert "exists; remove it or choose another name" in err
