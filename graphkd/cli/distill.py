@@ -3,10 +3,12 @@
     graphkd distill --graph cora --teacher sage --method glnn ffg2m --seeds 3
     graphkd distill --graph my_graphs:load --teacher my_nets:gin --loss my_losses:focal
     graphkd distill graphkd::glnn/digits.py --seeds 10
+    graphkd distill --graph cora --setting tran --seeds 1 --save students
 
 For each seed and in each setting a teacher, an untaught student (control) and one student for each method are trained.
 One JSON log for each config holds all runs; it is written after each seed, so that a run that was stopped goes on
-where it was, and it is what the table is printed from.
+where it was, and it is what the table is printed from. `--save` also keeps the students that are trained, in files that
+`graphkd.StudentClassifier.load` and `graphkd export` read.
 
 Parts of one's own are `module:name`, here and in configs, where `dict(type="module:name", ...)` gives them options. A
 graph is a function that returns a PyG `Data` or a `graphkd.Graph`, a teacher a function `(in_features, classes) ->
@@ -25,7 +27,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +93,9 @@ def main(arguments: list[str] | None = None) -> None:
                 for method in config["methods"]:
                     teacher = teacher_of(config["teacher"], setting, seeds[0])
                     rehearse(view, teacher, method, StudentClassifier(**config["student"]), seeds[0])
+            for file in students(args.save, name, config, seeds):
+                if file.exists() and not args.force:
+                    raise SystemExit(f"{file} is there already: choose another --save, or replace it with --force")
         runs[out] = path, name, config, graph, logs
     for out, (path, name, config, graph, logs) in runs.items():
         seeds = todo(logs, args.seeds)
@@ -99,9 +104,11 @@ def main(arguments: list[str] | None = None) -> None:
             tqdm(total=len(seeds) * trainings(config), desc=name, unit="training", disable=not seeds) as bar,
         ):
             for seed in seeds:
-                logs += run_seed(graph, config, name, seed, lambda: bar.update())
+                logs += run_seed(graph, config, name, seed, lambda: bar.update(), args.save)
                 write(out, logs)
         print(table([log for log in logs if log["seed"] < args.seeds]), end="\n\n")
+        for file in students(args.save, name, config, seeds):
+            print(f"student {file}")
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -122,6 +129,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--setting", nargs="+", choices=("tran", "ind"), default=[], help="with --graph: all nodes seen, or some hidden"
     )
+    parser.add_argument("--save", type=Path, metavar="FOLDER", help="keep the students that are trained now")
     add_run_options(parser, "log file, of several configs their folder; default: results/graph")
     args = parser.parse_args(arguments)
     if bool(args.configs) == bool(args.graph):
@@ -241,8 +249,31 @@ def trainings(config: Config) -> int:
     return len(config["settings"]) * (2 + len(config["methods"]) + len(references(config)))
 
 
-def run_seed(graph: Graph, config: Config, name: str, seed: int, tick: Callable[[], object]) -> list[Log]:
-    """Train everything for one seed; `tick` is called after each training. Returns one log for each model."""
+def students(folder: Path | None, name: str, config: Config, seeds: Sequence[int]) -> list[Path]:
+    """Files of the students of these seeds: setting by setting, method by method; none without a folder.
+
+    >>> config = dict(settings=["tran"], methods=[dict(type="glnn")])
+    >>> [file.name for file in students(Path("out"), "cora-sage-glnn", config, [0])]
+    ['cora-sage-glnn-glnn-tran-seed0.safetensors']
+    """
+    if folder is None:
+        return []
+    return [
+        folder / f"{name}-{label.replace(':', '.').replace('/', '.')}-{setting}-seed{seed}.safetensors"
+        for seed in seeds
+        for setting in config["settings"]
+        for label in labels(config["methods"])
+    ]
+
+
+def run_seed(
+    graph: Graph, config: Config, name: str, seed: int, tick: Callable[[], object], save: Path | None = None
+) -> list[Log]:
+    """Train everything for one seed; `tick` is called after each training. Returns one log for each model.
+
+    Distilled students are saved in the folder `save`, see `students`.
+    """
+    files = iter(students(save, name, config, [seed]))
     reset_peak_memory()
     student = StudentClassifier(**config["student"])
     split = split_of(graph, seed)
@@ -257,6 +288,9 @@ def run_seed(graph: Graph, config: Config, name: str, seed: int, tick: Callable[
         tick()
         for outcomes, method in zip(found[2:], config["methods"]):
             outcomes[setting] = train_student(view, taught.cache, method, student, seed)
+            if save is not None:
+                save.mkdir(parents=True, exist_ok=True)
+                outcomes[setting].model.save(next(files))
             tick()
         for outcomes, spec in zip(found[2 + len(config["methods"]) :], beside):
             outcomes[setting] = train_teacher(view, teacher_of(spec, setting, seed), seed)

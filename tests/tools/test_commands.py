@@ -111,7 +111,7 @@ def test_tools_know_how_they_were_started(tmp_path: Path) -> None:
 
 def test_mistakes_end_in_one_line(tmp_path: Path) -> None:
     for arguments, code, said in (
-        (["distill"], 2, "graphkd has no command 'distill'; did you mean 'distill'?\n"),
+        (["destill"], 2, "graphkd has no command 'destill'; did you mean 'distill'?\n"),
         (["nothing"], 2, "graphkd has no command 'nothing'; see graphkd --help\n"),
         (["report", "gone"], 1, "gone: No such file or directory\n"),
         (
@@ -161,6 +161,31 @@ def test_everything_of_ones_own_without_a_config(tmp_path: Path) -> None:
     assert len({accuracy["supervised"], accuracy["glnn"], accuracy["terms(mine:brier)"]}) == 3
     assert logs[0]["params"] == 2 * 64 * 8 + 8 + 2 * 8 * 10 + 10
     assert logs[0]["config"]["data"] == "mine:graph"
+
+
+def test_students_are_saved_where_asked_and_never_over_others(tmp_path: Path, capsys) -> None:
+    from graphkd import StudentClassifier, cpf_split, digits
+    from graphkd.cli import distill
+
+    config = tmp_path / "short.py"
+    config.write_text(
+        "data = 'digits'\nsettings = ['tran']\nmethods = [dict(type='glnn')]\n"
+        "teacher = dict(type='sage', epochs=2)\nstudent = dict(hidden=[8], epochs=2)\n"
+    )
+    arguments = [str(config), "--seeds", "1", "--out", str(tmp_path / "log.json"), "--save", str(tmp_path / "kept")]
+    distill.main(arguments)
+    (file,) = (tmp_path / "kept").iterdir()
+    assert f"student {file}" in capsys.readouterr().out
+    graph, (log,) = (
+        digits(),
+        [each for each in json.loads((tmp_path / "log.json").read_text()) if each["method"] == "glnn"],
+    )
+    test = cpf_split(graph.y, 0).test
+    found = StudentClassifier.load(file).predict(graph.x[test])
+    assert (found == graph.y[test].numpy()).mean() == pytest.approx(log["metrics"]["tran"] / 100, abs=1e-4)
+    (tmp_path / "log.json").unlink()
+    with pytest.raises(SystemExit, match=r"is there already: choose another --save, or replace it with --force"):
+        distill.main(arguments)
 
 
 def test_a_config_gives_ones_own_graph_its_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
