@@ -179,6 +179,34 @@ assert losses["distill.loss_cwd"] > 0
     )
 
 
+@pytest.mark.parametrize(
+    ("blocked", "told"),
+    [("mmdet", "pip install 'graphdensekd[detection]'"), ("mmcv._ext", "MMCV_WITH_OPS=1 pip install")],
+)
+def test_segmentation_needs_neither_mmdet_nor_operators(blocked: str, told: str) -> None:
+    run_without(
+        (),
+        f"""
+import densekd
+from importlib.abc import MetaPathFinder
+from densekd import compat
+class Absent(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == {blocked!r}:
+            raise ModuleNotFoundError(compat._HOW_TO_COMPILE if name == "mmcv._ext" else "gone", name=name)
+sys.meta_path.insert(0, Absent())
+from densekd.registry import DATASETS
+assert len(DATASETS.build(dict(type="densekd.DigitScenesSeg", count=2))) == 2
+try:
+    DATASETS.build(dict(type="densekd.DigitScenesDet", count=2))
+except ImportError as error:
+    assert {told!r} in str(error), error
+else:
+    raise AssertionError("built")
+""",
+    )
+
+
 @pytest.mark.parametrize("package", ["kdlosses", "graphkd", "densekd"])
 def test_import_takes_less_than_a_fifth_of_a_second_beyond_torch(package: str) -> None:
     code = f"import torch, time; start = time.process_time(); import {package}; print(time.process_time() - start)"
