@@ -179,6 +179,31 @@ assert losses["distill.loss_cwd"] > 0
     )
 
 
+def test_segmentation_needs_neither_mmdet_nor_operators() -> None:
+    run_without(
+        ("mmdet",),
+        """
+import densekd
+from importlib.abc import MetaPathFinder
+class Absent(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == "mmcv._ext":
+            raise ModuleNotFoundError("absent", name=name)
+sys.meta_path.insert(0, Absent())
+from densekd import build_model, read_config
+from densekd.registry import DATASETS
+assert len(DATASETS.build(dict(type="densekd.DigitScenesSeg", count=2))) == 2
+build_model(read_config("seg/plain/semantic_fpn_r18_w16_digits"))
+try:
+    DATASETS.build(dict(type="densekd.DigitScenesDet", count=2))
+except ImportError as error:
+    assert "pip install 'graphdensekd[detection]'" in str(error), error
+else:
+    raise AssertionError("built")
+""",
+    )
+
+
 @pytest.mark.parametrize("package", ["kdlosses", "graphkd", "densekd"])
 def test_import_takes_less_than_a_fifth_of_a_second_beyond_torch(package: str) -> None:
     code = f"import torch, time; start = time.process_time(); import {package}; print(time.process_time() - start)"

@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))]
 SHORT = {  # the same commands, but short: this checks that they run, not how well they train
+    "densekd train": "--cfg-options train_cfg.max_iters=2 default_hooks.checkpoint.interval=2",
+    "densekd test": "--cfg-options test_dataloader.dataset.count=2",
     "tools/train.py": "--cfg-options train_cfg.max_iters=2 default_hooks.checkpoint.interval=2",
     "tools/distill_graph.py": "--seeds 1 --out log.json",
     "tools/test.py": "--cfg-options test_dataloader.dataset.count=2",

@@ -10,10 +10,9 @@ from densekd.registry import DATASETS
 try:
     from densekd.datasets.bccd import BCCD
     from densekd.datasets.digit_scenes_det import DigitScenesDet
-except ModuleNotFoundError as error:  # segmentation needs neither mmdet nor mmcv's operators
-    if error.name not in ("mmdet", "mmcv._ext"):
+except ModuleNotFoundError as error:  # segmentation does not need mmdet
+    if error.name != "mmdet":
         raise
-    said = str(error) if error.name == "mmcv._ext" else "pip install 'graphdensekd[detection]' brings mmdet"
 
     def needs_mmdet(**options: Any) -> None:
         """Stand where a data set of mmdet would.
@@ -21,7 +20,7 @@ except ModuleNotFoundError as error:  # segmentation needs neither mmdet nor mmc
         Raises:
             ImportError: says what to install.
         """
-        raise ImportError(f"this data set is for mmdet: {said}")
+        raise ImportError("this data set needs mmdet: pip install 'graphdensekd[detection]'")
 
     for name in ("BCCD", "DigitScenesDet"):
         DATASETS.register_module(name=name, module=needs_mmdet)
