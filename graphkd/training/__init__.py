@@ -1,5 +1,5 @@
-"""The training loop, the data that a recipe may use, and the teacher's cache."""
+"""The training loop, what a recipe may see, and what a teacher leaves behind."""
 
-from graphkd.training.loop import Clock, History, Schedule, Score, train
+from graphkd.training.loop import Clock, Evaluation, History, Schedule, Score, each_epoch, score, train
 
-__all__ = ["Clock", "History", "Schedule", "Score", "train"]
+__all__ = ["Clock", "Evaluation", "History", "Schedule", "Score", "each_epoch", "score", "train"]
