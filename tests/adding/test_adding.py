@@ -12,7 +12,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-COPIED = ("kdlosses", "graphkd", "densekd", "tests", "docs", "tools", "setup.cfg", "CONTRIBUTING.md")
+COPIED = (
+    "graphdensekd",
+    "kdlosses",
+    "graphkd",
+    "densekd",
+    "tests",
+    "docs",
+    "tools",
+    "benchmarks",
+    "setup.cfg",
+    "CONTRIBUTING.md",
+)
 FILES = {
     "kdlosses/feature/bridged.py": '''
 from __future__ import annotations

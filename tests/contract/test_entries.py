@@ -33,7 +33,7 @@ def test_a_missing_entry_fails_that_part_alone_and_says_what_to_write() -> None:
         return kdlosses.weighted_mean((student - teacher).abs().pow(power).mean(1), weight)
 
     assert (needs_of("powered"), shapes_of("powered")) == ((), [NODES, MAPS])  # its tests are collected
-    with pytest.raises(AssertionError, match=r"needs the option 'power'(?s:.*)CONTRACT = LossContract\('pow"):
+    with pytest.raises(AssertionError, match=r"requires the option 'power'(?s:.*)CONTRACT = LossContract\('pow"):
         loss_of("powered")
     with pytest.raises(AssertionError, match=r"no_copies; .* write why into tests/.*test_entries\.py"):
         check_rule(LossContract("powered"), powered, "no_copies", holds=False)
