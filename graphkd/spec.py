@@ -13,7 +13,7 @@ from torch import Tensor
 
 from graphkd import moved
 from kdlosses import nearest
-from kdlosses.discover import imported, load_entry_points
+from kdlosses.discover import FromFile, imported, load_entry_points
 from kdlosses.ground import Ground
 from kdlosses.options import typed
 
@@ -53,7 +53,7 @@ def resolve(
     elif isinstance(name, str) and ":" in name:
         function = imported(what, name)
     else:
-        if what == "method" and name in moved.RECIPES:
+        if what == "method" and isinstance(name, str) and name in moved.RECIPES:
             new = moved.RECIPES[name]
             warnings.warn(
                 f"the recipe {name!r} is now {new!r}; the old name is removed in the next version",
@@ -180,13 +180,15 @@ def to_json(value: Any, names: Mapping[Any, str], foreign: list[str]) -> Any:
 
 
 def from_json(value: Any) -> Any:
-    """Restore a setting from the output of `to_json`.
+    """Restore a setting from the output of `to_json`; names of code in it are not imported, see `FromFile`.
 
     >>> from_json(to_json(dict(hidden=(16, 8), taps=["a"]), {}, []))
     {'hidden': (16, 8), 'taps': ['a']}
     """
     if isinstance(value, list):
         return [from_json(each) for each in value]
+    if isinstance(value, str) and ":" in value:
+        return FromFile(value)
     if not isinstance(value, dict):
         return value
     if value.keys() == {"__tuple__"}:

@@ -61,6 +61,10 @@ def load_entry_points(kind: str) -> None:
         entry.load()
 
 
+class FromFile(str):
+    """A name that was read from a file: what it names is not imported, because a file may come from anybody."""
+
+
 def imported(what: str, name: str) -> Any:
     """Import and return the object that `module:name` names.
 
@@ -69,11 +73,14 @@ def imported(what: str, name: str) -> Any:
         name: such as `my_losses:focal_kd`.
 
     Raises:
-        ValueError: it has another form, or there is no such module, or nothing of that name in it.
+        ValueError: it has another form, or comes from a file, see `FromFile`; there is no such module, or nothing of
+            that name in it.
 
     >>> imported("loss", "math:sqrt")(4.0)
     2.0
     """
+    if isinstance(name, FromFile):
+        raise ValueError(f"{what} {str(name)!r} is named in a file, from which no code is imported: set the {what} again")
     module, _, attribute = name.partition(":")
     if not attribute.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
         raise ValueError(f"{what} {name!r}: name your own as 'module:name', such as 'my_module:my_{what}'")

@@ -120,7 +120,7 @@ def test_pixels_come_in_slowly(seg: Config, transformer: Config, hub: MessageHub
 def test_outside_of_a_run_it_says_what_is_missing(seg: Config, transformer: Config, hub: MessageHub) -> None:
     model = pair(seg, transformer)
     hub.update_info("max_iters", 0)
-    with pytest.raises(TypeError, match="loss 'ramp' needs 'progress'"):
+    with pytest.raises(TypeError, match="loss 'ramp' requires 'progress'"):
         model(**seg_batch(model), mode="loss")
 
 

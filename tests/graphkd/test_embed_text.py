@@ -334,7 +334,7 @@ def test_a_vector_too_large_for_float16_is_no_silent_infinity(
     loud = LanguageModel.load(folders["encoder"])
     with torch.no_grad():
         loud.network.encoder.layer[-1].output.LayerNorm.bias += 1e6
-    with pytest.raises(FloatingPointError, match="of node 0 is not finite, or too large for float16"):
+    with pytest.raises(FloatingPointError, match="output for node 0 is not finite, or too large for float16"):
         embed(graph, loud, tmp_path / "c", PROMPTS)
 
 

@@ -179,7 +179,7 @@ def test_distill_measures_a_wider_student_and_names_wrong_options(graph: Graph) 
         distill(graph, "sage", dict(type="nosmog", width=3))
     with pytest.raises(ValueError, match="width is from 1 to the number of nodes, 1797, got 0"):
         deepwalk(graph.edge_index, len(graph), width=0)
-    with pytest.raises(ValueError, match="a walk of two nodes, got walks=5, length=1"):
+    with pytest.raises(ValueError, match="length at least 2, got walks=5, length=1"):
         deepwalk(graph.edge_index, len(graph), length=1)
 
 

@@ -46,7 +46,7 @@ TEACHER = dict(type=untrainable, epochs=1)
         (dict(type="dual_head", dropout=2.0), "dropout must be at most 1"),
         (dict(type="hard", bound=1.0), r"bound must lie in \[0, 1\)"),
         (dict(type="hard", low=3.0), "0 < low <= up"),
-        (dict(type="kd3", kappa=2.0), "kappa is a probability"),
+        (dict(type="kd3", kappa=2.0), "kappa must be a probability"),
         (dict(type="lingugkd", dropout=2.0), "dropout must be at most 1"),
         (dict(type="mixup", share=2.0), "share is the part of the samples to mix"),
         (dict(type="pruned", method=dict(type="glnn", lam=2.0)), "lam is the weight of the labels"),
@@ -56,9 +56,9 @@ TEACHER = dict(type=untrainable, epochs=1)
         (dict(type="selfdistill", held=1.0), "leaves none to hold out"),
         (dict(type="simmlp", edge_mask=2.0), "edge_mask <= 1"),
         (dict(type="terms", distills=[]), "distills is empty"),
-        (dict(type="terms", distills=[dict(loss="mse", student="hidden:3")]), "tells 1 hidden layers"),
+        (dict(type="terms", distills=[dict(loss="mse", student="hidden:3")]), "the student has 1 hidden layers"),
         (dict(type="tfkd_self", generations=0), "generations must be at least 1"),
-        ("vqgraph", "the teacher tells no 'code' and 'codebook'"),
+        ("vqgraph", "the teacher has no 'code' and 'codebook'"),
     ],
 )
 def test_options_are_checked_before_a_teacher_is_trained(method: Any, message: str) -> None:
@@ -87,7 +87,7 @@ def test_a_student_that_does_not_fit_is_named_before_a_teacher_is_trained(
     ("method", "message"),
     [
         (dict(type="llp", lam=2.0), "lam is the weight of the labels"),
-        (dict(type="llp", hops=0), "a context needs two nodes"),
+        (dict(type="llp", hops=0), "a context needs at least two nodes"),
         (dict(type="llp", rank=-1.0), "rank must be at least 0"),
     ],
 )

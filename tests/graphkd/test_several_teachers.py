@@ -167,7 +167,7 @@ def test_a_task_of_its_own_has_its_own_classes(setting: Setting, graph: Graph) -
         (dict(shard=(3, 3)), "part i from 0 of k parts"),
         (dict(known=[10]), "class numbers"),
         (dict(known=[1], task=[0, 1] * 5), "not both"),
-        (dict(task=[0, 1]), "10 classes of the graph"),
+        (dict(task=[0, 1]), "must map the 10 classes"),
         (dict(task=[0] * 10), "two classes or more"),
         (dict(known=[0.5]), "list of class numbers"),
     ],

@@ -129,7 +129,7 @@ def test_a_mistake_in_a_call_ends_in_one_sentence(
     [
         ("--model {}/empty --classes car --out {}/t.safetensors", "config.json is missing"),
         ("--model {}/encoder --classes , --out {}/t.safetensors", "expected names with commas between them"),
-        ("--model {}/encoder --classes car,car --out {}/t.safetensors", "expected classes, each once and with a name"),
+        ("--model {}/encoder --classes car,car --out {}/t.safetensors", "classes must be distinct names that are not empty"),
         ("--model {}/encoder --classes car --out {}/file", "exists: take another name"),
         ("--model {}/encoder --classes car --out {}/t.npz", "the name of the file ends in .safetensors"),
         ("--model {}/encoder --classes car --out {}/file/t.safetensors", "file is a file; choose another"),
@@ -150,7 +150,7 @@ def test_a_teacher_of_sentences_is_checked_before_the_training(world: Path, tmp_
         Sentences(table, ["tram"], nearly=3)
     with pytest.raises(ValueError, match="front must be 'x' or 'y', got 'z'"):
         Sentences(table, ["tram"], front="z")
-    with pytest.raises(ValueError, match="expected classes"):
+    with pytest.raises(ValueError, match="classes must be distinct names"):
         Sentences(table, [])
 
 
