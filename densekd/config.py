@@ -28,6 +28,8 @@ def read_config(source: str | Path) -> Config:
     package, found, _ = str(source).partition("::")
     if found and find_spec(package) is None:
         raise ModuleNotFoundError(f"config {source}: the package {package} is not installed", name=package)
+    if found and package == "graphkd":
+        raise ValueError(f"config {source} is of graphkd, for a graph: `graphkd distill {source}` runs it")
     if package == "densekd" or (not found and not is_config(source)):
         source, found = CONFIGS.find(str(source)), ""
     try:

@@ -62,7 +62,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         old = module.__name__
-        _warn(old, MODULES[old], stacklevel=2)
+        _warn(old, MODULES[old], stacklevel=3)  # frames of importlib do not count
         sys.modules[old] = importlib.import_module(MODULES[old])  # the import statement takes it from there
 
 

@@ -55,6 +55,9 @@ class Shipped:
         Raises:
             FileNotFoundError: there is no such config; the message names the nearest.
         """
+        other, marked, _ = name.partition("::")
+        if marked and other != self.package:
+            raise FileNotFoundError(f"config {name} is of {other}; this reads files and {self.package}::...")
         short = name.removeprefix(f"{self.package}::").removesuffix(".py") + ".py"
         for found in (short, f"{self.rooms[0]}/{short}"):
             path = self.folder / found

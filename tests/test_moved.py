@@ -41,6 +41,13 @@ def test_an_old_module_is_the_new_one(old: str) -> None:
     assert found is importlib.import_module(MODULES[old])
 
 
+def test_the_warning_is_of_the_line_that_imports() -> None:
+    sys.modules.pop("graphkd.student", None)
+    with pytest.warns(DeprecationWarning, match="^graphkd.student is now ") as found:
+        import graphkd.student  # noqa: F401
+    assert [each.filename for each in found] == [__file__]
+
+
 @pytest.mark.parametrize(("module", "name", "new"), [(m, name, table[name]) for m, table in NAMES for name in table])
 def test_an_old_name_is_the_new_one(module: str, name: str, new: str) -> None:
     with pytest.warns(DeprecationWarning, match=f"^{module}.{name} is now {new}; "):

@@ -19,9 +19,7 @@ PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROO
 SHORT = {  # the same commands, but short: this checks that they run, not how well they train
     "densekd train": "--cfg-options train_cfg.max_iters=2 default_hooks.checkpoint.interval=2",
     "densekd test": "--cfg-options test_dataloader.dataset.count=2",
-    "tools/train.py": "--cfg-options train_cfg.max_iters=2 default_hooks.checkpoint.interval=2",
-    "tools/distill_graph.py": "--seeds 1 --out log.json",
-    "tools/test.py": "--cfg-options test_dataloader.dataset.count=2",
+    "graphkd distill": "--seeds 1 --out log.json",
 }
 GAINS = {  # rows of the README: log and method, metric, and how the row calls them
     "Cora, accuracy": ("graph/refined_teacher-cora.json", "refined_teacher", "tran"),
@@ -72,7 +70,7 @@ def run(command: str, folder: Path) -> None:
     for tool, options in SHORT.items():
         if tool in command:
             command += f" {options}"
-    if "tools/compare.py" in command:
+    if "densekd compare" in command:
         command = f"{shortened(command, folder)} --seeds 1"
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, shell=True, cwd=where, env=environment, capture_output=True, text=True, timeout=600)
@@ -85,11 +83,12 @@ def shortened(command: str, folder: Path) -> str:
     short = "train_cfg = dict(max_iters=2, val_interval=2)\ndefault_hooks = dict(checkpoint=dict(interval=2))\n"
     for split in ("train", "val", "test"):
         short += f"{split}_dataloader = dict(batch_size=1, dataset=dict(count=2))\n"
-    (name,) = re.findall(r"configs/\S+\.py", command)
-    (teacher,) = re.findall(r'teacher="\{\{fileDirname\}\}/(\S+)"', (ROOT / name).read_text())
-    (folder / "short_teacher.py").write_text(f'_base_ = "{(ROOT / name).parent / teacher}"\n{short}')
-    (folder / "short.py").write_text(f'_base_ = "{ROOT / name}"\n{short}model = dict(teacher="short_teacher.py")\n')
-    return command.replace(name, "short.py")
+    (name,) = re.findall(r"densekd::(\S+\.py)", command)
+    config = ROOT / "configs" / name
+    (teacher,) = re.findall(r'teacher="\{\{fileDirname\}\}/(\S+)"', config.read_text())
+    (folder / "short_teacher.py").write_text(f'_base_ = "{config.parent / teacher}"\n{short}')
+    (folder / "short.py").write_text(f'_base_ = "{config}"\n{short}model = dict(teacher="short_teacher.py")\n')
+    return command.replace(f"densekd::{name}", "short.py")
 
 
 def check_extras(command: str) -> None:

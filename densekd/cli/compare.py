@@ -99,7 +99,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--teacher", help="config of the teacher, a path or pkg::path; 'ema' for the student's average")
     parser.add_argument("--checkpoint", help="weights of the teacher, which is then not trained")
     parser.add_argument("--methods", nargs="+", type=method_name, metavar="METHOD", help="what to compare")
-    parser.add_argument("--seeds", type=int, default=3, help="control and distilled runs with seeds 0 to SEEDS - 1")
+    parser.add_argument("--seeds", type=int, default=3, help="of control and students, 0 to SEEDS - 1 (default: 3)")
     parser.add_argument("--metric", nargs="+", default=[], help="metrics of the table, the first one decides")
     parser.add_argument("--out", type=Path, help="folder of the logs (default: results/<side>/<name>)")
     parser.add_argument("--work-dir", type=Path, help="folder of the weights (default: work_dirs/<side>/<name>)")

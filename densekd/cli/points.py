@@ -98,7 +98,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = Parser(__doc__, "densekd points")
     parser.add_argument("config", type=Path)
     parser.add_argument("--frames", type=int, default=400, help="of the training data, from the first on")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to SEEDS - 1 (default: 3)")
     parser.add_argument("--iterations", type=int, default=1000)
     parser.add_argument("--batch", type=int, default=64, help="clouds")
     parser.add_argument("--lr", type=float, default=3e-3)

@@ -52,6 +52,7 @@ from kdlosses.cli.mistakes import one_sentence
 from kdlosses.cli.parser import Parser
 from kdlosses.cli.report import table
 from kdlosses.discover import imported
+from kdlosses.options import nearest
 
 SELECTION = (
     "epoch by validation accuracy, ties by validation cross-entropy; test labels are read by the evaluation alone"
@@ -142,7 +143,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def add_run_options(parser: argparse.ArgumentParser, out: str) -> None:
     """Add what runs over seeds have in common; `out` is the help of `--out`."""
-    parser.add_argument("--seeds", type=int, default=10, help="seeds 0 to SEEDS - 1; each is a split of its own")
+    parser.add_argument("--seeds", type=int, default=10, help="seeds 0 to SEEDS - 1, each a split (default: 10)")
     parser.add_argument("--out", type=Path, help=out)
     parser.add_argument(
         "--unsafe",
@@ -196,7 +197,12 @@ def read_config(path: Path) -> Config:
         raise SystemExit(f"{path} cannot be read: {type(error).__name__}: {error}") from error
     known = {"data", "teacher", "student", "methods", "settings"}
     if set(config) - {"references"} != known:
-        raise SystemExit(f"{path}: a graph config has the keys {sorted(known)}, this one {sorted(config)}")
+        missing = [f"lacks {key!r}" for key in sorted(known - set(config))]
+        unknown = [
+            f"has a key {key!r}, which no graph config has: {nearest(key, (*known, 'references'))}"
+            for key in sorted(set(config) - known - {"references"})
+        ]
+        raise SystemExit(f"{path} {' and '.join(missing + unknown)}")
     if any(isinstance(each, dict) and "cache" in each and len(each) > 1 for each in _listed(config["teacher"])):
         raise SystemExit(f"{path}: a teacher from a cache has no other option: dict(_delete_=True, cache=...)")
     return config

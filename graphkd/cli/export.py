@@ -22,5 +22,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     if args.out.exists():
         parser.error(f"{args.out} exists; remove it or choose another name")
+    if args.student.is_dir():
+        parser.error(f"{args.student} is a folder; name one file of a student, such as {args.student}/NAME.safetensors")
     StudentClassifier.load(args.student).to_onnx(args.out)
     print(f"{args.out}: the student of {args.student}")

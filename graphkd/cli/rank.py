@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--hidden", type=widths, nargs="+", required=True, metavar="WIDTHS", help="hidden layers of each student: 64,64"
     )
     parser.add_argument("--teacher", default="sage", help="a name, or module:name")
-    parser.add_argument("--seeds", type=whole(1), default=3, help="seeds 0 to SEEDS - 1, to average over")
+    parser.add_argument("--seeds", type=whole(1), default=3, help="seeds 0 to SEEDS - 1, to average over (default: 3)")
     parser.add_argument("--check", action="store_true", help="train the students, too")
     parser.add_argument("--root", type=Path, help="folder of the data (default: KD_DATA_ROOT)")
     args = parser.parse_args(arguments)

@@ -1,6 +1,6 @@
 """Print the table of a comparison from its result logs.
 
-    graphkd report results/graph/best-cora.json
+    graphkd report results/graph/refined_teacher-cora.json
 
 Of each model it has mean ± sample standard deviation over the seeds.
 """

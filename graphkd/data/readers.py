@@ -84,7 +84,7 @@ def load(name: str | Mapping[str, Any], root: str | Path | None = None, unsafe: 
         elif kind == "hubs":
             graph = hubs(**options)
         elif ":" in kind:
-            graph = undirected(Graph.of(imported("graph", kind)(**options)))
+            graph = undirected(Graph.of(_called(kind, options)))
         elif kind not in NAMES:
             raise KeyError(f"no graph is called {kind!r}; {nearest(kind, (*NAMES, 'hubs', 'texts'))}")
         elif options:
@@ -111,6 +111,20 @@ def load(name: str | Mapping[str, Any], root: str | Path | None = None, unsafe: 
         found = _kept(kept)
         assert found is not None
     return found
+
+
+def _called(kind: str, options: Mapping[str, Any]) -> Any:
+    """What the user's function `module:name` returns."""
+    function = imported("graph", kind)
+    if not callable(function):
+        raise TypeError(f"graph {kind!r} must be a function that returns a graph, it is a {type(function).__name__}")
+    try:
+        inspect.signature(function).bind(**options)
+    except TypeError as error:
+        raise TypeError(f"graph {kind!r} cannot be called with the options {sorted(options)}: {error}") from error
+    except ValueError:  # it has no signature to look at
+        pass
+    return function(**options)
 
 
 def _kept(path: Path) -> Graph | None:

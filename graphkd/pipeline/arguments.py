@@ -111,6 +111,14 @@ def as_cache(teacher: Any, graph: Graph) -> Any:
 
 def built(builder: Callable[..., nn.Module], width: int, classes: int, options: Mapping[str, Any]) -> nn.Module:
     """Build a network by a function `(in_features, classes, **options)`, on the CPU; TypeError if it is no module."""
+    try:
+        inspect.signature(builder).bind(width, classes, **options)
+    except TypeError as error:
+        raise TypeError(
+            f"the teacher {name_of(builder)!r} must be a function (in_features, classes): {error}"
+        ) from error
+    except ValueError:  # it has no signature to look at
+        pass
     network = builder(width, classes, **options)
     if not isinstance(network, nn.Module):
         raise TypeError(

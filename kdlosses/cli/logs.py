@@ -40,7 +40,9 @@ def read(path: Path) -> list[Log]:
     if not all(isinstance(log, dict) for log in logs):
         raise ValueError(f"{path} holds no result logs: JSON objects, or a list of them")
     if not logs:
-        raise FileNotFoundError(f"no result logs in {path}")
+        below = sorted({file.parent.as_posix() for file in path.glob("*/*.json")})
+        hint = f"; there may be some in {', '.join(below)}" if below else ""
+        raise FileNotFoundError(f"no result logs in {path}{hint}")
     for log in logs:
         if log.get("schema") != SCHEMA:
             raise ValueError(

@@ -105,6 +105,11 @@ def test_a_config_that_cannot_be_read_is_named(text: str, error: type[Exception]
         read_config(tmp_path / "own.py")
 
 
+def test_a_graph_config_is_named_as_one() -> None:
+    with pytest.raises(ValueError, match=r"is of graphkd, for a graph: `graphkd distill graphkd::"):
+        read_config("graphkd::glnn/digits.py")
+
+
 @pytest.mark.parametrize(
     ("field", "near"),
     [("trian_cfg.max_iters", "train_cfg"), ("model.backbon.depth", "backbone"), ("optim_wraper.type", "optim_wrapper")],

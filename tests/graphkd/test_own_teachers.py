@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from graphkd import Cache, Graph, StudentClassifier, cpf_split, digits, distill, make_setting, train_teacher
+from graphkd import Cache, Graph, StudentClassifier, cpf_split, digits, distill, load, make_setting, train_teacher
 from graphkd.cli.distill import main
 from graphkd.data import undirected
 
@@ -168,3 +168,25 @@ def test_what_is_wrong_with_a_cache_is_said_before_anything_is_trained(
     cache = Cache.load(tmp_path / "caches/tran-0")
     with pytest.raises(ValueError, match=r"needs \['noisy'\] of the teacher, which its cache does not have"):
         train_teacher(make_setting(graph, cpf_split(graph.y, 0), "tran", 0), cache, 0, ["noisy"])
+
+
+def test_a_function_that_is_no_graph_and_no_teacher_is_named(
+    graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "no_parts.py").write_text("def needs(folder): ...\nthing = 3\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, message in (
+        (
+            "needs",
+            r"^graph 'no_parts:needs' cannot be called with the options \[\]: missing a required",
+        ),
+        ("thing", r"^graph 'no_parts:thing' must be a function that returns a graph, it is a int$"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            load(f"no_parts:{name}")
+    with pytest.raises(TypeError, match=r"^the teacher 'bare' must be a function \(in_features, classes\): too many"):
+        distill(graph, bare, student=STUDENT)
+
+
+def bare() -> None:
+    """Takes nothing."""

@@ -79,3 +79,10 @@ def test_a_package_without_configs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(FileNotFoundError, match="empty is here without its configs"):
         Shipped("empty", ("red",)).find("apple")
+
+
+def test_the_name_of_another_package(shipped: Shipped) -> None:
+    with pytest.raises(
+        FileNotFoundError, match=r"^config stone::red/apple\.py is of stone; this reads files and fruit::"
+    ):
+        shipped.find("stone::red/apple.py")

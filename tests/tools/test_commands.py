@@ -250,3 +250,5 @@ def test_a_saved_student_is_exported(tmp_path: Path, capsys) -> None:
     assert any(np.shape(a) == (50, 10) and (a.argmax(1) == student.predict(graph.x[:50])).all() for a in answers)
     _, err = said_by("graphkd", "export", ["x.safetensors", "--out", str(tmp_path / "student.onnx")], capsys)
     assert "exists; remove it or choose another name" in err
+    _, err = said_by("graphkd", "export", [str(tmp_path), "--out", str(tmp_path / "other.onnx")], capsys)
+    assert f"{tmp_path} is a folder; name one file of a student" in err

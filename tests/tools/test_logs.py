@@ -79,3 +79,11 @@ def test_json_that_is_no_log(content: str, tmp_path: Path) -> None:
     (tmp_path / "log.json").write_text(content)
     with pytest.raises(ValueError, match=r"log\.json holds no result logs"):
         read(tmp_path / "log.json")
+
+
+def test_a_folder_above_logs_names_theirs(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=f"^no result logs in {tmp_path}$"):
+        read(tmp_path)
+    write(tmp_path / "graph" / "log.json", LOGS)
+    with pytest.raises(FileNotFoundError, match=f"; there may be some in {tmp_path}/graph$"):
+        read(tmp_path)
