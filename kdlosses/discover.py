@@ -80,7 +80,9 @@ def imported(what: str, name: str) -> Any:
     2.0
     """
     if isinstance(name, FromFile):
-        raise ValueError(f"{what} {str(name)!r} is named in a file, from which no code is imported: set the {what} again")
+        raise ValueError(
+            f"{what} {str(name)!r} is named in a file, from which no code is imported: set the {what} again"
+        )
     module, _, attribute = name.partition(":")
     if not attribute.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
         raise ValueError(f"{what} {name!r}: name your own as 'module:name', such as 'my_module:my_{what}'")

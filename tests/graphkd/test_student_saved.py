@@ -143,7 +143,9 @@ def test_a_function_of_ones_own_is_kept_by_name_and_says_so(method: Any, tmp_pat
         student.save(tmp_path / "student")
     again = StudentClassifier.load(tmp_path / "student")
     np.testing.assert_array_equal(again.predict_proba(X), student.predict_proba(X))
-    with pytest.raises(ValueError, match=r":my_own' is named in a file, from which no code is imported: set the method"):
+    with pytest.raises(
+        ValueError, match=r":my_own' is named in a file, from which no code is imported: set the method"
+    ):
         clone(again).fit(X, y, teacher=LOGITS)
     again.set_params(method=method).fit(X, y, teacher=LOGITS)
 

@@ -129,7 +129,10 @@ def test_a_mistake_in_a_call_ends_in_one_sentence(
     [
         ("--model {}/empty --classes car --out {}/t.safetensors", "config.json is missing"),
         ("--model {}/encoder --classes , --out {}/t.safetensors", "expected names with commas between them"),
-        ("--model {}/encoder --classes car,car --out {}/t.safetensors", "classes must be distinct names that are not empty"),
+        (
+            "--model {}/encoder --classes car,car --out {}/t.safetensors",
+            "classes must be distinct names that are not empty",
+        ),
         ("--model {}/encoder --classes car --out {}/file", "exists: take another name"),
         ("--model {}/encoder --classes car --out {}/t.npz", "the name of the file ends in .safetensors"),
         ("--model {}/encoder --classes car --out {}/file/t.safetensors", "file is a file; choose another"),

@@ -105,7 +105,7 @@ def test_tools_know_how_they_were_started(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "tools" / "distill_links.py"), "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert "    python tools/distill_links.py configs/" in done.stdout
+    assert "    python tools/distill_links.py graphkd::" in done.stdout
     assert "usage: distill_links.py [-h]" in done.stdout
 
 
@@ -210,9 +210,9 @@ def test_without_a_config_it_is_the_base_of_all_configs() -> None:
     ("arguments", "message"),
     [
         ([], "give configs, or --graph"),
-        (["x.py", "--graph", "cora"], "give configs, or --graph"),
-        (["x.py", "--method", "glnn"], "--method goes with --graph: a config says its own"),
-        (["x.py", "--setting", "ind"], "--setting goes with --graph: a config says its own"),
+        (["graphkd::glnn/digits.py", "--graph", "cora"], "give configs, or --graph"),
+        (["graphkd::glnn/digits.py", "--method", "glnn"], "--method goes with --graph: a config says its own"),
+        (["graphkd::glnn/digits.py", "--setting", "ind"], "--setting goes with --graph: a config says its own"),
     ],
 )
 def test_configs_and_a_graph_do_not_mix(arguments: list[str], message: str, capsys) -> None:
