@@ -98,7 +98,9 @@ def test_the_help_of_a_command_shows_an_example_then_the_options(package: str, n
 def test_a_tool_is_one_call_of_a_command(path: Path) -> None:
     found = [each for each in ast.walk(ast.parse(path.read_text())) if isinstance(each, ast.Call)]
     assert [ast.unparse(each.func) for each in found] in (["graphkd"], ["densekd"])
-    assert ast.literal_eval(found[0].args[0]) in commands(ast.unparse(found[0].func))
+    package, name = ast.unparse(found[0].func), ast.literal_eval(found[0].args[0])
+    assert name in commands(package)
+    assert f"from {package}.cli.{name} import main as main" in path.read_text()  # who imports the tool finds it
 
 
 def test_tools_know_how_they_were_started(tmp_path: Path) -> None:
