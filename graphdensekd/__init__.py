@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -64,6 +65,9 @@ def _run(package: str, arguments: Sequence[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(help_of(package))
         sys.exit(0 if arguments else 2)
+    if arguments[0] == "--version":
+        print(f"{package} {version('graphdensekd')}")
+        sys.exit(0)
     name, known = arguments[0], commands(package)
     if name not in known:
         near = get_close_matches(name, known, n=1)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import kdlosses
 from graphdensekd import commands, help_of
 from graphkd.cli.distill import DEFAULTS
 from graphkd.config import read
@@ -77,6 +78,11 @@ def test_help_shows_an_example_and_every_command_without_torch(package: str, tmp
     named = [line.split()[0] for line in lines[lines.index("commands:") + 1 :] if line.startswith("  ")]
     assert named == list(commands(package))
     assert {"report", {"graphkd": "distill", "densekd": "train"}[package]} <= {*named}
+
+
+def test_the_version_is_that_of_the_package(tmp_path: Path) -> None:
+    done = call("densekd", "--version", folder=tmp_path, blocked=("torch",))
+    assert (done.returncode, done.stdout) == (0, f"densekd {kdlosses.__version__}\n"), done.stderr
 
 
 @pytest.mark.parametrize(("package", "name"), COMMANDS)
