@@ -15,13 +15,14 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from mkdocs.structure.files import File, Files  # noqa: E402
+from mkdocs.structure.files import File, Files, InclusionLevel  # noqa: E402
 
 import densekd.losses  # noqa: E402  registers the losses that need maps
 import graphkd.rules  # noqa: E402
 import kdlosses  # noqa: E402
 from densekd.methods import METHODS  # noqa: E402
 from densekd.pairs import ROWS  # noqa: E402
+from graphkd.links.recipes import LINK_RECIPES  # noqa: E402
 from graphkd.recipes import RECIPES  # noqa: E402
 from graphkd.teachers import TEACHERS  # noqa: E402
 from kdlosses.cli.logs import read  # noqa: E402
@@ -97,11 +98,16 @@ RESULTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 """Result pages: title, a sentence that says what the tables show, and the logs under results/."""
 
 
+IN_MENU = ("reference/index.md", "results/index.md", "architecture.md")
+
+
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages that are made here."""
-    pages = dict(_pages())
-    for path, text in pages.items():
-        files.append(File.generated(config, path, content=text))
+    for path, text in _pages():
+        file = File.generated(config, path, content=text)
+        if path not in IN_MENU:
+            file.inclusion = InclusionLevel.NOT_IN_NAV  # found by the index pages and by search
+        files.append(file)
     return files
 
 
@@ -111,7 +117,7 @@ def _pages() -> Iterator[tuple[str, str]]:
     yield "reference/index.md", _reference(losses)
     for key, loss in losses.items():
         yield f"reference/losses/{key}.md", _loss_page(key, loss, named.get(("loss", key), ()))
-    for what, parts in (("recipes", RECIPES), ("methods", METHODS), ("teachers", TEACHERS)):
+    for what, parts in (("recipes", {**RECIPES, **LINK_RECIPES}), ("methods", METHODS), ("teachers", TEACHERS)):
         for name, part in parts.items():
             yield f"reference/{what}/{name}.md", _part_page(name, part, named.get((what, name), ()))
     yield "reference/rules.md", _rules()
@@ -137,6 +143,7 @@ def _reference(losses: Mapping[str, Any]) -> str:
     ]
     for title, what, parts in (
         ("Recipes: graph to student", "recipes", RECIPES),
+        ("Recipes for links", "recipes", LINK_RECIPES),
         ("Methods: segmenters and detectors", "methods", METHODS),
         ("Teachers on graphs", "teachers", TEACHERS),
     ):
@@ -338,11 +345,11 @@ def _named_in_configs() -> dict[tuple[str, str], tuple[Path, ...]]:
         if path.parent.name in ("plain", "_base_", "pairs"):
             continue
         for what, pattern, parts in (
-            ("recipes", r'type="(\w+)"', RECIPES),
+            ("recipes", r'type="(\w+)"', {**RECIPES, **LINK_RECIPES}),
             ("methods", r'(?:method=|type=)"(\w+)"', METHODS),
             ("loss", r'(?:loss=|type=)"(\w+)"', kdlosses.LOSSES),
         ):
-            if (what == "recipes") != ("graph" in path.parts) and what != "loss":
+            if (what == "recipes") != bool({"graph", "links"} & {*path.parts}) and what != "loss":
                 continue
             for name in {*re.findall(pattern, text), path.parent.name} & {*parts}:
                 found.setdefault((what, name), []).append(path)

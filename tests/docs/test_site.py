@@ -33,9 +33,9 @@ MEASURE = """<script>addEventListener("load", () => {
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built site; a warning of mkdocs is an error."""
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-d", str(folder)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, done.stderr[-3000:]  # without -q: quiet, mkdocs counts no warnings
     return folder
 
 
