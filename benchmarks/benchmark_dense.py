@@ -8,6 +8,7 @@ one thread, as CPU time, which the machine's other work disturbs least: the medi
 from __future__ import annotations
 
 import functools
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -50,6 +51,7 @@ def measure(only: Sequence[str] = (), rounds: int = 9, side: int = 256) -> list[
     torch.set_num_threads(1)
     left = dict.fromkeys(only or METHODS)
     found: list[Ratio] = []
+    measured, start = 0, time.monotonic()
     try:
         for scope, make in PAIRS:
             again = ["pkd"] if scope == "mmdet" and "pkd" in (only or METHODS) else []  # it was made for detectors
@@ -64,7 +66,17 @@ def measure(only: Sequence[str] = (), rounds: int = 9, side: int = 256) -> list[
                 except ValueError:  # it says that it needs another kind of network
                     continue
                 left.pop(method, None)
-                found += _step(method, pair, rounds)
+                measured += 1
+                rows = _step(method, pair, rounds)
+                minutes = (time.monotonic() - start) / 60
+                print(
+                    *(f"{row.name}: {row.value:.2f}" for row in rows),
+                    f"about {minutes / measured * (len(left) + len(again)):.0f} minutes left",
+                    sep="\n    ",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                found += rows
     finally:
         torch.set_num_threads(threads)
     if left:
