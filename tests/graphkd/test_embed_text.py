@@ -340,7 +340,14 @@ def test_a_vector_too_large_for_float16_is_no_silent_infinity(
 
 def test_a_killed_run_goes_on_where_it_was() -> None:
     """Killed by the system while it reads; what was written is not read again, and the end is the same to the bit."""
-    script = [sys.executable, str(Path(__file__).parent / "killed_embed.py"), "--kills", "3", "--nodes", "40"]
+    script = [
+        sys.executable,
+        str(Path(__file__).parent / "killed_embed.py"),
+        "--kills",
+        "3",
+        "--nodes",
+        "120",
+    ]  # many, so that work is left where this process waits for a core
     done = subprocess.run(script, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
