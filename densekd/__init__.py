@@ -8,6 +8,7 @@ from typing import Any
 
 from densekd.compat import mend_when_imported
 from densekd.moved import NAMES
+from kdlosses.extras import extra_of
 from kdlosses.moved import moved_name
 
 _HOME = {
@@ -40,9 +41,10 @@ def __getattr__(name: str) -> Any:
     try:
         return getattr(import_module(_HOME[name]), name)
     except ModuleNotFoundError as error:
-        if error.name and error.name.split(".")[0] in ("mmengine", "mmcv", "mmseg", "mmdet"):
+        package, extra = extra_of(error)
+        if package in ("mmengine", "mmcv", "mmseg", "mmdet"):
             raise ModuleNotFoundError(
-                f"densekd.{name} needs {error.name}: pip install 'graphdensekd[dense]'", name=error.name
+                f"densekd.{name} needs {error.name}: pip install 'graphdensekd[{extra}]'", name=error.name
             ) from error
         raise
 

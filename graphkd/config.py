@@ -22,9 +22,9 @@ def read(path: str | Path, passed: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Run a config and return its settings by name.
 
     `_base_` is the path of another config or a list of them, from the folder of the config on, or the name of one that
-    comes with graphkd, `graphkd::default/cora.py`. A dict is merged into
-    the base's dict of that name, unless it has `_delete_=True`; any other value replaces the base's. In the file the
-    settings of the bases are `_base_.name`. Modules, functions, classes and names with `_` before them are no settings.
+    comes with graphkd, `graphkd::default/cora.py`. A dict is merged into the base's dict of that name, unless it has
+    `_delete_=True`; any other value replaces the base's. In the file the settings of the bases are `_base_.name`.
+    Modules, functions, classes and names with `_` before them are no settings.
 
     Args:
         path: of the config; it is run as Python.

@@ -5,19 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_EXTRAS = {
-    "torch_geometric": "graph",
-    "sklearn": "graph",
-    "scipy": "graph",
-    "safetensors": "graph",
-    "transformers": "lm",
-    "huggingface_hub": "lm",
-    "peft": "lm",
-    "tokenizers": "lm",
-    "pyarrow": "lm",
-    "onnx": "onnx",
-    "onnxscript": "onnx",
-}
+from kdlosses.extras import extra_of
 
 
 @contextmanager
@@ -32,7 +20,7 @@ def needs_extra(what: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in _EXTRAS:
+        package, extra = extra_of(error)
+        if extra is None:
             raise
-        raise ImportError(f"{what} needs {package}: pip install graphdensekd[{_EXTRAS[package]}]") from error
+        raise ImportError(f"{what} needs {package}: pip install graphdensekd[{extra}]") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -13,8 +12,9 @@ from torch import Tensor
 
 from graphkd import moved
 from kdlosses import nearest
-from kdlosses.discover import FromFile, imported, load_entry_points
+from kdlosses.discover import FromFile, find
 from kdlosses.ground import Ground
+from kdlosses.moved import warn_renamed
 from kdlosses.options import typed
 
 _GROUPS = {"method": "recipes", "teacher": "teachers"}
@@ -50,22 +50,11 @@ def resolve(
     name: Any = options.pop("type", None)
     if callable(name):
         function = name
-    elif isinstance(name, str) and ":" in name:
-        function = imported(what, name)
     else:
         if what == "method" and isinstance(name, str) and name in moved.RECIPES:
-            new = moved.RECIPES[name]
-            warnings.warn(
-                f"the recipe {name!r} is now {new!r}; the old name is removed in the next version",
-                DeprecationWarning,
-                stacklevel=3,
-            )
-            name = new
-        if what in _GROUPS and str(name) not in table:
-            load_entry_points(_GROUPS[what])
-        if not isinstance(name, str) or name not in table:
-            raise KeyError(f"no {what} is called {name!r}; {nearest(str(name), table)}")
-        function = table[name]
+            warn_renamed(f"the recipe {name!r}", repr(moved.RECIPES[name]), stacklevel=3)
+            name = moved.RECIPES[name]
+        function = find(what, name, table, _GROUPS.get(what))
     known = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for key in options:
         if key not in known:

@@ -61,6 +61,38 @@ def load_entry_points(kind: str) -> None:
         entry.load()
 
 
+def check_free(what: str, name: str, table: Mapping[str, Any]) -> None:
+    """Raise ValueError if a part of this name is registered already."""
+    if name in table:
+        raise ValueError(f"{what} {name!r} is registered already, by {table[name].__module__}")
+
+
+def find(what: str, name: Any, table: Mapping[str, Any], group: str | None = None) -> Any:
+    """Return a part by name: one of a table, one that an installed package offers, or what `module:name` imports.
+
+    Args:
+        what: the kind of part, for errors.
+        name: see above.
+        table: the registered parts by name.
+        group: the entry point group to load where the table has no such name, see `load_entry_points`.
+
+    Raises:
+        KeyError: no part has this name; the message names the nearest.
+        ValueError: see `imported`.
+
+    >>> find("loss", "kll", {"kl": None})
+    Traceback (most recent call last):
+    KeyError: "no loss is called 'kll'; did you mean 'kl'?"
+    """
+    if isinstance(name, str) and ":" in name:
+        return imported(what, name)
+    if group and str(name) not in table:
+        load_entry_points(group)
+    if not isinstance(name, str) or name not in table:
+        raise KeyError(f"no {what} is called {name!r}; {nearest(str(name), table)}")
+    return table[name]
+
+
 class FromFile(str):
     """A name that was read from a file: what it names is not imported, because a file may come from anybody."""
 

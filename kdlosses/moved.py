@@ -41,13 +41,16 @@ def moved_name(module: str, name: str, table: Mapping[str, str]) -> Any:
     if name not in table:
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
     home, _, new = table[name].rpartition(".")
-    _warn(f"{module}.{name}", table[name], stacklevel=4)
+    warn_renamed(f"{module}.{name}", table[name], stacklevel=3)
     return getattr(importlib.import_module(home), new)
 
 
-def _warn(old: str, new: str, stacklevel: int) -> None:
+def warn_renamed(old: str, new: str, stacklevel: int) -> None:
+    """Warn that something has another name now; `stacklevel` counts from the caller, as that of `warnings.warn`."""
     warnings.warn(
-        f"{old} is now {new}; the old name is removed in the next version", DeprecationWarning, stacklevel=stacklevel
+        f"{old} is now {new}; the old name is removed in the next version",
+        DeprecationWarning,
+        stacklevel=stacklevel + 1,
     )
 
 
@@ -62,8 +65,8 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         old = module.__name__
-        _warn(old, MODULES[old], stacklevel=3)  # frames of importlib do not count
+        warn_renamed(old, MODULES[old], stacklevel=2)  # frames of importlib do not count
         sys.modules[old] = importlib.import_module(MODULES[old])  # the import statement takes it from there
 
 
-__all__ = ["moved_modules", "moved_name"]
+__all__ = ["moved_modules", "moved_name", "warn_renamed"]

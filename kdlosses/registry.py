@@ -11,7 +11,7 @@ from typing import Any, TypeVar, overload
 import torch
 from torch import Tensor, nn
 
-from kdlosses.discover import imported, load_entry_points
+from kdlosses.discover import check_free, find
 from kdlosses.ground import CONTEXT, Ground, Match, full, on_common_ground
 from kdlosses.options import checked, nearest
 
@@ -96,8 +96,7 @@ def register(
         stated = dict(categorical=categorical, maps=maps, over_classes=over_classes, least=least, infinite=infinite)
         return functools.partial(register, name=name, match=match, most=most, **stated)
     key = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", loss.__name__).lower()
-    if key in LOSSES:
-        raise ValueError(f"loss {key!r} is registered already, by {LOSSES[key].__module__}")
+    check_free("loss", key, LOSSES)
     _check_signature(key, loss)
     ground = Ground(
         match,
@@ -146,7 +145,7 @@ def build(spec: str | Mapping[str, Any] | Callable[..., Tensor] | nn.Module, **k
     kind: Any = options.pop("type")
     name = kind if isinstance(kind, str) else getattr(kind, "__name__", type(kind).__name__)
     if isinstance(kind, str):
-        kind, name = _find(kind), name.rpartition(":")[2]
+        kind, name = find("loss", kind, LOSSES, "losses"), name.rpartition(":")[2]
     if not callable(kind) or (isinstance(kind, type) and not issubclass(kind, nn.Module)):
         what = kind.__name__ if isinstance(kind, type) else type(kind).__name__
         raise TypeError(f"a loss is a name, 'module:name', a dict with a 'type', a function or a module, not {what}")
@@ -168,17 +167,6 @@ def build(spec: str | Mapping[str, Any] | Callable[..., Tensor] | nn.Module, **k
         _check_signature(name, kind)
         kind = _grounded_function(kind, name, Ground(getattr(kind, "match", "shape")))
     return Loss(name, kind, options, filled)
-
-
-def _find(name: str) -> Any:
-    """The loss of this name: a registered one, or what `module:name` imports."""
-    if ":" in name:
-        return imported("loss", name)
-    if name not in LOSSES:
-        load_entry_points("losses")
-    if name not in LOSSES:
-        raise KeyError(f"no loss is called {name!r}; {nearest(name, LOSSES)}")
-    return LOSSES[name]
 
 
 def _fill(kind: Any, options: dict[str, Any], known: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
@@ -206,7 +194,7 @@ def _fill_inside(spec: Any, known: Mapping[str, Any]) -> tuple[Any, set[str]]:
         return ([part for part, _ in parts], filled) if filled else (spec, filled)
     options = dict(spec) if isinstance(spec, Mapping) else {"type": spec}
     kind = options.pop("type", None)
-    loss = (_find(kind) if ":" in kind else LOSSES.get(kind)) if isinstance(kind, str) else kind
+    loss = (find("loss", kind, LOSSES) if ":" in kind else LOSSES.get(kind)) if isinstance(kind, str) else kind
     if not callable(loss) or isinstance(loss, nn.Module):
         return spec, set()
     options, filled = _fill(loss, options, known)

@@ -35,7 +35,7 @@ def describe(
         classes: names.
         front: axis that points ahead: 'x' in KITTI, 'y' in nuScenes' LiDAR frame.
         near: largest distance of a near object, in metres.
-        ahead: largest angle to either side of an object ahead, in degrees; likewise behind.
+        ahead: in degrees; an object is ahead up to this angle to either side, and behind likewise.
         moving: lowest speed of a moving object, in metres per second.
 
     Raises:

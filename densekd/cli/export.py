@@ -122,7 +122,7 @@ def answer_of(model: nn.Module, size: Size, resized: bool) -> Answer:
 
 
 def config_in(source: str | Path) -> Path:
-    """Return the config that a run left in its work_dir, or beside its checkpoint.
+    """Return the config that a run left in its work_dir, or next to its checkpoint.
 
     Raises:
         FileNotFoundError: there is none, or more than one; or no such checkpoint.

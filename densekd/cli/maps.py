@@ -3,7 +3,7 @@
     densekd maps configs/bev/unidistill/lidar_to_camera_kitti_frame.py
 
 `densekd compare` with the same config and `--seeds 1` trains them before. This reads the weights of seed 0 and looks at
-the first frames of the training set. It writes a picture and the distances into a folder beside the logs.
+the first frames of the training set. It writes a picture and the distances into a folder next to the logs.
 """
 
 from __future__ import annotations

@@ -24,7 +24,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(__doc__, "densekd test")
     parser.add_argument("config", help="config of the student, or of a distiller; a path or pkg::path")
     parser.add_argument("checkpoint", help="a work_dir for its latest one, or any file of the plain student")
-    parser.add_argument("--work-dir", help="where the log goes (default: a new folder in `test` beside the checkpoint)")
+    parser.add_argument(
+        "--work-dir", help="where the log goes (default: a new folder in `test` next to the checkpoint)"
+    )
     parser.add_argument("--tta", action="store_true", help="test-time augmentation, as the config's tta_model says")
     add_cfg_options(parser)
     parser.add_argument(

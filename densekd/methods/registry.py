@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from kdlosses import nearest
-from kdlosses.discover import imported, load_entry_points
+from kdlosses.discover import check_free, find
 
 Entries = list[dict[str, Any]]
 Method = str | Mapping[str, Any]
@@ -39,8 +39,7 @@ def method(*, online: bool = False) -> Callable[[M], M]:
 
     def register(function: M) -> M:
         name = function.__name__
-        if name in METHODS:
-            raise ValueError(f"method {name!r} is registered already, by {METHODS[name].__module__}")
+        check_free("method", name, METHODS)
         METHODS[name] = function
         if online:
             ONLINE.add(name)
@@ -64,7 +63,7 @@ def method_entries(spec: Method, student: nn.Module, teacher: nn.Module | Mappin
         ValueError: the names of the teachers are not those of the method, or it does not support the models.
     """
     name = name_of(spec)
-    function = _find(name)
+    function = find("method", name, METHODS)
     _, *parameters = inspect.signature(function).parameters.values()
     parts = [each.name for each in parameters if each.default is each.empty]
     options = {} if isinstance(spec, str) else {key: value for key, value in spec.items() if key != "type"}
@@ -85,15 +84,5 @@ def name_of(spec: Method) -> str:
     if not isinstance(spec, str | Mapping):
         raise TypeError(f"a method is a name, or a dict with the name as 'type' and options, got {spec!r}")
     name = spec if isinstance(spec, str) else spec.get("type", "")
-    _find(name)
+    find("method", name, METHODS, "methods")
     return name
-
-
-def _find(name: str) -> Callable[..., Entries]:
-    if ":" in name:
-        return imported("method", name)
-    if name not in METHODS:
-        load_entry_points("methods")
-    if name not in METHODS:
-        raise KeyError(f"no method is called {name!r}; {nearest(name, METHODS)}")
-    return METHODS[name]

@@ -98,6 +98,7 @@ RESULTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 """Result pages: title, a sentence that says what the tables show, and the logs under results/."""
 
 
+GRAPH_RECIPES = {**RECIPES, **LINK_RECIPES}
 IN_MENU = ("reference/index.md", "results/index.md", "architecture.md")
 
 
@@ -117,7 +118,7 @@ def _pages() -> Iterator[tuple[str, str]]:
     yield "reference/index.md", _reference(losses)
     for key, loss in losses.items():
         yield f"reference/losses/{key}.md", _loss_page(key, loss, named.get(("loss", key), ()))
-    for what, parts in (("recipes", {**RECIPES, **LINK_RECIPES}), ("methods", METHODS), ("teachers", TEACHERS)):
+    for what, parts in (("recipes", GRAPH_RECIPES), ("methods", METHODS), ("teachers", TEACHERS)):
         for name, part in parts.items():
             yield f"reference/{what}/{name}.md", _part_page(name, part, named.get((what, name), ()))
     yield "reference/rules.md", _rules()
@@ -345,7 +346,7 @@ def _named_in_configs() -> dict[tuple[str, str], tuple[Path, ...]]:
         if path.parent.name in ("plain", "_base_", "pairs"):
             continue
         for what, pattern, parts in (
-            ("recipes", r'type="(\w+)"', {**RECIPES, **LINK_RECIPES}),
+            ("recipes", r'type="(\w+)"', GRAPH_RECIPES),
             ("methods", r'(?:method=|type=)"(\w+)"', METHODS),
             ("loss", r'(?:loss=|type=)"(\w+)"', kdlosses.LOSSES),
         ):

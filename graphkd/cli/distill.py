@@ -91,9 +91,8 @@ def main(arguments: list[str] | None = None) -> None:
             graph = load(config["data"], unsafe=args.unsafe)
             for setting in config["settings"] if seeds else ():
                 view = make_setting(graph, split_of(graph, seeds[0]), setting, seeds[0])
-                for method in config["methods"]:
-                    teacher = teacher_of(config["teacher"], setting, seeds[0])
-                    rehearse(view, teacher, method, StudentClassifier(**config["student"]), seeds[0])
+                teacher = teacher_of(config["teacher"], setting, seeds[0])
+                rehearse(view, teacher, config["methods"], StudentClassifier(**config["student"]), seeds[0])
             for file in students(args.save, name, config, seeds):
                 if file.exists() and not args.force:
                     raise SystemExit(f"{file} is there already: choose another --save, or replace it with --force")
@@ -341,7 +340,7 @@ def make_log(
     for setting, outcome in outcomes.items():
         metrics |= {key: 100 * value for key, value in outcome.metrics.items()}
         if setting == "tran":
-            metrics["oracle_test_best"] = _per_cent(outcome.oracle_test_best)
+            metrics["oracle_test_best"] = per_cent(outcome.oracle_test_best)
     first = next(iter(outcomes.values()))
     if first.cache is None:
         network, epochs = network_of(first.model), first.model.epochs
@@ -362,8 +361,8 @@ def make_log(
         "schedule": f"at most {epochs} epochs" if epochs else "",
         "settings": {
             setting: {
-                "val": _per_cent(outcome.val),
-                "oracle_test_best": _per_cent(outcome.oracle_test_best),
+                "val": per_cent(outcome.val),
+                "oracle_test_best": per_cent(outcome.oracle_test_best),
                 "seconds": outcome.seconds,
             }
             for setting, outcome in outcomes.items()
@@ -427,5 +426,6 @@ def _listed(teacher: Any) -> list[Any]:
     return teacher if isinstance(teacher, list) else [teacher]
 
 
-def _per_cent(share: float | None) -> float | None:
+def per_cent(share: float | None) -> float | None:
+    """A share as a log keeps it."""
     return None if share is None else 100 * share

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from graphkd.cli.distill import Config, add_run_options, finished, labels, read_config, todo, trainings
+from graphkd.cli.distill import Config, add_run_options, finished, labels, per_cent, read_config, todo, trainings
 from graphkd.data import Graph, load
 from graphkd.links import LINK_RECIPES, LinkOutcome, LinkStudent, split_links, train_link_student, train_link_teacher
 from graphkd.links.distillation import parse_teacher
@@ -145,7 +145,3 @@ def told(outcome: LinkOutcome) -> dict[str, Any]:
         "auc": {kind: 100 * value for kind, value in outcome.auc.items()},
         "seconds": outcome.seconds,
     }
-
-
-def per_cent(share: float | None) -> float | None:
-    return None if share is None else 100 * share

@@ -108,7 +108,7 @@ def distill(
             + (", but for the ready module" if any_ready(teachers) else ""),
             stacklevel=2,
         )
-    rehearse(views[0], teachers, method, student, seed, own[0])
+    rehearse(views[0], teachers, [method], student, seed, own[0])
     taught = [train_teacher(view, teachers, seed, extras_of(method), as_given) for view, as_given in zip(views, own)]
     outcomes: dict[str, dict[SettingName, Outcome]] = {"teacher": {}, "control": {}, "student": {}}
     for view, of_teacher in zip(views, taught):

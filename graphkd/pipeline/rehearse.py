@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sklearn.base import clone
@@ -23,12 +23,12 @@ from graphkd.training.loop import rehearsal
 def rehearse(
     setting: Setting,
     teacher: TeacherSpecs,
-    method: MethodSpec,
+    methods: Sequence[MethodSpec],
     student: Student | None = None,
     seed: int = 0,
     as_given: Setting | None = None,
 ) -> None:
-    """Run a built-in method up to its first step, with an untrained teacher.
+    """Run built-in methods up to their first step, with an untrained teacher; methods of one's own are left out.
 
     It takes as long as an epoch of the teacher. Features of a method's own are left out, see `graphkd.recipes.INPUTS`.
 
@@ -36,7 +36,8 @@ def rehearse(
         ValueError: student, teacher and method do not fit together, or an option is out of range.
         TypeError: likewise.
     """
-    if any(name not in RECIPES for name in nested(method)):
+    methods = [method for method in methods if all(name in RECIPES for name in nested(method))]
+    if not methods:
         return
     untrained = [
         each if isinstance(each, Cache | nn.Module) else _untrained(each)
@@ -46,9 +47,11 @@ def rehearse(
     features, _ = fitted_steps(model, own_features(setting, seed))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they come when it is trained
-        outcome = train_teacher(setting, untrained, seed, extras_of(method), as_given)
-        with rehearsal():
-            fit(last_step(model), setting, outcome.cache, method, features, seed)
+        extras = set().union(*map(extras_of, methods))
+        outcome = train_teacher(setting, untrained, seed, extras, as_given)
+        for method in methods:
+            with rehearsal():
+                fit(last_step(model), setting, outcome.cache, method, features, seed)
 
 
 def _untrained(teacher: Any) -> dict[str, Any]:

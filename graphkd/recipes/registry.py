@@ -12,6 +12,7 @@ from graphkd.networks.mlp import MLP
 from graphkd.spec import resolve
 from graphkd.training.lesson import check_lam
 from graphkd.training.term import check_entry
+from kdlosses.discover import check_free
 
 R = TypeVar("R", bound=Callable[..., Any])
 
@@ -62,8 +63,7 @@ def recipe(
 
     def register(function: R) -> R:
         name = function.__name__
-        if name in RECIPES:
-            raise ValueError(f"recipe {name!r} is registered already, by {RECIPES[name].__module__}")
+        check_free("recipe", name, RECIPES)
         RECIPES[name] = function
         if extras:
             EXTRAS[name] = tuple(extras)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from kdlosses.discover import check_free
+
 B = TypeVar("B", bound=Callable[..., Any])
 
 TEACHERS: dict[str, Callable[..., Any]] = {}
@@ -32,9 +34,11 @@ def teacher(*, weight_decay: float | None = None) -> Callable[[B], B]:
     """
 
     def register(builder: B) -> B:
-        _add(TEACHERS, "teacher", builder)
+        name = builder.__name__
+        check_free("teacher", name, TEACHERS)
+        TEACHERS[name] = builder
         if weight_decay is not None:
-            WEIGHT_DECAY[builder.__name__] = weight_decay
+            WEIGHT_DECAY[name] = weight_decay
         return builder
 
     return register
@@ -42,12 +46,6 @@ def teacher(*, weight_decay: float | None = None) -> Callable[[B], B]:
 
 def tune(function: B) -> B:
     """Register a way to fine-tune a trained teacher; raise ValueError if its name is taken."""
-    _add(TUNES, "way to tune", function)
+    check_free("way to tune", function.__name__, TUNES)
+    TUNES[function.__name__] = function
     return function
-
-
-def _add(table: dict[str, Callable[..., Any]], what: str, function: Callable[..., Any]) -> None:
-    name = function.__name__
-    if name in table:
-        raise ValueError(f"{what} {name!r} is registered already, by {table[name].__module__}")
-    table[name] = function

@@ -10,11 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_EXTRAS = {
-    **dict.fromkeys(("mmengine", "mmcv", "mmseg", "mmdet"), "dense"),
-    **dict.fromkeys(("torch_geometric", "scipy", "sklearn", "safetensors"), "graph"),
-    **{"mmdet3d": "bev", "transformers": "lm", "peft": "lm"},
-}
+from kdlosses.extras import extra_of
 
 
 @contextmanager
@@ -34,10 +30,10 @@ def one_sentence(where: Path | None = None) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         told = "pip install" in str(error)  # it says itself what to do
-        package = (error.name or "").partition(".")[0]
+        package, extra = extra_of(error)
         what = f"there is no package {error.name!r} here; install it with pip, see the README"
-        if package in _EXTRAS:
-            what = f"this needs {package}: pip install 'graphdensekd[{_EXTRAS[package]}]'"
+        if extra is not None:
+            what = f"this needs {package}: pip install 'graphdensekd[{extra}]'"
         what = str(error) if told else what
         raise _end(where, error, what) from error
     except OSError as error:

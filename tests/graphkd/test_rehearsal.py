@@ -151,7 +151,7 @@ def test_a_rehearsal_learns_nothing_and_draws_nothing() -> None:
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    rehearse(make_setting(Graph.of(GRAPH), Graph.of(GRAPH).split, "tran", 0), "sage", "glnn", STUDENT)
+    rehearse(make_setting(Graph.of(GRAPH), Graph.of(GRAPH).split, "tran", 0), "sage", ["glnn"], STUDENT)
     assert torch.equal(torch.rand(1), expected)
     assert not hasattr(STUDENT, "network_")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from kdlosses.discover import check_free
+
 R = TypeVar("R", bound=Callable[..., Any])
 
 LINK_RECIPES: dict[str, Callable[..., Any]] = {}
@@ -14,7 +16,6 @@ LINK_RECIPES: dict[str, Callable[..., Any]] = {}
 def link_recipe(function: R) -> R:
     """Register a recipe `(model, lesson, *, options) -> History` under its name; raise ValueError if it is taken."""
     name = function.__name__
-    if name in LINK_RECIPES:
-        raise ValueError(f"link recipe {name!r} is registered already, by {LINK_RECIPES[name].__module__}")
+    check_free("link recipe", name, LINK_RECIPES)
     LINK_RECIPES[name] = function
     return function

@@ -1,0 +1,22 @@
+"""Which extra of the package brings an optional dependency."""
+
+from __future__ import annotations
+
+EXTRAS = {
+    **dict.fromkeys(("torch_geometric", "scipy", "sklearn", "safetensors"), "graph"),
+    **dict.fromkeys(("mmengine", "mmcv", "mmseg"), "dense"),
+    **{"mmdet": "detection", "mmdet3d": "bev"},
+    **dict.fromkeys(("transformers", "huggingface_hub", "peft", "tokenizers", "pyarrow"), "lm"),
+    **dict.fromkeys(("onnx", "onnxscript"), "onnx"),
+}
+"""The extra by the name of what is imported."""
+
+
+def extra_of(error: ModuleNotFoundError) -> tuple[str, str | None]:
+    """Return the package that is missing, and the extra that brings it; None if no extra does.
+
+    >>> extra_of(ModuleNotFoundError("No module named 'mmdet.models'", name="mmdet.models"))
+    ('mmdet', 'detection')
+    """
+    package = (error.name or "").partition(".")[0]
+    return package, EXTRAS.get(package)
