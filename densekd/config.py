@@ -53,6 +53,11 @@ def is_taught(config: Config) -> bool:
     return _has_student(config.model)
 
 
+def several_teachers(teacher: Any) -> bool:
+    """Whether the `teacher` of a distiller is a dict of several by name, and not the config of one."""
+    return isinstance(teacher, Mapping) and "type" not in teacher and "model" not in teacher
+
+
 def plain_model(model: Any) -> Any:
     """Return the student's part of a distiller's model config, any other model config unchanged.
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from densekd.align.adapt import Size, as_map
+from densekd.config import several_teachers
 from densekd.context import Context, check_labels, classes_of
 from densekd.methods import ONLINE, Method, method_entries, name_of
 from densekd.registry import MODELS
@@ -142,8 +143,7 @@ class Distiller(nn.Module):
     def _find_teachers(
         self, source: Any, checkpoint: Any, momentum: float, online: Sequence[str] | None, unsafe: bool
     ) -> dict[str, Teacher]:
-        several = isinstance(source, Mapping) and "type" not in source and "model" not in source
-        sources = dict(source) if several else {"teacher": source}
+        sources = dict(source) if several_teachers(source) else {"teacher": source}
         if not sources:
             raise ValueError(
                 "teacher={} names no teacher; give a config, its path, a live module, 'ema', or a dict of them"

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from densekd import build_model, control, default_taps, is_taught, read_config
 from densekd.cli._overrides import add_cfg_options
-from densekd.config import override
+from densekd.config import override, several_teachers
 from densekd.taps.probe import blank_size, forward
 from kdlosses.cli.parser import Parser
 
@@ -87,8 +87,7 @@ def teachers_of(source: Any) -> dict[str, Any]:
     """Return the teachers of a distiller's config by name: 'teacher' where there is one."""
     if source is None:
         return {}
-    several = isinstance(source, Mapping) and "type" not in source and "model" not in source
-    return dict(source) if several else {"teacher": source}
+    return dict(source) if several_teachers(source) else {"teacher": source}
 
 
 def called(paths: list[str]) -> dict[str, str]:

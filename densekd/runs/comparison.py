@@ -21,7 +21,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from densekd.checkpoint import load_weights
-from densekd.config import control, is_taught, plain_model, read_config
+from densekd.config import control, is_taught, plain_model, read_config, several_teachers
 from densekd.methods import ONLINE, name_of
 from densekd.registry import MODELS
 from densekd.runs.experiment import check_split, prepare, train
@@ -345,8 +345,8 @@ def _teachers(config: Config) -> dict[str | None, Any]:
     teacher = config.model.teacher
     if isinstance(teacher, dict) and "type" in teacher and getattr(MODELS.get(teacher["type"]), "reads_truth", False):
         return {}
-    several = isinstance(teacher, dict) and "type" not in teacher and "model" not in teacher
-    return {name: each for name, each in (teacher.items() if several else [(None, teacher)]) if each != "ema"}
+    named = teacher.items() if several_teachers(teacher) else [(None, teacher)]
+    return {name: each for name, each in named if each != "ema"}
 
 
 def _trained(config: Config) -> dict[str | None, str]:
