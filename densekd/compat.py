@@ -59,17 +59,17 @@ def mend_package_names() -> dict[str, str]:
     return mended
 
 
-def teach_names() -> None:
+def add_config_names() -> None:
     """Let mmengine's `Config` read what is called `densekd::...`, and the rows of `densekd.pairs`."""
     from densekd.shipped import CONFIGS, read_rows
-    from kdlosses.shipped import teach
+    from kdlosses.shipped import add_names
 
     reader = sys.modules[_READER].Config
-    teach(reader, CONFIGS)
+    add_names(reader, CONFIGS)
     read_rows(reader)
 
 
-def teach_hub() -> None:
+def add_hub_names() -> None:
     """Let mmengine's `get_config` read what is called `densekd::...`."""
     from densekd.shipped import read_names
 
@@ -194,8 +194,8 @@ def _afterwards(mend: Callable[[], object]) -> Iterator[None]:
 
 _MENDS: dict[str, Callable[[], Any]] = {
     _KEEPER: lambda: _afterwards(mend_package_names),
-    _READER: lambda: _afterwards(teach_names),
-    _HUB: lambda: _afterwards(teach_hub),
+    _READER: lambda: _afterwards(add_config_names),
+    _HUB: lambda: _afterwards(add_hub_names),
     "mmdet.datasets": without_notices,
     "mmdet.datasets.transforms": without_notices,
     "mmdet3d": versions_that_mmdet3d_accepts,
@@ -209,7 +209,7 @@ _MENDS: dict[str, Callable[[], Any]] = {
 
 def mend_when_imported() -> None:
     """Patch mmengine now if it is imported, and each module of `_MENDS` on import: importing them here is too slow."""
-    mends = {_KEEPER: mend_package_names, _READER: teach_names, _HUB: teach_hub, _STUB: mend_tensor_mode}
+    mends = {_KEEPER: mend_package_names, _READER: add_config_names, _HUB: add_hub_names, _STUB: mend_tensor_mode}
     for name, mend in mends.items():
         if name in sys.modules:
             mend()

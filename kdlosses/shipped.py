@@ -90,13 +90,13 @@ class Shipped:
         return [f"{self.package}::{name}" for name in found]
 
 
-def teach(reader: Any, shipped: Shipped) -> None:
+def add_names(reader: Any, shipped: Shipped) -> None:
     """Let mmengine's `Config` class find a base such as `_base_ = 'densekd::seg/cwd/digits.py'`.
 
     Its parts keep the scope that they have where they lie: mmengine would have them looked up in the package's alone.
     """
     plain = reader._get_cfg_path
-    if shipped.package in getattr(plain, "taught", ()):
+    if shipped.package in getattr(plain, "packages", ()):
         return
 
     def _get_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
@@ -104,5 +104,5 @@ def teach(reader: Any, shipped: Shipped) -> None:
             return str(shipped.find(cfg_path)), None
         return plain(cfg_path, filename)
 
-    _get_cfg_path.taught = (*getattr(plain, "taught", ()), shipped.package)  # type: ignore[attr-defined]
+    _get_cfg_path.packages = (*getattr(plain, "packages", ()), shipped.package)  # type: ignore[attr-defined]
     reader._get_cfg_path = staticmethod(_get_cfg_path)
