@@ -432,6 +432,10 @@ def test_contradicting_arguments(extra: list[str], message: str, arguments: list
         (["--control", "--teacher", "x.py"], "takes no --teacher"),
         (["--control", "--checkpoint", "x.pth"], "takes no --checkpoint"),
         (["--method", "cwd"], "go together"),
+        (
+            ["--method", "cwd", "--teacher", "x.py", "--checkpoint", "nowhere.pth"],
+            "--checkpoint nowhere.pth: there is no such file or folder",
+        ),
         (["--method", "cwd", "--teacher", "ema", "--checkpoint", "x.pth"], "takes no --checkpoint"),
         (["--control", "--resume", "--overwrite"], "would remove"),
         (["--control", "--cfg-options", "train_cfg.max_iters"], "takes field=value"),
