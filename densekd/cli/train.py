@@ -22,7 +22,7 @@ from mmengine.runner import Runner
 
 from densekd import METHODS, control, distill, is_taught, prepare, read_config, shutdown_distributed, train
 from densekd.cli._overrides import add_cfg_options, method_name
-from densekd.config import override
+from densekd.mmlab.config import override
 from densekd.runs.comparison import count_parameters, method, named_metrics
 from densekd.runs.resume import checkpoints_in, last_whole_checkpoint
 from kdlosses.cli.parser import Parser, typed

@@ -24,8 +24,8 @@ from mmengine.runner import CheckpointLoader
 
 from densekd.__main__ import program
 from densekd.checkpoint import read
+from densekd.mmlab.building import build_model
 from densekd.runs.resume import last_whole_checkpoint
-from densekd.teacher import build_model
 
 from .conftest import CONFIGS
 
