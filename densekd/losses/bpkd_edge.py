@@ -28,7 +28,8 @@ def bpkd_edge(
        \mathrm{softmax}_c \frac{M_{ic} z^s_{ic}}{\tau}\Big), \qquad
        L = \alpha \, \mathrm{mean}_n \sum_c \frac{\sum_i w_i M_{nic} \, \phi_{ni}}{\max(1, \sum_i w_i M_{nic})}, $$
 
-    n images. Where a class has no band, it adds nothing. With `cells` the divisor is $\max(1, \sum_i w_i [M_{nic} > 0])$.
+    n images. Where a class has no band, it adds nothing. With `cells` the divisor is
+    $\max(1, \sum_i w_i [M_{nic} > 0])$.
 
     Args:
         student: logits `(N, C, h, w)`.
