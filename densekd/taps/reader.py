@@ -177,14 +177,10 @@ class Taps:
         tensors = list(value) if isinstance(value, list | tuple) else [value]
         if not tensors or not all(isinstance(tensor, Tensor) for tensor in tensors):
             kinds = ", ".join(type(tensor).__name__ for tensor in tensors)
-            entries = _keys(value) if len(tensors) == 1 else []
+            entries = [f"'{spec.removesuffix(':')}:{name}'" for name in _keys(value)]
             raise TypeError(
                 f"tap {spec!r} yields {kinds or 'nothing'} instead of tensors; choose "
-                + (
-                    f"an entry of it: {', '.join(f'{spec}:{key}' for key in entries)}"
-                    if entries
-                    else "an item with 'path:i'"
-                )
+                + (f"an entry: {', '.join(entries)}" if entries else "an item with 'path:i'")
             )
         if copied:
             tensors = [tensor.clone() for tensor in tensors]
