@@ -291,7 +291,9 @@ def test_a_step_of_a_trained_student_beats_its_control() -> None:
     teacher = nn.Conv2d(3, 3, 1, bias=False)
     teacher.weight.data = 20 * torch.eye(3).view(3, 3, 1, 1)
     untaught = (student(images).argmax(1) == labels).float().mean()
-    distillation = Distillation(student, nn.Sequential(teacher), [dict(loss="kl", student="2", teacher="0")], example=images)
+    distillation = Distillation(
+        student, nn.Sequential(teacher), [dict(loss="kl", student="2", teacher="0")], example=images
+    )
     optimiser = torch.optim.Adam(distillation.parameters(), lr=0.05)
     for _ in range(60):
         loss = distillation(images)[1]["kl"]
