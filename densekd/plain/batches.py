@@ -32,8 +32,9 @@ def loader(data: Any, batch_size: int, order: torch.Generator | None = None) -> 
 
 
 def first(batches: DataLoader) -> Any:
-    """Return the first batch."""
-    return next(iter(batches))
+    """Return the first batch, and leave torch's generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        return next(iter(batches))
 
 
 def labels_of(batch: Any) -> Tensor:

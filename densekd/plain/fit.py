@@ -115,13 +115,13 @@ def fit(
         model = copy.deepcopy(student) if isinstance(student, nn.Module) else student()
         model.to(where)
         batch = moved(first(batches()), where)
-        args, kwargs = inputs(batch)
+        labels, (args, kwargs) = labels_of(batch), inputs(batch)
         learner = model if guide is None else Distillation(model, guide, **options)
         if isinstance(learner, Distillation):
             learner.connect(*args, **kwargs)
         if loss is None:
             with torch.no_grad(), at_rest(model):
-                check_labels(model(*args, **kwargs), labels_of(batch), ignore_index)
+                check_labels(model(*args, **kwargs), labels, ignore_index)
         return learner
 
     def trained(role: str, learner: nn.Module) -> Outcome:

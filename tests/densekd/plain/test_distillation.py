@@ -250,7 +250,7 @@ def test_unsuitable_models(make: Any, words: str) -> None:
 
 
 def test_a_forward_without_gradients_is_found_before_training() -> None:
-    with pytest.raises(RuntimeError, match="'head' carries no gradient.*no_grad.*detached"):
+    with pytest.raises(RuntimeError, match=r"'head' carries no gradient.*no_grad.*detached"):
         Distillation(Frozen(), Net(8), [dict(loss="kl", student="head")], example=IMAGES)
     distillation = Distillation(Net(), Net(8), method="kl", example=IMAGES)
     with torch.no_grad(), pytest.raises(RuntimeError, match=r"call eval\(\) first"):
@@ -271,7 +271,7 @@ def test_unknown_heads_and_taps_are_named() -> None:
         Distillation(Net(), Net(8), [dict(loss="kl", student=":")], example=IMAGES)
     with pytest.raises(ValueError, match="no distills entry uses teacher 'two'"):
         Distillation(Net(), {"one": Net(8), "two": Net(8)}, [dict(loss="kl", student="head", source="one")])
-    with pytest.raises(ValueError, match="method 'mgd_semi' trains its teachers, which densekd.Distiller alone does"):
+    with pytest.raises(ValueError, match=r"method 'mgd_semi' trains its teachers, which densekd.Distiller alone does"):
         Distillation(Net(), Net(8), method="mgd_semi")
 
 

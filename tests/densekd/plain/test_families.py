@@ -30,6 +30,7 @@ from transformers import (
 from densekd import Distillation, default_taps
 from densekd.align.adapt import as_map
 from densekd.methods.pixels import features
+from densekd.plain.scores import logits_of
 from densekd.taps.families import patch_of
 from densekd.taps.reader import Taps
 
@@ -132,7 +133,7 @@ def test_segmenters(make: Callable[[], nn.Module], path: str) -> None:
     assert taps["logits"] == path
     with torch.no_grad(), Taps(model, [path]) as read:
         output = model(IMAGES)
-    logits = output if isinstance(output, Tensor) else output["out"] if "out" in output else output.logits
+    logits = logits_of(output)
     resized = [
         nn.functional.interpolate(read[path][0], logits.shape[2:], mode="bilinear", align_corners=corners)
         for corners in (False, True)
