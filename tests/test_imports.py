@@ -171,6 +171,25 @@ print(len(densekd.METHODS))
     assert int(out) >= 20
 
 
+def test_densekd_distills_plain_models_with_torch_alone() -> None:
+    run_without(
+        (*OPENMMLAB, "graphkd", "torch_geometric", "sklearn", "scipy", "transformers", "PIL", "safetensors"),
+        """
+import torch, densekd
+from torch import nn
+def net(width):
+    return nn.Sequential(nn.Conv2d(3, width, 3), nn.Conv2d(width, 5, 1))
+data = [(torch.rand(3, 8, 8), torch.randint(5, (6, 6))) for _ in range(4)]
+entries = [dict(loss="kl", student="1"), dict(loss="mse", student="0")]
+distillation = densekd.Distillation(net(4), net(8), entries, example=torch.rand(1, 3, 8, 8))
+output, losses = distillation(torch.rand(2, 3, 8, 8))
+assert list(losses) == ["kl", "mse"]
+assert densekd.fit(net(4), net(8), train=data, val=data, distills=entries, epochs=1).metrics["student"]
+assert not [name for name in sys.modules if name.split(".")[0] in ("mmengine", "mmcv", "mmseg", "mmdet")]
+""",
+    )
+
+
 def test_densekd_distills_without_torch_geometric() -> None:
     run_without(
         ("torch_geometric", "graphkd"),
