@@ -1,6 +1,7 @@
-"""Knowledge distillation for OpenMMLab's segmenters and detectors, from their own configs.
+"""Knowledge distillation for OpenMMLab's segmenters and detectors, from their own configs, and for any PyTorch model.
 
-Write `type='densekd.Distiller'` around a model of any mmengine config, or run `densekd train` on the plain config.
+Write `type='densekd.Distiller'` around a model of any mmengine config, or run `densekd train` on the plain config. For
+live modules and a training loop of one's own there is `densekd.Distillation`, which needs torch alone.
 """
 
 from importlib import import_module
@@ -13,6 +14,8 @@ from kdlosses.moved import moved_name
 
 _HOME = {
     "Distiller": "densekd.mmlab.distiller",
+    "Distillation": "densekd.plain.distillation",
+    "fit": "densekd.plain.fit",
     "BoundaryIoU": "densekd.metrics",
     "ExactResume": "densekd.runs.resume",
     "Taps": "densekd.taps.reader",

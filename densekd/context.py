@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from densekd.taps.defaults import is_binary, is_segmenter
+from densekd.taps.defaults import is_binary
+from densekd.taps.families import head_of
 from densekd.taps.reader import Tap
 from kdlosses.moved import moved_name
 
@@ -78,11 +79,11 @@ class LossInputs:
         """Instance masks of each image `(n, h, w)`: the share of each position that the instance covers."""
         raise NotImplementedError
 
-    def progress(self, size: Size) -> float | None:
+    def progress(self, size: tuple[int, ...]) -> float | None:
         """Share of the training that is done, 0 to 1; None outside of a run."""
         raise NotImplementedError
 
-    def epoch(self, size: Size) -> int | None:
+    def epoch(self, size: tuple[int, ...]) -> int | None:
         """Current epoch; None where there is none."""
         raise NotImplementedError
 
@@ -117,8 +118,11 @@ def classes_of(model: Any, tap: str = "") -> tuple[int | None, int | None]:
     The head is the one that contains the tap, such as an auxiliary one; else a segmenter's last decode head, or a
     detector's box head. A detector's label to ignore is that of its semantic branch.
     """
+    plain = head_of(model)
+    if plain is not None:
+        return plain.classes, getattr(getattr(model, "config", None), "semantic_loss_ignore_index", None)
     around = _head_around(model, tap)
-    if is_segmenter(model):
+    if hasattr(model, "decode_head"):
         main = model.decode_head[-1] if isinstance(model.decode_head, nn.ModuleList) else model.decode_head
         head = around or main
         ignored = getattr(head, "ignore_index", getattr(main, "ignore_index", None))

@@ -5,7 +5,7 @@ from __future__ import annotations
 EXTRAS = {
     **dict.fromkeys(("torch_geometric", "scipy", "sklearn", "safetensors"), "graph"),
     **dict.fromkeys(("mmengine", "mmcv", "mmseg"), "dense"),
-    **{"mmdet": "detection", "mmdet3d": "bev"},
+    **{"mmdet": "detection", "mmdet3d": "bev", "PIL": "torch", "accelerate": "torch"},
     **dict.fromkeys(("transformers", "huggingface_hub", "peft", "tokenizers", "pyarrow"), "lm"),
     **dict.fromkeys(("onnx", "onnxscript"), "onnx"),
 }

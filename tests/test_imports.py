@@ -58,7 +58,7 @@ def test_arrows_run_one_way(package: str, never: set[str]) -> None:
 # The rooms of each package, from the ground up: a module imports from its own room and from those before it.
 ROOMS = {
     "kdlosses": [
-        "unit whole options moved extras discover ground safe_pickle shipped",
+        "unit whole options moved extras discover ground safe_pickle shipped text_table",
         "reduce registry pointwise class_means squared_error experts schedule",
         "logit feature relation contrastive",
         "policy",
@@ -79,8 +79,8 @@ ROOMS = {
     "densekd": [
         "registry moved checkpoint sensors taps pairs shipped",
         "losses align context compat",
-        "term teacher methods",
-        "mmlab",
+        "term teacher methods wiring",
+        "mmlab plain",
         "receptive datasets metrics models bev",
         "runs",
         "cli",
@@ -156,11 +156,11 @@ assert result.student.predict(digits().x[:5]).shape == (5,)
 
 def test_the_core_of_densekd_needs_torch_alone() -> None:
     out = run_without(
-        (*OPENMMLAB, "graphkd", "torch_geometric", "sklearn", "scipy", "transformers"),
+        (*OPENMMLAB, "graphkd", "torch_geometric", "sklearn", "scipy", "transformers", "safetensors"),
         """
 import importlib, pkgutil
 import torch, densekd
-core = ("term", "teacher", "context", "taps", "align", "losses", "methods", "sensors", "checkpoint", "pairs", "shipped")
+core = "term teacher wiring context taps align losses methods sensors checkpoint pairs shipped plain".split()
 for name in core:
     room = importlib.import_module(f"densekd.{name}")
     for part in pkgutil.walk_packages(getattr(room, "__path__", ()), f"densekd.{name}."):
@@ -169,6 +169,25 @@ print(len(densekd.METHODS))
 """,
     )
     assert int(out) >= 20
+
+
+def test_densekd_distills_plain_models_with_torch_alone() -> None:
+    run_without(
+        (*OPENMMLAB, "graphkd", "torch_geometric"),
+        """
+import torch, densekd
+from torch import nn
+def net(width):
+    return nn.Sequential(nn.Conv2d(3, width, 3), nn.Conv2d(width, 5, 1))
+data = [(torch.rand(3, 8, 8), torch.randint(5, (6, 6))) for _ in range(4)]
+entries = [dict(loss="kl", student="1"), dict(loss="mse", student="0")]
+distillation = densekd.Distillation(net(4), net(8), entries, example=torch.rand(1, 3, 8, 8))
+output, losses = distillation(torch.rand(2, 3, 8, 8))
+assert list(losses) == ["kl", "mse"]
+assert densekd.fit(net(4), net(8), train=data, val=data, distills=entries, epochs=1).metrics["student"]
+assert not [name for name in sys.modules if name.split(".")[0] in ("mmengine", "mmcv", "mmseg", "mmdet")]
+""",
+    )
 
 
 def test_densekd_distills_without_torch_geometric() -> None:

@@ -107,22 +107,43 @@ class Adapt(nn.Module):
             )
 
 
-def as_map(tokens: Tensor, image_size: Size) -> Tensor:
-    """Reshape tokens `(B, N, C)` to a map `(B, C, h, w)` with the aspect of the image; a map is returned unchanged.
+REGISTERS = 16
+"""Tokens in front of those of the patches, at most: a class token and registers."""
+
+
+def as_map(tokens: Tensor, image_size: Size, patch: Size | None = None) -> Tensor:
+    """Reshape tokens `(B, N, C)` to a map `(B, C, h, w)`; a map is returned unchanged.
+
+    The last h w tokens are the map, those in front of them, a class token and registers, are dropped. With the size of
+    a patch h and w are those of the image divided by it. Without, the grid has the aspect of the image: of N tokens,
+    else N - 1; where neither is such a grid, of the most tokens that have that aspect exactly.
+
+    Args:
+        tokens: of a transformer.
+        image_size: height and width of the image.
+        patch: height and width of a patch, where it is known.
 
     Raises:
-        ValueError: neither N nor N - 1 (a class token) tokens fill a grid of that aspect.
+        ValueError: no number of tokens from N - 16 to N is such a grid.
 
     >>> import torch
     >>> as_map(torch.zeros(2, 1 + 8 * 16, 32), image_size=(128, 256)).shape
     torch.Size([2, 32, 8, 16])
+    >>> as_map(torch.zeros(2, 5 + 4 * 4, 32), image_size=(56, 56), patch=(14, 14)).shape
+    torch.Size([2, 32, 4, 4])
     """
     if tokens.ndim == 4:
         return tokens
     count, (height, width) = tokens.shape[1], image_size
-    for n in (count, count - 1):
+    if patch is not None:
+        grid = height // patch[0], width // patch[1]
+        n = grid[0] * grid[1]
+        if 0 < n <= count <= n + REGISTERS:
+            return tokens[:, count - n :].transpose(1, 2).unflatten(2, grid)
+    for n in range(count, max(count - REGISTERS, 1) - 1, -1):
         h = round((n * height / width) ** 0.5)
-        if h and n % h == 0 and abs(n // h * height - h * width) <= max(height, width):
+        off = 0 if n < count - 1 else max(height, width)
+        if h and n % h == 0 and abs(n // h * height - h * width) <= off:
             return tokens[:, count - n :].transpose(1, 2).unflatten(2, (h, n // h))
     raise ValueError(f"{count} tokens do not fill a grid with the aspect of a {height}x{width} image")
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kdlosses.whole import whole
@@ -66,6 +64,8 @@ class ReceptiveTokens(nn.Module):
 
     def save(self, path: str | Path) -> None:
         """Write them as safetensors."""
+        from safetensors.torch import save_file
+
         with whole(path) as draft:
             save_file({key: value.contiguous() for key, value in self.state_dict().items()}, draft)
 
@@ -77,6 +77,9 @@ class ReceptiveTokens(nn.Module):
             FileNotFoundError: no such file.
             ValueError: the file holds something else.
         """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
         if not Path(path).is_file():
             raise FileNotFoundError(f"there is no file of tokens {path}: write it with `densekd tokens`")
         try:

@@ -8,12 +8,13 @@ from densekd.taps.defaults import is_segmenter, tap
 
 
 def logits(method: str, student: nn.Module, teacher: nn.Module) -> dict[str, str]:
-    """Return the taps of the class logits.
+    """Return the taps of the class logits, of pixels, or of images in a plain classifier.
 
     Raises:
-        ValueError: the student is no segmenter.
+        ValueError: the student has none.
     """
-    if not is_segmenter(student):
+    of_mmlab = hasattr(student, "data_preprocessor")
+    if of_mmlab and not is_segmenter(student):
         raise ValueError(
             f"method {method!r} needs class logits per pixel, {type(student).__name__} has none; use cwd or pkd"
         )

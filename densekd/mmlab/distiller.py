@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from densekd.align.adapt import Size, as_map
+from densekd.align.adapt import Size
 from densekd.context import classes_of
 from densekd.methods import ONLINE, Method, method_entries, name_of
 from densekd.mmlab.building import Source, build_model, build_teacher, start_from
@@ -22,17 +22,18 @@ from densekd.mmlab.probe import blank_sample, blank_size, channels, probe
 from densekd.mmlab.samples import Context, check_labels
 from densekd.registry import MODELS
 from densekd.sensors.batches import check_clouds, image_size
-from densekd.taps.defaults import default_taps, is_segmenter, sigmoid_logits
+from densekd.taps.defaults import default_taps
 from densekd.taps.defaults import tap as default_tap
 from densekd.taps.reader import Taps
 from densekd.teacher import MovingAverage, Peer, Teacher
-from densekd.term import LEARNED, Term, two_classes, width
+from densekd.term import Term
+from densekd.wiring import Wiring, parse_entries
 from kdlosses.options import nearest
 from kdlosses.reduce import check_rows, over_processes
 
 
 @MODELS.register_module()
-class Distiller(nn.Module):
+class Distiller(Wiring, nn.Module):
     """The student of an mmengine config, with distillation losses from one or several teachers.
 
     The distiller *is* the student: its class is a subclass of this one and of the student's. Checkpoints, validation,
@@ -80,9 +81,6 @@ class Distiller(nn.Module):
     """
 
     distill: nn.ModuleDict
-    teachers: dict[str, Teacher]
-    _logit_taps: dict[str, str]  # of the teachers, where an entry needs logits beside its own taps
-    _own_logit_tap: str
 
     def __new__(
         cls, student: Source | None = None, *args: Any, data_preprocessor: Any = None, **kwargs: Any
@@ -128,19 +126,17 @@ class Distiller(nn.Module):
             if method is not None:
                 models = {name: each.model for name, each in self.teachers.items()}
                 distills = method_entries(method, self, models)
-            if not isinstance(distills, list | tuple):
-                raise TypeError(f"distills must be a list of entries, got {distills!r}")
-            terms = [Term.parse(entry) for entry in distills]
-            names = [term.name for term in terms]
-            for name in names:
-                if names.count(name) > 1:
-                    raise ValueError(f"two distills entries are called {name!r}; give them a name=... of their own")
+            terms = parse_entries(distills)
             self._connect(terms)
         parts: dict[str, nn.Module] = {term.name: term for term in terms}
         peers = {peer.name: peer.model for peer in self._peers()}
         if peers:
             parts["peers"] = nn.ModuleDict(peers)
         self.distill = nn.ModuleDict(parts).to(next(self.parameters()).device)
+
+    @property
+    def _learner(self) -> nn.Module:
+        return self
 
     def _find_teachers(
         self, source: Any, checkpoint: Any, momentum: float, online: Sequence[str] | None, unsafe: bool
@@ -204,19 +200,7 @@ class Distiller(nn.Module):
         for term in terms:
             student, each = mine[term.student], [theirs[name][tap] for name, tap in self._asks(term)]
             self._check_rows(term, student, each)
-            binary = (
-                sigmoid_logits(self, term.student),
-                [sigmoid_logits(self.teachers[name].model, tap) for name, tap in self._asks(term)],
-            )
-            if term.class_map is not None:
-                self._check_class_map(term, student, each, binary)
-            elif term.student == logits and (len(each) > 1 or (term.loss.match == "shape" and term.how == "auto")):
-                pairs = [(student[0], binary[0]), *((levels[0], flag) for levels, flag in zip(each, binary[1]))]
-                mine_classes, *its = [2 if flag and term.categorical else width(level) for level, flag in pairs]
-                self._check_classes(term.name, mine_classes, its)
-            if term.back and not all(isinstance(self.teachers[name], Peer) for name, _ in self._asks(term)):
-                raise ValueError(f"distills entry {term.name!r}: back=True trains the teacher: list it in online=[...]")
-            term.fit(student, each, size, *classes_of(self, term.student), binary)
+            self._fit(term, student, each, size, logits)
 
     def _check_images(self, teacher: Teacher, taps: Iterable[str], size: Size) -> None:
         """Raise `ValueError` if a teacher does not run on the student's images because their channels differ."""
@@ -241,60 +225,6 @@ class Distiller(nn.Module):
                     f"distills entry {term.name!r}: tap {tap!r} yields a row for each proposal; student and teacher "
                     "have different proposals, so their rows cannot be compared: tap 'neck' or 'rpn_head.rpn_cls'"
                 )
-
-    def _check_class_map(
-        self,
-        term: Term,
-        student: Sequence[Tensor],
-        teachers: Sequence[Sequence[Tensor]],
-        binary: tuple[bool, Sequence[bool]],
-    ) -> None:
-        """Raise `ValueError` if `class_map` is used on features, or has not one entry for each class of the student."""
-        assert term.class_map is not None
-        for (name, tap), levels in zip(self._asks(term), teachers):
-            model = self.teachers[name].model
-            classes = classes_of(model, tap)[0] if is_segmenter(model) else None
-            channels = width(levels[0])
-            of_features = tap.startswith(("backbone", "neck")) or tap.endswith(":in")
-            if of_features or (classes not in (None, channels) and channels != 1):
-                raise ValueError(
-                    f"distills entry {term.name!r}: class_map needs class logits of the teacher, but its tap {tap!r} "
-                    f"yields a feature of {channels} channels: tap the logits"
-                )
-        mine = 2 if binary[0] and term.categorical and student[0].shape[1] == 1 else width(student[0])
-        if len(term.class_map) != mine and term.how not in LEARNED:
-            raise ValueError(
-                f"distills entry {term.name!r}: the student has {mine} classes, but class_map has "
-                f"{len(term.class_map)} entries: give one class of the teacher for each"
-            )
-
-    def _check_classes(self, entry: str, mine: int, theirs: Sequence[int]) -> None:
-        if {mine, *theirs} != {mine}:
-            raise ValueError(
-                f"distills entry {entry!r}: the student has {mine} classes, the teacher {', '.join(map(str, theirs))}; "
-                "logits of different classes cannot be compared: give class_map=[...], the teacher's class for each"
-                + (", or adapt='conv1x1' to learn a map" if len(theirs) == 1 else "")
-            )
-
-    def _asks(self, term: Term) -> list[tuple[str, str]]:
-        """Teachers of a term, each with its tap."""
-        names = list(self.teachers) if term.sources == [None] and len(self.teachers) == 1 else term.sources
-        for name in names:
-            if name not in self.teachers:
-                raise ValueError(
-                    f"distills entry {term.name!r}: source must name a teacher, one of {', '.join(self.teachers)}; "
-                    f"got {name!r}"
-                )
-        return list(zip(names, term.teachers))
-
-    def _taps_of(self, teacher: str, terms: Iterable[Term]) -> set[str]:
-        asking = [(term, tap) for term in terms for name, tap in self._asks(term) if name == teacher]
-        told = {self._logit_taps[teacher] for term, _ in asking if term.asks_logits}
-        return told.union(tap for _, tap in asking)
-
-    def _own_taps(self, terms: Sequence[Term]) -> set[str]:
-        told = {self._own_logit_tap for term in terms if term.asks_logits}
-        return told.union(term.student for term in terms)
 
     def _terms(self) -> list[Term]:
         return [part for part in self.distill.values() if isinstance(part, Term)]
@@ -342,46 +272,6 @@ class Distiller(nn.Module):
         for peer in self._peers():
             losses.update({f"distill.{peer.name}.{key}": value for key, value in peer.losses.items()})
         return losses
-
-    def _loss(self, term: Term, student: Taps, seen: Mapping[str, Taps], context: Context) -> Tensor:
-        theirs = [seen[name][tap] for name, tap in self._asks(term)]
-        loss = term(student[term.student], theirs, context, self._logits(term, student, seen, context.image_size))
-        if torch.is_grad_enabled() and not loss.requires_grad:
-            raise RuntimeError(
-                f"distills entry {term.name!r} has no effect: its loss {term.loss.name!r} carries no gradient; "
-                "it must not detach the student, nor turn it into numbers of Python or NumPy"
-            )
-        if not torch.isfinite(loss):
-            for name, tap in self._asks(term):
-                self._check_finite(name, tap, seen[name][tap])  # else it is the student's, which loss scaling may mend
-        return loss
-
-    def _logits(
-        self, term: Term, student: Taps, seen: Mapping[str, Taps], size: Size | None
-    ) -> tuple[Tensor, Tensor] | None:
-        """Detached class logits of student and teacher, for a loss that compares one with the other."""
-        if not term.asks_logits:
-            return None
-        ((name, _),) = self._asks(term)
-        mine, theirs = student[self._own_logit_tap], seen[name][self._logit_taps[name]]
-        sides = (self, self._own_logit_tap, mine), (self.teachers[name].model, self._logit_taps[name], theirs)
-        both = [
-            two_classes(levels[0]) if levels[0].shape[1] == 1 and sigmoid_logits(model, tap) else levels[0]
-            for model, tap, levels in sides
-        ]
-        maps = [as_map(each, size) if each.ndim == 3 and size is not None else each for each in both]
-        return maps[0].detach().float(), maps[1].detach().float()
-
-    def _check_gradient(self, term: Term, tensors: Sequence[Tensor]) -> None:
-        if torch.is_grad_enabled() and term.weight and not any(tensor.requires_grad for tensor in tensors):
-            raise RuntimeError(
-                f"distills entry {term.name!r} has no effect: tap {term.student!r} carries no gradient "
-                "(a frozen stage, or a part under activation checkpointing); tap a module that is trained"
-            )
-
-    def _check_finite(self, teacher: str, tap: str, tensors: Iterable[Tensor]) -> None:
-        if not all(torch.isfinite(tensor).all() for tensor in tensors):
-            raise FloatingPointError(f"teacher {teacher!r} yields NaN or infinity at tap {tap!r}")
 
     def train(self, mode: bool = True) -> Distiller:
         """Set the student's mode; teachers stay in evaluation mode."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from densekd.mmlab.blank import blank
 from densekd.sensors.batches import has_sensors, reads_truth
-from densekd.taps.reader import Taps, never_fired
+from densekd.taps.reader import Taps, at_rest, never_fired
 
 IMAGE_SIZE = (128, 128)  # of the blank image: divisible by every usual stride
 LARGE = (512, 512)  # for models whose coarsest level would be smaller than a kernel
@@ -24,7 +24,7 @@ def probe(model: nn.Module, specs: Iterable[str], size: tuple[int, int] = IMAGE_
 
     The model does not change: it runs in evaluation mode, gets its modes back, and updates no statistics.
     """
-    with _at_rest(model):
+    with at_rest(model):
         run = ready(model, size)
         with Taps(model, specs) as taps:
             try:
@@ -36,18 +36,6 @@ def probe(model: nn.Module, specs: Iterable[str], size: tuple[int, int] = IMAGE_
         if silent:
             raise SilentTap(_why_silent(model, silent[0], size))
         return {spec: taps[spec] for spec in taps.specs}
-
-
-@contextlib.contextmanager
-def _at_rest(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; the modes of all modules are restored afterwards."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 class SilentTap(RuntimeError):
@@ -113,7 +101,7 @@ def channels(model: nn.Module, size: tuple[int, int]) -> int | None:
     """Channels of the images that a model takes, from its first convolution; None where it has none."""
     if reads_truth(model) or has_sensors(model) or not any(isinstance(each, nn.Conv2d) for each in model.modules()):
         return None
-    with _at_rest(model):
+    with at_rest(model):
         return _channels(model, _on_channels(model, size))
 
 

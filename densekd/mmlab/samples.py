@@ -116,13 +116,13 @@ class Context(LossInputs):
         """Points in each voxel `(P,)`; None for dynamic voxels, which have no limit of points."""
         return self.voxels.get("num_points")
 
-    def progress(self, size: Size) -> float | None:
+    def progress(self, size: tuple[int, ...]) -> float | None:
         """Share of the training that is done, 0 to 1; None outside of a run."""
         hub = MessageHub.get_current_instance()
         iteration, last = hub.get_info("iter"), hub.get_info("max_iters")
         return None if iteration is None or not last else iteration / last
 
-    def epoch(self, size: Size) -> int | None:
+    def epoch(self, size: tuple[int, ...]) -> int | None:
         """Current epoch; None outside of a run, and in a run by iterations, a single epoch for mmengine."""
         hub = MessageHub.get_current_instance()
         return None if hub.get_info("max_epochs") == 1 else hub.get_info("epoch")

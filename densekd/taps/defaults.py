@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from densekd.taps.families import head_of, last_layers
 from densekd.taps.reader import Tap
 
 PRE_LOGIT = ("fpn_bottleneck", "sep_bottleneck", "fusion_conv", "conv_cat", "bottleneck", "project")
@@ -29,11 +30,15 @@ def default_taps(model: nn.Module) -> dict[str, str]:
     Segmenters (mmseg): the class logits of the last decode head that has them, and their input before dropout where
     there is such a layer, else the neck or the backbone's last stage. Detectors (mmdet): the class branch and the neck.
     Heads that classify proposals or queries, as those of two-stage detectors and of DETR do, have no `logits`: the rows
-    of student and teacher stand for other objects.
+    of student and teacher stand for other objects. Other PyTorch models: the last layer of a head with a name of
+    `densekd.taps.families.HEADS`, and its input.
 
     >>> default_taps(nn.Linear(2, 2))
     {}
     """
+    plain = head_of(model)
+    if plain is not None:
+        return {"logits": plain.logits, **({"features": plain.features} if plain.features else {})}
     modules = dict(model.named_modules())
     taps = {}
     if "decode_head" in modules:
@@ -107,8 +112,11 @@ def is_binary(head: Any) -> bool:
 
 
 def is_segmenter(model: nn.Module) -> bool:
-    """Whether a model has a decode head, as mmseg's segmenters do."""
-    return hasattr(model, "decode_head")
+    """Whether a model has a decode head, as mmseg's segmenters do, or another head that classifies pixels."""
+    if hasattr(model, "decode_head"):
+        return True
+    plain = head_of(model)
+    return plain is not None and plain.of_pixels
 
 
 def tap(model: nn.Module, kind: str) -> str:
@@ -116,7 +124,8 @@ def tap(model: nn.Module, kind: str) -> str:
     taps = default_taps(model)
     if kind not in taps:
         raise ValueError(
-            f"{type(model).__name__} has no default tap for {kind}; write distills entries with module paths"
+            f"{type(model).__name__} has no default tap for {kind}; write distills entries with module paths, "
+            f"distills=[dict(loss=..., student='path', teacher='path')]; its last layers: {last_layers(model)}"
         )
     return taps[kind]
 

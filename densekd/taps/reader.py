@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -13,40 +14,54 @@ from torch.utils.hooks import RemovableHandle
 
 
 class Tap(NamedTuple):
-    """Where to read: the output of a module, one item of it, a copy of it, or its input.
+    """Where to read: the output of a module, one entry or item of it, a copy of it, or its input.
 
     >>> Tap.parse("backbone:2")
-    Tap(path='backbone', item=2, of_input=False, copied=False)
+    Tap(path='backbone', item=2, of_input=False, copied=False, key='')
     >>> Tap.parse("decode_head.conv_seg:in").of_input
     True
+    >>> Tap.parse(":hidden_states:3")  # of the output of the whole model
+    Tap(path='', item=3, of_input=False, copied=False, key='hidden_states')
     """
 
     path: str
     item: int | None = None
     of_input: bool = False
     copied: bool = False
+    key: str = ""
 
     @classmethod
     def parse(cls, spec: str) -> Tap:
-        path, _, suffix = spec.partition(":")
-        if not suffix and not spec.endswith(":"):
+        path, *suffixes = spec.split(":")
+        if not suffixes or spec == ":":
             return cls(path)
-        if suffix == "in":
+        if suffixes == ["in"]:
             return cls(path, of_input=True)
-        if suffix == "copy":
-            return cls(path, copied=True)
-        if suffix.lstrip("-").isdigit():
-            return cls(path, int(suffix))
+        copied = suffixes[-1] == "copy"
+        rest = suffixes[:-1] if copied else suffixes
+        item = int(rest.pop()) if rest and rest[-1].lstrip("-").isdigit() else None
+        key = rest.pop() if rest and rest[-1].isidentifier() and rest[-1] != "in" else ""
+        if not rest:
+            return cls(path, item, False, copied, key)
         raise ValueError(
-            f"tap {spec!r}: write 'path', 'path:i' for item i of a tuple, 'path:in' for the input, or 'path:copy' for "
-            "a copy of what is overwritten later"
+            f"tap {spec!r}: write 'path', 'path:i' for item i of a tuple, 'path:key' for an entry of a dict, "
+            "'path:key:i' for an item of that, 'path:in' for the input, or 'path:copy' for a copy of what is "
+            "overwritten later; an empty path is the model's own output, as ':logits'"
         )
 
 
-def find(model: nn.Module, path: str) -> nn.Module:
-    """Return the module at `path`; a wrong path raises `KeyError` that names the three nearest ones."""
+def find(model: nn.Module, path: str, whole: bool = False) -> nn.Module:
+    """Return the module at `path`; a wrong path raises `KeyError` that names the three nearest ones.
+
+    Args:
+        model: the model.
+        path: names of modules, joined by dots.
+        whole: whether an empty path is the model itself.
+    """
+    if whole and not path:
+        return model
     try:
-        return model.get_submodule(path or "?")  # an empty path would be the model itself
+        return model.get_submodule(path or "?")
     except AttributeError:
         names = [name for name, _ in model.named_modules() if name]
         near = difflib.get_close_matches(path, names, n=3, cutoff=0.0)
@@ -58,9 +73,11 @@ class Taps:
 
     Args:
         model: the model to record from.
-        specs: taps, each `'path'` (output of a module), `'path:i'` (item i of a tuple), `'path:in'` (first input) or
-            `'path:copy'` (a copy of the output, for what the model overwrites in place later); several of them joined
-            by `+` are one tap, which yields the tensors of all in that order.
+        specs: taps, each `'path'` (output of a module), `'path:i'` (item i of a tuple), `'path:key'` (an entry of a
+            dict, or an attribute, such as `logits` of transformers' outputs), `'path:key:i'`, `'path:in'` (first
+            input) or `'path:copy'` (a copy of the output, for what the model overwrites in place later). An empty path
+            is the model: `':logits'`, or `':'` for an output that is a tensor. Several of them joined by `+` are one
+            tap, which yields the tensors of all in that order.
         stop_after: tensors that each tap yields in one forward. When all have been seen, the rest of the forward is
             skipped: a teacher need not run past its last tap.
         tensors: whether to keep the tensors; else only whether there were any.
@@ -91,7 +108,7 @@ class Taps:
         self._tensors = tensors
         self.specs = {spec: spec.split("+") for spec in specs}
         self.taps = {part: Tap.parse(part) for parts in self.specs.values() for part in parts}
-        self.modules = {part: find(model, tap.path) for part, tap in self.taps.items()}
+        self.modules = {part: find(model, tap.path, part.startswith(":")) for part, tap in self.taps.items()}
         self._stop_after = stop_after
         self._seen: dict[str, list[tuple[Tensor, int]]] = {}
         self._hooks: list[RemovableHandle] = []
@@ -149,7 +166,9 @@ class Taps:
         if not self._tensors:
             self._seen[spec] = [(_NOTHING, 0)]
             return
-        _, item, _, copied = self.taps[spec]
+        _, item, _, copied, key = self.taps[spec]
+        if key:
+            value = _entry(spec, key, value)
         if item is not None:
             if not isinstance(value, list | tuple) or not -len(value) <= item < len(value):
                 size = f"{len(value)} items" if isinstance(value, list | tuple) else f"a {type(value).__name__}"
@@ -158,8 +177,10 @@ class Taps:
         tensors = list(value) if isinstance(value, list | tuple) else [value]
         if not tensors or not all(isinstance(tensor, Tensor) for tensor in tensors):
             kinds = ", ".join(type(tensor).__name__ for tensor in tensors)
+            entries = [f"'{spec.removesuffix(':')}:{name}'" for name in _keys(value)]
             raise TypeError(
-                f"tap {spec!r} yields {kinds or 'nothing'} instead of tensors; choose an item with 'path:i'"
+                f"tap {spec!r} yields {kinds or 'nothing'} instead of tensors; choose "
+                + (f"an entry: {', '.join(entries)}" if entries else "an item with 'path:i'")
             )
         if copied:
             tensors = [tensor.clone() for tensor in tensors]
@@ -174,6 +195,24 @@ class Taps:
 _NOTHING = torch.empty(0)
 
 
+def _entry(spec: str, key: str, value: Any) -> Any:
+    """An entry of a dict, or an attribute of an object."""
+    found = value.get(key) if isinstance(value, Mapping) else getattr(value, key, None)
+    if found is None:
+        known = ", ".join(_keys(value)) or "no names"
+        raise KeyError(
+            f"tap {spec!r}: the output, a {type(value).__name__}, has no {key!r}; it has {known}"
+            + ("; transformers' models yield them with output_hidden_states=True" if key == "hidden_states" else "")
+        )
+    return found
+
+
+def _keys(value: Any) -> list[str]:
+    """Names of the entries of a dict or of a named tuple."""
+    names = value if isinstance(value, Mapping) else getattr(value, "_fields", ())
+    return [name for name in names if isinstance(name, str)]
+
+
 def never_fired(model: nn.Module, spec: str, others: Sequence[str] = ()) -> str:
     """Return the message for a tap that recorded nothing: why, and which tap to use instead.
 
@@ -183,7 +222,7 @@ def never_fired(model: nn.Module, spec: str, others: Sequence[str] = ()) -> str:
         others: paths of modules that were called.
     """
     path = Tap.parse(spec).path
-    module = find(model, path)
+    module = find(model, path, spec.startswith(":"))
     inside = [name for name in others if name.startswith(f"{path}.")]
     if isinstance(module, nn.ModuleList | nn.ModuleDict):
         parts = "+".join(f"{path}.{name}" for name, _ in module.named_children())
@@ -198,6 +237,18 @@ def never_fired(model: nn.Module, spec: str, others: Sequence[str] = ()) -> str:
         near = difflib.get_close_matches(path, others, n=3, cutoff=0.0)
         why += f"; nearest that were called: {', '.join(near)}" if near else ""
     return f"tap {spec!r} of {type(model).__name__} never fired: {why}"
+
+
+@contextlib.contextmanager
+def at_rest(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; the modes of all modules are restored afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 class _AllSeen(Exception):

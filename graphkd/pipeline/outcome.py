@@ -14,6 +14,7 @@ from graphkd.data.setting import SettingName
 from graphkd.students.classifier import StudentClassifier
 from graphkd.training.cache import Cache
 from graphkd.training.loop import History
+from kdlosses.text_table import table
 
 TeacherSpec = str | Mapping[str, Any] | Callable[..., nn.Module] | nn.Module | Cache | np.ndarray | Tensor
 TeacherSpecs = TeacherSpec | Sequence[TeacherSpec]
@@ -99,19 +100,3 @@ class _ByRole(dict[str, Any]):
             stacklevel=2,
         )
         return {role: by_setting[key] for role, by_setting in self.items()}
-
-
-def table(rows: Mapping[str, Mapping[str, float]]) -> str:
-    """Format numbers by row and column as a text table; `-` for a missing value.
-
-    >>> print(table({"teacher": {"tran": 0.8125, "all_nodes ms": 3.25}, "student": {"tran": 0.84}}))
-              tran  all_nodes ms
-    teacher  0.812         3.250
-    student  0.840             -
-    """
-    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
-    lines = [["", *columns]] + [
-        [name, *(f"{row[column]:.3f}" if column in row else "-" for column in columns)] for name, row in rows.items()
-    ]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join("  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in lines)

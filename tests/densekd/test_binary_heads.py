@@ -25,7 +25,7 @@ from .conftest import TinySegmenter, det_batch, seg_batch
 TAP = "decode_head.conv_seg"
 LOSSES = sorted(
     name
-    for name, loss in kdlosses.LOSSES.items()
+    for name, loss in list(kdlosses.LOSSES.items())
     if loss.ground.over_classes and not entry_of(LossContract, name).no_two_classes
 )
 

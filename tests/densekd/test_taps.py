@@ -38,13 +38,18 @@ X = torch.rand(2, 3, 8, 8)
         ("a.b:2", Tap("a.b", 2)),
         ("a.b:-1", Tap("a.b", -1)),
         ("a.b:in", Tap("a.b", None, True)),
+        ("a.b:logits", Tap("a.b", key="logits")),
+        ("a:states:-1", Tap("a", -1, key="states")),
+        ("a:states:copy", Tap("a", copied=True, key="states")),
+        (":logits", Tap("", key="logits")),
+        (":", Tap("")),
     ],
 )
 def test_parse(spec: str, tap: Tap) -> None:
     assert Tap.parse(spec) == tap
 
 
-@pytest.mark.parametrize("spec", ["a:", "a:out", "a:1:2"])
+@pytest.mark.parametrize("spec", ["a:", "a:in:1", "a:1:2", "a:b:c", "a:1:b"])
 def test_parse_rejects(spec: str) -> None:
     with pytest.raises(ValueError, match="write 'path'"):
         Tap.parse(spec)

@@ -1,0 +1,1 @@
+"""Distillation of any PyTorch model: what needs torch alone."""

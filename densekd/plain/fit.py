@@ -1,0 +1,178 @@
+"""Train a student, plain and distilled, for those who have no training loop."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from densekd.methods import Method
+from densekd.plain.batches import Data, first, inputs, labels_of, loader, moved
+from densekd.plain.distillation import Convert, Distillation
+from densekd.plain.outcome import Outcome, Result
+from densekd.plain.schedule import rate
+from densekd.plain.scores import accuracy, check_labels, mean_iou, measured, task_loss
+from densekd.taps.reader import at_rest
+
+
+def fit(
+    student: nn.Module | Callable[[], nn.Module],
+    teacher: nn.Module | str | Mapping[str, nn.Module | str] | None = None,
+    *,
+    train: Data,
+    val: Data,
+    test: Data | None = None,
+    distills: Sequence[Mapping[str, Any]] | None = None,
+    method: Method | None = None,
+    control: bool = True,
+    convert: Convert | Mapping[str, Convert] | None = None,
+    epochs: int = 20,
+    batch_size: int = 8,
+    lr: float = 1e-3,
+    weight_decay: float = 0.01,
+    seed: int = 0,
+    loss: Callable[[Any, Tensor], Tensor] | None = None,
+    metric: Callable[[nn.Module, DataLoader], float] | None = None,
+    ignore_index: int = 255,
+    device: str | torch.device | None = None,
+    amp: bool | None = None,
+    log: Callable[[str], None] = print,
+) -> Result:
+    """Train a student twice under one schedule: by its labels alone, the control, and beside its teacher.
+
+    AdamW; the learning rate rises over the first twentieth of the steps and falls to 0 as a cosine. The epoch is chosen
+    on the validation data. Both runs start from the same weights and see the same batches.
+
+    Args:
+        student: the model, which is not changed, or a function that makes one, called under the seed.
+        teacher: see `densekd.Distillation`; without one the student alone is trained.
+        train: a data set of pairs (input, label), or of dicts with `labels` and keywords of the model; or a
+            `DataLoader` of batches of them.
+        val: likewise, to choose the epoch.
+        test: likewise, for the metrics that are reported.
+        distills: see `densekd.Distillation`.
+        method: likewise.
+        control: whether to train the control.
+        convert: see `densekd.Distillation`.
+        epochs: passes over the training data.
+        batch_size: of data sets.
+        lr: largest learning rate.
+        weight_decay: of AdamW.
+        seed: of the student's weights where a function makes it, and of the order of the data.
+        loss: function of output and labels; cross-entropy at the size of the labels if not given.
+        metric: function of a model and batches, the larger the better; if not given mIoU where labels are maps, else
+            accuracy.
+        ignore_index: label that does not count.
+        device: the GPU if there is one, if not given.
+        amp: mixed precision; on a GPU if not given.
+        log: takes a line for each epoch.
+
+    Raises:
+        TypeError, ValueError, KeyError: wrong arguments, see `densekd.Distillation`; before training starts.
+        FloatingPointError: the loss is no longer finite.
+
+    Example:
+        >>> data = [(torch.full((3, 8, 8), k / 3.0), torch.full((8, 8), k)) for k in range(3)]
+        >>> def net():
+        ...     return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 3, 1))
+        >>> entries = [dict(loss="kl", student="2")]
+        >>> result = fit(net, net(), train=data, val=data, distills=entries, epochs=1, device="cpu", log=str)
+        >>> list(result.metrics), list(result.metrics["student"])
+        (['teacher', 'control', 'student'], ['val mIoU'])
+    """
+    if teacher is None and (distills is not None or method is not None):
+        raise ValueError("distills and method need a teacher: give teacher=...")
+    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
+        raise ValueError(f"epochs must be an integer of at least 1, got {epochs!r}")
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    splits = {"val": loader(val, batch_size), **({} if test is None else {"test": loader(test, batch_size)})}
+    by_maps = labels_of(first(splits["val"])).ndim == 3
+    kind = mean_iou if by_maps else accuracy
+    name = getattr(metric, "__name__", "metric") if metric else "mIoU" if by_maps else "accuracy"
+    score = metric or (lambda model, batches: measured(model, batches, kind, ignore_index))
+    criterion = loss or (lambda output, labels: task_loss(output, labels, ignore_index))
+    mixed = where.type == "cuda" if amp is None else amp
+    half = torch.bfloat16 if where.type == "cpu" or torch.cuda.is_bf16_supported() else torch.float16
+    options: dict[str, Any] = dict(distills=distills, method=method, convert=convert, ignore_index=ignore_index)
+
+    def batches() -> DataLoader:
+        torch.manual_seed(seed)
+        return loader(train, batch_size, torch.Generator().manual_seed(seed))
+
+    def metrics(model: nn.Module) -> dict[str, float]:
+        model.to(where).eval()
+        return {name if split == "test" else f"val {name}": score(model, each) for split, each in splits.items()}
+
+    def ready(guide: Any) -> nn.Module:
+        """A student, alone or as a distillation, which has seen a batch."""
+        torch.manual_seed(seed)
+        model = copy.deepcopy(student) if isinstance(student, nn.Module) else student()
+        model.to(where)
+        batch = moved(first(batches()), where)
+        labels, (args, kwargs) = labels_of(batch), inputs(batch)
+        learner = model if guide is None else Distillation(model, guide, **options)
+        if isinstance(learner, Distillation):
+            learner.connect(*args, **kwargs)
+        if loss is None:
+            with torch.no_grad(), at_rest(model):
+                check_labels(model(*args, **kwargs), labels, ignore_index)
+        return learner
+
+    def trained(role: str, learner: nn.Module) -> Outcome:
+        start, data = time.perf_counter(), batches()
+        steps = epochs * len(data)
+        model: nn.Module = learner.student if isinstance(learner, Distillation) else learner
+        optimiser = torch.optim.AdamW(learner.parameters(), lr=lr, weight_decay=weight_decay)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, steps))
+        scaler = torch.amp.GradScaler(where.type, enabled=mixed and half is torch.float16)
+        best, weights, chosen = -math.inf, {}, 0
+        for epoch in range(epochs):
+            learner.train()
+            total = 0.0
+            for step, batch in enumerate(data, epoch * len(data)):
+                batch = moved(batch, where)
+                (args, kwargs), labels = inputs(batch), labels_of(batch)
+                with torch.autocast(where.type, half, enabled=mixed):
+                    if isinstance(learner, Distillation):
+                        context = dict(labels=labels, progress=step / steps, epoch=epoch)
+                        output, losses = learner(*args, context=context, **kwargs)
+                    else:
+                        output, losses = learner(*args, **kwargs), {}
+                    value = criterion(output, labels) + sum(losses.values())
+                if not torch.isfinite(value):
+                    raise FloatingPointError(f"the loss of the {role} is {value.item()} in epoch {epoch + 1}: lower lr")
+                optimiser.zero_grad()
+                scaler.scale(value).backward()
+                scaler.step(optimiser)
+                scaler.update()
+                schedule.step()
+                total += value.item()
+            found = score(model.eval(), splits["val"])
+            log(f"{role}, epoch {epoch + 1} of {epochs}: loss {total / len(data):.4f}, val {name} {found:.4f}")
+            if found > best:
+                best, weights, chosen = found, copy.deepcopy(model.state_dict()), epoch + 1
+        if not weights:
+            raise FloatingPointError(f"the {name} of the {role} was never a number")
+        model.load_state_dict(weights)
+        return Outcome(model, metrics(model), chosen, time.perf_counter() - start)
+
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        learners = {"control": ready(None)} if teacher is None or control else {}
+        learners = {"student": learners["control"]} if teacher is None else {**learners, "student": ready(teacher)}
+        outcomes = {role: Outcome(model, metrics(model)) for role, model in _measurable(teacher, convert).items()}
+        outcomes.update({role: trained(role, learner) for role, learner in learners.items()})
+    return Result(outcomes["student"].model, {role: each.metrics for role, each in outcomes.items()}, outcomes)
+
+
+def _measurable(teacher: Any, convert: Any) -> dict[str, nn.Module]:
+    """Teachers that can be measured on the student's data, by role."""
+    if teacher is None or convert is not None:
+        return {}
+    named = {f"teacher {name}": each for name, each in teacher.items()} if isinstance(teacher, Mapping) else {}
+    return {role: each for role, each in (named or {"teacher": teacher}).items() if isinstance(each, nn.Module)}

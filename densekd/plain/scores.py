@@ -1,0 +1,104 @@
+"""Metrics of classes, of pixels or of images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from densekd.plain.batches import inputs, labels_of, moved
+
+
+def logits_of(output: Any) -> Tensor:
+    """Class logits of a model's output: a tensor, the entry `logits` or `out`, or the first item of a tuple.
+
+    Raises:
+        TypeError: it has none of them.
+    """
+    if isinstance(output, Mapping):
+        output = next((output[key] for key in ("logits", "out") if key in output), output)
+    found = getattr(output, "logits", output)
+    found = found[0] if isinstance(found, list | tuple) and found else found
+    if not isinstance(found, Tensor):
+        raise TypeError(
+            f"no logits in the model's output, a {type(output).__name__}: give loss=fn(output, labels) and "
+            "metric=fn(model, batches)"
+        )
+    return found
+
+
+def at_size_of(logits: Tensor, labels: Tensor) -> Tensor:
+    """Resize logits `(B, C, h, w)` bilinearly to labels `(B, H, W)`; others are returned unchanged."""
+    if labels.ndim != 3 or logits.shape[2:] == labels.shape[1:]:
+        return logits
+    return F.interpolate(logits, size=labels.shape[1:], mode="bilinear", align_corners=False)
+
+
+def task_loss(output: Any, labels: Tensor, ignore_index: int = 255) -> Tensor:
+    """Cross-entropy of the output's logits, resized to the labels where these are maps."""
+    return F.cross_entropy(at_size_of(logits_of(output), labels).float(), labels, ignore_index=ignore_index)
+
+
+def confusion(logits: Tensor, labels: Tensor, ignore_index: int = 255) -> Tensor:
+    """Count positions by class of the label (rows) and of the prediction (columns).
+
+    >>> confusion(torch.eye(3)[[0, 1, 1]], torch.tensor([0, 1, 2])).tolist()
+    [[1, 0, 0], [0, 1, 0], [0, 1, 0]]
+    """
+    classes = logits.shape[1]
+    answers = at_size_of(logits, labels).argmax(1)
+    counts = labels != ignore_index
+    return torch.bincount(labels[counts] * classes + answers[counts], minlength=classes**2).view(classes, classes)
+
+
+def accuracy(counts: Tensor) -> float:
+    """Share of the diagonal.
+
+    >>> accuracy(torch.tensor([[3, 1], [0, 4]]))
+    0.875
+    """
+    return float(counts.diagonal().sum() / counts.sum())
+
+
+def mean_iou(counts: Tensor) -> float:
+    r"""Mean over the classes that occur of $\frac{c_{kk}}{\sum_j c_{kj} + \sum_j c_{jk} - c_{kk}}$.
+
+    >>> mean_iou(torch.tensor([[3, 1], [0, 4]]))
+    0.775
+    """
+    hits = counts.diagonal().double()
+    union = counts.sum(0) + counts.sum(1) - hits
+    return float((hits / union)[union > 0].mean())
+
+
+@torch.no_grad()
+def measured(model: nn.Module, batches: DataLoader, kind: Callable[[Tensor], float], ignore_index: int = 255) -> float:
+    """Return a metric of a confusion matrix over all batches; the model is in evaluation mode."""
+    device = next(model.parameters()).device
+    counts: Any = 0
+    for batch in batches:
+        batch = moved(batch, device)
+        args, kwargs = inputs(batch)
+        counts = counts + confusion(logits_of(model(*args, **kwargs)), labels_of(batch), ignore_index)
+    return kind(counts)
+
+
+def check_labels(output: Any, labels: Tensor, ignore_index: int = 255) -> None:
+    """Raise `ValueError` if labels are no classes of the model's output, or not where its logits are."""
+    logits = logits_of(output)
+    if labels.is_floating_point():
+        raise ValueError(f"labels must be integers, got {labels.dtype}: give loss= and metric= for other targets")
+    if labels.ndim != logits.ndim - 1:
+        raise ValueError(
+            f"logits {tuple(logits.shape)} need labels of {logits.ndim - 1} axes, got {tuple(labels.shape)}"
+        )
+    wrong = labels[((labels < 0) | (labels >= logits.shape[1])) & (labels != ignore_index)]
+    if wrong.numel():
+        raise ValueError(
+            f"labels {wrong.unique().tolist()[:5]} are out of range: the model has classes 0 to {logits.shape[1] - 1}, "
+            f"and {ignore_index} does not count (ignore_index)"
+        )
