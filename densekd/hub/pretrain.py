@@ -183,7 +183,9 @@ class Pretraining:
         """
         state = torch.load(path, map_location=self.device, weights_only=True)
         theirs = json.loads(state["plan"])
-        unlike = [f"{key} {theirs.get(key)!r}, now {value!r}" for key, value in self.plan.items() if theirs.get(key) != value]
+        unlike = [
+            f"{key} {theirs.get(key)!r}, now {value!r}" for key, value in self.plan.items() if theirs.get(key) != value
+        ]
         if unlike:
             raise ValueError(f"{path} is of a training with other options: {'; '.join(unlike)}")
         self.student.network.load_state_dict(state["student"])
