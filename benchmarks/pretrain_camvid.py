@@ -20,11 +20,10 @@ from mmengine.runner import Runner
 
 from densekd import prepare, read_config, train
 from densekd.cli import pretrain
-from kdlosses.cli.logs import SCHEMA, Log, commit, peak_memory, read, reset_peak_memory, versions, write
+from kdlosses.cli.logs import ROOT, SCHEMA, Log, commit, peak_memory, read, reset_peak_memory, versions, write
 from kdlosses.cli.mistakes import one_sentence, whole
 from kdlosses.cli.parser import Parser
 from kdlosses.cli.report import table
-from kdlosses.cli.logs import ROOT
 
 CONFIG = "seg/plain/semantic_fpn_r18_w32_camvid_few"
 TEACHER = "lite2"
