@@ -3,9 +3,9 @@
     python benchmarks/pretrain_camvid.py
 
 A ResNet-18 of half width learns from EfficientNet-Lite2 (ImageNet weights) on the frames of drives 0001TP and 0016E5,
-without their labels. A Semantic FPN on it is then fine-tuned on 20 of these frames. The learning rate of the fine-tuning
-is chosen for each of the two by validation frames of 0016E5, mean over the seeds; reported is the mIoU on drive 0006R0,
-which nothing has seen. Finished runs are not run again.
+without their labels. A Semantic FPN on it is then fine-tuned on 20 of these frames. The learning rate of the
+fine-tuning is chosen for each of the two by validation frames of 0016E5, mean over the seeds; reported is the mIoU on
+drive 0006R0, which nothing has seen. Finished runs are not run again.
 """
 
 from __future__ import annotations

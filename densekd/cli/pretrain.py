@@ -104,9 +104,10 @@ def main(arguments: list[str] | None = None) -> None:
     )
     if args.resume:
         training.resume(state)
-    print(told(student, "student"))
+    frozen = sum(weight.numel() for weight in student.network.parameters() if not weight.requires_grad)
+    print(f"{'student':<10}{student.told()}{f'; {frozen:,} of them frozen, as its config says' if frozen else ''}")
     for each in teachers.values():
-        print(told(each, "teacher"))
+        print(f"{'teacher':<10}{each.told()}")
     print(f"{'images':<10}{len(training.images)} to learn from, {len(training.validation)} held out", flush=True)
     start = time.perf_counter()
     try:
@@ -160,16 +161,3 @@ def student_of(source: str, from_scratch: bool = False) -> Any:
         raise ValueError(f"the data_preprocessor of {source} is not one of images: its backbone cannot learn from them")
     mean, std = (list(each) * 3 if len(each) == 1 else list(each) for each in (pixels.mean, pixels.std))
     return Features(source, model.backbone, mean, std, pixels.swapped)
-
-
-def told(features: Any, role: str) -> str:
-    """Say what a network is, and what it does to images."""
-    weights = list(features.network.parameters())
-    count, frozen = (sum(w.numel() for w in some) for some in (weights, [w for w in weights if not w.requires_grad]))
-    pixels = features.data_preprocessor
-    mean, std = (", ".join(f"{value:g}" for value in each.flatten().tolist()) for each in (pixels.mean, pixels.std))
-    rule = f", sides to multiples of {features.multiple}" if features.multiple > 1 else ""
-    rule = f", padded to {features.square} x {features.square}" if features.square else rule
-    order = "red" if pixels._channel_conversion else "blue"
-    still = f", {frozen:,} of them frozen, as its config says" if frozen and role == "student" else ""
-    return f"{role:<10}{features.name} ({count:,} parameters{still}); images: {order} first, minus ({mean}) by ({std}){rule}"

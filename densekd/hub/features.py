@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -61,6 +61,7 @@ class Features(nn.Module):
         square: side of the only images that the network takes: others are resized, the longer side to it, and padded
             with zeros at the right and the bottom; the maps are cut back.
         read: how the maps are read out of what the network yields, from that and the size of its image.
+        note: where the normalisation is from, for the log.
 
     Shapes: normalised images to a list of maps, from fine to coarse.
 
@@ -72,6 +73,8 @@ class Features(nn.Module):
     [(2, 8, 5, 7)]
     """
 
+    default_taps: ClassVar[dict[str, str]] = {"features": "maps"}
+
     def __init__(
         self,
         name: str,
@@ -82,9 +85,10 @@ class Features(nn.Module):
         multiple: int = 1,
         square: int | None = None,
         read: Callable[[Any, tuple[int, int]], Sequence[Tensor]] | None = None,
+        note: str = "",
     ) -> None:
         super().__init__()
-        self.name, self.multiple, self.square = name, multiple, square
+        self.name, self.multiple, self.square, self.note = name, multiple, square, note
         self.network = network
         self.data_preprocessor = Pixels(mean, std, rgb)
         self.maps = nn.Identity()
@@ -121,9 +125,18 @@ class Features(nn.Module):
             images = F.pad(images, (0, self.square - size[1], 0, self.square - size[0]))
         return images, size
 
-    def extra_repr(self) -> str:
-        """Say what happens to images."""
-        return f"name={self.name!r}, multiple={self.multiple}, square={self.square}"
+    def told(self) -> str:
+        """Say what the network is, and what happens to its images."""
+        weights = sum(weight.numel() for weight in self.network.parameters())
+        pixels = self.data_preprocessor
+        mean, std = (", ".join(f"{value:g}" for value in each.flatten().tolist()) for each in (pixels.mean, pixels.std))
+        said = (
+            f"{self.name} ({weights:,} parameters); images: {'red' if pixels._channel_conversion else 'blue'} first, "
+        )
+        said += f"minus ({mean}), by ({std})"
+        said += f", sides to multiples of {self.multiple}" if self.multiple > 1 else ""
+        said += f", padded to {self.square} x {self.square}" if self.square else ""
+        return f"{said}; {self.note}" if self.note else said
 
 
 def as_levels(found: Any, size: tuple[int, int]) -> list[Tensor]:
@@ -139,6 +152,19 @@ def nearest_multiple(size: int, multiple: int) -> int:
     [14, 224, 224, 238]
     """
     return max(1, (2 * size + multiple) // (2 * multiple)) * multiple
+
+
+def is_ready_made(source: Any) -> bool:
+    """Whether this names a network that comes with its weights, see `features_of`, and not a config.
+
+    >>> [is_ready_made(name) for name in ("hf:folder", "lite2", "my.module:name", "mmseg::pspnet/a.py", "C:/a.py")]
+    [True, True, True, False, False]
+    """
+    if not isinstance(source, str):
+        return False
+    module, marked, name = source.partition(":")
+    own = bool(marked) and name.isidentifier() and all(part.isidentifier() for part in module.split("."))
+    return source.startswith("hf:") or source in SCALES or own
 
 
 def features_of(source: str | nn.Module) -> Features:
@@ -165,8 +191,8 @@ def features_of(source: str | nn.Module) -> Features:
         return from_transformers(source.removeprefix("hf:"))
     if source in SCALES:
         network = EfficientNetLite(source, pretrained=True)
-        return Features(source, network, network.MEAN, network.STD)
-    if ":" not in source:
+        return Features(source, network, network.MEAN, network.STD, note="normalisation as published")
+    if not is_ready_made(source):
         raise ValueError(
             f"no teacher is called {source!r}; {nearest(source, SCALES)}. 'hf:FOLDER_OR_NAME' is one of transformers, "
             "'module:name' a function of your own"
@@ -180,7 +206,8 @@ def features_of(source: str | nn.Module) -> Features:
 def _own(name: str, network: nn.Module) -> Features:
     found = [getattr(network, key, standard) for key, standard in zip(("mean", "std"), IMAGENET)]
     mean, std = ([float(value) for value in torch.as_tensor(values).flatten()] for values in found)
-    return Features(name, network, mean, std)
+    own = any(hasattr(network, key) for key in ("mean", "std"))
+    return Features(name, network, mean, std, note=f"normalisation of {'its own mean and std' if own else 'ImageNet'}")
 
 
 def _cut(maps: Tensor, height: float, width: float) -> Tensor:

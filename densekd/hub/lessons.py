@@ -26,7 +26,7 @@ class Lesson(nn.Module):
     with a mean for each channel and one deviation for the map, measured on training images beforehand. So every teacher
     and every map counts alike, however large its numbers are, and the proportions between its channels stay. With the
     mean squared error the loss of a student that predicts the mean is about 1. A rotation of the channels, as PHI-S adds
-    it, changes nothing under this loss, and is left out.
+    one, changes nothing under it, and is left out.
 
     Args:
         student: maps of the student for one batch.
@@ -54,7 +54,7 @@ class Lesson(nn.Module):
         widths = [(student[mine].shape[1], teacher[its].shape[1]) for mine, its in self.pairs]
         self.heads = nn.ModuleList(nn.Conv2d(mine, its, 1) for mine, its in widths)
         losses = []
-        for mine, its in widths:
+        for _, its in widths:
             built = kdlosses.build(loss, student_channels=its, teacher_channels=its, channels=its)
             missing = sorted({*built.requires} - {"progress", "epoch"})
             if missing or built.match not in ("shape", "positions", "channels"):

@@ -27,8 +27,8 @@ class Pretraining:
     """A backbone that learns from one or several teachers on images without labels.
 
     The optimiser is AdamW, its rate rises over the first twentieth of the steps and falls as a cosine. Student and
-    teachers see the same crops, each in its own normalisation. The sum over the teachers is a mean, of losses that count
-    alike, see `densekd.hub.lessons.Lesson`.
+    teachers see the same crops, each in its own normalisation. The losses of several teachers
+    are averaged, and count alike, see `densekd.hub.lessons.Lesson`.
 
     Args:
         student: yields maps; `Features` of the backbone. Only the backbone, its `network`, is written.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ class EfficientNetLite(efficientnet_lite.EfficientNetLite, BaseModule):
         arch, out_indices, frozen_stages, norm_eval, momentum: see there.
         pretrained: see there; loaded by `init_weights`, as mmengine's runner does before it trains, so that a trained
             checkpoint needs no package of weights.
-        init_cfg: as of any backbone of OpenMMLab, such as `dict(type='Pretrained', checkpoint=..., prefix='backbone.')`.
+        init_cfg: as of any backbone of OpenMMLab: `dict(type='Pretrained', checkpoint=..., prefix='backbone.')`.
 
     Raises:
         ValueError: both `pretrained` and `init_cfg`, or what the network itself refuses.
@@ -46,8 +47,7 @@ class EfficientNetLite(efficientnet_lite.EfficientNetLite, BaseModule):
         if pretrained and init_cfg is not None:
             raise ValueError("EfficientNetLite: give pretrained or init_cfg, one says where the weights come from")
         super().__init__(arch, out_indices, frozen_stages, norm_eval, momentum)
-        # the network's constructor ends the chain at nn.Module
-        self._is_init, self.init_cfg, self.pretrained = False, init_cfg, pretrained
+        self.init_cfg, self.pretrained = copy.deepcopy(init_cfg), pretrained
 
     def init_weights(self) -> None:
         """Load `pretrained`, or do what `init_cfg` says."""

@@ -34,6 +34,9 @@ def default_taps(model: nn.Module) -> dict[str, str]:
     >>> default_taps(nn.Linear(2, 2))
     {}
     """
+    own = getattr(model, "default_taps", None)
+    if isinstance(own, dict):  # of a model that says them itself
+        return dict(own)
     modules = dict(model.named_modules())
     taps = {}
     if "decode_head" in modules:
