@@ -130,10 +130,8 @@ class Features(nn.Module):
         weights = sum(weight.numel() for weight in self.network.parameters())
         pixels = self.data_preprocessor
         mean, std = (", ".join(f"{value:g}" for value in each.flatten().tolist()) for each in (pixels.mean, pixels.std))
-        said = (
-            f"{self.name} ({weights:,} parameters); images: {'red' if pixels._channel_conversion else 'blue'} first, "
-        )
-        said += f"minus ({mean}), by ({std})"
+        first = "red" if pixels._channel_conversion else "blue"
+        said = f"{self.name} ({weights:,} parameters); images: {first} first, minus ({mean}), by ({std})"
         said += f", sides to multiples of {self.multiple}" if self.multiple > 1 else ""
         said += f", padded to {self.square} x {self.square}" if self.square else ""
         return f"{said}; {self.note}" if self.note else said

@@ -108,14 +108,14 @@ class Order:
         return self.steps - self.start
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        epoch, order = -1, np.empty(0, int)
+        epoch, order = -1, [0]
         for step in range(self.start, self.steps):
             some = []
             for place in range(step * self.batch, (step + 1) * self.batch):
                 if place // self.count != epoch:
                     epoch = place // self.count
-                    order = np.random.default_rng((self.seed, epoch, self.count)).permutation(self.count)
-                some.append((int(order[place % self.count]), place))
+                    order = np.random.default_rng((self.seed, epoch, self.count)).permutation(self.count).tolist()
+                some.append((order[place % self.count], place))
             yield some
 
 

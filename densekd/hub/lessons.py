@@ -25,8 +25,8 @@ class Lesson(nn.Module):
 
     with a mean for each channel and one deviation for the map, measured on training images beforehand. So every teacher
     and every map counts alike, however large its numbers are, and the proportions between its channels stay. With the
-    mean squared error the loss of a student that predicts the mean is about 1. A rotation of the channels, as PHI-S adds
-    one, changes nothing under it, and is left out.
+    mean squared error the loss of a student that predicts the mean is about 1; a rotation of the channels, which PHI-S
+    adds, changes nothing under it, and is left out.
 
     Args:
         student: maps of the student for one batch.
@@ -53,7 +53,7 @@ class Lesson(nn.Module):
         self.pairs = pairs(student, teacher)
         widths = [(student[mine].shape[1], teacher[its].shape[1]) for mine, its in self.pairs]
         self.heads = nn.ModuleList(nn.Conv2d(mine, its, 1) for mine, its in widths)
-        losses = []
+        losses: list[kdlosses.Loss] = []
         for _, its in widths:
             built = kdlosses.build(loss, student_channels=its, teacher_channels=its, channels=its)
             missing = sorted({*built.requires} - {"progress", "epoch"})
@@ -100,6 +100,7 @@ class Lesson(nn.Module):
             s = head(student[mine]).float()
             t = (teacher[its].float() - self.get_buffer(f"mean{level}")) / self.get_buffer(f"std{level}")
             size = min(s.shape[2], t.shape[2]), min(s.shape[3], t.shape[3])
+            assert isinstance(loss, kdlosses.Loss)
             told = {key: context[key] for key in loss.needs if key in context}
             found.append(loss(_resized(s, size), _resized(t, size), **told))
         return torch.stack(found).mean()

@@ -169,7 +169,7 @@ class Pretraining:
     def save(self, path: Path) -> None:
         """Write all that the training needs to go on."""
         state = dict(plan=json.dumps(self.plan), step=self.step, history=self.history, random=torch.get_rng_state())
-        parts = dict(student=self.student.network, lessons=self.lessons, optimiser=self.optimiser)
+        parts: dict[str, Any] = dict(student=self.student.network, lessons=self.lessons, optimiser=self.optimiser)
         state |= {name: part.state_dict() for name, part in parts.items()}
         with whole(path) as draft:
             torch.save(state, draft)

@@ -13,8 +13,8 @@ def last_map(student: nn.Module, teacher: nn.Module, weight: float = 10.0) -> li
     """Match the last map of the student's backbone to the last map of the teacher, up to scale and shift of a channel.
 
     For a teacher without a head for the task, such as `hf:FOLDER`, see `densekd.hub.families`. A learned 1x1
-    convolution leads to its channels, and the student is resized to its grid. The loss is that of PKD, which no scale of
-    the teacher's numbers changes. That it stands on the backbone, and its weight, are our own choice.
+    convolution leads to its channels, and the student is resized to its grid. The loss is that of PKD, which no scale
+    of the teacher's numbers changes. That it stands on the backbone, and its weight, are our own choice.
 
     Args:
         student: a model with a backbone.
