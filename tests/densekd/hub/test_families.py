@@ -36,7 +36,7 @@ def expected(family: str, model: Any, images: Tensor) -> list[Tensor]:
     if family in ("clip", "clip_vision_model", "siglip", "siglip_vision_model"):
         tower = getattr(model, "vision_model", model)
         tokens = tower(images, interpolate_pos_encoding=True).last_hidden_state
-        return [grid(tokens[:, "clip" == family.split("_")[0] :], 8)]
+        return [grid(tokens[:, family.split("_")[0] == "clip" :], 8)]
     if family == "sam":  # the longer side is 64, the rest is zeros
         image = F.interpolate(images, size=(43, 64), mode="bilinear", align_corners=False)
         maps = model.vision_encoder(F.pad(image, (0, 0, 0, 21))).last_hidden_state
