@@ -155,6 +155,6 @@ def _box(
         area, stretch, *place = random.uniform([least, np.log(3 / 4), 0, 0], [1, np.log(4 / 3), 1, 1])
         aspect, at = aspect * float(np.exp(stretch)), (float(place[0]), float(place[1]))
     w = min(width, np.sqrt(area * width * height * aspect), height * aspect)
-    h = w / aspect
+    h = min(height, w / aspect)
     left, top = at[0] * (width - w), at[1] * (height - h)
     return float(left), float(top), float(min(left + w, width)), float(min(top + h, height))

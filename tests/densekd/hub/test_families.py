@@ -127,7 +127,7 @@ def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
     model = saved("segformer", tmp_path)
     (tmp_path / "model.safetensors").unlink()
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
-    with pytest.raises(FileNotFoundError, match="cannot be read: .*safetensors"):
+    with pytest.raises(FileNotFoundError, match=r"cannot be read: .*safetensors"):
         from_transformers(str(tmp_path))
 
 
