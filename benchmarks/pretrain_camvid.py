@@ -28,7 +28,7 @@ CONFIG = "seg/plain/semantic_fpn_r18_w32_camvid_few"
 TEACHER = "lite2"
 RATES = (1e-3, 3e-3)
 SELECTION = (
-    "last weights; learning rate by 101 validation frames of drive 0016E5, with seed 0; mIoU of drive 0006R0, 101 frames "
+    "last weights; learning rate by 101 validation frames of drive 0016E5, with seed 0; drive 0006R0, 101 frames "
     "that nothing else has seen"
 )
 ARMS = {"control": "from scratch", "distilled": f"pre-trained by {TEACHER}"}
