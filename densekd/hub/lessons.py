@@ -97,7 +97,7 @@ class Lesson(nn.Module):
         """Return the mean over the pairs of maps."""
         found = []
         for level, ((mine, its), head, loss) in enumerate(zip(self.pairs, self.heads, self.losses)):
-            s = head(student[mine]).float()
+            s = head(student[mine].float())
             t = (teacher[its].float() - self.get_buffer(f"mean{level}")) / self.get_buffer(f"std{level}")
             size = min(s.shape[2], t.shape[2]), min(s.shape[3], t.shape[3])
             assert isinstance(loss, kdlosses.Loss)

@@ -129,8 +129,8 @@ class Pretraining:
                 self.history.append({**self.validate(), "loss": loss})
                 losses = []
                 pace = (time.perf_counter() - start) / (self.step - first)
-                say(f"{_line(self.history[-1], self.steps)}, {pace:.2f} s a step")
                 self.save(out / STATE)
+                say(f"{_line(self.history[-1], self.steps)}, {pace:.2f} s a step")
         return self.history
 
     def _learn(self, pixels: Tensor) -> Tensor:
