@@ -59,10 +59,10 @@ def main(arguments: list[str] | None = None) -> None:
 
     import torch
 
-    from densekd.hub.features import features_of
     from densekd.hub.files import MMENGINE, write_backbone
     from densekd.hub.images import broken_images, find_images
     from densekd.hub.pretrain import STATE, Pretraining
+    from densekd.hub.ready import features_of
     from kdlosses.cli.logs import commit, versions
 
     state = place_to_write(args.out, new=False) / STATE
@@ -130,7 +130,8 @@ def student_of(source: str, from_scratch: bool = False) -> Any:
     Raises:
         ValueError: the config's model has no backbone.
     """
-    from densekd.hub.features import Features, features_of
+    from densekd.hub.features import Features
+    from densekd.hub.ready import features_of
 
     if ":" in source.replace("::", ""):
         return features_of(source)

@@ -21,6 +21,9 @@ def last_map(student: nn.Module, teacher: nn.Module, weight: float = 10.0) -> li
         teacher: yields maps, or has a backbone.
         weight: of the entry.
 
+    Paper: Cao et al., "PKD: General Distillation Framework for Object Detectors via Pearson Correlation Coefficient",
+    NeurIPS 2022, for the loss.
+
     Raises:
         ValueError: the student has no backbone, or the teacher neither maps nor a backbone.
     """

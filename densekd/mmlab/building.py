@@ -15,7 +15,7 @@ from mmengine.runner import load_state_dict
 from torch import nn
 
 from densekd.checkpoint import alike, load_weights, read, weights_in
-from densekd.hub.features import features_of, is_ready_made
+from densekd.hub.ready import features_of, is_ready_made
 from densekd.mmlab.config import plain_model, read_config
 from densekd.sensors.batches import reads_truth
 from densekd.teacher import Peer, Teacher
@@ -79,7 +79,7 @@ def build_teacher(
     Args:
         name: its name in messages.
         source: see `build_model`; or the name of a network with its weights, such as `hf:FOLDER`, see
-            `densekd.hub.features.features_of`.
+            `densekd.hub.ready.features_of`.
         checkpoint: file or http(s) address; the config's `load_from` if not given. `'random'` leaves the teacher
             untrained, on purpose. A live module keeps its weights.
         unsafe: see `densekd.checkpoint.read`.

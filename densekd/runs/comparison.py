@@ -21,7 +21,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from densekd.checkpoint import load_weights
-from densekd.hub.features import is_ready_made
+from densekd.hub.ready import is_ready_made
 from densekd.methods import ONLINE, name_of
 from densekd.mmlab.config import control, is_taught, plain_model, read_config, several_teachers
 from densekd.registry import MODELS

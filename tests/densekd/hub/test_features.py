@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from densekd.hub.efficientnet_lite import EfficientNetLite, published
-from densekd.hub.features import Features, Pixels, features_of
+from densekd.hub.features import Features, Pixels
+from densekd.hub.ready import features_of
 from densekd.sensors.normalisation import Normalisation, Renormalise
 
 

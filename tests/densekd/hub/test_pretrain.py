@@ -161,10 +161,8 @@ def test_the_command_and_what_it_leaves(photos: Path, tmp_path: Path, capsys: py
 
 
 def test_a_detector_starts_from_it(photos: Path, tmp_path: Path) -> None:
-    main(
-        [str(CONFIGS / "det.py"), "--teacher", f"{HERE}:backbone", "--images", str(photos), "--out", str(tmp_path)]
-        + ["--steps", "1", "--batch", "4", "--size", "64", "64", "--from-scratch"]
-    )
+    command = [str(CONFIGS / "det.py"), "--teacher", f"{HERE}:backbone", "--images", str(photos), "--from-scratch"]
+    main([*command, "--out", str(tmp_path), "--steps", "1", "--batch", "4", "--size", "64", "64"])
     config = read_config(CONFIGS / "det.py")
     config.model.backbone.init_cfg = dict(type="Pretrained", checkpoint=f"{tmp_path}/backbone.pth", prefix="backbone.")
     model, _ = build_model(config)
