@@ -78,7 +78,7 @@ ROOMS = {
     ],
     "densekd": [
         "registry moved checkpoint sensors taps pairs shipped",
-        "losses align context compat",
+        "losses align context compat hub",
         "term teacher methods wiring",
         "mmlab plain",
         "receptive datasets metrics models bev",

@@ -18,9 +18,17 @@ class CamVid(BaseSegDataset):
     """CamVid, 480 x 360: 367 training and 101 validation frames of 11 classes; void becomes the ignored label 255.
 
     Expects `images/{train,val}/*.jpg` and `labels/{train,val}/*.png` under `data_root`, labels 0 to 10 and 11 = void.
+    File names begin with the drive: `0001TP`, `0006R0` and `0016E5` for training, another part of `0016E5` for
+    validation.
+
+    Args:
+        drives: use frames of these alone; all if not given.
+        count: use as many frames, spread evenly over those of the split; all if not given.
+        **kwargs: of mmseg's `BaseSegDataset`.
 
     Raises:
         FileNotFoundError: there is no image folder where the config looks for one.
+        ValueError: a drive has no frames in the split, or there are fewer than `count`.
 
     Data: Brostow et al., "Semantic object classes in video: a high-definition ground truth database", PRL 2009.
 
@@ -40,6 +48,10 @@ class CamVid(BaseSegDataset):
         ],
     }
 
+    def __init__(self, *, drives: Sequence[str] | None = None, count: int | None = None, **kwargs: Any) -> None:
+        self.drives, self.count = drives, count
+        super().__init__(**kwargs)
+
     @classmethod
     def get_label_map(cls, new_classes: Sequence[str] | None = None) -> dict[int, int]:
         """Map void to the ignored label, whatever classes the config selects."""
@@ -49,8 +61,21 @@ class CamVid(BaseSegDataset):
         return [self.METAINFO["palette"][self.METAINFO["classes"].index(name)] for name in self._metainfo["classes"]]
 
     def load_data_list(self) -> list[dict[str, Any]]:
-        """List the frames of the split."""
+        """List the frames of the split, as far as they are wanted."""
         folder = Path(self.data_prefix["img_path"])
         if not folder.is_dir():
             raise FileNotFoundError(f"no CamVid images in {str(folder)!r}; set KD_DATA_ROOT to the folder of CamVid/")
-        return super().load_data_list()
+        frames: list[dict[str, Any]] = super().load_data_list()
+        if self.drives is not None:
+            found = [Path(frame["img_path"]).name.split("_")[0] for frame in frames]
+            missing = sorted({*self.drives} - {*found})
+            if missing:
+                raise ValueError(
+                    f"no frame of {', '.join(missing)} in {folder}; there are {', '.join(sorted({*found}))}"
+                )
+            frames = [frame for frame, drive in zip(frames, found) if drive in self.drives]
+        if self.count is not None:
+            if not 0 < self.count <= len(frames):
+                raise ValueError(f"count must be from 1 to the {len(frames)} frames there are, got {self.count}")
+            frames = [frames[int((n + 0.5) * len(frames) / self.count)] for n in range(self.count)]
+        return frames

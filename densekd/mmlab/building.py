@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import load_state_dict
 from torch import nn
 
 from densekd.checkpoint import alike, load_weights, read, weights_in
+from densekd.hub.ready import features_of, is_ready_made
 from densekd.mmlab.config import plain_model, read_config
 from densekd.sensors.batches import reads_truth
 from densekd.teacher import Peer, Teacher
@@ -76,15 +78,21 @@ def build_teacher(
 
     Args:
         name: its name in messages.
-        source: see `build_model`.
+        source: see `build_model`; or the name of a network with its weights, such as `hf:FOLDER`, see
+            `densekd.hub.ready.features_of`.
         checkpoint: file or http(s) address; the config's `load_from` if not given. `'random'` leaves the teacher
             untrained, on purpose. A live module keeps its weights.
         unsafe: see `densekd.checkpoint.read`.
         online: make it a `Peer`, which without a checkpoint starts as its config initialises it.
 
     Raises:
-        ValueError: no checkpoint, or one of another architecture.
+        ValueError: no checkpoint, or one of another architecture; or one for a network that has its weights.
     """
+    if isinstance(source, str) and is_ready_made(source):
+        if checkpoint is not None or online:
+            raise ValueError(f"teacher {name!r}, {source}, comes with its weights: it takes no checkpoint, nor learns")
+        source = features_of(source)
+        print_log(f"teacher {name!r}: {source.told()}", logger="current")
     model, load_from = build_model(source)
     if not (checkpoint is None or isinstance(checkpoint, str | Path)):
         raise TypeError(f"teacher {name!r}: checkpoint must be a path or an address, got {checkpoint!r}")

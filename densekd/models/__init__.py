@@ -1,6 +1,7 @@
 """Models and preprocessors that mmseg and mmdet do not have."""
 
 from densekd.models.cutmix import CutMixPreProcessor
+from densekd.models.efficientnet_lite import EfficientNetLite
 from densekd.models.label_assisted import LabelAssistedEncoderDecoder
 
-__all__ = ["CutMixPreProcessor", "LabelAssistedEncoderDecoder"]
+__all__ = ["CutMixPreProcessor", "EfficientNetLite", "LabelAssistedEncoderDecoder"]

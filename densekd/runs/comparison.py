@@ -21,6 +21,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from densekd.checkpoint import load_weights
+from densekd.hub.ready import is_ready_made
 from densekd.methods import ONLINE, name_of
 from densekd.mmlab.config import control, is_taught, plain_model, read_config, several_teachers
 from densekd.registry import MODELS
@@ -340,13 +341,13 @@ def _differences(one: Any, other: Any, field: str = "") -> list[str]:
 def _teachers(config: Config) -> dict[str | None, Any]:
     """The teachers with weights of their own, by name, None the name of the only one: paths or parts of configs.
 
-    The student's moving average has none, nor has a teacher that reads labels.
+    The student's moving average has none, nor has a teacher that reads labels, or one that others trained.
     """
     teacher = config.model.teacher
     if isinstance(teacher, dict) and "type" in teacher and getattr(MODELS.get(teacher["type"]), "reads_truth", False):
         return {}
     named = teacher.items() if several_teachers(teacher) else [(None, teacher)]
-    return {name: each for name, each in named if each != "ema"}
+    return {name: each for name, each in named if each != "ema" and not is_ready_made(each)}
 
 
 def _trained(config: Config) -> dict[str | None, str]:

@@ -36,6 +36,9 @@ def default_taps(model: nn.Module) -> dict[str, str]:
     >>> default_taps(nn.Linear(2, 2))
     {}
     """
+    own = getattr(model, "default_taps", None)
+    if isinstance(own, dict):  # of a model that says them itself
+        return dict(own)
     plain = head_of(model)
     if plain is not None:
         return {"logits": plain.logits, **({"features": plain.features} if plain.features else {})}
