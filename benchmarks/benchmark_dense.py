@@ -206,7 +206,7 @@ def _pillars(side: int) -> Pair:
 
 
 def _bev(name: str) -> Any:
-    from densekd.config import read_config
+    from densekd.mmlab.config import read_config
 
     return read_config(ROOT / "configs" / "bev" / "plain" / f"{name}.py")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from densekd.config import read_config
+from densekd.mmlab.config import read_config
 from densekd.pairs import ROWS
 from kdlosses.cli.logs import ROOT, read
 from kdlosses.cli.mistakes import one_sentence

@@ -12,22 +12,22 @@ from kdlosses.extras import extra_of
 from kdlosses.moved import moved_name
 
 _HOME = {
-    "Distiller": "densekd.distiller",
+    "Distiller": "densekd.mmlab.distiller",
     "BoundaryIoU": "densekd.metrics",
     "ExactResume": "densekd.runs.resume",
     "Taps": "densekd.taps.reader",
     "Teacher": "densekd.teacher",
     "default_taps": "densekd.taps.defaults",
     "load_weights": "densekd.checkpoint",
-    "read_config": "densekd.config",
-    "distill": "densekd.config",
-    "control": "densekd.config",
-    "is_taught": "densekd.config",
+    "read_config": "densekd.mmlab.config",
+    "distill": "densekd.mmlab.config",
+    "control": "densekd.mmlab.config",
+    "is_taught": "densekd.mmlab.config",
     "prepare": "densekd.runs.experiment",
     "train": "densekd.runs.experiment",
     "shutdown_distributed": "densekd.runs.experiment",
     "METHODS": "densekd.methods",
-    "build_model": "densekd.teacher",
+    "build_model": "densekd.mmlab.building",
 }
 __all__ = list(_HOME)
 

@@ -10,18 +10,21 @@ _MODULES = {
     "bev.geometry": "sensors.geometry",
     "bev.natural": "taps.bev",
     "bev.sensors": "sensors.batches",
+    "config": "mmlab.config",
     "csf": "align.csf",
+    "distiller": "mmlab.distiller",
     "embedding_assistant": "align.embedding_assistant",
     "experiment": "runs.experiment",
     "gl_mixer": "align.gl_mixer",
     "natural": "taps.defaults",
     "normalisation": "sensors.normalisation",
-    "probe": "taps.probe",
+    "probe": "mmlab.probe",
     "resume": "runs.resume",
+    "taps.probe": "mmlab.probe",
     "workers": "runs.workers",
 }
 NAMES = {
-    "distil": "densekd.config.distill",
+    "distil": "densekd.mmlab.config.distill",
     "leave": "densekd.runs.experiment.shutdown_distributed",
     "natural_taps": "densekd.taps.defaults.default_taps",
 }

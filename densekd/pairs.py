@@ -1,7 +1,7 @@
 """Configs that are a base and a method, as one table: `seg/<method>/<pair>.py`, with the figure published of each.
 
-A row need not be a file: `densekd.config.read_config`, and with it every tool, and mmengine itself once `densekd` is
-imported, read it as if `configs/seg/<method>/<pair>.py` said
+A row need not be a file: `densekd.read_config`, and with it every tool, and mmengine itself once `densekd` is imported,
+read it as if `configs/seg/<method>/<pair>.py` said
 
     _base_ = "../../_base_/pairs/<pair>.py"
     model = dict(method="<method>")

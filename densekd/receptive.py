@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from densekd.losses.receptive_tokens import ReceptiveTokens, overlap
-from densekd.taps.probe import blank_size, probe
+from densekd.mmlab.probe import blank_size, probe
 from densekd.taps.reader import Tap, find
 
 

@@ -5,7 +5,7 @@ from mmengine import registry
 MODELS = registry.Registry(
     "model",
     parent=registry.MODELS,
-    locations=["densekd.distiller", "densekd.models", "densekd.bev.sentences"],
+    locations=["densekd.mmlab.distiller", "densekd.models", "densekd.bev.sentences"],
 )
 HOOKS = registry.Registry("hook", parent=registry.HOOKS, locations=["densekd.runs.resume"])
 DATASETS = registry.Registry("dataset", parent=registry.DATASETS, locations=["densekd.datasets"])

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import kdlosses
 from densekd.align.adapt import ADAPT, Size, adapts, join
-from densekd.context import LOGITS, OF_A_RUN, WHERE, Context
+from densekd.context import LOGITS, OF_A_RUN, WHERE, LossInputs
 
 KNOWN = ("student_channels", "teacher_channels", "channels", "classes")
 """Options of losses that are filled in from the models; so is `ignore_index`, which no loss requires."""
@@ -267,7 +267,7 @@ class Term(nn.Module):
         if channels == 2 and "std_kd" in names:
             raise ValueError("loss 'std_kd' needs three classes: two logits are always the same once standardised")
 
-    def active(self, context: Context) -> bool:
+    def active(self, context: LossInputs) -> bool:
         """Whether the term can differ from 0 now, so that its teachers must run."""
         now = context.gather(self.loss.needs, ())
         unknown = [key for key in OF_A_RUN if key in self.loss.requires and key not in now]  # the loss will raise
@@ -282,7 +282,7 @@ class Term(nn.Module):
         self,
         student: Sequence[Tensor],
         teachers: Sequence[Sequence[Tensor]],
-        context: Context,
+        context: LossInputs,
         logits: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """Sum the loss over the levels; `logits` are those of student and teacher, if the loss needs them."""

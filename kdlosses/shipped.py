@@ -63,11 +63,9 @@ class Shipped:
             path = self.folder / found
             if found in self.table or (path.is_file() and path.resolve().is_relative_to(self.folder.resolve())):
                 return path
-        known = {each.removeprefix(f"{self.rooms[0]}/"): each for each in self.names} | {
-            each: each for each in self.names
-        }
-        near = get_close_matches(short.removeprefix("configs/"), known, 1, cutoff=0.75)
-        hint = f"; did you mean {self.package}::{known[near[0]]}?" if near else ""
+        known = [each.removeprefix(f"{self.rooms[0]}/") for each in self.names]
+        near = get_close_matches(short.removeprefix("configs/"), known + self.names, 1, cutoff=0.75)
+        hint = f"; did you mean {self.package}::{near[0]}?" if near else ""
         raise FileNotFoundError(f"there is no config {name}{hint}")
 
     def argument(self, text: str) -> Path:

@@ -77,10 +77,11 @@ ROOMS = {
         "cli",
     ],
     "densekd": [
-        "registry moved checkpoint sensors taps pairs shipped config",
+        "registry moved checkpoint sensors taps pairs shipped",
         "losses align context compat",
-        "term teacher methods receptive",
-        "distiller datasets metrics models bev",
+        "term teacher methods",
+        "mmlab",
+        "receptive datasets metrics models bev",
         "runs",
         "cli",
     ],
@@ -151,6 +152,23 @@ result = distill(digits(), dict(type="sage", epochs=3), "glnn", student=quick, s
 assert result.student.predict(digits().x[:5]).shape == (5,)
 """,
     )
+
+
+def test_the_core_of_densekd_needs_torch_alone() -> None:
+    out = run_without(
+        (*OPENMMLAB, "graphkd", "torch_geometric", "sklearn", "scipy", "transformers"),
+        """
+import importlib, pkgutil
+import torch, densekd
+core = ("term", "teacher", "context", "taps", "align", "losses", "methods", "sensors", "checkpoint", "pairs", "shipped")
+for name in core:
+    room = importlib.import_module(f"densekd.{name}")
+    for part in pkgutil.walk_packages(getattr(room, "__path__", ()), f"densekd.{name}."):
+        importlib.import_module(part.name)
+print(len(densekd.METHODS))
+""",
+    )
+    assert int(out) >= 20
 
 
 def test_densekd_distills_without_torch_geometric() -> None:

@@ -201,7 +201,7 @@ def _dense_pair(
     side: str, path: Path, task: str, metric: str, out: Path, stage: Stage, shown: Sequence[int] = (0, 1, 2)
 ) -> tuple[list[Row], list[tuple[np.ndarray, dict[str, Any]]]]:
     """Train teacher, control and distilled; returns the rows, and scenes with what each model sees in them."""
-    from densekd.config import read_config
+    from densekd.mmlab.config import read_config
     from densekd.runs.comparison import run
 
     config = read_config(path)
@@ -236,9 +236,9 @@ def _predict(config: Any, role: Any, folder: Path, shown: Sequence[int]) -> tupl
     from mmengine.registry import DATASETS, DefaultScope
 
     from densekd.checkpoint import load_weights
-    from densekd.config import control, is_taught
+    from densekd.mmlab.building import build_model
+    from densekd.mmlab.config import control, is_taught
     from densekd.runs.comparison import config_of
-    from densekd.teacher import build_model
 
     plan = config_of(config, role)
     plan = control(plan) if is_taught(plan) else plan

@@ -19,7 +19,7 @@ class Options(DictAction):
 
 
 def add_cfg_options(parser: argparse.ArgumentParser) -> None:
-    """Add the option; what it holds goes to `densekd.config.override`."""
+    """Add the option; what it holds goes to `densekd.mmlab.config.override`."""
     parser.add_argument(
         "--cfg-options",
         nargs="+",

@@ -29,7 +29,7 @@ import torch
 from mmengine.config import Config
 
 from densekd.cli._overrides import method_name
-from densekd.config import distill, is_taught, read_config
+from densekd.mmlab.config import distill, is_taught, read_config
 from densekd.runs.comparison import (
     Role,
     check,

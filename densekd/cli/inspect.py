@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from densekd import build_model, control, default_taps, is_taught, read_config
 from densekd.cli._overrides import add_cfg_options
-from densekd.config import override, several_teachers
-from densekd.taps.probe import blank_size, forward
+from densekd.mmlab.config import override, several_teachers
+from densekd.mmlab.probe import blank_size, forward
 from kdlosses.cli.parser import Parser
 
 LEGEND = """\

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from densekd import control, load_weights, read_config
 from densekd.cli._overrides import add_cfg_options
-from densekd.config import override
+from densekd.mmlab.config import override
 from densekd.runs.experiment import check_split
 from kdlosses.cli.parser import Parser
 

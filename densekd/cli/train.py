@@ -22,7 +22,7 @@ from mmengine.runner import Runner
 
 from densekd import METHODS, control, distill, is_taught, prepare, read_config, shutdown_distributed, train
 from densekd.cli._overrides import add_cfg_options, method_name
-from densekd.config import override
+from densekd.mmlab.config import override
 from densekd.runs.comparison import count_parameters, method, named_metrics
 from densekd.runs.resume import checkpoints_in, last_whole_checkpoint
 from kdlosses.cli.parser import Parser, typed
@@ -56,6 +56,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error("--method and --teacher go together")
     if args.teacher == "ema" and args.checkpoint:
         parser.error("--teacher ema is the student's own average, it takes no --checkpoint")
+    weights = args.checkpoint
+    if weights and weights != "random" and "://" not in weights and not Path(weights).expanduser().exists():
+        parser.error(f"--checkpoint {weights}: there is no such file or folder")
     if args.resume and args.overwrite:
         parser.error("--resume goes on from checkpoints that --overwrite would remove")
     return args

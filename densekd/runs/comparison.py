@@ -21,8 +21,8 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from densekd.checkpoint import load_weights
-from densekd.config import control, is_taught, plain_model, read_config, several_teachers
 from densekd.methods import ONLINE, name_of
+from densekd.mmlab.config import control, is_taught, plain_model, read_config, several_teachers
 from densekd.registry import MODELS
 from densekd.runs.experiment import check_split, prepare, train
 from densekd.runs.resume import last_whole_checkpoint, random_state, restore_random_state

@@ -19,7 +19,7 @@ from mmengine.runner import Runner
 from torch import distributed
 
 from densekd.checkpoint import refuse_unsafe_checkpoints
-from densekd.config import is_taught
+from densekd.mmlab.config import is_taught
 from densekd.runs.resume import FULL_DISK, last_whole_checkpoint, write_whole_files
 
 
@@ -36,7 +36,7 @@ def prepare(
     """Complete a config for a run: folder, seed, precision, checkpoint, launcher.
 
     Args:
-        config: with the plain or the distilled model, see `densekd.config`; changed and returned.
+        config: with the plain or the distilled model, see `densekd.mmlab.config`; changed and returned.
         work_dir: where checkpoints and logs go.
         seed: of all random generators; mmengine draws one if not given.
         amp: mixed precision: float16 with loss scaling on a GPU, bfloat16 on a CPU.

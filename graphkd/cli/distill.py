@@ -195,6 +195,8 @@ def read_config(path: Path) -> Config:
     except Exception as error:  # a config is Python, in which anything can go wrong
         raise SystemExit(f"{path} cannot be read: {type(error).__name__}: {error}") from error
     known = {"data", "teacher", "student", "methods", "settings"}
+    if "model" in config:
+        raise SystemExit(f"{path} has a 'model': it is a config of mmengine; densekd train reads it, and not graphkd")
     if set(config) - {"references"} != known:
         missing = [f"lacks {key!r}" for key in sorted(known - set(config))]
         unknown = [

@@ -30,6 +30,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--check", action="store_true", help="train the students, too")
     parser.add_argument("--root", type=Path, help="folder of the data (default: KD_DATA_ROOT)")
     args = parser.parse_args(arguments)
+    if len(args.hidden) < 2:
+        parser.error("--hidden takes the widths of two students or more: a single one has no rank")
     graph = load(args.graph, args.root)
     print(table(rank_students(graph, args.hidden, args.teacher, seeds=range(args.seeds), check=args.check)))
 

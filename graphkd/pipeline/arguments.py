@@ -131,7 +131,7 @@ def built(builder: Callable[..., nn.Module], width: int, classes: int, options: 
 def checked_student(student: Any) -> Student:
     """Check a student or a Pipeline that ends in one; return the default of `distill` for None, else TypeError."""
     if student is None:
-        return StudentClassifier(hidden=(256,), dropout=0.5, epochs=500)
+        return StudentClassifier()
     if not isinstance(last_step(student), StudentClassifier):
         what = f"the class {student.__name__}; call it" if inspect.isclass(student) else f"a {type(student).__name__}"
         raise TypeError(f"student is a StudentClassifier, or a Pipeline whose last step is one; got {what}")

@@ -58,8 +58,7 @@ def distill(
             Default: `glnn`, which reads no edge. What learns from edges may end above it or below; measure both.
         student: with the settings wanted; its method and random state are replaced. Or a `Pipeline` whose last step is
             a student: the steps before are fitted on the features that are seen, and the result is a `Pipeline`, too
-            (see `StudentClassifier.from_pipeline` for how to save it). Default: one hidden layer of 256 units
-            with dropout 0.5, at most 500 epochs.
+            (see `StudentClassifier.from_pipeline` for how to save it). Default: `StudentClassifier()`.
         split: training, validation and test nodes: a `Split`, three masks or lists of ids, or a dict of these, see
             `graphkd.data.split.as_split`; a number chooses a column of the graph's masks `(N, k)`. If not given that of
             the graph, or else `cpf_split(y, seed)`. Nodes may be in no part, with a label of -1 or any other.

@@ -75,12 +75,12 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        hidden: Sequence[int] | int = (128,),
-        dropout: float = 0.0,
+        hidden: Sequence[int] | int = (256,),
+        dropout: float = 0.5,
         method: str | Mapping[str, Any] | Callable[..., Any] = "glnn",
         lr: float = 0.01,
         weight_decay: float = 5e-4,
-        epochs: int = 200,
+        epochs: int = 500,
         patience: int = 50,
         batch_size: int | None = None,
         random_state: int | np.random.RandomState | None = None,

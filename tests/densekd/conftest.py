@@ -12,7 +12,7 @@ from mmengine.model import BaseModel
 from mmengine.structures import InstanceData, PixelData
 
 from densekd import Distiller
-from densekd.teacher import build_model
+from densekd.mmlab.building import build_model
 
 CONFIGS = Path(__file__).parent / "configs"
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from densekd import Distiller
 from densekd.losses import bpkd_edge
 from densekd.losses.boundary import class_edges
+from densekd.mmlab.building import build_model
 from densekd.taps.reader import Taps
-from densekd.teacher import build_model
 
 from .conftest import seg_batch
 

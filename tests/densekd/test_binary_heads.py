@@ -16,9 +16,9 @@ import densekd.losses  # noqa: F401  registers the losses that need maps
 import kdlosses
 from densekd import Distiller
 from densekd.methods import METHODS
+from densekd.mmlab.building import build_model
 from densekd.taps.defaults import sigmoid_logits
 from densekd.taps.reader import Taps
-from densekd.teacher import build_model
 
 from .conftest import TinySegmenter, det_batch, seg_batch
 

@@ -11,7 +11,7 @@ from mmengine.runner import CheckpointLoader, load_checkpoint
 from torch import nn
 
 from densekd.checkpoint import load_weights, read, refuse_unsafe_checkpoints
-from densekd.teacher import start_from
+from densekd.mmlab.building import start_from
 
 
 class Payload:

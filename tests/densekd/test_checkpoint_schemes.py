@@ -26,7 +26,7 @@ from torch import nn
 
 from densekd import Distiller, checkpoint, load_weights
 from densekd.checkpoint import read, refuse_unsafe_checkpoints
-from densekd.teacher import build_teacher
+from densekd.mmlab.building import build_teacher
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from densekd.config import control, override, plain_model, read_config
-from densekd.teacher import build_model
+from densekd.mmlab.building import build_model
+from densekd.mmlab.config import control, override, plain_model, read_config
 
 from .conftest import CONFIGS
 

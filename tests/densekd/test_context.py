@@ -9,8 +9,9 @@ from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.structures import InstanceData
 
-from densekd.context import Context, check_labels, classes_of
-from densekd.teacher import build_model
+from densekd.context import classes_of
+from densekd.mmlab.building import build_model
+from densekd.mmlab.samples import Context, check_labels
 
 from .conftest import det_batch, seg_batch
 

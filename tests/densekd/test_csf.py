@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from densekd.align.csf import CSF
 from densekd.align.gl_mixer import GLMixer
-from densekd.context import Context
+from densekd.mmlab.samples import Context
 from densekd.term import Term
 
 SHAPES = {"student": [(6, 10, 14), (7, 5, 7), (8, 3, 4)], "teacher": [(9, 10, 14), (11, 5, 7), (10, 3, 4)]}

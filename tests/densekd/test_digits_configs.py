@@ -11,7 +11,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from densekd import Distiller
-from densekd.config import read_config
+from densekd.mmlab.config import read_config
 from densekd.shipped import CONFIGS
 
 PATTERNS = "seg/*/digits", "seg/*/scenes_???", "det/*/digits"

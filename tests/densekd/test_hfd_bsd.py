@@ -16,7 +16,8 @@ from torch import Tensor
 from densekd import Distiller, load_weights
 from densekd.checkpoint import peer_weights
 from densekd.methods import method_entries
-from densekd.teacher import Peer, build_model
+from densekd.mmlab.building import build_model
+from densekd.teacher import Peer
 
 from .conftest import CONFIGS, seg_batch
 

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 import densekd.losses  # noqa: F401  registers the losses that need maps
 import kdlosses
 from densekd import Distiller
-from densekd.context import Context, classes_of
+from densekd.context import classes_of
+from densekd.mmlab.samples import Context
 from densekd.taps.reader import Taps
 
 from .conftest import TinySegmenter, seg_batch

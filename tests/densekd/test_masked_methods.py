@@ -11,7 +11,7 @@ from mmengine.config import Config
 
 from densekd import Distiller
 from densekd.methods import method_entries
-from densekd.teacher import build_model
+from densekd.mmlab.building import build_model
 
 from .conftest import det_batch, seg_batch
 from .test_methods import config_of

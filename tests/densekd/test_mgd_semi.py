@@ -13,10 +13,11 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from densekd import Distiller
-from densekd.config import read_config
 from densekd.datasets import DigitScenesSeg
 from densekd.methods import method_entries
-from densekd.teacher import Peer, build_model
+from densekd.mmlab.building import build_model
+from densekd.mmlab.config import read_config
+from densekd.teacher import Peer
 
 from .conftest import CONFIGS, seg_batch
 

@@ -15,7 +15,7 @@ from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 
 from densekd import Distiller
-from densekd.context import Context, check_labels
+from densekd.mmlab.samples import Context, check_labels
 
 from .conftest import det_batch
 

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from torch import Tensor
 
 from densekd import Distiller
-from densekd.teacher import build_model
+from densekd.mmlab.building import build_model
 
 from .conftest import CONFIGS, seg_batch
 

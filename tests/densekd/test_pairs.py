@@ -13,8 +13,8 @@ import pytest
 from mmengine.config import Config
 from mmengine.hub import get_config
 
-from densekd.config import read_config
 from densekd.methods import METHODS
+from densekd.mmlab.config import read_config
 from densekd.pairs import ROWS
 from densekd.shipped import CONFIGS
 

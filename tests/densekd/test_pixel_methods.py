@@ -10,9 +10,9 @@ from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 
 from densekd import Distiller
-from densekd.config import read_config
 from densekd.methods import method_entries
-from densekd.teacher import build_model
+from densekd.mmlab.building import build_model
+from densekd.mmlab.config import read_config
 
 from .conftest import seg_batch
 

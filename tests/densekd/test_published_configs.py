@@ -20,10 +20,10 @@ from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 
 from densekd import METHODS, Distiller
-from densekd.config import read_config
 from densekd.context import classes_of
 from densekd.methods import method_entries
-from densekd.teacher import build_model
+from densekd.mmlab.building import build_model
+from densekd.mmlab.config import read_config
 
 PAIRS: dict[str, list[Path]] = defaultdict(list)
 for path in published.files():

@@ -13,9 +13,9 @@ from torch import nn
 from densekd import Distiller
 from densekd.cli import tokens
 from densekd.losses.receptive_tokens import ReceptiveTokens, overlap
+from densekd.mmlab.building import build_model
 from densekd.receptive import learn_tokens
 from densekd.taps.reader import Taps
-from densekd.teacher import build_model
 
 from .conftest import det_batch, seg_batch
 

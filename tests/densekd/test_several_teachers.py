@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import kdlosses
 from densekd import Distiller
 from densekd.align.adapt import join
-from densekd.teacher import build_model
+from densekd.mmlab.building import build_model
 
 from .conftest import CONFIGS, det_batch, seg_batch
 

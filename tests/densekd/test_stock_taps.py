@@ -11,9 +11,9 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
 from densekd import Distiller, default_taps, read_config
-from densekd.taps.probe import blank_size, probe
+from densekd.mmlab.building import start_from
+from densekd.mmlab.probe import blank_size, probe
 from densekd.taps.reader import Taps
-from densekd.teacher import start_from
 
 from .conftest import TinySegmenter, det_batch, seg_batch
 

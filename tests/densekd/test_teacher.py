@@ -10,8 +10,9 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from densekd.checkpoint import read
+from densekd.mmlab.building import build_model, build_teacher
 from densekd.sensors.normalisation import Renormalise
-from densekd.teacher import MovingAverage, Teacher, build_model, build_teacher
+from densekd.teacher import MovingAverage, Teacher
 
 from .conftest import seg_batch
 

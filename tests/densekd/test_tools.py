@@ -24,8 +24,8 @@ from mmengine.runner import CheckpointLoader
 
 from densekd.__main__ import program
 from densekd.checkpoint import read
+from densekd.mmlab.building import build_model
 from densekd.runs.resume import last_whole_checkpoint
-from densekd.teacher import build_model
 
 from .conftest import CONFIGS
 
@@ -432,6 +432,10 @@ def test_contradicting_arguments(extra: list[str], message: str, arguments: list
         (["--control", "--teacher", "x.py"], "takes no --teacher"),
         (["--control", "--checkpoint", "x.pth"], "takes no --checkpoint"),
         (["--method", "cwd"], "go together"),
+        (
+            ["--method", "cwd", "--teacher", "x.py", "--checkpoint", "nowhere.pth"],
+            "--checkpoint nowhere.pth: there is no such file or folder",
+        ),
         (["--method", "cwd", "--teacher", "ema", "--checkpoint", "x.pth"], "takes no --checkpoint"),
         (["--control", "--resume", "--overwrite"], "would remove"),
         (["--control", "--cfg-options", "train_cfg.max_iters"], "takes field=value"),

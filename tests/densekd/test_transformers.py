@@ -16,10 +16,10 @@ from mmengine.model import revert_sync_batchnorm
 from scipy.special import log_softmax
 
 from densekd import Distiller
-from densekd.config import read_config
 from densekd.methods import method_entries
+from densekd.mmlab.building import build_model
+from densekd.mmlab.config import read_config
 from densekd.taps.defaults import block, blocks, patch_embeddings
-from densekd.teacher import build_model
 from kdlosses import pseudo
 
 from .conftest import seg_batch

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from graphkd import StudentClassifier
-from graphkd.cli.distill import read_config, run_seed
+from graphkd.cli.distill import DEFAULTS, read_config, run_seed
+from graphkd.config import read
 from graphkd.data import NAMES, load
 from graphkd.recipes import RECIPES
 from graphkd.spec import resolve
@@ -154,3 +155,10 @@ def test_published_config_runs_on_real_data(data_root: Path, tmp_path: Path) -> 
     tran = {log["method"]: log["metrics"]["tran"] for log in json.loads(out.read_text())}
     assert tran["supervised"] < 66
     assert min(tran["glnn"], tran["ffg2m"]) > 76
+
+
+def test_a_student_has_the_same_defaults_wherever_it_is_made() -> None:
+    defaults = StudentClassifier().get_params()
+    for given in (DEFAULTS["student"], read(ROOT / "configs/_base_/graph.py")["student"]):
+        assert given == {key: list(defaults[key]) if key == "hidden" else defaults[key] for key in given}
+        assert {"hidden", "dropout", "lr", "weight_decay", "epochs", "patience"} <= {*given}

@@ -131,7 +131,7 @@ def test_the_weight_of_the_labels_follows_the_worth_of_the_teacher(setting: Sett
     noise = torch.randn(len(seen), 10, generator=torch.Generator().manual_seed(0))
     found = []
     for teacher in (6 * truth, 0.5 * truth + noise, 3 * noise):
-        student = StudentClassifier((32,), method="selfdistill", epochs=30, random_state=0)
+        student = StudentClassifier((32,), 0.0, method="selfdistill", epochs=30, random_state=0)
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             student.fit(seen.x, seen.y, teacher=teacher, labelled=setting.train)

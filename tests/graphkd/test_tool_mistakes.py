@@ -11,6 +11,7 @@ import pytest
 
 from graphkd.cli import distill as distill_graph
 from graphkd.cli import links as distill_links
+from graphkd.cli import rank
 
 ROOT = Path(__file__).parents[2]
 HEAD = {
@@ -46,6 +47,7 @@ BOTH = {
     "no such option of a teacher": ("teacher = dict(hiden=8)", "'sage' has no option 'hiden'; did you mean 'hidden'?"),
     "no such option of a student": ("student = dict(hiden=[8])", "unexpected keyword argument 'hiden'"),
     "a key too many": ("studnet = dict()", "has a key 'studnet', which no graph config has: did you mean 'student'?"),
+    "a config of mmengine": ("model = dict()", "it is a config of mmengine; densekd train reads it, and not graphkd"),
     "not Python": ("data = (", "mine.py cannot be read: "),
     "an error inside": ("data = 1 / 0", "mine.py cannot be read: ZeroDivisionError"),
 }
@@ -126,3 +128,9 @@ def test_a_mistake_in_the_arguments(
     with pytest.raises(SystemExit):
         TOOLS[side].main()
     assert re.search(r"there is no config .*none\.py$", capsys.readouterr().err.strip())
+
+
+def test_a_single_student_has_no_rank(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        rank.main(["--graph", "digits", "--hidden", "16,16"])
+    assert "--hidden takes the widths of two students or more" in capsys.readouterr().err

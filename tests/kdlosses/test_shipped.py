@@ -46,7 +46,7 @@ def test_a_name(shipped: Shipped, name: str, path: str) -> None:
     ("name", "hint"),
     [
         ("fruit::red/aple.py", "; did you mean fruit::red/apple.py?"),
-        ("cherri", "; did you mean fruit::red/cherry.py?"),
+        ("cherri", "; did you mean fruit::cherry.py?"),
         ("green/kiwis.py", "; did you mean fruit::green/kiwi.py?"),
         ("lime", ""),
         ("fruit::", ""),

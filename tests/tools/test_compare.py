@@ -10,9 +10,9 @@ import torch
 from densekd.bev import world
 from densekd.bev.texts import sentences, write
 from densekd.cli import compare
-from densekd.config import read_config
+from densekd.mmlab.building import build_model
+from densekd.mmlab.config import read_config
 from densekd.runs.comparison import config_of, fingerprint, has_trained_teacher, last_weights, learns, method, rows, run
-from densekd.teacher import build_model
 
 ROOT = Path(__file__).parents[2]
 STUDENT = """

@@ -18,8 +18,8 @@ from torch import nn
 
 from densekd import Distiller
 from densekd.cli import export
-from densekd.config import read_config
-from densekd.teacher import build_model
+from densekd.mmlab.building import build_model
+from densekd.mmlab.config import read_config
 
 ROOT = Path(__file__).parents[2] / "configs" / "seg"
 FPN = ROOT / "cwd" / "digits.py"

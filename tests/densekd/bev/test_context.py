@@ -8,7 +8,7 @@ from mmengine.structures import BaseDataElement, InstanceData
 
 import densekd  # noqa: F401  makes mmdet3d importable
 from densekd.align.adapt import Adapt
-from densekd.context import Context
+from densekd.mmlab.samples import Context
 
 
 def sample(boxes: object, labels: list[int]) -> BaseDataElement:

@@ -12,9 +12,9 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from densekd import Distiller, build_model, read_config
-from densekd.context import Context
 from densekd.methods import method_entries
-from densekd.sensors.batches import blank
+from densekd.mmlab.blank import blank
+from densekd.mmlab.samples import Context
 from densekd.taps.reader import Taps, find
 from densekd.term import Term
 

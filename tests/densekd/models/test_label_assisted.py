@@ -15,9 +15,9 @@ from mmengine.runner import Runner, load_checkpoint
 from torch import Tensor, nn
 
 from densekd import Distiller
-from densekd.config import read_config
+from densekd.mmlab.building import build_model
+from densekd.mmlab.config import read_config
 from densekd.models import LabelAssistedEncoderDecoder
-from densekd.teacher import build_model
 from kdlosses import cwd
 
 from ..conftest import CONFIGS, seg_batch

@@ -14,16 +14,18 @@ import torch
 from torch import Tensor, nn
 
 from densekd.align.adapt import Size, as_map
-from densekd.config import several_teachers
-from densekd.context import Context, check_labels, classes_of
+from densekd.context import classes_of
 from densekd.methods import ONLINE, Method, method_entries, name_of
+from densekd.mmlab.building import Source, build_model, build_teacher, start_from
+from densekd.mmlab.config import several_teachers
+from densekd.mmlab.probe import blank_sample, blank_size, channels, probe
+from densekd.mmlab.samples import Context, check_labels
 from densekd.registry import MODELS
 from densekd.sensors.batches import check_clouds, image_size
 from densekd.taps.defaults import default_taps, is_segmenter, sigmoid_logits
 from densekd.taps.defaults import tap as default_tap
-from densekd.taps.probe import blank_sample, blank_size, channels, probe
 from densekd.taps.reader import Taps
-from densekd.teacher import MovingAverage, Peer, Source, Teacher, build_model, build_teacher, start_from
+from densekd.teacher import MovingAverage, Peer, Teacher
 from densekd.term import LEARNED, Term, two_classes, width
 from kdlosses.options import nearest
 from kdlosses.reduce import check_rows, over_processes

@@ -10,7 +10,8 @@ import torch
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor, nn
 
-from densekd.sensors.batches import blank, has_sensors, reads_truth
+from densekd.mmlab.blank import blank
+from densekd.sensors.batches import has_sensors, reads_truth
 from densekd.taps.reader import Taps, never_fired
 
 IMAGE_SIZE = (128, 128)  # of the blank image: divisible by every usual stride
