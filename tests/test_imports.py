@@ -79,7 +79,7 @@ ROOMS = {
     "densekd": [
         "registry moved checkpoint sensors taps pairs shipped",
         "losses align context compat",
-        "term teacher methods",
+        "term teacher methods cache",
         "mmlab",
         "receptive datasets metrics models bev",
         "runs",

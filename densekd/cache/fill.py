@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from mmengine.dataset import BaseDataset
 from torch import Tensor, nn
 
 from densekd.cache.pipeline import PLACED, check, leaves, record, whole_image
@@ -178,5 +177,7 @@ class _Images:
 
 def _path(leaf: Any, index: int) -> str:
     """Where the image of a sample lies; a data set that draws its images on access does not draw this one."""
+    from mmengine.dataset import BaseDataset
+
     listed = BaseDataset.get_data_info if isinstance(leaf, BaseDataset) else type(leaf).get_data_info
     return str(listed(leaf, index).get("img_path", ""))

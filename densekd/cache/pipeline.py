@@ -80,6 +80,10 @@ class Step:
         return repr(self.transform)
 
 
+def _inner(transform: Any) -> Any:
+    return transform.transform if isinstance(transform, Step) else transform
+
+
 def kind_of(transform: Any) -> str:
     """Name the transform of OpenMMLab that this one is, 'photometric', or '' for one that a cache cannot replay.
 
@@ -100,11 +104,11 @@ def refused(transforms: Sequence[Any]) -> list[str]:
     """Name the transforms that a cache cannot replay."""
     names = []
     for each in transforms:
-        kind = kind_of(each)
+        kind = kind_of(_inner(each))
         if kind in _AROUND:
-            names += [name for part in _lists(each) for name in refused(part)]
+            names += [name for part in _lists(_inner(each)) for name in refused(part)]
         elif not kind:
-            names.append(type(each).__name__)
+            names.append(type(_inner(each)).__name__)
     return names
 
 
@@ -118,7 +122,7 @@ def _lists(around: Any) -> list[list[Any]]:
 def record(transforms: list[Any], first: int) -> None:
     """Put a `Step` around each transform, in place; what is a step already is made anew."""
     for i, each in enumerate(transforms):
-        inner = each.transform if isinstance(each, Step) else each
+        inner = _inner(each)
         if kind_of(inner) not in _AROUND:
             transforms[i] = Step(inner, first)
             continue
@@ -134,7 +138,7 @@ def whole_image(transforms: Sequence[Any]) -> list[Any]:
     """
     kept: list[Any] = []
     for each in transforms:
-        inner = each.transform if isinstance(each, Step) else each
+        inner = _inner(each)
         kind = kind_of(inner)
         if kind in _AROUND:
             kept += whole_image(_lists(inner)[0]) if kind in ("Compose", "RandomOrder") else []
@@ -187,7 +191,7 @@ def leaves(dataset: Any, first: int = 0) -> Iterator[tuple[int, Any]]:
 def check(dataset: Any, preprocessor: Any) -> None:
     """Raise `ValueError` if the data of a training hold what a cache cannot replay; the message names it."""
     for _, leaf in leaves(dataset):
-        wrong = refused([each.transform if isinstance(each, Step) else each for each in leaf.pipeline.transforms])
+        wrong = refused(leaf.pipeline.transforms)
         if wrong:
             raise ValueError(
                 f"teacher_cache cannot replay {', '.join(dict.fromkeys(wrong))} of the training pipeline: it follows "
@@ -195,7 +199,7 @@ def check(dataset: Any, preprocessor: Any) -> None:
                 "transform, or train without teacher_cache; a transform of your own that moves no pixel says so by an "
                 "attribute photometric = True"
             )
-        if not any(kind_of(getattr(each, "transform", each)) in _PACK for each in leaf.pipeline.transforms):
+        if not any(kind_of(_inner(each)) in _PACK for each in leaf.pipeline.transforms):
             raise ValueError(f"teacher_cache needs {' or '.join(_PACK)} at the end of the training pipeline")
     kind = type(preprocessor).__name__
     if kind not in _PREPROCESSORS and not getattr(preprocessor, "photometric", False):

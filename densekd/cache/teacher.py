@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from densekd.cache.geometry import replay
 from densekd.cache.pipeline import PLACED
 from densekd.cache.store import Row, Store
+from densekd.sensors.batches import has_sensors, reads_truth
+from densekd.taps.defaults import default_taps, sigmoid_logits
 from densekd.teacher import Teacher
 from kdlosses.options import nearest
 
@@ -93,8 +95,8 @@ class CachedTeacher(Teacher):
             shapes = [tuple(level.shape) for level in levels]
             if any(len(shape) != 4 for shape in shapes):
                 raise ValueError(
-                    f"teacher {self.name!r}: tap {tap!r} yields {', '.join(map(str, shapes))}, but a cache replays maps "
-                    "(B, C, h, w) alone: tap maps, or train without teacher_cache"
+                    f"teacher {self.name!r}: tap {tap!r} yields {', '.join(map(str, shapes))}, but a cache replays "
+                    "maps (B, C, h, w) alone: tap maps, or train without teacher_cache"
                 )
             self.strides[tap] = [(size[0] / shape[2], size[1] / shape[3]) for shape in shapes]
         if options.topk and not set(logits) & {*probed}:
@@ -149,6 +151,40 @@ class CachedTeacher(Teacher):
             ]
             found.append(torch.stack(maps))
         return found
+
+
+def cached(
+    teachers: Mapping[str, Teacher], probed: Mapping[str, Mapping[str, Sequence[Tensor]]], size: Size, given: Any
+) -> dict[str, Teacher]:
+    """Return the teachers, with a `CachedTeacher` in place of each that is frozen.
+
+    Those that learn, and the student's moving average, change from step to step and run as they did.
+
+    Args:
+        teachers: by name.
+        probed: for each what its taps yield for a blank image.
+        size: height and width of that image.
+        given: see `CacheOptions.parse`.
+
+    Raises:
+        TypeError, ValueError: the options are wrong, no teacher is frozen, or one does not take images.
+    """
+    options = CacheOptions.parse(given)
+    frozen = {name: each for name, each in teachers.items() if type(each) is Teacher}
+    if not frozen:
+        raise ValueError(
+            f"teacher_cache holds the outputs of frozen teachers, but {', '.join(map(repr, teachers))} changes during "
+            "the training: remove teacher_cache"
+        )
+    for name, each in frozen.items():
+        if reads_truth(each.model) or has_sensors(each.model):
+            raise ValueError(f"teacher_cache holds outputs for images, but teacher {name!r} reads something else")
+    found = dict(teachers)
+    for name, each in frozen.items():
+        logits = default_taps(each.model).get("logits")
+        classes = [] if logits is None or sigmoid_logits(each.model, logits) else [logits]
+        found[name] = CachedTeacher(each, probed[name], size, options, classes)
+    return found
 
 
 def positions(pixels: int, stride: float) -> int:

@@ -35,6 +35,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--teacher", help="config of the teacher, a path or pkg::path; 'ema' for the student's average")
     parser.add_argument("--checkpoint", help="weights of the teacher")
     parser.add_argument("--method", type=method_name, help=f"one of {', '.join(sorted(METHODS))}, or module:name")
+    parser.add_argument(
+        "--teacher-cache",
+        metavar="DIR",
+        help="folder of the teacher's outputs: it runs once an image, not each step",
+    )
     parser.add_argument("--control", action="store_true", help="the same schedule without distillation")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--work-dir", help="where checkpoints and logs go (default: work_dirs/<config>[-<method>])")
@@ -49,9 +54,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         help="run the code that checkpoints and data files (.pkl) may contain; only for files that you trust",
     )
     args = parser.parse_args(arguments)
-    for option in ("method", "teacher", "checkpoint"):
+    for option in ("method", "teacher", "checkpoint", "teacher_cache"):
         if args.control and getattr(args, option):
-            parser.error(f"--control trains without distillation, it takes no --{option}")
+            parser.error(f"--control trains without distillation, it takes no --{option.replace('_', '-')}")
     if bool(args.method) != bool(args.teacher):
         parser.error("--method and --teacher go together")
     if args.teacher == "ema" and args.checkpoint:
@@ -78,6 +83,8 @@ def main(arguments: list[str] | None = None) -> None:
     else:
         config.model.update({"checkpoint": args.checkpoint} if args.checkpoint else {})
         config.model.update({"unsafe": True} if args.unsafe_checkpoints else {})
+    if args.teacher_cache:
+        config.model.teacher_cache = args.teacher_cache
     suffix = "-control" if args.control else f"-{args.method.rpartition(':')[2]}" if args.method else ""
     work_dir = args.work_dir or (config.get("work_dir") or f"work_dirs/{Path(args.config).stem}") + suffix
     old = [] if args.resume or config.get("resume") else checkpoints_in(work_dir)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from densekd.align.adapt import Size, as_map
+from densekd.cache.teacher import cached
 from densekd.context import classes_of
 from densekd.methods import ONLINE, Method, method_entries, name_of
 from densekd.mmlab.building import Source, build_model, build_teacher, start_from
@@ -25,7 +26,7 @@ from densekd.sensors.batches import check_clouds, image_size
 from densekd.taps.defaults import default_taps, is_segmenter, sigmoid_logits
 from densekd.taps.defaults import tap as default_tap
 from densekd.taps.reader import Taps
-from densekd.teacher import MovingAverage, Peer, Teacher
+from densekd.teacher import MovingAverage, Outputs, Peer, Teacher
 from densekd.term import LEARNED, Term, two_classes, width
 from kdlosses.options import nearest
 from kdlosses.reduce import check_rows, over_processes
@@ -55,6 +56,9 @@ class Distiller(nn.Module):
         online: names of teachers that are trained beside the student (a single one is called 'teacher'); without a
             checkpoint they start as their configs initialise them, see `densekd.teacher.Peer`.
         unsafe: allow checkpoints that need a full unpickling, which runs the code in them.
+        teacher_cache: folder in which the outputs of frozen teachers are kept, so that they run once for each image, or
+            `dict(path=..., topk=..., dtype=...)`, see `densekd.cache.teacher.CacheOptions`. It needs the hook
+            `densekd.TeacherCache`, which `densekd.prepare` adds.
         data_preprocessor: for the student, as mmengine hands it to any model.
 
     Raises:
@@ -118,6 +122,7 @@ class Distiller(nn.Module):
         momentum: float = 0.999,
         online: Sequence[str] = (),
         unsafe: bool = False,
+        teacher_cache: str | Path | Mapping[str, Any] | None = None,
         data_preprocessor: Any = None,
     ) -> None:
         if (distills is None) == (method is None):
@@ -135,7 +140,9 @@ class Distiller(nn.Module):
             for name in names:
                 if names.count(name) > 1:
                     raise ValueError(f"two distills entries are called {name!r}; give them a name=... of their own")
-            self._connect(terms)
+            probed, size = self._connect(terms)
+        if teacher_cache is not None:
+            self.teachers = cached(self.teachers, probed, size, teacher_cache)
         parts: dict[str, nn.Module] = {term.name: term for term in terms}
         peers = {peer.name: peer.model for peer in self._peers()}
         if peers:
@@ -183,8 +190,8 @@ class Distiller(nn.Module):
         plain.__dict__.pop("teachers", None)  # of an earlier distillation
         return plain
 
-    def _connect(self, terms: Sequence[Term]) -> None:
-        """Probe every tap with a blank image, and build the modules that align them."""
+    def _connect(self, terms: Sequence[Term]) -> tuple[dict[str, dict[str, list[Tensor]]], Size]:
+        """Probe every tap with a blank image, build the modules that align them; what teachers yield for which size."""
         asking = {name for term in terms if term.asks_logits for name, _ in self._asks(term)}
         self._logit_taps = {name: default_tap(self.teachers[name].model, "logits") for name in asking}
         self._own_logit_tap = default_tap(self, "logits") if asking else ""
@@ -217,6 +224,7 @@ class Distiller(nn.Module):
             if term.back and not all(isinstance(self.teachers[name], Peer) for name, _ in self._asks(term)):
                 raise ValueError(f"distills entry {term.name!r}: back=True trains the teacher: list it in online=[...]")
             term.fit(student, each, size, *classes_of(self, term.student), binary)
+        return theirs, size
 
     def _check_images(self, teacher: Teacher, taps: Iterable[str], size: Size) -> None:
         """Raise `ValueError` if a teacher does not run on the student's images because their channels differ."""
@@ -343,7 +351,7 @@ class Distiller(nn.Module):
             losses.update({f"distill.{peer.name}.{key}": value for key, value in peer.losses.items()})
         return losses
 
-    def _loss(self, term: Term, student: Taps, seen: Mapping[str, Taps], context: Context) -> Tensor:
+    def _loss(self, term: Term, student: Taps, seen: Mapping[str, Outputs], context: Context) -> Tensor:
         theirs = [seen[name][tap] for name, tap in self._asks(term)]
         loss = term(student[term.student], theirs, context, self._logits(term, student, seen, context.image_size))
         if torch.is_grad_enabled() and not loss.requires_grad:
@@ -357,7 +365,7 @@ class Distiller(nn.Module):
         return loss
 
     def _logits(
-        self, term: Term, student: Taps, seen: Mapping[str, Taps], size: Size | None
+        self, term: Term, student: Taps, seen: Mapping[str, Outputs], size: Size | None
     ) -> tuple[Tensor, Tensor] | None:
         """Detached class logits of student and teacher, for a loss that compares one with the other."""
         if not term.asks_logits:
@@ -392,7 +400,7 @@ class Distiller(nn.Module):
 
     def _apply(self, fn: Any, recurse: bool = True) -> Distiller:
         for teacher in self._frozen():  # to another device or precision
-            teacher.model._apply(fn, recurse)
+            teacher.move(fn, recurse)
         return super()._apply(fn, recurse)
 
 

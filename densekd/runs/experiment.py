@@ -72,6 +72,9 @@ def prepare(
     if config.get("train_dataloader"):
         config.train_dataloader["persistent_workers"] = False  # as ExactResume needs
     config.custom_hooks = [*(config.get("custom_hooks") or []), ConfigDict(type="densekd.ExactResume")]
+    if is_taught(config) and config.model.get("teacher_cache"):
+        given = [hook for hook in config.custom_hooks if hook.get("type") == "densekd.TeacherCache"]
+        config.custom_hooks += [] if given else [ConfigDict(type="densekd.TeacherCache")]
     checkpoint = (config.get("default_hooks") or {}).get("checkpoint") or {}
     if checkpoint.get("max_keep_ckpts") == 1:  # the old one is deleted before the new one is written
         checkpoint["max_keep_ckpts"] = 2

@@ -29,8 +29,8 @@ class TeacherCache(Hook):
         cached = [each for each in getattr(model, "teachers", {}).values() if isinstance(each, CachedTeacher)]
         if not cached:
             raise ValueError(
-                "custom_hooks has densekd.TeacherCache, but the model has no cached teacher: give the densekd.Distiller "
-                "teacher_cache='FOLDER', or remove the hook"
+                "custom_hooks has densekd.TeacherCache, but the model has no cached teacher: give the "
+                "densekd.Distiller teacher_cache='FOLDER', or remove the hook"
             )
         state = random_state()
         for teacher in cached:
@@ -41,8 +41,8 @@ class TeacherCache(Hook):
             print_log(
                 f"teacher {teacher.name!r}: cache {teacher.options.path}, taps {', '.join(teacher.strides)}: "
                 f"{told.images} images seen now in {told.seconds:.1f} s"
-                f"{f', by process 0 of {world}' if world > 1 else ''}, {told.megabytes:.1f} MiB on disk, peak memory of "
-                f"the process {told.peak_megabytes:.0f} MiB",
+                f"{f', by process 0 of {world}' if world > 1 else ''}, {told.megabytes:.1f} MiB on disk, peak memory "
+                f"of the process {told.peak_megabytes:.0f} MiB",
                 logger="current",
             )
         restore_random_state(state)
