@@ -74,9 +74,10 @@ def use(teacher: CachedTeacher, dataset: Any, preprocessor: nn.Module, rank: int
         for tap in teacher.strides
     }
     begin = time.perf_counter()
-    todo = sorted({start for store in stores.values() for start in store.missing()})
+    mine = range(rank * SHARD, len(images), world * SHARD)  # whatever the others have written by now
+    missing = {start for store in stores.values() for start in store.missing()}
     seen = 0
-    for start in todo[rank::world]:
+    for start in sorted(missing.intersection(mine)):
         asked = {tap: store for tap, store in stores.items() if start in store.missing()}
         numbers = range(start, min(start + SHARD, len(images)))
         rows = _rows(teacher, images, numbers, asked)

@@ -62,7 +62,8 @@ class Store:
     def _check(self) -> None:
         file = self.folder / "meta.json"
         if not file.is_file():
-            if self.folder.exists() and any(self.folder.iterdir()):
+            held = self.folder.iterdir() if self.folder.exists() else ()
+            if any(not each.name.startswith(".") for each in held):  # another process may be writing its draft
                 raise ValueError(f"{self.folder} is no teacher cache: it has no meta.json. Give another folder")
             return
         try:
@@ -97,18 +98,18 @@ class Store:
         Raises:
             ValueError: a value is too large for float16, or not finite.
         """
+        packed = [[self._packed(row.levels[level]) for row in rows] for level in range(len(rows[0].levels))]
         if not (self.folder / "meta.json").is_file():
             with whole(self.folder / "meta.json") as draft:
                 draft.write_text(json.dumps({"format": FORMAT, "key": self.key, "images": self.images}, indent=1))
         with whole(self._shard(start), folder=True) as draft:
             write_array(draft / "places.npy", np.array([row.place for row in rows], np.float64))
-            for level in range(len(rows[0].levels)):
-                packed = [self._packed(row.levels[level]) for row in rows]
-                write_array(draft / f"level{level}.npy", np.concatenate([values for values, _, _ in packed]))
-                write_array(draft / f"shapes{level}.npy", np.array([shape for _, _, shape in packed], np.int64))
+            for level, maps in enumerate(packed):
+                write_array(draft / f"level{level}.npy", np.concatenate([values for values, _, _ in maps]))
+                write_array(draft / f"shapes{level}.npy", np.array([shape for _, _, shape in maps], np.int64))
                 if self.topk:
-                    write_array(draft / f"classes{level}.npy", np.concatenate([classes for _, classes, _ in packed]))
-            (draft / "meta.json").write_text(json.dumps({"start": start, "levels": len(rows[0].levels)}))
+                    write_array(draft / f"classes{level}.npy", np.concatenate([classes for _, classes, _ in maps]))
+            (draft / "meta.json").write_text(json.dumps({"start": start, "levels": len(packed)}))
 
     def _packed(self, maps: Tensor) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
         maps = maps.detach().float().cpu()

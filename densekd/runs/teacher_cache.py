@@ -22,7 +22,13 @@ class TeacherCache(Hook):
 
     `densekd.prepare`, which `densekd train` uses, adds it. It draws no random numbers of the training: a run that fills
     its cache ends as one that finds it filled. Several processes fill a share each.
+
+    Attributes:
+        told: by name what `densekd.cache.fill.Filled` says, of all teachers; of this process's share.
     """
+
+    def __init__(self) -> None:
+        self.told: dict[str, float] = {}
 
     def before_train(self, runner: Runner) -> None:
         model: Any = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -38,6 +44,10 @@ class TeacherCache(Hook):
             told = use(teacher, runner.train_dataloader.dataset, model.data_preprocessor, get_rank(), world)
             barrier()
             teacher.model.to("cpu")  # it has no more to do
+            for key, value in told._asdict().items():
+                peak = key == "peak_megabytes"
+                before = self.told.get(key, 0)
+                self.told[key] = round(max(before, value) if peak else before + value, 1)
             print_log(
                 f"teacher {teacher.name!r}: cache {teacher.options.path}, taps {', '.join(teacher.strides)}: "
                 f"{told.images} images seen now in {told.seconds:.1f} s"
