@@ -4,9 +4,9 @@
     python benchmarks/dense_cache.py --run          train what is missing first, in about an hour on one core
     python benchmarks/dense_cache.py --step         what one step reads, beside the teacher's forward pass
 
-A teacher (a ResNet-18 of half width) and a student of half its width on 1,000 digit scenes, 64 x 64, resized by chance
-and cropped. The control is trained once. Seconds are those of the processor, which other programs on the machine do not change; those that filling
-the cache took are in the run that filled it.
+A teacher (a ResNet-18 of half width) and a student of half its width, on 1,000 digit scenes, 64 x 64, resized by chance
+and cropped. The control is trained once. Seconds are those of the processor, which other programs do not change; those
+that filling the cache took are in the run that filled it.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from densekd.cli._overrides import add_cfg_options, method_name
 from densekd.mmlab.config import override
 from densekd.runs.comparison import count_parameters, method, named_metrics
 from densekd.runs.resume import checkpoints_in, last_whole_checkpoint
+from densekd.runs.strategy import STRATEGIES
 from kdlosses.cli.parser import Parser, typed
 
 
@@ -48,6 +49,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--amp", action="store_true", help="mixed precision")
     add_cfg_options(parser)
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
+    parser.add_argument("--strategy", choices=[*STRATEGIES], help="how processes share the model")
     parser.add_argument(
         "--unsafe-checkpoints",
         action="store_true",
@@ -100,6 +102,7 @@ def main(arguments: list[str] | None = None) -> None:
         amp=args.amp,
         resume=args.resume,
         launcher=args.launcher,
+        strategy=args.strategy,
         unsafe=args.unsafe_checkpoints,
     )
     if int(os.environ.get("RANK", 0)) == 0:
