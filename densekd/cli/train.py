@@ -123,6 +123,8 @@ def summary(runner: Runner, source: str, teacher: str, called: str) -> str:
     model: Any = runner.model
     student = getattr(model, "module", model)
     kind = type(student).__name__.removeprefix("Distilled")
+    divided = (runner.cfg.get("strategy") or {}).get("type") in ("FSDPStrategy", "DeepSpeedStrategy")
+    size = "divided among the processes" if divided else f"{count_parameters(student):,} parameters"
     scores = {
         key.removeprefix("val/"): buffer.current()
         for key, buffer in runner.message_hub.log_scalars.items()
@@ -137,7 +139,7 @@ def summary(runner: Runner, source: str, teacher: str, called: str) -> str:
     written = folder / Path(source.rpartition("::")[2]).name  # the config as it was run, with what overrode it
     config = str(written) if written.is_file() else source
     lines = {
-        "student": f"{source} ({kind}, {count_parameters(student):,} parameters)",
+        "student": f"{source} ({kind}, {size})",
         "teacher": teacher,
         "method": called,
         "validation": ", ".join(f"{key} {value:.2f}" for key, value in metrics.items() if value is not None) or "none",
