@@ -24,6 +24,7 @@ _STUB = "mmdet3d.models.detectors.mvx_two_stage"
 _LOADER = "mmengine.runner.checkpoint"
 _PICKLES = "mmengine.fileio.handlers.pickle_handler"
 _VOLUMES = "mmseg.utils.io"
+_FSDP = "mmengine._strategy.fsdp"
 
 _OPERATORS = "mmcv._ext"
 _HOW_TO_COMPILE = (
@@ -177,6 +178,25 @@ def guard_volumes() -> None:
         module.pickle = SimpleNamespace(loads=loads_volume, __name__="guarded")
 
 
+def mend_fsdp_resume() -> bool:
+    """Let mmengine's FSDPStrategy resume an optimiser: it gives torch 2.1 and later its arguments in the old order.
+
+    Returns:
+        Whether there was something to mend.
+    """
+    module: Any = sys.modules[_FSDP]
+    convert = module.FSDP.optim_state_dict_to_load
+    if [*inspect.signature(convert).parameters][:1] != ["model"]:
+        return False
+
+    def load_optim_state_dict(self: Any, state_dict: dict) -> None:
+        optimizer = self.optim_wrapper.optimizer
+        self.optim_wrapper.load_state_dict(convert(self.model, optimizer, state_dict))
+
+    module.FSDPStrategy.load_optim_state_dict = load_optim_state_dict
+    return True
+
+
 @contextmanager
 def without_notices() -> Iterator[None]:
     """Suppress mmdet's OneDL notices at import; other lines are printed."""
@@ -203,6 +223,7 @@ _MENDS: dict[str, Callable[[], Any]] = {
     _LOADER: lambda: _afterwards(guard_checkpoints),
     _PICKLES: lambda: _afterwards(guard_pickles),
     _VOLUMES: lambda: _afterwards(guard_volumes),
+    _FSDP: lambda: _afterwards(mend_fsdp_resume),
 }
 """Context managers around the first execution of a module, by its name."""
 
@@ -210,6 +231,7 @@ _MENDS: dict[str, Callable[[], Any]] = {
 def mend_when_imported() -> None:
     """Patch mmengine now if it is imported, and each module of `_MENDS` on import: importing them here is too slow."""
     mends = {_KEEPER: mend_package_names, _READER: add_config_names, _HUB: add_hub_names, _STUB: mend_tensor_mode}
+    mends[_FSDP] = mend_fsdp_resume
     for name, mend in mends.items():
         if name in sys.modules:
             mend()

@@ -7,7 +7,9 @@ MODELS = registry.Registry(
     parent=registry.MODELS,
     locations=["densekd.mmlab.distiller", "densekd.models", "densekd.bev.sentences"],
 )
-HOOKS = registry.Registry("hook", parent=registry.HOOKS, locations=["densekd.runs.resume"])
+HOOKS = registry.Registry(
+    "hook", parent=registry.HOOKS, locations=["densekd.runs.resume", "densekd.runs.teacher_cache"]
+)
 DATASETS = registry.Registry("dataset", parent=registry.DATASETS, locations=["densekd.datasets"])
 TRANSFORMS = registry.Registry("transform", parent=registry.TRANSFORMS, locations=["densekd.datasets"])
 METRICS = registry.Registry("metric", parent=registry.METRICS, locations=["densekd.metrics"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -12,6 +12,9 @@ from densekd.sensors.batches import Sensors, has_sensors, reads_truth
 from densekd.sensors.normalisation import Renormalise
 from densekd.taps.reader import Taps
 from kdlosses.moved import moved_name
+
+Outputs = Taps | Mapping[str, list[Tensor]]
+"""What a teacher yields: by tap the tensors of its levels."""
 
 
 class Teacher:
@@ -42,8 +45,12 @@ class Teacher:
         of_sensors = has_sensors(student) and has_sensors(self.model)
         self._renormalise = Sensors(student, self.model) if of_sensors else Renormalise(mine, its)
 
+    def move(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> None:
+        """Apply what moves the student to another device or precision."""
+        self.model._apply(fn, recurse)
+
     @torch.no_grad()
-    def run(self, inputs: Any, samples: Any, specs: Iterable[str]) -> Taps:
+    def run(self, inputs: Any, samples: Any, specs: Iterable[str]) -> Outputs:
         """Run on the student's preprocessed batch, no further than the last of the taps `specs`."""
         yields = {spec: self._yields[spec] for spec in specs}
         with Taps(self.model, yields, stop_after=yields) as taps:

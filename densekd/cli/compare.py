@@ -98,6 +98,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("configs", type=Path, nargs="+", metavar="CONFIG")
     parser.add_argument("--teacher", help="config of the teacher, a path or pkg::path; 'ema' for the student's average")
     parser.add_argument("--checkpoint", help="weights of the teacher, which is then not trained")
+    parser.add_argument(
+        "--teacher-cache", metavar="DIR", help="folder of the teachers' outputs, which all methods and seeds share"
+    )
     parser.add_argument("--methods", nargs="+", type=method_name, metavar="METHOD", help="what to compare")
     parser.add_argument("--seeds", type=int, default=3, help="of control and students, 0 to SEEDS - 1 (default: 3)")
     parser.add_argument("--metric", nargs="+", default=[], help="metrics of the table, the first one decides")
@@ -134,6 +137,7 @@ Key = Any  # a config's path, or a method's name
 def compared(args: argparse.Namespace) -> tuple[dict[Key, Config], str, dict[Key, str]]:
     """Return the configs with a distiller, the name of their comparison, and their methods."""
     given = {"checkpoint": args.checkpoint} if args.checkpoint else {}
+    given |= {"teacher_cache": args.teacher_cache} if args.teacher_cache else {}
     configs: dict[Key, Config]
     if args.methods:
         (path,) = args.configs

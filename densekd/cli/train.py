@@ -25,6 +25,7 @@ from densekd.cli._overrides import add_cfg_options, method_name
 from densekd.mmlab.config import override
 from densekd.runs.comparison import count_parameters, method, named_metrics
 from densekd.runs.resume import checkpoints_in, last_whole_checkpoint
+from densekd.runs.strategy import STRATEGIES
 from kdlosses.cli.parser import Parser, typed
 
 
@@ -35,6 +36,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--teacher", help="config of the teacher, a path or pkg::path; 'ema' for the student's average")
     parser.add_argument("--checkpoint", help="weights of the teacher")
     parser.add_argument("--method", type=method_name, help=f"one of {', '.join(sorted(METHODS))}, or module:name")
+    parser.add_argument(
+        "--teacher-cache",
+        metavar="DIR",
+        help="folder of the teacher's outputs: it runs once an image, not each step",
+    )
     parser.add_argument("--control", action="store_true", help="the same schedule without distillation")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--work-dir", help="where checkpoints and logs go (default: work_dirs/<config>[-<method>])")
@@ -43,15 +49,16 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--amp", action="store_true", help="mixed precision")
     add_cfg_options(parser)
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
+    parser.add_argument("--strategy", choices=[*STRATEGIES], help="how processes share the model")
     parser.add_argument(
         "--unsafe-checkpoints",
         action="store_true",
         help="run the code that checkpoints and data files (.pkl) may contain; only for files that you trust",
     )
     args = parser.parse_args(arguments)
-    for option in ("method", "teacher", "checkpoint"):
+    for option in ("method", "teacher", "checkpoint", "teacher_cache"):
         if args.control and getattr(args, option):
-            parser.error(f"--control trains without distillation, it takes no --{option}")
+            parser.error(f"--control trains without distillation, it takes no --{option.replace('_', '-')}")
     if bool(args.method) != bool(args.teacher):
         parser.error("--method and --teacher go together")
     if args.teacher == "ema" and args.checkpoint:
@@ -78,6 +85,8 @@ def main(arguments: list[str] | None = None) -> None:
     else:
         config.model.update({"checkpoint": args.checkpoint} if args.checkpoint else {})
         config.model.update({"unsafe": True} if args.unsafe_checkpoints else {})
+    if args.teacher_cache:
+        config.model.teacher_cache = args.teacher_cache
     suffix = "-control" if args.control else f"-{args.method.rpartition(':')[2]}" if args.method else ""
     work_dir = args.work_dir or (config.get("work_dir") or f"work_dirs/{Path(args.config).stem}") + suffix
     old = [] if args.resume or config.get("resume") else checkpoints_in(work_dir)
@@ -93,6 +102,7 @@ def main(arguments: list[str] | None = None) -> None:
         amp=args.amp,
         resume=args.resume,
         launcher=args.launcher,
+        strategy=args.strategy,
         unsafe=args.unsafe_checkpoints,
     )
     if int(os.environ.get("RANK", 0)) == 0:
@@ -113,6 +123,8 @@ def summary(runner: Runner, source: str, teacher: str, called: str) -> str:
     model: Any = runner.model
     student = getattr(model, "module", model)
     kind = type(student).__name__.removeprefix("Distilled")
+    divided = (runner.cfg.get("strategy") or {}).get("type") in ("FSDPStrategy", "DeepSpeedStrategy")
+    size = "divided among the processes" if divided else f"{count_parameters(student):,} parameters"
     scores = {
         key.removeprefix("val/"): buffer.current()
         for key, buffer in runner.message_hub.log_scalars.items()
@@ -127,7 +139,7 @@ def summary(runner: Runner, source: str, teacher: str, called: str) -> str:
     written = folder / Path(source.rpartition("::")[2]).name  # the config as it was run, with what overrode it
     config = str(written) if written.is_file() else source
     lines = {
-        "student": f"{source} ({kind}, {count_parameters(student):,} parameters)",
+        "student": f"{source} ({kind}, {size})",
         "teacher": teacher,
         "method": called,
         "validation": ", ".join(f"{key} {value:.2f}" for key, value in metrics.items() if value is not None) or "none",

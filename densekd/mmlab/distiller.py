@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from densekd.align.adapt import Size
+from densekd.cache.teacher import cached
 from densekd.context import classes_of
 from densekd.methods import ONLINE, Method, method_entries, name_of
 from densekd.mmlab.building import Source, build_model, build_teacher, start_from
@@ -56,6 +57,9 @@ class Distiller(Wiring, nn.Module):
         online: names of teachers that are trained beside the student (a single one is called 'teacher'); without a
             checkpoint they start as their configs initialise them, see `densekd.teacher.Peer`.
         unsafe: allow checkpoints that need a full unpickling, which runs the code in them.
+        teacher_cache: folder in which the outputs of frozen teachers are kept, so that they run once for each image, or
+            `dict(path=..., topk=..., dtype=...)`, see `densekd.cache.teacher.CacheOptions`. It needs the hook
+            `densekd.TeacherCache`, which `densekd.prepare` adds.
         data_preprocessor: for the student, as mmengine hands it to any model.
 
     Raises:
@@ -116,6 +120,7 @@ class Distiller(Wiring, nn.Module):
         momentum: float = 0.999,
         online: Sequence[str] = (),
         unsafe: bool = False,
+        teacher_cache: str | Path | Mapping[str, Any] | None = None,
         data_preprocessor: Any = None,
     ) -> None:
         if (distills is None) == (method is None):
@@ -127,7 +132,9 @@ class Distiller(Wiring, nn.Module):
                 models = {name: each.model for name, each in self.teachers.items()}
                 distills = method_entries(method, self, models)
             terms = parse_entries(distills)
-            self._connect(terms)
+            probed, size = self._connect(terms)
+        if teacher_cache is not None:
+            self.teachers = cached(self.teachers, probed, size, teacher_cache)
         parts: dict[str, nn.Module] = {term.name: term for term in terms}
         peers = {peer.name: peer.model for peer in self._peers()}
         if peers:
@@ -179,8 +186,8 @@ class Distiller(Wiring, nn.Module):
         plain.__dict__.pop("teachers", None)  # of an earlier distillation
         return plain
 
-    def _connect(self, terms: Sequence[Term]) -> None:
-        """Probe every tap with a blank image, and build the modules that align them."""
+    def _connect(self, terms: Sequence[Term]) -> tuple[dict[str, dict[str, list[Tensor]]], Size]:
+        """Probe every tap with a blank image, build the modules that align them; what teachers yield for which size."""
         asking = {name for term in terms if term.asks_logits for name, _ in self._asks(term)}
         self._logit_taps = {name: default_tap(self.teachers[name].model, "logits") for name in asking}
         self._own_logit_tap = default_tap(self, "logits") if asking else ""
@@ -201,6 +208,7 @@ class Distiller(Wiring, nn.Module):
             student, each = mine[term.student], [theirs[name][tap] for name, tap in self._asks(term)]
             self._check_rows(term, student, each)
             self._fit(term, student, each, size, logits)
+        return theirs, size
 
     def _check_images(self, teacher: Teacher, taps: Iterable[str], size: Size) -> None:
         """Raise `ValueError` if a teacher does not run on the student's images because their channels differ."""
@@ -282,7 +290,7 @@ class Distiller(Wiring, nn.Module):
 
     def _apply(self, fn: Any, recurse: bool = True) -> Distiller:
         for teacher in self._frozen():  # to another device or precision
-            teacher.model._apply(fn, recurse)
+            teacher.move(fn, recurse)
         return super()._apply(fn, recurse)
 
 

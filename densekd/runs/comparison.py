@@ -20,6 +20,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
+from densekd.cache.teacher import CacheOptions
 from densekd.checkpoint import load_weights
 from densekd.hub.ready import is_ready_made
 from densekd.methods import ONLINE, name_of
@@ -27,6 +28,7 @@ from densekd.mmlab.config import control, is_taught, plain_model, read_config, s
 from densekd.registry import MODELS
 from densekd.runs.experiment import check_split, prepare, train
 from densekd.runs.resume import last_whole_checkpoint, random_state, restore_random_state
+from densekd.runs.teacher_cache import TeacherCache
 from densekd.term import Term
 from kdlosses.cli.logs import ROOT, SCHEMA, Log, commit, peak_memory, read, reset_peak_memory, versions, write
 
@@ -112,6 +114,7 @@ def run(
     if not again and not weights and _was_trained(done, log):
         weights, log = last_weights(work_dir), read(done)[0]
     reset_peak_memory()
+    counted = _TeacherForwards()
     if weights:
         plan.load_from = None
         runner = Runner.from_cfg(plan)
@@ -119,9 +122,14 @@ def run(
         log.setdefault("seconds", 0.0)
     else:
         done.unlink(missing_ok=True)
-        start = time.perf_counter()
-        runner = train(plan, [*hooks, _TestSet()])
+        start, busy = time.perf_counter(), time.process_time()
+        runner = train(plan, [*hooks, counted, _TestSet()])
         log["seconds"] = round(time.perf_counter() - start, 1)
+        log["cpu_seconds"] = round(time.process_time() - busy, 1)
+        log |= {"teacher_forwards": counted.images} if role == "distilled" else {}
+        for hook in runner.hooks:
+            if isinstance(hook, TeacherCache):
+                log["teacher_cache"] = hook.told
         log["peak_memory_mb"] = peak_memory()
         write(done, log)
     log["scores"] = _finite(runner.test())
@@ -449,6 +457,23 @@ class _TestSet(Hook):
         restore_random_state(state)
 
 
+class _TeacherForwards(Hook):
+    """Count the images that teachers see during the training; of batches of several sensors, the frames."""
+
+    priority = "VERY_HIGH"  # a cache is filled before the training, too
+
+    def __init__(self) -> None:
+        self.images = 0
+
+    def before_train(self, runner: Runner) -> None:
+        model: Any = runner.model
+        for teacher in getattr(getattr(model, "module", model), "teachers", {}).values():
+            teacher.model.register_forward_pre_hook(self._count)
+
+    def _count(self, module: torch.nn.Module, args: tuple[Any, ...]) -> None:
+        self.images += len(args[0]) if isinstance(args[0], torch.Tensor) else len(args[1])
+
+
 def _was_trained(path: Path, log: Log) -> bool:
     """Whether the log of a trained model, not tested yet, is of this very run, and its weights are there."""
     if not path.is_file() or last_weights(path.parent) is None:
@@ -491,10 +516,19 @@ def _called(loss: Any) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _plain(value[key]) for key in sorted(value) if key not in UNTRAINED}
+        return {
+            key: _way_to_keep(value[key]) if key == "teacher_cache" else _plain(value[key])
+            for key in sorted(value)
+            if key not in UNTRAINED
+        }
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
     return value
+
+
+def _way_to_keep(teacher_cache: Any) -> Any:
+    """What of a cache changes the outputs that it yields: not where it lies."""
+    return {**CacheOptions.parse(teacher_cache)._asdict(), "path": ""} if teacher_cache else None
 
 
 def count_parameters(model: torch.nn.Module) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from numbers import Real
@@ -15,12 +14,13 @@ from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.runner import Runner
+from mmengine.runner import FlexibleRunner, Runner
 from torch import distributed
 
 from densekd.checkpoint import refuse_unsafe_checkpoints
 from densekd.mmlab.config import is_taught
 from densekd.runs.resume import FULL_DISK, last_whole_checkpoint, write_whole_files
+from densekd.runs.strategy import distribute_on_cpu, read_environment, use_strategy
 
 
 def prepare(
@@ -31,6 +31,7 @@ def prepare(
     amp: bool = False,
     resume: bool | str | Path = False,
     launcher: str = "none",
+    strategy: str | None = None,
     unsafe: bool = False,
 ) -> Config:
     """Complete a config for a run: folder, seed, precision, checkpoint, launcher.
@@ -42,7 +43,8 @@ def prepare(
         amp: mixed precision: float16 with loss scaling on a GPU, bfloat16 on a CPU.
         resume: from the latest whole checkpoint in `work_dir` if True, or from the given one; without one in
             `work_dir` the training starts as it would have.
-        launcher: as mmengine's, 'none' or 'pytorch'; without a GPU the processes communicate by gloo.
+        launcher: as mmengine's, 'none', 'pytorch', 'slurm' or 'mpi'; without a GPU the processes communicate by gloo.
+        strategy: 'ddp', 'fsdp' or 'deepspeed', see `densekd.runs.strategy.use_strategy`; the config's own if not given.
         unsafe: allow checkpoints and data files (.pkl) that need a full unpickling, which runs the code in them.
 
     Raises:
@@ -56,11 +58,8 @@ def prepare(
         given = (config.get("train_cfg") or {}).get(length, 1)
         if isinstance(given, Real) and given < 1:
             raise ValueError(f"config {config.filename}: train_cfg.{length} must be at least 1, got {given}")
-    if launcher in _LAUNCHED and _LAUNCHED[launcher] not in os.environ:
-        raise ValueError(
-            f"launcher {launcher!r} needs ${_LAUNCHED[launcher]}, which the launcher sets: start the processes with "
-            f"{'python -m torch.distributed.run' if launcher == 'pytorch' else launcher}"
-        )
+    read_environment(launcher)
+    use_strategy(config, strategy, launcher)
     config.work_dir = str(work_dir)
     config.launcher = launcher
     if seed is not None:
@@ -72,11 +71,14 @@ def prepare(
     if config.get("train_dataloader"):
         config.train_dataloader["persistent_workers"] = False  # as ExactResume needs
     config.custom_hooks = [*(config.get("custom_hooks") or []), ConfigDict(type="densekd.ExactResume")]
+    if is_taught(config) and config.model.get("teacher_cache"):
+        given = [hook for hook in config.custom_hooks if hook.get("type") == "densekd.TeacherCache"]
+        config.custom_hooks += [] if given else [ConfigDict(type="densekd.TeacherCache")]
     checkpoint = (config.get("default_hooks") or {}).get("checkpoint") or {}
     if checkpoint.get("max_keep_ckpts") == 1:  # the old one is deleted before the new one is written
         checkpoint["max_keep_ckpts"] = 2
     if launcher != "none" and get_device() == "cpu":
-        _distribute_on_cpu(config)
+        distribute_on_cpu(config)
     write_whole_files()
     refuse_unsafe_checkpoints(not unsafe)
     if unsafe and is_taught(config):
@@ -97,7 +99,7 @@ def train(config: Config, hooks: Iterable[Hook] = ()) -> Runner:
     """
     if not config.get("train_dataloader"):
         raise ValueError(f"config {config.filename} has no {_all_of('train')}: there is nothing to train on")
-    runner = Runner.from_cfg(config)
+    runner: Any = (FlexibleRunner if config.get("strategy") else Runner).from_cfg(config)
     for split in ("train", "val"):
         if config.get(f"{split}_dataloader"):
             _check_not_empty(runner, split)
@@ -126,7 +128,6 @@ def shutdown_distributed() -> None:
         distributed.destroy_process_group()
 
 
-_LAUNCHED = {"pytorch": "RANK", "slurm": "SLURM_PROCID", "mpi": "OMPI_COMM_WORLD_RANK"}
 _PARTS = {
     "train": ("train_dataloader", "train_cfg", "optim_wrapper"),
     "val": ("val_dataloader", "val_cfg", "val_evaluator"),
@@ -198,27 +199,3 @@ def _use_amp(config: Config) -> None:
         config.optim_wrapper.type = "densekd.CPUAmpOptimWrapper"
     else:
         config.optim_wrapper.update(type="AmpOptimWrapper", loss_scale="dynamic")
-
-
-def _distribute_on_cpu(config: Config) -> None:
-    """Launch on CPUs: mmengine's launcher would select a CUDA device, and give DDP a list of devices."""
-    if not distributed.is_initialized():
-        distributed.init_process_group("gloo")
-    config.model_wrapper_cfg = ConfigDict(
-        type="MMDistributedDataParallel",
-        device_ids=None,
-        broadcast_buffers=False,
-        find_unused_parameters=config.get("find_unused_parameters", False),
-    )
-    synced = [node for node in _nodes(config._cfg_dict) if node.get("type") == "SyncBN"]
-    for node in synced:
-        node["type"] = "BN"
-    if synced:
-        print_log(f"SyncBN runs on GPUs only: BN in {len(synced)} places instead", logger="current")
-
-
-def _nodes(value: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(value, dict):
-        yield value
-    for child in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
-        yield from _nodes(child)

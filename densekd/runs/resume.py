@@ -44,6 +44,10 @@ class ExactResume(Hook):
         # mmengine writes a checkpoint before the validation, and once more within it where the score is the best so far
         checkpoint["random"] = self._before_validation or random_state()
         checkpoint["validated"] = self._before_validation is not None
+        weights = checkpoint["state_dict"]
+        if is_model_wrapper(runner.model) and all(name.startswith("module.") for name in weights):
+            # of mmengine's DDPStrategy, where its Runner writes the names of the plain model
+            checkpoint["state_dict"] = {name.removeprefix("module."): value for name, value in weights.items()}
         checkpoint["averages"] = {
             name: {"steps": teacher.steps, "weights": teacher.model.state_dict()}
             for name, teacher in _averages(runner).items()

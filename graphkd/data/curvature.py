@@ -12,7 +12,7 @@ from torch import Tensor
 
 from graphkd.data.readers import cache_folder
 from graphkd.extras import needs_extra
-from graphkd.sparse.shards import open_array
+from kdlosses.arrays import open_array
 from kdlosses.whole import whole
 
 _BLOCK = 1 << 20  # pairs of neighbours at a time

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from kdlosses.arrays import open_array as open_array  # its old home
 
 
 class Shards:
@@ -69,28 +70,3 @@ class Shards:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.concatenate(self.parts).astype(dtype or self.dtype, copy=False)
-
-
-def open_array(path: Path) -> np.ndarray:
-    """Map a `.npy` file into memory, without pickle.
-
-    Raises:
-        ValueError: it is missing, damaged, lies outside of its folder or holds objects; no memory is taken for what its
-            header claims.
-    """
-    if not path.resolve().is_relative_to(path.parent.resolve()):
-        raise ValueError(f"{path} leads out of its folder and was not opened: put the file itself there")
-    if not path.is_file():
-        raise ValueError(f"{path} is missing: write the cache again")
-    try:
-        array = np.lib.format.open_memmap(path, mode="r")
-        if array.nbytes and array.offset + array.nbytes != path.stat().st_size:
-            raise ValueError(f"its header claims {array.dtype} of shape {array.shape}, the file has another size")
-        if not array.dtype.isnative:
-            raise ValueError(f"its numbers are of type {array.dtype.str}, in another byte order")
-        return array
-    except Exception as error:  # a damaged header can fail in any of Python's and NumPy's ways
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(
-            f"{path} is no plain array and was not opened ({why}): damaged, or of objects; write the cache again"
-        ) from error

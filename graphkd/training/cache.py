@@ -7,12 +7,12 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from graphkd.sparse.shards import Shards, open_array
+from graphkd.sparse.shards import Shards
+from kdlosses.arrays import open_array, write_array
 from kdlosses.whole import whole
 
 _LOOKED_AT = 1000
@@ -112,9 +112,7 @@ class Cache:
             _check_name(name)
         with whole(path, folder=True) as draft:
             for name, array in {**self._arrays(), **_named("param", self.params)}.items():
-                with (draft / f"{name}.npy").open("wb") as file:
-                    # given the file itself, NumPy hides that the disk is full where an array is small
-                    np.save(SimpleNamespace(write=file.write), array, allow_pickle=False)
+                write_array(draft / f"{name}.npy", array)
             meta: dict[str, Any] = {
                 **head,
                 "fingerprint": self.fingerprint,

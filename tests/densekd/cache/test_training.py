@@ -1,0 +1,236 @@
+"""Losses with a cache are those without it; the teacher sees each image once, then none; what cannot be is refused."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import TRANSFORMS, DefaultScope
+
+from densekd import Distiller, distill, prepare, train
+from densekd.cache.fill import Filled, use
+from densekd.cache.geometry import Place
+from densekd.cache.store import Row, Store, largest, spread
+from densekd.cache.teacher import CachedTeacher
+from densekd.datasets import DigitScenesSeg
+
+from ..conftest import TinySegmenter
+
+TAP = "decode_head.conv_seg"
+ENTRIES = [{"loss": "kl", "student": TAP}, {"loss": "cwd", "student": "backbone:0"}]
+CROPS: list[dict[str, Any]] = [
+    {"type": "RandomResize", "scale": (64, 64), "ratio_range": (0.8, 1.25)},
+    {"type": "RandomCrop", "crop_size": (48, 48)},
+    {"type": "RandomFlip", "prob": 0.5},
+]
+
+
+class Training:
+    """A tiny student and its teacher, with a data set; what a training does before and in a step, without a runner."""
+
+    def __init__(self, transforms: list[dict[str, Any]], cache: Any = None, entries: Any = ENTRIES, **teacher: Any):
+        torch.manual_seed(1)
+        self.teacher = teacher.pop("teacher", None) or TinySegmenter(channels=11, classes=11, width=6)
+        torch.manual_seed(0)
+        options = {"teacher_cache": cache} if cache else {}
+        self.model = Distiller(TinySegmenter(channels=11, classes=11), self.teacher, entries, **options)
+        self.seen = 0
+        self.teacher.register_forward_pre_hook(self._count)
+        self.data = DigitScenesSeg(count=teacher.pop("count", 16), size=64, pipeline=[])
+        import mmseg.datasets  # noqa: F401 - registers the transforms
+
+        with DefaultScope.overwrite_default_scope("mmseg"):
+            steps = [*transforms, {"type": "PackSegInputs"}]
+            self.data.pipeline.transforms = [TRANSFORMS.build(step) for step in steps]
+
+    def _count(self, module: Any, args: Any) -> None:
+        self.seen += len(args[0])
+
+    def open(self) -> Filled:
+        return use(self.cached, self.data, self.model.data_preprocessor)
+
+    @property
+    def cached(self) -> CachedTeacher:
+        teacher = self.model.teachers["teacher"]
+        assert isinstance(teacher, CachedTeacher)
+        return teacher
+
+    def losses(self, images: tuple[int, ...] = (0, 5, 7)) -> dict[str, float]:
+        np.random.seed(3)  # noqa: NPY002 - the generator that the transforms draw from
+        samples = [self.data[i] for i in images]
+        batch = {key: [sample[key] for sample in samples] for key in ("inputs", "data_samples")}
+        found = self.model(**self.model.data_preprocessor(batch, True), mode="loss")
+        return {key: float(value.detach()) for key, value in found.items() if "loss" in key}
+
+
+def test_losses_are_those_without_a_cache(tmp_path: Path) -> None:
+    online = Training([])
+    expected = online.losses()
+    assert online.seen == 3
+    for dtype, tolerance in (("float16", 2e-3), ("float32", 1e-6)):
+        cached = Training([], {"path": str(tmp_path / dtype), "dtype": dtype})
+        told = cached.open()
+        assert (told.images, cached.seen) == (16, 16)
+        assert cached.losses() == pytest.approx(expected, rel=tolerance)
+        assert cached.seen == 16
+        again = Training([], {"path": str(tmp_path / dtype), "dtype": dtype})
+        assert (again.open().images, again.seen) == (0, 0)
+        assert again.losses() == cached.losses()
+        assert told.megabytes == pytest.approx(
+            16 * 32 * 32 * (11 + 6) * (2 if dtype == "float16" else 4) / 2**20, rel=0.1
+        )
+
+
+def test_a_teacher_without_borders_is_the_same_under_crops_and_flips(tmp_path: Path) -> None:
+    """One that looks at one pixel at a time knows of no border: with crops at whole positions the losses are equal."""
+
+    class Pointwise(TinySegmenter):
+        def __init__(self) -> None:
+            super().__init__(channels=11, classes=11, width=6)
+            self.backbone.stem = torch.nn.Conv2d(3, 6, 1)
+            self.decode_head.convs[0].conv = torch.nn.Conv2d(6, 6, 1, bias=False)
+
+    moves = [{"type": "RandomCrop", "crop_size": (48, 40)}, {"type": "RandomFlip", "prob": 0.5}]
+    teacher = Pointwise()
+    online, cached = (
+        Training(moves, cache, [{"loss": "kl", "student": TAP}], teacher=copy.deepcopy(teacher))
+        for cache in (None, {"path": str(tmp_path), "dtype": "float32"})
+    )
+    cached.open()
+    assert cached.losses(tuple(range(16))) == pytest.approx(online.losses(tuple(range(16))), rel=1e-5)
+
+
+def test_augmented_losses_are_close(tmp_path: Path) -> None:
+    """Where online the teacher sees a crop, and here the whole image, they differ, but little."""
+    online, cached = Training(CROPS), Training(CROPS, str(tmp_path))
+    cached.open()
+    expected, found = online.losses(), cached.losses()
+    for key, value in expected.items():
+        assert found[key] == pytest.approx(value, rel=0.25 if "distill" in key else 1e-6)
+    assert found["distill.loss_kl"] != expected["distill.loss_kl"]
+
+
+def test_methods_share_a_cache_and_another_teacher_is_refused(tmp_path: Path) -> None:
+    assert Training([], str(tmp_path), ENTRIES[:1]).open().images == 16
+    assert Training([], str(tmp_path), [{"loss": "dist", "student": TAP}]).open().images == 0
+    both = Training([], str(tmp_path))
+    assert both.open().images == 16  # of the other tap
+    other = Training([], str(tmp_path))
+    with torch.no_grad():
+        other.teacher.decode_head.conv_seg.bias += 1
+    changed = Training([], str(tmp_path), teacher=other.teacher)
+    with pytest.raises(ValueError, match=r"weights .* there, .* here") as caught:
+        changed.open()
+    assert "pipeline" not in str(caught.value)
+    with pytest.raises(ValueError, match="pipeline"):
+        Training([{"type": "Resize", "scale": (32, 32)}], str(tmp_path)).open()
+    with pytest.raises(ValueError, match="data"):
+        Training([], str(tmp_path), count=12).open()
+
+
+def test_what_cannot_be_replayed_is_refused_by_name(tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    with pytest.raises(ValueError, match="RandomRotate"):
+        Training([{"type": "RandomRotate", "prob": 1.0, "degree": 10}], str(folder)).open()
+    student, teacher = TinySegmenter(channels=11, classes=11), TinySegmenter(channels=11, classes=11)
+    for given, error, words in (
+        ({"topk": 11}, ValueError, "less than the 11"),
+        ({"top_k": 3}, TypeError, "topk"),
+        ({"dtype": "int8"}, ValueError, "float16"),
+    ):
+        with pytest.raises(error, match=words):
+            Distiller(student, teacher, ENTRIES, teacher_cache={"path": str(folder), **given})
+    with pytest.raises(ValueError, match="changes during the training"):
+        Distiller(TinySegmenter(channels=11, classes=11), "ema", ENTRIES, teacher_cache=str(folder))
+    closed = Training([], str(folder))
+    with pytest.raises(ValueError, match="TeacherCache"):
+        closed.losses()
+    closed.open()
+    with pytest.raises(ValueError, match="comes from elsewhere"):
+        closed.cached.run(torch.zeros(1, 3, 64, 64), [closed.data[0]["data_samples"].__class__()], [TAP])
+    assert closed.model.teachers["teacher"] is closed.cached
+
+
+def test_a_killed_filling_goes_on(tmp_path: Path) -> None:
+    """Shards that are there are not computed again; a damaged one says so."""
+    first = Training([], str(tmp_path), count=66)
+    assert first.open().images == 66
+    assert first.cached.stores is not None
+    store = first.cached.stores[TAP]
+    shards = sorted(store.folder.glob("shard-*"))
+    assert [each.name for each in shards] == ["shard-000000000", "shard-000000064"]
+    before = store.read(65).levels[0]
+    for file in shards[1].iterdir():
+        file.unlink()
+    shards[1].rmdir()
+    second = Training([], str(tmp_path), count=66)
+    assert second.open().images == 2
+    assert second.cached.stores is not None
+    assert torch.equal(second.cached.stores[TAP].read(65).levels[0], before)
+    array = shards[0] / "level0.npy"
+    array.write_bytes(array.read_bytes()[:-8])
+    third = Training([], str(tmp_path), count=66)
+    third.open()
+    with pytest.raises(ValueError, match=r"level0\.npy"):
+        third.losses()
+
+
+def test_processes_share_the_filling(tmp_path: Path) -> None:
+    parts = [Training([], str(tmp_path), count=66) for _ in range(2)]
+    seen = [
+        use(each.cached, each.data, each.model.data_preprocessor, rank, 2).images for rank, each in enumerate(parts)
+    ]
+    assert seen[0] + seen[1] == 66
+    assert parts[0].losses((0, 64, 65)) == parts[1].losses((0, 64, 65))
+
+
+def test_the_largest_logits_keep_their_probabilities(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    logits = 3 * torch.randn(20, 4, 5, dtype=torch.float64)
+    values, classes = largest(logits, 3)
+    found, expected = spread(values, classes, 20).softmax(0), logits.softmax(0)
+    torch.testing.assert_close(found.gather(0, classes), expected.gather(0, classes))
+    torch.testing.assert_close(found.sum(0), torch.ones(4, 5, dtype=torch.float64))
+    assert len({round(float(p), 9) for p in found[:, 0, 0]}) == 4  # three, and the share of each of the others
+    whole, few = (Training([], {"path": str(tmp_path / str(k)), "topk": k}, ENTRIES[:1]) for k in (0, 5))
+    sizes = [each.open().megabytes for each in (whole, few)]
+    assert sizes[1] == pytest.approx(sizes[0] * (6 * 2 + 5) / 22, rel=0.1)
+    assert few.losses()["distill.loss_kl"] == pytest.approx(whole.losses()["distill.loss_kl"], rel=0.5)
+
+
+def test_a_store_refuses_what_float16_cannot_hold(tmp_path: Path) -> None:
+    store = Store(tmp_path, "teacher-head", {"weights": "a"}, images=1)
+    with pytest.raises(ValueError, match="float32"):
+        store.write(0, [Row(Place(), [torch.full((2, 3, 3), 1e5)])])
+    Store(tmp_path, "teacher-head", {"weights": "a"}, 1, dtype="float32").write(
+        0, [Row(Place(), [torch.full((2, 3, 3), 1e5)])]
+    )
+    with pytest.raises(ValueError, match=r"dtype 'float32' there, 'float16' here"):
+        Store(tmp_path, "teacher-head", {"weights": "a"}, images=1)
+
+
+def test_a_training_fills_its_cache_and_ends_as_one_that_finds_it(
+    seg: Config, seg_teacher: dict[str, str], tmp_path: Path
+) -> None:
+    seen = []
+
+    def trained(name: str) -> list[dict[str, float]]:
+        config = copy.deepcopy(seg)
+        config.val_cfg = config.val_dataloader = config.val_evaluator = None
+        config.train_cfg = {"type": "IterBasedTrainLoop", "max_iters": 2, "val_interval": 99}
+        config.experiment_name = f"{tmp_path.name}-{name}"
+        taught = distill(config, **seg_teacher, method="cwd", teacher_cache=str(tmp_path / "cache"))
+        runner = train(prepare(taught, work_dir=tmp_path / name, seed=0))
+        seen.extend(hook.told["images"] for hook in runner.hooks if hasattr(hook, "told"))
+        (log,) = (tmp_path / name).rglob("scalars.json")
+        steps = [json.loads(line) for line in log.read_text().splitlines()]
+        return [{key: value for key, value in step.items() if "loss" in key} for step in steps]
+
+    assert trained("first") == trained("second")
+    assert seen == [16, 0]
