@@ -21,9 +21,12 @@ from graphkd.pipeline.measure import metrics_of
 from graphkd.pipeline.outcome import MethodSpec, Outcome
 from graphkd.recipes import inputs_of
 from graphkd.sparse.rows import rows
+from graphkd.sparse.shards import Shards
 from graphkd.spec import plain
 from graphkd.students.classifier import StudentClassifier
 from graphkd.training.cache import Cache
+
+_MONITORED = 200_000  # test nodes; of more an epoch would take longer to be watched than to be trained
 
 
 def train_student(
@@ -57,14 +60,20 @@ def fit(
     learner: StudentClassifier, setting: Setting, cache: Cache | None, method: MethodSpec, features: Inputs, seed: int
 ) -> StudentClassifier:
     """The student, trained on what the setting shows it."""
-    seen = setting.seen
+    seen, few = setting.seen, len(setting.test) <= _MONITORED
     learner.set_params(method=method, random_state=seed)
     return learner.fit(
         features.seen,
         seen.y,
-        teacher=None if cache is None else cache.take(setting.observed.numpy()),
+        teacher=None if cache is None else _shown(cache, setting),
         edge_index=None if seen.edge_weight is not None else seen.edge_index,
         labelled=setting.train,
         validation=(rows(features.seen, setting.val), seen.y[setting.val]),
-        monitor=(rows(features.linked, setting.test), setting.whole.y[setting.test]),
+        monitor=(rows(features.linked, setting.test), setting.whole.y[setting.test]) if few else None,
     )
+
+
+def _shown(cache: Cache, setting: Setting) -> Cache:
+    """The rows of the seen nodes; shards of which all rows are seen stay on disk."""
+    on_disk = isinstance(cache.logits, Shards) and len(setting.observed) == len(cache.logits)
+    return cache if on_disk else cache.take(setting.observed.numpy())
