@@ -146,7 +146,7 @@ def _rehearse(view: Setting, teacher: Any, method: MethodSpec, student: Student,
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if isinstance(teacher, Cache):
-            nodes = torch.zeros(len(mini), view.whole.num_classes)
+            nodes = torch.zeros(len(mini.whole), view.whole.num_classes)
             cache: Any = as_cache(nodes, mini.whole)
         else:
             spec = teacher if isinstance(teacher, nn.Module) else untrained(teacher)
