@@ -22,7 +22,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import graphkd
 from graphkd import Cache, Result, Split, StudentClassifier
@@ -38,7 +38,7 @@ from kdlosses.cli.logs import SCHEMA, Log, commit, peak_memory, read, reset_peak
 
 NODES, EDGES, FEATURES, CLASSES = 2_449_029, 61_859_140, 100, 47
 COMMUNITY, WITHIN, SKEW = 2_400, 0.7, 1.5
-BLOCK = 1 << 16
+BLOCK = 1 << 16  # nodes whose features are drawn at a time
 SPLIT = (0.01, 0.01)  # training and validation nodes
 TEACHER = {"type": "sage", "layers": 3, "hidden": 256, "fanout": [10, 5, 5], "epochs": 8, "batch_size": 256}
 
@@ -208,13 +208,6 @@ def distill(graph: BigGraph, method: str, teacher: Any, epochs: int, folder: Pat
     )
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     return Run(method, graph, result, seconds, cpu, peak_memory())
-
-
-@torch.inference_mode()
-def student_logits(network: nn.Module, graph: BigGraph) -> Iterator[Tensor]:
-    """Logits of a student, for one block of nodes after the other."""
-    for start in range(0, len(graph), BLOCK):
-        yield network(torch.from_numpy(graph.x[start : start + BLOCK]))
 
 
 def slope(sizes: Sequence[float], seconds: Sequence[float]) -> float:

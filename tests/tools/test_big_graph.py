@@ -1,4 +1,4 @@
-"""The graph of `big_graph.py` is what it says, its teacher is the network over all neighbours, and students learn."""
+"""The graph of `big_graph.py` is what it says, and it is distilled into logs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import big_graph
 import numpy as np
 import pytest
 import torch
-from big_graph import BigGraph, distill, layerwise, make, slope, student_logits, teach
+from big_graph import BigGraph, logs, make, measure, report, slope
 
-from graphkd.sparse.shards import Shards
+from kdlosses.cli.report import table
 
 SHARE = 0.002
 
@@ -48,26 +48,26 @@ def test_it_is_made_once_and_the_same_each_time(graph: BigGraph, folder: Path, t
         make(folder, SHARE, seed=1)
 
 
-def test_teacher_and_students(graph: BigGraph, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(big_graph, "BLOCK", 1000)
-    monkeypatch.setattr(big_graph, "SHARDS", 2)
-    cache, network = teach(graph, folder)
-    assert isinstance(cache.logits, Shards)
-    assert [len(part) for part in cache.logits.parts] == [3000, len(graph) - 3000]
-    with torch.inference_mode():
-        whole = network(torch.from_numpy(graph.x), graph.edge_index)
-    np.testing.assert_allclose(np.asarray(cache.logits), whole, atol=1e-4)
-    torch.testing.assert_close(torch.cat(list(layerwise(network, graph))), whole, atol=1e-4, rtol=1e-4)
-    right = {"teacher": np.mean(whole[graph.test].argmax(1).numpy() == graph.y[graph.test])}
-    for method in ("control", "glnn", "ffg2m"):
-        run = distill(graph, cache, network, method, epochs=10, batch=512)
-        right[method] = run.student.score(graph.x[graph.test], graph.y[graph.test])
-        assert 0 < run.epoch < run.fit
+def test_it_is_distilled_and_logged(folder: Path, graph: BigGraph, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {"type": "sage", "hidden": 64, "epochs": 60, "batch_size": 64}
+    monkeypatch.setattr(big_graph, "TEACHER", small)
+    monkeypatch.setattr(big_graph, "make", lambda *_: graph)
+    runs = measure(folder, SHARE, ["glnn", "ffg2m"], epochs=40)
+    assert [run.method for run in runs] == ["glnn", "ffg2m"]
+    assert runs[0].parts()["teacher"] > 0
+    assert runs[1].parts()["teacher"] == 0  # read from the cache of the first
+    accuracy = {role: told["tran"] for role, told in runs[0].result.metrics.items()}
+    assert accuracy["teacher"] > accuracy["control"]
+    assert accuracy["student"] > accuracy["control"]
+    for run in runs:
         assert run.peak > 0
-    logits = torch.cat(list(student_logits(run.student.network_, graph)))
-    np.testing.assert_array_equal(logits.argmax(1), run.student.predict(graph.x))
-    assert right["control"] < min(right["glnn"], right["ffg2m"])
-    assert right["teacher"] > right["control"] + 0.2
+        assert sum(run.parts()[part] for part in ("teacher", "cache", "control", "student")) < run.seconds
+    found = logs(runs, SHARE)
+    assert [(log["role"], log["method"]) for log in found][:2] == [("teacher", "sage"), ("control", "supervised")]
+    assert table(found).count("\n| ") == 6
+    longer = [{part: 16 * seconds for part, seconds in log.get("parts", {}).items()} for log in found]
+    larger = [{**log, "nodes": 4 * log["nodes"], "parts": parts} for log, parts in zip(found, longer)]
+    assert "glnn: slope of log seconds, student: 2.00" in report(found + larger)
 
 
 def test_a_slope_of_one_is_linear_growth() -> None:
