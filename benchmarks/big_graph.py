@@ -15,6 +15,7 @@ hundred is labelled; accuracies are on 50,000 nodes that are neither labelled no
 memory and how they grow. Seconds are wall clock; beside them stand the seconds of the processor, which other work on
 the machine does not change as much.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -198,7 +199,9 @@ class Run:
         }
 
 
-def distill(graph: BigGraph, method: str, teacher: Any, epochs: int, folder: Path | None, scale: str, batch: int = 4096) -> Run:
+def distill(
+    graph: BigGraph, method: str, teacher: Any, epochs: int, folder: Path | None, scale: str, batch: int = 4096
+) -> Run:
     """One call of `graphkd.distill`; `folder` gets the cache of a teacher that is trained here."""
     reset_peak_memory()
     student = StudentClassifier((256,), epochs=epochs, batch_size=batch)
@@ -298,7 +301,9 @@ def report(found: Sequence[Log]) -> str:
         for part in mine[0]["parts"] if len(mine) > 1 else ():
             seconds = [log["parts"][part] for log in mine]
             if all(seconds):
-                lines.append(f"{method}: slope of log seconds, {part}: {slope([log['nodes'] for log in mine], seconds):.2f}")
+                lines.append(
+                    f"{method}: slope of log seconds, {part}: {slope([log['nodes'] for log in mine], seconds):.2f}"
+                )
     table = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
     return "\n".join([*(f"| {' | '.join(row)} |" for row in table), "", *lines])
 

@@ -93,7 +93,13 @@ def measure(graph: BigGraph, answers: int, seconds: float = SECONDS) -> list[Row
         name = f"GraphSAGE, {layers} layers, 256 units"
         near_by = "all" if fanout is None else f"sampled, {', '.join(map(str, fanout))}"  # type: ignore[arg-type]
         found.append(
-            {"role": "teacher", "network": name, "neighbours": near_by, "nodes_read": int(np.median(read[WARMUP:])), **row}
+            {
+                "role": "teacher",
+                "network": name,
+                "neighbours": near_by,
+                "nodes_read": int(np.median(read[WARMUP:])),
+                **row,
+            }
         )
         print(_line(found[-1]), flush=True)
     return found

@@ -113,7 +113,9 @@ def _sorted_both_ways(source: np.ndarray, target: np.ndarray, nodes: int, block:
     back += target
     back.sort()
     return all(
-        np.array_equal(back[start : start + block], target[start : start + block] * nodes + source[start : start + block])
+        np.array_equal(
+            back[start : start + block], target[start : start + block] * nodes + source[start : start + block]
+        )
         for start in range(0, len(source), block)
     )
 

@@ -20,6 +20,7 @@ from graphkd.pipeline.arguments import (
     chosen_split,
     fitted_steps,
     last_step,
+    with_run,
 )
 from graphkd.pipeline.checks import any_ready, check_connected, check_edge_weights, check_teachers, warn_if_no_better
 from graphkd.pipeline.distill_sampled import distill_sampled, folders, is_sampled
@@ -32,6 +33,7 @@ from graphkd.pipeline.train_teacher import train_teacher
 from graphkd.recipes import check_method, extras_of, inputs_of
 from graphkd.spec import plain
 from graphkd.training.cache import Cache
+from graphkd.training.watch import Callback, Run
 
 
 def distill(
@@ -46,6 +48,10 @@ def distill(
     isolated: Literal["raise", "keep"] = "raise",
     scale: Literal["auto", "full", "sampled"] = "auto",
     folder: str | Path | None = None,
+    device: Any = None,
+    amp: bool = False,
+    progress: bool = False,
+    callback: Callback | None = None,
 ) -> Result:
     """Train a teacher on a graph, distill it into a student, and train the same student without a teacher as control.
 
@@ -78,6 +84,11 @@ def distill(
             given). `auto` samples if the graph has more than a million nodes or 30 million edges.
         folder: gets the teacher's cache, in a folder for each setting, see `Cache.load`. Without one a full teacher's
             cache stays in memory, a sampled one's lies in a temporary folder.
+        device: where teacher and students are trained: `cpu`, `cuda`, `cuda:1`, or `auto`, CUDA where there is one. If
+            not given, the teacher on the CPU and the student where its settings say. All come back on the CPU.
+        amp: train them with products in bfloat16.
+        progress: show a bar of the epochs of each training; else nothing is printed.
+        callback: called with a `graphkd.training.watch.Event` after each epoch of teacher, control and student.
 
     Raises:
         ValueError: graph, split, cache or teacher do not fit together; raised before anything is trained.
@@ -93,7 +104,9 @@ def distill(
     True
     """
     seed, method = checked_seed(seed), plain(method)
-    asked, student = student, checked_student(student)
+    run = Run.of(device, amp, progress, callback)
+    asked = student = with_run(student, device, amp)
+    student = checked_student(student)
     given = Graph.of(data, "raise" if split is None else "keep")
     if not isinstance(setting, str):
         raise ValueError(f"no setting is called {setting!r}; known: 'all', 'tran', 'ind'")
@@ -101,7 +114,7 @@ def distill(
     if is_sampled(scale, given):
         check_spec("method", method)
         check_method(method)
-        return distill_sampled(given, listed(teacher), method, asked, split, seed, names, isolated, folder)
+        return distill_sampled(given, listed(teacher), method, asked, split, seed, names, isolated, folder, run)
     places = folders(folder, names)
     graph = undirected(given)
     check_connected(graph, isolated)
@@ -127,15 +140,19 @@ def distill(
             stacklevel=2,
         )
     rehearse(views[0], teachers, [method], student, seed, own[0])
-    taught = [train_teacher(view, teachers, seed, extras_of(method), as_given) for view, as_given in zip(views, own)]
+    told: dict[str, Any] = {"progress": progress, "callback": callback}
+    taught = [
+        train_teacher(view, teachers, seed, extras_of(method), as_given, device=run.device, amp=amp, **told)
+        for view, as_given in zip(views, own)
+    ]
     for place, outcome in zip(places, taught):
         if outcome.cache is not None:
             outcome.cache.save(place)
     outcomes: dict[str, dict[SettingName, Outcome]] = {"teacher": {}, "control": {}, "student": {}}
     for view, of_teacher in zip(views, taught):
-        control = train_student(view, None, "supervised", student, seed)
+        control = train_student(view, None, "supervised", student, seed, **told)
         outcomes["teacher"][view.name], outcomes["control"][view.name] = of_teacher, control
-        outcomes["student"][view.name] = train_student(view, of_teacher.cache, method, student, seed)
+        outcomes["student"][view.name] = train_student(view, of_teacher.cache, method, student, seed, **told)
         warn_if_no_better(view.name, of_teacher, control)
     first = {role: by_setting[names[0]] for role, by_setting in outcomes.items()}
     return Result(

@@ -36,6 +36,7 @@ from graphkd.teachers.layerwise import trimmed
 from graphkd.training.cache import Cache
 from graphkd.training.latency import student_latencies, teacher_latencies
 from graphkd.training.parallel import processes
+from graphkd.training.watch import Run
 
 NODES, EDGES = 1_000_000, 30_000_000
 """`scale='auto'` samples on a graph of more nodes, or of more edges, both directions counted."""
@@ -55,7 +56,9 @@ def batched(student: Student | None) -> Student:
     if student is None:
         return StudentClassifier(hidden=(256,), epochs=EPOCHS, batch_size=BATCH)
     if last_step(student).batch_size is None:
-        warnings.warn(f"the student takes {BATCH} nodes a step, where scale='sampled': it had no batch_size", stacklevel=3)
+        warnings.warn(
+            f"the student takes {BATCH} nodes a step, where scale='sampled': it had no batch_size", stacklevel=3
+        )
         student = clone(student)
         last_step(student).set_params(batch_size=BATCH)
     return student
@@ -71,12 +74,15 @@ def distill_sampled(
     names: Sequence[SettingName],
     isolated: str,
     folder: str | Path | None,
+    run: Run,
 ) -> Result:
     """Do what `distill` documents for `scale='sampled'`; the arguments are those of `distill`, checked for their types."""
     _check_method(method)
     (teacher,) = teachers if len(teachers) == 1 else (None,)
     if teacher is None:
-        raise ValueError("scale='sampled' takes one teacher; join the caches of several, see `Cache.join`, and pass that")
+        raise ValueError(
+            "scale='sampled' takes one teacher; join the caches of several, see `Cache.join`, and pass that"
+        )
     if given.edge_weight is not None:
         raise ValueError("scale='sampled' counts all edges the same: remove edge_weight, or pass scale='full'")
     graph = sorted_undirected(given)
@@ -102,12 +108,13 @@ def distill_sampled(
     if not places:
         places = [Path() if kept else Path(tempfile.mkdtemp(prefix="graphkd-")) for _ in names]  # goes with its cache
     fingerprint = teacher.fingerprint if isinstance(teacher, Cache) else graph.fingerprint()
+    told: dict[str, Any] = {"progress": run.progress, "callback": run.callback}
     outcomes: dict[str, dict[SettingName, Outcome]] = {"teacher": {}, "control": {}, "student": {}}
     for view, place in zip(views, places):
-        taught = train_sampled(view, teacher, seed, place, fingerprint)
-        control = train_student(view, None, "supervised", student, seed)
+        taught = train_sampled(view, teacher, seed, place, fingerprint, run)
+        control = train_student(view, None, "supervised", student, seed, **told)
         outcomes["teacher"][view.name], outcomes["control"][view.name] = taught, control
-        outcomes["student"][view.name] = train_student(view, taught.cache, method, student, seed)
+        outcomes["student"][view.name] = train_student(view, taught.cache, method, student, seed, **told)
         warn_if_no_better(view.name, taught, control)
         if not kept:
             weakref.finalize(taught.cache, shutil.rmtree, place, ignore_errors=True)

@@ -29,6 +29,7 @@ from graphkd.teachers.layerwise import BLOCK, check_layerwise, layerwise, trimme
 from graphkd.training.cache import Cache
 from graphkd.training.loop import Evaluation, History, Schedule, score, train
 from graphkd.training.parallel import barrier, processes
+from graphkd.training.watch import Callback, Run
 
 EPOCHS, BATCH, FANOUT = 20, 1024, 10
 """Of a teacher that does not say: passes over the training nodes, of which so many make a step, and neighbours a hop."""
@@ -71,8 +72,10 @@ def parsed(teacher: TeacherSpec, width: int, classes: int, seed: int) -> Sampled
         raise ValueError(f"scale='sampled' trains a teacher on labels alone; leave out {given}, or pass scale='full'")
     if "task" in share:
         raise ValueError("scale='sampled': a teacher with a task of its own needs scale='full'")
-    fanout = [whole("fanout", each, 1) for each in fanout] if isinstance(fanout, list | tuple) else (
-        None if fanout is None else whole("fanout", fanout, 1)
+    fanout = (
+        [whole("fanout", each, 1) for each in fanout]
+        if isinstance(fanout, list | tuple)
+        else (None if fanout is None else whole("fanout", fanout, 1))
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -84,7 +87,9 @@ def parsed(teacher: TeacherSpec, width: int, classes: int, seed: int) -> Sampled
     return Sampled(network, told, schedule, fanout, share)
 
 
-def train_sampled(setting: Setting, teacher: TeacherSpec, seed: int, folder: Path, fingerprint: str) -> Outcome:
+def train_sampled(
+    setting: Setting, teacher: TeacherSpec, seed: int, folder: Path, fingerprint: str, run: Run = Run()
+) -> Outcome:
     """Train a teacher on sampled neighbourhoods, apply it layer by layer, and write its logits to `folder`.
 
     In several processes each takes its part of every batch and of every layer, and writes its own shards; all of them
@@ -97,6 +102,7 @@ def train_sampled(setting: Setting, teacher: TeacherSpec, seed: int, folder: Pat
         seed: of its parameters and draws.
         folder: gets the shards of the cache.
         fingerprint: of the whole graph.
+        run: device and precision of the training, and who is told; the network is applied on the CPU.
     """
     if isinstance(teacher, Cache):
         check_classes(setting, teacher)
@@ -109,7 +115,8 @@ def train_sampled(setting: Setting, teacher: TeacherSpec, seed: int, folder: Pat
     history = History()
     if schedule is not None:
         view = restrict(setting, **share, seed=seed)
-        history = _fit(network, view, schedule, fanout, seed, crow, source)
+        with run.watched("teacher") as tell:
+            history = _fit(network, view, schedule, fanout, seed, crow, source, run, tell)
         network.trained_on = setting.mark()  # type: ignore[assignment]
     trained_on = getattr(network, "trained_on", None)
     warn_unless(trained_on == setting.mark(), f"the {type(network).__name__}", trained_on is not None)
@@ -129,7 +136,15 @@ def train_sampled(setting: Setting, teacher: TeacherSpec, seed: int, folder: Pat
 
 
 def _fit(
-    network: GNN, setting: Setting, schedule: Schedule, fanout: Fanout, seed: int, crow: Tensor, source: Tensor
+    network: GNN,
+    setting: Setting,
+    schedule: Schedule,
+    fanout: Fanout,
+    seed: int,
+    crow: Tensor,
+    source: Tensor,
+    run: Run,
+    tell: Callback | None,
 ) -> History:
     seen, y = setting.seen, setting.seen.y
     draw, batches = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed)
@@ -138,11 +153,14 @@ def _fit(
 
     def logits(nodes: Tensor, draws: torch.Generator) -> Tensor:
         around = near(crow, source, nodes, len(network.layers), fanout, draws)
-        return trimmed(network, _dense(network, rows(seen.x, around.nodes)), around)
+        x = _dense(network, rows(seen.x, around.nodes)).to(run.device)
+        return trimmed(network, x, around._replace(edges=around.edges.to(run.device))).float().cpu()
 
     def loss(batch: Tensor | slice) -> Tensor:
         asked = setting.train[batch]
-        return F.cross_entropy(logits(asked, draw), y[asked])
+        with run.autocast():
+            found = logits(asked, draw)
+        return F.cross_entropy(found, y[asked])
 
     def evaluate() -> Evaluation:
         same = torch.Generator().manual_seed(seed)  # in every epoch, or their luck would choose
@@ -152,10 +170,10 @@ def _fit(
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        history = train(
-            network, loss, len(setting.train), schedule=schedule, evaluate=evaluate, generator=batches
-        )
-    network.eval()
+        network.to(run.device)
+        options = {"schedule": schedule, "evaluate": evaluate, "generator": batches, "callback": tell}
+        history = train(network, loss, len(setting.train), **options)
+    network.cpu().eval()
     return history
 
 
@@ -206,9 +224,7 @@ def _outcome(network: GNN | None, setting: Setting, cache: Cache, history: Histo
         seen, everything = setting.seen, setting.whole
         known = setting.observed[seen.edge_index]
         linked, alone = (
-            _classes(
-                part for _, part in layerwise(network, everything.x, *by_target(edges, len(everything)))
-            )
+            _classes(part for _, part in layerwise(network, everything.x, *by_target(edges, len(everything))))
             for edges in (everything.edge_index, known)
         )
     val = setting.observed[setting.val]

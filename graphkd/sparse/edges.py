@@ -192,8 +192,9 @@ def neighbour_average(h: Tensor, edge_index: Tensor, weight: Tensor | None = Non
     """
     z = h.float() if h.dtype in (torch.float16, torch.bfloat16) else h
     a = adjacency(edge_index, len(z), z.dtype, weight)
-    reach = a.crow_indices().diff().unsqueeze(1) if weight is None else a @ z.new_ones(len(z), 1)
-    return ((a @ z + z) / (reach + 1)).to(h.dtype)
+    with torch.autocast(z.device.type, enabled=False):  # no sparse product is in half precision
+        reach = a.crow_indices().diff().unsqueeze(1) if weight is None else a @ z.new_ones(len(z), 1)
+        return ((a @ z + z) / (reach + 1)).to(h.dtype)
 
 
 def smoother(crow: Tensor, source: Tensor, dtype: torch.dtype = torch.float32) -> Callable[[Tensor], Tensor]:

@@ -100,9 +100,7 @@ def neighbourhood(
     return near(crow, source, seeds, hops, fanout, generator)[:2]
 
 
-def _drawn(
-    first: Tensor, count: Tensor, limit: int | None, generator: torch.Generator | None
-) -> tuple[Tensor, Tensor]:
+def _drawn(first: Tensor, count: Tensor, limit: int | None, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
     """Row and number of the edges taken, at most `limit` of the `count` edges of each row that begin at `first`."""
     kept = count if limit is None else count.clamp(max=limit)
     row = torch.arange(len(count)).repeat_interleave(kept)

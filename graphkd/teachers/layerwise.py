@@ -35,7 +35,9 @@ def trimmed(network: GNN, x: Tensor, around: Near) -> Tensor:
     *inner, last = network.layers
     for place, (layer, norm) in enumerate(zip(inner, network.norms)):
         left = len(inner) - place  # hops that later layers look
-        h = network.activation(norm(_of_some(layer, x, around.edges[:, : around.reached[left + 1]], around.within[left])))
+        h = network.activation(
+            norm(_of_some(layer, x, around.edges[:, : around.reached[left + 1]], around.within[left]))
+        )
         x = F.dropout(h, network.dropout, network.training)
     return _of_some(last, x, around.edges[:, : around.reached[1]], around.within[0])
 
@@ -47,7 +49,9 @@ def _of_some(layer: nn.Module, x: Tensor, edges: Tensor, asked: int) -> Tensor:
     narrow = layer.linear.in_features <= layer.linear.out_features  # then the mean comes first: fewer numbers to add up
     z = x if narrow else layer.linear(x)
     crow, source = by_target(edges, asked)
-    mean = (csr(crow, source, torch.ones(len(source)), len(z)) @ z + z[:asked]) / (crow.diff() + 1).unsqueeze(1)
+    with torch.autocast(z.device.type, enabled=False):  # no sparse product is in half precision
+        z = z.float()
+        mean = (csr(crow, source, z.new_ones(len(source)), len(z)) @ z + z[:asked]) / (crow.diff() + 1).unsqueeze(1)
     return layer.linear(mean) if narrow else mean
 
 
@@ -110,7 +114,9 @@ def layerwise(
             whole = space(nodes, part.shape[1]) if whole is None else whole
             whole[start : start + len(part)] = part
         if whole is None:
-            raise ValueError(f"{share[1]} processes are more than the {len(starts)} blocks of {nodes} nodes: start fewer")
+            raise ValueError(
+                f"{share[1]} processes are more than the {len(starts)} blocks of {nodes} nodes: start fewer"
+            )
         joined()
         return whole
 

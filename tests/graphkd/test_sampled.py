@@ -100,7 +100,9 @@ def test_few_of_many_neighbours_are_drawn_evenly_and_once() -> None:
 
 
 def test_edges_are_sorted_once_and_stay_where_they_are() -> None:
-    given = Graph.of(SimpleNamespace(x=np.eye(5), y=[0, 1, 0, 1, 0], edge_index=[[3, 0, 1, 2, 3, 3], [0, 3, 2, 1, 3, 4]]))
+    given = Graph.of(
+        SimpleNamespace(x=np.eye(5), y=[0, 1, 0, 1, 0], edge_index=[[3, 0, 1, 2, 3, 3], [0, 3, 2, 1, 3, 4]])
+    )
     found, plain = sorted_undirected(given), undirected(given)
     assert sorted(zip(*found.edge_index.tolist())) == sorted(zip(*plain.edge_index.tolist()))
     assert found.edge_index[1].tolist() == sorted(found.edge_index[1].tolist())
