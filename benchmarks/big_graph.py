@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -187,7 +187,7 @@ class Run:
     peak: int
 
     def parts(self) -> dict[str, float]:
-        """Seconds of the teacher (0 if it was there), its cache, the control's and the student's steps, and the call."""
+        """Seconds of teacher (0 if it was there) and cache, of the control's and student's steps, of the call."""
         outcomes = {role: found["tran"] for role, found in self.result.outcomes.items()}
         return {
             "teacher": outcomes["teacher"].seconds,
@@ -200,7 +200,13 @@ class Run:
 
 
 def distill(
-    graph: BigGraph, method: str, teacher: Any, epochs: int, folder: Path | None, scale: str, batch: int = 4096
+    graph: BigGraph,
+    method: str,
+    teacher: Any,
+    epochs: int,
+    folder: Path | None,
+    scale: Literal["auto", "full", "sampled"],
+    batch: int = 4096,
 ) -> Run:
     """One call of `graphkd.distill`; `folder` gets the cache of a teacher that is trained here."""
     reset_peak_memory()
@@ -233,8 +239,8 @@ def measure(folder: Path, share: float, methods: Sequence[str], epochs: int, tea
     found: list[Run] = []
     for method in methods:
         given = Cache.load(folder / "cache" / "tran") if found else teacher or TEACHER
-        scale = "auto" if share >= 1 else "sampled"
-        run = distill(graph, method, given, epochs, None if found else folder / "cache", scale)
+        cache = None if found else folder / "cache"
+        run = distill(graph, method, given, epochs, cache, "auto" if share >= 1 else "sampled")
         accuracies = ", ".join(f"{role} {100 * told['tran']:.1f}" for role, told in run.result.metrics.items())
         seconds = ", ".join(f"{what} {value:.1f}" for what, value in run.parts().items() if value)
         print(f"  {method}: accuracy {accuracies}; seconds {seconds}; peak RSS {run.peak} MiB", flush=True)

@@ -81,7 +81,8 @@ def sorted_undirected(graph: Graph) -> Graph:
     """`undirected` for large graphs: edges sorted by target, then by source, and left where they are if they are so.
 
     >>> from types import SimpleNamespace
-    >>> sorted_undirected(Graph.of(SimpleNamespace(x=[[1], [2], [3]], y=[0, 1, 1], edge_index=[[2, 0], [0, 1]]))).edge_index
+    >>> graph = Graph.of(SimpleNamespace(x=[[1], [2], [3]], y=[0, 1, 1], edge_index=[[2, 0], [0, 1]]))
+    >>> sorted_undirected(graph).edge_index
     tensor([[1, 2, 0, 0],
             [0, 0, 1, 2]])
     """

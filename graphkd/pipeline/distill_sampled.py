@@ -76,13 +76,11 @@ def distill_sampled(
     folder: str | Path | None,
     run: Run,
 ) -> Result:
-    """Do what `distill` documents for `scale='sampled'`; the arguments are those of `distill`, checked for their types."""
+    """Do what `distill` documents for `scale='sampled'`; its arguments, checked for their types."""
     _check_method(method)
     (teacher,) = teachers if len(teachers) == 1 else (None,)
     if teacher is None:
-        raise ValueError(
-            "scale='sampled' takes one teacher; join the caches of several, see `Cache.join`, and pass that"
-        )
+        raise ValueError("scale='sampled' takes one teacher; of several join the caches, see `Cache.join`")
     if given.edge_weight is not None:
         raise ValueError("scale='sampled' counts all edges the same: remove edge_weight, or pass scale='full'")
     graph = sorted_undirected(given)

@@ -1,4 +1,4 @@
-"""Teachers of graphs that do not fit: trained on sampled neighbourhoods, applied layer by layer into a cache on disk."""
+"""Teachers of graphs that do not fit: trained on sampled neighbourhoods, applied layer by layer into a cache."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from graphkd.teachers.layerwise import BLOCK, check_layerwise, layerwise, trimme
 from graphkd.training.cache import Cache
 from graphkd.training.loop import Evaluation, History, Schedule, score, train
 from graphkd.training.parallel import barrier, processes
-from graphkd.training.watch import Callback, Run
+from graphkd.training.watch import HERE, Callback, Run
 
 EPOCHS, BATCH, FANOUT = 20, 1024, 10
-"""Of a teacher that does not say: passes over the training nodes, of which so many make a step, and neighbours a hop."""
+"""Of a teacher that does not say: passes over the training nodes, nodes in a step, and neighbours in a hop."""
 _VALIDATED = 5_000  # validation nodes that choose the epoch
 _BLOCKS = 4  # in a shard
 _IN_MEMORY = 4 << 30  # bytes of a layer's output; more lies on disk
@@ -88,7 +88,7 @@ def parsed(teacher: TeacherSpec, width: int, classes: int, seed: int) -> Sampled
 
 
 def train_sampled(
-    setting: Setting, teacher: TeacherSpec, seed: int, folder: Path, fingerprint: str, run: Run = Run()
+    setting: Setting, teacher: TeacherSpec, seed: int, folder: Path, fingerprint: str, run: Run = HERE
 ) -> Outcome:
     """Train a teacher on sampled neighbourhoods, apply it layer by layer, and write its logits to `folder`.
 
@@ -171,8 +171,13 @@ def _fit(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network.to(run.device)
-        options = {"schedule": schedule, "evaluate": evaluate, "generator": batches, "callback": tell}
-        history = train(network, loss, len(setting.train), **options)
+        history = train(
+            *(network, loss, len(setting.train)),
+            schedule=schedule,
+            evaluate=evaluate,
+            generator=batches,
+            callback=tell,
+        )
     network.cpu().eval()
     return history
 
@@ -196,7 +201,8 @@ def _applied(network: GNN, x: Matrix, crow: Tensor, source: Tensor, folder: Path
         barrier()
         return torch.from_numpy(np.lib.format.open_memmap(path, "r+"))
 
-    return layerwise(network, x, crow, source, share=(rank, size), space=space, joined=barrier)
+    block = min(BLOCK, -(-(len(crow) - 1) // size))  # one for each process, at least
+    return layerwise(network, x, crow, source, block=block, share=(rank, size), space=space, joined=barrier)
 
 
 def _write(blocks: Iterator[tuple[int, Tensor]], setting: Setting, head: Mapping[str, Any], folder: Path) -> None:
@@ -238,7 +244,7 @@ def _classes(blocks: Iterator[Tensor]) -> Tensor:
 
 
 def small_setting(setting: Setting, seed: int, nodes: int = 200) -> Setting:
-    """A small transductive setting of the nodes around some labelled ones, to try methods on before anything is trained."""
+    """A small transductive setting of the nodes around some labelled ones, to try methods on."""
     seen = setting.seen
     draw = torch.Generator().manual_seed(seed)
     parts = [ids[torch.randperm(len(ids), generator=draw)[:nodes]] for ids in (setting.train, setting.val)]

@@ -35,7 +35,7 @@ from graphkd.teachers.ensemble import Ensemble
 from graphkd.training.cache import Cache, warn_of_probabilities
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import Clock, History, Schedule, score, train
-from graphkd.training.watch import Callback, Run
+from graphkd.training.watch import HERE, Callback, Run
 from kdlosses.experts import experts, mixture
 
 
@@ -76,8 +76,8 @@ def train_teacher(
     attribute `trained_on`, the `Split.fingerprint` of that; a cache by `split` in its settings, where this function
     writes it. Of one that says nothing, or another split, there is a warning: it may have seen test nodes.
 
-    A teacher that learns from labels is trained on `device` (the CPU, `cuda`, `auto`), with `amp` in bfloat16, and comes
-    back on the CPU. `callback` and a bar, with `progress`, are told of each epoch, see `graphkd.training.watch`.
+    A teacher that learns from labels is trained on `device` (the CPU, `cuda`, `auto`), with `amp` in bfloat16, and
+    comes back on the CPU. `callback` and a bar, with `progress`, are told of each epoch, see `graphkd.training.watch`.
     """
     seed, run = checked_seed(seed), Run.of(device, amp, progress, callback)
     teachers = [as_cache(each, setting.whole) for each in listed(teacher)]
@@ -99,7 +99,7 @@ def _train_one(
     deal: int,
     extras: Collection[str] = (),
     as_given: Setting | None = None,
-    run: Run = Run(),
+    run: Run = HERE,
 ) -> Outcome:
     if isinstance(teacher, Cache):
         return _from_cache(setting, teacher, deal, extras)

@@ -136,7 +136,7 @@ def check_run(method: str | Mapping[str, Any] | Callable[..., Any], device: torc
     for name in nested(method):
         if name in HANDS_ON and device.type != "cpu":
             raise ValueError(
-                f"the method {name!r} works on the parameters of its student and runs on the CPU, not on {str(device)!r}"
+                f"the method {name!r} works on the parameters of its student and runs on the CPU, not on '{device}'"
             )
         if amp and name in NETWORKS:
             raise ValueError(f"the method {name!r} trains a network of its own, which amp does not reach: leave it out")

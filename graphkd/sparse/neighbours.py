@@ -116,7 +116,8 @@ def _drawn(first: Tensor, count: Tensor, limit: int | None, generator: torch.Gen
 
 def _distinct(count: Tensor, size: int, generator: torch.Generator | None) -> Tensor:
     """Different numbers `(n, size)` below each `count`, uniformly: of few the first in a random order, else by Floyd's
-    algorithm, which draws `size` numbers a row whatever the count."""
+    algorithm, which draws `size` numbers a row whatever the count.
+    """
     if int(count.sum()) < _FEW:
         row = torch.arange(len(count)).repeat_interleave(count)
         order = (row + torch.rand(len(row), generator=generator, dtype=torch.float64)).argsort()

@@ -201,8 +201,8 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         """Check the settings and return the schedule of `fit`; raise the same errors as `fit`.
 
         Raises:
-            ValueError: a number is out of range, or `norm`, `scaler`, `random_state` or `device` is nothing that these can
-                be, or the method cannot be run so.
+            ValueError: a number is out of range, `norm`, `scaler`, `random_state` or `device` is nothing that these
+                can be, or the method cannot be run so.
             KeyError: unknown method; names the nearest.
             TypeError: the method has no such option.
         """

@@ -56,8 +56,10 @@ def _of_some(layer: nn.Module, x: Tensor, edges: Tensor, asked: int) -> Tensor:
 
 
 class _Sum(NamedTuple):
-    """A layer that adds up what it makes of each node by itself: `after_i (sum_j before_j W x_j + before_i W x_i) + b`,
-    with j over the sources of edges into i."""
+    """A layer that adds up what it makes of each node: `after_i (sum_j before_j W x_j + before_i W x_i) + b`.
+
+    The sum is over the sources j of edges into i.
+    """
 
     linear: nn.Module
     before: Tensor | None
@@ -114,9 +116,7 @@ def layerwise(
             whole = space(nodes, part.shape[1]) if whole is None else whole
             whole[start : start + len(part)] = part
         if whole is None:
-            raise ValueError(
-                f"{share[1]} processes are more than the {len(starts)} blocks of {nodes} nodes: start fewer"
-            )
+            raise ValueError(f"{share[1]} processes are more than there are blocks, {len(starts)}: start fewer")
         joined()
         return whole
 

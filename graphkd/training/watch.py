@@ -33,6 +33,7 @@ class Event:
     seconds: float
 
 
+CPU = torch.device("cpu")
 Callback = Callable[[Event], object]
 
 
@@ -47,7 +48,7 @@ class Run:
         callback: called after each epoch; what it raises ends the training.
     """
 
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
     amp: bool = False
     progress: bool = False
     callback: Callback | None = None
@@ -97,6 +98,10 @@ class Run:
             yield tell
         finally:
             bar.close()
+
+
+HERE = Run()
+"""On the CPU, in float32, with nobody told."""
 
 
 def checked_device(device: Any) -> torch.device:

@@ -177,7 +177,7 @@ def test_mistakes_are_told_before_anything_is_trained(graph: Graph) -> None:
 
 def test_a_student_without_batches_is_given_some(graph: Graph) -> None:
     student = StudentClassifier((8,), epochs=1)
-    with pytest.warns(UserWarning, match="the student takes 4096 nodes a step"):
+    with pytest.warns(UserWarning, match="takes 4096 nodes a step"):
         assert distill_sampled.batched(student).batch_size == 4096
     assert student.batch_size is None  # the user's own stays as it is
     assert distill_sampled.batched(None).batch_size == 4096
