@@ -12,7 +12,7 @@ which the students learn in batches. The whole graph is distilled with `scale='a
 hundred is labelled; accuracies are on 50,000 nodes that are neither labelled nor for validation.
 
 `--out FOLDER` writes a log for each size, which `graphkd report` prints as tables; `--report FOLDER` prints times, peak
-memory and how they grow. Seconds are wall clock; beside them stand the seconds of the processor, which other work on
+memory and how they grow, with `--nodes 1e9` what a larger graph needs. Seconds are wall clock; beside them stand the seconds of the processor, which other work on
 the machine does not change as much.
 """
 
@@ -314,6 +314,37 @@ def report(found: Sequence[Log]) -> str:
     return "\n".join([*(f"| {' | '.join(row)} |" for row in table), "", *lines])
 
 
+def needs(nodes: int, edges: int, hidden: int = 256, features: int = FEATURES, classes: int = CLASSES) -> dict[str, int]:
+    """Bytes on disk: of the graph, of the teacher's cache, and of the two layers' outputs that lie there meanwhile.
+
+    >>> needs(1, 0)["cache"]  # 47 logits, the id, whether it was seen
+    197
+    """
+    return {
+        "features": 4 * features * nodes,
+        "labels and offsets": 16 * nodes,
+        "edges": 16 * edges,
+        "cache": (4 * classes + 8 + 1) * nodes,
+        "two layers' outputs": 2 * 4 * hidden * nodes,
+    }
+
+
+def projected(found: Sequence[Log], nodes: int, processes: int) -> str:
+    """What a larger graph with as many edges a node needs, in proportion to the largest of the logs."""
+    calls = [log for log in found if log["role"] == "distilled" and log["parts"]["teacher"]]
+    largest = max(calls, key=lambda log: log["nodes"])
+    factor = nodes / largest["nodes"]
+    lines = [f"{nodes:,} nodes, {round(factor * largest['edges']):,} directed edges, in proportion to {largest['name']}:"]
+    for what, count in needs(nodes, round(factor * largest["edges"])).items():
+        lines.append(f"- {what}: {count / 1e9:,.1f} GB")
+    rows = 4 * BLOCK
+    lines.append(f"- shards of the cache: {-(-nodes // rows):,} of {needs(rows, 0)['cache'] / 1e6:.1f} MB")
+    for part in ("teacher", "cache", "student"):
+        hours = factor * largest["parts"][part] / 3600
+        lines.append(f"- {part}: {hours:,.1f} hours of one core, {hours / processes:,.2f} in {processes} processes at best")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Distill on one size after the other, and say how time grows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -323,12 +354,15 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--out", type=Path, help="folder of the logs, one for each size")
     parser.add_argument("--report", type=Path, help="print what the logs in this folder say, and run nothing")
+    parser.add_argument("--nodes", type=float, help="with --report: what a graph of so many nodes needs")
+    parser.add_argument("--processes", type=int, default=64, help="with --nodes")
     args = parser.parse_args()
     if args.report:
-        print(report(read(args.report)))
+        found = read(args.report)
+        print(projected(found, round(args.nodes), args.processes) if args.nodes else report(found))
         return
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {os.cpu_count()} cores")
-    found: list[Log] = []
+    found = []
     for share in args.share:
         mine = logs(measure(args.folder, share, args.methods, args.epochs), share)
         found += mine

@@ -8,8 +8,9 @@ import big_graph
 import numpy as np
 import pytest
 import torch
-from big_graph import BigGraph, logs, make, measure, report, slope
+from big_graph import BigGraph, logs, make, measure, needs, projected, report, slope
 
+from graphkd import Cache
 from kdlosses.cli.report import table
 
 SHARE = 0.002
@@ -68,6 +69,22 @@ def test_it_is_distilled_and_logged(folder: Path, graph: BigGraph, monkeypatch: 
     longer = [{part: 16 * seconds for part, seconds in log.get("parts", {}).items()} for log in found]
     larger = [{**log, "nodes": 4 * log["nodes"], "parts": parts} for log, parts in zip(found, longer)]
     assert "glnn: slope of log seconds, student: 2.00" in report(found + larger)
+    text = projected(found + larger, 4 * 4 * len(graph), 16)
+    hours = [16 * 4 * found[2]["parts"][part] / 3600 for part in ("teacher", "cache", "student")]
+    assert [f"{each:,.1f} hours of one core, {each / 16:,.2f} in 16" in text for each in hours] == 3 * [True]
+
+
+@pytest.mark.parametrize("nodes", [1_000, 16_000])
+def test_the_bytes_of_a_cache_are_those_that_are_foreseen(nodes: int, tmp_path: Path) -> None:
+    """And so for a billion nodes: beside them each shard has a few hundred bytes of heads."""
+    for start in range(0, nodes, 500):
+        logits = np.zeros((500, 47), np.float32)
+        shard = Cache(logits, np.arange(start, start + 500), np.ones(500, bool), "f00d")
+        shard.save_shard(tmp_path, start, nodes)
+    written = sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file())
+    foreseen = needs(nodes, 0)["cache"]
+    assert foreseen == 197 * nodes
+    assert 0 < written - foreseen < 1_000 * nodes / 500
 
 
 def test_a_slope_of_one_is_linear_growth() -> None:
