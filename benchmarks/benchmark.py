@@ -16,7 +16,7 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,27 +92,20 @@ def _physics(rounds: int) -> list[Ratio]:
 
 
 def _big(share: float, folder: Path) -> list[Ratio]:
-    from big_graph import layerwise, measure, slope, student_logits
+    from big_graph import measure, slope
 
-    from graphkd.training.latency import latency, student_latencies, teacher_latencies
-
-    runs = [run for part in (share / 16, share / 4, share) for run in measure(folder, part, ("glnn", "ffg2m"), 2)]
+    methods = ("glnn", "ffg2m")  # the first trains the teacher, too
+    runs = [run for part in (share / 16, share / 4, share) for run in measure(folder, part, methods, 2)]
     found = []
-    for method in ("glnn", "ffg2m"):
+    for method in methods:
         mine = [run for run in runs if run.method == method]
-        steepness = slope([len(run.graph) for run in mine], [run.fit for run in mine])
-        times = ", ".join(f"{run.fit:.1f} s" for run in mine)
+        seconds = [run.parts()["student"] for run in mine]
+        times = ", ".join(f"{each:.1f} s" for each in seconds)
+        steepness = slope([len(run.graph) for run in mine], seconds)
         found.append(Ratio(f"slope of log time, {method}", steepness, 1.1, f"{times}; {mine[-1].peak} MiB"))
-    graph, network, student = runs[-1].graph, runs[-1].teacher, runs[-1].student.network_
-
-    def once(logits: Callable[[], Iterable[torch.Tensor]]) -> float:
-        return latency(lambda: sum(map(len, logits())), warmup=0, repeats=1)
-
-    return found + _latencies(
-        f"{len(graph):,} nodes",
-        teacher_latencies(network, graph.x, graph.edge_index, graph.crow, once(lambda: layerwise(network, graph))),
-        student_latencies(student, graph.x, once(lambda: student_logits(student, graph))),
-    )
+    whole = runs[-len(methods)]
+    latency = whole.result.latency
+    return found + _latencies(f"{len(whole.graph):,} nodes", latency["teacher"], latency["student"])
 
 
 def _latencies(where: str, teacher: dict[str, float], student: dict[str, float]) -> list[Ratio]:

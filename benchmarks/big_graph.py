@@ -5,9 +5,15 @@ directions; those drawn twice count once, about 1 %), 100 features, 47 classes. 
 2,400, communities into classes of unequal size; 7 of 10 edges stay within a community, degrees fall off as a power law.
 A feature is what class and community have in common plus noise. `--share 0.0625` makes a sixteenth of it.
 
-The teacher is GraphSAGE, trained on sampled neighbourhoods and then applied layer by layer to blocks of nodes, over all
-neighbours; its logits are written in shards. The students read features, logits and edges memory-mapped, a batch at a
-time. One node in a hundred is labelled; accuracies are on 50,000 nodes that are neither labelled nor for validation.
+Each method is one call of `graphkd.distill`, on memory-mapped arrays: the teacher is GraphSAGE with 3 layers of 256
+units, trained on sampled neighbourhoods and applied layer by layer, over all neighbours, into a cache in shards, from
+which the students learn in batches. The whole graph is distilled with `scale='auto'`, smaller ones with
+`scale='sampled'`, so that the sizes can be compared. Later methods learn from the cache of the first. One node in a
+hundred is labelled; accuracies are on 50,000 nodes that are neither labelled nor for validation.
+
+`--out FOLDER` writes a log for each size, which `graphkd report` prints as tables; `--report FOLDER` prints times, peak
+memory and how they grow, with `--nodes 1e9` what a larger graph needs. Seconds are wall clock; beside them stand the seconds of the processor, which other work on
+the machine does not change as much.
 """
 
 from __future__ import annotations
@@ -16,29 +22,26 @@ import argparse
 import json
 import os
 import shutil
-import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from graphkd import Cache, StudentClassifier
-from graphkd.sparse.edges import neighbourhood
-from graphkd.sparse.rows import csr, rows
-from graphkd.teachers.gnn import GNN
-from graphkd.teachers.sage import sage
-from kdlosses.cli.logs import peak_memory, reset_peak_memory
-from kdlosses.whole import whole
+import graphkd
+from graphkd import Cache, Result, Split, StudentClassifier
+from kdlosses.cli.logs import SCHEMA, Log, commit, peak_memory, read, reset_peak_memory, versions, write
 
 NODES, EDGES, FEATURES, CLASSES = 2_449_029, 61_859_140, 100, 47
 COMMUNITY, WITHIN, SKEW = 2_400, 0.7, 1.5
-SHARDS, BLOCK = 8, 1 << 16
+BLOCK = 1 << 16  # nodes whose features are drawn at a time
 SPLIT = (0.01, 0.01)  # training and validation nodes
+TEACHER = {"type": "sage", "layers": 3, "hidden": 256, "fanout": [10, 5, 5], "epochs": 8, "batch_size": 256}
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +96,8 @@ def make(folder: Path, share: float, seed: int = 0) -> BigGraph:
     except (ValueError, OSError, EOFError) as error:
         raise ValueError(f"the graph in {folder} is damaged ({error}): delete the folder, it is made anew") from error
     order = np.random.default_rng(seed).permutation(len(y))
+    one_each = np.unique(y[order], return_index=True)[1]  # a training node of each class
+    order = np.concatenate([order[one_each], np.delete(order, one_each)])
     first, second = (round(sum(SPLIT[:k]) * len(y)) for k in (1, 2))
     parts = order[:first], order[first:second], order[second : second + 50_000]
     return BigGraph(x, y, torch.from_numpy(edge_index), torch.from_numpy(crow), *parts)
@@ -155,140 +160,63 @@ def _edges(folder: Path, nodes: int, edges: int, seed: int) -> None:
     np.save(folder / "crow.npy", np.concatenate([[0], degree.cumsum()]))
 
 
-def train_teacher(graph: BigGraph, steps: int = 150, batch: int = 512, fanout: int = 5, seed: int = 0) -> GNN:
-    """GraphSAGE of two layers, trained on sampled neighbourhoods of labelled nodes."""
-    torch.manual_seed(seed)
-    network = sage(FEATURES, CLASSES)
-    optimiser = torch.optim.Adam(network.parameters(), lr=0.01, weight_decay=5e-4)
-    draw = torch.Generator().manual_seed(seed)
-    train, y = torch.from_numpy(graph.train), torch.from_numpy(graph.y)
-    for _ in range(steps):
-        asked = train[torch.randperm(len(train), generator=draw)[:batch]]
-        nodes, edges = neighbourhood(graph.crow, graph.edge_index[0], asked, 2, fanout, draw)
-        loss = F.cross_entropy(network(rows(graph.x, nodes), edges)[: len(asked)], y[asked])
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    return network.eval()
+def as_data(graph: BigGraph) -> SimpleNamespace:
+    """The graph as `graphkd.distill` takes it; nothing is copied."""
+    split = Split(*(torch.from_numpy(part) for part in (graph.train, graph.val, graph.test)))
+    return SimpleNamespace(x=graph.x, y=graph.y, edge_index=graph.edge_index, num_classes=CLASSES, split=split)
 
 
-@torch.inference_mode()
-def layerwise(network: GNN, graph: BigGraph) -> Iterator[Tensor]:
-    """Logits of GraphSAGE over all neighbours, for one block of nodes after the other.
-
-    Layer by layer, so that a node is computed once and not for each of those that it is a neighbour of.
-    """
-    x: Tensor | None = None
-    *inner, _ = network.layers
-    for place, layer in enumerate(network.layers):
-        h = torch.cat([layer.linear(block) for block in _blocks(graph, x)])  # type: ignore[operator]
-        found = (_mean(graph, h, start) for start in range(0, len(graph), BLOCK))
-        if place == len(inner):
-            yield from found
-        else:
-            x = torch.cat([network.activation(network.norms[place](block)) for block in found])
-
-
-def _blocks(graph: BigGraph, x: Tensor | None) -> Iterator[Tensor]:
-    for start in range(0, len(graph), BLOCK):
-        part = slice(start, start + BLOCK)
-        yield torch.from_numpy(graph.x[part]) if x is None else x[part]
-
-
-def _mean(graph: BigGraph, h: Tensor, start: int) -> Tensor:
-    """Mean over the neighbours of a block of nodes and themselves."""
-    crow = graph.crow[start : start + BLOCK + 1]
-    source = graph.edge_index[0, crow[0] : crow[-1]]
-    near = csr(crow - crow[0], source, torch.ones(len(source)), len(h))
-    return (near @ h + h[start : start + BLOCK]) / (crow.diff() + 1)[:, None]
-
-
-def teach(graph: BigGraph, folder: Path) -> tuple[Cache, GNN]:
-    """Train the teacher and write its logits in shards; if they are there, read them."""
-    network = sage(FEATURES, CLASSES)
-    weights = _weights(folder / "teacher.pt")
-    if weights is None:
-        shutil.rmtree(folder / "cache", ignore_errors=True)
-        network = train_teacher(graph)
-        each = -(-len(graph) // (SHARDS * BLOCK)) * BLOCK
-        blocks, start = [], 0
-        for block in layerwise(network, graph):
-            blocks.append(block)
-            rest = len(graph) - start - sum(map(len, blocks))
-            if len(blocks) * BLOCK == each or not rest:
-                logits = torch.cat(blocks).numpy()
-                ids = np.arange(start, start + len(logits))
-                shard = Cache(
-                    logits, ids, np.ones(len(ids), bool), _name(graph), settings={"teacher": {"type": "sage"}}
-                )
-                shard.save_shard(folder / "cache", start, len(graph))
-                blocks, start = [], start + len(logits)
-        weights = network.state_dict()
-        with whole(folder / "teacher.pt") as draft:
-            torch.save(weights, draft)
-    network.load_state_dict(weights)
-    return Cache.load(folder / "cache", _name(graph)), network.eval()
-
-
-def _weights(path: Path) -> dict[str, Tensor] | None:
-    """What an earlier call left; None if there is nothing, or it is damaged: then the teacher is trained anew."""
-    try:
-        return torch.load(path, weights_only=True) if path.exists() else None
-    except Exception:  # a damaged file can fail in any of PyTorch's ways
-        return None
-
-
-def _name(graph: BigGraph) -> str:
-    return f"big-{len(graph)}-{graph.edge_index.shape[1]}"
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
-    """One distillation.
+    """One call of `graphkd.distill`.
 
     Attributes:
-        method: recipe, or `control`, which learns from the labels alone.
+        method: recipe.
         graph: what it was run on.
-        teacher: whose logits were learnt.
-        student: the trained student.
-        epoch: seconds, median.
-        fit: seconds of all epochs with what a recipe prepares once, validation counted.
+        result: what it returned.
+        seconds: of the whole call, checks, teacher, cache, control, student and latencies.
+        cpu: the same, of the processor.
         peak: MiB that the process held at most, mapped files included.
     """
 
     method: str
     graph: BigGraph
-    teacher: GNN
-    student: StudentClassifier
-    epoch: float
-    fit: float
+    result: Result
+    seconds: float
+    cpu: float
     peak: int
 
+    def parts(self) -> dict[str, float]:
+        """Seconds of teacher (0 if it was there) and cache, of the control's and student's steps, of the call."""
+        outcomes = {role: found["tran"] for role, found in self.result.outcomes.items()}
+        return {
+            "teacher": outcomes["teacher"].seconds,
+            "cache": outcomes["teacher"].applied,
+            "control": outcomes["control"].seconds,
+            "student": outcomes["student"].seconds,
+            "call": self.seconds,
+            "call, processor": self.cpu,
+        }
 
-def distill(graph: BigGraph, cache: Cache, teacher: GNN, method: str, epochs: int, batch: int = 4096) -> Run:
-    """Train one student from disk."""
+
+def distill(
+    graph: BigGraph,
+    method: str,
+    teacher: Any,
+    epochs: int,
+    folder: Path | None,
+    scale: Literal["auto", "full", "sampled"],
+    batch: int = 4096,
+) -> Run:
+    """One call of `graphkd.distill`; `folder` gets the cache of a teacher that is trained here."""
     reset_peak_memory()
-    recipe = "supervised" if method == "control" else method  # told the number of classes, and no more, by the cache
-    student = StudentClassifier((256,), 0.0, recipe, epochs=epochs, batch_size=batch, random_state=0)
-    start = time.perf_counter()
-    student.fit(
-        graph.x,
-        graph.y,
-        teacher=cache,
-        edge_index=graph.edge_index,
-        labelled=graph.train,
-        validation=(graph.x[graph.val], graph.y[graph.val]),
+    student = StudentClassifier((256,), epochs=epochs, batch_size=batch)
+    start, cpu = time.perf_counter(), time.process_time()
+    result = graphkd.distill(
+        as_data(graph), teacher, method, student=student, setting="tran", isolated="keep", scale=scale, folder=folder
     )
-    seconds = time.perf_counter() - start
-    epoch = statistics.median(student.history_.seconds)
-    return Run(method, graph, teacher, student, epoch, seconds, peak_memory())
-
-
-@torch.inference_mode()
-def student_logits(network: nn.Module, graph: BigGraph) -> Iterator[Tensor]:
-    """Logits of a student, for one block of nodes after the other."""
-    for block in _blocks(graph, None):
-        yield network(block)
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    return Run(method, graph, result, seconds, cpu, peak_memory())
 
 
 def slope(sizes: Sequence[float], seconds: Sequence[float]) -> float:
@@ -300,34 +228,121 @@ def slope(sizes: Sequence[float], seconds: Sequence[float]) -> float:
     return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
 
 
-def measure(folder: Path, share: float, methods: Sequence[str], epochs: int) -> list[Run]:
-    """Make the graph, teach, and distill with each method; prints a line for each step."""
+def measure(folder: Path, share: float, methods: Sequence[str], epochs: int, teacher: Any = None) -> list[Run]:
+    """Make the graph and distill with each method; prints a line for each call."""
     folder = folder / f"share-{share:g}"
-
-    def told(what: str, start: float) -> None:
-        print(f"  {what}: {time.perf_counter() - start:.1f} s, peak RSS {peak_memory()} MiB", flush=True)
-
-    reset_peak_memory()
     start = time.perf_counter()
     graph = make(folder, share)
     print(f"{len(graph):,} nodes, {graph.edge_index.shape[1] // 2:,} undirected edges, in both directions", flush=True)
-    told("graph", start)
-    reset_peak_memory()
-    start = time.perf_counter()
-    cache, teacher = teach(graph, folder)
-    told("teacher", start)
-    test, truth = torch.from_numpy(graph.test), graph.y[graph.test]
-    print(f"  teacher: accuracy {100 * np.mean(rows(cache.logits, test).argmax(1).numpy() == truth):.1f}", flush=True)
-    found = []
+    print(f"  graph: {time.perf_counter() - start:.1f} s", flush=True)
+    shutil.rmtree(folder / "cache", ignore_errors=True)  # this benchmark's own, of an earlier run
+    found: list[Run] = []
     for method in methods:
-        run = distill(graph, cache, teacher, method, epochs)
-        print(
-            f"  {method}: accuracy {100 * run.student.score(graph.x[graph.test], truth):.1f}, {run.epoch:.1f} s an "
-            f"epoch, {run.fit:.1f} s for {epochs} epochs and preparation, peak RSS {run.peak} MiB",
-            flush=True,
-        )
+        given = Cache.load(folder / "cache" / "tran") if found else teacher or TEACHER
+        cache = None if found else folder / "cache"
+        run = distill(graph, method, given, epochs, cache, "auto" if share >= 1 else "sampled")
+        accuracies = ", ".join(f"{role} {100 * told['tran']:.1f}" for role, told in run.result.metrics.items())
+        seconds = ", ".join(f"{what} {value:.1f}" for what, value in run.parts().items() if value)
+        print(f"  {method}: accuracy {accuracies}; seconds {seconds}; peak RSS {run.peak} MiB", flush=True)
         found.append(run)
+    teacher = found[0].result.outcomes["teacher"]["tran"].model
+    torch.save(teacher.state_dict(), folder / "teacher.pt")  # for latency.py
+    found[0].result.student.save(folder / "student.safetensors")
     return found
+
+
+def logs(runs: Sequence[Run], share: float) -> list[Log]:
+    """One log for each model, as `graphkd report` reads them."""
+    first = runs[0]
+    common = {
+        "schema": SCHEMA,
+        "name": f"big graph, {len(first.graph):,} nodes, {first.graph.edge_index.shape[1] // 2:,} undirected edges",
+        "side": "graph",
+        "seed": 0,
+        "selection": "epoch by validation accuracy; test labels are read by the evaluation alone",
+        "commit": commit(),
+        "versions": versions("torch", "numpy", "torch-geometric", "scikit-learn"),
+        "threads": torch.get_num_threads(),
+        "share": share,
+        "nodes": len(first.graph),
+        "edges": first.graph.edge_index.shape[1],
+        "teacher": TEACHER,
+    }
+
+    def log(role: str, method: str, run: Run) -> Log:
+        key = "student" if role == "distilled" else role
+        outcome = run.result.outcomes[key]["tran"]
+        network = outcome.model if role == "teacher" else outcome.model.network_
+        found = {
+            **common,
+            "role": role,
+            "method": method,
+            "metrics": {"tran": 100 * outcome.metrics["tran"]},
+            "params": sum(each.numel() for each in network.parameters()),
+            "latency_ms": run.result.latency.get(key),
+            "seconds": run.parts()["student" if role == "distilled" else role],
+        }
+        if role != "control":
+            found |= {"parts": run.parts(), "peak_mib": run.peak}
+        return found
+
+    return [log("teacher", "sage", first), log("control", "supervised", first)] + [
+        log("distilled", run.method, run) for run in runs
+    ]
+
+
+def report(found: Sequence[Log]) -> str:
+    """Times and peak memory by size, and the slope of log seconds against log nodes.
+
+    Each call of `graphkd.distill` is a row; a slope is told where there are several sizes.
+    """
+    rows = [["method", "nodes", "teacher, s", "cache, s", "control, s", "student, s", "call, s", "processor, s", "MiB"]]
+    lines = []
+    calls = [log for log in found if log["role"] == "distilled"]
+    for method in dict.fromkeys(log["method"] for log in calls):
+        mine = sorted((log for log in calls if log["method"] == method), key=lambda log: log["nodes"])
+        for log in mine:
+            times = (f"{value:.1f}" if value else "" for value in log["parts"].values())
+            rows.append([method, f"{log['nodes']:,}", *times, f"{log['peak_mib']:,}"])
+        for part in mine[0]["parts"] if len(mine) > 1 else ():
+            seconds = [log["parts"][part] for log in mine]
+            if all(seconds):
+                lines.append(
+                    f"{method}: slope of log seconds, {part}: {slope([log['nodes'] for log in mine], seconds):.2f}"
+                )
+    table = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "\n".join([*(f"| {' | '.join(row)} |" for row in table), "", *lines])
+
+
+def needs(nodes: int, edges: int, hidden: int = 256, features: int = FEATURES, classes: int = CLASSES) -> dict[str, int]:
+    """Bytes on disk: of the graph, of the teacher's cache, and of the two layers' outputs that lie there meanwhile.
+
+    >>> needs(1, 0)["cache"]  # 47 logits, the id, whether it was seen
+    197
+    """
+    return {
+        "features": 4 * features * nodes,
+        "labels and offsets": 16 * nodes,
+        "edges": 16 * edges,
+        "cache": (4 * classes + 8 + 1) * nodes,
+        "two layers' outputs": 2 * 4 * hidden * nodes,
+    }
+
+
+def projected(found: Sequence[Log], nodes: int, processes: int) -> str:
+    """What a larger graph with as many edges a node needs, in proportion to the largest of the logs."""
+    calls = [log for log in found if log["role"] == "distilled" and log["parts"]["teacher"]]
+    largest = max(calls, key=lambda log: log["nodes"])
+    factor = nodes / largest["nodes"]
+    lines = [f"{nodes:,} nodes, {round(factor * largest['edges']):,} directed edges, in proportion to {largest['name']}:"]
+    for what, count in needs(nodes, round(factor * largest["edges"])).items():
+        lines.append(f"- {what}: {count / 1e9:,.1f} GB")
+    rows = 4 * BLOCK
+    lines.append(f"- shards of the cache: {-(-nodes // rows):,} of {needs(rows, 0)['cache'] / 1e6:.1f} MB")
+    for part in ("teacher", "cache", "student"):
+        hours = factor * largest["parts"][part] / 3600
+        lines.append(f"- {part}: {hours:,.1f} hours of one core, {hours / processes:,.2f} in {processes} processes at best")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -335,16 +350,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--share", type=float, nargs="+", default=[1 / 16, 1 / 4, 1.0], help="sizes, as shares of all")
     parser.add_argument("--folder", type=Path, default=Path("work_dirs/big_graph"), help="5 GB for the whole graph")
-    parser.add_argument("--methods", nargs="+", default=["control", "glnn", "ffg2m"])
-    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--methods", nargs="+", default=["glnn", "ffg2m"])
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--out", type=Path, help="folder of the logs, one for each size")
+    parser.add_argument("--report", type=Path, help="print what the logs in this folder say, and run nothing")
+    parser.add_argument("--nodes", type=float, help="with --report: what a graph of so many nodes needs")
+    parser.add_argument("--processes", type=int, default=64, help="with --nodes")
     args = parser.parse_args()
+    if args.report:
+        found = read(args.report)
+        print(projected(found, round(args.nodes), args.processes) if args.nodes else report(found))
+        return
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {os.cpu_count()} cores")
-    runs = [run for share in args.share for run in measure(args.folder, share, args.methods, args.epochs)]
-    for method in args.methods if len(args.share) > 1 else ():
-        mine = [run for run in runs if run.method == method]
-        sizes = [len(run.graph) for run in mine]
-        for what in ("epoch", "fit"):
-            print(f"{method}: slope of log seconds, {what}: {slope(sizes, [getattr(run, what) for run in mine]):.2f}")
+    found = []
+    for share in args.share:
+        mine = logs(measure(args.folder, share, args.methods, args.epochs), share)
+        found += mine
+        if args.out:
+            args.out.mkdir(parents=True, exist_ok=True)
+            write(args.out / f"share-{share:g}.json", mine)
+    print(report(found))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from graphkd.data.cpf import cpf_split, one_way, prepare, share_split, split_of, undirected
+from graphkd.data.cpf import cpf_split, one_way, prepare, share_split, sorted_undirected, split_of, undirected
 from graphkd.data.digits import digits
 from graphkd.data.graph import Graph
 from graphkd.data.hubs import hubs
@@ -32,6 +32,7 @@ __all__ = [
     "read_texts",
     "restrict",
     "share_split",
+    "sorted_undirected",
     "split_of",
     "text_graph",
     "undirected",

@@ -171,12 +171,13 @@ class Graph:
         x = self.x
         parts = (x.crow_indices(), x.col_indices(), x.values()) if x.layout is torch.sparse_csr else (x,)
         edges = self.edge_index[0] * len(self) + self.edge_index[1]
+        in_order = torch.from_numpy(np.sort(edges.numpy()))
         weights: tuple[Tensor, ...] = ()
         if self.edge_weight is not None:
             by_weight = self.edge_weight.argsort(stable=True)
             order = by_weight[edges[by_weight].argsort(stable=True)]
             weights = (self.edge_weight[order],)
-        for part in (*parts, edges.sort().values, self.y, *weights):
+        for part in (*parts, in_order, self.y, *weights):
             digest.update(f"{part.dtype}{tuple(part.shape)}".encode())
             digest.update(part.contiguous().numpy())
         return digest.hexdigest()

@@ -76,7 +76,7 @@ def make_setting(graph: Graph, split: Any, name: SettingName, seed: int) -> Sett
     return Setting(
         name,
         graph,
-        masked.subgraph(observed),
+        masked if name == "tran" else masked.subgraph(observed),  # in which nothing is hidden
         observed,
         place[split.train],
         place[split.val],

@@ -62,15 +62,25 @@ class MLP(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise([in_features, *self.widths]))
         self.norms = nn.ModuleList(NORMS[norm](width) for width in hidden)
         self.dropout = nn.Dropout(dropout)
+        self.amp = False  # in training: products in bfloat16
 
     def outputs(self, x: Tensor) -> list[Tensor]:
-        """Every hidden layer after its activation, before dropout, and the logits last."""
+        """Every hidden layer after its activation, before dropout, and the logits last; on the device of the input."""
         *inner, last = self.layers
         found: list[Tensor] = []
-        for layer, norm in zip(inner, self.norms):
-            found.append(norm(_linear(layer, x)).relu())
-            x = self.dropout(found[-1])
-        return [*found, _linear(last, x)]
+        given = x.device
+        x = x.to(self.device)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.amp and self.training):
+            for layer, norm in zip(inner, self.norms):
+                found.append(norm(_linear(layer, x)).relu())
+                x = self.dropout(found[-1])
+            found.append(_linear(last, x))
+        return [each.to(given, torch.float32 if self.amp else each.dtype) for each in found]
+
+    @property
+    def device(self) -> torch.device:
+        """Where its parameters are."""
+        return next(self.parameters()).device
 
     def forward(self, x: Tensor) -> Tensor:
         return self.outputs(x)[-1]
@@ -84,9 +94,15 @@ def checked_shape(hidden: Any, dropout: Any, norm: Any) -> tuple[tuple[int, ...]
 
 
 def _linear(layer: nn.Module, x: Tensor) -> Tensor:
-    """`layer(x)`; of a few sparse rows by the columns that they have: PyTorch's product would copy the whole weight."""
+    """`layer(x)`; of a few sparse rows by the columns that they have: PyTorch's product would copy the whole weight.
+
+    Sparse rows are multiplied in their own dtype: there is no such product in bfloat16.
+    """
+    if isinstance(layer, nn.Linear) and x.layout is torch.sparse_csr and torch.is_autocast_enabled(x.device.type):
+        with torch.autocast(x.device.type, enabled=False):
+            return _linear(layer, x)
     if not isinstance(layer, nn.Linear) or x.layout is not torch.sparse_csr or len(x.values()) >= x.shape[1]:
         return layer(x)
-    row = torch.arange(len(x)).repeat_interleave(x.crow_indices().diff())
+    row = torch.arange(len(x), device=x.device).repeat_interleave(x.crow_indices().diff())
     parts = layer.weight.t()[x.col_indices()] * x.values().unsqueeze(1)
     return layer.bias + parts.new_zeros(len(x), layer.out_features).index_add(0, row, parts)

@@ -138,6 +138,16 @@ def checked_student(student: Any) -> Student:
     return student
 
 
+def with_run(student: Any, device: Any, amp: bool) -> Any:
+    """A student, or None, that is trained on a device, or in bfloat16, if that is asked for; a copy, then."""
+    asked = {**({} if device is None else {"device": device}), **({"amp": True} if amp else {})}
+    if student is None or not asked or not isinstance(last_step(student), StudentClassifier):
+        return student
+    student = clone(student)
+    last_step(student).set_params(**asked)
+    return student
+
+
 def last_step(student: Any) -> Any:
     """The student at the end of a Pipeline, or the student itself."""
     return student.steps[-1][1] if isinstance(student, Pipeline) else student

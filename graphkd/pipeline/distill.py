@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any, Literal
 
 from sklearn.pipeline import Pipeline
@@ -19,8 +20,10 @@ from graphkd.pipeline.arguments import (
     chosen_split,
     fitted_steps,
     last_step,
+    with_run,
 )
 from graphkd.pipeline.checks import any_ready, check_connected, check_edge_weights, check_teachers, warn_if_no_better
+from graphkd.pipeline.distill_sampled import distill_sampled, folders, is_sampled
 from graphkd.pipeline.measure import measure_latency, network_of
 from graphkd.pipeline.outcome import MethodSpec, Outcome, Result, TeacherSpecs
 from graphkd.pipeline.rehearse import rehearse
@@ -30,6 +33,7 @@ from graphkd.pipeline.train_teacher import train_teacher
 from graphkd.recipes import check_method, extras_of, inputs_of
 from graphkd.spec import plain
 from graphkd.training.cache import Cache
+from graphkd.training.watch import Callback, Run
 
 
 def distill(
@@ -42,6 +46,12 @@ def distill(
     seed: int = 0,
     setting: Literal["all", "tran", "ind"] = "all",
     isolated: Literal["raise", "keep"] = "raise",
+    scale: Literal["auto", "full", "sampled"] = "auto",
+    folder: str | Path | None = None,
+    device: Any = None,
+    amp: bool = False,
+    progress: bool = False,
+    callback: Callback | None = None,
 ) -> Result:
     """Train a teacher on a graph, distill it into a student, and train the same student without a teacher as control.
 
@@ -65,11 +75,25 @@ def distill(
         seed: of the split, the parameters and whatever is drawn.
         setting: `tran`, `ind` or both, see `Setting`; a cache, and logits, have but one.
         isolated: what to do about nodes without edges: a graph cannot teach them anything.
+        scale: `full` takes the whole graph in each step of the teacher. `sampled` is for graphs that do not fit, in
+            memory or memory-mapped: the teacher, a stack of layers such as `sage`, `gcn` or `gat`, is trained on
+            sampled neighbourhoods (`dict(type='sage', fanout=10, batch_size=1024, epochs=20)`: these are the defaults;
+            a list is one fanout a layer), then applied layer by layer over all neighbours; its logits, and no hidden
+            layer, go to disk in shards, from which students learn in batches (of 4,096, 10 epochs, if no student is
+            given). `auto` samples if the graph has more than a million nodes or 30 million edges.
+        folder: gets the teacher's cache, in a folder for each setting, see `Cache.load`. Without one a full teacher's
+            cache stays in memory, a sampled one's lies in a temporary folder.
+        device: where teacher and students are trained: `cpu`, `cuda`, `cuda:1`, or `auto`, CUDA where there is one. If
+            not given, the teacher on the CPU and the student where its settings say. All come back on the CPU.
+        amp: train them with products in bfloat16.
+        progress: show a bar of the epochs of each training; else nothing is printed.
+        callback: called with a `graphkd.training.watch.Event` after each epoch of teacher, control and student.
 
     Raises:
         ValueError: graph, split, cache or teacher do not fit together; raised before anything is trained.
         TypeError: student, teacher or seed is nothing of the kind; likewise.
         KeyError: unknown teacher or method; names the nearest.
+        FileExistsError: there is a cache in `folder`.
 
     >>> from graphkd import StudentClassifier
     >>> from graphkd.data import digits
@@ -79,8 +103,18 @@ def distill(
     True
     """
     seed, method = checked_seed(seed), plain(method)
+    run = Run.of(device, amp, progress, callback)
+    asked = student = with_run(student, device, amp)
     student = checked_student(student)
     given = Graph.of(data, "raise" if split is None else "keep")
+    if not isinstance(setting, str):
+        raise ValueError(f"no setting is called {setting!r}; known: 'all', 'tran', 'ind'")
+    names: tuple[SettingName, ...] = ("tran", "ind") if setting == "all" else (setting,)
+    if is_sampled(scale, given):
+        check_spec("method", method)
+        check_method(method)
+        return distill_sampled(given, listed(teacher), method, asked, split, seed, names, isolated, folder, run)
+    places = folders(folder, names)
     graph = undirected(given)
     check_connected(graph, isolated)
     check_spec("method", method)
@@ -88,9 +122,6 @@ def distill(
     inputs_of(method)
     check_edge_weights(graph, method)
     chosen = chosen_split(graph, split, seed)
-    if not isinstance(setting, str):
-        raise ValueError(f"no setting is called {setting!r}; known: 'all', 'tran', 'ind'")
-    names: tuple[SettingName, ...] = ("tran", "ind") if setting == "all" else (setting,)
     teachers = [as_cache(each, graph) for each in listed(teacher)]
     cached = next((each for each in teachers if isinstance(each, Cache)), None)
     if setting == "all" and cached is not None:
@@ -108,12 +139,19 @@ def distill(
             stacklevel=2,
         )
     rehearse(views[0], teachers, [method], student, seed, own[0])
-    taught = [train_teacher(view, teachers, seed, extras_of(method), as_given) for view, as_given in zip(views, own)]
+    told: dict[str, Any] = {"progress": progress, "callback": callback}
+    taught = [
+        train_teacher(view, teachers, seed, extras_of(method), as_given, device=run.device, amp=amp, **told)
+        for view, as_given in zip(views, own)
+    ]
+    for place, outcome in zip(places, taught):
+        if outcome.cache is not None:
+            outcome.cache.save(place)
     outcomes: dict[str, dict[SettingName, Outcome]] = {"teacher": {}, "control": {}, "student": {}}
     for view, of_teacher in zip(views, taught):
-        control = train_student(view, None, "supervised", student, seed)
+        control = train_student(view, None, "supervised", student, seed, **told)
         outcomes["teacher"][view.name], outcomes["control"][view.name] = of_teacher, control
-        outcomes["student"][view.name] = train_student(view, of_teacher.cache, method, student, seed)
+        outcomes["student"][view.name] = train_student(view, of_teacher.cache, method, student, seed, **told)
         warn_if_no_better(view.name, of_teacher, control)
     first = {role: by_setting[names[0]] for role, by_setting in outcomes.items()}
     return Result(

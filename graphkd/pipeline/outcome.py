@@ -38,6 +38,7 @@ class Outcome:
         cache: what a teacher leaves.
         x: features of all nodes as the network sees them, where they are not those of the graph: see
             `graphkd.recipes.INPUTS` for students and steps of a `Pipeline`, `inputs` in `train_teacher` for teachers.
+        applied: wall-clock seconds of a teacher's outputs for all nodes and of writing them, with `scale='sampled'`.
     """
 
     model: Any
@@ -47,6 +48,7 @@ class Outcome:
     seconds: float
     cache: Cache | None = None
     x: Tensor | None = None
+    applied: float = 0.0
 
 
 @dataclass

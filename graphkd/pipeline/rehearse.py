@@ -39,8 +39,8 @@ def rehearse(
     methods = [method for method in methods if all(name in RECIPES for name in nested(method))]
     if not methods:
         return
-    untrained = [
-        each if isinstance(each, Cache | nn.Module) else _untrained(each)
+    unready = [
+        each if isinstance(each, Cache | nn.Module) else untrained(each)
         for each in (as_cache(each, setting.whole) for each in listed(teacher))
     ]
     model = clone(checked_student(student))
@@ -48,14 +48,14 @@ def rehearse(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they come when it is trained
         extras = set().union(*map(extras_of, methods))
-        outcome = train_teacher(setting, untrained, seed, extras, as_given)
+        outcome = train_teacher(setting, unready, seed, extras, as_given)
         for method in methods:
             with rehearsal():
                 fit(last_step(model), setting, outcome.cache, method, features, seed)
 
 
-def _untrained(teacher: Any) -> dict[str, Any]:
+def untrained(teacher: Any) -> dict[str, Any]:
     """The spec of a teacher that is to be trained here, as it is before that."""
     options = dict(teacher) if isinstance(teacher, Mapping) else {"type": teacher}
-    dropped = {"tune", "method"} | ({"source"} if "inputs" not in options else set())
+    dropped = {"tune", "method", "fanout"} | ({"source"} if "inputs" not in options else set())
     return {**{key: value for key, value in options.items() if key not in dropped}, "epochs": 0}

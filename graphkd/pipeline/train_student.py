@@ -21,15 +21,28 @@ from graphkd.pipeline.measure import metrics_of
 from graphkd.pipeline.outcome import MethodSpec, Outcome
 from graphkd.recipes import inputs_of
 from graphkd.sparse.rows import rows
+from graphkd.sparse.shards import Shards
 from graphkd.spec import plain
 from graphkd.students.classifier import StudentClassifier
 from graphkd.training.cache import Cache
+from graphkd.training.watch import Callback
+
+_MONITORED = 200_000  # test nodes; of more an epoch would take longer to be watched than to be trained
 
 
 def train_student(
-    setting: Setting, cache: Cache | None, method: MethodSpec, student: Student | None = None, seed: int = 0
+    setting: Setting,
+    cache: Cache | None,
+    method: MethodSpec,
+    student: Student | None = None,
+    seed: int = 0,
+    *,
+    progress: bool = False,
+    callback: Callback | None = None,
 ) -> Outcome:
     """Train a student on the visible part of a setting; without a cache, on the labels alone.
+
+    `progress` and `callback` are those of `StudentClassifier.fit`.
 
     A method may show it more than the features of the graph, see `graphkd.recipes.INPUTS`. The steps of a `Pipeline`
     before the student are fitted on the features that are seen.
@@ -41,7 +54,7 @@ def train_student(
     given = inputs_of(method)(setting, seed)
     model = clone(checked_student(student))
     features, steps = fitted_steps(model, given)
-    learner = fit(last_step(model), setting, cache, method, features, seed)
+    learner = fit(last_step(model), setting, cache, method, features, seed, progress, callback)
     history = learner.history_
     linked = torch.from_numpy(learner.predict(features.linked))
     alone = linked if features.alone is features.linked else torch.from_numpy(learner.predict(features.alone))
@@ -54,17 +67,33 @@ def train_student(
 
 
 def fit(
-    learner: StudentClassifier, setting: Setting, cache: Cache | None, method: MethodSpec, features: Inputs, seed: int
+    learner: StudentClassifier,
+    setting: Setting,
+    cache: Cache | None,
+    method: MethodSpec,
+    features: Inputs,
+    seed: int,
+    progress: bool = False,
+    callback: Callback | None = None,
 ) -> StudentClassifier:
     """The student, trained on what the setting shows it."""
-    seen = setting.seen
+    seen, few = setting.seen, len(setting.test) <= _MONITORED
     learner.set_params(method=method, random_state=seed)
     return learner.fit(
         features.seen,
         seen.y,
-        teacher=None if cache is None else cache.take(setting.observed.numpy()),
+        teacher=None if cache is None else _shown(cache, setting),
         edge_index=None if seen.edge_weight is not None else seen.edge_index,
         labelled=setting.train,
         validation=(rows(features.seen, setting.val), seen.y[setting.val]),
-        monitor=(rows(features.linked, setting.test), setting.whole.y[setting.test]),
+        monitor=(rows(features.linked, setting.test), setting.whole.y[setting.test]) if few else None,
+        progress=progress,
+        callback=callback,
+        role="control" if cache is None else "student",
     )
+
+
+def _shown(cache: Cache, setting: Setting) -> Cache:
+    """The rows of the seen nodes; shards of which all rows are seen stay on disk."""
+    on_disk = isinstance(cache.logits, Shards) and len(setting.observed) == len(cache.logits)
+    return cache if on_disk else cache.take(setting.observed.numpy())

@@ -35,6 +35,7 @@ from graphkd.teachers.ensemble import Ensemble
 from graphkd.training.cache import Cache, warn_of_probabilities
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import Clock, History, Schedule, score, train
+from graphkd.training.watch import HERE, Callback, Run
 from kdlosses.experts import experts, mixture
 
 
@@ -44,6 +45,11 @@ def train_teacher(
     seed: int = 0,
     extras: Collection[str] = (),
     as_given: Setting | None = None,
+    *,
+    device: Any = None,
+    amp: bool = False,
+    progress: bool = False,
+    callback: Callback | None = None,
 ) -> Outcome:
     """Train a teacher on the visible part of a setting and store its outputs in a cache.
 
@@ -69,17 +75,21 @@ def train_teacher(
     the same setting with the edges as they were before `undirected`. It says on what split it was trained by an
     attribute `trained_on`, the `Split.fingerprint` of that; a cache by `split` in its settings, where this function
     writes it. Of one that says nothing, or another split, there is a warning: it may have seen test nodes.
+
+    A teacher that learns from labels is trained on `device` (the CPU, `cuda`, `auto`), with `amp` in bfloat16, and
+    comes back on the CPU. `callback` and a bar, with `progress`, are told of each epoch, see `graphkd.training.watch`.
     """
-    seed = checked_seed(seed)
+    seed, run = checked_seed(seed), Run.of(device, amp, progress, callback)
     teachers = [as_cache(each, setting.whole) for each in listed(teacher)]
     check_teachers(setting, teachers, as_given)  # a typo in the last is found before the first is trained
     if len(teachers) > 1:
         outcomes = [
-            _train_one(setting, each, seed + 1000 * k, seed, as_given=as_given) for k, each in enumerate(teachers)
+            _train_one(setting, each, seed + 1000 * k, seed, as_given=as_given, run=run)
+            for k, each in enumerate(teachers)
         ]
         views = [as_given or setting if isinstance(each, nn.Module) else setting for each in teachers]
         return _joined(setting, outcomes, views)
-    return _train_one(setting, teachers[0], seed, seed, extras, as_given)
+    return _train_one(setting, teachers[0], seed, seed, extras, as_given, run)
 
 
 def _train_one(
@@ -89,6 +99,7 @@ def _train_one(
     deal: int,
     extras: Collection[str] = (),
     as_given: Setting | None = None,
+    run: Run = HERE,
 ) -> Outcome:
     if isinstance(teacher, Cache):
         return _from_cache(setting, teacher, deal, extras)
@@ -106,7 +117,9 @@ def _train_one(
         source = taught["source"]
         told |= {**taught, "source": source.settings.get("teacher")}
         view = _reading(view, source, taught.get("inputs"))
-    with torch.random.fork_rng(devices=[]):
+    if "method" in taught and (run.amp or run.device.type != "cpu"):
+        raise ValueError(f"a teacher that is itself taught learns on the CPU, in float32, not on {str(run.device)!r}")
+    with torch.random.fork_rng(devices=[]), run.watched("teacher") as tell:
         torch.manual_seed(seed)
         network = built(builder, view.seen.x.shape[1], view.seen.num_classes, options)
         view = readable_setting(network, view)
@@ -114,9 +127,9 @@ def _train_one(
             with resting(network), torch.no_grad():
                 outputs(network, view.seen)
         if "method" in taught:
-            history = _train_taught(network, view, schedule, taught["source"], taught["method"], seed)
+            history = _train_taught(network, view, schedule, taught["source"], taught["method"], seed, tell)
         else:
-            history = _train_from_labels(network, view, schedule, tune)
+            history = _train_from_labels(network, view, schedule, tune, run, tell)
     network.trained_on = setting.mark()  # type: ignore[assignment]
     outcome = _answered(setting, network, view, told, seed, extras, setting.mark(), history)
     outcome.x = view.whole.x if "inputs" in taught else None
@@ -179,28 +192,42 @@ def _joined(setting: Setting, outcomes: Sequence[Outcome], views: Sequence[Setti
     return Outcome(network, metrics, None, val, sum(outcome.seconds for outcome in outcomes), cache, x)
 
 
-def _train_from_labels(network: nn.Module, setting: Setting, schedule: Schedule, tune: Any = None) -> History:
-    seen, labels = setting.seen, setting.seen.y
+def _train_from_labels(
+    network: nn.Module, setting: Setting, schedule: Schedule, tune: Any, run: Run, tell: Callback | None
+) -> History:
+    network.to(run.device)
+    moved = {key: getattr(setting.seen, key) for key in ("x", "edge_index", "edge_weight")}
+    moved = {key: None if each is None else each.to(run.device) for key, each in moved.items()}
+    seen, labels = replace(setting.seen, **moved), setting.seen.y
+    setting = replace(setting, seen=seen)
     auxiliary = getattr(network, "auxiliary_loss", None)
 
     def loss(nodes: Tensor | slice) -> Tensor:
-        logits = call(network, seen.x, seen.edge_index, seen.edge_weight, seen.num_classes)
+        with run.autocast():
+            logits = call(network, seen.x, seen.edge_index, seen.edge_weight, seen.num_classes)
         hard = F.cross_entropy(logits[setting.train], labels[setting.train])
         return hard if auxiliary is None else hard + auxiliary()
 
     evaluate = evaluation(network, setting)
-    history = train(network, loss, len(seen), schedule=schedule, evaluate=evaluate)
+    history = train(network, loss, len(seen), schedule=schedule, evaluate=evaluate, callback=tell)
     network.eval()  # also after no epoch at all
     if tune is not None:
         tuned, options = resolve("tune", tune, TUNES)
         history.seconds += tuned(network, setting, **options).seconds
         (history.score, _), monitored = evaluate()
         history.oracle = max(history.oracle or 0.0, monitored)
+    network.cpu()
     return history
 
 
 def _train_taught(
-    network: nn.Module, setting: Setting, schedule: Schedule, source: Cache, method: MethodSpec, seed: int
+    network: nn.Module,
+    setting: Setting,
+    schedule: Schedule,
+    source: Cache,
+    method: MethodSpec,
+    seed: int,
+    tell: Callback | None,
 ) -> History:
     """Train a graph network as the student of another teacher."""
     recipe, options = resolve("method", method, OF_GRAPH_NETWORKS)
@@ -209,7 +236,9 @@ def _train_taught(
     labels[setting.train] = seen.y[setting.train]
     generator, clock = torch.Generator().manual_seed(seed), Clock()
     evaluate = evaluation(network, setting)
-    loop = functools.partial(train, schedule=schedule, evaluate=evaluate, generator=generator, clock=clock)
+    loop = functools.partial(
+        train, schedule=schedule, evaluate=evaluate, generator=generator, clock=clock, callback=tell
+    )
     lesson = Lesson(
         *(seen.x, labels, loop, generator, shown.logits if shown.logits.shape[1] else None, seen.edge_index),
         *(schedule.batch_size, shown.hidden, clock, shown.parts, shown.own_tasks, shown.more),

@@ -11,11 +11,14 @@ from typing import Any
 from graphkd.recipes.registry import (
     EDGE_READERS,
     EXTRAS,
+    HANDS_ON,
     INPUTS,
     NETWORKS,
     OF_GRAPH_NETWORKS,
+    ONE_PROCESS,
     RECIPES,
     check_method,
+    check_run,
     extras_of,
     inputs_of,
     nested,
@@ -27,8 +30,8 @@ from kdlosses.moved import moved_name
 
 _FOUND = discover(__name__, __path__, RECIPES)
 globals().update(_FOUND)
-__all__ = ["EDGE_READERS", "EXTRAS", "INPUTS", "NETWORKS", "OF_GRAPH_NETWORKS", "RECIPES"]
-__all__ += ["extras_of", "check_method", "inputs_of", "nested", "network_of", "recipe", *sorted(_FOUND)]
+__all__ = ["EDGE_READERS", "EXTRAS", "HANDS_ON", "INPUTS", "NETWORKS", "OF_GRAPH_NETWORKS", "ONE_PROCESS", "RECIPES"]
+__all__ += ["extras_of", "check_method", "check_run", "inputs_of", "nested", "network_of", "recipe", *sorted(_FOUND)]
 
 _MOVED = {"TELLS": "graphkd.recipes.EXTRAS", "asked": "graphkd.recipes.extras_of"}
 

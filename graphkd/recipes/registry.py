@@ -6,11 +6,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
+import torch
+
 from graphkd.data.positions import Inputs
 from graphkd.data.setting import Setting
 from graphkd.networks.mlp import MLP
 from graphkd.spec import resolve
 from graphkd.training.lesson import check_lam
+from graphkd.training.parallel import processes
 from graphkd.training.term import check_entry
 from kdlosses.discover import check_free
 
@@ -29,6 +32,14 @@ INPUTS: dict[str, Callable[..., Inputs]] = {}
 recipe's option `inputs`."""
 EDGE_READERS: set[str] = set()
 """The recipes that read the edges of the graph; all count every edge the same."""
+
+HANDS_ON = {
+    *("adagmlp", "dho", "dual_head", "m2m", "pruned", "quant_distill", "random_teacher", "rounded", "simmlp"),
+    *("talking", "tined", "weight_align"),
+}
+"""The recipes that read or change the parameters of their student themselves: they run on the CPU."""
+ONE_PROCESS = {"hard", "tgeo"}
+"""The recipes with an optimiser of their own, which would go another way in each of several processes."""
 
 
 def recipe(
@@ -113,6 +124,27 @@ def check_method(method: str | Mapping[str, Any] | Callable[..., Any]) -> None:
         check_entry({"loss": options["loss"]})
     if options.get("method") is not None:
         check_method(options["method"])
+
+
+def check_run(method: str | Mapping[str, Any] | Callable[..., Any], device: torch.device, amp: bool = False) -> None:
+    """Raise ValueError if a method cannot be run on a device, or in as many processes as there are.
+
+    >>> check_run(dict(type="mixup", method="tined"), torch.device("cuda"))
+    Traceback (most recent call last):
+    ValueError: the method 'tined' works on the parameters of its student and runs on the CPU, not on 'cuda'
+    """
+    for name in nested(method):
+        if name in HANDS_ON and device.type != "cpu":
+            raise ValueError(
+                f"the method {name!r} works on the parameters of its student and runs on the CPU, not on '{device}'"
+            )
+        if amp and name in NETWORKS:
+            raise ValueError(f"the method {name!r} trains a network of its own, which amp does not reach: leave it out")
+        if name in ONE_PROCESS and processes()[1] > 1:
+            raise ValueError(
+                f"the method {name!r} has an optimiser of its own, which {processes()[1]} processes cannot share: run "
+                "it in one"
+            )
 
 
 def extras_of(method: str | Mapping[str, Any] | Callable[..., Any]) -> set[str]:

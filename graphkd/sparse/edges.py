@@ -1,4 +1,4 @@
-"""Edges: teacher targets summed over them, so that a step costs O(nodes); neighbourhoods; propagation."""
+"""Edges: teacher targets summed over them, so that a step costs O(nodes); orders of edges; propagation."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from graphkd.sparse.neighbours import neighbourhood as neighbourhood
 from graphkd.sparse.rows import csr
 
 _BLOCK = 1 << 16  # edges at a time, so that memory does not grow with their number
@@ -140,8 +141,16 @@ def by_target(edge_index: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
     >>> by_target(torch.tensor([[2, 0, 1], [1, 0, 0]]), 3)
     (tensor([0, 2, 3, 3]), tensor([0, 1, 2]))
     """
-    count = torch.bincount(edge_index[1], minlength=nodes)
-    return torch.cat([count.new_zeros(1), count.cumsum(0)]), edge_index[0][edge_index[1].argsort(stable=True)]
+    source, target = edge_index
+    count = torch.bincount(target, minlength=nodes)
+    crow = torch.cat([count.new_zeros(1), count.cumsum(0)])
+    return crow, source if _ascending(target) else source[target.argsort(stable=True)]
+
+
+def _ascending(values: Tensor) -> bool:
+    """Whether none is smaller than the one before; reads in blocks, so that a map stays on disk."""
+    blocks = (values[start : start + _BLOCK + 1] for start in range(0, len(values), _BLOCK))
+    return all(bool((block[1:] >= block[:-1]).all()) for block in blocks)
 
 
 _SORTED = WeakTensorKeyDictionary()  # adjacencies, for as long as their edges live
@@ -165,6 +174,7 @@ def adjacency(
     if key not in found or found[key][0] is not weight:
         with torch.inference_mode(False):  # or no gradient could ever pass it
             crow, source = by_target(edge_index, nodes)
+            source = source.clone()  # a view of the key would keep it alive
             value = torch.ones(len(source), dtype=dtype, device=source.device)
             if weight is not None:
                 value = weight[edge_index[1].argsort(stable=True)].to(dtype)
@@ -182,58 +192,9 @@ def neighbour_average(h: Tensor, edge_index: Tensor, weight: Tensor | None = Non
     """
     z = h.float() if h.dtype in (torch.float16, torch.bfloat16) else h
     a = adjacency(edge_index, len(z), z.dtype, weight)
-    reach = a.crow_indices().diff().unsqueeze(1) if weight is None else a @ z.new_ones(len(z), 1)
-    return ((a @ z + z) / (reach + 1)).to(h.dtype)
-
-
-def neighbourhood(
-    crow: Tensor,
-    source: Tensor,
-    seeds: Tensor,
-    hops: int,
-    fanout: int | None = None,
-    generator: torch.Generator | None = None,
-) -> tuple[Tensor, Tensor]:
-    """The nodes within some hops of `seeds`, against the direction of edges, and the edges on the way.
-
-    A layer that averages over the edges into a node gives the seeds what it gives them on the whole graph, if there is
-    no `fanout`. Costs as much as it finds, whatever the size of the graph.
-
-    Args:
-        crow: where the edges into each node begin, see `by_target`.
-        source: where they come from.
-        seeds: different nodes.
-        hops: how far to go.
-        fanout: at most so many edges into a node, drawn without replacement; None takes all.
-        generator: draws them.
-
-    Returns:
-        The nodes, seeds first, and the edges `(2, E)` between their places.
-
-    >>> crow, source = by_target(torch.tensor([[0, 1, 2], [1, 2, 3]]), 4)  # a path 0 -> 1 -> 2 -> 3
-    >>> neighbourhood(crow, source, torch.tensor([3]), hops=2)
-    (tensor([3, 2, 1]), tensor([[1, 2],
-            [0, 1]]))
-    """
-    frontier, seen, found = seeds, seeds, []
-    for _ in range(hops):
-        first = crow[frontier]
-        count = crow[frontier + 1] - first
-        start = count.cumsum(0) - count
-        target = torch.arange(len(frontier)).repeat_interleave(count)
-        edge = torch.arange(len(target)) + (first - start)[target]
-        if fanout is not None:
-            # a random order within each target, of which the first are kept
-            order = (target + torch.rand(len(target), generator=generator, dtype=torch.float64)).argsort()
-            kept = torch.arange(len(target)) - start[target] < fanout
-            target, edge = target[kept], edge[order][kept]
-        found.append(torch.stack([source[edge].long(), frontier[target]]))
-        new = found[-1][0].unique()
-        frontier = new[~torch.isin(new, seen)]
-        seen = torch.cat([seen, frontier])
-    edges = torch.cat(found, dim=1)
-    order = seen.argsort()
-    return seen, order[torch.searchsorted(seen[order], edges)]
+    with torch.autocast(z.device.type, enabled=False):  # no sparse product is in half precision
+        reach = a.crow_indices().diff().unsqueeze(1) if weight is None else a @ z.new_ones(len(z), 1)
+        return ((a @ z + z) / (reach + 1)).to(h.dtype)
 
 
 def smoother(crow: Tensor, source: Tensor, dtype: torch.dtype = torch.float32) -> Callable[[Tensor], Tensor]:

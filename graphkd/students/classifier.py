@@ -25,7 +25,7 @@ from torch import Tensor
 from graphkd.data.graph import as_edges
 from graphkd.extras import needs_extra
 from graphkd.networks.mlp import MLP, checked_shape
-from graphkd.recipes import NETWORKS, RECIPES, check_method, network_of
+from graphkd.recipes import NETWORKS, RECIPES, check_method, check_run, network_of
 from graphkd.sparse.rows import Matrix, rows, to_scipy
 from graphkd.sparse.shards import Shards
 from graphkd.spec import from_json, resolve, to_json
@@ -33,6 +33,7 @@ from graphkd.students import files, scaling
 from graphkd.training.cache import Cache, check_finite, warn_of_probabilities
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import Clock, Evaluation, Schedule, score, train
+from graphkd.training.watch import Callback, Run
 from kdlosses.whole import whole
 
 _PREDICT_ROWS = 65_536
@@ -59,6 +60,10 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
             these: fitted to the rows of `fit`, it scales these and all that come after, those of `validation` too,
             and is saved and exported with the student. It reads all rows at once; one that centres makes sparse
             ones dense. See `from_pipeline`.
+        device: where the network is trained: `cpu`, `cuda`, `cuda:1`, or `auto`, CUDA where there is one. The data stay
+            where they are, and the trained network is on the CPU. Methods that read or change the parameters of
+            their student, see `graphkd.recipes.HANDS_ON`, train it on the CPU.
+        amp: multiply in bfloat16 in training; losses stay in float32.
 
     Attributes:
         classes_: the labels, in the order of the columns of `predict_proba`.
@@ -86,6 +91,8 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         random_state: int | np.random.RandomState | None = None,
         norm: Literal["batch", "layer"] | None = None,
         scaler: BaseEstimator | None = None,
+        device: str | torch.device | None = None,
+        amp: bool = False,
     ) -> None:
         self.hidden = hidden
         self.dropout = dropout
@@ -98,6 +105,8 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         self.batch_size = batch_size
         self.random_state = random_state
         self.scaler = scaler
+        self.device = device
+        self.amp = amp
 
     def fit(
         self,
@@ -109,6 +118,9 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         labelled: np.ndarray | Tensor | None = None,
         validation: tuple[Matrix, Any] | None = None,
         monitor: tuple[Matrix, Any] | None = None,
+        progress: bool = False,
+        callback: Callback | None = None,
+        role: str = "student",
     ) -> StudentClassifier:
         """Train. Rows are matched by position; the index of a table is ignored.
 
@@ -129,6 +141,9 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
                 all if not given. The others are never read.
             validation: features and labels to choose the best epoch by; without them the last is kept.
             monitor: features and labels that only `history_.oracle` is measured on.
+            progress: show a bar of the epochs; else nothing is printed.
+            callback: called with an `Event` after each epoch, see `graphkd.training.watch`.
+            role: what the bar and the events call it.
 
         Raises:
             ValueError: settings, sizes, labels or the teacher's output do not fit; says which.
@@ -137,6 +152,8 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         _check_whole(self, labelled, edge_index, validation, monitor)
         spec = "supervised" if teacher is None else self.method
         method, options = resolve("method", spec, RECIPES)
+        run = Run.of(self.device, self.amp, progress, callback)
+        check_run(spec, run.device, run.amp)
         columns = getattr(teacher, "columns", None)
         teacher = _as_teacher(teacher)
         X, targets = self._features_and_labels(X, y, labelled, teacher)
@@ -151,9 +168,12 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         generator = torch.Generator().manual_seed(seed)
         evaluate = self._evaluation(validation, monitor)
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), run.watched(role) as tell:
             torch.manual_seed(seed)
             self.network_ = network_of(spec)(X.shape[1], self.hidden, len(self.classes_), self.dropout, self.norm)
+            if isinstance(self.network_, MLP):
+                self.network_.amp = run.amp
+            self.network_.to(run.device)
             clock = Clock()
             loop = functools.partial(
                 train,
@@ -161,6 +181,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
                 evaluate=evaluate,
                 generator=generator,
                 clock=clock,
+                callback=tell,
             )
             resident = rows(X) if schedule.batch_size is None else X
             lesson = Lesson(resident, targets, loop, generator, logits, edge_index, schedule.batch_size, hidden, clock)
@@ -173,14 +194,15 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
                     params={name: torch.from_numpy(array.copy()) for name, array in teacher.params.items()},
                 )
             self.history_ = method(self.network_, lesson, **options)
-        self.network_.eval()
+        self.network_.cpu().eval()
         return self
 
     def check_settings(self) -> Schedule:
         """Check the settings and return the schedule of `fit`; raise the same errors as `fit`.
 
         Raises:
-            ValueError: a number is out of range, or `norm`, `scaler` or `random_state` is nothing that these can be.
+            ValueError: a number is out of range, `norm`, `scaler`, `random_state` or `device` is nothing that these
+                can be, or the method cannot be run so.
             KeyError: unknown method; names the nearest.
             TypeError: the method has no such option.
         """
@@ -188,6 +210,8 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         checked_shape(self.hidden, self.dropout, self.norm)
         check_method(self.method)
         check_seed(self.random_state)
+        run = Run.of(self.device, self.amp)
+        check_run(self.method, run.device, run.amp)
         if self.scaler is not None:
             scaling.scalers(self.scaler)
         return schedule
@@ -286,6 +310,8 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         in_features, hidden, _, dropout, norm = self.network_.shape
         settings = {name: value for name, value in self.get_params(deep=False).items() if name != "scaler"}
+        if isinstance(self.device, torch.device):
+            settings["device"] = str(self.device)
         meta = {
             "in_features": in_features,
             "hidden": hidden,

@@ -59,6 +59,7 @@ class VQSAGE(GNN):
     def outputs(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> list[Tensor]:
         *hidden, last = super().outputs(x, edge_index, edge_weight)
         logits, r = last.split(self.split, dim=1)
+        r = r.float() if r.dtype is torch.bfloat16 else r  # as its running means
         q, codes = self.codebook(r)
         if self.training:
             self._own = self._own_loss(x, edge_index, r, q, codes)

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from graphkd.sparse.edges import by_target, neighbourhood
+from graphkd.sparse.edges import by_target
+from graphkd.sparse.neighbours import Near, near
 from graphkd.sparse.rows import Matrix, rows
 
 WARMUP, REPEATS = 2, 10
@@ -58,7 +59,12 @@ def student_latencies(network: nn.Module, x: Matrix, all_nodes: float | None = N
 
 
 def teacher_latencies(
-    network: nn.Module, x: Matrix, edge_index: Tensor, crow: Tensor | None = None, all_nodes: float | None = None
+    network: nn.Module,
+    x: Matrix,
+    edge_index: Tensor,
+    crow: Tensor | None = None,
+    all_nodes: float | None = None,
+    forward: Callable[[Tensor, Near], Tensor] | None = None,
 ) -> dict[str, float]:
     """Milliseconds of a network on a graph: `all_nodes`, `one_node`, `one_node_sampled`, `batch`, see `PROTOCOL`.
 
@@ -70,6 +76,8 @@ def teacher_latencies(
         edge_index: `(2, E)`, source above target.
         crow: where the edges into each node begin, `(N + 1,)`, if the edges are sorted by target already.
         all_nodes: milliseconds, if measured elsewhere.
+        forward: from the features of a neighbourhood to what the network says of its seeds; by default the network
+            computes every layer for all of it.
     """
     if all_nodes is None:
         whole = rows(x)
@@ -84,8 +92,9 @@ def teacher_latencies(
     draw = torch.Generator().manual_seed(0)
 
     def answer(count: int, fanout: int | None) -> Tensor:
-        nodes, near = neighbourhood(crow, source, next(asked)[:count], reach, fanout, draw)
-        return network(rows(x, nodes), near)[:count]
+        around = near(crow, source, next(asked)[:count], reach, fanout, draw)
+        x_near = rows(x, around.nodes)
+        return network(x_near, around.edges)[:count] if forward is None else forward(x_near, around)
 
     return {
         "all_nodes": all_nodes,

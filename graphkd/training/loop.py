@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from graphkd.spec import real, whole
 from graphkd.training.parallel import backward, processes, share
+from graphkd.training.watch import Callback, Event
 
 T = TypeVar("T")
 
@@ -159,6 +160,7 @@ def train(
     evaluate: Callable[[], Evaluation] | None = None,
     generator: torch.Generator | None = None,
     clock: Clock | None = None,
+    callback: Callback | None = None,
 ) -> History:
     """Minimise `loss` over `model` and keep the parameters of the best validation epoch.
 
@@ -173,6 +175,7 @@ def train(
             the last is kept.
         generator: draws the batches.
         clock: set to the progress of the training.
+        callback: called after each epoch, once its validation is done.
 
     Raises:
         FloatingPointError: the loss is not finite; names the epoch.
@@ -208,6 +211,9 @@ def train(
         history.epochs = epoch + 1
         model.eval()
         found, monitored = evaluate() if evaluate is not None else (None, None)
+        if callback is not None:
+            told = None if found is None else found[0]
+            callback(Event("", epoch, schedule.epochs, history.losses[-1], told, history.seconds[-1]))
         if monitored is not None:
             history.oracle = max(history.oracle or 0.0, monitored)
         if found is None:

@@ -22,6 +22,12 @@ def processes() -> tuple[int, int]:
     return (dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0, 1)
 
 
+def barrier() -> None:
+    """Wait until all processes are here."""
+    if processes()[1] > 1:
+        dist.barrier()
+
+
 def share(tensors: list[Tensor]) -> None:
     """Broadcast the tensors of the first process to all."""
     if processes()[1] > 1:

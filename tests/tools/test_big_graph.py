@@ -1,4 +1,4 @@
-"""The graph of `big_graph.py` is what it says, its teacher is the network over all neighbours, and students learn."""
+"""The graph of `big_graph.py` is what it says, and it is distilled into logs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import big_graph
 import numpy as np
 import pytest
 import torch
-from big_graph import BigGraph, distill, layerwise, make, slope, student_logits, teach
+from big_graph import BigGraph, logs, make, measure, needs, projected, report, slope
 
-from graphkd.sparse.shards import Shards
+from graphkd import Cache
+from kdlosses.cli.report import table
 
 SHARE = 0.002
 
@@ -48,26 +49,42 @@ def test_it_is_made_once_and_the_same_each_time(graph: BigGraph, folder: Path, t
         make(folder, SHARE, seed=1)
 
 
-def test_teacher_and_students(graph: BigGraph, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(big_graph, "BLOCK", 1000)
-    monkeypatch.setattr(big_graph, "SHARDS", 2)
-    cache, network = teach(graph, folder)
-    assert isinstance(cache.logits, Shards)
-    assert [len(part) for part in cache.logits.parts] == [3000, len(graph) - 3000]
-    with torch.inference_mode():
-        whole = network(torch.from_numpy(graph.x), graph.edge_index)
-    np.testing.assert_allclose(np.asarray(cache.logits), whole, atol=1e-4)
-    torch.testing.assert_close(torch.cat(list(layerwise(network, graph))), whole, atol=1e-4, rtol=1e-4)
-    right = {"teacher": np.mean(whole[graph.test].argmax(1).numpy() == graph.y[graph.test])}
-    for method in ("control", "glnn", "ffg2m"):
-        run = distill(graph, cache, network, method, epochs=10, batch=512)
-        right[method] = run.student.score(graph.x[graph.test], graph.y[graph.test])
-        assert 0 < run.epoch < run.fit
+def test_it_is_distilled_and_logged(folder: Path, graph: BigGraph, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {"type": "sage", "hidden": 64, "epochs": 60, "batch_size": 64}
+    monkeypatch.setattr(big_graph, "TEACHER", small)
+    monkeypatch.setattr(big_graph, "make", lambda *_: graph)
+    runs = measure(folder, SHARE, ["glnn", "ffg2m"], epochs=40)
+    assert [run.method for run in runs] == ["glnn", "ffg2m"]
+    assert runs[0].parts()["teacher"] > 0
+    assert runs[1].parts()["teacher"] == 0  # read from the cache of the first
+    accuracy = {role: told["tran"] for role, told in runs[0].result.metrics.items()}
+    assert accuracy["teacher"] > accuracy["control"]
+    assert accuracy["student"] > accuracy["control"]
+    for run in runs:
         assert run.peak > 0
-    logits = torch.cat(list(student_logits(run.student.network_, graph)))
-    np.testing.assert_array_equal(logits.argmax(1), run.student.predict(graph.x))
-    assert right["control"] < min(right["glnn"], right["ffg2m"])
-    assert right["teacher"] > right["control"] + 0.2
+        assert sum(run.parts()[part] for part in ("teacher", "cache", "control", "student")) < run.seconds
+    found = logs(runs, SHARE)
+    assert [(log["role"], log["method"]) for log in found][:2] == [("teacher", "sage"), ("control", "supervised")]
+    assert table(found).count("\n| ") == 6
+    longer = [{part: 16 * seconds for part, seconds in log.get("parts", {}).items()} for log in found]
+    larger = [{**log, "nodes": 4 * log["nodes"], "parts": parts} for log, parts in zip(found, longer)]
+    assert "glnn: slope of log seconds, student: 2.00" in report(found + larger)
+    text = projected(found + larger, 4 * 4 * len(graph), 16)
+    hours = [16 * 4 * found[2]["parts"][part] / 3600 for part in ("teacher", "cache", "student")]
+    assert [f"{each:,.1f} hours of one core, {each / 16:,.2f} in 16" in text for each in hours] == 3 * [True]
+
+
+@pytest.mark.parametrize("nodes", [1_000, 16_000])
+def test_the_bytes_of_a_cache_are_those_that_are_foreseen(nodes: int, tmp_path: Path) -> None:
+    """And so for a billion nodes: beside them each shard has a few hundred bytes of heads."""
+    for start in range(0, nodes, 500):
+        logits = np.zeros((500, 47), np.float32)
+        shard = Cache(logits, np.arange(start, start + 500), np.ones(500, bool), "f00d")
+        shard.save_shard(tmp_path, start, nodes)
+    written = sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file())
+    foreseen = needs(nodes, 0)["cache"]
+    assert foreseen == 197 * nodes
+    assert 0 < written - foreseen < 1_000 * nodes / 500
 
 
 def test_a_slope_of_one_is_linear_growth() -> None:
