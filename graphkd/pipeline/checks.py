@@ -49,7 +49,7 @@ def check_teachers(setting: Setting, teachers: Sequence[TeacherSpec], as_given: 
                 with resting(each):
                     setting_outputs(each, readable_setting(each, as_given or setting))
         else:
-            builder, options, *_, taught = parse_teacher(each)
+            builder, options, *_, taught, _ = parse_teacher(each)
             if taught:
                 check_shown(setting, taught["source"])
             if weighted and "method" in taught:

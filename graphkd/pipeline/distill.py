@@ -52,7 +52,8 @@ def distill(
         teacher: a builder of `graphkd.teachers` by name, as `dict(type=name, **options)` (options of the builder and of
             `Schedule`) or as a function `(in_features, classes) -> Module`, to be trained here; a module
             `(x, edge_index) -> logits`, taken as it is, in evaluation mode; the cache of a teacher trained elsewhere;
-            or its logits `(N, C)`. A list of these teaches together, see `train_teacher`. There is a warning about
+            or its logits `(N, C)`. `dict(module=network, taps=['convs.0'])`, and `taps` in the dict of a builder, say
+            where its hidden layers are read, see `train_teacher`. A list of these teaches together, see `train_teacher`. There is a warning about
             a ready teacher that does not say on what split it was trained, see there.
         method: a recipe of `graphkd.recipes` by name, as `dict(type=name, **options)` or as a function.
             Default: `glnn`, which reads no edge. What learns from edges may end above it or below; measure both.

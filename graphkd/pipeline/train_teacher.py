@@ -32,6 +32,7 @@ from graphkd.spec import resolve
 from graphkd.teachers import TEACHERS, TUNES
 from graphkd.teachers.call import call, outputs, resting
 from graphkd.teachers.ensemble import Ensemble
+from graphkd.teachers.taps import with_taps
 from graphkd.training.cache import Cache, warn_of_probabilities
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import Clock, History, Schedule, score, train
@@ -46,6 +47,9 @@ def train_teacher(
     as_given: Setting | None = None,
 ) -> Outcome:
     """Train a teacher on the visible part of a setting and store its outputs in a cache.
+
+    A teacher may say by `taps`, paths of modules as `dict(type=builder, taps=['convs.0'])` or `dict(module=network,
+    taps=['convs.0'])`, where its hidden layers are read, see `graphkd.teachers.taps`.
 
     The dict of a teacher to be trained here may also have the options `shard`, `known` and `task` of
     `graphkd.data.restrict`, which restrict its labels or change its task.
@@ -98,9 +102,9 @@ def _train_one(
         with resting(teacher):
             told: dict[str, Any] = {"type": type(teacher).__name__}
             return _answered(setting, teacher, as_given or setting, told, seed, extras, trained_on, History())
-    builder, options, schedule, share, tune, taught = parse_teacher(teacher)
+    builder, options, schedule, share, tune, taught, taps = parse_teacher(teacher)
     told = {"type": name_of(builder), **bound_options(builder), **options, **vars(schedule), **share}
-    told |= {"tune": tune} if tune else {}
+    told |= ({"tune": tune} if tune else {}) | ({"taps": taps} if taps else {})
     view = restrict(setting, **share, seed=deal)
     if taught:
         source = taught["source"]
@@ -108,7 +112,7 @@ def _train_one(
         view = _reading(view, source, taught.get("inputs"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = built(builder, view.seen.x.shape[1], view.seen.num_classes, options)
+        network = with_taps(built(builder, view.seen.x.shape[1], view.seen.num_classes, options), taps)
         view = readable_setting(network, view)
         if builder not in TEACHERS.values():  # one of the user's own, which may read something else
             with resting(network), torch.no_grad():

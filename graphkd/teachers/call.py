@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from graphkd.data.graph import Graph
+from graphkd.teachers.taps import hidden_layers
 
 
 def call(
@@ -35,23 +36,35 @@ def call(
 
 
 def outputs(network: nn.Module, graph: Graph) -> list[Tensor]:
-    """Hidden layers, if the network has a method `outputs` like `GNN`, and logits; see `call`.
+    """Hidden layers and logits, see `call`; of a network without a method `outputs` like `GNN` see `hidden_layers`.
 
     Raises:
-        ValueError: the network fails, as it does on features of another width, or returns something else.
+        ValueError: the network fails, as it does on features of another width, or returns something else; or a tap
+            that it names yields no hidden layer.
     """
     from graphkd.teachers.gnn import GNN
 
+    def forward(network: nn.Module) -> Tensor:
+        try:
+            return call(network, graph.x, graph.edge_index, graph.edge_weight, graph.num_classes)
+        except (IndexError, RuntimeError, TypeError) as error:
+            raise _unable(network, graph, error) from error
+
+    if not isinstance(network, GNN) or hasattr(network, "hidden_taps"):
+        hidden, logits = hidden_layers(network, forward, len(graph))
+        return [*hidden, logits]
     try:
-        if not isinstance(network, GNN):
-            return [call(network, graph.x, graph.edge_index, graph.edge_weight, graph.num_classes)]
         x, edge_index = _own(network, graph.x, graph.edge_index)
         return [out.float().cpu() for out in network.outputs(x, edge_index, **_weights(network, graph.edge_weight))]
     except (IndexError, RuntimeError, TypeError) as error:
-        raise ValueError(
-            f"the teacher {type(network).__name__!r} cannot be run on features {tuple(graph.x.shape)} and edges "
-            f"{tuple(graph.edge_index.shape)}: {error}"
-        ) from error
+        raise _unable(network, graph, error) from error
+
+
+def _unable(network: nn.Module, graph: Graph, error: Exception) -> ValueError:
+    return ValueError(
+        f"the teacher {type(network).__name__!r} cannot be run on features {tuple(graph.x.shape)} and edges "
+        f"{tuple(graph.edge_index.shape)}: {error}"
+    )
 
 
 def readable(network: nn.Module, graph: Graph) -> Graph:
