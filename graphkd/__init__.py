@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from graphkd.pipeline.train_student import train_student
     from graphkd.pipeline.train_teacher import train_teacher
     from graphkd.students.classifier import StudentClassifier
+    from graphkd.students.regressor import StudentRegressor
     from graphkd.training.cache import Cache
 
 # Loaded on first access, so that `import graphkd` costs next to nothing beyond torch.
@@ -38,6 +39,7 @@ _LAZY = {
     "Result": "graphkd.pipeline.outcome",
     "Split": "graphkd.data",
     "StudentClassifier": "graphkd.students.classifier",
+    "StudentRegressor": "graphkd.students.regressor",
     "cpf_split": "graphkd.data",
     "digits": "graphkd.data",
     "distill": "graphkd.pipeline.distill",
@@ -58,6 +60,7 @@ __all__ = [
     "Result",
     "Split",
     "StudentClassifier",
+    "StudentRegressor",
     "cpf_split",
     "digits",
     "distill",

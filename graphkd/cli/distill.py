@@ -19,7 +19,8 @@ A config may say more. Where `teacher` is a list, its teachers are trained one b
 trained elsewhere is `dict(cache="folder/{setting}-{seed}")`, where caches lie, see `graphkd.Cache`.
 A teacher may itself be taught, `dict(..., source="folder", method="lingugkd")`, by a cache like that of
 `graphkd embed`; then it is trained untaught as well. These, and what the key `references` of a config lists, are
-graph networks trained beside, which teach nobody.
+graph networks trained beside, which teach nobody. `scoring` names scorers of scikit-learn, the first of which
+selects the epoch in place of the accuracy.
 """
 
 from __future__ import annotations
@@ -43,10 +44,13 @@ from graphkd.pipeline.teacher_spec import parse_teacher
 from graphkd.pipeline.train_student import train_student
 from graphkd.pipeline.train_teacher import train_teacher
 from graphkd.recipes import check_method, extras_of, inputs_of
+from graphkd.recipes.registry import check_task
 from graphkd.shipped import CONFIGS
 from graphkd.students.classifier import StudentClassifier
+from graphkd.students.regressor import StudentRegressor
 from graphkd.training.cache import Cache
 from graphkd.training.latency import PROTOCOL
+from graphkd.training.scoring import Measure, measures
 from kdlosses.cli.logs import SCHEMA, Log, commit, peak_memory, read, reset_peak_memory, versions, write
 from kdlosses.cli.mistakes import one_sentence
 from kdlosses.cli.parser import Parser
@@ -54,9 +58,7 @@ from kdlosses.cli.report import table
 from kdlosses.discover import imported
 from kdlosses.options import nearest
 
-SELECTION = (
-    "epoch by validation accuracy, ties by validation cross-entropy; test labels are read by the evaluation alone"
-)
+SELECTION = "epoch by validation {}, ties by validation {}; test labels are read by the evaluation alone"
 Config = dict[str, Any]
 
 
@@ -89,10 +91,13 @@ def main(arguments: list[str] | None = None) -> None:
                         if not isinstance(teacher, Cache):
                             parse_teacher(teacher)
             graph = load(config["data"], unsafe=args.unsafe)
+            measures(config.get("scoring"), graph.task, graph.num_classes)
+            for method in config["methods"]:
+                check_task(method, graph.task, graph.reads is None)
             for setting in config["settings"] if seeds else ():
-                view = make_setting(graph, split_of(graph, seeds[0]), setting, seeds[0])
+                view = make_setting(graph, split_of(graph, seeds[0]), setting, seeds[0], config.get("scoring"))
                 teacher = teacher_of(config["teacher"], setting, seeds[0])
-                rehearse(view, teacher, config["methods"], StudentClassifier(**config["student"]), seeds[0])
+                rehearse(view, teacher, config["methods"], student_of(graph, config), seeds[0])
             for file in students(args.save, name, config, seeds):
                 if file.exists() and not args.force:
                     raise SystemExit(f"{file} is there already: choose another --save, or replace it with --force")
@@ -130,11 +135,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--setting", nargs="+", choices=("tran", "ind"), default=[], help="with --graph: all nodes seen, or some hidden"
     )
     parser.add_argument("--save", type=Path, metavar="FOLDER", help="keep the students that are trained now")
+    parser.add_argument(
+        "--scoring", nargs="+", default=[], help="with --graph: scorers of scikit-learn; the first selects the epoch"
+    )
     add_run_options(parser, "log file, of several configs their folder; default: results/graph")
     args = parser.parse_args(arguments)
     if bool(args.configs) == bool(args.graph):
         parser.error("give configs, or --graph")
-    for option in ("teacher", "method", "loss", "setting"):
+    for option in ("teacher", "method", "loss", "setting", "scoring"):
         if args.configs and getattr(args, option):
             parser.error(f"--{option} goes with --graph: a config says its own")
     return args
@@ -163,7 +171,8 @@ def asked_for(args: argparse.Namespace) -> list[tuple[Path | None, str, Config]]
     config = copy.deepcopy(DEFAULTS) | {"data": args.graph, "methods": methods or [{"type": "glnn"}]}
     config["settings"] = args.setting or config["settings"]
     config["teacher"]["type"] = args.teacher or config["teacher"]["type"]
-    parts = [args.graph, config["teacher"]["type"], *(args.method + args.loss or ["glnn"])]
+    config |= {"scoring": args.scoring} if args.scoring else {}
+    parts = [args.graph, config["teacher"]["type"], *args.scoring, *(args.method + args.loss or ["glnn"])]
     return [(None, "-".join(part.replace(":", ".") for part in parts), config)]
 
 
@@ -195,11 +204,12 @@ def read_config(path: Path) -> Config:
     except Exception as error:  # a config is Python, in which anything can go wrong
         raise SystemExit(f"{path} cannot be read: {type(error).__name__}: {error}") from error
     known = {"data", "teacher", "student", "methods", "settings"}
-    if set(config) - {"references"} != known:
+    optional = {"references", "scoring"}
+    if set(config) - optional != known:
         missing = [f"lacks {key!r}" for key in sorted(known - set(config))]
         unknown = [
-            f"has a key {key!r}, which no graph config has: {nearest(key, (*known, 'references'))}"
-            for key in sorted(set(config) - known - {"references"})
+            f"has a key {key!r}, which no graph config has: {nearest(key, (*known, *optional))}"
+            for key in sorted(set(config) - known - optional)
         ]
         raise SystemExit(f"{path} {' and '.join(missing + unknown)}")
     if any(isinstance(each, dict) and "cache" in each and len(each) > 1 for each in _listed(config["teacher"])):
@@ -280,12 +290,12 @@ def run_seed(
     """
     files = iter(students(save, name, config, [seed]))
     reset_peak_memory()
-    student = StudentClassifier(**config["student"])
+    student = student_of(graph, config)
     split = split_of(graph, seed)
     beside = references(config)
     found: list[dict[str, Outcome]] = [{} for _ in range(2 + len(config["methods"]) + len(beside))]
     for setting in config["settings"]:
-        view = make_setting(graph, split, setting, seed)
+        view = make_setting(graph, split, setting, seed, config.get("scoring"))
         extras = set().union(*(extras_of(method) for method in config["methods"]))
         taught = found[0][setting] = train_teacher(view, teacher_of(config["teacher"], setting, seed), seed, extras)
         tick()
@@ -309,6 +319,11 @@ def run_seed(
     return [
         make_log(graph, config, name, seed, role, method, outcomes) for (role, method), outcomes in zip(roles, found)
     ]
+
+
+def student_of(graph: Graph, config: Config) -> StudentClassifier:
+    """The student of a config, which predicts numbers where the targets are numbers."""
+    return (StudentRegressor if graph.task == "regression" else StudentClassifier)(**config["student"])
 
 
 def labels(methods: list[Any]) -> list[str]:
@@ -337,10 +352,19 @@ def make_log(
     graph: Graph, config: Config, name: str, seed: int, role: str, method: str, outcomes: dict[str, Outcome]
 ) -> Log:
     metrics: dict[str, float | None] = {}
+    first_measure, *others = measures(config.get("scoring"), graph.task, graph.num_classes)
+    by_name = {each.name: each for each in others}
+
+    def logged(value: float | None, measure: Measure = first_measure) -> float | None:
+        return per_cent(value) if measure.share else value
+
     for setting, outcome in outcomes.items():
-        metrics |= {key: 100 * value for key, value in outcome.metrics.items()}
+        metrics |= {
+            key: logged(value, by_name.get(key.partition(" ")[2], first_measure))
+            for key, value in outcome.metrics.items()
+        }
         if setting == "tran":
-            metrics["oracle_test_best"] = per_cent(outcome.oracle_test_best)
+            metrics["oracle_test_best"] = logged(outcome.oracle_test_best)
     first = next(iter(outcomes.values()))
     if first.cache is None:
         network, epochs = network_of(first.model), first.model.epochs
@@ -357,12 +381,14 @@ def make_log(
         "seed": seed,
         "config": config,
         "metrics": metrics,
-        "selection": SELECTION,
+        "selection": SELECTION.format(
+            first_measure.name, "cross-entropy" if graph.task == "single-label" else "loss on the targets"
+        ),
         "schedule": f"at most {epochs} epochs" if epochs else "",
         "settings": {
             setting: {
-                "val": per_cent(outcome.val),
-                "oracle_test_best": per_cent(outcome.oracle_test_best),
+                "val": logged(outcome.val),
+                "oracle_test_best": logged(outcome.oracle_test_best),
                 "seconds": outcome.seconds,
             }
             for setting, outcome in outcomes.items()

@@ -212,7 +212,8 @@ def fitted_layers(lesson: Lesson) -> list[Layer]:
         square.diagonal().add_(1e-3 * square.diagonal().mean().clamp_min(1e-12))
         weight = torch.linalg.solve(square, moved.T @ (target.double() - aim)).T
         bias = aim - weight @ centre
-        found.append(Layer(weight.float(), bias.float(), torch.zeros_like(bias.float()), mean))
+        weight, bias = weight.to(given.dtype), bias.to(given.dtype)
+        found.append(Layer(weight, bias, torch.zeros_like(bias), mean))
     return found
 
 

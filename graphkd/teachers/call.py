@@ -35,6 +35,14 @@ def call(
     return _logits(network(*_own(network, x, edge_index), **_weights(network, edge_weight)), len(x), classes)
 
 
+def call_on(network: nn.Module, graph: Graph) -> Tensor:
+    """Return the logits `(N, C)` of a network on a graph, or on what it reads in its place, as `call` does."""
+    if graph.reads is None:
+        return call(network, graph.x, graph.edge_index, graph.edge_weight, graph.num_classes)
+    given, named = graph.reads.arguments(*kind_of(network))
+    return _logits(graph.reads.rows_of(network(*given, **named)), len(graph), graph.num_classes)
+
+
 def outputs(network: nn.Module, graph: Graph) -> list[Tensor]:
     """Hidden layers and logits, see `call`; of a network without a method `outputs` like `GNN` see `hidden_layers`.
 
@@ -46,14 +54,18 @@ def outputs(network: nn.Module, graph: Graph) -> list[Tensor]:
 
     def forward(network: nn.Module) -> Tensor:
         try:
-            return call(network, graph.x, graph.edge_index, graph.edge_weight, graph.num_classes)
+            return call_on(network, graph)
         except (IndexError, RuntimeError, TypeError) as error:
             raise _unable(network, graph, error) from error
 
-    if not isinstance(network, GNN) or hasattr(network, "hidden_taps"):
+    own = isinstance(network, GNN) if graph.reads is None else hasattr(network, "row_outputs")
+    if not own or hasattr(network, "hidden_taps"):
         hidden, logits = hidden_layers(network, forward, len(graph))
         return [*hidden, logits]
     try:
+        if graph.reads is not None:
+            given, named = graph.reads.arguments(*kind_of(network))
+            return [out.float().cpu() for out in network.row_outputs(*given, **named)]  # type: ignore[operator]
         x, edge_index = _own(network, graph.x, graph.edge_index)
         return [out.float().cpu() for out in network.outputs(x, edge_index, **_weights(network, graph.edge_weight))]
     except (IndexError, RuntimeError, TypeError) as error:
@@ -61,6 +73,8 @@ def outputs(network: nn.Module, graph: Graph) -> list[Tensor]:
 
 
 def _unable(network: nn.Module, graph: Graph, error: Exception) -> ValueError:
+    if graph.reads is not None:
+        return ValueError(f"the teacher {type(network).__name__!r} cannot be run on {graph.reads.what}: {error}")
     return ValueError(
         f"the teacher {type(network).__name__!r} cannot be run on features {tuple(graph.x.shape)} and edges "
         f"{tuple(graph.edge_index.shape)}: {error}"

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from graphkd.data.targets import known
 from graphkd.sparse.edges import by_target, neighbourhood
 from graphkd.sparse.rows import Matrix, rows
 from graphkd.training.latency import hops
 from graphkd.training.loop import Clock, History, rehearsed
-from graphkd.training.task import TASKS, Task, known
+from graphkd.training.task import TASKS, Task
 from kdlosses.experts import mixture
 
 _ROWS = 65_536  # nodes in one forward

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -56,19 +55,3 @@ def task_of(name: str) -> Task:
     if name not in TASKS:
         raise KeyError(f"no task is called {name!r}; {nearest(str(name), TASKS)}")
     return TASKS[name]
-
-
-def known(targets: Tensor) -> Tensor:
-    """Mask `(N,)` of the rows that have targets: no -1, of floats no NaN.
-
-    >>> known(torch.tensor([[0, 1], [-1, -1]])), known(torch.tensor([[0.5], [float("nan")]]))
-    (tensor([ True, False]), tensor([ True, False]))
-    """
-    there = targets == targets if targets.is_floating_point() else targets >= 0
-    return there if there.ndim == 1 else there.all(1)
-
-
-def only(targets: Tensor, rows: Tensor) -> Tensor:
-    """The targets of the rows of a mask `(N,)`; of the others -1, of floats NaN."""
-    rows = rows if targets.ndim == 1 else rows[:, None]
-    return targets.where(rows, torch.nan if targets.is_floating_point() else -1)
