@@ -21,6 +21,7 @@ from kdlosses.moved import moved_name
 if TYPE_CHECKING:
     from graphkd.data import Graph, Split, cpf_split, digits, load, make_setting, prepare
     from graphkd.links import LinkResult, LinkStudent, distill_links
+    from graphkd.pipeline.compare import compare
     from graphkd.pipeline.distill import distill
     from graphkd.pipeline.outcome import Result
     from graphkd.pipeline.ranking import rank_students
@@ -40,6 +41,7 @@ _LAZY = {
     "Split": "graphkd.data",
     "StudentClassifier": "graphkd.students.classifier",
     "StudentRegressor": "graphkd.students.regressor",
+    "compare": "graphkd.pipeline.compare",
     "cpf_split": "graphkd.data",
     "digits": "graphkd.data",
     "distill": "graphkd.pipeline.distill",
@@ -61,6 +63,7 @@ __all__ = [
     "Split",
     "StudentClassifier",
     "StudentRegressor",
+    "compare",
     "cpf_split",
     "digits",
     "distill",

@@ -1,4 +1,4 @@
-# Several labels: which of the 20 most popular artists a user listens to, from the others; the teacher sees friends, too.
+# Several labels: which of the 20 most popular artists a user listens to, from the others; the teacher sees friends.
 _base_ = "../_base_/graph.py"
 data = "lastfm"
 teacher = dict(type="sage", hidden=128, layers=2, dropout=0.5, epochs=200)

@@ -32,7 +32,8 @@ def as_graph(
             graph has a target.
         unlabelled: see `Graph.of`.
         target: of a `HeteroData`: the kind of nodes that is predicted.
-        descriptors: of a set of graphs: `(data) -> numbers (D,)`, what the student sees of one; `describe` if not given.
+        descriptors: of a set of graphs: `(data) -> numbers (D,)`, what the student sees of one; `describe` if not
+            given.
         task: `single-label`, `multi-label` or `regression`; by the targets if not given, see `Graph.of`.
 
     Raises:
@@ -40,8 +41,8 @@ def as_graph(
         ValueError: data and options do not fit together, see `Graph.of`.
 
     >>> triangle, path = ([[0, 1, 2, 1, 2, 0], [1, 2, 0, 0, 1, 2]], [[0, 1, 1, 2], [1, 0, 2, 1]])
-    >>> graphs = [SimpleNamespace(x=torch.ones(3, 1), edge_index=each, y=place) for place, each in enumerate([path, triangle])]
-    >>> as_graph(graphs).x.shape
+    >>> each = [SimpleNamespace(x=torch.ones(3, 1), edge_index=e, y=y) for y, e in enumerate([path, triangle])]
+    >>> as_graph(each).x.shape
     torch.Size([2, 8])
     """
     several = hasattr(data, "node_types") and hasattr(data, "edge_types")
@@ -74,7 +75,9 @@ def describe(graphs: GraphSet) -> Tensor:
     """
     size = torch.bincount(graphs.batch, minlength=graphs.count).clamp_min(1)[:, None]
     total = torch.zeros(graphs.count, graphs.x.shape[1]).index_add_(0, graphs.batch, graphs.x)
-    high = torch.full_like(total, -torch.inf).scatter_reduce_(0, graphs.batch[:, None].expand_as(graphs.x), graphs.x, "amax")
+    high = torch.full_like(total, -torch.inf).scatter_reduce_(
+        0, graphs.batch[:, None].expand_as(graphs.x), graphs.x, "amax"
+    )
     degree = torch.bincount(graphs.edge_index[1], minlength=len(graphs.batch)).float()[:, None]
     edges = torch.zeros(graphs.count, 1).index_add_(0, graphs.batch, degree)
     mean = edges / size
@@ -94,7 +97,11 @@ def _of_graphs(data: Any, descriptors: Describe | None, unlabelled: Any, task: s
     parts = [data[place] for place in range(len(data))]
     if not parts:
         raise ValueError("the list of graphs is empty")
-    xs, ends, sizes, targets, own = [], [], [], [], []
+    xs: list[Tensor] = []
+    ends: list[Tensor] = []
+    sizes: list[int] = []
+    targets: list[Tensor] = []
+    own: list[np.ndarray] = []
     for place, part in enumerate(parts):
         for key in ("x", "edge_index", "y"):
             if getattr(part, key, None) is None:
@@ -119,7 +126,8 @@ def _of_graphs(data: Any, descriptors: Describe | None, unlabelled: Any, task: s
             own.append(np.asarray(descriptors(part), dtype=np.float32))
             if own[-1].ndim != 1 or own[-1].shape != own[0].shape:
                 raise ValueError(
-                    f"descriptors of graph {place} are {own[-1].shape}; expected numbers (D,), of the first {own[0].shape}"
+                    f"descriptors of graph {place} are {own[-1].shape}; expected numbers (D,), as of the first, "
+                    f"{own[0].shape}"
                 )
     members = GraphSet(
         torch.cat(xs), torch.cat(ends, 1), torch.arange(len(xs)).repeat_interleave(torch.tensor(sizes)), len(xs)
@@ -146,7 +154,9 @@ def _of_hetero(data: Any, target: str | None, unlabelled: Any, task: str | None)
     for kind in kinds:
         given = getattr(data[kind], "x", None)
         if given is None:
-            raise ValueError(f"the nodes {kind!r} have no features: give them some, as data[{kind!r}].x = torch.ones(n, 1)")
+            raise ValueError(
+                f"the nodes {kind!r} have no features: give them some, as data[{kind!r}].x = torch.ones(n, 1)"
+            )
         x[kind] = (given.to_dense() if isinstance(given, Tensor) else torch.as_tensor(given)).float()
         if x[kind].ndim != 2 or not x[kind].isfinite().all():
             raise ValueError(f"the nodes {kind!r} have features {tuple(x[kind].shape)}; expected finite numbers (N, F)")
@@ -155,7 +165,9 @@ def _of_hetero(data: Any, target: str | None, unlabelled: Any, task: str | None)
         store = data[kind]
         for key in ("edge_attr", "edge_weight"):
             if getattr(store, key, None) is not None:
-                raise ValueError(f"the edges {kind} have {key}, which is not supported with several kinds of nodes; remove it")
+                raise ValueError(
+                    f"the edges {kind} have {key}, which is not supported with several kinds of nodes; remove it"
+                )
         found = as_edges(store.edge_index)
         for row, end in enumerate((kind[0], kind[2])):
             if found.numel() and not 0 <= int(found[row].min()) <= int(found[row].max()) < len(x[end]):
@@ -164,7 +176,9 @@ def _of_hetero(data: Any, target: str | None, unlabelled: Any, task: str | None)
                 )
         edges[tuple(kind)] = found
     if not any(kind[2] == target and found.numel() for kind, found in edges.items()):
-        raise ValueError(f"no edge leads to {target!r}, so a teacher would learn nothing: T.ToUndirected() adds the reverse")
+        raise ValueError(
+            f"no edge leads to {target!r}, so a teacher would learn nothing: T.ToUndirected() adds the reverse"
+        )
     store = data[target]
     more = {key: getattr(store, key, None) for key in ("train_mask", "val_mask", "test_mask", "num_classes")}
     return _with(Hetero(x, edges, target), x[target], getattr(store, "y", None), unlabelled, task, **more)
@@ -174,4 +188,3 @@ def _with(reads: Any, x: Tensor, y: Any, unlabelled: Any, task: str | None, **mo
     rows = SimpleNamespace(x=x, y=y, edge_index=torch.zeros(2, 0, dtype=torch.long), **more)
     graph = Graph.of(rows, unlabelled, task)
     return Graph(**{**vars(graph), "reads": reads})
-

@@ -120,7 +120,7 @@ class Graph:
             if getattr(data, key, None) is None:
                 hint = ", not adj_t" if key == "edge_index" and getattr(data, "adj_t", None) is not None else ""
                 if hasattr(data, "node_types"):
-                    hint = "; of a graph with several kinds of nodes say target=kind to distill, or take data.to_homogeneous()"
+                    hint = "; of a graph with several kinds of nodes take data.to_homogeneous(), or distill(target=)"
                 raise ValueError(
                     f"the graph has no tensor {key!r}; expected x (N, F), edge_index (2, E) and y (N,){hint}"
                 )

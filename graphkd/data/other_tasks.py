@@ -57,8 +57,8 @@ def read_lastfm(folder: Path, labels: int = 20, least: int = 5) -> Graph:
     """Users of Last.fm, joined to their friends; to be predicted is which of the most popular artists each listens to.
 
     Derived from `data1.txt` and `test1.txt`, lines `user artist plays`, and `trustnetwork.txt`, lines `user user`: the
-    labels are the artists with most listeners, 1 where the user has played them; the features, 0 or 1, all other artists
-    with enough listeners. The largest component of the friends is kept. Cantador et al., "Second Workshop on
+    labels are the artists with most listeners, 1 where the user has played them; the features, 0 or 1, all other
+    artists with enough listeners. The largest component of the friends is kept. Cantador et al., "Second Workshop on
     Information Heterogeneity and Fusion in Recommender Systems", 2011 (the data).
 
     Args:
@@ -85,9 +85,9 @@ def read_lastfm(folder: Path, labels: int = 20, least: int = 5) -> Graph:
 def read_cane_words(folder: Path, least: int = 10, width: int = 64) -> Graph:
     """The papers of CANE's Cora beside the words of their abstracts; to be predicted is the class of a paper.
 
-    Derived from the files that `read_cane` reads: kinds of edges are paper cites paper and paper has word, each in both
-    directions. A word is one that stands in at least `least` abstracts; a paper's features are TF-IDF of these, a word's
-    are its column of that table by a truncated SVD of `width` dimensions (latent semantic analysis).
+    Derived from the files that `read_cane` reads: kinds of edges are paper cites paper and paper has word, each in
+    both directions. A word is one that stands in at least `least` abstracts; a paper's features are TF-IDF of these, a
+    word's are its column of that table by a truncated SVD of `width` dimensions (latent semantic analysis).
     """
     with needs_extra("reading 'cane_cora_words'"):
         from sklearn.decomposition import TruncatedSVD

@@ -70,8 +70,9 @@ def load(name: str | Mapping[str, Any], root: str | Path | None = None, unsafe: 
             **options)` for a graph that is drawn, see `hubs`. Or `"module:name"`, also as a type with options: a
             function of one's own that returns a PyG `Data`, or whatever `Graph.of` takes, kept whole.
         root: folder with `Planetoid/`, `Amazon/` and `Coauthor/` as PyG lays them out, `OGB/` as the package `ogb` does
-            (`OGB/ogbn_arxiv/raw` and so on), `CANE-Cora/raw`, `TUDataset/MUTAG/raw` and so on, and `LastFM/raw`; `KD_DATA_ROOT` if not given. Nothing is written
-            there: PyG's readers work on a copy, and what was read is kept in the user's cache folder.
+            (`OGB/ogbn_arxiv/raw` and so on), `CANE-Cora/raw`, `TUDataset/MUTAG/raw` and so on, and `LastFM/raw`;
+            `KD_DATA_ROOT` if not given. Nothing is written there: PyG's readers work on a copy, and what was read is
+            kept in the user's cache folder.
         unsafe: let PyG unpickle the raw files of Planetoid unchecked, which runs whatever code they contain. Only for
             files that you trust.
 

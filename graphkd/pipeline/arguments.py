@@ -136,7 +136,9 @@ def built_on(graph: Graph, builder: Callable[..., nn.Module], options: Mapping[s
         return built(builder, graph.x.shape[1], graph.num_classes, options)
     network = built_for(graph.reads, builder, graph.num_classes, options, name_of(builder))
     if not isinstance(network, nn.Module):
-        raise TypeError(f"the teacher {name_of(builder)!r} returns a {type(network).__name__}; expected a torch.nn.Module")
+        raise TypeError(
+            f"the teacher {name_of(builder)!r} returns a {type(network).__name__}; expected a torch.nn.Module"
+        )
     return network.cpu()
 
 
@@ -145,7 +147,10 @@ def checked_student(student: Any, task: str = "single-label") -> Student:
     numbers = task == "regression"
     if student is None:
         return (StudentRegressor if numbers else StudentClassifier)(hidden=(256,), dropout=0.5, epochs=500)
-    if isinstance(last_step(student), StudentClassifier) and isinstance(last_step(student), StudentRegressor) != numbers:
+    if (
+        isinstance(last_step(student), StudentClassifier)
+        and isinstance(last_step(student), StudentRegressor) != numbers
+    ):
         kinds = ("StudentRegressor", "numbers") if numbers else ("StudentClassifier", "classes or labels")
         raise TypeError(f"student is a {type(last_step(student)).__name__}; of {kinds[1]} take a {kinds[0]}")
     if not isinstance(last_step(student), StudentClassifier):

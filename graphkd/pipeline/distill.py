@@ -63,8 +63,8 @@ def distill(
             `Schedule`) or as a function `(in_features, classes) -> Module`, to be trained here; a module
             `(x, edge_index) -> logits`, taken as it is, in evaluation mode; the cache of a teacher trained elsewhere;
             or its logits `(N, C)`. `dict(module=network, taps=['convs.0'])`, and `taps` in the dict of a builder, say
-            where its hidden layers are read, see `train_teacher`. A list of these teaches together, see `train_teacher`. There is a warning about
-            a ready teacher that does not say on what split it was trained, see there.
+            where its hidden layers are read, see `train_teacher`. A list of these teaches together, see there. There is
+            a warning about a ready teacher that does not say on what split it was trained, see there.
         method: a recipe of `graphkd.recipes` by name, as `dict(type=name, **options)` or as a function.
             Default: `glnn`, which reads no edge. What learns from edges may end above it or below; measure both.
         student: with the settings wanted; its method and random state are replaced. Or a `Pipeline` whose last step is
@@ -79,8 +79,8 @@ def distill(
         isolated: what to do about nodes without edges: a graph cannot teach them anything.
         target: see `data`.
         descriptors: see `data`.
-        task: `single-label`, `multi-label` (`y` of 0 and 1, `(N, L)`) or `regression` (floats); by `y` if not given, see
-            `Graph.of`. Of the last two a method has to know, see `graphkd.recipes.registry.TASKS_OF`.
+        task: `single-label`, `multi-label` (`y` of 0 and 1, `(N, L)`) or `regression` (floats); by `y` if not given,
+            see `Graph.of`. Of the last two a method has to know, see `graphkd.recipes.registry.TASKS_OF`.
         scoring: a scorer of scikit-learn by name, or a function `(estimator, X, y) -> number`, in place of the
             accuracy: it chooses the epoch on the validation nodes, and is what `metrics` hold. Of a list the first
             chooses, the others are reported too. Default: `accuracy`, of several labels `f1_micro`, of numbers `r2`.

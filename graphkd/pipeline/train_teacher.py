@@ -186,9 +186,7 @@ def _joined(setting: Setting, outcomes: Sequence[Outcome], views: Sequence[Setti
         return Outcome(network, metrics, None, None, sum(outcome.seconds for outcome in outcomes), cache)
     logits = mixture(experts(torch.from_numpy(cache.logits), classes, "teach"))
     val = measures_of(setting)[0].both(logits[setting.observed][setting.val], setting.seen.y[setting.val])[0]
-    metrics = (
-        metrics_of(setting, logits) if network is None else teacher_metrics(networks, views, setting, logits)
-    )
+    metrics = metrics_of(setting, logits) if network is None else teacher_metrics(networks, views, setting, logits)
     x = torch.cat(own, 1) if unlike else None
     return Outcome(network, metrics, None, val, sum(outcome.seconds for outcome in outcomes), cache, x)
 

@@ -26,7 +26,8 @@ def terms(
          + (1 - \lambda) \sum_k w_k \, \ell_k(s_k, t_k) $$
 
     With one `kl` it is `glnn`. Of several labels, or of numbers, the losses on logits must take no softmax of them:
-    `binary_kl`, `mse`; CE is the loss of `lesson.task`. A step in a mini-batch shows a loss the edges among the nodes of the batch.
+    `binary_kl`, `mse`; CE is the loss of `lesson.task`. A step in a mini-batch shows a loss the edges among the nodes
+    of the batch.
 
     Args:
         model: the student, trained in place.

@@ -197,8 +197,8 @@ def fitted_layers(lesson: Lesson) -> list[Layer]:
 
     if not lesson.hidden:
         raise ValueError(
-            "tined: the teacher has neither the weights of a sage or a gcn (train_teacher(..., extras=['weights'])) nor "
-            "hidden layers: pass taps, the paths of its layers"
+            "tined: the teacher has neither the weights of a sage or a gcn (train_teacher(..., extras=['weights'])) "
+            "nor hidden layers: pass taps, the paths of its layers"
         )
     edges, found = lesson.edges(), []
     inputs = [rows(lesson.x).to_dense(), *(rows(layer).relu() for layer in lesson.hidden)]

@@ -131,9 +131,9 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         Args:
             X: features `(n, F)`: array, table, memory-mapped array, scipy CSR or tensor. With `batch_size`, only the
                 rows of a step are read.
-            y: labels `(n,)` or `(n, 1)`; or several of 0 and 1 a row, `(n, L)`. With a teacher, those of its columns: 0 to C - 1, or C different ones in
-                sorted order. None, NaN and -1 (but for labels that are -1 and 1, without a teacher) are no labels: such
-                rows are left out of `labelled`.
+            y: labels `(n,)` or `(n, 1)`; or several of 0 and 1 a row, `(n, L)`. With a teacher, those of its columns: 0
+                to C - 1, or C different ones in sorted order. None, NaN and -1 (but for labels that are -1 and 1,
+                without a teacher) are no labels: such rows are left out of `labelled`.
             teacher: its logits `(n, C)`, or its cache (every row of `X` observed), which may be that of several
                 teachers of C classes each; None trains on labels alone.
             edge_index: `(2, E)` between rows of `X`, for the methods that learn from edges: both directions, each once.
@@ -280,7 +280,11 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
             for package in ("onnx", "onnxscript"):
                 importlib.import_module(package)
         scale = [] if self.scaler_ is None else [scaling.Affine(step) for _, step in scaling.scalers(self.scaler_)]
-        last = {"single-label": torch.nn.Softmax(1), "multi-label": torch.nn.Sigmoid(), "regression": torch.nn.Identity()}
+        last = {
+            "single-label": torch.nn.Softmax(1),
+            "multi-label": torch.nn.Sigmoid(),
+            "regression": torch.nn.Identity(),
+        }
         model = torch.nn.Sequential(*scale, copy.deepcopy(self.network_), last[self.task_]).eval()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the exporter, about itself

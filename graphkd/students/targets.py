@@ -40,7 +40,8 @@ def read_targets(y: Any, told: np.ndarray, task: str, name: str = "y") -> Tensor
         row = int(wrong.argmax())
         wanted = "0 and 1" if task == "multi-label" else "finite numbers"
         raise ValueError(
-            f"row {row} of {name} is {found[row].tolist()}; expected {wanted}: leave rows without targets out of labelled"
+            f"row {row} of {name} is {found[row].tolist()}; expected {wanted}: leave rows without targets out of "
+            "labelled"
         )
     kept = torch.from_numpy(np.where(told[:, None], found, 0).astype(np.float32))
     mask = torch.from_numpy(told)[:, None]

@@ -65,7 +65,8 @@ def outputs(network: nn.Module, graph: Graph) -> list[Tensor]:
     try:
         if graph.reads is not None:
             given, named = graph.reads.arguments(*kind_of(network))
-            return [out.float().cpu() for out in network.row_outputs(*given, **named)]  # type: ignore[operator]
+            row_outputs: Any = network.row_outputs
+            return [out.float().cpu() for out in row_outputs(*given, **named)]
         x, edge_index = _own(network, graph.x, graph.edge_index)
         return [out.float().cpu() for out in network.outputs(x, edge_index, **_weights(network, graph.edge_weight))]
     except (IndexError, RuntimeError, TypeError) as error:

@@ -23,5 +23,5 @@ def gin(in_features: int, classes: int, *, layers: int = 2, hidden: int = 64, dr
 
     widths = [in_features, *[hidden] * (layers - 1), classes]
     network = GNN([conv(a, b) for a, b in itertools.pairwise(widths)], dropout)
-    network.sparse = False  # type: ignore[misc]
+    network.sparse = False
     return network

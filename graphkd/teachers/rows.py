@@ -162,8 +162,8 @@ def _hetero(name: str, reads: Hetero, classes: int, options: dict[str, Any]) -> 
     }
     if name not in makers:
         raise ValueError(
-            f"the teacher {name!r} is for one kind of nodes; choose 'sage', 'gat', or a function (in_features, classes) "
-            "-> Module of layers for pairs of widths, as torch_geometric.nn.GraphSAGE"
+            f"the teacher {name!r} is for one kind of nodes; choose 'sage', 'gat', or a function (in_features, "
+            "classes) -> Module of layers for pairs of widths, as torch_geometric.nn.GraphSAGE"
         )
     known = ("layers", "hidden", "dropout")
     for key in options:
@@ -171,4 +171,6 @@ def _hetero(name: str, reads: Hetero, classes: int, options: dict[str, Any]) -> 
             raise TypeError(f"teacher {name!r} on several kinds of nodes has no option {key!r}; {nearest(key, known)}")
     layers, hidden = options.get("layers", 2), options.get("hidden", 64)
     widths = [*[hidden] * (layers - 1), classes]
-    return HeteroGNN([makers[name](width) for width in widths], reads.metadata, reads.target, options.get("dropout", 0.5))
+    return HeteroGNN(
+        [makers[name](width) for width in widths], reads.metadata, reads.target, options.get("dropout", 0.5)
+    )

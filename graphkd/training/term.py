@@ -148,8 +148,8 @@ def check_entry(entry: Mapping[str, Any], task: str = "single-label") -> kdlosse
             raise ValueError(f"distills entry {loss.name!r}: the loss reads class labels, the targets are {task}")
         if entry.get("student", "logits") == "logits" and _over_classes(loss):
             raise ValueError(
-                f"distills entry {loss.name!r}: the loss takes a softmax of the logits, which has no meaning for {task} "
-                f"targets; choose {task_of(task).soft!r}, 'mse' or 'l1'"
+                f"distills entry {loss.name!r}: the loss takes a softmax of the logits, which has no meaning for "
+                f"{task} targets; choose {task_of(task).soft!r}, 'mse' or 'l1'"
             )
     for whose in ("student", "teacher"):
         if entry.get(whose) is not None:

@@ -24,7 +24,9 @@ def ring(count: int = 240, noise: float = 1.5) -> tuple[Tensor, Tensor, Tensor]:
     draw = torch.Generator().manual_seed(0)
     group = torch.arange(count) % 2
     x = (2.0 * group[:, None] - 1) * torch.ones(1, 6) + noise * torch.randn(count, 6, generator=draw)
-    near = torch.cat([torch.stack([torch.arange(count), (torch.arange(count) + 2 * hop) % count]) for hop in (1, 2, 3)], 1)
+    near = torch.cat(
+        [torch.stack([torch.arange(count), (torch.arange(count) + 2 * hop) % count]) for hop in (1, 2, 3)], 1
+    )
     return x, torch.cat([near, near.flip(0)], 1), group
 
 
@@ -39,7 +41,9 @@ def labels() -> Graph:
 def test_several_labels(labels: Graph) -> None:
     assert (labels.task, labels.num_classes) == ("multi-label", 3)
     student = StudentClassifier(**QUICK)
-    result = distill(labels, TEACHER, "glnn", student=student, setting="tran", scoring=["f1_micro", "average_precision"])
+    result = distill(
+        labels, TEACHER, "glnn", student=student, setting="tran", scoring=["f1_micro", "average_precision"]
+    )
     assert result.metrics["teacher"]["tran"] > result.metrics["control"]["tran"]
     assert result.metrics["student"]["tran"] > result.metrics["control"]["tran"]
     test = split_of(labels, 0).test
@@ -115,7 +119,9 @@ def test_numbers(tmp_path: Any) -> None:
     assert result.metrics["student"]["tran"] > result.metrics["control"]["tran"]
     graph = Graph.of(SimpleNamespace(x=x, edge_index=edges, y=y))
     test = split_of(graph, 0).test
-    assert result.metrics["student"]["tran"] == pytest.approx(r2_score(y[test], result.student.predict(x[test])), abs=1e-5)
+    assert result.metrics["student"]["tran"] == pytest.approx(
+        r2_score(y[test], result.student.predict(x[test])), abs=1e-5
+    )
     result.student.save(tmp_path / "numbers.safetensors")
     again = StudentRegressor.load(tmp_path / "numbers.safetensors")
     np.testing.assert_array_equal(again.predict(x), result.student.predict(x))
@@ -143,7 +149,9 @@ def triangles(count: int = 120) -> list[Any]:
     for place in range(count):
         edges = (ring6, pair)[place % 2]
         x = torch.randn(6, 3, generator=draw) + (place % 2) * torch.tensor([1.0, 0.0, 0.0])
-        graphs.append(SimpleNamespace(x=x, edge_index=torch.cat([edges, edges.flip(0)], 1), y=torch.tensor([place % 2])))
+        graphs.append(
+            SimpleNamespace(x=x, edge_index=torch.cat([edges, edges.flip(0)], 1), y=torch.tensor([place % 2]))
+        )
     return graphs
 
 
@@ -168,9 +176,7 @@ def test_descriptors_are_those_of_each_graph_alone() -> None:
     found = as_graph(graphs).x
     for place, each in enumerate(graphs):
         x, degree = each.x.numpy(), np.bincount(each.edge_index[1].numpy(), minlength=len(each.x))
-        grows = np.concatenate(
-            [x.sum(0), [len(x), degree.sum(), degree.mean(), degree.std(), degree.max()]]
-        )
+        grows = np.concatenate([x.sum(0), [len(x), degree.sum(), degree.mean(), degree.std(), degree.max()]])
         expected = np.concatenate([x.mean(0), x.max(0), np.sign(grows) * np.log1p(abs(grows))])
         np.testing.assert_allclose(found[place], expected, rtol=1e-4, atol=1e-5)
 
@@ -180,7 +186,10 @@ def test_a_set_of_graphs_can_be_taken_apart() -> None:
     order = torch.tensor([5, 0, 3])
     part = whole.subgraph(order)
     again = as_graph([triangles(7)[place] for place in order.tolist()])
-    one, two = part.reads.arguments(torch.device("cpu"), torch.float32), again.reads.arguments(torch.device("cpu"), torch.float32)  # type: ignore[union-attr]
+    one, two = (
+        part.reads.arguments(torch.device("cpu"), torch.float32),
+        again.reads.arguments(torch.device("cpu"), torch.float32),
+    )  # type: ignore[union-attr]
     torch.testing.assert_close(one[0][0], two[0][0])
     assert sorted(one[0][1].T.tolist()) == sorted(two[0][1].T.tolist())
     torch.testing.assert_close(one[1]["batch"], two[1]["batch"])

@@ -16,7 +16,7 @@ from graphkd.data import digits
 from graphkd.losses.dirichlet import dirichlet_energy
 from graphkd.networks.mlp import MLP
 from graphkd.recipes import tined
-from graphkd.recipes.tined import Layer, Pair, teacher_energies, teacher_layers
+from graphkd.recipes.tined import Layer, Pair, fitted_layers, teacher_energies, teacher_layers
 from graphkd.sparse.rows import rows
 from graphkd.teachers import gat, gcn, sage
 from graphkd.teachers.gnn import GNN
@@ -202,7 +202,10 @@ def test_of_any_teacher_the_layers_are_fitted() -> None:
     lesson = lesson_of(sage)
     (*_, fitted), (*_, true) = fitted_layers(lesson), teacher_layers(lesson.params)
     given = lesson.hidden[-1]
-    one, two = (layer.propagate(nn.functional.linear(given, layer.weight, layer.bias), lesson.edges()) for layer in (fitted, true))
+    one, two = (
+        layer.propagate(nn.functional.linear(given, layer.weight, layer.bias), lesson.edges())
+        for layer in (fitted, true)
+    )
     torch.testing.assert_close(one, two, atol=0.02 * float(two.abs().max()), rtol=0)
 
 
