@@ -241,13 +241,13 @@ def _hidden_states(folder: str) -> Cache:
 
 def references(config: Config) -> list[Any]:
     """What is trained beside: that which the config lists, and every network in it that is taught, untaught."""
-    listed = config.get("references", [])
+    beside = config.get("references", [])
     untaught = [
         {key: value for key, value in each.items() if key != "method" and (key != "source" or "inputs" in each)}
-        for each in (*listed(config["teacher"]), *listed)
+        for each in (*listed(config["teacher"]), *beside)
         if "method" in each
     ]
-    found = [*untaught, *listed]
+    found = [*untaught, *beside]
     return [each for place, each in enumerate(found) if each not in found[:place]]
 
 

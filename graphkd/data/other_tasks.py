@@ -19,6 +19,7 @@ from graphkd.data.cpf import prepare
 from graphkd.data.graph import Graph
 from graphkd.data.texts import read_cane
 from graphkd.extras import needs_extra
+from graphkd.sparse.rows import rows
 
 _MOST = 63  # degrees above it count as this one
 
@@ -53,33 +54,26 @@ def _column(file: Path) -> Tensor:
     return torch.from_numpy(np.loadtxt(file, np.int64, ndmin=1))
 
 
-def read_lastfm(folder: Path, labels: int = 20, least: int = 5) -> Graph:
-    """Users of Last.fm, joined to their friends; to be predicted is which of the most popular artists each listens to.
+def keywords(graph: Graph, labels: int = 20) -> Graph:
+    """The graph with its most frequent words as labels, several a node, and its other words as features.
 
-    Derived from `data1.txt` and `test1.txt`, lines `user artist plays`, and `trustnetwork.txt`, lines `user user`: the
-    labels are the artists with most listeners, 1 where the user has played them; the features, 0 or 1, all other
-    artists with enough listeners. The largest component of the friends is kept. Cantador et al., "Second Workshop on
-    Information Heterogeneity and Fusion in Recommender Systems", 2011 (the data).
+    Derived from a graph whose features count words, such as `cora`: a label is 1 where the word stands in the paper. A
+    teacher may learn it from the papers that this one cites, a student from the other words alone.
 
-    Args:
-        folder: with the three files.
-        labels: how many artists are predicted.
-        least: listeners that an artist has at least, to be a feature.
+    Raises:
+        ValueError: there are not that many words.
+
+    >>> found = keywords(Graph.of(SimpleNamespace(x=torch.eye(4), y=[0, 1, 0, 1], edge_index=[[0], [1]])), 2)
+    >>> found.x.shape, found.y.sum(0).tolist(), found.task
+    (torch.Size([4, 2]), [1, 1], 'multi-label')
     """
-    pairs = np.concatenate([np.loadtxt(folder / file, np.int64, ndmin=2)[:, :2] for file in ("data1.txt", "test1.txt")])
-    pairs = np.unique(pairs, axis=0)
-    users, user = np.unique(pairs[:, 0], return_inverse=True)
-    artists, artist = np.unique(pairs[:, 1], return_inverse=True)
-    listeners = np.bincount(artist)
-    order = np.argsort(-listeners, kind="stable")
-    kept = np.sort(order[labels:][listeners[order[labels:]] >= least])
-    played = np.zeros((len(users), len(artists)), np.float32)
-    played[user, artist] = 1
-    friends = np.loadtxt(folder / "trustnetwork.txt", np.int64, ndmin=2)
-    friends = friends[np.isin(friends, users).all(1)]
-    edges = np.searchsorted(users, friends).T
-    data = SimpleNamespace(x=played[:, kept], edge_index=edges, y=played[:, order[:labels]].astype(np.int64))
-    return prepare(Graph.of(data, task="multi-label"))
+    x = rows(graph.x).to_dense()
+    if not 2 <= labels < x.shape[1]:
+        raise ValueError(f"labels is from 2 to {x.shape[1] - 1}, the words that there are but one; got {labels}")
+    order = (x > 0).sum(0).argsort(descending=True, stable=True)
+    told, left = order[:labels], order[labels:].sort().values
+    data = SimpleNamespace(x=x[:, left], edge_index=graph.edge_index, y=(x[:, told] > 0).long(), node_id=graph.node_id)
+    return Graph.of(data, task="multi-label")
 
 
 def read_cane_words(folder: Path, least: int = 10, width: int = 64) -> Graph:
@@ -110,7 +104,6 @@ def read_cane_words(folder: Path, least: int = 10, width: int = 64) -> Graph:
 
 READERS = {
     **{name.lower(): (f"TUDataset/{name}", read_tu) for name in ("MUTAG", "PROTEINS", "NCI1", "IMDB-BINARY")},
-    "lastfm": ("LastFM", read_lastfm),
     "cane_cora_words": ("CANE-Cora", read_cane_words),
 }
 """Name: folder under the data root, and what reads its `raw/`."""

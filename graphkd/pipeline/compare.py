@@ -94,7 +94,9 @@ class Comparison:
         if ax is None:
             ax = Figure(figsize=(7, 1 + 0.4 * len(rows)), layout="constrained").subplots()
         for place, row in enumerate(rows):
-            ax.errorbar(row.mean, -place, xerr=row.deviation, fmt="o", capsize=3, color=comparison_page.COLOURS[row.role])
+            ax.errorbar(
+                row.mean, -place, xerr=row.deviation, fmt="o", capsize=3, color=comparison_page.COLOURS[row.role]
+            )
         ax.set_yticks([-place for place in range(len(rows))], [row.label for row in rows])
         ax.set_xlabel(metric)
         ax.grid(axis="x", alpha=0.3)
@@ -283,7 +285,11 @@ def _plan(teachers: Sequence[Any], methods: Sequence[Any]) -> list[tuple[str, An
             teacher,
             spec,
             [
-                (f"{name} from {teacher_name}" if several else name, method, {"teacher": spec, "method": as_json(method)})
+                (
+                    f"{name} from {teacher_name}" if several else name,
+                    method,
+                    {"teacher": spec, "method": as_json(method)},
+                )
                 for name, method in zip(names, methods)
             ],
         )

@@ -60,7 +60,9 @@ def test_runs_of_another_comparison_are_not_mixed(done: tuple[Any, Path], change
     _, log = done
     before = log.read_bytes()
     with pytest.raises(ValueError, match=f"holds runs of another comparison, which differs in .*{field}"):
-        compare(digits(), **{"teachers": TEACHERS, "methods": "glnn", "seeds": 2, "student": QUICK, "log": log, **changed})
+        compare(
+            digits(), **{"teachers": TEACHERS, "methods": "glnn", "seeds": 2, "student": QUICK, "log": log, **changed}
+        )
     assert log.read_bytes() == before
 
 
