@@ -3,8 +3,8 @@
     graphkd compare --graph digits --teachers sage gcn --methods glnn krd --seeds 3
     graphkd compare --graph cora --teachers sage --methods glnn ffg2m --setting tran ind --html cora.html
 
-Each teacher is trained once for each seed and shared by the methods. The log, a JSON file, is written after each run; the
-same command goes on where it was stopped, and one with more seeds, methods or teachers trains what is new. A log of
+Each teacher is trained once for each seed and shared by the methods. The log, a JSON file, is written after each run;
+the same command goes on where it was stopped, and one with more seeds, methods or teachers trains what is new. A log of
 other data, settings or students is not mixed with this one: choose another --out. Teachers and methods of one's own are
 `module:name`.
 """

@@ -134,15 +134,21 @@ def compare(
 ) -> Comparison:
     """Train the untaught control, each teacher, and each method with each teacher, with several seeds.
 
-    A teacher is trained once for each seed, and all methods learn from that one; the control, once for each seed, is the
-    same for all. The splits are those of `distill`.
+    A teacher is trained once for each seed, and all methods learn from that one; the control, once for each seed, is
+    the same for all. The splits are those of `distill`.
 
     Args:
-        data: see `distill`, and so are `student`, `split`, `scoring`, `target`, `descriptors` and `task`.
+        data: see `distill`.
         teachers: one, or a list of which each teaches by itself, see `distill`.
         methods: one, or a list.
         seeds: how many, from 0, or which.
         settings: `tran`, `ind` or both.
+        student: see `distill`.
+        split: see `distill`.
+        scoring: see `distill`.
+        target: see `distill`.
+        descriptors: see `distill`.
+        task: see `distill`.
         log: a JSON file. It is written whole after each run; called again, what is in there is not trained again, so
             that a run that was stopped goes on, and one with more seeds, methods or teachers trains what is new. (A
             teacher that new methods need is trained again, as it was: its log stays.)
@@ -257,7 +263,7 @@ class _Run:
             "split": split,
             "settings": self.settings,
             "scoring": as_json(self.scoring),
-            "student": {type(last_step(self.student)).__name__: json.loads(json.dumps(as_json(settings)))},
+            "student": {type(last_step(self.student)).__name__: as_json(settings)},
             **({"steps": steps} if steps else {}),
         }
 
@@ -328,21 +334,32 @@ def _hash(arrays: Any) -> str:
 
 
 def _earlier(path: Path, run: _Run, plan: Sequence[Any]) -> list[Log]:
-    """The runs that an earlier call left in the file, if they are of this comparison."""
+    """The runs that an earlier call left in the file, if they are of this comparison, under their present names."""
     if not path.exists():
         return []
-    found, shared = read(path), json.loads(json.dumps(run.config()))
-    specs = {(called): spec for called, _, spec, _ in plan}
-    specs |= {label: told for *_, own in plan for label, _, told in own}
+    found, shared = read(path), _as_read(run.config())
+    known = {_key(spec): called for called, _, spec, _ in plan}
+    known |= {_key(told): label for *_, own in plan for label, _, told in own}
+    taken = {label: key for key, label in known.items()}
     for each in found:
         other = {key: value for key, value in each["config"].items() if key != "run"}
         differs = [key for key in shared.keys() | other.keys() if shared.get(key) != other.get(key)]
-        spec = specs.get(each["method"], each["config"].get("run"))
-        if not differs and json.loads(json.dumps(spec)) != each["config"].get("run"):
-            differs = [each["method"]]
+        mine = _key(each["config"].get("run"))
+        each["method"] = known.get(mine, each["method"])
+        if taken.get(each["method"], mine) != mine:
+            differs.append(each["method"])
         if differs:
             raise ValueError(
-                f"{path} holds runs of another comparison, which differs in {', '.join(sorted(differs))}: choose another "
-                "log, or delete it"
+                f"{path} holds runs of another comparison, which differs in {', '.join(sorted(differs))}: choose "
+                "another log, or delete it"
             )
     return found
+
+
+def _as_read(value: Any) -> Any:
+    """A value as it comes back from a JSON file."""
+    return json.loads(json.dumps(value))
+
+
+def _key(spec: Any) -> str:
+    return json.dumps(spec, sort_keys=True)

@@ -61,7 +61,8 @@ def page(logs: Sequence[Log], metric: str | None = None) -> str:
     body = "".join(f"<tr>{row}</tr>" for row in cells)
     title = html.escape(str(logs[0]["name"]))
     return (
-        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width'>"
         f"<title>{title}</title><style>{_STYLE}</style></head><body><h1>{title}</h1>"
         f"<p>{html.escape(chosen)}: mean and sample standard deviation over seeds.</p>{_drawing(rows, chosen)}"
         f"<div class='wide'><table>{body}</table></div><p>{html.escape(logs[0]['selection'])}.</p></body></html>\n"

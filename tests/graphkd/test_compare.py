@@ -45,6 +45,9 @@ def test_it_goes_on_where_it_was_stopped(done: tuple[Any, Path], tmp_path: Path)
     assert [log["method"] for log in more.logs] == ["supervised", "sage", "glnn", "krd"]
     compare(digits(), TEACHERS, "glnn", seeds=2, student=QUICK, log=part, tick=ran.append)
     assert ran == []
+    both = compare(digits(), TEACHERS, "glnn", seeds=1, student=QUICK, log=tmp_path / "one.json", tick=ran.append)
+    assert ran == ["gcn, seed 0", "glnn from gcn, seed 0"]  # what was called glnn is glnn from sage now
+    assert "glnn from sage" in {log["method"] for log in both.logs}
 
 
 @pytest.mark.parametrize(
@@ -73,7 +76,7 @@ def test_table_frame_plot_and_page(done: tuple[Any, Path], tmp_path: Path) -> No
     mean = frame[(frame.role == "control")].tran.mean()
     assert f"| control | 2 | {mean:.2f} ±" in repr(found)
     axes = found.plot()
-    assert [label.get_text() for label in axes.get_yticklabels()][0] == "teacher, sage"
+    assert axes.get_yticklabels()[0].get_text() == "teacher, sage"
     assert axes.get_xlabel() == "tran"
     text = found.html(tmp_path / "page.html").read_text()
     assert "<svg" in text
