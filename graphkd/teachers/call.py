@@ -58,19 +58,19 @@ def outputs(network: nn.Module, graph: Graph) -> list[Tensor]:
         except (IndexError, RuntimeError, TypeError) as error:
             raise _unable(network, graph, error) from error
 
-    own = isinstance(network, GNN) if graph.reads is None else hasattr(network, "row_outputs")
-    if not own or hasattr(network, "hidden_taps"):
-        hidden, logits = hidden_layers(network, forward, len(graph))
-        return [*hidden, logits]
+    tapped = hasattr(network, "hidden_taps")
     try:
-        if graph.reads is not None:
+        if graph.reads is None and isinstance(network, GNN) and not tapped:
+            x, edge_index = _own(network, graph.x, graph.edge_index)
+            return [out.float().cpu() for out in network.outputs(x, edge_index, **_weights(network, graph.edge_weight))]
+        row_outputs: Any = getattr(network, "row_outputs", None)
+        if graph.reads is not None and row_outputs is not None and not tapped:
             given, named = graph.reads.arguments(*kind_of(network))
-            row_outputs: Any = network.row_outputs
             return [out.float().cpu() for out in row_outputs(*given, **named)]
-        x, edge_index = _own(network, graph.x, graph.edge_index)
-        return [out.float().cpu() for out in network.outputs(x, edge_index, **_weights(network, graph.edge_weight))]
     except (IndexError, RuntimeError, TypeError) as error:
         raise _unable(network, graph, error) from error
+    hidden, logits = hidden_layers(network, forward, len(graph))
+    return [*hidden, logits]
 
 
 def _unable(network: nn.Module, graph: Graph, error: Exception) -> ValueError:
