@@ -21,12 +21,14 @@ from kdlosses.moved import moved_name
 if TYPE_CHECKING:
     from graphkd.data import Graph, Split, cpf_split, digits, load, make_setting, prepare
     from graphkd.links import LinkResult, LinkStudent, distill_links
+    from graphkd.pipeline.compare import compare
     from graphkd.pipeline.distill import distill
     from graphkd.pipeline.outcome import Result
     from graphkd.pipeline.ranking import rank_students
     from graphkd.pipeline.train_student import train_student
     from graphkd.pipeline.train_teacher import train_teacher
     from graphkd.students.classifier import StudentClassifier
+    from graphkd.students.regressor import StudentRegressor
     from graphkd.training.cache import Cache
 
 # Loaded on first access, so that `import graphkd` costs next to nothing beyond torch.
@@ -38,6 +40,8 @@ _LAZY = {
     "Result": "graphkd.pipeline.outcome",
     "Split": "graphkd.data",
     "StudentClassifier": "graphkd.students.classifier",
+    "StudentRegressor": "graphkd.students.regressor",
+    "compare": "graphkd.pipeline.compare",
     "cpf_split": "graphkd.data",
     "digits": "graphkd.data",
     "distill": "graphkd.pipeline.distill",
@@ -58,6 +62,8 @@ __all__ = [
     "Result",
     "Split",
     "StudentClassifier",
+    "StudentRegressor",
+    "compare",
     "cpf_split",
     "digits",
     "distill",

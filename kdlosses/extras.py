@@ -8,6 +8,7 @@ EXTRAS = {
     **{"mmdet": "detection", "mmdet3d": "bev", "PIL": "torch", "accelerate": "torch"},
     **dict.fromkeys(("transformers", "huggingface_hub", "peft", "tokenizers", "pyarrow"), "lm"),
     **dict.fromkeys(("onnx", "onnxscript"), "onnx"),
+    **dict.fromkeys(("matplotlib", "pandas"), "report"),
 }
 """The extra by the name of what is imported."""
 

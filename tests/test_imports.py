@@ -58,7 +58,7 @@ def test_arrows_run_one_way(package: str, never: set[str]) -> None:
 # The rooms of each package, from the ground up: a module imports from its own room and from those before it.
 ROOMS = {
     "kdlosses": [
-        "unit whole arrays options moved extras discover ground safe_pickle shipped text_table",
+        "unit whole arrays options moved extras discover ground safe_pickle shipped text_table taps",
         "reduce registry pointwise class_means squared_error experts schedule",
         "logit feature relation contrastive",
         "policy",

@@ -19,7 +19,8 @@ A config may say more. Where `teacher` is a list, its teachers are trained one b
 trained elsewhere is `dict(cache="folder/{setting}-{seed}")`, where caches lie, see `graphkd.Cache`.
 A teacher may itself be taught, `dict(..., source="folder", method="lingugkd")`, by a cache like that of
 `graphkd embed`; then it is trained untaught as well. These, and what the key `references` of a config lists, are
-graph networks trained beside, which teach nobody.
+graph networks trained beside, which teach nobody. `scoring` names scorers of scikit-learn, the first of which
+selects the epoch in place of the accuracy.
 """
 
 from __future__ import annotations
@@ -31,32 +32,30 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from graphkd import config as settings
 from graphkd.data import Graph, load, make_setting, split_of
-from graphkd.pipeline.measure import measure_latency, network_of
+from graphkd.pipeline.logs import labels, listed, make_log, teacher_labels
 from graphkd.pipeline.outcome import Outcome
 from graphkd.pipeline.rehearse import rehearse
 from graphkd.pipeline.teacher_spec import parse_teacher
 from graphkd.pipeline.train_student import train_student
 from graphkd.pipeline.train_teacher import train_teacher
 from graphkd.recipes import check_method, extras_of, inputs_of
+from graphkd.recipes.registry import check_task
 from graphkd.shipped import CONFIGS
 from graphkd.students.classifier import StudentClassifier
+from graphkd.students.regressor import StudentRegressor
 from graphkd.training.cache import Cache
-from graphkd.training.latency import PROTOCOL
-from kdlosses.cli.logs import SCHEMA, Log, commit, peak_memory, read, reset_peak_memory, versions, write
+from graphkd.training.scoring import measures
+from kdlosses.cli.logs import Log, read, reset_peak_memory, write
 from kdlosses.cli.mistakes import one_sentence
 from kdlosses.cli.parser import Parser
 from kdlosses.cli.report import table
 from kdlosses.discover import imported
 from kdlosses.options import nearest
 
-SELECTION = (
-    "epoch by validation accuracy, ties by validation cross-entropy; test labels are read by the evaluation alone"
-)
 Config = dict[str, Any]
 
 
@@ -84,15 +83,18 @@ def main(arguments: list[str] | None = None) -> None:
             seeds = todo(logs, args.seeds)
             for seed in seeds:
                 for setting in config["settings"]:
-                    for spec in (*_listed(config["teacher"]), *references(config)):
+                    for spec in (*listed(config["teacher"]), *references(config)):
                         teacher = teacher_of(spec, setting, seed)
                         if not isinstance(teacher, Cache):
                             parse_teacher(teacher)
             graph = load(config["data"], unsafe=args.unsafe)
+            measures(config.get("scoring"), graph.task, graph.num_classes)
+            for method in config["methods"]:
+                check_task(method, graph.task, graph.reads is None)
             for setting in config["settings"] if seeds else ():
-                view = make_setting(graph, split_of(graph, seeds[0]), setting, seeds[0])
+                view = make_setting(graph, split_of(graph, seeds[0]), setting, seeds[0], config.get("scoring"))
                 teacher = teacher_of(config["teacher"], setting, seeds[0])
-                rehearse(view, teacher, config["methods"], StudentClassifier(**config["student"]), seeds[0])
+                rehearse(view, teacher, config["methods"], student_of(graph, config), seeds[0])
             for file in students(args.save, name, config, seeds):
                 if file.exists() and not args.force:
                     raise SystemExit(f"{file} is there already: choose another --save, or replace it with --force")
@@ -130,11 +132,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--setting", nargs="+", choices=("tran", "ind"), default=[], help="with --graph: all nodes seen, or some hidden"
     )
     parser.add_argument("--save", type=Path, metavar="FOLDER", help="keep the students that are trained now")
+    parser.add_argument(
+        "--scoring", nargs="+", default=[], help="with --graph: scorers of scikit-learn; the first selects the epoch"
+    )
     add_run_options(parser, "log file, of several configs their folder; default: results/graph")
     args = parser.parse_args(arguments)
     if bool(args.configs) == bool(args.graph):
         parser.error("give configs, or --graph")
-    for option in ("teacher", "method", "loss", "setting"):
+    for option in ("teacher", "method", "loss", "setting", "scoring"):
         if args.configs and getattr(args, option):
             parser.error(f"--{option} goes with --graph: a config says its own")
     return args
@@ -163,7 +168,8 @@ def asked_for(args: argparse.Namespace) -> list[tuple[Path | None, str, Config]]
     config = copy.deepcopy(DEFAULTS) | {"data": args.graph, "methods": methods or [{"type": "glnn"}]}
     config["settings"] = args.setting or config["settings"]
     config["teacher"]["type"] = args.teacher or config["teacher"]["type"]
-    parts = [args.graph, config["teacher"]["type"], *(args.method + args.loss or ["glnn"])]
+    config |= {"scoring": args.scoring} if args.scoring else {}
+    parts = [args.graph, config["teacher"]["type"], *args.scoring, *(args.method + args.loss or ["glnn"])]
     return [(None, "-".join(part.replace(":", ".") for part in parts), config)]
 
 
@@ -178,7 +184,7 @@ def check(config: Config) -> None:
     for method in config["methods"]:
         check_method(method)
         inputs_of(method)
-    for spec in (*_listed(config["teacher"]), *config.get("references", [])):
+    for spec in (*listed(config["teacher"]), *config.get("references", [])):
         if not isinstance(spec, dict) or not isinstance(spec.get("type", spec.get("cache")), str):
             raise ValueError(f"a teacher is a dict with a 'type' or a 'cache', which is a string; got {spec!r}")
     if not isinstance(config["student"], dict):
@@ -195,16 +201,17 @@ def read_config(path: Path) -> Config:
     except Exception as error:  # a config is Python, in which anything can go wrong
         raise SystemExit(f"{path} cannot be read: {type(error).__name__}: {error}") from error
     known = {"data", "teacher", "student", "methods", "settings"}
+    optional = {"references", "scoring"}
     if "model" in config:
         raise SystemExit(f"{path} has a 'model': it is a config of mmengine; densekd train reads it, and not graphkd")
-    if set(config) - {"references"} != known:
+    if set(config) - optional != known:
         missing = [f"lacks {key!r}" for key in sorted(known - set(config))]
         unknown = [
-            f"has a key {key!r}, which no graph config has: {nearest(key, (*known, 'references'))}"
-            for key in sorted(set(config) - known - {"references"})
+            f"has a key {key!r}, which no graph config has: {nearest(key, (*known, *optional))}"
+            for key in sorted(set(config) - known - optional)
         ]
         raise SystemExit(f"{path} {' and '.join(missing + unknown)}")
-    if any(isinstance(each, dict) and "cache" in each and len(each) > 1 for each in _listed(config["teacher"])):
+    if any(isinstance(each, dict) and "cache" in each and len(each) > 1 for each in listed(config["teacher"])):
         raise SystemExit(f"{path}: a teacher from a cache has no other option: dict(_delete_=True, cache=...)")
     return config
 
@@ -236,13 +243,13 @@ def _hidden_states(folder: str) -> Cache:
 
 def references(config: Config) -> list[Any]:
     """What is trained beside: that which the config lists, and every network in it that is taught, untaught."""
-    listed = config.get("references", [])
+    beside = config.get("references", [])
     untaught = [
         {key: value for key, value in each.items() if key != "method" and (key != "source" or "inputs" in each)}
-        for each in (*_listed(config["teacher"]), *listed)
+        for each in (*listed(config["teacher"]), *beside)
         if "method" in each
     ]
-    found = [*untaught, *listed]
+    found = [*untaught, *beside]
     return [each for place, each in enumerate(found) if each not in found[:place]]
 
 
@@ -282,12 +289,12 @@ def run_seed(
     """
     files = iter(students(save, name, config, [seed]))
     reset_peak_memory()
-    student = StudentClassifier(**config["student"])
+    student = student_of(graph, config)
     split = split_of(graph, seed)
     beside = references(config)
     found: list[dict[str, Outcome]] = [{} for _ in range(2 + len(config["methods"]) + len(beside))]
     for setting in config["settings"]:
-        view = make_setting(graph, split, setting, seed)
+        view = make_setting(graph, split, setting, seed, config.get("scoring"))
         extras = set().union(*(extras_of(method) for method in config["methods"]))
         taught = found[0][setting] = train_teacher(view, teacher_of(config["teacher"], setting, seed), seed, extras)
         tick()
@@ -303,79 +310,19 @@ def run_seed(
             outcomes[setting] = train_teacher(view, teacher_of(spec, setting, seed), seed)
             tick()
     roles = [
-        ("teacher", " + ".join(_teacher_labels(_listed(config["teacher"])))),
+        ("teacher", " + ".join(teacher_labels(listed(config["teacher"])))),
         ("control", "supervised"),
         *(("distilled", name) for name in labels(config["methods"])),
-        *(("reference", name) for name in _teacher_labels(beside)),
+        *(("reference", name) for name in teacher_labels(beside)),
     ]
     return [
         make_log(graph, config, name, seed, role, method, outcomes) for (role, method), outcomes in zip(roles, found)
     ]
 
 
-def labels(methods: list[Any]) -> list[str]:
-    """Name methods by their type and by what they are put around; with options where that would not tell them apart.
-
-    >>> labels([dict(type="glnn"), dict(type="ffg2m", lam=0.2), dict(type="ffg2m", lam=0.5)])
-    ['glnn', 'ffg2m(lam=0.2)', 'ffg2m(lam=0.5)']
-    >>> labels([dict(type="terms", distills=[dict(loss=dict(type="until", loss="kl"))])])
-    ['terms(until(kl))']
-    """
-    short = [_label(method) for method in methods]
-    return [name if short.count(name) == 1 else _label(method, True) for name, method in zip(short, methods)]
-
-
-def _label(spec: Any, full: bool = False) -> str:
-    if not isinstance(spec, dict):
-        return str(spec)
-    inside = [_label(entry["loss"], full) for entry in spec.get("distills", ())]
-    inside += [_label(spec[key], full) for key in ("method", "loss") if key in spec]
-    rest = {key: value for key, value in spec.items() if key not in ("type", "distills", "method", "loss")}
-    inside += [f"{key}={value}" for key, value in rest.items() if full]
-    return spec["type"] + (f"({', '.join(dict.fromkeys(inside))})" if inside else "")
-
-
-def make_log(
-    graph: Graph, config: Config, name: str, seed: int, role: str, method: str, outcomes: dict[str, Outcome]
-) -> Log:
-    metrics: dict[str, float | None] = {}
-    for setting, outcome in outcomes.items():
-        metrics |= {key: 100 * value for key, value in outcome.metrics.items()}
-        if setting == "tran":
-            metrics["oracle_test_best"] = per_cent(outcome.oracle_test_best)
-    first = next(iter(outcomes.values()))
-    if first.cache is None:
-        network, epochs = network_of(first.model), first.model.epochs
-    else:  # of a teacher trained elsewhere there may be no network, and whatever its cache holds
-        network, told = first.model, _listed(first.cache.settings.get("teacher"))
-        epochs = max((each.get("epochs", 0) for each in told if isinstance(each, dict)), default=0)
-    answers = network and measure_latency(network, graph, needs_edges=role in ("teacher", "reference"), x=first.x)
-    return {
-        "schema": SCHEMA,
-        "side": "graph",
-        "name": name,
-        "role": role,
-        "method": method,
-        "seed": seed,
-        "config": config,
-        "metrics": metrics,
-        "selection": SELECTION,
-        "schedule": f"at most {epochs} epochs" if epochs else "",
-        "settings": {
-            setting: {
-                "val": per_cent(outcome.val),
-                "oracle_test_best": per_cent(outcome.oracle_test_best),
-                "seconds": outcome.seconds,
-            }
-            for setting, outcome in outcomes.items()
-        },
-        "params": network and sum(parameter.numel() for parameter in network.parameters()),
-        "latency_ms": answers and {**answers, "threads": torch.get_num_threads(), "protocol": PROTOCOL},
-        "seconds": sum(outcome.seconds for outcome in outcomes.values()),
-        "peak_memory_mb": peak_memory(),
-        "versions": versions("torch", "torch-geometric", "scikit-learn", "numpy"),
-        "commit": commit(),
-    }
+def student_of(graph: Graph, config: Config) -> StudentClassifier:
+    """The student of a config, which predicts numbers where the targets are numbers."""
+    return (StudentRegressor if graph.task == "regression" else StudentClassifier)(**config["student"])
 
 
 def finished(path: Path, config: Config) -> list[Log]:
@@ -391,43 +338,3 @@ def finished(path: Path, config: Config) -> list[Log]:
     if any(log["config"] != config for log in logs):
         raise SystemExit(f"{path} holds runs of another config; choose another --out, or pass --force to replace it")
     return logs
-
-
-def _teacher_labels(specs: list[Any]) -> list[str]:
-    """Name teachers by their types; with the options of the methods that teach them where they are alike without."""
-    short = [_teacher_label(spec) for spec in specs]
-    return [name if short.count(name) == 1 else _teacher_label(spec, True) for name, spec in zip(short, specs)]
-
-
-def _teacher_label(spec: Any, full: bool = False) -> str:
-    """Name a teacher by its type, the kind of its layers or its reach, what it reads and who teaches it.
-
-    >>> _teacher_label(dict(type="hopwise", conv="gat", source="cache", method="lingugkd"))
-    'hopwise(gat), lingugkd'
-    >>> _teacher_label(dict(type="sgc", hops=2, source="cache", inputs=0))
-    'sgc(2) on hidden 0'
-    >>> _teacher_label(dict(type="gcn", source="cache", inputs=dict(top=3)))
-    'gcn on top 3'
-    """
-    if "cache" in spec:
-        return "cache"
-    name = spec["type"].rpartition(":")[2]
-    kind = spec.get("conv", spec.get("hops"))
-    return (
-        (name if kind is None else f"{name}({kind})")
-        + (f" on {_read(spec['inputs'])}" if "inputs" in spec else "")
-        + (f", {_label(spec['method'], full)}" if "method" in spec else "")
-    )
-
-
-def _read(inputs: Any) -> str:
-    return f"top {inputs['top']}" if isinstance(inputs, dict) else f"hidden {inputs}"
-
-
-def _listed(teacher: Any) -> list[Any]:
-    return teacher if isinstance(teacher, list) else [teacher]
-
-
-def per_cent(share: float | None) -> float | None:
-    """A share as a log keeps it."""
-    return None if share is None else 100 * share

@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from graphkd.cli.distill import Config, add_run_options, finished, labels, per_cent, read_config, todo, trainings
+from graphkd.cli.distill import Config, add_run_options, finished, read_config, todo, trainings
 from graphkd.data import Graph, load
 from graphkd.links import LINK_RECIPES, LinkOutcome, LinkStudent, split_links, train_link_student, train_link_teacher
 from graphkd.links.distillation import parse_teacher
+from graphkd.pipeline.logs import labels, per_cent
 from graphkd.shipped import CONFIGS
 from graphkd.spec import resolve
 from graphkd.training.latency import REPEATS, WARMUP

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from graphkd.data.as_graph import as_graph, describe
 from graphkd.data.cpf import cpf_split, one_way, prepare, share_split, sorted_undirected, split_of, undirected
 from graphkd.data.digits import digits
 from graphkd.data.graph import Graph
@@ -19,8 +20,10 @@ __all__ = [
     "Graph",
     "Setting",
     "Split",
+    "as_graph",
     "as_split",
     "cpf_split",
+    "describe",
     "digits",
     "hubs",
     "load",

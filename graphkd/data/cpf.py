@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from graphkd.data.graph import Graph
+from graphkd.data.reads import GraphSet
 from graphkd.data.split import PARTS, Split
+from graphkd.data.targets import known
 from graphkd.extras import needs_extra
 
 
@@ -167,7 +169,7 @@ def share_split(y: Tensor, seed: int, train: float = 0.6, val: float = 0.2) -> S
     """
     if not (train > 0 and val > 0 and train + val < 1):
         raise ValueError(f"shares to train and to select must leave some for the test, got {train} and {val}")
-    order = torch.from_numpy(np.random.RandomState(seed).permutation(np.flatnonzero(y.numpy() >= 0)))
+    order = torch.from_numpy(np.random.RandomState(seed).permutation(known(y).nonzero().flatten().numpy()))
     first, second = (round(share * len(order)) for share in (train, train + val))
     return Split(order[:first], order[first:second], order[second:])
 
@@ -177,11 +179,14 @@ SPLITS = {"cpf": cpf_split, "shares": share_split}
 
 
 def split_of(graph: Graph, seed: int) -> Split:
-    """The split of the graph, drawn by its rule if it is one; by `cpf_split` if the graph has none.
+    """The split of the graph, drawn by its rule if it is one.
+
+    If the graph has none, by `cpf_split`; of a set of graphs, of several labels and of numbers by `share_split`.
 
     Raises:
         ValueError: the graph came with masks of several splits, or of a part; or a class has too few nodes to draw.
     """
     if isinstance(graph.split, Split):
         return graph.split
-    return (graph.split or cpf_split)(graph.y, seed)
+    shares = graph.task != "single-label" or isinstance(graph.reads, GraphSet)
+    return (graph.split or (share_split if shares else cpf_split))(graph.y, seed)

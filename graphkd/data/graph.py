@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from graphkd.data.reads import Reads
 from graphkd.data.split import PARTS, Masks, Split, as_split, mask_of
+from graphkd.data.targets import check_targets, task_of_targets
 from graphkd.sparse.rows import compact, csr, rows
 
 _MASKS = {part: tuple(f"{name}_mask" for name in ((part, "valid") if part == "val" else (part,))) for part in PARTS}
@@ -40,8 +42,9 @@ class Graph:
     Attributes:
         x: features `(N, F)`, float; sparse CSR where few differ from 0.
         edge_index: `(2, E)`, source above target, as in PyG.
-        y: labels `(N,)`, 0 to `num_classes` - 1; -1 where there is none.
-        num_classes: number of classes C.
+        y: labels `(N,)`, 0 to `num_classes` - 1; -1 where there is none. Of other tasks `(N, L)` of 0 and 1, or
+            `(N, T)` of floats, NaN where there are none.
+        num_classes: number of classes C, of labels L or of numbers T.
         node_id: `(N,)`, where each node stood in the graph that this one was taken from.
         split: the one that the graph came with, if it did, or a rule `(y, seed) -> Split`; the `Masks` of several, or
             of a part, are a rule. A subgraph has what is left of it; a rule stays.
@@ -49,6 +52,8 @@ class Graph:
         class_names: what the classes are called, if that is known.
         edge_weight: `(E,)`, from 0; None where all edges count the same.
         named: the labels came as names, `class_names`, and a student is to answer with these.
+        task: what `y` is: `single-label`, `multi-label` or `regression`.
+        reads: what a teacher reads where the rows are not the nodes of one plain graph; `edge_index` is empty then.
 
     Raises:
         ValueError: `node_id` or `edge_weight` is of another length.
@@ -64,9 +69,11 @@ class Graph:
     class_names: tuple[str, ...] = ()
     edge_weight: Tensor | None = None
     named: bool = False
+    task: str = "single-label"
+    reads: Reads | None = None
 
     def __post_init__(self) -> None:
-        if self.node_id.shape != self.y.shape:
+        if self.node_id.shape != self.y.shape[:1]:
             raise ValueError(f"node_id is {tuple(self.node_id.shape)}; expected one id for each of {len(self.y)} nodes")
         if self.edge_weight is not None and self.edge_weight.shape != self.edge_index.shape[1:]:
             raise ValueError(
@@ -78,7 +85,7 @@ class Graph:
         return len(self.y)
 
     @classmethod
-    def of(cls, data: Any, unlabelled: Literal["raise", "keep"] = "raise") -> Graph:
+    def of(cls, data: Any, unlabelled: Literal["raise", "keep"] = "raise", task: str | None = None) -> Graph:
         """Build a graph from a PyG `Data`, or anything with `x`, `edge_index` and `y`, and check it.
 
         Masks `train_mask`, `val_mask` (or `valid_mask`) and `test_mask`, node ids called `train_idx`, `val_idx` (or
@@ -93,6 +100,8 @@ class Graph:
                 order. A `Graph` is returned as it is.
             unlabelled: what to do about nodes whose label is -1, NaN or, among strings, None or blank: they may be kept
                 as nodes without a label, which are in no split. Where there are masks, nodes outside of them are kept.
+            task: what the labels are; if not given, labels `(N, L)` of 0 and 1 are several labels a node, unless each
+                node has exactly one, and floats with fractions are numbers to predict.
 
         Raises:
             ValueError: a part is missing or of a wrong kind, sizes differ, a feature is not finite, an edge or a label
@@ -104,19 +113,22 @@ class Graph:
         ValueError: edge 0 joins nodes 0 and 2, but the graph has the nodes 0 to 1
         """
         if isinstance(data, cls):
+            if task not in (None, data.task):
+                raise ValueError(f"task={task!r}, but the graph's is {data.task!r}")
             return data
         for key in ("x", "edge_index", "y"):
             if getattr(data, key, None) is None:
                 hint = ", not adj_t" if key == "edge_index" and getattr(data, "adj_t", None) is not None else ""
                 if hasattr(data, "node_types"):
-                    hint = "; of a graph with several kinds of nodes take data.to_homogeneous()"
+                    hint = "; of a graph with several kinds of nodes take data.to_homogeneous(), or distill(target=)"
                 raise ValueError(
                     f"the graph has no tensor {key!r}; expected x (N, F), edge_index (2, E) and y (N,){hint}"
                 )
         x, edge_index = _as_features(data.x), as_edges(data.edge_index)
         y, names = _as_labels(data.y)
-        if x.ndim != 2 or not x.shape[1] or y.shape != x.shape[:1]:
-            hint = "; of one-hot labels take y.argmax(1)" if y.ndim == 2 else ""
+        task = task_of_targets(y, task)
+        if x.ndim != 2 or not x.shape[1] or (y.shape if task == "single-label" else y.shape[:1]) != x.shape[:1]:
+            hint = "; of one-hot labels take y.argmax(1), or pass task='multi-label'" if y.ndim == 2 else ""
             raise ValueError(
                 f"expected features (N, F) and labels (N,), got {tuple(x.shape)} and {tuple(y.shape)}{hint}"
             )
@@ -133,9 +145,14 @@ class Graph:
             split = masks and settled(masks)
         if masks is not None and unlabelled == "raise":
             silent = (y != y) | (y == -1)
+            silent = silent if silent.ndim == 1 else silent.any(1)
             if not any(mask[silent].any() for mask in masks.parts.values()):
                 unlabelled = "keep"
-        y, num_classes = _check_labels(y, getattr(data, "num_classes", None) if not names else len(names), unlabelled)
+        if task != "single-label":
+            y, num_classes = check_targets(y, task, unlabelled)
+        else:
+            count = getattr(data, "num_classes", None) if not names else len(names)
+            y, num_classes = _check_labels(y, count, unlabelled)
         return cls(
             compact(x),
             edge_index,
@@ -146,6 +163,7 @@ class Graph:
             class_names=names or _class_names(getattr(data, "class_names", ()), num_classes),
             edge_weight=as_weights(getattr(data, "edge_weight", None), edge_index.shape[1]),
             named=bool(names),
+            task=task,
         )
 
     def subgraph(self, nodes: Tensor) -> Graph:
@@ -163,6 +181,7 @@ class Graph:
             split=_left(self.split, place, nodes),
             texts=None if self.texts is None else tuple(self.texts[node] for node in nodes.tolist()),
             edge_weight=None if self.edge_weight is None else self.edge_weight[kept],
+            reads=None if self.reads is None else self.reads.take(nodes),
         )
 
     def fingerprint(self) -> str:
@@ -177,7 +196,8 @@ class Graph:
             by_weight = self.edge_weight.argsort(stable=True)
             order = by_weight[edges[by_weight].argsort(stable=True)]
             weights = (self.edge_weight[order],)
-        for part in (*parts, in_order, self.y, *weights):
+        read = () if self.reads is None else tuple(self.reads.tensors())
+        for part in (*parts, in_order, self.y, *weights, *read):
             digest.update(f"{part.dtype}{tuple(part.shape)}".encode())
             digest.update(part.contiguous().numpy())
         return digest.hexdigest()

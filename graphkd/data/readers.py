@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from graphkd.data.as_graph import as_graph
 from graphkd.data.cpf import SPLITS, prepare, undirected
 from graphkd.data.digits import digits
 from graphkd.data.graph import Graph
 from graphkd.data.hubs import hubs
 from graphkd.data.ogb import read_ogb
+from graphkd.data.other_tasks import READERS, keywords
 from graphkd.data.raw_files import read_pickle
 from graphkd.data.split import Split
 from graphkd.data.text_files import read_texts
@@ -50,6 +52,8 @@ _FOLDERS = {
     **{name: folder for name, (_, folder) in _READERS.items()},
     **{name: folder for name, (folder, _) in _OGB.items()},
     **_CANE,
+    **{name: folder for name, (folder, _) in READERS.items()},
+    "cora_words": "Planetoid/Cora",
 }
 NAMES = ("digits", *_FOLDERS)
 
@@ -59,14 +63,17 @@ def load(name: str | Mapping[str, Any], root: str | Path | None = None, unsafe: 
 
     Args:
         name: `digits` (embedded), `cora`, `citeseer`, `pubmed`, `computers`, `photo`, `cs`, `physics`, `arxiv`,
-            `products` or, with texts, `cane_cora`. Or `dict(type=name, split=rule)` with a rule of
+            `products` or, with texts, `cane_cora`. Of other tasks, see `graphkd.data.other_tasks`: the sets of graphs
+            `mutag`, `proteins`, `nci1` and `imdb-binary`, `cora_words` with several labels and `cane_cora_words` with
+            two kinds of nodes. Or `dict(type=name, split=rule)` with a rule of
             `graphkd.data.cpf.SPLITS` by name or as `dict(type=..., **options)`; or `dict(type="texts", nodes=file,
             edges=file, **options)` for texts of one's own, see `read_texts`, kept whole; or `dict(type="hubs",
             **options)` for a graph that is drawn, see `hubs`. Or `"module:name"`, also as a type with options: a
             function of one's own that returns a PyG `Data`, or whatever `Graph.of` takes, kept whole.
         root: folder with `Planetoid/`, `Amazon/` and `Coauthor/` as PyG lays them out, `OGB/` as the package `ogb` does
-            (`OGB/ogbn_arxiv/raw` and so on), and `CANE-Cora/raw`; `KD_DATA_ROOT` if not given. Nothing is written
-            there: PyG's readers work on a copy, and what was read is kept in the user's cache folder.
+            (`OGB/ogbn_arxiv/raw` and so on), `CANE-Cora/raw`, and `TUDataset/MUTAG/raw` and so on;
+            `KD_DATA_ROOT` if not given. Nothing is written there: PyG's readers work on a copy, and what was read is
+            kept in the user's cache folder.
         unsafe: let PyG unpickle the raw files of Planetoid unchecked, which runs whatever code they contain. Only for
             files that you trust.
 
@@ -84,7 +91,7 @@ def load(name: str | Mapping[str, Any], root: str | Path | None = None, unsafe: 
         elif kind == "hubs":
             graph = hubs(**options)
         elif ":" in kind:
-            graph = undirected(Graph.of(_called(kind, options)))
+            graph = undirected(as_graph(_called(kind, options)))
         elif kind not in NAMES:
             raise KeyError(f"no graph is called {kind!r}; {nearest(kind, (*NAMES, 'hubs', 'texts'))}")
         elif options:
@@ -104,6 +111,10 @@ def load(name: str | Mapping[str, Any], root: str | Path | None = None, unsafe: 
         raise FileNotFoundError(f"{name!r} should lie in {folder / 'raw'}, which does not exist")
     if name in _CANE:
         return prepare(read_cane(folder / "raw"))
+    if name == "cora_words":
+        return keywords(load("cora", root, unsafe))
+    if name in READERS:
+        return READERS[name][1](folder / "raw")
     kept = cache_folder() / f"{name}-{_state_of(folder)}.npz"
     found = _kept(kept)
     if found is None:

@@ -37,6 +37,8 @@ def restrict(
     (2, [0, 1])
     """
     classes = setting.whole.num_classes
+    if (known is not None or task is not None) and setting.whole.task != "single-label":
+        raise ValueError(f"known and task choose among classes, the targets are {setting.whole.task}; use shard alone")
     train, val, test, unseen = setting.train, setting.val, setting.test, setting.unseen
     seen, whole = setting.seen, setting.whole
     if shard is not None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from graphkd.data.graph import Graph
 from graphkd.data.split import PARTS, Split, as_split, mark
+from graphkd.data.targets import known, only
 
 SettingName = Literal["tran", "ind"]
 UNSEEN_SHARE = 0.2
@@ -30,6 +31,7 @@ class Setting:
         val: ids in `seen`.
         test: ids in `whole` of the test nodes that are seen.
         unseen: ids in `whole` of the test nodes that are not; none in `tran`.
+        scoring: what selects and is reported, see `graphkd.training.scoring.measures`; None is the task's own.
     """
 
     name: SettingName
@@ -40,14 +42,15 @@ class Setting:
     val: Tensor
     test: Tensor
     unseen: Tensor
+    scoring: Any = None
 
     def mark(self) -> str:
         """Hash of the nodes whose labels training may use: `Split.fingerprint` of its split."""
         return mark(self.observed[self.train], self.observed[self.val])
 
 
-def make_setting(graph: Graph, split: Any, name: SettingName, seed: int) -> Setting:
-    """Make the setting `name` of a graph; `seed` draws the unseen nodes of `ind`.
+def make_setting(graph: Graph, split: Any, name: SettingName, seed: int, scoring: Any = None) -> Setting:
+    """Make the setting `name` of a graph; `seed` draws the unseen nodes of `ind`, `scoring` selects and is reported.
 
     The split may have any form that `as_split` takes.
 
@@ -65,13 +68,15 @@ def make_setting(graph: Graph, split: Any, name: SettingName, seed: int) -> Sett
     hidden = torch.zeros(len(graph), dtype=torch.bool)
     hidden[unseen] = True
     observed = (~hidden).nonzero().flatten()
-    known = torch.zeros(len(graph), dtype=torch.bool)
-    known[split.train] = known[split.val] = True
+    told = torch.zeros(len(graph), dtype=torch.bool)
+    told[split.train] = told[split.val] = True
     place = torch.full((len(graph),), -1)
     place[observed] = torch.arange(len(observed))
     masked = Graph(
-        *(graph.x, graph.edge_index, graph.y.where(known, -1), graph.num_classes, graph.node_id),
+        *(graph.x, graph.edge_index, only(graph.y, told), graph.num_classes, graph.node_id),
         edge_weight=graph.edge_weight,
+        task=graph.task,
+        reads=graph.reads,
     )
     return Setting(
         name,
@@ -82,15 +87,19 @@ def make_setting(graph: Graph, split: Any, name: SettingName, seed: int) -> Sett
         place[split.val],
         split.test[~hidden[split.test]],
         unseen,
+        scoring,
     )
 
 
 def _check_split(graph: Graph, split: Split) -> None:
     for key in PARTS:
         ids = getattr(split, key)
-        silent = ids[graph.y[ids] < 0]
+        silent = ids[~known(graph.y[ids])]
         if len(silent):
             raise ValueError(f"node {int(silent[0])} of the split's {key} part has no label; leave it out of the split")
+    if graph.task != "single-label":
+        _check_told(graph, split)
+        return
     count = torch.bincount(graph.y[split.train], minlength=graph.num_classes)
     asked = torch.bincount(graph.y[torch.cat([split.val, split.test])], minlength=graph.num_classes)
     untold = ((count == 0) & (asked > 0)).nonzero().flatten()
@@ -99,4 +108,16 @@ def _check_split(graph: Graph, split: Split) -> None:
         raise ValueError(
             f"class {label} has no training node, but {int(asked[label])} nodes to select or to test on; give "
             "it training nodes, or leave its nodes out of the split"
+        )
+
+
+def _check_told(graph: Graph, split: Split) -> None:
+    """Raise ValueError if a label has only one value among the training nodes: there is nothing to learn."""
+    told = graph.y[split.train]
+    same = (told == told[0]).all(0).nonzero().flatten()
+    if len(same):
+        label = int(same[0])
+        raise ValueError(
+            f"{graph.task} target {label} is {told[0, label].item():g} for all {len(told)} training nodes; drop it, or "
+            "take a larger split"
         )

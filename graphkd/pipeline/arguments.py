@@ -20,6 +20,8 @@ from graphkd.data.split import Masks
 from graphkd.sparse.rows import Matrix, to_scipy
 from graphkd.spec import plain, real, whole
 from graphkd.students.classifier import StudentClassifier
+from graphkd.students.regressor import StudentRegressor
+from graphkd.teachers.rows import built_for
 from graphkd.training.cache import Cache
 
 SplitSpec = Split | Mapping[str, Any] | Sequence[Any] | np.ndarray | Tensor | int
@@ -128,10 +130,29 @@ def built(builder: Callable[..., nn.Module], width: int, classes: int, options: 
     return network.cpu()
 
 
-def checked_student(student: Any) -> Student:
+def built_on(graph: Graph, builder: Callable[..., nn.Module], options: Mapping[str, Any]) -> nn.Module:
+    """Build a network as `built` does, for whatever a teacher reads of this graph."""
+    if graph.reads is None:
+        return built(builder, graph.x.shape[1], graph.num_classes, options)
+    network = built_for(graph.reads, builder, graph.num_classes, options, name_of(builder))
+    if not isinstance(network, nn.Module):
+        raise TypeError(
+            f"the teacher {name_of(builder)!r} returns a {type(network).__name__}; expected a torch.nn.Module"
+        )
+    return network.cpu()
+
+
+def checked_student(student: Any, task: str = "single-label") -> Student:
     """Check a student or a Pipeline that ends in one; return the default of `distill` for None, else TypeError."""
+    numbers = task == "regression"
     if student is None:
-        return StudentClassifier()
+        return StudentRegressor() if numbers else StudentClassifier()
+    if (
+        isinstance(last_step(student), StudentClassifier)
+        and isinstance(last_step(student), StudentRegressor) != numbers
+    ):
+        kinds = ("StudentRegressor", "numbers") if numbers else ("StudentClassifier", "classes or labels")
+        raise TypeError(f"student is a {type(last_step(student)).__name__}; of {kinds[1]} take a {kinds[0]}")
     if not isinstance(last_step(student), StudentClassifier):
         what = f"the class {student.__name__}; call it" if inspect.isclass(student) else f"a {type(student).__name__}"
         raise TypeError(f"student is a StudentClassifier, or a Pipeline whose last step is one; got {what}")

@@ -26,6 +26,8 @@ from graphkd.training.cache import Cache
 def check_connected(graph: Graph, isolated: str) -> None:
     if not isinstance(isolated, str) or isolated not in ("raise", "keep"):
         raise ValueError(f"isolated is 'raise' or 'keep', not {isolated!r}")
+    if graph.reads is not None:
+        return
     if not graph.edge_index.shape[1]:
         raise ValueError("the graph has no edges, so a graph teacher cannot help; fit a StudentClassifier")
     alone = (torch.bincount(graph.edge_index[1], minlength=len(graph)) == 0).nonzero().flatten()
@@ -40,6 +42,7 @@ def check_teachers(setting: Setting, teachers: Sequence[TeacherSpec], as_given: 
     """Check the teachers before one is trained."""
     weighted = setting.whole.edge_weight is not None
     for each in teachers:
+        _check_task(setting, each, len(teachers))
         if isinstance(each, Cache):
             check_shown(setting, each)
             check_classes(setting, each)
@@ -49,7 +52,7 @@ def check_teachers(setting: Setting, teachers: Sequence[TeacherSpec], as_given: 
                 with resting(each):
                     setting_outputs(each, readable_setting(each, as_given or setting))
         else:
-            builder, options, *_, taught = parse_teacher(each)
+            builder, options, *_, taught, _ = parse_teacher(each)
             if taught:
                 check_shown(setting, taught["source"])
             if weighted and "method" in taught:
@@ -58,6 +61,20 @@ def check_teachers(setting: Setting, teachers: Sequence[TeacherSpec], as_given: 
                 with torch.random.fork_rng(devices=[]):
                     network = built(builder, setting.seen.x.shape[1], setting.seen.num_classes, options)
                     _check_weights(network, weighted, name_of(builder))
+
+
+def _check_task(setting: Setting, teacher: TeacherSpec, count: int) -> None:
+    """Raise ValueError if a teacher is of a kind that there is only for classes of nodes of a plain graph."""
+    whole = setting.whole
+    if whole.task == "single-label" and whole.reads is None:
+        return
+    what = f"{whole.task} targets" if whole.reads is None else whole.reads.what
+    if count > 1:
+        raise ValueError(f"several teachers are for classes of nodes of a plain graph, not for {what}; pass one")
+    if isinstance(teacher, Mapping):
+        for key in ("tune", "method", "source", "inputs", "known", "task"):
+            if key in teacher:
+                raise ValueError(f"a teacher with {key!r} is for classes of nodes of a plain graph, not for {what}")
 
 
 def _check_weights(network: nn.Module, weighted: bool, name: str | None = None) -> None:

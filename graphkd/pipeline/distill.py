@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from sklearn.pipeline import Pipeline
 
-from graphkd.data import Graph, make_setting, one_way, undirected
+from graphkd.data import as_graph, make_setting, one_way, undirected
 from graphkd.data.setting import SettingName
 from graphkd.pipeline.arguments import (
     SplitSpec,
@@ -23,7 +24,7 @@ from graphkd.pipeline.arguments import (
     with_run,
 )
 from graphkd.pipeline.checks import any_ready, check_connected, check_edge_weights, check_teachers, warn_if_no_better
-from graphkd.pipeline.distill_sampled import distill_sampled, folders, is_sampled
+from graphkd.pipeline.distill_sampled import batched, distill_sampled, folders, is_sampled
 from graphkd.pipeline.measure import measure_latency, network_of
 from graphkd.pipeline.outcome import MethodSpec, Outcome, Result, TeacherSpecs
 from graphkd.pipeline.rehearse import rehearse
@@ -31,8 +32,10 @@ from graphkd.pipeline.teacher_spec import listed
 from graphkd.pipeline.train_student import train_student
 from graphkd.pipeline.train_teacher import train_teacher
 from graphkd.recipes import check_method, extras_of, inputs_of
+from graphkd.recipes.registry import check_task
 from graphkd.spec import plain
 from graphkd.training.cache import Cache
+from graphkd.training.scoring import ScoringSpec, measures
 from graphkd.training.watch import Callback, Run
 
 
@@ -52,18 +55,26 @@ def distill(
     amp: bool = False,
     progress: bool = False,
     callback: Callback | None = None,
+    target: str | None = None,
+    descriptors: Callable[[Any], Any] | None = None,
+    task: str | None = None,
+    scoring: ScoringSpec | Sequence[ScoringSpec] | None = None,
 ) -> Result:
     """Train a teacher on a graph, distill it into a student, and train the same student without a teacher as control.
 
     Args:
         data: a `Graph`, a PyG `Data`, or anything with `x`, `edge_index` and `y`, see `Graph.of`. Edges count in both
             directions, with a warning if some have no reverse; a ready module is run on the edges as they are.
-            `edge_weight` is for teachers that take weights; what ignores them is refused.
+            `edge_weight` is for teachers that take weights; what ignores them is refused. Also a PyG `HeteroData`, of
+            which the nodes `target` are predicted, and a list of `Data`, or a dataset, each with a `y`, of which whole
+            graphs are; there the student has the features of the target, or `descriptors` of a graph, see `as_graph`,
+            and a teacher is called as `graphkd.data.reads` says.
         teacher: a builder of `graphkd.teachers` by name, as `dict(type=name, **options)` (options of the builder and of
             `Schedule`) or as a function `(in_features, classes) -> Module`, to be trained here; a module
             `(x, edge_index) -> logits`, taken as it is, in evaluation mode; the cache of a teacher trained elsewhere;
-            or its logits `(N, C)`. A list of these teaches together, see `train_teacher`. There is a warning about
-            a ready teacher that does not say on what split it was trained, see there.
+            or its logits `(N, C)`. `dict(module=network, taps=['convs.0'])`, and `taps` in the dict of a builder, say
+            where its hidden layers are read, see `train_teacher`. A list of these teaches together, see there. There is
+            a warning about a ready teacher that does not say on what split it was trained, see there.
         method: a recipe of `graphkd.recipes` by name, as `dict(type=name, **options)` or as a function.
             Default: `glnn`, which reads no edge. What learns from edges may end above it or below; measure both.
         student: with the settings wanted; its method and random state are replaced. Or a `Pipeline` whose last step is
@@ -88,6 +99,13 @@ def distill(
         amp: train them with products in bfloat16.
         progress: show a bar of the epochs of each training; else nothing is printed.
         callback: called with a `graphkd.training.watch.Event` after each epoch of teacher, control and student.
+        target: see `data`.
+        descriptors: see `data`.
+        task: `single-label`, `multi-label` (`y` of 0 and 1, `(N, L)`) or `regression` (floats); by `y` if not given,
+            see `Graph.of`. Of the last two a method has to know, see `graphkd.recipes.registry.TASKS_OF`.
+        scoring: a scorer of scikit-learn by name, or a function `(estimator, X, y) -> number`, in place of the
+            accuracy: it chooses the epoch on the validation nodes, and is what `metrics` hold. Of a list the first
+            chooses, the others are reported too. Default: `accuracy`, of several labels `f1_micro`, of numbers `r2`.
 
     Raises:
         ValueError: graph, split, cache or teacher do not fit together; raised before anything is trained.
@@ -104,21 +122,26 @@ def distill(
     """
     seed, method = checked_seed(seed), plain(method)
     run = Run.of(device, amp, progress, callback)
-    asked = student = with_run(student, device, amp)
-    student = checked_student(student)
-    given = Graph.of(data, "raise" if split is None else "keep")
+    kept: Literal["raise", "keep"] = "raise" if split is None else "keep"
+    given = as_graph(data, kept, target=target, descriptors=descriptors, task=task)
+    asked, student = student, with_run(checked_student(student, given.task), device, amp)
+    measures(scoring, given.task, given.num_classes)
     if not isinstance(setting, str):
         raise ValueError(f"no setting is called {setting!r}; known: 'all', 'tran', 'ind'")
     names: tuple[SettingName, ...] = ("tran", "ind") if setting == "all" else (setting,)
     if is_sampled(scale, given):
         check_spec("method", method)
         check_method(method)
+        if scoring is not None:
+            raise ValueError("scale='sampled' chooses epochs by accuracy: leave out scoring, or pass scale='full'")
+        asked = with_run(batched(asked), device, amp)
         return distill_sampled(given, listed(teacher), method, asked, split, seed, names, isolated, folder, run)
     places = folders(folder, names)
     graph = undirected(given)
     check_connected(graph, isolated)
     check_spec("method", method)
     check_method(method)
+    check_task(method, graph.task, graph.reads is None)
     inputs_of(method)
     check_edge_weights(graph, method)
     chosen = chosen_split(graph, split, seed)
@@ -126,8 +149,8 @@ def distill(
     cached = next((each for each in teachers if isinstance(each, Cache)), None)
     if setting == "all" and cached is not None:
         names = ("tran",) if cached.observed.all() else ("ind",)
-    views = [make_setting(graph, chosen, name, seed) for name in names]
-    own = [make_setting(given, chosen, name, seed) if any_ready(teachers) else None for name in names]
+    views = [make_setting(graph, chosen, name, seed, scoring) for name in names]
+    own = [make_setting(given, chosen, name, seed, scoring) if any_ready(teachers) else None for name in names]
     last_step(student).check_settings()
     for view, as_given in zip(views, own):
         check_teachers(view, teachers, as_given)

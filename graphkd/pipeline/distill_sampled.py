@@ -81,6 +81,8 @@ def distill_sampled(
     (teacher,) = teachers if len(teachers) == 1 else (None,)
     if teacher is None:
         raise ValueError("scale='sampled' takes one teacher; of several join the caches, see `Cache.join`")
+    if given.task != "single-label" or given.reads is not None:
+        raise ValueError("scale='sampled' is for one kind of nodes with one label each: pass scale='full'")
     if given.edge_weight is not None:
         raise ValueError("scale='sampled' counts all edges the same: remove edge_weight, or pass scale='full'")
     graph = sorted_undirected(given)
@@ -91,7 +93,6 @@ def distill_sampled(
     check_connected(graph, isolated)
     chosen = chosen_split(graph, split, seed)
     teacher = as_cache(teacher, graph)
-    student = batched(student)
     last_step(student).check_settings()
     views = [make_setting(graph, chosen, name, seed) for name in names]
     if isinstance(teacher, Cache):

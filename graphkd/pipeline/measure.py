@@ -14,10 +14,11 @@ from graphkd.data.setting import UNSEEN_SHARE
 from graphkd.pipeline.arguments import (
     last_step,
 )
-from graphkd.teachers.call import call, kind_of, outputs, readable, resting
+from graphkd.teachers.call import call, call_on, kind_of, outputs, readable, resting
 from graphkd.teachers.ensemble import Ensemble
 from graphkd.training.latency import latency, student_latencies, teacher_latencies
-from graphkd.training.loop import Score, score
+from graphkd.training.loop import Score
+from graphkd.training.scoring import Measure, measures
 from kdlosses.experts import experts, mixture
 
 
@@ -34,6 +35,9 @@ def measure_latency(network: nn.Module, graph: Graph, needs_edges: bool, x: Tens
     x = graph.x if x is None else x
     if not needs_edges:
         return student_latencies(network, x)
+    if graph.reads is not None:
+        with resting(network):
+            return {"all_nodes": latency(lambda: call_on(network, graph))}
     x = readable(network, replace(graph, x=x)).x
     with resting(network):
         if graph.edge_weight is not None:
@@ -45,19 +49,26 @@ def measure_latency(network: nn.Module, graph: Graph, needs_edges: bool, x: Tens
 
 def readable_setting(network: nn.Module, setting: Setting) -> Setting:
     """The setting with its features as the network takes them."""
+    if setting.whole.reads is not None:
+        return setting
     return replace(setting, seen=readable(network, setting.seen), whole=readable(network, setting.whole))
+
+
+def measures_of(setting: Setting) -> tuple[Measure, ...]:
+    """What selects and is reported in a setting."""
+    return measures(setting.scoring, setting.whole.task, setting.whole.num_classes)
 
 
 def evaluation(network: nn.Module, setting: Setting) -> Callable[[], tuple[Score, float]]:
     """A function that scores a network, as it is when called, on the validation and on the watched test nodes."""
     seen, labels = setting.seen, setting.seen.y
     watched = setting.test if setting.name == "tran" else torch.searchsorted(setting.observed, setting.test)
-    truth = setting.whole.y[setting.test]
+    truth, measure = setting.whole.y[setting.test], measures_of(setting)[0]
 
     def evaluate() -> tuple[Score, float]:
         with torch.inference_mode():
-            logits = call(network, seen.x, seen.edge_index, seen.edge_weight, seen.num_classes)
-        return score(logits[setting.val], labels[setting.val]), score(logits[watched], truth)[0]
+            logits = call_on(network, seen)
+        return measure.both(logits[setting.val], labels[setting.val]), measure.both(logits[watched], truth)[0]
 
     return evaluate
 
@@ -85,9 +96,12 @@ def spread(seen: Tensor, setting: Setting) -> Tensor:
 def teacher_metrics(
     networks: Sequence[nn.Module], views: Sequence[Setting], setting: Setting, logits: Tensor
 ) -> dict[str, float]:
-    """Accuracies of the mean prediction of networks, each on its own view; `logits` are theirs on the seen nodes."""
+    """Scores of the mean prediction of networks, each on its own view; `logits` are theirs on the seen nodes."""
     if setting.name == "tran":
-        return metrics_of(setting, logits.argmax(1))
+        return metrics_of(setting, logits)
+    if setting.whole.reads is not None:
+        with resting(networks[0]):
+            return metrics_of(setting, logits, call_on(networks[0], views[0].whole))
     found: list[list[Tensor]] = [[], []]
     for network, view in zip(networks, views):
         whole, seen = view.whole, view.seen
@@ -101,22 +115,35 @@ def teacher_metrics(
         mixture(experts(torch.cat(each, 1), setting.whole.num_classes, "teach")) if several else each[0]
         for each in found
     )
-    return metrics_of(setting, logits.argmax(1), linked.argmax(1), alone.argmax(1))
+    return metrics_of(setting, logits, linked, alone)
 
 
 def metrics_of(
     setting: Setting, observed: Tensor, linked: Tensor | None = None, alone: Tensor | None = None
 ) -> dict[str, float]:
-    """Accuracies from the classes predicted for all nodes: with the seen edges, with all edges, and without any."""
+    """Scores from the outputs for all nodes: with the seen edges, with all edges, and without any.
 
-    def accuracy(predicted: Tensor, nodes: Tensor) -> float:
-        return (predicted[nodes] == setting.whole.y[nodes]).double().mean().item()
+    Those of further scorers than the first have their name behind that of the metric.
+    """
+    found: dict[str, float] = {}
+    for place, measure in enumerate(measures_of(setting)):
+        own = _metrics(setting, measure, observed, linked, alone)
+        found |= {f"{key} {measure.name}" if place else key: value for key, value in own.items()}
+    return found
 
-    seen = accuracy(observed, setting.test)
+
+def _metrics(
+    setting: Setting, measure: Measure, observed: Tensor, linked: Tensor | None, alone: Tensor | None
+) -> dict[str, float]:
+    def scored(outputs: Tensor, nodes: Tensor) -> float:
+        return measure(outputs[nodes], setting.whole.y[nodes])
+
+    seen = scored(observed, setting.test)
     if setting.name == "tran":
         return {"tran": seen}
-    if linked is None or alone is None:
+    if linked is None:
         return {"observed": seen}
-    unseen = accuracy(linked, setting.unseen)
+    unseen = scored(linked, setting.unseen)
     prod = (1 - UNSEEN_SHARE) * seen + UNSEEN_SHARE * unseen
-    return {"observed": seen, "ind": unseen, "prod": prod, "cold": accuracy(alone, setting.unseen)}
+    cold = {} if alone is None else {"cold": scored(alone, setting.unseen)}
+    return {"observed": seen, "ind": unseen, "prod": prod, **cold}

@@ -43,7 +43,7 @@ def rehearse(
         each if isinstance(each, Cache | nn.Module) else untrained(each)
         for each in (as_cache(each, setting.whole) for each in listed(teacher))
     ]
-    model = clone(checked_student(student))
+    model = clone(checked_student(student, setting.whole.task))
     features, _ = fitted_steps(model, own_features(setting, seed))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they come when it is trained

@@ -17,23 +17,34 @@ from graphkd.pipeline.outcome import TeacherSpec, TeacherSpecs
 from graphkd.recipes import OF_GRAPH_NETWORKS
 from graphkd.spec import plain, resolve
 from graphkd.teachers import TEACHERS, TUNES, WEIGHT_DECAY
+from graphkd.teachers.taps import with_taps
 from graphkd.training.cache import Cache
 from graphkd.training.loop import Schedule
 
 
 def listed(teacher: TeacherSpecs) -> list[TeacherSpec]:
-    """Return teachers as a list; an `nn.Sequential` is one teacher."""
+    """Return teachers as a list, a dict of a module and its taps as a module; an `nn.Sequential` is one teacher."""
     if not isinstance(teacher, Sequence) or isinstance(teacher, str | nn.Module):
-        return [teacher]
+        return [_ready(teacher)]
     if not teacher:
         raise ValueError("the list of teachers is empty; pass at least one")
-    return list(teacher)
+    return [_ready(each) for each in teacher]
+
+
+def _ready(teacher: TeacherSpec) -> TeacherSpec:
+    if not isinstance(teacher, Mapping) or "module" not in teacher:
+        return teacher
+    strange = sorted(teacher.keys() - {"module", "taps"})
+    if strange or not isinstance(teacher["module"], nn.Module):
+        what = f"has no option {strange[0]!r}" if strange else f"has a {type(teacher['module']).__name__} as module"
+        raise TypeError(f"a ready teacher is dict(module=network, taps=[paths]); this one {what}")
+    return with_taps(teacher["module"], teacher.get("taps"))
 
 
 def parse_teacher(
     teacher: TeacherSpec,
-) -> tuple[Callable[..., nn.Module], dict[str, Any], Schedule, dict[str, Any], Any, dict[str, Any]]:
-    """Parse a teacher to be trained: builder, its options, schedule, share, fine-tuning and its own teacher."""
+) -> tuple[Callable[..., nn.Module], dict[str, Any], Schedule, dict[str, Any], Any, dict[str, Any], Any]:
+    """Parse a teacher to be trained: builder, its options, schedule, share, fine-tuning, its own teacher and taps."""
     options: dict[str, Any] = plain(dict(teacher)) if isinstance(teacher, Mapping) else {"type": teacher}
     kind = options.get("type")
     if isinstance(kind, nn.Module | Cache) or not (isinstance(kind, str) or callable(kind)):
@@ -46,7 +57,7 @@ def parse_teacher(
         options = {**plain(kind.keywords), **options, "type": kind.func}
     wanted = {field.name: options.pop(field.name) for field in fields(Schedule) if field.name in options}
     share: dict[str, Any] = {key: options.pop(key) for key in ("shard", "known", "task") if key in options}
-    tune = options.pop("tune", None)
+    tune, taps = options.pop("tune", None), options.pop("taps", None)
     if tune is not None:
         resolve("tune", tune, TUNES)
     taught: dict[str, Any] = {key: options.pop(key) for key in ("source", "method", "inputs") if key in options}
@@ -65,4 +76,4 @@ def parse_teacher(
     if builder in TEACHERS.values():
         check_options(builder, options)
     decay = WEIGHT_DECAY.get(name_of(builder), 5e-4)
-    return builder, options, Schedule(**{"weight_decay": decay, "epochs": 200, **wanted}), share, tune, taught
+    return builder, options, Schedule(**{"weight_decay": decay, "epochs": 200, **wanted}), share, tune, taught, taps

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
+from torch import Tensor
 
 from graphkd.data import Setting
 from graphkd.data.positions import Inputs
@@ -20,6 +23,7 @@ from graphkd.pipeline.checks import check_edge_weights
 from graphkd.pipeline.measure import metrics_of
 from graphkd.pipeline.outcome import MethodSpec, Outcome
 from graphkd.recipes import inputs_of
+from graphkd.recipes.registry import check_task
 from graphkd.sparse.rows import rows
 from graphkd.sparse.shards import Shards
 from graphkd.spec import plain
@@ -49,21 +53,31 @@ def train_student(
     """
     seed, method = checked_seed(seed), plain(method)
     whole = setting.whole
+    check_task(method, whole.task, whole.reads is None)
     if cache is not None:
         check_edge_weights(whole, method)
     given = inputs_of(method)(setting, seed)
-    model = clone(checked_student(student))
+    model = clone(checked_student(student, whole.task))
     features, steps = fitted_steps(model, given)
     learner = fit(last_step(model), setting, cache, method, features, seed, progress, callback)
     history = learner.history_
-    linked = torch.from_numpy(learner.predict(features.linked))
-    alone = linked if features.alone is features.linked else torch.from_numpy(learner.predict(features.alone))
-    metrics = metrics_of(setting, linked, linked, alone)
+    linked = _of_all(learner, features.linked, whole.num_classes)
+    alone = linked if features.alone is features.linked else _of_all(learner, features.alone, whole.num_classes)
+    metrics = metrics_of(setting, linked, linked, alone if whole.reads is None else None)
     if whole.named:
         learner.classes_ = np.array(whole.class_names)[learner.classes_]
     x = None if features.linked is whole.x else rows(features.linked)
     model = Pipeline([*steps, model.steps[-1]]) if isinstance(model, Pipeline) else model
     return Outcome(model, metrics, history.oracle, history.score, sum(history.seconds), x=x)
+
+
+def _of_all(learner: StudentClassifier, X: Any, classes: int) -> Tensor:
+    """Outputs for all classes of the graph: minus infinity for one that has no training node."""
+    found = learner.outputs(X)
+    if found.shape[1] == classes:
+        return found
+    full = found.new_full((len(found), classes), -torch.inf)
+    return full.index_copy_(1, torch.from_numpy(learner.classes_), found)
 
 
 def fit(
@@ -79,11 +93,13 @@ def fit(
     """The student, trained on what the setting shows it."""
     seen, few = setting.seen, len(setting.test) <= _MONITORED
     learner.set_params(method=method, random_state=seed)
+    if setting.scoring is not None:
+        learner.set_params(scoring=setting.scoring)
     return learner.fit(
         features.seen,
         seen.y,
         teacher=None if cache is None else _shown(cache, setting),
-        edge_index=None if seen.edge_weight is not None else seen.edge_index,
+        edge_index=seen.edge_index if seen.edge_weight is None and seen.reads is None else None,
         labelled=setting.train,
         validation=(rows(features.seen, setting.val), seen.y[setting.val]),
         monitor=(rows(features.linked, setting.test), setting.whole.y[setting.test]) if few else None,

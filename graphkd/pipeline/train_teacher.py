@@ -19,22 +19,32 @@ from graphkd.pipeline.arguments import (
     as_cache,
     as_json,
     bound_options,
-    built,
+    built_on,
     checked_seed,
     name_of,
 )
 from graphkd.pipeline.checks import check_classes, check_shown, check_teachers, warn_unless
-from graphkd.pipeline.measure import evaluation, metrics_of, readable_setting, setting_outputs, spread, teacher_metrics
+from graphkd.pipeline.measure import (
+    evaluation,
+    measures_of,
+    metrics_of,
+    readable_setting,
+    setting_outputs,
+    spread,
+    teacher_metrics,
+)
 from graphkd.pipeline.outcome import MethodSpec, Outcome, TeacherSpec, TeacherSpecs
 from graphkd.pipeline.teacher_spec import listed, parse_teacher
 from graphkd.recipes import OF_GRAPH_NETWORKS
 from graphkd.spec import resolve
 from graphkd.teachers import TEACHERS, TUNES
-from graphkd.teachers.call import call, outputs, resting
+from graphkd.teachers.call import call, call_on, outputs, resting
 from graphkd.teachers.ensemble import Ensemble
+from graphkd.teachers.taps import with_taps
 from graphkd.training.cache import Cache, warn_of_probabilities
 from graphkd.training.lesson import Lesson
-from graphkd.training.loop import Clock, History, Schedule, score, train
+from graphkd.training.loop import Clock, History, Schedule, train
+from graphkd.training.task import TASKS
 from graphkd.training.watch import HERE, Callback, Run
 from kdlosses.experts import experts, mixture
 
@@ -52,6 +62,9 @@ def train_teacher(
     callback: Callback | None = None,
 ) -> Outcome:
     """Train a teacher on the visible part of a setting and store its outputs in a cache.
+
+    A teacher may say by `taps`, paths of modules as `dict(type=builder, taps=['convs.0'])` or `dict(module=network,
+    taps=['convs.0'])`, where its hidden layers are read, see `graphkd.teachers.taps`.
 
     The dict of a teacher to be trained here may also have the options `shard`, `known` and `task` of
     `graphkd.data.restrict`, which restrict its labels or change its task.
@@ -109,9 +122,9 @@ def _train_one(
         with resting(teacher):
             told: dict[str, Any] = {"type": type(teacher).__name__}
             return _answered(setting, teacher, as_given or setting, told, seed, extras, trained_on, History())
-    builder, options, schedule, share, tune, taught = parse_teacher(teacher)
+    builder, options, schedule, share, tune, taught, taps = parse_teacher(teacher)
     told = {"type": name_of(builder), **bound_options(builder), **options, **vars(schedule), **share}
-    told |= {"tune": tune} if tune else {}
+    told |= ({"tune": tune} if tune else {}) | ({"taps": taps} if taps else {})
     view = restrict(setting, **share, seed=deal)
     if taught:
         source = taught["source"]
@@ -121,7 +134,7 @@ def _train_one(
         raise ValueError(f"a teacher that is itself taught learns on the CPU, in float32, not on {str(run.device)!r}")
     with torch.random.fork_rng(devices=[]), run.watched("teacher") as tell:
         torch.manual_seed(seed)
-        network = built(builder, view.seen.x.shape[1], view.seen.num_classes, options)
+        network = with_taps(built_on(view.seen, builder, options), taps)
         view = readable_setting(network, view)
         if builder not in TEACHERS.values():  # one of the user's own, which may read something else
             with resting(network), torch.no_grad():
@@ -149,7 +162,8 @@ def _answered(
     """Outputs of a trained network on the nodes of `view`, which has features and edges as the network reads them."""
     view = readable_setting(network, view)
     hidden, logits = setting_outputs(network, view)
-    warn_of_probabilities(logits, np.isfinite(logits[:, 0].numpy()), stacklevel=6)
+    if setting.whole.task == "single-label":
+        warn_of_probabilities(logits, np.isfinite(logits[:, 0].numpy()), stacklevel=6)
     more, params = _extras(network, view, extras, seed)
     cache = Cache(
         logits.numpy(),
@@ -184,10 +198,8 @@ def _joined(setting: Setting, outcomes: Sequence[Outcome], views: Sequence[Setti
         metrics = {key: statistics.mean(outcome.metrics[key] for outcome in outcomes) for key in keys}
         return Outcome(network, metrics, None, None, sum(outcome.seconds for outcome in outcomes), cache)
     logits = mixture(experts(torch.from_numpy(cache.logits), classes, "teach"))
-    val = score(logits[setting.observed][setting.val], setting.seen.y[setting.val])[0]
-    metrics = (
-        metrics_of(setting, logits.argmax(1)) if network is None else teacher_metrics(networks, views, setting, logits)
-    )
+    val = measures_of(setting)[0].both(logits[setting.observed][setting.val], setting.seen.y[setting.val])[0]
+    metrics = metrics_of(setting, logits) if network is None else teacher_metrics(networks, views, setting, logits)
     x = torch.cat(own, 1) if unlike else None
     return Outcome(network, metrics, None, val, sum(outcome.seconds for outcome in outcomes), cache, x)
 
@@ -204,8 +216,8 @@ def _train_from_labels(
 
     def loss(nodes: Tensor | slice) -> Tensor:
         with run.autocast():
-            logits = call(network, seen.x, seen.edge_index, seen.edge_weight, seen.num_classes)
-        hard = F.cross_entropy(logits[setting.train], labels[setting.train])
+            logits = call_on(network, seen)
+        hard = TASKS[seen.task].hard(logits[setting.train], labels[setting.train])
         return hard if auxiliary is None else hard + auxiliary()
 
     evaluate = evaluation(network, setting)
@@ -281,7 +293,9 @@ def _extras(
     """Extra outputs of a teacher, of each node and of itself, see `train_teacher`."""
     seen = setting.seen
     own = getattr(network, "extras", None) or _old_extras(network)
-    more, params = ({}, {}) if own is None else own(seen.x, seen.edge_index)
+    more, params = ({}, {}) if own is None or seen.reads is not None else own(seen.x, seen.edge_index)
+    if "noisy" in extras and seen.reads is not None:
+        raise ValueError(f"the method adds noise to the features of nodes; it is not for {seen.reads.what}")
     if "noisy" in extras:
         noise = torch.randn(seen.x.shape, generator=torch.Generator().manual_seed(seed))
         noisy = call(network, seen.x.to_dense() + noise, seen.edge_index, seen.edge_weight, seen.num_classes)
@@ -324,11 +338,11 @@ def _from_cache(setting: Setting, cache: Cache, seed: int, extras: Collection[st
             "train_teacher"
         )
     check_classes(setting, cache)
-    for each in () if cache.own_tasks else cache.split():
+    for each in () if cache.own_tasks or setting.whole.task != "single-label" else cache.split():
         warn_of_probabilities(each.logits, cache.observed, stacklevel=6)
     if cache.own_tasks or not cache.logits.shape[1]:
         return Outcome(None, {}, None, None, 0.0, cache)  # their tasks are unknown here, or they have no logits
     several = [torch.from_numpy(np.array(each.logits)) for each in cache.split()]
     logits = mixture(torch.stack(several, 1)) if len(several) > 1 else several[0]
-    val = score(logits[setting.observed][setting.val], setting.seen.y[setting.val])[0]
-    return Outcome(None, metrics_of(setting, logits.argmax(1)), None, val, 0.0, cache)
+    val = measures_of(setting)[0].both(logits[setting.observed][setting.val], setting.seen.y[setting.val])[0]
+    return Outcome(None, metrics_of(setting, logits), None, val, 0.0, cache)

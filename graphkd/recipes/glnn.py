@@ -8,14 +8,18 @@ from graphkd.recipes.registry import recipe
 from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History
+from graphkd.training.task import TASKS
 
 
-@recipe()
+@recipe(tasks=TASKS)
 def glnn(model: nn.Module, lesson: Lesson, *, lam: float = 0.0) -> History:
     r"""GLNN: distill the soft labels of a graph network on all nodes into an MLP.
 
     $$ L = \lambda \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(z^s_i, y_i)
          + (1 - \lambda) \frac{1}{N} \sum_i \mathrm{KL}(p^t_i \,\|\, p^s_i) $$
+
+    Of several labels CE is the sum of their binary cross-entropies and KL is `binary_kl`; of numbers both are squared
+    errors.
 
     Args:
         model: the student, trained in place.
@@ -27,7 +31,7 @@ def glnn(model: nn.Module, lesson: Lesson, *, lam: float = 0.0) -> History:
     """
     check_lam("glnn", lam)
     teacher = lesson.teacher_logits()
-    kl = kdlosses.build("kl")
+    kl = kdlosses.build(lesson.task.soft)
     nothing = torch.zeros(())
 
     def loss(nodes: Tensor | slice) -> Tensor:

@@ -14,6 +14,7 @@ from graphkd.networks.mlp import MLP
 from graphkd.spec import resolve
 from graphkd.training.lesson import check_lam
 from graphkd.training.parallel import processes
+from graphkd.training.task import task_of
 from graphkd.training.term import check_entry
 from kdlosses.discover import check_free
 
@@ -30,6 +31,8 @@ NETWORKS: dict[str, Callable[..., Any]] = {}
 INPUTS: dict[str, Callable[..., Inputs]] = {}
 """What makes the features of a recipe's students, where they are not the graph's own; its options are those of the
 recipe's option `inputs`."""
+TASKS_OF: dict[str, tuple[str, ...]] = {}
+"""The tasks of a recipe by the names of `graphkd.training.task.TASKS`; one that stands around another has its tasks."""
 EDGE_READERS: set[str] = set()
 """The recipes that read the edges of the graph; all count every edge the same."""
 
@@ -49,6 +52,7 @@ def recipe(
     inputs: Callable[..., Inputs] | None = None,
     reads_edges: bool = False,
     graph_networks: bool = False,
+    tasks: Collection[str] = ("single-label",),
 ) -> Callable[[R], R]:
     """Register a recipe under the name of its function, `recipe(model, lesson, *, options) -> History`.
 
@@ -61,6 +65,8 @@ def recipe(
         reads_edges: whether it reads the edges of the graph. It counts all edges the same, so that a graph with weights
             is refused.
         graph_networks: whether its student may itself be a graph network: it calls the model by `lesson.outputs` alone.
+        tasks: what it may teach, by the names of `graphkd.training.task.TASKS`: it takes its losses on labels and on
+            the teacher's outputs from `lesson.task`.
 
     Raises:
         ValueError: the name is taken.
@@ -69,7 +75,8 @@ def recipe(
     ... def smooth(model, lesson, *, lam=0.5): ...
     >>> RECIPES.pop("smooth") is smooth and "smooth" in EDGE_READERS
     True
-    >>> EDGE_READERS.remove("smooth")
+    >>> EDGE_READERS.remove("smooth"), TASKS_OF.pop("smooth")
+    (None, ('single-label',))
     """
 
     def register(function: R) -> R:
@@ -84,6 +91,7 @@ def recipe(
             INPUTS[name] = inputs
         if reads_edges:
             EDGE_READERS.add(name)
+        TASKS_OF[name] = tuple(task_of(task).name for task in tasks)
         if graph_networks:
             OF_GRAPH_NETWORKS[name] = function
         return function
@@ -145,6 +153,34 @@ def check_run(method: str | Mapping[str, Any] | Callable[..., Any], device: torc
                 f"the method {name!r} has an optimiser of its own, which {processes()[1]} processes cannot share: run "
                 "it in one"
             )
+
+
+def check_task(method: str | Mapping[str, Any] | Callable[..., Any], task: str, plain: bool = True) -> None:
+    """Raise ValueError unless a method, and those that it wraps, can teach a task; nothing is known of one's own.
+
+    Args:
+        method: name, dict or function.
+        task: see `graphkd.training.task.TASKS`.
+        plain: whether the graph has one kind of nodes, which are what is predicted, so that it has edges to be read.
+
+    >>> check_task("krd", "multi-label")
+    Traceback (most recent call last):
+    ValueError: the method 'krd' is for single-label targets, these are multi-label; choose glnn, supervised or terms
+    """
+    names = list(nested(method))
+    for name in names:
+        able = [each for each in sorted(RECIPES) if task in TASKS_OF[each] and (plain or each not in EDGE_READERS)]
+        instead = f"choose {', '.join(able[:-1])} or {able[-1]}" if len(able) < 9 else "choose another, such as 'glnn'"
+        if name in RECIPES and task not in TASKS_OF[name]:
+            has = " and ".join(TASKS_OF[name])
+            raise ValueError(f"the method {name!r} is for {has} targets, these are {task}; {instead}")
+        if not plain and (name in EDGE_READERS or name in INPUTS):
+            raise ValueError(
+                f"the method {name!r} reads edges between what is predicted, of which there are none here; {instead}"
+            )
+    if task != "single-label" and isinstance(method, Mapping):
+        for entry in method.get("distills", ()):
+            check_entry(entry, task)
 
 
 def extras_of(method: str | Mapping[str, Any] | Callable[..., Any]) -> set[str]:

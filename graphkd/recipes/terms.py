@@ -12,10 +12,11 @@ from graphkd.recipes.supervised import supervised
 from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History
+from graphkd.training.task import TASKS
 from graphkd.training.term import Term
 
 
-@recipe()
+@recipe(tasks=TASKS)
 def terms(
     model: MLP, lesson: Lesson, *, distills: Sequence[Mapping[str, Any]] = ({"loss": "kl"},), lam: float = 0.0
 ) -> History:
@@ -24,7 +25,9 @@ def terms(
     $$ L = \lambda \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(z^s_i, y_i)
          + (1 - \lambda) \sum_k w_k \, \ell_k(s_k, t_k) $$
 
-    With one `kl` it is `glnn`. A step in a mini-batch shows a loss the edges among the nodes of the batch.
+    With one `kl` it is `glnn`. Of several labels, or of numbers, the losses on logits must take no softmax of them:
+    `binary_kl`, `mse`; CE is the loss of `lesson.task`. A step in a mini-batch shows a loss the edges among the nodes
+    of the batch.
 
     Args:
         model: the student, trained in place.

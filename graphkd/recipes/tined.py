@@ -50,7 +50,9 @@ def tined(
 
     Args:
         model: the student, trained in place; as many layers as the teacher, of the same widths.
-        lesson: with logits, hidden layers and weights (`extras=['weights']`) of a `sage` or a `gcn`, and the edges.
+        lesson: with logits, hidden layers and the edges; and weights (`extras=['weights']`), which are those of a
+            `sage` or a `gcn`. In place of those of another network are the least-squares maps from each of its hidden
+            layers to the next, see `fitted_layers`.
         lam: weight of the labels; 1 is `supervised`, without the teacher's weights.
         energy: $\beta$; 0 leaves the start from the teacher's weights.
         rate: share of the edges that a step over all nodes draws; from 1 on it takes each of them once.
@@ -59,7 +61,7 @@ def tined(
         form: `log`, or `exp` to compare $e^{r_o}$.
 
     Raises:
-        ValueError: the teacher has no such weights, or the student has other widths.
+        ValueError: the teacher has neither such weights nor hidden layers, or the student has other widths.
 
     Paper: Zhou et al., "TINED: GNNs-to-MLPs by Teacher Injection and Dirichlet Energy Distillation", ICML 2025. The
     $\lambda$ of its code is the weight of KL, $1 - \lambda$ here, and its $\beta$ stands beside both terms (factor
@@ -73,7 +75,8 @@ def tined(
         )
     if lam == 1:
         return supervised(model, lesson)
-    linears, taught = [cast(nn.Linear, layer) for layer in model.layers], teacher_layers(lesson.params)
+    linears = [cast(nn.Linear, layer) for layer in model.layers]
+    taught = teacher_layers(lesson.params) or fitted_layers(lesson)
     check_widths(linears, taught)
     pairs = [Pair(layer, pace, start).to(linear.weight) for layer, linear in zip(taught, linears)]
     teacher, edges, kl, nothing = lesson.teacher_logits(), lesson.edges(), kdlosses.build("kl"), torch.zeros(())
@@ -155,7 +158,7 @@ class Pair(nn.Module):
 
 
 def teacher_layers(weights: Mapping[str, Tensor]) -> list[Layer]:
-    """Return the layers of a `sage` or a `gcn` from its weights."""
+    """Return the layers of a `sage` or a `gcn` from its weights, none of another network."""
     with needs_extra("tined"):  # a student that is only loaded for prediction does without
         from torch_geometric.nn import GCNConv
 
@@ -174,14 +177,44 @@ def teacher_layers(weights: Mapping[str, Tensor]) -> list[Layer]:
             conv = GCNConv(1, 1)
             conv.lin, conv.bias = nn.Identity(), nn.Parameter(mine["bias"])
             found.append(Layer(mine["lin.weight"], torch.zeros_like(mine["bias"]), mine["bias"], conv))
-        elif mine or not found:
-            raise ValueError(
-                f"tined takes the weights of a sage or a gcn; the teacher has {sorted(mine or weights) or 'none'}: "
-                "train_teacher(..., extras=['weights'])"
-            )
         else:
-            return found
+            return [] if mine else found
     raise AssertionError
+
+
+@torch.no_grad()
+def fitted_layers(lesson: Lesson) -> list[Layer]:
+    """Return layers that stand for those of any teacher: from one hidden layer to the next, by ridge regression.
+
+    The inputs of a layer are averaged over each node and its neighbours, as `sage` does it; between layers is a ReLU,
+    which changes nothing where the teacher tells its layers after one.
+
+    Raises:
+        ValueError: the teacher has no hidden layers.
+    """
+    with needs_extra("tined"):
+        from graphkd.teachers.sage import MeanConv
+
+    if not lesson.hidden:
+        raise ValueError(
+            "tined: the teacher has neither the weights of a sage or a gcn (train_teacher(..., extras=['weights'])) "
+            "nor hidden layers: pass taps, the paths of its layers"
+        )
+    edges, found = lesson.edges(), []
+    inputs = [rows(lesson.x).to_dense(), *(rows(layer).relu() for layer in lesson.hidden)]
+    for given, target in zip(inputs, [*map(rows, lesson.hidden), rows(lesson.teacher_logits())]):
+        mean = MeanConv(1, 1)
+        mean.linear = nn.Identity()  # type: ignore[assignment]
+        around = mean(given, edges).double()
+        centre, aim = around.mean(0), target.double().mean(0)
+        moved = around - centre
+        square = moved.T @ moved
+        square.diagonal().add_(1e-3 * square.diagonal().mean().clamp_min(1e-12))
+        weight = torch.linalg.solve(square, moved.T @ (target.double() - aim)).T
+        bias = aim - weight @ centre
+        weight, bias = weight.to(given.dtype), bias.to(given.dtype)
+        found.append(Layer(weight, bias, torch.zeros_like(bias), mean))
+    return found
 
 
 def check_widths(linears: Sequence[nn.Linear], taught: Sequence[Layer]) -> None:

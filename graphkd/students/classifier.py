@@ -26,13 +26,17 @@ from graphkd.data.graph import as_edges
 from graphkd.extras import needs_extra
 from graphkd.networks.mlp import MLP, checked_shape
 from graphkd.recipes import NETWORKS, RECIPES, check_method, check_run, network_of
+from graphkd.recipes.registry import check_task
 from graphkd.sparse.rows import Matrix, rows, to_scipy
 from graphkd.sparse.shards import Shards
 from graphkd.spec import from_json, resolve, to_json
 from graphkd.students import files, scaling
+from graphkd.students.targets import is_indicator, read_targets
 from graphkd.training.cache import Cache, check_finite, warn_of_probabilities
 from graphkd.training.lesson import Lesson
-from graphkd.training.loop import Clock, Evaluation, Schedule, score, train
+from graphkd.training.loop import Clock, Evaluation, Schedule, train
+from graphkd.training.scoring import measures
+from graphkd.training.task import TASKS
 from graphkd.training.watch import Callback, Run
 from kdlosses.whole import whole
 
@@ -64,9 +68,12 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
             where they are, and the trained network is on the CPU. Methods that read or change the parameters of
             their student, see `graphkd.recipes.HANDS_ON`, train it on the CPU.
         amp: multiply in bfloat16 in training; losses stay in float32.
+        scoring: what the epoch is chosen by on the validation data: a scorer of scikit-learn by name, or a function
+            `(estimator, X, y) -> number`. None is the accuracy, of several labels `f1_micro`.
 
     Attributes:
         classes_: the labels, in the order of the columns of `predict_proba`.
+        task_: `single-label` or `multi-label`.
         feature_names_in_: names of the columns of `X`, if it was a table.
         scaler_: the fitted scaler, None without one.
         network_: the trained `MLP`.
@@ -77,6 +84,9 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
     >>> StudentClassifier(epochs=100, random_state=0).fit(X, y).score(X, y) > 0.9
     True
     """
+
+    task: str | None = None
+    """What it is for, if that is not for the labels to tell."""
 
     def __init__(
         self,
@@ -93,6 +103,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         scaler: BaseEstimator | None = None,
         device: str | torch.device | None = None,
         amp: bool = False,
+        scoring: str | Callable[..., float] | None = None,
     ) -> None:
         self.hidden = hidden
         self.dropout = dropout
@@ -107,6 +118,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         self.scaler = scaler
         self.device = device
         self.amp = amp
+        self.scoring = scoring
 
     def fit(
         self,
@@ -131,9 +143,9 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         Args:
             X: features `(n, F)`: array, table, memory-mapped array, scipy CSR or tensor. With `batch_size`, only the
                 rows of a step are read.
-            y: labels `(n,)` or `(n, 1)`. With a teacher, those of its columns: 0 to C - 1, or C different ones in
-                sorted order. None, NaN and -1 (but for labels that are -1 and 1, without a teacher) are no labels: such
-                rows are left out of `labelled`.
+            y: labels `(n,)` or `(n, 1)`; or several of 0 and 1 a row, `(n, L)`. With a teacher, those of its columns: 0
+                to C - 1, or C different ones in sorted order. None, NaN and -1 (but for labels that are -1 and 1,
+                without a teacher) are no labels: such rows are left out of `labelled`.
             teacher: its logits `(n, C)`, or its cache (every row of `X` observed), which may be that of several
                 teachers of C classes each; None trains on labels alone.
             edge_index: `(2, E)` between rows of `X`, for the methods that learn from edges: both directions, each once.
@@ -157,10 +169,11 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         columns = getattr(teacher, "columns", None)
         teacher = _as_teacher(teacher)
         X, targets = self._features_and_labels(X, y, labelled, teacher)
+        check_task(spec, self.task_)
         if columns is not None:
             _check_columns([*columns], self.classes_.tolist())
         logits = _teacher_logits(teacher, X.shape[0])
-        if logits is not None and not isinstance(teacher, Cache):
+        if logits is not None and not isinstance(teacher, Cache) and self.task_ == "single-label":
             warn_of_probabilities(logits)
         hidden = teacher.hidden if isinstance(teacher, Cache) else ()
         if edge_index is not None:
@@ -185,6 +198,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
             )
             resident = rows(X) if schedule.batch_size is None else X
             lesson = Lesson(resident, targets, loop, generator, logits, edge_index, schedule.batch_size, hidden, clock)
+            lesson = replace(lesson, task=TASKS[self.task_])
             if isinstance(teacher, Cache):
                 lesson = replace(
                     lesson,
@@ -253,21 +267,30 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
                 student.feature_names_in_ = names
         return student
 
-    def predict_proba(self, X: Matrix) -> np.ndarray:
-        """Class probabilities `(n, C)`."""
+    def outputs(self, X: Matrix) -> Tensor:
+        """What the network says of each row, before any softmax: `(n, C)` in double precision."""
         check_is_fitted(self)
         X = self._read(X)
         parts = torch.arange(X.shape[0]).split(_PREDICT_ROWS)
         with torch.inference_mode():
-            return np.concatenate([self.network_(rows(X, part)).double().softmax(1).numpy() for part in parts])
+            return torch.cat([self.network_(rows(X, part)).double() for part in parts])
+
+    def predict_proba(self, X: Matrix) -> np.ndarray:
+        """Probabilities `(n, C)` of the classes, or `(n, L)` of each label by itself."""
+        found = self.outputs(X)
+        return (found.sigmoid() if self.task_ == "multi-label" else found.softmax(1)).numpy()
 
     def predict(self, X: Matrix) -> np.ndarray:
-        """The most probable class of each row, `(n,)`."""
+        """The most probable class of each row, `(n,)`; of several labels 0 and 1, `(n, L)`."""
         probabilities = self.predict_proba(X)
+        if self.task_ == "multi-label":
+            return (probabilities > 0.5).astype(int)
         return self.classes_[probabilities.argmax(1)]
 
     def to_onnx(self, path: str | Path) -> None:
         """Write the student as an ONNX model: `x` `(n, F)` float32 to `probabilities` `(n, C)` float32.
+
+        A student of numbers writes `predictions` `(n, T)`.
 
         Any number of rows at once, as they are before a scaler; sparse features are to be made dense. The classes stand
         as a JSON list under `classes` in the metadata of the model, the names of the columns, if `X` was a table, under
@@ -281,14 +304,19 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
             for package in ("onnx", "onnxscript"):
                 importlib.import_module(package)
         scale = [] if self.scaler_ is None else [scaling.Affine(step) for _, step in scaling.scalers(self.scaler_)]
-        model = torch.nn.Sequential(*scale, copy.deepcopy(self.network_), torch.nn.Softmax(1)).eval()
+        last = {
+            "single-label": torch.nn.Softmax(1),
+            "multi-label": torch.nn.Sigmoid(),
+            "regression": torch.nn.Identity(),
+        }
+        model = torch.nn.Sequential(*scale, copy.deepcopy(self.network_), last[self.task_]).eval()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the exporter, about itself
             program = torch.onnx.export(
                 model,
                 (torch.zeros(2, self.n_features_in_),),
                 input_names=["x"],
-                output_names=["probabilities"],
+                output_names=["predictions" if self.task_ == "regression" else "probabilities"],
                 dynamic_shapes=({0: torch.export.Dim("rows")},),
                 dynamo=True,
                 verbose=False,
@@ -321,6 +349,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
             "classes": self.classes_.tolist(),
             "classes_dtype": self.classes_.dtype.str,
             "settings": saved_settings(settings, RECIPES),
+            "task": self.task_,
         }
         if hasattr(self, "feature_names_in_"):
             meta["feature_names"] = self.feature_names_in_.tolist()
@@ -342,9 +371,13 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
             ValueError: the file is no saved student, or is damaged.
         """
         state, meta = files.read(path, "graphkd", "student")
+        if (meta.get("task") == "regression") != (cls.task == "regression"):
+            other = "StudentRegressor" if meta.get("task") == "regression" else "StudentClassifier"
+            raise ValueError(f"{path} holds a {other}: use {other}.load")
         with files.rebuilding(path, "student"):
             student = cls(hidden=tuple(meta["hidden"]), dropout=meta["dropout"], norm=meta.get("norm"))
             loaded_settings(student, meta.get("settings", {}))
+            student.task_ = TASKS[meta.get("task", "single-label")].name
             student.n_features_in_ = meta["in_features"]
             student.classes_ = np.array(meta["classes"], dtype=meta["classes_dtype"])
             if "feature_names" in meta:
@@ -382,7 +415,16 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
     def _features_and_labels(
         self, X: Matrix, y: Any, labelled: np.ndarray | Tensor | None, teacher: Cache | Matrix | None
     ) -> tuple[Matrix, Tensor]:
-        """Features, and labels as class numbers, -1 where not labelled."""
+        """Features, and labels as class numbers, -1 where not labelled; of other tasks see `read_targets`."""
+        self.task_ = self.task or ("multi-label" if is_indicator(y) else "single-label")
+        if self.task_ != "single-label":
+            X = self._read(X, reset=True)
+            targets = read_targets(y, _told(labelled, X.shape[0]), self.task_)
+            columns = targets.shape[1] if teacher is None else _classes(teacher)
+            if columns is not None and columns != targets.shape[1]:
+                raise ValueError(f"the labels have {targets.shape[1]} columns, the teacher {columns}")
+            self.classes_ = np.arange(targets.shape[1])
+            return X, targets
         values, missing = labels_of(y)
         if values.ndim != 1:
             validate_data(self, as_array(X), y, accept_sparse="csr")  # says what is wrong with other shapes
@@ -437,6 +479,11 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
             if not isinstance(pair, Sequence) or len(pair) != 2:
                 raise ValueError(f"{name} is a pair, features (m, F) and labels (m,), got {type(pair).__name__}")
             X = self._read(pair[0])
+            if self.task_ != "single-label":
+                wanted = read_targets(pair[1], np.ones(X.shape[0], dtype=bool), self.task_, name)
+                if wanted.shape[1] != len(self.classes_):
+                    raise ValueError(f"{name} has {wanted.shape[1]} columns of labels, y has {len(self.classes_)}")
+                return rows(X), wanted
             labels, missing = labels_of(pair[1])
             if labels.shape != X.shape[:1]:
                 raise ValueError(f"{name} has {X.shape[0]} rows but labels {labels.shape}")
@@ -450,12 +497,13 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
             return rows(X), torch.from_numpy(np.searchsorted(self.classes_, labels))
 
         chosen_by, watched = prepared("validation", validation), prepared("monitor", monitor)
+        measure = measures(self.scoring, self.task_, len(self.classes_))[0]
 
         def evaluate() -> Evaluation:
             with torch.inference_mode():
                 return (
-                    None if chosen_by is None else score(self.network_(chosen_by[0]), chosen_by[1]),
-                    None if watched is None else score(self.network_(watched[0]), watched[1])[0],
+                    None if chosen_by is None else measure.both(self.network_(chosen_by[0]), chosen_by[1]),
+                    None if watched is None else measure.both(self.network_(watched[0]), watched[1])[0],
                 )
 
         return evaluate
@@ -463,6 +511,8 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        if tags.classifier_tags is not None:
+            tags.classifier_tags.multi_label = True
         return tags
 
 

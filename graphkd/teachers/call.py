@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from graphkd.data.graph import Graph
+from graphkd.teachers.taps import hidden_layers
 
 
 def call(
@@ -34,24 +35,51 @@ def call(
     return _logits(network(*_own(network, x, edge_index), **_weights(network, edge_weight)), len(x), classes)
 
 
+def call_on(network: nn.Module, graph: Graph) -> Tensor:
+    """Return the logits `(N, C)` of a network on a graph, or on what it reads in its place, as `call` does."""
+    if graph.reads is None:
+        return call(network, graph.x, graph.edge_index, graph.edge_weight, graph.num_classes)
+    given, named = graph.reads.arguments(*kind_of(network))
+    return _logits(graph.reads.rows_of(network(*given, **named)), len(graph), graph.num_classes)
+
+
 def outputs(network: nn.Module, graph: Graph) -> list[Tensor]:
-    """Hidden layers, if the network has a method `outputs` like `GNN`, and logits; see `call`.
+    """Hidden layers and logits, see `call`; of a network without a method `outputs` like `GNN` see `hidden_layers`.
 
     Raises:
-        ValueError: the network fails, as it does on features of another width, or returns something else.
+        ValueError: the network fails, as it does on features of another width, or returns something else; or a tap
+            that it names yields no hidden layer.
     """
     from graphkd.teachers.gnn import GNN
 
+    def forward(network: nn.Module) -> Tensor:
+        try:
+            return call_on(network, graph)
+        except (IndexError, RuntimeError, TypeError) as error:
+            raise _unable(network, graph, error) from error
+
+    tapped = hasattr(network, "hidden_taps")
     try:
-        if not isinstance(network, GNN):
-            return [call(network, graph.x, graph.edge_index, graph.edge_weight, graph.num_classes)]
-        x, edge_index = _own(network, graph.x, graph.edge_index)
-        return [out.float().cpu() for out in network.outputs(x, edge_index, **_weights(network, graph.edge_weight))]
+        if graph.reads is None and isinstance(network, GNN) and not tapped:
+            x, edge_index = _own(network, graph.x, graph.edge_index)
+            return [out.float().cpu() for out in network.outputs(x, edge_index, **_weights(network, graph.edge_weight))]
+        row_outputs: Any = getattr(network, "row_outputs", None)
+        if graph.reads is not None and row_outputs is not None and not tapped:
+            given, named = graph.reads.arguments(*kind_of(network))
+            return [out.float().cpu() for out in row_outputs(*given, **named)]
     except (IndexError, RuntimeError, TypeError) as error:
-        raise ValueError(
-            f"the teacher {type(network).__name__!r} cannot be run on features {tuple(graph.x.shape)} and edges "
-            f"{tuple(graph.edge_index.shape)}: {error}"
-        ) from error
+        raise _unable(network, graph, error) from error
+    hidden, logits = hidden_layers(network, forward, len(graph))
+    return [*hidden, logits]
+
+
+def _unable(network: nn.Module, graph: Graph, error: Exception) -> ValueError:
+    if graph.reads is not None:
+        return ValueError(f"the teacher {type(network).__name__!r} cannot be run on {graph.reads.what}: {error}")
+    return ValueError(
+        f"the teacher {type(network).__name__!r} cannot be run on features {tuple(graph.x.shape)} and edges "
+        f"{tuple(graph.edge_index.shape)}: {error}"
+    )
 
 
 def readable(network: nn.Module, graph: Graph) -> Graph:

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from graphkd.data.targets import known
 from graphkd.sparse.edges import by_target, neighbourhood
 from graphkd.sparse.rows import Matrix, rows
 from graphkd.training.latency import hops
 from graphkd.training.loop import Clock, History, rehearsed
+from graphkd.training.task import TASKS, Task
 from kdlosses.experts import mixture
 
 _ROWS = 65_536  # nodes in one forward
@@ -26,7 +27,7 @@ class Lesson:
 
     Attributes:
         x: features `(N, F)` in memory or on disk.
-        labels: `(N,)`, -1 where unknown to the student.
+        labels: `(N,)`, -1 where unknown to the student; of other tasks `(N, L)`, see `graphkd.training.task.TASKS`.
         train: the shared training loop with its schedule bound, to be called as `train(model, loss, nodes)`.
         generator: for whatever a recipe samples.
         teacher: logits `(N, C)` in memory or on disk; of several teachers one after the other, `(N, E C)`.
@@ -38,6 +39,7 @@ class Lesson:
         own_tasks: see `Cache.own_tasks`.
         more: see `Cache.more`; see `extra`.
         params: see `Cache.params`; see `extra`.
+        task: what is predicted; its losses are `task.hard` on labels and `task.soft`, a name, on the teacher's outputs.
     """
 
     x: Matrix
@@ -53,6 +55,7 @@ class Lesson:
     own_tasks: bool = False
     more: Mapping[str, Matrix] = field(default_factory=dict)
     params: Mapping[str, Tensor] = field(default_factory=dict)
+    task: Task = TASKS["single-label"]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -67,6 +70,8 @@ class Lesson:
                 "the teachers have their own classes, but this recipe needs the student's; use distill_weighted"
             )
         several = [rows(logits) for _, logits in self.teachers()]
+        if len(several) > 1 and self.task.name != "single-label":
+            raise ValueError(f"several teachers have one prediction of classes alone, not of {self.task.name} targets")
         return mixture(torch.stack(several, 1)) if len(several) > 1 else self.joined_logits()
 
     def joined_logits(self) -> Matrix:
@@ -162,7 +167,7 @@ class Lesson:
     @functools.cached_property
     def labelled(self) -> Tensor:
         """Ids of the labelled nodes."""
-        return (self.labels >= 0).nonzero().flatten()
+        return known(self.labels).nonzero().flatten()
 
     def some_labelled(self) -> Tensor:
         """The labelled nodes, or `batch_size` of them drawn anew."""
@@ -172,9 +177,9 @@ class Lesson:
         return told[torch.randperm(len(told), generator=self.generator)[: self.batch_size]]
 
     def hard_loss(self, model: nn.Module) -> Tensor:
-        """Cross-entropy on the labelled nodes, or on `batch_size` of them drawn anew."""
+        """Loss of the task on the labelled nodes, cross-entropy of classes, or on `batch_size` of them drawn anew."""
         told = self.some_labelled()
-        return F.cross_entropy(self.logits(model, told), self.labels[told])
+        return self.task.hard(self.logits(model, told), self.labels[told])
 
 
 def check_lam(recipe: str, lam: float) -> None:

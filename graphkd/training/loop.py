@@ -22,7 +22,7 @@ from graphkd.training.watch import Callback, Event
 T = TypeVar("T")
 
 Score = tuple[float, float]
-"""Accuracy, and minus the mean cross-entropy to break ties between equal accuracies."""
+"""Accuracy, or another score, and minus the mean loss on the labels to break ties between equal ones."""
 
 Evaluation = tuple[Score | None, float | None]
 """The score on the validation nodes, and the accuracy on monitored nodes, which is recorded and of no influence."""
@@ -107,8 +107,8 @@ class History:
     Attributes:
         epochs: number of epochs run.
         best_epoch: epoch, from 0, whose parameters were kept.
-        score: its validation accuracy, None without validation.
-        oracle: best accuracy that any epoch had on the monitored nodes: what selecting on them would have reported.
+        score: its validation score, None without validation.
+        oracle: best score that any epoch had on the monitored nodes: what selecting on them would have reported.
         seconds: wall-clock seconds of the training steps of each epoch, validation not counted.
         losses: mean loss of the steps of each epoch.
     """
@@ -185,7 +185,7 @@ def train(
         model.train()
         loss(next(_batches(nodes, schedule.batch_size, generator)))
         rehearsed()
-    history, best, kept = History(), (-1.0, 0.0), None
+    history, best, kept = History(), (-math.inf, -math.inf), None
     clock, step = clock or Clock(), 0
     steps = schedule.epochs * -(-nodes // min(schedule.batch_size or nodes, nodes)) if nodes else 1
     share([*model.parameters(), *model.buffers()])
@@ -215,7 +215,7 @@ def train(
             told = None if found is None else found[0]
             callback(Event("", epoch, schedule.epochs, history.losses[-1], told, history.seconds[-1]))
         if monitored is not None:
-            history.oracle = max(history.oracle or 0.0, monitored)
+            history.oracle = monitored if history.oracle is None else max(history.oracle, monitored)
         if found is None:
             history.best_epoch = epoch
         elif found > best:

@@ -16,6 +16,7 @@ import kdlosses
 from graphkd.networks.mlp import MLP
 from graphkd.sparse.rows import Matrix, rows
 from graphkd.training.lesson import Lesson
+from graphkd.training.task import task_of
 from kdlosses.reduce import nothing
 
 KNOWN = ("student_channels", "teacher_channels", "channels", "classes")
@@ -119,8 +120,11 @@ class Term(nn.Module):
         return self.weight * self.loss(student, rows(self.teacher, nodes), **taken)
 
 
-def check_entry(entry: Mapping[str, Any]) -> kdlosses.Loss:
-    """Check an entry before there is a teacher and return its loss; raise the same errors as `Term`."""
+def check_entry(entry: Mapping[str, Any], task: str = "single-label") -> kdlosses.Loss:
+    """Check an entry before there is a teacher and return its loss; raise the same errors as `Term`.
+
+    For another `task` a loss on logits must not take a softmax of them.
+    """
     known = list(inspect.signature(Term).parameters)[2:]
     for key in entry:
         if key not in known:
@@ -139,10 +143,25 @@ def check_entry(entry: Mapping[str, Any]) -> kdlosses.Loss:
     for name in loss.requires:
         if name not in ON_NODES:
             raise ValueError(f"distills entry {loss.name!r}: the loss needs {name}, which a graph does not have")
+    if task != "single-label":
+        if "labels" in loss.requires:
+            raise ValueError(f"distills entry {loss.name!r}: the loss reads class labels, the targets are {task}")
+        if entry.get("student", "logits") == "logits" and _over_classes(loss):
+            raise ValueError(
+                f"distills entry {loss.name!r}: the loss takes a softmax of the logits, which has no meaning for "
+                f"{task} targets; choose {task_of(task).soft!r}, 'mse' or 'l1'"
+            )
     for whose in ("student", "teacher"):
         if entry.get(whose) is not None:
             _layer(whose, entry[whose], None)
     return loss
+
+
+def _over_classes(loss: kdlosses.Loss) -> bool:
+    """Whether a loss, or one inside of it, compares the channels of a position with each other."""
+    grounds = [getattr(each, "ground", None) for each in (loss.loss, *loss.modules())]
+    grounds += [getattr(each.loss, "ground", None) for each in loss.modules() if isinstance(each, kdlosses.Loss)]
+    return loss.categorical or any(ground is not None and ground.over_classes for ground in grounds)
 
 
 def _layer(whose: str, tap: str, hidden: int | None) -> int:

@@ -16,7 +16,7 @@ from graphkd.data import digits
 from graphkd.losses.dirichlet import dirichlet_energy
 from graphkd.networks.mlp import MLP
 from graphkd.recipes import tined
-from graphkd.recipes.tined import Layer, Pair, teacher_energies, teacher_layers
+from graphkd.recipes.tined import Layer, Pair, fitted_layers, teacher_energies, teacher_layers
 from graphkd.sparse.rows import rows
 from graphkd.teachers import gat, gcn, sage
 from graphkd.teachers.gnn import GNN
@@ -197,15 +197,27 @@ def test_pace_is_a_learning_rate_of_adam(pace: float) -> None:
     assert (plain[0].weight - layer.weight).abs().max() > 0.1 * pace
 
 
+def test_of_any_teacher_the_layers_are_fitted() -> None:
+    """The last layer of a sage is linear in what it reads, so that the fit is the layer."""
+    lesson = lesson_of(sage)
+    (*_, fitted), (*_, true) = fitted_layers(lesson), teacher_layers(lesson.params)
+    given = lesson.hidden[-1]
+    one, two = (
+        layer.propagate(nn.functional.linear(given, layer.weight, layer.bias), lesson.edges())
+        for layer in (fitted, true)
+    )
+    torch.testing.assert_close(one, two, atol=0.02 * float(two.abs().max()), rtol=0)
+
+
 def test_errors_come_before_training() -> None:
     lesson = lesson_of(sage)
     with pytest.raises(ValueError, match=r"hidden=\[7\], the teacher \[5\]"):
         tined(MLP(6, (7,), 3).double(), lesson)
     with pytest.raises(ValueError, match="extras=\\['weights'\\]"):
-        tined(student(), replace(lesson, params={}))
+        tined(student(), replace(lesson, params={}, hidden=()))
     other = gat(6, 3).state_dict()
     with pytest.raises(ValueError, match="a sage or a gcn"):
-        tined(student(), replace(lesson, params=other))
+        tined(student(), replace(lesson, params=other, hidden=()))
     with pytest.raises(ValueError, match="hidden layers have"):
         tined(student(), replace(lesson, hidden=()))
     for wrong in (dict(pace=0.0), dict(rate=0.0), dict(energy=-1.0), dict(start="one"), dict(form="ln")):

@@ -1,0 +1,365 @@
+"""Compare teachers and methods over seeds: one log of every run, a table, a data frame, a plot, an HTML page."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from graphkd.data import Graph, Setting, as_graph, make_setting, undirected
+from graphkd.data.as_graph import Describe
+from graphkd.extras import needs_extra
+from graphkd.pipeline import comparison_page
+from graphkd.pipeline.arguments import (
+    SplitSpec,
+    Student,
+    as_cache,
+    as_json,
+    check_spec,
+    checked_seed,
+    checked_student,
+    chosen_split,
+    last_step,
+    name_of,
+)
+from graphkd.pipeline.checks import any_ready, check_connected, check_edge_weights, check_teachers
+from graphkd.pipeline.logs import labels, make_log
+from graphkd.pipeline.outcome import MethodSpec, Outcome, TeacherSpec
+from graphkd.pipeline.rehearse import rehearse
+from graphkd.pipeline.teacher_spec import listed
+from graphkd.pipeline.train_student import train_student
+from graphkd.pipeline.train_teacher import train_teacher
+from graphkd.recipes import check_method, extras_of, inputs_of
+from graphkd.recipes.registry import check_task
+from graphkd.spec import plain
+from graphkd.training.cache import Cache
+from graphkd.training.scoring import ScoringSpec, measures
+from kdlosses.cli.logs import Log, read, reset_peak_memory, write
+from kdlosses.cli.report import table
+from kdlosses.whole import whole
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` returns: a log for each model that was trained; `print` shows the table of `graphkd report`.
+
+    Attributes:
+        logs: dicts with `role` (`teacher`, `control`, `distilled`), `method`, `seed`, `metrics` (shares in per cent),
+            `params`, `latency_ms`, `seconds` and more, as in a log of `graphkd distill`.
+    """
+
+    logs: Sequence[Log]
+
+    def __repr__(self) -> str:
+        return table(self.logs)
+
+    def frame(self) -> Any:
+        """A pandas `DataFrame`, a row for each run: `role`, `method`, `seed`, a column for each metric, `seconds`.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        with needs_extra("Comparison.frame"):
+            import pandas
+        return pandas.DataFrame(
+            [
+                {key: log[key] for key in ("role", "method", "seed")} | log["metrics"] | {"seconds": log["seconds"]}
+                for log in self.logs
+            ]
+        )
+
+    def plot(self, metric: str | None = None, ax: Any = None) -> Any:
+        """Mean and sample standard deviation over seeds of each model, as points with error bars.
+
+        Args:
+            metric: a key of `metrics`; the first that all have if not given.
+            ax: axes of Matplotlib; of a new figure if not given.
+
+        Returns:
+            the axes.
+
+        Raises:
+            ImportError: Matplotlib is not installed.
+            KeyError: no such metric; names the nearest.
+        """
+        with needs_extra("Comparison.plot"):
+            from matplotlib.figure import Figure
+        metric, rows = comparison_page.summary(self.logs, metric)
+        if ax is None:
+            ax = Figure(figsize=(7, 1 + 0.4 * len(rows)), layout="constrained").subplots()
+        for place, row in enumerate(rows):
+            ax.errorbar(
+                row.mean, -place, xerr=row.deviation, fmt="o", capsize=3, color=comparison_page.COLOURS[row.role]
+            )
+        ax.set_yticks([-place for place in range(len(rows))], [row.label for row in rows])
+        ax.set_xlabel(metric)
+        ax.grid(axis="x", alpha=0.3)
+        return ax
+
+    def html(self, path: str | Path, metric: str | None = None) -> Path:
+        """Write one page with the plot and the table, for which nothing else is needed; it is replaced whole.
+
+        Args:
+            path: the file.
+            metric: of the plot, see `plot`.
+        """
+        text = comparison_page.page(self.logs, metric)
+        with whole(path) as draft:
+            draft.write_text(text, encoding="utf-8")
+        return Path(path)
+
+
+def compare(
+    data: Any,
+    teachers: TeacherSpec | Sequence[TeacherSpec] = "sage",
+    methods: MethodSpec | Sequence[MethodSpec] = "glnn",
+    *,
+    seeds: int | Sequence[int] = 10,
+    settings: Sequence[str] = ("tran",),
+    student: Student | None = None,
+    split: SplitSpec | None = None,
+    scoring: ScoringSpec | Sequence[ScoringSpec] | None = None,
+    target: str | None = None,
+    descriptors: Describe | None = None,
+    task: str | None = None,
+    log: str | Path | None = None,
+    name: str = "comparison",
+    tick: Callable[[str], object] = lambda said: None,
+) -> Comparison:
+    """Train the untaught control, each teacher, and each method with each teacher, with several seeds.
+
+    A teacher is trained once for each seed, and all methods learn from that one; the control, once for each seed, is
+    the same for all. The splits are those of `distill`.
+
+    Args:
+        data: see `distill`.
+        teachers: one, or a list of which each teaches by itself, see `distill`.
+        methods: one, or a list.
+        seeds: how many, from 0, or which.
+        settings: `tran`, `ind` or both.
+        student: see `distill`.
+        split: see `distill`.
+        scoring: see `distill`.
+        target: see `distill`.
+        descriptors: see `distill`.
+        task: see `distill`.
+        log: a JSON file. It is written whole after each run; called again, what is in there is not trained again, so
+            that a run that was stopped goes on, and one with more seeds, methods or teachers trains what is new. (A
+            teacher that new methods need is trained again, as it was: its log stays.)
+        name: what the table is called.
+        tick: called with the name of each run when it ends.
+
+    Raises:
+        ValueError: the log holds runs of other data, settings, students or teachers: choose another file. Or as
+            `distill`.
+        TypeError, KeyError: as `distill`, before anything is trained.
+
+    >>> from graphkd import StudentClassifier, compare, digits
+    >>> quick = StudentClassifier(hidden=(32,), epochs=20)
+    >>> found = compare(digits(), dict(type="sage", epochs=10), ["glnn", "krd"], seeds=2, student=quick)
+    >>> [(each["role"], each["method"]) for each in found.logs if each["seed"] == 0]
+    [('control', 'supervised'), ('teacher', 'sage'), ('distilled', 'glnn'), ('distilled', 'krd')]
+    """
+    given = as_graph(data, "raise" if split is None else "keep", target=target, descriptors=descriptors, task=task)
+    graph = undirected(given)
+    check_connected(graph, "raise")
+    measures(scoring, graph.task, graph.num_classes)
+    model = checked_student(student, graph.task)
+    last_step(model).check_settings()
+    chosen = [checked_seed(each) for each in (range(seeds) if isinstance(seeds, int) else seeds)]
+    if not chosen:
+        raise ValueError("seeds is how many to run, at least 1, or which; got none")
+    for setting in settings if not isinstance(settings, str) else (settings,):
+        if setting not in ("tran", "ind"):
+            raise ValueError(f"settings are 'tran' and 'ind', not {setting!r}")
+    settings = [settings] if isinstance(settings, str) else list(settings)
+    taught = [plain(each) for each in (methods if isinstance(methods, list | tuple) else [methods])]
+    taught = [each if callable(each) or isinstance(each, dict) else {"type": each} for each in taught]
+    for method in taught:
+        check_spec("method", method)
+        check_method(method)
+        check_task(method, graph.task, graph.reads is None)
+        inputs_of(method)
+        check_edge_weights(graph, method)
+    ready = [as_cache(each, graph) for each in listed(teachers)]
+    run = _Run(given, graph, split, scoring, settings, model, name)
+    for setting in settings:
+        view, as_given = run.view(chosen[0], setting), run.as_given(chosen[0], setting, ready)
+        for each in ready:
+            check_teachers(view, [each], as_given)
+        if setting == settings[0]:
+            for each in ready:
+                rehearse(view, each, taught, model, chosen[0], as_given)
+    plan = _plan(ready, taught)
+    found = _earlier(Path(log), run, plan) if log is not None else []
+    done = {(each["role"], each["method"], each["seed"]) for each in found}
+
+    def keep(outcomes: dict[str, Outcome], role: str, method: str, seed: int, spec: Any) -> None:
+        found.append(run.log(outcomes, role, method, seed, spec))
+        if log is not None:
+            write(Path(log), found)
+        tick(f"{method}, seed {seed}")
+
+    extras = set().union(*map(extras_of, taught))
+    for seed in chosen:
+        if ("control", "supervised", seed) not in done:
+            reset_peak_memory()
+            alone = {each: train_student(run.view(seed, each), None, "supervised", model, seed) for each in settings}
+            keep(alone, "control", "supervised", seed, None)
+        for called, teacher, spec, own in plan:
+            wanted = [each for each in own if ("distilled", each[0], seed) not in done]
+            if ("teacher", called, seed) in done and not wanted:
+                continue
+            reset_peak_memory()
+            trained = {
+                each: train_teacher(run.view(seed, each), teacher, seed, extras, run.as_given(seed, each, [teacher]))
+                for each in settings
+            }
+            if ("teacher", called, seed) not in done:
+                keep(trained, "teacher", called, seed, spec)
+            for label, method, told in wanted:
+                outcomes = {
+                    each: train_student(run.view(seed, each), trained[each].cache, method, model, seed)
+                    for each in settings
+                }
+                keep(outcomes, "distilled", label, seed, told)
+    names = {"supervised", *(each[0] for each in plan), *(label for each in plan for label, _, _ in each[3])}
+    return Comparison([each for each in found if each["seed"] in chosen and each["method"] in names])
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What all runs of a comparison share."""
+
+    given: Graph
+    graph: Graph
+    split: SplitSpec | None
+    scoring: Any
+    settings: Sequence[Any]
+    student: Student
+    name: str
+
+    def view(self, seed: int, setting: Any) -> Setting:
+        return make_setting(self.graph, chosen_split(self.graph, self.split, seed), setting, seed, self.scoring)
+
+    def as_given(self, seed: int, setting: Any, teachers: Sequence[Any]) -> Setting | None:
+        if not any_ready(teachers):
+            return None
+        return make_setting(self.given, chosen_split(self.graph, self.split, seed), setting, seed, self.scoring)
+
+    def config(self) -> dict[str, Any]:
+        """What must be the same in all runs of a log."""
+        split = None if self.split is None else chosen_split(self.graph, self.split, 0).fingerprint()
+        settings = {**last_step(self.student).get_params(deep=False), "method": None, "random_state": None}
+        steps = [name for name, _ in getattr(self.student, "steps", [])[:-1]]
+        return {
+            "data": self.graph.fingerprint(),
+            "split": split,
+            "settings": self.settings,
+            "scoring": as_json(self.scoring),
+            "student": {type(last_step(self.student)).__name__: as_json(settings)},
+            **({"steps": steps} if steps else {}),
+        }
+
+    def log(self, outcomes: dict[str, Outcome], role: str, method: str, seed: int, spec: Any) -> Log:
+        config = {"scoring": self.scoring}
+        made = make_log(self.graph, config, self.name, seed, role, method, outcomes)
+        return {**made, "config": {**self.config(), "run": spec}}
+
+
+def _plan(teachers: Sequence[Any], methods: Sequence[Any]) -> list[tuple[str, Any, Any, list[tuple[str, Any, Any]]]]:
+    """For each teacher its name, itself, what is logged of it, and the methods with theirs."""
+    told = [_told(each) for each in teachers]
+    short = [_short(each) for each in teachers]
+    called = [
+        name if short.count(name) == 1 else f"{name} ({_options(each, place)})"
+        for place, (name, each) in enumerate(zip(short, teachers))
+    ]
+    names = labels([each if isinstance(each, dict) else name_of(each) for each in methods])
+    if len(set(names)) < len(names) or len(set(called)) < len(called):
+        raise ValueError(f"two teachers or two methods are the same: {', '.join(called)}; {', '.join(names)}")
+    several = len(teachers) > 1
+    return [
+        (
+            teacher_name,
+            teacher,
+            spec,
+            [
+                (
+                    f"{name} from {teacher_name}" if several else name,
+                    method,
+                    {"teacher": spec, "method": as_json(method)},
+                )
+                for name, method in zip(names, methods)
+            ],
+        )
+        for teacher_name, teacher, spec in zip(called, teachers, told)
+    ]
+
+
+def _short(teacher: Any) -> str:
+    if isinstance(teacher, Cache):
+        return "cache"
+    if isinstance(teacher, nn.Module):
+        return type(teacher).__name__
+    kind = teacher.get("type") if isinstance(teacher, dict) else teacher
+    return kind.rpartition(":")[2] if isinstance(kind, str) else name_of(kind)
+
+
+def _options(teacher: Any, place: int) -> str:
+    options = {key: value for key, value in teacher.items() if key != "type"} if isinstance(teacher, dict) else {}
+    return ", ".join(f"{key}={value}" for key, value in options.items()) or str(place)
+
+
+def _told(teacher: Any) -> Any:
+    """What is logged of a teacher, so that another one is told apart: of weights and logits their hash."""
+    if isinstance(teacher, nn.Module):
+        return {"module": type(teacher).__name__, "weights": _hash(teacher.state_dict().values())}
+    if isinstance(teacher, Cache):
+        return {"cache": _hash([np.asarray(teacher.logits)]), "settings": as_json(teacher.settings)}
+    return as_json(teacher if isinstance(teacher, dict) else {"type": teacher})
+
+
+def _hash(arrays: Any) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for each in arrays:
+        digest.update(np.ascontiguousarray(each.cpu().float().numpy() if isinstance(each, Tensor) else each).tobytes())
+    return digest.hexdigest()
+
+
+def _earlier(path: Path, run: _Run, plan: Sequence[Any]) -> list[Log]:
+    """The runs that an earlier call left in the file, if they are of this comparison, under their present names."""
+    if not path.exists():
+        return []
+    found, shared = read(path), _as_read(run.config())
+    known = {_key(spec): called for called, _, spec, _ in plan}
+    known |= {_key(told): label for *_, own in plan for label, _, told in own}
+    taken = {label: key for key, label in known.items()}
+    for each in found:
+        other = {key: value for key, value in each["config"].items() if key != "run"}
+        differs = [key for key in shared.keys() | other.keys() if shared.get(key) != other.get(key)]
+        mine = _key(each["config"].get("run"))
+        each["method"] = known.get(mine, each["method"])
+        if taken.get(each["method"], mine) != mine:
+            differs.append(each["method"])
+        if differs:
+            raise ValueError(
+                f"{path} holds runs of another comparison, which differs in {', '.join(sorted(differs))}: choose "
+                "another log, or delete it"
+            )
+    return found
+
+
+def _as_read(value: Any) -> Any:
+    """A value as it comes back from a JSON file."""
+    return json.loads(json.dumps(value))
+
+
+def _key(spec: Any) -> str:
+    return json.dumps(spec, sort_keys=True)

@@ -1,0 +1,57 @@
+"""What is to be predicted: one class, several labels or numbers. Its loss on labels, its soft loss, its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from kdlosses.options import nearest
+
+TaskName = Literal["single-label", "multi-label", "regression"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One kind of target.
+
+    Attributes:
+        name: its key in `TASKS`.
+        hard: loss of outputs `(n, C)` against targets, all known.
+        soft: name of the loss of a student's outputs against a teacher's.
+        answer: outputs `(n, C)` to what they predict.
+        scoring: name of the scorer that is used if none is named.
+    """
+
+    name: str
+    hard: Callable[[Tensor, Tensor], Tensor]
+    soft: str
+    answer: Callable[[Tensor], Tensor]
+    scoring: str
+
+
+def _each_label(logits: Tensor, targets: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, targets.to(logits), reduction="none").sum(1).mean()
+
+
+TASKS: dict[str, Task] = {
+    "single-label": Task("single-label", F.cross_entropy, "kl", lambda z: z.argmax(1), "accuracy"),
+    "multi-label": Task("multi-label", _each_label, "binary_kl", lambda z: (z > 0).long(), "f1_micro"),
+    "regression": Task("regression", lambda z, y: F.mse_loss(z, y.to(z)), "mse", lambda z: z, "r2"),
+}
+"""Targets `(N,)` of classes; `(N, L)` of 0 and 1, with a sigmoid for each label; `(N, T)` of floats."""
+
+
+def task_of(name: str) -> Task:
+    """Look a task up.
+
+    >>> task_of("multilabel")
+    Traceback (most recent call last):
+    KeyError: "no task is called 'multilabel'; did you mean 'multi-label' or 'single-label'?"
+    """
+    if name not in TASKS:
+        raise KeyError(f"no task is called {name!r}; {nearest(str(name), TASKS)}")
+    return TASKS[name]

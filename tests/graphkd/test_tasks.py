@@ -1,0 +1,269 @@
+"""Several labels, numbers, whole graphs and nodes of one kind among several."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import average_precision_score, f1_score, r2_score
+from torch import Tensor, nn
+
+from graphkd import Graph, StudentClassifier, StudentRegressor, distill, make_setting
+from graphkd.data import as_graph, describe, split_of
+
+QUICK = dict(hidden=(32,), epochs=80)
+TEACHER = dict(type="sage", hidden=32, epochs=60)
+
+
+def ring(count: int = 240, noise: float = 1.5) -> tuple[Tensor, Tensor, Tensor]:
+    """Nodes of two groups in rings of their own, with features in which one node alone shows little."""
+    draw = torch.Generator().manual_seed(0)
+    group = torch.arange(count) % 2
+    x = (2.0 * group[:, None] - 1) * torch.ones(1, 6) + noise * torch.randn(count, 6, generator=draw)
+    near = torch.cat(
+        [torch.stack([torch.arange(count), (torch.arange(count) + 2 * hop) % count]) for hop in (1, 2, 3)], 1
+    )
+    return x, torch.cat([near, near.flip(0)], 1), group
+
+
+@pytest.fixture(scope="module")
+def labels() -> Graph:
+    x, edges, group = ring()
+    y = torch.stack([group, 1 - group, torch.arange(240) % 3 == 0], 1).long()
+    y[:, 2] = y[:, 2] | group
+    return Graph.of(SimpleNamespace(x=x, edge_index=edges, y=y))
+
+
+def test_several_labels(labels: Graph) -> None:
+    assert (labels.task, labels.num_classes) == ("multi-label", 3)
+    student = StudentClassifier(**QUICK)
+    result = distill(
+        labels, TEACHER, "glnn", student=student, setting="tran", scoring=["f1_micro", "average_precision"]
+    )
+    assert result.metrics["teacher"]["tran"] > result.metrics["control"]["tran"]
+    assert result.metrics["student"]["tran"] > result.metrics["control"]["tran"]
+    test = split_of(labels, 0).test
+    truth, own = labels.y[test].numpy(), result.student
+    predicted = own.predict(labels.x[test])
+    assert result.metrics["student"]["tran"] == pytest.approx(f1_score(truth, predicted, average="micro"))
+    area = average_precision_score(truth, own.predict_proba(labels.x[test]))
+    assert result.metrics["student"]["tran average_precision"] == pytest.approx(area)
+    assert result.cache.logits.shape == (240, 3)
+
+
+def test_features_teach_several_labels(labels: Graph) -> None:
+    method = dict(
+        type="terms", distills=[dict(loss="mse", student="hidden", teacher="hidden"), dict(loss="binary_kl")], lam=0.2
+    )
+    result = distill(labels, TEACHER, method, student=StudentClassifier(**QUICK), setting="ind")
+    assert result.metrics["student"]["prod"] > 0.7
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(method="krd"), r"the method 'krd' is for single-label targets, these are multi-label; choose glnn, "),
+        (dict(method="mixup"), r"the method 'mixup' is for single-label"),
+        (
+            dict(method=dict(type="terms", distills=[dict(loss="kl")])),
+            r"entry 'kl': the loss takes a softmax of the logits.*choose 'binary_kl'",
+        ),
+        (dict(scoring="f1_mikro"), r"no scoring is called 'f1_mikro'; did you mean 'f1_micro'"),
+        (dict(scoring="f1"), r"scoring='f1' does not measure multi-label targets"),
+        (dict(task="regresion"), r"task='regresion', but the graph's is 'multi-label'"),
+        (dict(teacher=[TEACHER, TEACHER]), r"several teachers are for classes of nodes"),
+        (dict(teacher={**TEACHER, "tune": "mcmi"}), r"a teacher with 'tune' is for classes"),
+        (dict(student=StudentRegressor()), r"of classes or labels take a StudentClassifier"),
+        (dict(target="paper"), r"target='paper' is for a HeteroData"),
+    ],
+)
+def test_what_has_no_meaning_is_refused_before_training(labels: Graph, options: dict[str, Any], message: str) -> None:
+    given = {"teacher": {**TEACHER, "epochs": 10**9}, **options}
+    with pytest.raises((KeyError, TypeError, ValueError), match=message):
+        distill(labels, setting="tran", **given)
+
+
+def test_one_hot_labels_are_still_refused() -> None:
+    x, edges, group = ring()
+    data = SimpleNamespace(x=x, edge_index=edges, y=nn.functional.one_hot(group))
+    with pytest.raises(ValueError, match=r"of one-hot labels take y\.argmax\(1\), or pass task='multi-label'"):
+        Graph.of(data)
+    assert Graph.of(data, task="multi-label").task == "multi-label"
+
+
+def test_a_student_of_several_labels_is_saved(labels: Graph, tmp_path: Any) -> None:
+    told = np.arange(240) < 120
+    y = labels.y.numpy().copy()
+    y[~told] = -1
+    student = StudentClassifier(**QUICK, random_state=0).fit(labels.x, y, labelled=told)
+    assert student.predict(labels.x).shape == (240, 3)
+    student.save(tmp_path / "student.safetensors")
+    again = StudentClassifier.load(tmp_path / "student.safetensors")
+    np.testing.assert_array_equal(again.predict_proba(labels.x), student.predict_proba(labels.x))
+    with pytest.raises(ValueError, match="row 120 of y is"):
+        StudentClassifier(**QUICK).fit(labels.x, y)
+    with pytest.raises(ValueError, match=r"holds a StudentClassifier: use StudentClassifier\.load"):
+        StudentRegressor.load(tmp_path / "student.safetensors")
+
+
+def test_numbers(tmp_path: Any) -> None:
+    x, edges, group = ring()
+    y = group + 0.1 * torch.randn(240, generator=torch.Generator().manual_seed(1))
+    result = distill(
+        SimpleNamespace(x=x, edge_index=edges, y=y), TEACHER, "glnn", student=StudentRegressor(**QUICK), setting="tran"
+    )
+    assert result.metrics["student"]["tran"] > result.metrics["control"]["tran"]
+    graph = Graph.of(SimpleNamespace(x=x, edge_index=edges, y=y))
+    test = split_of(graph, 0).test
+    assert result.metrics["student"]["tran"] == pytest.approx(
+        r2_score(y[test], result.student.predict(x[test])), abs=1e-5
+    )
+    result.student.save(tmp_path / "numbers.safetensors")
+    again = StudentRegressor.load(tmp_path / "numbers.safetensors")
+    np.testing.assert_array_equal(again.predict(x), result.student.predict(x))
+
+
+def test_f1_chooses_and_is_reported() -> None:
+    x, edges, group = ring()
+    y = (torch.arange(240) % 6 == 0).long() * group.clamp_min(1)
+    graph = Graph.of(SimpleNamespace(x=x, edge_index=edges, y=y))
+    rare = replace(graph, split=split_of(replace(graph, task="multi-label", y=y[:, None]), 0))
+    result = distill(rare, TEACHER, "glnn", student=StudentClassifier(**QUICK), setting="tran", scoring="f1_macro")
+    assert isinstance(rare.split, object)
+    test = rare.split.test  # type: ignore[union-attr]
+    assert result.metrics["student"]["tran"] == pytest.approx(
+        f1_score(y[test], result.student.predict(x[test]), average="macro")
+    )
+
+
+def triangles(count: int = 120) -> list[Any]:
+    """Rings of 6 nodes, and pairs of triangles: the same degrees and features, told apart by their cycles alone."""
+    ring6 = torch.stack([torch.arange(6), (torch.arange(6) + 1) % 6])
+    pair = torch.tensor([[0, 1, 2, 3, 4, 5], [1, 2, 0, 4, 5, 3]])
+    draw = torch.Generator().manual_seed(0)
+    graphs = []
+    for place in range(count):
+        edges = (ring6, pair)[place % 2]
+        x = torch.randn(6, 3, generator=draw) + (place % 2) * torch.tensor([1.0, 0.0, 0.0])
+        graphs.append(
+            SimpleNamespace(x=x, edge_index=torch.cat([edges, edges.flip(0)], 1), y=torch.tensor([place % 2]))
+        )
+    return graphs
+
+
+def test_whole_graphs() -> None:
+    graphs = triangles()
+    student = StudentClassifier(**QUICK)
+    result = distill(graphs, dict(type="gin", hidden=16, layers=3, epochs=40), "glnn", student=student)
+    for setting in ("tran", "ind"):
+        assert result.metrics["teacher"][setting] > 0.6
+        assert result.metrics["student"][setting] > 0.6
+    assert "cold" not in result.metrics["student"]
+    assert [layer.shape for layer in result.cache.hidden] == [(120, 16)] * 3
+    own = distill(graphs, "gin", student=student, setting="tran", descriptors=lambda data: data.x.mean(0))
+    assert own.student.n_features_in_ == 3
+    with pytest.raises(ValueError, match=r"the method 'krd' reads edges between what is predicted"):
+        distill(graphs, "gin", "krd")
+
+
+def test_descriptors_are_those_of_each_graph_alone() -> None:
+    graphs = triangles(5)
+    graphs[1] = SimpleNamespace(x=torch.randn(2, 3), edge_index=torch.zeros(2, 0).long(), y=torch.tensor([1]))
+    found = as_graph(graphs).x
+    for place, each in enumerate(graphs):
+        x, degree = each.x.numpy(), np.bincount(each.edge_index[1].numpy(), minlength=len(each.x))
+        grows = np.concatenate([x.sum(0), [len(x), degree.sum(), degree.mean(), degree.std(), degree.max()]])
+        expected = np.concatenate([x.mean(0), x.max(0), np.sign(grows) * np.log1p(abs(grows))])
+        np.testing.assert_allclose(found[place], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_set_of_graphs_can_be_taken_apart() -> None:
+    whole = as_graph(triangles(7))
+    order = torch.tensor([5, 0, 3])
+    part = whole.subgraph(order)
+    again = as_graph([triangles(7)[place] for place in order.tolist()])
+    one, two = (
+        part.reads.arguments(torch.device("cpu"), torch.float32),
+        again.reads.arguments(torch.device("cpu"), torch.float32),
+    )  # type: ignore[union-attr]
+    torch.testing.assert_close(one[0][0], two[0][0])
+    assert sorted(one[0][1].T.tolist()) == sorted(two[0][1].T.tolist())
+    torch.testing.assert_close(one[1]["batch"], two[1]["batch"])
+    torch.testing.assert_close(describe(part.reads), part.x)  # type: ignore[arg-type]
+
+
+def hetero() -> Any:
+    """Papers of two topics that say little of them, with words that do."""
+    from torch_geometric.data import HeteroData
+    from torch_geometric.transforms import ToUndirected
+
+    draw = torch.Generator().manual_seed(0)
+    y = torch.arange(200) % 2
+    data = HeteroData()
+    data["paper"].x = (2.0 * y[:, None] - 1) + 3 * torch.randn(200, 4, generator=draw)
+    data["paper"].y = y
+    data["word"].x = torch.eye(20)
+    words = 10 * y[:, None] + torch.randint(10, (200, 5), generator=draw)
+    data["paper", "has", "word"].edge_index = torch.stack([torch.arange(200).repeat_interleave(5), words.flatten()])
+    return ToUndirected()(data)
+
+
+@pytest.mark.parametrize("teacher", ["ours", "through to_hetero", "of dicts"])
+def test_nodes_of_one_kind(teacher: str) -> None:
+    from torch_geometric.nn import GraphSAGE
+
+    class OfDicts(nn.Module):
+        def __init__(self, inputs: Any, classes: int) -> None:
+            super().__init__()
+            self.linear = nn.Linear(20, classes)
+
+        def forward(self, x_dict: Any, edge_index_dict: Any) -> Any:
+            source, target = edge_index_dict["word", "rev_has", "paper"]
+            summed = torch.zeros(len(x_dict["paper"]), 20).index_add(0, target, x_dict["word"][source])
+            return {"paper": self.linear(summed)}
+
+    builders = {
+        "ours": "sage",
+        "through to_hetero": lambda inputs, classes: GraphSAGE(inputs, 16, 2, classes),
+        "of dicts": OfDicts,
+    }
+    result = distill(
+        hetero(), dict(type=builders[teacher], epochs=40), "glnn", target="paper", student=StudentClassifier(**QUICK)
+    )
+    assert result.metrics["teacher"]["tran"] > 0.9
+    assert result.metrics["teacher"]["ind"] > 0.9
+    assert result.metrics["student"]["tran"] > 0.5
+    if teacher == "ours":
+        assert len(result.cache.hidden) == 1
+
+
+def test_mistakes_in_graphs_of_several_kinds() -> None:
+    for options, message in (
+        ({}, r"say which is predicted: target= one of \['paper', 'word'\]"),
+        (dict(target="papre"), r"has no nodes 'papre'; did you mean 'paper'"),
+        (dict(target="paper", teacher="gcn"), r"the teacher 'gcn' is for one kind of nodes; choose 'sage'"),
+        (dict(target="paper", method="nosmog"), r"the method 'nosmog' reads edges between what is predicted"),
+    ):
+        with pytest.raises((KeyError, ValueError), match=message):
+            distill(hetero(), **options)
+    data = hetero()
+    del data["word"].x
+    with pytest.raises(ValueError, match=r"the nodes 'word' have no features"):
+        distill(data, target="paper")
+
+
+def test_what_is_unseen_is_hidden_from_the_teacher() -> None:
+    graph = as_graph(hetero(), target="paper")
+    view = make_setting(graph, split_of(graph, 0), "ind", 0)
+    reads: Any = view.seen.reads
+    assert len(reads.x["paper"]) == len(view.observed) < 200
+    torch.testing.assert_close(reads.x["paper"], view.seen.x)
+    words = reads.edges["paper", "has", "word"]
+    assert words.shape[1] == 5 * len(view.observed)
+    full: Any = graph.reads
+    kept = torch.isin(full.edges["paper", "has", "word"][0], view.observed)
+    torch.testing.assert_close(view.observed[words[0]], full.edges["paper", "has", "word"][0][kept])
