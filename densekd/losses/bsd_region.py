@@ -66,7 +66,7 @@ def bsd_region(
 
 
 def _labels(
-    label_map: Tensor, size: tuple[int, int], ignore_index: int, classes: int | None = None
+    label_map: Tensor, size: torch.Size, ignore_index: int, classes: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Classes of a map of this size by nearest neighbour, and which of them count."""
     labels = F.interpolate(label_map.unsqueeze(1).float(), size=size, mode="nearest")[:, 0].long()

@@ -66,7 +66,10 @@ def parsed(teacher: TeacherSpec, width: int, classes: int, seed: int) -> Sampled
         return Sampled(teacher, {"type": type(teacher).__name__}, None, None, {})
     options = dict(teacher) if isinstance(teacher, Mapping) else {"type": teacher}
     fanout = options.pop("fanout", FANOUT)
-    builder, own, schedule, share, tune, taught = parse_teacher({"epochs": EPOCHS, "batch_size": BATCH, **options})
+    parts = parse_teacher({"epochs": EPOCHS, "batch_size": BATCH, **options})
+    builder, own, schedule, share, tune, taught, taps = parts
+    if taps:
+        raise ValueError("scale='sampled' keeps logits, and no hidden layer: leave out taps, or pass scale='full'")
     if tune is not None or taught:
         given = [*taught, *(["tune"] if tune is not None else [])]
         raise ValueError(f"scale='sampled' trains a teacher on labels alone; leave out {given}, or pass scale='full'")
