@@ -30,7 +30,9 @@ Seen = Mapping[str, list[Tensor]]
 class Distillation(Wiring, nn.Module):
     r"""A student with its teachers: it runs both, and returns the student's output beside the distillation losses.
 
-    $$ L = L_{task}(\text{output}) + \sum_k \text{losses}_k $$
+    $$ L = L_\mathrm{task} + \sum_k w_k L_k $$
+
+    The task loss is the caller's; the losses of the entries, times their weights, are here.
 
     Models may be of any library and have any arguments. Each forward runs the teachers, frozen and without gradients,
     no further than their last tap, then the student in its own mode. A teacher that no entry uses in this step, because
