@@ -17,11 +17,10 @@ from densekd import Distillation
 
 
 def segformer(width: int) -> nn.Module:
-    options: dict[str, Any] = dict(hidden_sizes=[width] * 4, depths=[1] * 4, num_attention_heads=[1] * 4)
-    dropout: dict[str, Any] = dict(classifier_dropout_prob=0.0, drop_path_rate=0.0)
-    return SegformerForSemanticSegmentation(
-        SegformerConfig(**options, **dropout, decoder_hidden_size=width, num_labels=3)
-    )
+    sizes: dict[str, Any] = dict(hidden_sizes=[width] * 4, depths=[1] * 4, num_attention_heads=[1] * 4)
+    sizes |= dict(decoder_hidden_size=width, num_labels=3)
+    config = SegformerConfig(**sizes, classifier_dropout_prob=0.0, drop_path_rate=0.0)
+    return SegformerForSemanticSegmentation(config)
 
 
 IMAGES = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
