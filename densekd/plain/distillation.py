@@ -30,15 +30,18 @@ Seen = Mapping[str, list[Tensor]]
 class Distillation(Wiring, nn.Module):
     r"""A student with its teachers: it runs both, and returns the student's output beside the distillation losses.
 
-    $$ L = L_{task}(\text{output}) + \sum_k \text{losses}_k $$
+    $$ L = L_\mathrm{task} + \sum_k w_k L_k $$
+
+    The task loss is the caller's; the losses of the entries, times their weights, are here.
 
     Models may be of any library and have any arguments. Each forward runs the teachers, frozen and without gradients,
     no further than their last tap, then the student in its own mode. A teacher that no entry uses in this step, because
-    of its weight or schedule, does not run.
+    of its weight or schedule, does not run. In evaluation mode it measures the same losses; to predict, call `student`.
 
     It is a module of two parts: `student`, the model itself, whose `state_dict` is the plain one, and `connectors`,
     what entries have learned to align taps. Optimise `parameters()` of the whole; save `student`, and for a resumed run
-    the whole. Teachers are in neither; they follow `to(device)`, and are on the student's device from the start.
+    the whole. Teachers are in neither, nor is a moving average, which a resumed run begins with the student's weights;
+    they follow `to(device)`, and are on the student's device from the start.
 
     Args:
         student: the model that learns.
@@ -167,7 +170,7 @@ class Distillation(Wiring, nn.Module):
         """
         size = image_size(args, kwargs)
         with torch.random.fork_rng(devices=[]), torch.enable_grad(), at_rest(self.student):
-            mine = self._read(self.student, self._learner, self._own_taps(self._terms), args, kwargs)
+            mine = self._read(self._learner, self._own_taps(self._terms), args, kwargs)
         for term in self._terms:
             self._check_gradient(term, mine[term.student])
         mine = {tap: [level.detach() for level in levels] for tap, levels in mine.items()}
@@ -176,7 +179,7 @@ class Distillation(Wiring, nn.Module):
         for name, teacher in self.teachers.items():
             given = self._inputs(name, args, kwargs)
             with torch.no_grad():
-                seen = self._read(teacher.model, teacher.model, self._taps_of(name, self._terms), *given)
+                seen = self._read(teacher.model, self._taps_of(name, self._terms), *given)
             for tap, levels in seen.items():
                 self._check_finite(name, tap, levels)
             theirs[name], sizes[name] = seen, image_size(*given)
@@ -197,17 +200,17 @@ class Distillation(Wiring, nn.Module):
         classes, ignored = super()._classes(tap)
         return self.classes or classes, ignored if self.ignore_index is None else self.ignore_index
 
-    def _read(self, model: nn.Module, inner: nn.Module, specs: Iterable[str], args: Any, kwargs: Any) -> Seen:
+    def _read(self, model: nn.Module, specs: Iterable[str], args: Any, kwargs: Any) -> Seen:
         """Run a model once; the error for a tap that never fires names modules that do."""
-        with Taps(inner, specs) as taps:
+        with Taps(model, specs) as taps:
             model(*args, **kwargs)
         silent = taps.silent()
         if silent:
-            names = [name for name, _ in inner.named_modules() if name]
-            with torch.no_grad(), Taps(inner, names, tensors=False) as every:
+            names = [name for name, _ in model.named_modules() if name]
+            with torch.no_grad(), Taps(model, names, tensors=False) as every:
                 model(*args, **kwargs)
             quiet = set(every.silent())
-            raise ValueError(never_fired(inner, silent[0], [name for name in names if name not in quiet]))
+            raise ValueError(never_fired(model, silent[0], [name for name in names if name not in quiet]))
         return {spec: taps[spec] for spec in taps.specs}
 
     def _which_are_maps(

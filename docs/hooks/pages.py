@@ -75,6 +75,12 @@ RESULTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "and an untaught student (control) under the same schedule. Students start from random weights.",
         ("seg/camvid_fpn", "seg/camvid_mit", "seg/scenes_fpn", "seg/scenes_mit", "seg/camvid-pkd"),
     ),
+    "pytorch": (
+        "Any PyTorch model",
+        "Mean IoU of transformers' SegFormer on CamVid at 90 x 120, trained by `densekd.fit` without OpenMMLab, over "
+        "three seeds, beside its teacher and the untaught student (control). All start from random weights.",
+        ("plain/camvid_segformer",),
+    ),
     "detection": (
         "Detection",
         "Average precision of a small detector of blood cells, over three seeds, beside its teacher and an untaught "
