@@ -107,7 +107,7 @@ class Adapt(nn.Module):
             )
 
 
-REGISTERS = 16
+REGISTERS = 8
 """Tokens in front of those of the patches, at most: a class token and registers."""
 
 
@@ -124,7 +124,7 @@ def as_map(tokens: Tensor, image_size: Size, patch: Size | None = None) -> Tenso
         patch: height and width of a patch, where it is known.
 
     Raises:
-        ValueError: no number of tokens from N - 16 to N is such a grid.
+        ValueError: no number of tokens from N - 8 to N is such a grid.
 
     >>> import torch
     >>> as_map(torch.zeros(2, 1 + 8 * 16, 32), image_size=(128, 256)).shape

@@ -217,7 +217,7 @@ def test_patches() -> None:
         (5 + 14 * 14, (224, 224), None, (14, 14)),  # and four registers
         (5 + 6 * 8, (90, 120), None, (6, 8)),
         (5 + 4 * 4, (56, 56), (14, 14), (4, 4)),  # 20 tokens would be nearly square
-        (9 + 3 * 5, (50, 80), (16, 16), (3, 5)),  # 50 is no multiple of 16
+        (8 + 3 * 5, (50, 80), (16, 16), (3, 5)),  # 50 is no multiple of 16
     ],
 )
 def test_tokens_as_maps(count: int, size: tuple[int, int], patch: Any, grid: tuple[int, int]) -> None:
