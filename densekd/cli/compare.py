@@ -96,7 +96,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = Parser(__doc__, "densekd compare")
     parser.add_argument("configs", type=Path, nargs="+", metavar="CONFIG")
-    parser.add_argument("--teacher", help="config of the teacher, a path or pkg::path; 'ema' for the student's average")
+    parser.add_argument("--teacher", help="config of the teacher; 'ema', hf:FOLDER, lite0, module:name")
     parser.add_argument("--checkpoint", help="weights of the teacher, which is then not trained")
     parser.add_argument("--methods", nargs="+", type=method_name, metavar="METHOD", help="what to compare")
     parser.add_argument("--seeds", type=int, default=3, help="of control and students, 0 to SEEDS - 1 (default: 3)")

@@ -83,8 +83,8 @@ RESULTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     ),
     "pretrained": (
         "Pre-trained without labels",
-        "mIoU of a Semantic FPN that is fine-tuned on 20 labelled frames of CamVid, on a backbone that EfficientNet-Lite2 "
-        "taught without labels, beside the same from scratch (control), over three seeds.",
+        "mIoU of a Semantic FPN that is fine-tuned on 20 labelled frames of CamVid, on a backbone that "
+        "EfficientNet-Lite2 taught without labels, beside the same from scratch (control), over three seeds.",
         ("pretrain/camvid_few",),
     ),
     "birds-eye-view": (
