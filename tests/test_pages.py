@@ -20,6 +20,7 @@ README = (ROOT / "README.md").read_text()
 PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))]
 SHORT = {  # the same commands, but short: this checks that they run, not how well they train
     "densekd train": "--cfg-options train_cfg.max_iters=2 default_hooks.checkpoint.interval=2",
+    "densekd pretrain": "--steps 2 --batch 2 --size 64 64",
     "densekd test": "--cfg-options test_dataloader.dataset.count=2",
     "graphkd distill": "--seeds 1 --out log.json",
 }

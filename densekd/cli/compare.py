@@ -96,7 +96,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = Parser(__doc__, "densekd compare")
     parser.add_argument("configs", type=Path, nargs="+", metavar="CONFIG")
-    parser.add_argument("--teacher", help="config of the teacher, a path or pkg::path; 'ema' for the student's average")
+    parser.add_argument("--teacher", help="config of the teacher; 'ema', hf:FOLDER, lite0, module:name")
     parser.add_argument("--checkpoint", help="weights of the teacher, which is then not trained")
     parser.add_argument(
         "--teacher-cache", metavar="DIR", help="folder of the teachers' outputs, which all methods and seeds share"

@@ -33,7 +33,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = Parser(__doc__, "densekd train")
     parser.add_argument("config", help="config of the student, or of a distiller; a path or pkg::path")
-    parser.add_argument("--teacher", help="config of the teacher, a path or pkg::path; 'ema' for the student's average")
+    parser.add_argument("--teacher", help="config of the teacher; 'ema', hf:FOLDER, lite0, module:name")
     parser.add_argument("--checkpoint", help="weights of the teacher")
     parser.add_argument("--method", type=method_name, help=f"one of {', '.join(sorted(METHODS))}, or module:name")
     parser.add_argument(

@@ -47,8 +47,9 @@ class Distiller(Wiring, nn.Module):
     Args:
         student: model config, config path, `pkg::path`, or a live module, which then becomes the distiller itself. The
             `load_from` of a whole config initialises the student.
-        teacher: likewise; `'ema'` for the student's own moving average; or a dict of several, by name. Its weights come
-            from `checkpoint`; a live module keeps its own.
+        teacher: likewise; `'ema'` for the student's own moving average; a network that others trained, such as
+            `'hf:FOLDER_OR_NAME'`, see `densekd.hub.ready.features_of`; or a dict of several, by name. Its weights come
+            from `checkpoint`; a live module keeps its own, as does one that others trained.
         distills: entries, see `densekd.term.Term`.
         method: name of a method instead of `distills`, see `densekd.methods`, or a dict with the name as `type` and
             options; those of `densekd.methods.ONLINE` make their teachers online.

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from densekd import Distiller, read_config
+from densekd.hub.efficientnet_lite import EfficientNetLite
 from densekd.hub.families import from_transformers
+from densekd.hub.features import Features
 from densekd.runs.comparison import has_trained_teacher, rows
 
 from ..conftest import CONFIGS, seg_batch
@@ -51,6 +53,15 @@ def test_the_teacher_sees_its_own_normalisation(folders: dict[str, str]) -> None
     taps = model.teachers["teacher"].run(batch["inputs"], [], ["maps:-1"])
     alone = from_transformers(source.removeprefix("hf:")).eval()
     torch.testing.assert_close(taps["maps:-1"][0], alone.of_pixels(pixels)[0], rtol=1e-3, atol=1e-4)
+
+
+def test_a_live_backbone_teaches() -> None:
+    network = EfficientNetLite("lite0", out_indices=(2, 3))
+    teacher = Features("lite", network, network.MEAN, network.STD)
+    entries = [dict(loss="mse", student="backbone:-2", teacher="maps:0")]
+    model: Any = Distiller(student=str(CONFIGS / "seg.py"), teacher=teacher, distills=entries)
+    assert model(**seg_batch(model), mode="loss")["distill.loss_mse"].requires_grad
+    assert not any(weight.requires_grad for weight in network.parameters())
 
 
 def test_it_takes_no_checkpoint(folders: dict[str, str]) -> None:
