@@ -166,7 +166,8 @@ def distribute_on_cpu(config: Config) -> None:
 
 def _on_cpu(given: Any, **defaults: Any) -> ConfigDict:
     """The config of a wrapper of the model: the user's own, without the number of a GPU."""
-    wrapper = ConfigDict(type="MMDistributedDataParallel", **(given or {"broadcast_buffers": False, **defaults}))
+    told = given or {"broadcast_buffers": False, **defaults}
+    wrapper = ConfigDict({"type": "MMDistributedDataParallel", **told})
     kind = wrapper.type if isinstance(wrapper.type, type) else MODEL_WRAPPERS.get(wrapper.type)
     if kind is None:
         raise ValueError(f"model_wrapper_cfg: no wrapper is called {wrapper.type!r}")

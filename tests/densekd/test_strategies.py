@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import socket
@@ -62,7 +63,7 @@ def test_each_strategy_trains_the_same_student(tmp_path: Path, seg_teacher: dict
 
 
 def config_with(seg: Config, **fields: Any) -> Config:
-    config = distill(seg, teacher="ema" if fields.pop("ema", False) else "t.py", method="cwd")
+    config = distill(copy.deepcopy(seg), teacher="ema" if fields.pop("ema", False) else "t.py", method="cwd")
     config.update(fields)
     return config
 
