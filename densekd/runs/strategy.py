@@ -136,8 +136,6 @@ def distribute_on_cpu(config: Config) -> None:
     Raises:
         ValueError: the config's own wrapper names devices, or its strategy runs on GPUs only.
     """
-    if not distributed.is_initialized():
-        distributed.init_process_group("gloo")
     strategy = config.get("strategy")
     if strategy is None:
         config.model_wrapper_cfg = _on_cpu(
@@ -157,6 +155,8 @@ def distribute_on_cpu(config: Config) -> None:
         strategy.model_wrapper = _on_cpu(strategy.get("model_wrapper"))
     else:
         raise ValueError(f"strategy {strategy.type} runs on GPUs; on CPUs use --strategy ddp or fsdp")
+    if not distributed.is_initialized():
+        distributed.init_process_group("gloo")
     synced = [node for node in _nodes(config._cfg_dict) if node.get("type") == "SyncBN"]
     for node in synced:
         node["type"] = "BN"
