@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -66,10 +68,10 @@ def bsd_region(
 
 
 def _labels(
-    label_map: Tensor, size: torch.Size, ignore_index: int, classes: int | None = None
+    label_map: Tensor, size: Sequence[int], ignore_index: int, classes: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Classes of a map of this size by nearest neighbour, and which of them count."""
-    labels = F.interpolate(label_map.unsqueeze(1).float(), size=size, mode="nearest")[:, 0].long()
+    labels = F.interpolate(label_map.unsqueeze(1).float(), size=tuple(size), mode="nearest")[:, 0].long()
     return labelled(labels, None, ignore_index, classes)
 
 

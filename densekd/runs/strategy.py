@@ -136,8 +136,6 @@ def distribute_on_cpu(config: Config) -> None:
     Raises:
         ValueError: the config's own wrapper names devices, or its strategy runs on GPUs only.
     """
-    if not distributed.is_initialized():
-        distributed.init_process_group("gloo")
     strategy = config.get("strategy")
     if strategy is None:
         config.model_wrapper_cfg = _on_cpu(
@@ -157,6 +155,8 @@ def distribute_on_cpu(config: Config) -> None:
         strategy.model_wrapper = _on_cpu(strategy.get("model_wrapper"))
     else:
         raise ValueError(f"strategy {strategy.type} runs on GPUs; on CPUs use --strategy ddp or fsdp")
+    if not distributed.is_initialized():
+        distributed.init_process_group("gloo")
     synced = [node for node in _nodes(config._cfg_dict) if node.get("type") == "SyncBN"]
     for node in synced:
         node["type"] = "BN"
@@ -166,7 +166,8 @@ def distribute_on_cpu(config: Config) -> None:
 
 def _on_cpu(given: Any, **defaults: Any) -> ConfigDict:
     """The config of a wrapper of the model: the user's own, without the number of a GPU."""
-    wrapper = ConfigDict(type="MMDistributedDataParallel", **(given or {"broadcast_buffers": False, **defaults}))
+    told = given or {"broadcast_buffers": False, **defaults}
+    wrapper = ConfigDict({"type": "MMDistributedDataParallel", **told})
     kind = wrapper.type if isinstance(wrapper.type, type) else MODEL_WRAPPERS.get(wrapper.type)
     if kind is None:
         raise ValueError(f"model_wrapper_cfg: no wrapper is called {wrapper.type!r}")

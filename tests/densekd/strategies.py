@@ -21,7 +21,7 @@ def main(folder: str) -> None:
     torch.set_num_threads(1)
     told = {}
     for name, strategy, steps, more in (
-        ("plain", None, 2, {"model_wrapper_cfg": {"broadcast_buffers": True}}),
+        ("plain", None, 2, {"model_wrapper_cfg": {"type": "MMDistributedDataParallel", "broadcast_buffers": True}}),
         ("ddp", "ddp", 2, {}),
         ("fsdp", "fsdp", 1, {}),
         ("fsdp", "fsdp", 2, {}),  # goes on

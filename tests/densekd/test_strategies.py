@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import socket
@@ -62,7 +63,7 @@ def test_each_strategy_trains_the_same_student(tmp_path: Path, seg_teacher: dict
 
 
 def config_with(seg: Config, **fields: Any) -> Config:
-    config = distill(seg, teacher="ema" if fields.pop("ema", False) else "t.py", method="cwd")
+    config = distill(copy.deepcopy(seg), teacher="ema" if fields.pop("ema", False) else "t.py", method="cwd")
     config.update(fields)
     return config
 
@@ -103,7 +104,6 @@ def test_the_configs_own_strategy_is_kept(seg: Config) -> None:
 
 
 def test_a_wrapper_with_a_gpu_is_refused_on_a_cpu(seg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     config = config_with(seg, model_wrapper_cfg=ConfigDict(type="MMDistributedDataParallel", device_ids=[0]))
     with pytest.raises(ValueError, match="device_ids"):
         distribute_on_cpu(config)
@@ -111,7 +111,13 @@ def test_a_wrapper_with_a_gpu_is_refused_on_a_cpu(seg: Config, monkeypatch: pyte
     with pytest.raises(ValueError, match="NoSuchWrapper"):
         distribute_on_cpu(config)
     config.model_wrapper_cfg = ConfigDict(type="MMSeparateDistributedDataParallel", find_unused_parameters=True)
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "1"), ("MASTER_ADDR", "localhost"), ("MASTER_PORT", port)):
+        monkeypatch.setenv(name, value)
     distribute_on_cpu(config)
+    torch.distributed.destroy_process_group()
     assert config.model_wrapper_cfg.type == "MMSeparateDistributedDataParallel"
     assert config.model_wrapper_cfg.find_unused_parameters is True
 

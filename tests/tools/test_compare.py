@@ -11,7 +11,7 @@ from densekd.bev import world
 from densekd.bev.texts import sentences, write
 from densekd.cli import compare
 from densekd.mmlab.building import build_model
-from densekd.mmlab.config import read_config
+from densekd.mmlab.config import distill, read_config
 from densekd.runs.comparison import config_of, fingerprint, has_trained_teacher, last_weights, learns, method, rows, run
 
 ROOT = Path(__file__).parents[2]
@@ -433,3 +433,28 @@ def test_committed_logs_are_of_the_configs_as_they_stand(folder: str) -> None:
     for path in (ROOT / "results" / folder).glob("*.json"):
         log = json.loads(path.read_text())
         assert log["fingerprint"] == fingerprint(config_of(config, log["role"])), path.name
+
+
+def test_methods_and_seeds_share_a_cache_of_the_teacher(config: Path, tmp_path: Path) -> None:
+    teacher, _ = build_model(read_config(config.parent / "teacher.py"))
+    torch.save({"state_dict": teacher.state_dict()}, tmp_path / "teacher.pth")
+    call = [str(config.parent / "student.py"), "--teacher", str(config.parent / "teacher.py"), "--seeds", "1"]
+    call += ["--checkpoint", str(tmp_path / "teacher.pth"), "--methods", "cwd", "dist"]
+    cached = ["--teacher-cache", str(tmp_path / "cache")]
+    logs = {}
+    for way, more in (("online", []), ("cached", cached)):
+        out = tmp_path / way
+        compare.main([*call, *more, "--out", str(out), "--work-dir", str(tmp_path / f"work_{way}")])
+        logs[way] = [json.loads((out / f"{method}-seed0.json").read_text()) for method in ("cwd", "dist")]
+    assert [log["teacher_forwards"] for log in logs["online"]] == [4, 4]  # 2 steps of 2 images
+    assert [log["teacher_forwards"] for log in logs["cached"]] == [4, 0]  # 4 images once: both methods read the logits
+    assert [log["teacher_cache"]["images"] for log in logs["cached"]] == [4, 0]
+    assert all(log["cpu_seconds"] > 0 for found in logs.values() for log in found)
+    marks = {way: [log["fingerprint"] for log in found] for way, found in logs.items()}
+    assert not {*marks["online"]} & {*marks["cached"]}
+    assert not any(str(tmp_path) in json.dumps(log) for log in logs["cached"])
+    elsewhere = distill(
+        read_config(config.parent / "student.py"), teacher=str(config.parent / "teacher.py"), method="cwd"
+    )
+    elsewhere.model.update(checkpoint="other.pth", teacher_cache="another/folder")
+    assert fingerprint(elsewhere) == marks["cached"][0]  # where a cache lies changes nothing

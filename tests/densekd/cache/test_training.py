@@ -215,6 +215,31 @@ def test_a_store_refuses_what_float16_cannot_hold(tmp_path: Path) -> None:
         Store(tmp_path, "teacher-head", {"weights": "a"}, images=1)
 
 
+def test_levels_of_a_detector(det: Config, det_teacher: dict[str, str], tmp_path: Path) -> None:
+    """Images are padded to a multiple of 32: each level of the neck is what it is online."""
+    from densekd.registry import DATASETS
+
+    options = {**det_teacher, "distills": [{"loss": "mse", "student": "neck"}]}
+    models = []
+    for cache in ({}, {"teacher_cache": {"path": str(tmp_path), "dtype": "float32"}}):
+        torch.manual_seed(0)
+        models.append(Distiller(det, **options, **cache))
+    load, _, _, pack = det.train_dataloader.dataset.pipeline
+    pipeline = [load, {"type": "Resize", "scale": (80, 80), "keep_ratio": True}, pack]
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        data = DATASETS.build({**det.train_dataloader.dataset, "count": 3, "size": 96, "pipeline": pipeline})
+    teacher = models[1].teachers["teacher"]
+    assert isinstance(teacher, CachedTeacher)
+    assert use(teacher, data, models[1].data_preprocessor).images == 3
+    batch = {key: [data[i][key] for i in (2, 0)] for key in ("inputs", "data_samples")}
+    found = []
+    for model in models:
+        ready = model.data_preprocessor(copy.deepcopy(batch), True)
+        found.append(float(model(**ready, mode="loss")["distill.loss_mse"].detach()))
+    assert found[1] == pytest.approx(found[0], rel=1e-5)
+    assert len(teacher.strides["neck"]) > 1
+
+
 def test_a_training_fills_its_cache_and_ends_as_one_that_finds_it(
     seg: Config, seg_teacher: dict[str, str], tmp_path: Path
 ) -> None:
