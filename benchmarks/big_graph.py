@@ -314,7 +314,9 @@ def report(found: Sequence[Log]) -> str:
     return "\n".join([*(f"| {' | '.join(row)} |" for row in table), "", *lines])
 
 
-def needs(nodes: int, edges: int, hidden: int = 256, features: int = FEATURES, classes: int = CLASSES) -> dict[str, int]:
+def needs(
+    nodes: int, edges: int, hidden: int = 256, features: int = FEATURES, classes: int = CLASSES
+) -> dict[str, int]:
     """Bytes on disk: of the graph, of the teacher's cache, and of the two layers' outputs that lie there meanwhile.
 
     >>> needs(1, 0)["cache"]  # 47 logits, the id, whether it was seen
@@ -334,14 +336,18 @@ def projected(found: Sequence[Log], nodes: int, processes: int) -> str:
     calls = [log for log in found if log["role"] == "distilled" and log["parts"]["teacher"]]
     largest = max(calls, key=lambda log: log["nodes"])
     factor = nodes / largest["nodes"]
-    lines = [f"{nodes:,} nodes, {round(factor * largest['edges']):,} directed edges, in proportion to {largest['name']}:"]
+    lines = [
+        f"{nodes:,} nodes, {round(factor * largest['edges']):,} directed edges, in proportion to {largest['name']}:"
+    ]
     for what, count in needs(nodes, round(factor * largest["edges"])).items():
         lines.append(f"- {what}: {count / 1e9:,.1f} GB")
     rows = 4 * BLOCK
     lines.append(f"- shards of the cache: {-(-nodes // rows):,} of {needs(rows, 0)['cache'] / 1e6:.1f} MB")
     for part in ("teacher", "cache", "student"):
         hours = factor * largest["parts"][part] / 3600
-        lines.append(f"- {part}: {hours:,.1f} hours of one core, {hours / processes:,.2f} in {processes} processes at best")
+        lines.append(
+            f"- {part}: {hours:,.1f} hours of one core, {hours / processes:,.2f} in {processes} processes at best"
+        )
     return "\n".join(lines)
 
 
