@@ -181,7 +181,7 @@ class Graph:
             _hash(digest, part)
         digest.update(f"torch.int64({self.edge_index.shape[1]},)".encode())
         for keys in self._edge_keys():
-            digest.update(keys)
+            digest.update(keys.data)
         for part in (self.y, *weights):
             _hash(digest, part)
         return digest.hexdigest()
