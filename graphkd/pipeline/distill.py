@@ -33,6 +33,7 @@ from graphkd.pipeline.train_teacher import train_teacher
 from graphkd.recipes import check_method, extras_of, inputs_of
 from graphkd.spec import plain
 from graphkd.training.cache import Cache
+from graphkd.training.parallel import processes
 from graphkd.training.watch import Callback, Run
 
 
@@ -146,7 +147,7 @@ def distill(
         for view, as_given in zip(views, own)
     ]
     for place, outcome in zip(places, taught):
-        if outcome.cache is not None:
+        if outcome.cache is not None and processes()[0] == 0:
             outcome.cache.save(place)
     outcomes: dict[str, dict[SettingName, Outcome]] = {"teacher": {}, "control": {}, "student": {}}
     for view, of_teacher in zip(views, taught):

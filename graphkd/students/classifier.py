@@ -255,16 +255,20 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, X: Matrix) -> np.ndarray:
         """Class probabilities `(n, C)`."""
-        check_is_fitted(self)
-        X = self._read(X)
-        parts = torch.arange(X.shape[0]).split(_PREDICT_ROWS)
-        with torch.inference_mode():
-            return np.concatenate([self.network_(rows(X, part)).double().softmax(1).numpy() for part in parts])
+        return np.concatenate([*self._probabilities(X)])
 
     def predict(self, X: Matrix) -> np.ndarray:
         """The most probable class of each row, `(n,)`."""
-        probabilities = self.predict_proba(X)
-        return self.classes_[probabilities.argmax(1)]
+        return self.classes_[np.concatenate([part.argmax(1) for part in self._probabilities(X)])]
+
+    def _probabilities(self, X: Matrix) -> Iterator[np.ndarray]:
+        """A block of rows after the other: of many rows not all are in memory at once."""
+        check_is_fitted(self)
+        X = self._read(X)
+        for part in torch.arange(X.shape[0]).split(_PREDICT_ROWS):
+            with torch.inference_mode():
+                found = self.network_(rows(X, part)).double().softmax(1).numpy()
+            yield found
 
     def to_onnx(self, path: str | Path) -> None:
         """Write the student as an ONNX model: `x` `(n, F)` float32 to `probabilities` `(n, C)` float32.
