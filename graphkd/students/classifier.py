@@ -259,7 +259,8 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Matrix) -> np.ndarray:
         """The most probable class of each row, `(n,)`."""
-        return self.classes_[np.concatenate([part.argmax(1) for part in self._probabilities(X)])]
+        columns = np.concatenate([part.argmax(1) for part in self._probabilities(X)])
+        return self.classes_[columns]
 
     def _probabilities(self, X: Matrix) -> Iterator[np.ndarray]:
         """A block of rows after the other: of many rows not all are in memory at once."""
