@@ -11,9 +11,9 @@ which the students learn in batches. The whole graph is distilled with `scale='a
 `scale='sampled'`, so that the sizes can be compared. Later methods learn from the cache of the first. One node in a
 hundred is labelled; accuracies are on 50,000 nodes that are neither labelled nor for validation.
 
-`--out FOLDER` writes a log for each size, which `graphkd report` prints as tables; `--report FOLDER` prints times, peak
-memory and how they grow, with `--nodes 1e9` what a larger graph needs. Seconds are wall clock; beside them stand the seconds of the processor, which other work on
-the machine does not change as much.
+`--out FOLDER` writes a log for each size, which `graphkd report` prints as tables; `--report FOLDER` prints times,
+peak memory and how they grow, with `--nodes 1e9` what a larger graph needs. Seconds are wall clock; beside them stand
+the seconds of the processor, which other work on the machine does not change as much.
 """
 
 from __future__ import annotations

@@ -69,6 +69,13 @@ RESULTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
             )
         ),
     ),
+    "large-graphs": (
+        "Large graphs",
+        "A teacher trained on sampled neighbourhoods, applied layer by layer, and students that learn from its cache, "
+        "on drawn graphs up to the size of ogbn-products, one seed; see `benchmarks/big_graph.py`. Seconds are of the "
+        "training steps, one thread on a machine with other work.",
+        ("big/share-0.0625.json", "big/share-0.25.json", "big/share-1.json"),
+    ),
     "segmentation": (
         "Segmentation",
         "Mean IoU and boundary IoU of small students after a short schedule, over three seeds, beside their teacher "

@@ -18,6 +18,7 @@ from graphkd.data.reads import GraphSet
 from graphkd.data.split import PARTS, Split
 from graphkd.data.targets import known
 from graphkd.extras import needs_extra
+from graphkd.sparse.order import sorted_both_ways
 
 
 def prepare(data: Any) -> Graph:
@@ -90,7 +91,7 @@ def sorted_undirected(graph: Graph) -> Graph:
     """
     source, target = graph.edge_index.numpy()
     nodes = len(graph)
-    if _sorted_both_ways(source, target, nodes):
+    if sorted_both_ways(source, target, nodes):
         return graph
     apart = source != target
     low, high = np.minimum(source, target)[apart], np.maximum(source, target)[apart]
@@ -101,26 +102,6 @@ def sorted_undirected(graph: Graph) -> Graph:
     edges = np.empty((2, len(keys)), np.int64)
     np.divmod(keys, nodes, out=(edges[1], edges[0]))
     return replace(graph, edge_index=torch.from_numpy(edges))
-
-
-def _sorted_both_ways(source: np.ndarray, target: np.ndarray, nodes: int, block: int = 1 << 22) -> bool:
-    """Whether edges are sorted by target and source, each once and in both directions, none from a node to itself."""
-    last = -1
-    for start in range(0, len(source), block):
-        part = slice(start, start + block)
-        keys = target[part] * nodes + source[part]
-        if keys[0] <= last or (keys[1:] <= keys[:-1]).any() or (source[part] == target[part]).any():
-            return False
-        last = keys[-1]
-    back = source * nodes
-    back += target
-    back.sort()
-    return all(
-        np.array_equal(
-            back[start : start + block], target[start : start + block] * nodes + source[start : start + block]
-        )
-        for start in range(0, len(source), block)
-    )
 
 
 def cpf_split(y: Tensor, seed: int, train_per_class: int = 20, val_per_class: int = 30) -> Split:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from graphkd.data.reads import Reads
 from graphkd.data.split import PARTS, Masks, Split, as_split, mask_of
 from graphkd.data.targets import check_targets, task_of_targets
+from graphkd.sparse.order import keys_by_target, sorted_both_ways
 from graphkd.sparse.rows import compact, csr, rows
 
 _MASKS = {part: tuple(f"{name}_mask" for name in ((part, "valid") if part == "val" else (part,))) for part in PARTS}
@@ -189,18 +190,33 @@ class Graph:
         digest = hashlib.blake2b(digest_size=16)
         x = self.x
         parts = (x.crow_indices(), x.col_indices(), x.values()) if x.layout is torch.sparse_csr else (x,)
-        edges = self.edge_index[0] * len(self) + self.edge_index[1]
-        in_order = torch.from_numpy(np.sort(edges.numpy()))
         weights: tuple[Tensor, ...] = ()
         if self.edge_weight is not None:
+            edges = self.edge_index[0] * len(self) + self.edge_index[1]
             by_weight = self.edge_weight.argsort(stable=True)
             order = by_weight[edges[by_weight].argsort(stable=True)]
             weights = (self.edge_weight[order],)
+        for part in parts:
+            _hash(digest, part)
+        digest.update(f"torch.int64({self.edge_index.shape[1]},)".encode())
+        for keys in self._edge_keys():
+            digest.update(keys.data)
         read = () if self.reads is None else tuple(self.reads.tensors())
-        for part in (*parts, in_order, self.y, *weights, *read):
-            digest.update(f"{part.dtype}{tuple(part.shape)}".encode())
-            digest.update(part.contiguous().numpy())
+        for part in (self.y, *weights, *read):
+            _hash(digest, part)
         return digest.hexdigest()
+
+    def _edge_keys(self) -> Iterable[np.ndarray]:
+        """Edges as numbers in ascending order, in blocks; of large graphs that are in order nothing is sorted."""
+        source, target = self.edge_index.numpy()
+        if sorted_both_ways(source, target, len(self)):
+            return keys_by_target(source, target, len(self))  # the same numbers as of their reverses
+        return (np.sort(source * len(self) + target),)
+
+
+def _hash(digest: Any, part: Tensor) -> None:
+    digest.update(f"{part.dtype}{tuple(part.shape)}".encode())
+    digest.update(part.contiguous().numpy())
 
 
 def as_edges(edge_index: Any) -> Tensor:
@@ -413,8 +429,8 @@ def _check_features(x: Tensor) -> None:
 
 
 def _check_edges(edge_index: Tensor, nodes: int) -> None:
-    bad = ((edge_index < 0) | (edge_index >= nodes)).any(0).nonzero()
-    if len(bad):
+    if edge_index.numel() and (int(edge_index.min()) < 0 or int(edge_index.max()) >= nodes):
+        bad = ((edge_index < 0) | (edge_index >= nodes)).any(0).nonzero()
         edge = int(bad[0])
         source, target = edge_index[:, edge].tolist()
         raise ValueError(f"edge {edge} joins nodes {source} and {target}, but the graph has the nodes 0 to {nodes - 1}")

@@ -35,6 +35,7 @@ from graphkd.recipes import check_method, extras_of, inputs_of
 from graphkd.recipes.registry import check_task
 from graphkd.spec import plain
 from graphkd.training.cache import Cache
+from graphkd.training.parallel import processes
 from graphkd.training.scoring import ScoringSpec, measures
 from graphkd.training.watch import Callback, Run
 
@@ -168,7 +169,7 @@ def distill(
         for view, as_given in zip(views, own)
     ]
     for place, outcome in zip(places, taught):
-        if outcome.cache is not None:
+        if outcome.cache is not None and processes()[0] == 0:
             outcome.cache.save(place)
     outcomes: dict[str, dict[SettingName, Outcome]] = {"teacher": {}, "control": {}, "student": {}}
     for view, of_teacher in zip(views, taught):

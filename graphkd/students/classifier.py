@@ -269,23 +269,30 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
 
     def outputs(self, X: Matrix) -> Tensor:
         """What the network says of each row, before any softmax: `(n, C)` in double precision."""
-        check_is_fitted(self)
-        X = self._read(X)
-        parts = torch.arange(X.shape[0]).split(_PREDICT_ROWS)
-        with torch.inference_mode():
-            return torch.cat([self.network_(rows(X, part)).double() for part in parts])
+        return torch.cat([*self._outputs(X)])
 
     def predict_proba(self, X: Matrix) -> np.ndarray:
         """Probabilities `(n, C)` of the classes, or `(n, L)` of each label by itself."""
-        found = self.outputs(X)
-        return (found.sigmoid() if self.task_ == "multi-label" else found.softmax(1)).numpy()
+        return np.concatenate([*self._probabilities(X)])
 
     def predict(self, X: Matrix) -> np.ndarray:
         """The most probable class of each row, `(n,)`; of several labels 0 and 1, `(n, L)`."""
-        probabilities = self.predict_proba(X)
         if self.task_ == "multi-label":
-            return (probabilities > 0.5).astype(int)
-        return self.classes_[probabilities.argmax(1)]
+            return (self.predict_proba(X) > 0.5).astype(int)
+        columns = np.concatenate([part.argmax(1) for part in self._probabilities(X)])
+        return self.classes_[columns]
+
+    def _probabilities(self, X: Matrix) -> Iterator[np.ndarray]:
+        for found in self._outputs(X):
+            yield (found.sigmoid() if self.task_ == "multi-label" else found.softmax(1)).numpy()
+
+    def _outputs(self, X: Matrix) -> Iterator[Tensor]:
+        """A block of rows after the other: of many rows not all are in memory at once."""
+        check_is_fitted(self)
+        X = self._read(X)
+        for part in torch.arange(X.shape[0]).split(_PREDICT_ROWS):
+            with torch.inference_mode():
+                yield self.network_(rows(X, part)).double()
 
     def to_onnx(self, path: str | Path) -> None:
         """Write the student as an ONNX model: `x` `(n, F)` float32 to `probabilities` `(n, C)` float32.

@@ -16,8 +16,10 @@ from graphkd import Cache, Graph, StudentClassifier, digits
 from graphkd.data import sorted_undirected, undirected
 from graphkd.pipeline import distill_sampled
 from graphkd.pipeline.distill_sampled import is_sampled
+from graphkd.sparse import order
 from graphkd.sparse.edges import by_target
 from graphkd.sparse.neighbours import near
+from graphkd.sparse.order import sorted_both_ways
 from graphkd.sparse.shards import Shards
 from graphkd.teachers import TEACHERS
 from graphkd.teachers.layerwise import check_layerwise, layerwise, trimmed
@@ -108,6 +110,25 @@ def test_edges_are_sorted_once_and_stay_where_they_are() -> None:
     assert found.edge_index[1].tolist() == sorted(found.edge_index[1].tolist())
     assert found.fingerprint() == plain.fingerprint()
     assert sorted_undirected(found) is found
+
+
+@pytest.mark.parametrize("change", ["none", "one way", "another's reverse", "twice", "a loop", "order"])
+def test_edges_in_order_and_both_ways_are_told_from_others(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(order, "_BLOCK", 7)
+    draw = np.random.default_rng(0)
+    pairs = {(a, b) for a, b in draw.integers(30, size=(60, 2)).tolist() if a != b}
+    keys = sorted({(a, b) for a, b in pairs} | {(b, a) for a, b in pairs})
+    free = next((a, b) for a in range(30) for b in range(30) if a != b and (a, b) not in keys)
+    changed = {
+        "none": keys,
+        "one way": keys[1:],
+        "another's reverse": sorted([*keys[1:], free]),
+        "twice": sorted([*keys, keys[3], keys[3]]),
+        "a loop": sorted([*keys, (3, 3)]),
+        "order": keys[::-1],
+    }[change]
+    target, source = np.array(changed).T
+    assert sorted_both_ways(source, target, 30) is (change == "none")
 
 
 def test_the_scale_is_chosen_by_size(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
