@@ -148,8 +148,8 @@ def _of_hetero(data: Any, target: str | None, unlabelled: Any, task: str | None)
     kinds = list(data.node_types)
     if target is None:
         raise ValueError(
-            f"of a graph with several kinds of nodes take data.to_homogeneous(), or say which is predicted: target= one of "
-            f"{kinds}"
+            "of a graph with several kinds of nodes take data.to_homogeneous(), or say which is predicted: target= one "
+            f"of {kinds}"
         )
     if target not in kinds:
         raise KeyError(f"the graph has no nodes {target!r}; {nearest(target, kinds)}")
