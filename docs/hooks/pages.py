@@ -73,9 +73,9 @@ RESULTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "Other tasks on graphs",
         "Students that need no graph, beside their teacher and an untaught student (control), over three splits. "
         "Several labels: which of the 20 most frequent words stand in a paper of Cora, from its other words; average "
-        "precision. Whole graphs: accuracy on PROTEINS. Several kinds of nodes: accuracy of the classes of CANE-Cora's papers, "
-        "whose teacher also reads their words as nodes. The first and the last task were derived from these data here, "
-        "see `graphkd.data.other_tasks`.",
+        "precision. Whole graphs: accuracy on PROTEINS. Several kinds of nodes: accuracy of the classes of CANE-Cora's "
+        "papers, whose teacher also reads their words as nodes. The first and the last task were derived from these "
+        "data here, see `graphkd.data.other_tasks`.",
         ("tasks/cora_words.json", "tasks/proteins.json", "tasks/cane_cora_words.json"),
     ),
     "segmentation": (
