@@ -2,5 +2,5 @@
 
 from kdlosses.shipped import Shipped
 
-CONFIGS = Shipped("graphkd", ("graph", "links"))
+CONFIGS = Shipped("graphkd", ("graph", "links", "tasks"))
 """`graph/` may be left out."""

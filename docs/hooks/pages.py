@@ -76,6 +76,15 @@ RESULTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "training steps, one thread on a machine with other work.",
         ("big/share-0.0625.json", "big/share-0.25.json", "big/share-1.json"),
     ),
+    "other-tasks": (
+        "Other tasks on graphs",
+        "Students that need no graph, beside their teacher and an untaught student (control), over three splits. "
+        "Several labels: which of the 20 most frequent words stand in a paper of Cora, from its other words; average "
+        "precision. Whole graphs: accuracy on PROTEINS. Several kinds of nodes: accuracy of the classes of CANE-Cora's "
+        "papers, whose teacher also reads their words as nodes. The first and the last task were derived from these "
+        "data here, see `graphkd.data.other_tasks`.",
+        ("tasks/cora_words.json", "tasks/proteins.json", "tasks/cane_cora_words.json"),
+    ),
     "segmentation": (
         "Segmentation",
         "Mean IoU and boundary IoU of small students after a short schedule, over three seeds, beside their teacher "
@@ -369,7 +378,7 @@ def _named_in_configs() -> dict[tuple[str, str], tuple[Path, ...]]:
             ("methods", r'(?:method=|type=)"(\w+)"', METHODS),
             ("loss", r'(?:loss=|type=)"(\w+)"', kdlosses.LOSSES),
         ):
-            if (what == "recipes") != bool({"graph", "links"} & {*path.parts}) and what != "loss":
+            if (what == "recipes") != bool({"graph", "links", "tasks"} & {*path.parts}) and what != "loss":
                 continue
             for name in {*re.findall(pattern, text), path.parent.name} & {*parts}:
                 found.setdefault((what, name), []).append(path)

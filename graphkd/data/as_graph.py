@@ -147,7 +147,10 @@ def _target(y: Any, place: int, width: int | None) -> Tensor:
 def _of_hetero(data: Any, target: str | None, unlabelled: Any, task: str | None) -> Graph:
     kinds = list(data.node_types)
     if target is None:
-        raise ValueError(f"of a graph with several kinds of nodes say which is predicted: target= one of {kinds}")
+        raise ValueError(
+            "of a graph with several kinds of nodes take data.to_homogeneous(), or say which is predicted: target= one "
+            f"of {kinds}"
+        )
     if target not in kinds:
         raise KeyError(f"the graph has no nodes {target!r}; {nearest(target, kinds)}")
     x = {}

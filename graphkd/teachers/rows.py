@@ -57,7 +57,11 @@ class Pooled(nn.Module):
 class HeteroGNN(nn.Module):
     """Layers of PyG, each made for several kinds of nodes by `to_hetero`: kinds of edges into a node are summed.
 
+    Before them, a linear layer for each kind of nodes makes all features as wide.
+
     Args:
+        inputs: width of the features by kind of nodes.
+        hidden: width after the first linear layers.
         convs: of each layer, for pairs of unlike kinds.
         metadata: kinds of nodes and of edges.
         target: the kind of nodes that is predicted.
@@ -69,8 +73,18 @@ class HeteroGNN(nn.Module):
     their own for each kind of edges.
     """
 
-    def __init__(self, convs: list[nn.Module], metadata: Any, target: str, dropout: float) -> None:
+    def __init__(
+        self,
+        inputs: Mapping[str, int],
+        hidden: int,
+        convs: list[nn.Module],
+        metadata: Any,
+        target: str,
+        dropout: float,
+    ) -> None:
         super().__init__()
+        self.kinds = list(inputs)
+        self.project = nn.ModuleList(nn.Linear(width, hidden) for width in inputs.values())
         self.layers = nn.ModuleList(to_hetero(_Alone(conv), metadata) for conv in convs)
         self.target = target
         self.dropout = dropout
@@ -79,6 +93,10 @@ class HeteroGNN(nn.Module):
         """Every hidden layer of the target after its activation, and its logits last."""
         found: list[Tensor] = []
         *inner, last = self.layers
+        x = {
+            kind: F.dropout(linear(x[kind]).relu(), self.dropout, self.training)
+            for kind, linear in zip(self.kinds, self.project)
+        }
         for layer in inner:
             x = {kind: each.relu() for kind, each in layer(x, edges).items() if each is not None}
             found.append(x[self.target])
@@ -171,6 +189,6 @@ def _hetero(name: str, reads: Hetero, classes: int, options: dict[str, Any]) -> 
             raise TypeError(f"teacher {name!r} on several kinds of nodes has no option {key!r}; {nearest(key, known)}")
     layers, hidden = options.get("layers", 2), options.get("hidden", 64)
     widths = [*[hidden] * (layers - 1), classes]
-    return HeteroGNN(
-        [makers[name](width) for width in widths], reads.metadata, reads.target, options.get("dropout", 0.5)
-    )
+    convs = [makers[name](width) for width in widths]
+    inputs = {kind: x.shape[1] for kind, x in reads.x.items()}
+    return HeteroGNN(inputs, hidden, convs, reads.metadata, reads.target, options.get("dropout", 0.5))
