@@ -20,7 +20,7 @@ from graphkd.pipeline.arguments import (
     last_step,
 )
 from graphkd.pipeline.checks import check_edge_weights
-from graphkd.pipeline.measure import metrics_of
+from graphkd.pipeline.measure import measures_of, metrics_of
 from graphkd.pipeline.outcome import MethodSpec, Outcome
 from graphkd.recipes import inputs_of
 from graphkd.recipes.registry import check_task
@@ -61,8 +61,8 @@ def train_student(
     features, steps = fitted_steps(model, given)
     learner = fit(last_step(model), setting, cache, method, features, seed, progress, callback)
     history = learner.history_
-    linked = _of_all(learner, features.linked, whole.num_classes)
-    alone = linked if features.alone is features.linked else _of_all(learner, features.alone, whole.num_classes)
+    linked = _answers(learner, features.linked, setting)
+    alone = linked if features.alone is features.linked else _answers(learner, features.alone, setting)
     metrics = metrics_of(setting, linked, linked, alone if whole.reads is None else None)
     if whole.named:
         learner.classes_ = np.array(whole.class_names)[learner.classes_]
@@ -71,9 +71,11 @@ def train_student(
     return Outcome(model, metrics, history.oracle, history.score, sum(history.seconds), x=x)
 
 
-def _of_all(learner: StudentClassifier, X: Any, classes: int) -> Tensor:
-    """Outputs for all classes of the graph: minus infinity for one that has no training node."""
-    found = learner.outputs(X)
+def _answers(learner: StudentClassifier, X: Any, setting: Setting) -> Tensor:
+    """Classes, where accuracy is all that is asked; else outputs, minus infinity for a class without training nodes."""
+    if all(measure.scorer is None for measure in measures_of(setting)):
+        return torch.from_numpy(learner.predict(X))
+    found, classes = learner.outputs(X), setting.whole.num_classes
     if found.shape[1] == classes:
         return found
     full = found.new_full((len(found), classes), -torch.inf)

@@ -42,13 +42,14 @@ class Measure:
         return not self.name.startswith("neg_") and any(word in self.name for word in _SHARES)
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> float:
-        """The score of outputs `(n, C)` for targets, greater is better.
+        """The score of outputs `(n, C)` for targets, greater is better; the accuracy takes classes `(n,)` as well.
 
         Raises:
             ValueError: it is not a number, as where a class is missing among the targets.
         """
         if self.scorer is None:
-            return (outputs.argmax(1) == targets).double().mean().item()
+            classes = outputs if outputs.ndim == 1 else outputs.argmax(1)
+            return (classes == targets).double().mean().item()
         truth = targets.numpy()
         truth = truth[:, 0] if self.task.name == "regression" and truth.shape[1] == 1 else truth
         with warnings.catch_warnings():
