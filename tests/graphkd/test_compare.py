@@ -11,7 +11,7 @@ import pytest
 from graphkd import StudentClassifier, compare, digits, distill
 from graphkd.cli.compare import main
 
-QUICK = StudentClassifier(hidden=(16,), epochs=15)
+QUICK = StudentClassifier(hidden=(16,), dropout=0.0, epochs=15)
 TEACHERS = [dict(type="sage", hidden=16, epochs=10), dict(type="gcn", hidden=16, epochs=10)]
 
 

@@ -31,7 +31,7 @@ STACKS: dict[str, dict[str, Any]] = {
     "gat": dict(type="gat", hidden=16, heads=4),
     "hopwise": dict(type="hopwise", conv="gin", hidden=16),
 }
-QUICK = StudentClassifier((64,), epochs=20, batch_size=256, lr=0.01)
+QUICK = StudentClassifier((64,), 0.0, epochs=20, batch_size=256, lr=0.01)
 TEACHER = dict(type="sage", layers=3, hidden=32, fanout=[6, 4, 4], epochs=40, batch_size=64)
 
 

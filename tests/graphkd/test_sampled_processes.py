@@ -36,7 +36,7 @@ dist.destroy_process_group()
 
 
 def sampled(folder: str) -> dict[str, Any]:
-    student = StudentClassifier((32,), epochs=10, batch_size=256, lr=0.01)
+    student = StudentClassifier((32,), 0.0, epochs=10, batch_size=256, lr=0.01)
     refused = ""
     try:
         distill(digits(), TEACHER, student=student, setting="tran", scale="sampled")

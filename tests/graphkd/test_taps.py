@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from graphkd import Cache, Graph, StudentClassifier, cpf_split, digits, distill, make_setting, train_teacher
 from graphkd.teachers.taps import hidden_layers, with_taps
 
-STUDENT = StudentClassifier(hidden=(32,), epochs=40)
+STUDENT = StudentClassifier(hidden=(32,), dropout=0.0, epochs=40)
 
 
 class Mine(nn.Module):

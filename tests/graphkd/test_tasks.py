@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from graphkd import Graph, StudentClassifier, StudentRegressor, distill, make_setting
 from graphkd.data import as_graph, describe, split_of
 
-QUICK = dict(hidden=(32,), epochs=50)
+QUICK = dict(hidden=(32,), dropout=0.0, epochs=50)
 TEACHER = dict(type="sage", hidden=32, epochs=40)
 
 
