@@ -107,7 +107,7 @@ def main(arguments: list[str] | None = None) -> None:
             file = args.out / f"{method}-seed{seed}.json"
             if file.is_file():
                 continue
-            taught = {} if method == "control" else dict(teacher=teacher, method=method, control=False)
+            taught: dict[str, Any] = {} if method == "control" else dict(teacher=teacher, method=method, control=False)
             result = densekd.fit(partial(segformer, 8, 1, 32), **taught, **data, epochs=args.epochs, seed=seed)
             role, called = ("distilled", method) if taught else ("control", "supervised")
             write(file, log_of(role, called, seed, result.outcomes["student"], f"{args.epochs} {passes}"))
