@@ -27,7 +27,7 @@ def test_logs_of_a_short_run_make_a_table_and_are_not_made_twice(tmp_path: Path)
     scenes(tmp_path / "CamVid")
     folders = {"--data-root": "CamVid", "--work-dir": "work", "--out": "out"}
     options = [part for key, name in folders.items() for part in (key, str(tmp_path / name))]
-    short = ["--seeds", "2", "--methods", "kl", "--epochs", "1", "--teacher-epochs", "1"]
+    short = ["--seeds", "2", "--runs", "control", "kl", "--epochs", "1", "--teacher-epochs", "1"]
     plain_segformer.main(options + short)
     logs = read(tmp_path / "out")
     assert sorted((log["role"], log["method"], log["seed"]) for log in logs) == [
