@@ -95,6 +95,8 @@ def use_strategy(config: Config, name: str | None, launcher: str) -> None:
                 f"into strategy=dict(type={kind!r}, ...)"
             )
     config.strategy = ConfigDict(given or {}, type=kind)
+    if config.get("env_cfg") is None:  # which mmengine's FlexibleRunner does without by failing
+        config.env_cfg = ConfigDict(dist_cfg={"backend": "nccl"})
     if kind in ("FSDPStrategy", "DeepSpeedStrategy"):
         _refuse_averages(config, kind)
     if kind == "FSDPStrategy":
