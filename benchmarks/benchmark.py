@@ -92,7 +92,8 @@ def _physics(rounds: int) -> list[Ratio]:
 
 
 def _big(share: float, folder: Path) -> list[Ratio]:
-    from big_graph import measure, slope
+    from big_graph import measure
+    from big_report import slope
 
     methods = ("glnn", "ffg2m")  # the first trains the teacher, too
     runs = [run for part in (share / 16, share / 4, share) for run in measure(folder, part, methods, 2)]

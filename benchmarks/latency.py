@@ -20,6 +20,7 @@ one of 3 layers, 8 times as wide as the graph network. Parameters are random: th
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -136,7 +137,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--answers", type=int, default=2000, help="at most, of each network")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="at most, of each network")
     parser.add_argument("--out", type=Path, help="the log")
+    parser.add_argument("--report", type=Path, help="print the table of this log, and run nothing")
     args = parser.parse_args(arguments)
+    if args.report:
+        print(report(json.loads(args.report.read_text())))
+        return
     torch.set_num_threads(1)
     graph = make(args.folder / f"share-{args.share:g}", args.share)
     log: Row = {

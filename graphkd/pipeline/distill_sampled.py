@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import shutil
 import tempfile
@@ -35,7 +36,7 @@ from graphkd.students.classifier import StudentClassifier
 from graphkd.teachers.layerwise import trimmed
 from graphkd.training.cache import Cache
 from graphkd.training.latency import student_latencies, teacher_latencies
-from graphkd.training.parallel import processes
+from graphkd.training.parallel import barrier, processes
 from graphkd.training.watch import Run
 
 NODES, EDGES = 1_000_000, 30_000_000
@@ -93,6 +94,8 @@ def distill_sampled(
     check_connected(graph, isolated)
     chosen = chosen_split(graph, split, seed)
     teacher = as_cache(teacher, graph)
+    if isinstance(teacher, Cache) and len(names) > 1:  # it is of one setting
+        names = ("tran",) if teacher.observed.all() else ("ind",)
     last_step(student).check_settings()
     views = [make_setting(graph, chosen, name, seed) for name in names]
     if isinstance(teacher, Cache):
@@ -102,21 +105,26 @@ def distill_sampled(
     places = folders(folder, names)
     if not places and processes()[1] > 1 and not isinstance(teacher, Cache):
         raise ValueError("several processes share the teacher's cache: pass folder=, one that all of them see")
+    barrier()  # no process has begun to write before all have looked
     _rehearse(views[0], teacher, method, student, seed)
     kept = bool(places) or isinstance(teacher, Cache)
     if not places:
-        places = [Path() if kept else Path(tempfile.mkdtemp(prefix="graphkd-")) for _ in names]  # goes with its cache
+        places = [Path() if kept else Path(tempfile.mkdtemp(prefix="graphkd-")) for _ in names]
     fingerprint = teacher.fingerprint if isinstance(teacher, Cache) else graph.fingerprint()
     told: dict[str, Any] = {"progress": run.progress, "callback": run.callback}
     outcomes: dict[str, dict[SettingName, Outcome]] = {"teacher": {}, "control": {}, "student": {}}
-    for view, place in zip(views, places):
-        taught = train_sampled(view, teacher, seed, place, fingerprint, run)
-        control = train_student(view, None, "supervised", student, seed, **told)
-        outcomes["teacher"][view.name], outcomes["control"][view.name] = taught, control
-        outcomes["student"][view.name] = train_student(view, taught.cache, method, student, seed, **told)
-        warn_if_no_better(view.name, taught, control)
-        if not kept:
-            weakref.finalize(taught.cache, shutil.rmtree, place, ignore_errors=True)
+    with contextlib.ExitStack() as scratch:
+        for place in () if kept else places:
+            scratch.callback(shutil.rmtree, place, ignore_errors=True)
+        for view, place in zip(views, places):
+            taught = train_sampled(view, teacher, seed, place, fingerprint, run)
+            control = train_student(view, None, "supervised", student, seed, **told)
+            outcomes["teacher"][view.name], outcomes["control"][view.name] = taught, control
+            outcomes["student"][view.name] = train_student(view, taught.cache, method, student, seed, **told)
+            warn_if_no_better(view.name, taught, control)
+            if not kept:
+                weakref.finalize(taught.cache, shutil.rmtree, place, ignore_errors=True)
+        scratch.pop_all()  # nothing failed: each goes with its cache
     first = {role: by_setting[names[0]] for role, by_setting in outcomes.items()}
     return Result(
         first["student"].model,

@@ -23,7 +23,7 @@ from graphkd.sparse.edges import by_target
 from graphkd.sparse.neighbours import Fanout, near
 from graphkd.sparse.rows import Matrix, rows
 from graphkd.spec import whole
-from graphkd.teachers.call import resting
+from graphkd.teachers.call import kind_of, resting
 from graphkd.teachers.gnn import GNN
 from graphkd.teachers.layerwise import BLOCK, check_layerwise, layerwise, trimmed
 from graphkd.training.cache import Cache
@@ -266,6 +266,8 @@ def check_sampled(teacher: TeacherSpec, mini: Setting, seed: int) -> None:
     if isinstance(teacher, Cache):
         return
     network = parsed(teacher, mini.seen.x.shape[1], mini.seen.num_classes, seed).network
+    if kind_of(network) != (torch.device("cpu"), torch.float32):
+        raise ValueError("scale='sampled' applies a ready teacher on the CPU in float32: pass module.cpu().float()")
     with resting(network):
         edges = mini.seen.edge_index
         x = mini.seen.x if getattr(network, "sparse", False) else mini.seen.x.to_dense()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -156,7 +158,7 @@ def test_a_sampled_teacher_teaches(graph: Graph, tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match="choose another folder"):
         graphkd.distill(graph, TEACHER, student=QUICK, scale="sampled", setting="tran", folder=tmp_path / "run")
     cache = Cache.load(tmp_path / "run" / "tran")
-    again = graphkd.distill(graph, cache, student=QUICK, scale="sampled", setting="tran")
+    again = graphkd.distill(graph, cache, student=QUICK, scale="sampled")  # of the setting that it is of
     assert again.metrics == result.metrics  # to the bit: nothing else is drawn
 
 
@@ -192,8 +194,30 @@ def test_mistakes_are_told_before_anything_is_trained(graph: Graph) -> None:
         run(method="krd")
     with pytest.raises(ValueError, match="hidden"):
         run(method=dict(type="terms", distills=[dict(loss="mse", student=0, teacher=0)]))
+    with pytest.raises(ValueError, match=r"pass module.cpu\(\).float\(\)"):
+        run(TEACHERS["sage"](64, 10).double())
     with pytest.raises(TypeError, match="no option 'fanout'"):
         graphkd.distill(graph, TEACHER, student=QUICK, setting="tran")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_temporary_cache_goes_with_its_result(graph: Graph, tmp_path: Path, monkeypatch: Any, fails: bool) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def stop(event: Any) -> None:
+        if fails and event.role == "student":
+            raise KeyboardInterrupt
+
+    options: dict[str, Any] = dict(student=QUICK, scale="sampled", setting="tran", callback=stop)
+    if fails:
+        with pytest.raises(KeyboardInterrupt):
+            graphkd.distill(graph, {**TEACHER, "epochs": 30}, **options)
+    else:
+        result = graphkd.distill(graph, {**TEACHER, "epochs": 30}, **options)
+        assert [*tmp_path.rglob("meta.json")]
+        del result
+    gc.collect()
+    assert not [*tmp_path.iterdir()]
 
 
 def test_a_student_without_batches_is_given_some(graph: Graph) -> None:

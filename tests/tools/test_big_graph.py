@@ -8,7 +8,8 @@ import big_graph
 import numpy as np
 import pytest
 import torch
-from big_graph import BigGraph, logs, make, measure, needs, projected, report, slope
+from big_graph import BigGraph, logs, make, measure
+from big_report import needs, projected, report, slope
 
 from graphkd import Cache
 from kdlosses.cli.report import table
