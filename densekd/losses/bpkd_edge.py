@@ -16,6 +16,7 @@ def bpkd_edge(
     kernel: int = 7,
     alpha: float = 2.0,
     present: bool = False,
+    cells: bool = False,
     ignore_index: int = 255,
     weight: Tensor | None = None,
 ) -> Tensor:
@@ -27,7 +28,8 @@ def bpkd_edge(
        \mathrm{softmax}_c \frac{M_{ic} z^s_{ic}}{\tau}\Big), \qquad
        L = \alpha \, \mathrm{mean}_n \sum_c \frac{\sum_i w_i M_{nic} \, \phi_{ni}}{\max(1, \sum_i w_i M_{nic})}, $$
 
-    n images. Where a class has no band, it adds nothing.
+    n images. Where a class has no band, it adds nothing. With `cells` the divisor is
+    $\max(1, \sum_i w_i [M_{nic} > 0])$.
 
     Args:
         student: logits `(N, C, h, w)`.
@@ -37,12 +39,15 @@ def bpkd_edge(
         kernel: side of the window that makes a band, in pixels of the label map, odd; published code has 7 and 5.
         alpha: factor.
         present: mean over the classes that have a band in an image in place of the sum.
+        cells: divide by the number of cells that a band touches in place of the area that it covers there: the same at
+            the size of the label map, about 1.4 times as much at a quarter of it.
         ignore_index: label that does not count.
         weight: `(N, h, w)`, positions to count.
 
     Paper: Liu et al., "BPKD: Boundary Privileged Knowledge Distillation For Semantic Segmentation", WACV 2024. Factor
-    1, weight 50. The authors' training code is not public; the form follows two independent re-implementations. An
-    ignored region has no edge here, in place of one against every class beside it.
+    1, weight 50. The authors' training code is not public; the form follows two independent re-implementations, which
+    differ in `kernel`, `present` and `cells`. An ignored region has no edge here, in place of one against every class
+    beside it.
 
     >>> import torch
     >>> labels, z = torch.tensor([[[0, 0, 1, 1]]]), torch.zeros(1, 2, 1, 4)
@@ -55,8 +60,10 @@ def bpkd_edge(
     mask = mask.to(student.dtype)
     log_q, log_p = F.log_softmax(student * mask / tau, dim=1), F.log_softmax(teacher * mask / tau, dim=1)
     phi = F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1, keepdim=True)
-    counted = mask if weight is None else mask * weight.to(mask.dtype).unsqueeze(1)
-    each = (phi * counted).sum((2, 3)) / counted.sum((2, 3)).clamp_min(1)
+    every = 1.0 if weight is None else weight.to(mask.dtype).unsqueeze(1)
+    counted = mask * every
+    area = (mask > 0) * every if cells else counted
+    each = (phi * counted).sum((2, 3)) / area.sum((2, 3)).clamp_min(1)
     total = each.sum(1)
     if present:
         total = total / (counted > 0).any(3).any(2).sum(1).clamp_min(1)

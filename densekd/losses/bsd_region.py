@@ -24,7 +24,7 @@ def bsd_region(
     r"""Selective distillation of regions: match features in the cells where the teacher's cross-entropy is lower.
 
     The map is cut into cells r. With $e_r$ the mean cross-entropy of each side over the labelled positions of a cell
-    and $a_r$ the mean of its features there, scaled to length 1,
+    and $a_r$ the mean of its features at these, scaled to length 1,
 
     $$ L = \frac{1}{|R|} \sum_{r \in R} [e^t_r \le e^s_r] \, \|a^t_r - a^s_r\|^2, $$
 
@@ -59,9 +59,18 @@ def bsd_region(
     mine, votes = _errors(student_logits, label_map, weight, size, ignore_index)
     its, more_votes = _errors(teacher_logits, label_map, weight, size, ignore_index)
     worse = ~(mine < its) if ties else ~(mine <= its)
+    weight = weight * _labels(label_map, student.shape[2:], ignore_index)[1]
     s, t = (unit(F.adaptive_avg_pool2d(x * weight.unsqueeze(1), size), dim=1) for x in (student, teacher))
     counted = (votes > 0) & (more_votes > 0) & (F.adaptive_avg_pool2d(weight, size) > 0)
     return weighted_mean(torch.where(worse, (s - t).square().sum(1), 0), counted)
+
+
+def _labels(
+    label_map: Tensor, size: tuple[int, int], ignore_index: int, classes: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Classes of a map of this size by nearest neighbour, and which of them count."""
+    labels = F.interpolate(label_map.unsqueeze(1).float(), size=size, mode="nearest")[:, 0].long()
+    return labelled(labels, None, ignore_index, classes)
 
 
 def _errors(
@@ -71,8 +80,7 @@ def _errors(
     if logits.ndim != 4:
         raise ValueError(f"bsd_region: the logits must be maps (N, C, H, W), got {tuple(logits.shape)}")
     at = logits.shape[2:]
-    labels = F.interpolate(label_map.unsqueeze(1).float(), size=at, mode="nearest")[:, 0].long()
-    labels, valid = labelled(labels, None, ignore_index, logits.shape[1])
+    labels, valid = _labels(label_map, at, ignore_index, logits.shape[1])
     votes = valid.to(weight.dtype) * F.interpolate(weight.unsqueeze(1), size=at, mode="nearest")[:, 0]
     each = F.cross_entropy(logits.detach(), labels, reduction="none").to(weight.dtype)
     share = F.adaptive_avg_pool2d(votes, size)

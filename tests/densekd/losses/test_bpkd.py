@@ -76,6 +76,17 @@ def test_formula_of_the_edges() -> None:
     found = (mask.sum((2, 3)) > 0).sum(1)
     value = bpkd_edge(*tensors, present=True, alpha=1.0).item()
     np.testing.assert_allclose(value, (each.sum(1) / found).mean(), rtol=1e-6)
+    by_cell = (phi * mask).sum((2, 3)) / np.maximum((mask > 0).sum((2, 3)), 1)
+    np.testing.assert_allclose(bpkd_edge(*tensors, cells=True).item(), 2 * by_cell.sum(1).mean(), rtol=1e-6)
+
+
+def test_cells_and_area_are_one_at_the_size_of_the_labels_and_two_below() -> None:
+    """A straight edge: the band is 6 pixels wide at 7 x 7, and touches two cells of 4 pixels and half of each."""
+    labels = (torch.arange(64) >= 32).long().expand(1, 64, 64)
+    for stride, ratio in ((1, 1.0), (4, 8 / 6)):
+        z = torch.randn(2, 1, 2, 64 // stride, 64 // stride, generator=torch.Generator().manual_seed(0))
+        by_area, by_cell = (bpkd_edge(*z, labels, cells=cells).item() for cells in (False, True))
+        assert by_area == pytest.approx(ratio * by_cell, rel=1e-5)
 
 
 def test_formula_of_the_bodies() -> None:

@@ -44,16 +44,19 @@ def cell_errors(logits: Tensor, labels: Tensor) -> np.ndarray:
     return found
 
 
-def cell_features(maps: Tensor) -> np.ndarray:
-    means = maps.detach().numpy().reshape(2, 5, 4, 2, 4, 3).mean((3, 5))
-    return means / np.linalg.norm(means, axis=1, keepdims=True)
+def cell_features(maps: Tensor, labels: Tensor) -> np.ndarray:
+    """Means over the labelled positions, scaled to length 1; 0 where there are none."""
+    known = (labels[:, None, ::4, ::4] != VOID).numpy()
+    sums = (maps.detach().numpy() * known).reshape(2, 5, 4, 2, 4, 3).sum((3, 5))
+    return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-9)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_formula(seed: int) -> None:
     given = case(seed)
     mine, its = (cell_errors(given[key], given["label_map"]) for key in ("student_logits", "teacher_logits"))
-    distance = np.square(cell_features(given["student"]) - cell_features(given["teacher"])).sum(1)
+    features = [cell_features(given[key], given["label_map"]) for key in ("student", "teacher")]
+    distance = np.square(features[0] - features[1]).sum(1)
     labelled = ~np.isnan(mine)
     assert labelled.sum() == 31
     expected = np.where(labelled & (its <= mine), distance, 0).sum() / 31
@@ -107,6 +110,16 @@ def test_void_pixels_vote_nowhere() -> None:
     nothing.backward()
     assert nothing == 0
     assert (given["student"].grad == 0).all()
+
+
+def test_features_of_void_pixels_do_not_count() -> None:
+    given = case(5)
+    void = given["label_map"][:, None, ::4, ::4] == VOID
+    other = {**given, "student": torch.where(void, 50.0, given["student"].detach()).requires_grad_()}
+    value = bsd_region(**other, cells=4)
+    assert value == bsd_region(**given, cells=4)
+    value.backward()
+    assert (other["student"].grad * void == 0).all()
 
 
 def test_no_gradient_goes_to_the_logits() -> None:
