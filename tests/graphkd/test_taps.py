@@ -110,7 +110,9 @@ def test_a_tap_of_another_shape_names_those_that_would_do() -> None:
         dict(type="lingugkd"),
         dict(type="tined"),
         dict(type="vqgraph", codes=16),
-        dict(type="terms", distills=[dict(loss="mse", student="hidden", teacher="hidden"), dict(loss="kl")]),
+        dict(
+            type="terms", distills=[dict(loss="mse", student="hidden", teacher="hidden", weight=0.01), dict(loss="kl")]
+        ),
     ],
     ids=lambda method: method["type"],
 )
