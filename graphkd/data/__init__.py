@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from graphkd.data.as_graph import as_graph, describe
 from graphkd.data.cpf import cpf_split, one_way, prepare, share_split, sorted_undirected, split_of, undirected
 from graphkd.data.digits import digits
 from graphkd.data.graph import Graph
 from graphkd.data.hubs import hubs
+from graphkd.data.kinds import as_graph, describe
 from graphkd.data.readers import NAMES, load
 from graphkd.data.restrict import restrict
 from graphkd.data.setting import Setting, make_setting

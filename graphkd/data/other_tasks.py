@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graphkd.data.as_graph import as_graph, graph_set
 from graphkd.data.cpf import prepare
 from graphkd.data.graph import Graph
+from graphkd.data.kinds import as_graph, graph_set
 from graphkd.data.texts import read_cane
 from graphkd.extras import needs_extra
 from graphkd.sparse.rows import rows

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from graphkd.data.as_graph import as_graph
 from graphkd.data.cpf import SPLITS, prepare, undirected
 from graphkd.data.digits import digits
 from graphkd.data.graph import Graph
 from graphkd.data.hubs import hubs
+from graphkd.data.kinds import as_graph
 from graphkd.data.ogb import read_ogb
 from graphkd.data.other_tasks import READERS, keywords
 from graphkd.data.raw_files import read_pickle

@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from graphkd.data import Graph, Setting, as_graph, make_setting, undirected
-from graphkd.data.as_graph import Describe
+from graphkd.data.kinds import Describe
 from graphkd.extras import needs_extra
 from graphkd.pipeline import comparison_page
 from graphkd.pipeline.arguments import (

@@ -277,6 +277,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Matrix) -> np.ndarray:
         """The most probable class of each row, `(n,)`; of several labels 0 and 1, `(n, L)`."""
+        check_is_fitted(self)
         if self.task_ == "multi-label":
             return (self.predict_proba(X) > 0.5).astype(int)
         columns = np.concatenate([part.argmax(1) for part in self._probabilities(X)])
