@@ -43,7 +43,7 @@ def test_the_pooling_of_graphs_is_chosen() -> None:
     for pool, result in found.items():
         assert result.outcomes["teacher"]["tran"].model.pool == pool
         assert result.cache.settings["teacher"]["pool"] == pool
-    with pytest.raises(ValueError, match="pool is 'sum', 'mean' or 'max', not 'avg'"):
+    with pytest.raises(ValueError, match=r"pool is 'sum', 'mean' or 'max', not 'avg'"):
         distill(graphs(), dict(type="gin", pool="avg"))
     with pytest.raises(TypeError, match="has the option 'pool' for lists of graphs alone"):
         distill(digits(), dict(type="gin", pool="mean"))
@@ -73,10 +73,10 @@ def test_mistakes_are_named_in_words_of_this_package() -> None:
     data = papers()
     del data["word", "in", "paper"].edge_index
     data["word", "in", "paper"].adj_t = torch.eye(5)
-    with pytest.raises(ValueError, match="have no edge_index; expected edge_index .* not adj_t"):
+    with pytest.raises(ValueError, match=r"have no edge_index; expected edge_index .* not adj_t"):
         as_graph(data, target="paper")
-    with pytest.raises(ValueError, match="called with the width .* and fails"):
-        parts = torch.arange(60).split(20)
+    parts = torch.arange(60).split(20)
+    with pytest.raises(ValueError, match=r"called with the width .* and fails"):
         distill(papers(), lambda inputs, classes: GCN(inputs, 8, 2, classes), target="paper", split=parts)
     for options, message in (
         (dict(edge_index=torch.tensor([[-1], [0]])), "an edge with node -1, but its nodes are 0 to 2"),
