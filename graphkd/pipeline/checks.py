@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
 import kdlosses
-from graphkd.data import Graph, Setting
+from graphkd.data import Graph, Setting, one_way
 from graphkd.pipeline.arguments import (
     built,
     name_of,
@@ -127,6 +129,25 @@ def _unused(what: str, able: str) -> str:
 
 def any_ready(teachers: Sequence[TeacherSpec]) -> bool:
     return any(isinstance(each, nn.Module) for each in teachers)
+
+
+def check_writable(name: str, path: str | Path) -> None:
+    """Raise OSError if nothing can be written at a path, so that it is not found out after a training."""
+    above = Path(path).absolute().parent
+    while not above.exists():
+        above = above.parent
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        why = "is no folder" if not above.is_dir() else "is a folder that cannot be written"
+        raise OSError(f"{name}={str(path)!r} cannot be written: {above} {why}; choose another")
+
+
+def warn_one_way(given: Graph, teachers: Sequence[TeacherSpec]) -> None:
+    if count := one_way(given):
+        warnings.warn(
+            f"{count} of {given.edge_index.shape[1]} edges have no reverse: they count in both directions"
+            + (", but for the ready module" if any_ready(teachers) else ""),
+            stacklevel=3,
+        )
 
 
 def warn_unless(sure: bool, who: str, says: bool) -> None:

@@ -22,7 +22,7 @@ from torch import nn
 from graphkd.data import Graph, Setting, make_setting, one_way, sorted_undirected
 from graphkd.data.setting import SettingName
 from graphkd.pipeline.arguments import SplitSpec, Student, as_cache, chosen_split, last_step
-from graphkd.pipeline.checks import check_classes, check_connected, check_shown, warn_if_no_better
+from graphkd.pipeline.checks import check_classes, check_connected, check_shown, check_writable, warn_if_no_better
 from graphkd.pipeline.measure import network_of
 from graphkd.pipeline.outcome import MethodSpec, Outcome, Result, TeacherSpec
 from graphkd.pipeline.rehearse import rehearse, untrained
@@ -145,6 +145,8 @@ def _check_method(method: MethodSpec) -> None:
 def folders(folder: str | Path | None, names: Sequence[str]) -> list[Path]:
     """Where the caches of the settings go; FileExistsError if there is something."""
     found = [] if folder is None else [Path(folder) / name for name in names]
+    if folder is not None:
+        check_writable("folder", found[0])
     for there in found:
         if there.exists():
             raise FileExistsError(
