@@ -316,8 +316,11 @@ def _plan(teachers: Sequence[Any], methods: Sequence[Any]) -> list[tuple[str, An
         for place, (name, each) in enumerate(zip(short, teachers))
     ]
     names = labels([each if isinstance(each, dict) else name_of(each) for each in methods])
-    if len(set(names)) < len(names) or len(set(called)) < len(called):
-        raise ValueError(f"two teachers or two methods are the same: {', '.join(called)}; {', '.join(names)}")
+    if len(set(names)) < len(names) or len(set(map(_key, told))) < len(told):
+        raise ValueError(
+            f"two teachers or two methods are the same, or functions of one name: {', '.join(called)}; "
+            f"{', '.join(names)}"
+        )
     several = len(teachers) > 1
     return [
         (

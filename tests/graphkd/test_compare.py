@@ -138,6 +138,7 @@ def test_a_module_with_other_taps_is_another_teacher(tmp_path: Path) -> None:
         (dict(seeds=[0, 0]), r"each once; got \[0, 0\]"),
         (dict(settings=[]), r"settings are 'tran' and 'ind', or one of them, not \[\]"),
         (dict(settings=["ind", "ind"]), r"settings are 'tran' and 'ind', or one of them"),
+        (dict(teachers=["sage", "sage"]), r"two teachers or two methods are the same"),
         (dict(tick=None), r"tick is a function of a name, got None"),
         (dict(scoring=3), r"scoring is the name of a scorer, a function .*; got 3"),
         (dict(scoring=["accuracy", len, len]), r"scoring='len' does not measure"),
@@ -177,3 +178,11 @@ def test_edges_of_one_direction_and_nodes_without_are_as_in_distill() -> None:
     forth = graph.edge_index[:, graph.edge_index[0] < graph.edge_index[1]]
     with pytest.warns(UserWarning, match=r"edges have no reverse: they count in both directions"):
         compare(replace(graph, edge_index=forth), TEACHERS[0], seeds=1, student=QUICK)
+
+
+def test_the_command_names_what_cannot_be_written_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for option, more in (("--html", ["--out", str(tmp_path / "log.json")]), ("--out", [])):
+        with pytest.raises(SystemExit, match=r"cannot be written"):
+            main(["--graph", "digits", "--seeds", "1", option, str(tmp_path / "file" / "x"), *more])
+    assert not (tmp_path / "log.json").exists()
