@@ -17,7 +17,7 @@ from graphkd.pipeline.arguments import (
     built,
     name_of,
 )
-from graphkd.pipeline.measure import readable_setting, setting_outputs
+from graphkd.pipeline.measure import check_scores, readable_setting, setting_outputs
 from graphkd.pipeline.outcome import MethodSpec, Outcome, TeacherSpec
 from graphkd.pipeline.teacher_spec import parse_teacher
 from graphkd.recipes import EDGE_READERS, nested
@@ -41,7 +41,8 @@ def check_connected(graph: Graph, isolated: str) -> None:
 
 
 def check_teachers(setting: Setting, teachers: Sequence[TeacherSpec], as_given: Setting | None) -> None:
-    """Check the teachers before one is trained."""
+    """Check the teachers before one is trained, and whether they and their students can be scored."""
+    check_scores(setting)
     weighted = setting.whole.edge_weight is not None
     for each in teachers:
         _check_task(setting, each, len(teachers))

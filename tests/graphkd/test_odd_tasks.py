@@ -96,3 +96,17 @@ def test_descriptors_are_numbers() -> None:
             as_graph(graphs(), descriptors=lambda data, found=strange: found)
     with pytest.raises(TypeError, match="descriptors is a function of a graph"):
         as_graph(graphs(), descriptors="mean")  # type: ignore[arg-type]
+
+
+def test_a_score_without_a_value_is_named_before_training() -> None:
+    ran: list[Any] = []
+    y = torch.arange(60) % 2
+    even, parts = (y == 0).nonzero().flatten(), torch.arange(30).split(15)
+    split = dict(train=parts[0], val=parts[1], test=even[even >= 30])
+    data = SimpleNamespace(x=torch.randn(60, 2), edge_index=torch.arange(60).view(2, 30).repeat(1, 2), y=y)
+    data.edge_index[:, 30:] = data.edge_index[:, 30:].flip(0)
+    with pytest.raises(ValueError, match=r"the score 'roc_auc' of 15 samples is nan: they lack a class"):
+        distill(data, split=split, student=QUICK, setting="tran", scoring=["accuracy", "roc_auc"], callback=ran.append)
+    assert ran == []
+    found = distill(data, split=split, student=QUICK, setting="tran", scoring=["accuracy", "neg_brier_score"])
+    assert found.metrics["student"]["tran neg_brier_score"] < 0
