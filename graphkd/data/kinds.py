@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, Literal
 
@@ -46,8 +46,10 @@ def as_graph(
     >>> as_graph(each).x.shape
     torch.Size([2, 8])
     """
-    several = hasattr(data, "node_types") and hasattr(data, "edge_types")
-    graphs = not several and not hasattr(data, "edge_index") and _is_list(data)
+    if _is_dataset(data) and len(data) == 1:
+        data = data[0]
+    several = not _is_dataset(data) and hasattr(data, "node_types") and hasattr(data, "edge_types")
+    graphs = not several and _is_list(data)
     if target is not None and not several:
         raise ValueError(f"target={target!r} is for a HeteroData, the data are a {type(data).__name__}")
     if descriptors is not None and not graphs:
@@ -64,9 +66,17 @@ def as_graph(
 def _is_list(data: Any) -> bool:
     if isinstance(data, list | tuple):
         return True
-    if hasattr(data, "__getitem__") and hasattr(data, "__len__") and hasattr(data, "get"):  # a dataset of PyG
-        return len(data) > 0 and hasattr(data[0], "edge_index")
-    return False
+    if _is_dataset(data):
+        return True
+    if isinstance(data, Mapping | np.ndarray | str) or hasattr(data, "edge_index") or hasattr(data, "x"):
+        return False
+    several = hasattr(data, "__getitem__") and hasattr(data, "__len__") and len(data) > 0  # a Subset, for example
+    return several and hasattr(data[0], "edge_index")
+
+
+def _is_dataset(data: Any) -> bool:
+    """Whether this is a dataset of PyG, which also has the fields of all its graphs joined."""
+    return all(callable(getattr(data, name, None)) for name in ("get", "indices", "__getitem__", "__len__"))
 
 
 def describe(graphs: GraphSet) -> Tensor:

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 from torch_geometric.data import HeteroData
+from torch_geometric.datasets import FakeDataset, FakeHeteroDataset
 from torch_geometric.nn import GCN
+from torch_geometric.transforms import NormalizeFeatures
 
 from graphkd import StudentClassifier, digits, distill
 from graphkd.data import as_graph
@@ -110,3 +112,18 @@ def test_a_score_without_a_value_is_named_before_training() -> None:
     assert ran == []
     found = distill(data, split=split, student=QUICK, setting="tran", scoring=["accuracy", "neg_brier_score"])
     assert found.metrics["student"]["tran neg_brier_score"] < 0
+
+
+def test_a_part_of_a_dataset_is_a_set_of_graphs() -> None:
+    part = as_graph(torch.utils.data.Subset(graphs(), range(10, 40)))  # type: ignore[arg-type]
+    torch.testing.assert_close(part.x, as_graph(graphs()[10:40]).x)
+    both = FakeDataset(6, 10, edge_dim=0, num_classes=2)
+    assert len(as_graph(both)) == 6
+    assert len(as_graph(both[:4])) == 4
+    one = FakeDataset(1, 50, edge_dim=0, num_classes=2, task="node", transform=NormalizeFeatures())
+    torch.testing.assert_close(as_graph(one).x, one[0].x)
+    kinds = FakeHeteroDataset(1, num_node_types=2, num_edge_types=3, avg_num_nodes=20, edge_dim=0)
+    assert len(as_graph(kinds, target="v0")) == len(kinds[0]["v0"].y)
+    for strange in ({"x": torch.ones(2, 1)}, np.ones((2, 2)), "cora"):
+        with pytest.raises(ValueError, match=r"the graph has no tensor 'x'"):
+            as_graph(strange)
