@@ -15,6 +15,7 @@ from torch_geometric.transforms import NormalizeFeatures
 
 from graphkd import StudentClassifier, digits, distill
 from graphkd.data import as_graph
+from graphkd.training.term import check_entry
 
 QUICK = StudentClassifier(hidden=(8,), epochs=2)
 
@@ -127,3 +128,12 @@ def test_a_part_of_a_dataset_is_a_set_of_graphs() -> None:
     for strange in ({"x": torch.ones(2, 1)}, np.ones((2, 2)), "cora"):
         with pytest.raises(ValueError, match=r"the graph has no tensor 'x'"):
             as_graph(strange)
+
+
+@pytest.mark.parametrize("loss", ["binary_kl", dict(type="until", loss="binary_kl", stop=0.5), "kl"])
+def test_numbers_have_no_sigmoid(loss: Any) -> None:
+    with pytest.raises(ValueError, match=r"which has no meaning for regression targets; choose 'mse'$"):
+        check_entry(dict(loss=loss), "regression")
+    if loss == "binary_kl":
+        check_entry(dict(loss=loss), "multi-label")
+        check_entry(dict(loss=loss, student="hidden", teacher="hidden"), "regression")
