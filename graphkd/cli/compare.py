@@ -16,6 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from graphkd.data import load
+from graphkd.pipeline.checks import check_writable
 from graphkd.pipeline.compare import compare
 from kdlosses.cli.mistakes import one_sentence, whole
 from kdlosses.cli.parser import Parser
@@ -39,7 +40,8 @@ def main(arguments: list[str] | None = None) -> None:
     graph = load(args.graph, args.root)
     name = args.graph.replace(":", ".")
     out = args.out or Path("results") / "compare" / f"{name}.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
+    if args.html is not None:
+        check_writable("--html", args.html)
     teachers = [imported("teacher", each) if ":" in each else each for each in args.teachers]
     methods = [imported("method", each) if ":" in each else each for each in args.methods]
     runs = args.seeds * (1 + len(teachers) * (1 + len(methods)))

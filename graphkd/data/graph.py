@@ -25,14 +25,14 @@ _IDS = [
 ]
 """What a container may call the node ids of its parts."""
 _SPLITS = ("split", "split_idx")
-_REFUSED = {
+REFUSED = {
     "edge_attr": "if it is one weight an edge, pass it as edge_weight",
     "edge_type": "keep the edges of one type, or drop their types",
     "edge_time": "keep the edges of the time wanted, or drop their times",
 }
 """Fields that say what an edge means: a result without them would be that of another graph."""
 _OF_SPLITS = {*_SPLITS, *sum((name for names in (_MASKS, *_IDS) for name in names.values()), ())}
-_READ = {"x", "edge_index", "y", "num_classes", "node_id", "edge_weight", *_REFUSED, *_OF_SPLITS}
+_READ = {"x", "edge_index", "y", "num_classes", "node_id", "edge_weight", *REFUSED, *_OF_SPLITS}
 _HARMLESS = {"num_nodes", "batch", "ptr", "n_id", "e_id", "input_id"}
 
 
@@ -135,7 +135,7 @@ class Graph:
             )
         _check_features(x)
         _check_edges(edge_index, len(y))
-        _check_fields(data, len(y), edge_index.shape[1])
+        check_fields(data, len(y), edge_index.shape[1])
         masks, split = _masks(data, len(y)), _split(data, len(y))
         if isinstance(split, Split):
             if masks is not None:
@@ -341,9 +341,9 @@ def _left(split: Any, place: Tensor, nodes: Tensor) -> Any:
     return Masks({k: torch.zeros(len(nodes), 1, dtype=torch.bool).index_fill(0, ids, True) for k, ids in parts.items()})
 
 
-def _check_fields(data: Any, nodes: int, edges: int) -> None:
+def check_fields(data: Any, nodes: int, edges: int) -> None:
     """Refuse what says what an edge means and is not used here; warn of other tensors of nodes or edges."""
-    for key, remedy in _REFUSED.items():
+    for key, remedy in REFUSED.items():
         if getattr(data, key, None) is not None:
             raise ValueError(f"the graph has {key}, which is not supported; {remedy}, and remove {key}")
     fields = data.to_dict() if callable(getattr(data, "to_dict", None)) else getattr(data, "__dict__", {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, Literal
 
@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graphkd.data.graph import Graph, as_edges
+from graphkd.data.graph import REFUSED, Graph, as_edges, check_fields
 from graphkd.data.reads import GraphSet, Hetero
 from kdlosses.options import nearest
 
 Describe = Callable[[Any], Any]
+_OF_EDGES = ("edge_weight", *REFUSED)
 
 
 def as_graph(
@@ -45,14 +46,18 @@ def as_graph(
     >>> as_graph(each).x.shape
     torch.Size([2, 8])
     """
-    several = hasattr(data, "node_types") and hasattr(data, "edge_types")
-    graphs = not several and not hasattr(data, "edge_index") and _is_list(data)
+    if _is_dataset(data) and len(data) == 1:
+        data = data[0]
+    several = not _is_dataset(data) and hasattr(data, "node_types") and hasattr(data, "edge_types")
+    graphs = not several and _is_list(data)
     if target is not None and not several:
         raise ValueError(f"target={target!r} is for a HeteroData, the data are a {type(data).__name__}")
     if descriptors is not None and not graphs:
         raise ValueError(f"descriptors are of a list of graphs, the data are a {type(data).__name__}")
     if several:
         return _of_hetero(data, target, unlabelled, task)
+    if descriptors is not None and not callable(descriptors):
+        raise TypeError(f"descriptors is a function of a graph that returns numbers (D,), got {descriptors!r}")
     if graphs:
         return _of_graphs(data, descriptors, unlabelled, task)
     return Graph.of(data, unlabelled, task)
@@ -61,9 +66,17 @@ def as_graph(
 def _is_list(data: Any) -> bool:
     if isinstance(data, list | tuple):
         return True
-    if hasattr(data, "__getitem__") and hasattr(data, "__len__") and hasattr(data, "get"):  # a dataset of PyG
-        return len(data) > 0 and hasattr(data[0], "edge_index")
-    return False
+    if _is_dataset(data):
+        return True
+    if isinstance(data, Mapping | np.ndarray | str) or hasattr(data, "edge_index") or hasattr(data, "x"):
+        return False
+    several = hasattr(data, "__getitem__") and hasattr(data, "__len__") and len(data) > 0  # a Subset, for example
+    return several and hasattr(data[0], "edge_index")
+
+
+def _is_dataset(data: Any) -> bool:
+    """Whether this is a dataset of PyG, which also has the fields of all its graphs joined."""
+    return all(callable(getattr(data, name, None)) for name in ("get", "indices", "__getitem__", "__len__"))
 
 
 def describe(graphs: GraphSet) -> Tensor:
@@ -107,15 +120,15 @@ def _of_graphs(data: Any, descriptors: Describe | None, unlabelled: Any, task: s
             if getattr(part, key, None) is None:
                 hint = ": let the dataset's transform add it, as T.OneHotDegree does" if key == "x" else ""
                 raise ValueError(f"graph {place} has no {key!r}; expected x (n, F), edge_index (2, E) and y{hint}")
-        for key in ("edge_attr", "edge_weight"):
+        for key in _OF_EDGES:
             if getattr(part, key, None) is not None:
                 raise ValueError(f"graph {place} has {key}, which is not supported for sets of graphs; remove {key}")
         x, edges = torch.as_tensor(part.x).float(), as_edges(part.edge_index)
         if x.ndim != 2 or not len(x) or (xs and x.shape[1] != xs[0].shape[1]):
             wide = f"{xs[0].shape[1]}" if xs else "F"
             raise ValueError(f"graph {place} has features {tuple(x.shape)}; expected (n, {wide}), n at least 1")
-        if edges.numel() and not 0 <= int(edges.min()) <= int(edges.max()) < len(x):
-            raise ValueError(f"graph {place} has an edge to node {int(edges.max())}, but {len(x)} nodes")
+        if (wrong := _outside(edges, len(x))) is not None:
+            raise ValueError(f"graph {place} has an edge with node {wrong}, but its nodes are 0 to {len(x) - 1}")
         if not x.isfinite().all():
             raise ValueError(f"graph {place} has features that are NaN or infinite; impute or drop them first")
         xs.append(x)
@@ -123,12 +136,8 @@ def _of_graphs(data: Any, descriptors: Describe | None, unlabelled: Any, task: s
         sizes.append(len(x))
         targets.append(_target(part.y, place, len(targets[0]) if targets else None))
         if descriptors is not None:
-            own.append(np.asarray(descriptors(part), dtype=np.float32))
-            if own[-1].ndim != 1 or own[-1].shape != own[0].shape:
-                raise ValueError(
-                    f"descriptors of graph {place} are {own[-1].shape}; expected numbers (D,), as of the first, "
-                    f"{own[0].shape}"
-                )
+            own.append(_described(descriptors, part, place, len(own[0]) if own else None))
+    check_fields(parts[0], sizes[0], ends[0].shape[1])
     members = GraphSet(
         torch.cat(xs), torch.cat(ends, 1), torch.arange(len(xs)).repeat_interleave(torch.tensor(sizes)), len(xs)
     )
@@ -137,8 +146,30 @@ def _of_graphs(data: Any, descriptors: Describe | None, unlabelled: Any, task: s
     return _with(members, x, y[:, 0] if y.shape[1] == 1 else y, unlabelled, task)
 
 
+def _outside(ends: Tensor, nodes: int) -> int | None:
+    """A node that edges name and that there is not."""
+    wrong = ends[(ends < 0) | (ends >= nodes)]
+    return int(wrong[0]) if len(wrong) else None
+
+
+def _described(descriptors: Describe, part: Any, place: int, width: int | None) -> np.ndarray:
+    given = descriptors(part)
+    try:
+        found = np.asarray(given.detach().cpu() if isinstance(given, Tensor) else given, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"descriptors of graph {place} are no numbers (D,): {error}") from error
+    if found.ndim != 1 or not len(found) or width not in (None, len(found)) or not np.isfinite(found).all():
+        raise ValueError(
+            f"descriptors of graph {place} are {given!r}; expected finite numbers ({width or 'D'},), as many of each"
+        )
+    return found
+
+
 def _target(y: Any, place: int, width: int | None) -> Tensor:
-    found = torch.as_tensor(y).reshape(-1)
+    try:
+        found = torch.as_tensor(y).reshape(-1)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"graph {place} has the target {y!r}; expected a number, or several") from None
     if not len(found) or width not in (None, len(found)):
         raise ValueError(f"graph {place} has targets {tuple(torch.as_tensor(y).shape)}; expected as many as the first")
     return found
@@ -166,16 +197,19 @@ def _of_hetero(data: Any, target: str | None, unlabelled: Any, task: str | None)
     edges = {}
     for kind in data.edge_types:
         store = data[kind]
-        for key in ("edge_attr", "edge_weight"):
+        for key in _OF_EDGES:
             if getattr(store, key, None) is not None:
                 raise ValueError(
                     f"the edges {kind} have {key}, which is not supported with several kinds of nodes; remove it"
                 )
+        if getattr(store, "edge_index", None) is None:
+            hint = ", not adj_t" if getattr(store, "adj_t", None) is not None else ""
+            raise ValueError(f"the edges {kind} have no edge_index; expected edge_index (2, E){hint}")
         found = as_edges(store.edge_index)
         for row, end in enumerate((kind[0], kind[2])):
-            if found.numel() and not 0 <= int(found[row].min()) <= int(found[row].max()) < len(x[end]):
+            if (wrong := _outside(found[row], len(x[end]))) is not None:
                 raise ValueError(
-                    f"the edges {kind} name node {int(found[row].max())}, but there are {len(x[end])} nodes {end!r}"
+                    f"the edges {kind} name node {wrong}, but the nodes {end!r} are 0 to {len(x[end]) - 1}"
                 )
         edges[tuple(kind)] = found
     if not any(kind[2] == target and found.numel() for kind, found in edges.items()):
@@ -183,7 +217,7 @@ def _of_hetero(data: Any, target: str | None, unlabelled: Any, task: str | None)
             f"no edge leads to {target!r}, so a teacher would learn nothing: T.ToUndirected() adds the reverse"
         )
     store = data[target]
-    more = {key: getattr(store, key, None) for key in ("train_mask", "val_mask", "test_mask", "num_classes")}
+    more = {key: value for key, value in store.items() if key not in ("x", "y", "edge_index")}
     return _with(Hetero(x, edges, target), x[target], getattr(store, "y", None), unlabelled, task, **more)
 
 

@@ -21,6 +21,7 @@ from graphkd.sparse.rows import Matrix, to_scipy
 from graphkd.spec import plain, real, whole
 from graphkd.students.classifier import StudentClassifier
 from graphkd.students.regressor import StudentRegressor
+from graphkd.teachers import TEACHERS
 from graphkd.teachers.rows import built_for
 from graphkd.training.cache import Cache
 
@@ -113,6 +114,8 @@ def as_cache(teacher: Any, graph: Graph) -> Any:
 
 def built(builder: Callable[..., nn.Module], width: int, classes: int, options: Mapping[str, Any]) -> nn.Module:
     """Build a network by a function `(in_features, classes, **options)`, on the CPU; TypeError if it is no module."""
+    if builder in TEACHERS.values() and "pool" in options:
+        raise TypeError(f"teacher {name_of(builder)!r} has the option 'pool' for lists of graphs alone; leave it out")
     try:
         inspect.signature(builder).bind(width, classes, **options)
     except TypeError as error:

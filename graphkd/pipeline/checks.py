@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
 import kdlosses
-from graphkd.data import Graph, Setting
+from graphkd.data import Graph, Setting, one_way
 from graphkd.pipeline.arguments import (
     built,
     name_of,
 )
-from graphkd.pipeline.measure import readable_setting, setting_outputs
+from graphkd.pipeline.measure import check_scores, readable_setting, setting_outputs
 from graphkd.pipeline.outcome import MethodSpec, Outcome, TeacherSpec
 from graphkd.pipeline.teacher_spec import parse_teacher
 from graphkd.recipes import EDGE_READERS, nested
@@ -39,7 +41,8 @@ def check_connected(graph: Graph, isolated: str) -> None:
 
 
 def check_teachers(setting: Setting, teachers: Sequence[TeacherSpec], as_given: Setting | None) -> None:
-    """Check the teachers before one is trained."""
+    """Check the teachers before one is trained, and whether they and their students can be scored."""
+    check_scores(setting)
     weighted = setting.whole.edge_weight is not None
     for each in teachers:
         _check_task(setting, each, len(teachers))
@@ -127,6 +130,25 @@ def _unused(what: str, able: str) -> str:
 
 def any_ready(teachers: Sequence[TeacherSpec]) -> bool:
     return any(isinstance(each, nn.Module) for each in teachers)
+
+
+def check_writable(name: str, path: str | Path) -> None:
+    """Raise OSError if nothing can be written at a path, so that it is not found out after a training."""
+    above = Path(path).absolute().parent
+    while not above.exists():
+        above = above.parent
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        why = "is no folder" if not above.is_dir() else "is a folder that cannot be written"
+        raise OSError(f"{name}={str(path)!r} cannot be written: {above} {why}; choose another")
+
+
+def warn_one_way(given: Graph, teachers: Sequence[TeacherSpec]) -> None:
+    if count := one_way(given):
+        warnings.warn(
+            f"{count} of {given.edge_index.shape[1]} edges have no reverse: they count in both directions"
+            + (", but for the ready module" if any_ready(teachers) else ""),
+            stacklevel=3,
+        )
 
 
 def warn_unless(sure: bool, who: str, says: bool) -> None:

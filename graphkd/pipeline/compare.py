@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor, nn
@@ -28,7 +28,15 @@ from graphkd.pipeline.arguments import (
     last_step,
     name_of,
 )
-from graphkd.pipeline.checks import any_ready, check_connected, check_edge_weights, check_teachers
+from graphkd.pipeline.checks import (
+    any_ready,
+    check_connected,
+    check_edge_weights,
+    check_shown,
+    check_teachers,
+    check_writable,
+    warn_one_way,
+)
 from graphkd.pipeline.logs import labels, make_log
 from graphkd.pipeline.outcome import MethodSpec, Outcome, TeacherSpec
 from graphkd.pipeline.rehearse import rehearse
@@ -124,6 +132,7 @@ def compare(
     settings: Sequence[str] = ("tran",),
     student: Student | None = None,
     split: SplitSpec | None = None,
+    isolated: Literal["raise", "keep"] = "raise",
     scoring: ScoringSpec | Sequence[ScoringSpec] | None = None,
     target: str | None = None,
     descriptors: Describe | None = None,
@@ -145,6 +154,7 @@ def compare(
         settings: `tran`, `ind` or both.
         student: see `distill`.
         split: see `distill`.
+        isolated: see `distill`.
         scoring: see `distill`.
         target: see `distill`.
         descriptors: see `distill`.
@@ -168,17 +178,13 @@ def compare(
     """
     given = as_graph(data, "raise" if split is None else "keep", target=target, descriptors=descriptors, task=task)
     graph = undirected(given)
-    check_connected(graph, "raise")
+    check_connected(graph, isolated)
     measures(scoring, graph.task, graph.num_classes)
     model = checked_student(student, graph.task)
     last_step(model).check_settings()
-    chosen = [checked_seed(each) for each in (range(seeds) if isinstance(seeds, int) else seeds)]
-    if not chosen:
-        raise ValueError("seeds is how many to run, at least 1, or which; got none")
-    for setting in settings if not isinstance(settings, str) else (settings,):
-        if setting not in ("tran", "ind"):
-            raise ValueError(f"settings are 'tran' and 'ind', not {setting!r}")
-    settings = [settings] if isinstance(settings, str) else list(settings)
+    if not callable(tick):
+        raise TypeError(f"tick is a function of a name, got {tick!r}")
+    chosen, settings = _seeds(seeds), _settings(settings)
     taught = [plain(each) for each in (methods if isinstance(methods, list | tuple) else [methods])]
     taught = [each if callable(each) or isinstance(each, dict) else {"type": each} for each in taught]
     for method in taught:
@@ -193,10 +199,18 @@ def compare(
         view, as_given = run.view(chosen[0], setting), run.as_given(chosen[0], setting, ready)
         for each in ready:
             check_teachers(view, [each], as_given)
+        for seed in chosen[1:] if any(isinstance(each, Cache) for each in ready) else ():
+            later = run.view(seed, setting)  # of other seeds other nodes may be seen
+            for each in ready:
+                if isinstance(each, Cache):
+                    check_shown(later, each)
         if setting == settings[0]:
             for each in ready:
                 rehearse(view, each, taught, model, chosen[0], as_given)
     plan = _plan(ready, taught)
+    if log is not None:
+        check_writable("log", log)
+    warn_one_way(given, ready)
     found = _earlier(Path(log), run, plan) if log is not None else []
     done = {(each["role"], each["method"], each["seed"]) for each in found}
 
@@ -233,6 +247,23 @@ def compare(
     return Comparison([each for each in found if each["seed"] in chosen and each["method"] in names])
 
 
+def _seeds(seeds: Any) -> list[int]:
+    if isinstance(seeds, bool | str) or not isinstance(seeds, int | np.integer | Iterable):
+        raise TypeError(f"seeds is how many to run, or a list of which, got {seeds!r}")
+    found = [checked_seed(each) for each in (seeds if isinstance(seeds, Iterable) else range(seeds))]
+    if not found or len(set(found)) < len(found):
+        raise ValueError(f"seeds is how many to run, at least 1, or which, each once; got {seeds!r}")
+    return found
+
+
+def _settings(settings: Any) -> list[str]:
+    found = [settings] if isinstance(settings, str) else list(settings) if isinstance(settings, Iterable) else []
+    strange = next((each for each in found if each not in ("tran", "ind")), None)
+    if not found or strange is not None or len(set(found)) < len(found):
+        raise ValueError(f"settings are 'tran' and 'ind', or one of them, not {settings!r}")
+    return found
+
+
 @dataclass(frozen=True)
 class _Run:
     """What all runs of a comparison share."""
@@ -257,7 +288,10 @@ class _Run:
         """What must be the same in all runs of a log."""
         split = None if self.split is None else chosen_split(self.graph, self.split, 0).fingerprint()
         settings = {**last_step(self.student).get_params(deep=False), "method": None, "random_state": None}
-        steps = [name for name, _ in getattr(self.student, "steps", [])[:-1]]
+        steps = [
+            {type(step).__name__: as_json(step.get_params() if hasattr(step, "get_params") else step)}
+            for _, step in getattr(self.student, "steps", [])[:-1]
+        ]
         return {
             "data": self.graph.fingerprint(),
             "split": split,
@@ -282,8 +316,11 @@ def _plan(teachers: Sequence[Any], methods: Sequence[Any]) -> list[tuple[str, An
         for place, (name, each) in enumerate(zip(short, teachers))
     ]
     names = labels([each if isinstance(each, dict) else name_of(each) for each in methods])
-    if len(set(names)) < len(names) or len(set(called)) < len(called):
-        raise ValueError(f"two teachers or two methods are the same: {', '.join(called)}; {', '.join(names)}")
+    if len(set(names)) < len(names) or len(set(map(_key, told))) < len(told):
+        raise ValueError(
+            f"two teachers or two methods are the same, or functions of one name: {', '.join(called)}; "
+            f"{', '.join(names)}"
+        )
     several = len(teachers) > 1
     return [
         (
@@ -320,9 +357,12 @@ def _options(teacher: Any, place: int) -> str:
 def _told(teacher: Any) -> Any:
     """What is logged of a teacher, so that another one is told apart: of weights and logits their hash."""
     if isinstance(teacher, nn.Module):
-        return {"module": type(teacher).__name__, "weights": _hash(teacher.state_dict().values())}
+        taps = getattr(teacher, "hidden_taps", None)
+        told = {"module": type(teacher).__name__, "weights": _hash(teacher.state_dict().values())}
+        return told if taps is None else {**told, "taps": list(taps)}
     if isinstance(teacher, Cache):
-        return {"cache": _hash([np.asarray(teacher.logits)]), "settings": as_json(teacher.settings)}
+        told = {"cache": _hash([np.asarray(teacher.logits)]), "settings": as_json(teacher.settings)}
+        return {**told, "hidden": _hash(map(np.asarray, teacher.hidden))} if teacher.hidden else told
     return as_json(teacher if isinstance(teacher, dict) else {"type": teacher})
 
 
@@ -342,6 +382,8 @@ def _earlier(path: Path, run: _Run, plan: Sequence[Any]) -> list[Log]:
     known |= {_key(told): label for *_, own in plan for label, _, told in own}
     taken = {label: key for key, label in known.items()}
     for each in found:
+        if not {"config", "role", "method", "seed", "metrics"} <= each.keys():
+            raise ValueError(f"{path} holds logs that are no comparison: choose another log, or delete it")
         other = {key: value for key, value in each["config"].items() if key != "run"}
         differs = [key for key in shared.keys() | other.keys() if shared.get(key) != other.get(key)]
         mine = _key(each["config"].get("run"))

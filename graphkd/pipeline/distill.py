@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from sklearn.pipeline import Pipeline
 
-from graphkd.data import as_graph, make_setting, one_way, undirected
+from graphkd.data import as_graph, make_setting, undirected
 from graphkd.data.setting import SettingName
 from graphkd.pipeline.arguments import (
     SplitSpec,
@@ -23,7 +22,14 @@ from graphkd.pipeline.arguments import (
     last_step,
     with_run,
 )
-from graphkd.pipeline.checks import any_ready, check_connected, check_edge_weights, check_teachers, warn_if_no_better
+from graphkd.pipeline.checks import (
+    any_ready,
+    check_connected,
+    check_edge_weights,
+    check_teachers,
+    warn_if_no_better,
+    warn_one_way,
+)
 from graphkd.pipeline.distill_sampled import batched, distill_sampled, folders, is_sampled
 from graphkd.pipeline.measure import measure_latency, network_of
 from graphkd.pipeline.outcome import MethodSpec, Outcome, Result, TeacherSpecs
@@ -156,12 +162,7 @@ def distill(
     for view, as_given in zip(views, own):
         check_teachers(view, teachers, as_given)
         fitted_steps(student, inputs_of(method)(view, seed) if isinstance(student, Pipeline) else None)
-    if count := one_way(given):
-        warnings.warn(
-            f"{count} of {given.edge_index.shape[1]} edges have no reverse: they count in both directions"
-            + (", but for the ready module" if any_ready(teachers) else ""),
-            stacklevel=2,
-        )
+    warn_one_way(given, teachers)
     rehearse(views[0], teachers, [method], student, seed, own[0])
     told: dict[str, Any] = {"progress": progress, "callback": callback}
     taught = [

@@ -22,7 +22,7 @@ from torch import nn
 from graphkd.data import Graph, Setting, make_setting, one_way, sorted_undirected
 from graphkd.data.setting import SettingName
 from graphkd.pipeline.arguments import SplitSpec, Student, as_cache, chosen_split, last_step
-from graphkd.pipeline.checks import check_classes, check_connected, check_shown, warn_if_no_better
+from graphkd.pipeline.checks import check_classes, check_connected, check_shown, check_writable, warn_if_no_better
 from graphkd.pipeline.measure import network_of
 from graphkd.pipeline.outcome import MethodSpec, Outcome, Result, TeacherSpec
 from graphkd.pipeline.rehearse import rehearse, untrained
@@ -35,7 +35,7 @@ from graphkd.sparse.edges import by_target
 from graphkd.students.classifier import StudentClassifier
 from graphkd.teachers.layerwise import trimmed
 from graphkd.training.cache import Cache
-from graphkd.training.latency import student_latencies, teacher_latencies
+from graphkd.training.latency import hops, student_latencies, teacher_latencies
 from graphkd.training.parallel import barrier, processes
 from graphkd.training.watch import Run
 
@@ -103,6 +103,8 @@ def distill_sampled(
             check_shown(view, teacher)
             check_classes(view, teacher)
     places = folders(folder, names)
+    if places and isinstance(teacher, Cache):
+        warnings.warn(f"folder={str(folder)!r} stays empty: the teacher is a cache already", stacklevel=3)
     if not places and processes()[1] > 1 and not isinstance(teacher, Cache):
         raise ValueError("several processes share the teacher's cache: pass folder=, one that all of them see")
     barrier()  # no process has begun to write before all have looked
@@ -145,6 +147,8 @@ def _check_method(method: MethodSpec) -> None:
 def folders(folder: str | Path | None, names: Sequence[str]) -> list[Path]:
     """Where the caches of the settings go; FileExistsError if there is something."""
     found = [] if folder is None else [Path(folder) / name for name in names]
+    if folder is not None:
+        check_writable("folder", found[0])
     for there in found:
         if there.exists():
             raise FileExistsError(
@@ -172,7 +176,8 @@ def _latencies(graph: Graph, teacher: Outcome, student: Outcome) -> dict[str, di
     found = {}
     if teacher.model is not None:
         crow, _ = by_target(graph.edge_index, len(graph))
-        forward = functools.partial(trimmed, teacher.model)
+        same = hops(teacher.model) == len(teacher.model.layers)  # else some layers read no edge, as in `hopwise`
+        forward = functools.partial(trimmed, teacher.model) if same else None
         found["teacher"] = teacher_latencies(
             teacher.model, graph.x, graph.edge_index, crow, 1e3 * teacher.applied, forward
         )

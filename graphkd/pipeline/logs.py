@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from graphkd.data import Graph
+from graphkd.pipeline.arguments import last_step
 from graphkd.pipeline.measure import measure_latency, network_of
 from graphkd.pipeline.outcome import Outcome
 from graphkd.training.latency import PROTOCOL
@@ -57,7 +58,7 @@ def make_log(
             metrics["oracle_test_best"] = logged(outcome.oracle_test_best)
     first = next(iter(outcomes.values()))
     if first.cache is None:
-        network, epochs = network_of(first.model), first.model.epochs
+        network, epochs = network_of(first.model), last_step(first.model).epochs
     else:  # of a teacher trained elsewhere there may be no network, and whatever its cache holds
         network, told = first.model, listed(first.cache.settings.get("teacher"))
         epochs = max((each.get("epochs", 0) for each in told if isinstance(each, dict)), default=0)

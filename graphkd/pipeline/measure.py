@@ -59,6 +59,16 @@ def measures_of(setting: Setting) -> tuple[Measure, ...]:
     return measures(setting.scoring, setting.whole.task, setting.whole.num_classes)
 
 
+def check_scores(setting: Setting) -> None:
+    """Raise ValueError if a measure has no value on a part on which it will be asked, such as one without a class."""
+    width, draw = setting.whole.num_classes, torch.Generator().manual_seed(0)
+    parts = [setting.observed[setting.val], setting.test, *([setting.unseen] if len(setting.unseen) else [])]
+    for place, measure in enumerate(measures_of(setting)):
+        for nodes in parts if measure.scorer is not None else ():
+            if not place or nodes is not parts[0]:  # the first alone chooses an epoch
+                measure(torch.randn(len(nodes), width, generator=draw), setting.whole.y[nodes])
+
+
 def evaluation(network: nn.Module, setting: Setting) -> Callable[[], tuple[Score, float]]:
     """A function that scores a network, as it is when called, on the validation and on the watched test nodes."""
     seen, labels = setting.seen, setting.seen.y

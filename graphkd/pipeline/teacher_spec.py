@@ -69,8 +69,11 @@ def parse_teacher(
         raise ValueError("a teacher with a 'source' needs a 'method' that teaches it, or 'inputs', or both")
     if tune is not None and "method" in taught:
         raise ValueError("a teacher that is taught by a 'method' is not fine-tuned: leave 'tune' out")
+    ours = kind in TEACHERS if isinstance(kind, str) else options["type"] in TEACHERS.values()
+    pool = {"pool": options.pop("pool")} if ours and "pool" in options else {}  # of graphs, see `built_for`
     try:
         builder, options = resolve("teacher", options, TEACHERS)
+        options |= pool
     except ValueError as error:  # it has no signature
         raise TypeError(f"the teacher {name_of(kind)!r} must be a function (in_features, classes): {error}") from error
     if builder in TEACHERS.values():

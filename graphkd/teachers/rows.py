@@ -146,7 +146,13 @@ def built_for(
         return _pooled(build, reads.x.shape[1], classes, dict(options), name)
     assert isinstance(reads, Hetero)
     if not ours:
-        network = build((-1, -1), classes, **options)
+        try:
+            network = build((-1, -1), classes, **options)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"the teacher {name!r} is called with the width (-1, -1) on several kinds of nodes, for layers that "
+                f"take pairs, as torch_geometric.nn.GraphSAGE, and fails: {error}"
+            ) from error
         if next(iter(inspect.signature(network.forward).parameters), "") != "x_dict":
             network = to_hetero(network, reads.metadata)
     else:

@@ -20,8 +20,8 @@ def with_taps(network: nn.Module, taps: Sequence[str] | None) -> nn.Module:
 
     Args:
         network: any module.
-        taps: `'path'` (output of a module), `'path:i'` (item i of a tuple) or `'path:in'` (its input), first layer to
-            last. None finds them, see `hidden_layers`.
+        taps: `'path'` (output of a module), `'path:i'` (item i of a tuple) or `'path:in'` (its input), `':i'` (of
+            what the network itself returns), first layer to last. None finds them, see `hidden_layers`.
 
     Raises:
         TypeError: taps are no list of strings.
@@ -35,8 +35,10 @@ def with_taps(network: nn.Module, taps: Sequence[str] | None) -> nn.Module:
         return network
     if isinstance(taps, str) or not isinstance(taps, Sequence) or not all(isinstance(each, str) for each in taps):
         raise TypeError(f"taps is a list of paths of modules, ['convs.0', 'convs.1'], got {taps!r}")
+    if isinstance(network, torch.jit.ScriptModule):
+        raise TypeError(f"a scripted module, {network.original_name}, takes no taps: tap it before torch.jit.script")
     for part in (part for tap in taps for part in tap.split("+")):
-        find(network, part.partition(":")[0])
+        find(network, part.partition(":")[0], part.startswith(":"))
     tapped = copy.copy(network)
     tapped.hidden_taps = tuple(taps)  # type: ignore[assignment]
     return tapped

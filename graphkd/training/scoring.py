@@ -17,6 +17,7 @@ from graphkd.training.task import TASKS, Task
 from kdlosses.options import nearest
 
 ScoringSpec = str | Callable[..., float]
+_SCORING = "the name of a scorer, a function (estimator, X, y), or a list of these"
 _OF_NUMBERS = ("error", "r2", "explained_variance", "d2_absolute_error_score")
 _OF_PARTITIONS = ("rand_score", "mutual_info_score", "completeness", "homogeneity", "v_measure", "fowlkes")
 _SHARES = ("accuracy", "f1", "precision", "recall", "jaccard", "roc_auc", "average_precision")
@@ -90,10 +91,16 @@ def measures(scoring: ScoringSpec | Sequence[ScoringSpec] | None, task: str, wid
     KeyError: "no scoring is called 'f1_makro'; did you mean 'f1_macro' or 'f1_micro'?"
     """
     kind = TASKS[task]
+    if not (scoring is None or isinstance(scoring, str | Sequence) or callable(scoring)):
+        raise TypeError(f"scoring is {_SCORING}; got {scoring!r}")
     given = [scoring] if scoring is None or isinstance(scoring, str) or callable(scoring) else list(scoring)
     if not given:
         raise ValueError("scoring names no scorer; leave it out for the default")
-    return tuple(_measure(kind.scoring if each is None else each, kind, width) for each in given)
+    found = tuple(_measure(kind.scoring if each is None else each, kind, width) for each in given)
+    names = [each.name for each in found[1:]]  # which tell what they report apart
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"scoring has two scorers called {twice[0]!r}; drop one, or give functions names of their own")
+    return found
 
 
 def _measure(scoring: ScoringSpec, task: Task, width: int) -> Measure:
@@ -112,7 +119,7 @@ def _measure(scoring: ScoringSpec, task: Task, width: int) -> Measure:
         own = getattr(scoring, "_score_func", scoring)
         measure = Measure(getattr(own, "__name__", type(own).__name__), task, scoring)
     else:
-        raise TypeError(f"scoring is the name of a scorer, a function (estimator, X, y), or a list; got {scoring!r}")
+        raise TypeError(f"scoring is {_SCORING}; got {scoring!r}")
     try:
         measure(*_sample(task.name, width))
     except (TypeError, ValueError, AttributeError) as error:

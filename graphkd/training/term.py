@@ -123,7 +123,7 @@ class Term(nn.Module):
 def check_entry(entry: Mapping[str, Any], task: str = "single-label") -> kdlosses.Loss:
     """Check an entry before there is a teacher and return its loss; raise the same errors as `Term`.
 
-    For another `task` a loss on logits must not take a softmax of them.
+    For another `task` a loss on logits must not take a softmax of them, of numbers no sigmoid either.
     """
     known = list(inspect.signature(Term).parameters)[2:]
     for key in entry:
@@ -146,10 +146,13 @@ def check_entry(entry: Mapping[str, Any], task: str = "single-label") -> kdlosse
     if task != "single-label":
         if "labels" in loss.requires:
             raise ValueError(f"distills entry {loss.name!r}: the loss reads class labels, the targets are {task}")
-        if entry.get("student", "logits") == "logits" and _over_classes(loss):
+        inside = [each.name for each in (loss, *loss.modules()) if isinstance(each, kdlosses.Loss)]
+        sigmoid = task == "regression" and task_of("multi-label").soft in inside
+        if entry.get("student", "logits") == "logits" and (sigmoid or _over_classes(loss)):
             raise ValueError(
-                f"distills entry {loss.name!r}: the loss takes a softmax of the logits, which has no meaning for "
-                f"{task} targets; choose {task_of(task).soft!r}, 'mse' or 'l1'"
+                f"distills entry {loss.name!r}: the loss takes a {'sigmoid' if sigmoid else 'softmax'} of the logits, "
+                f"which has no meaning for {task} targets; choose "
+                + ("'mse'" if task == "regression" else "'binary_kl' or 'mse'")
             )
     for whose in ("student", "teacher"):
         if entry.get(whose) is not None:

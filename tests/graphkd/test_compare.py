@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
+from torch import Tensor, nn
 
-from graphkd import StudentClassifier, compare, digits, distill
+from graphkd import StudentClassifier, compare, cpf_split, digits, distill, make_setting, train_teacher
 from graphkd.cli.compare import main
 
 QUICK = StudentClassifier(hidden=(16,), dropout=0.0, epochs=15)
@@ -98,3 +102,87 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert "| teacher | 1 |" in capsys.readouterr().out
     assert (tmp_path / "page.html").is_file()
     assert len(json.loads((tmp_path / "results/compare/digits.json").read_text())) == 3
+
+
+def test_a_pipeline_is_compared_and_its_steps_are_told(tmp_path: Path) -> None:
+    options: dict[str, Any] = dict(teachers=TEACHERS[0], seeds=1, log=tmp_path / "log.json")
+    found = compare(digits(), student=make_pipeline(PCA(8), QUICK), **options)
+    assert [log["role"] for log in found.logs] == ["control", "teacher", "distilled"]
+    ran: list[str] = []
+    compare(digits(), student=make_pipeline(PCA(8), QUICK), tick=ran.append, **options)
+    assert ran == []
+    with pytest.raises(ValueError, match=r"differs in steps"):
+        compare(digits(), student=make_pipeline(PCA(9), QUICK), **options)
+
+
+def test_a_module_with_other_taps_is_another_teacher(tmp_path: Path) -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.head = nn.Linear(64, 8), nn.Linear(8, 10)
+
+        def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+            return self.head(self.body(x).relu())
+
+    module, options = Own(), dict(student=QUICK, seeds=1, log=tmp_path / "log.json")
+    compare(digits(), dict(module=module, taps=["body"]), "kd3", **options)
+    with pytest.raises(ValueError, match=r"differs in Own"):
+        compare(digits(), dict(module=module, taps=["head:in"]), "kd3", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(seeds=True), r"seeds is how many to run, or a list of which, got True"),
+        (dict(seeds=1.5), r"seeds is how many to run, or a list of which, got 1.5"),
+        (dict(seeds=[0, 0]), r"each once; got \[0, 0\]"),
+        (dict(settings=[]), r"settings are 'tran' and 'ind', or one of them, not \[\]"),
+        (dict(settings=["ind", "ind"]), r"settings are 'tran' and 'ind', or one of them"),
+        (dict(teachers=["sage", "sage"]), r"two teachers or two methods are the same"),
+        (dict(tick=None), r"tick is a function of a name, got None"),
+        (dict(scoring=3), r"scoring is the name of a scorer, a function .*; got 3"),
+        (dict(scoring=["accuracy", len, len]), r"scoring='len' does not measure"),
+        (dict(scoring=["accuracy", "f1_macro", "f1_macro"]), r"two scorers called 'f1_macro'"),
+    ],
+)
+def test_mistakes_are_named_before_anything_is_trained(options: dict[str, Any], message: str) -> None:
+    ran: list[str] = []
+    with pytest.raises((TypeError, ValueError), match=message):
+        compare(digits(), **{"student": QUICK, "tick": ran.append, **options})
+    assert ran == []
+
+
+def test_what_cannot_be_written_or_taught_is_named_before_anything_is_trained(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    ran: list[Any] = []
+    with pytest.raises(OSError, match=r"log=.* cannot be written: .*file is no folder"):
+        compare(digits(), log=tmp_path / "file" / "log.json", tick=ran.append)
+    for scale in ("full", "sampled"):
+        with pytest.raises(OSError, match=r"folder=.* cannot be written: .*file is no folder"):
+            distill(digits(), folder=tmp_path / "file", scale=scale, callback=ran.append)  # type: ignore[arg-type]
+    foreign = tmp_path / "foreign.json"
+    foreign.write_text('[{"schema": 1}]')
+    with pytest.raises(ValueError, match=r"holds logs that are no comparison"):
+        compare(digits(), log=foreign, tick=ran.append)
+    cache = train_teacher(make_setting(digits(), cpf_split(digits().y, 0), "ind", 0), TEACHERS[0]).cache
+    with pytest.raises(ValueError, match=r"written for another setting or seed"):
+        compare(digits(), cache, settings="ind", seeds=2, student=QUICK, tick=ran.append)
+    assert ran == []
+
+
+def test_edges_of_one_direction_and_nodes_without_are_as_in_distill() -> None:
+    graph = digits()
+    loose = replace(graph, edge_index=graph.edge_index[:, (graph.edge_index != 0).all(0)])
+    found = compare(loose, TEACHERS[0], seeds=1, student=QUICK, isolated="keep")
+    assert len(found.logs) == 3
+    forth = graph.edge_index[:, graph.edge_index[0] < graph.edge_index[1]]
+    with pytest.warns(UserWarning, match=r"edges have no reverse: they count in both directions"):
+        compare(replace(graph, edge_index=forth), TEACHERS[0], seeds=1, student=QUICK)
+
+
+def test_the_command_names_what_cannot_be_written_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for option, more in (("--html", ["--out", str(tmp_path / "log.json")]), ("--out", [])):
+        with pytest.raises(SystemExit, match=r"cannot be written"):
+            main(["--graph", "digits", "--seeds", "1", option, str(tmp_path / "file" / "x"), *more])
+    assert not (tmp_path / "log.json").exists()

@@ -138,7 +138,7 @@ def data(**parts: object) -> SimpleNamespace:
     [
         (dict(y=torch.tensor([0, 1, -1, 1])), r"1 labels are out of range, the first at node 2: -1; expected 0 to 1"),
         (dict(y=torch.tensor([0, 1, 0, 7]), num_classes=2), r"at node 3: 7; expected 0 to 1"),
-        (dict(y=torch.tensor([0.0, 1.0, 0.5, 1.0])), "labels must be integers"),
+        (dict(y=torch.tensor([0.0, 1.0, 0.5, torch.inf])), "a target is infinite"),
         (dict(y=torch.zeros(3, dtype=torch.long)), r"got \(4, 2\) and \(3,\)"),
         (dict(x=torch.full((4, 2), torch.nan)), "8 features are NaN or infinite, the first at node 0"),
         (dict(edge_index=torch.tensor([[0, 1], [1, 9]])), "edge 1 joins nodes 1 and 9, but the graph has .* 0 to 3"),
@@ -167,6 +167,11 @@ def data(**parts: object) -> SimpleNamespace:
 def test_a_bad_graph_is_named(parts: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Graph.of(data(**parts))
+
+
+def test_labels_with_fractions_are_no_classes() -> None:
+    with pytest.raises(ValueError, match="labels must be integers"):
+        Graph.of(data(y=torch.tensor([0.0, 1.0, 0.5, 1.0])), task="single-label")
 
 
 FORMS = {

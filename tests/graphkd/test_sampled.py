@@ -226,3 +226,19 @@ def test_a_student_without_batches_is_given_some(graph: Graph) -> None:
         assert distill_sampled.batched(student).batch_size == 4096
     assert student.batch_size is None  # the user's own stays as it is
     assert distill_sampled.batched(None).batch_size == 4096
+
+
+def test_layers_that_read_no_edge_are_applied_and_measured(graph: Graph, tmp_path: Path) -> None:
+    """`hopwise` has two more layers than hops."""
+    result = graphkd.distill(
+        graph,
+        dict(type="hopwise", hidden=16, epochs=2),
+        student=QUICK,
+        setting="tran",
+        scale="sampled",
+        folder=tmp_path,
+    )
+    assert {"all_nodes", "one_node", "batch"} <= result.latency["teacher"].keys()
+    with pytest.warns(UserWarning, match=r"folder=.* stays empty: the teacher is a cache already"):
+        graphkd.distill(graph, result.cache, student=QUICK, scale="sampled", folder=tmp_path / "again")
+    assert not (tmp_path / "again").exists()

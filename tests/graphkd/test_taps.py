@@ -120,3 +120,26 @@ def test_recipes_of_hidden_layers_take_any_module(graph: Graph, method: dict[str
     student = StudentClassifier(hidden=(32, 32), epochs=60)
     result = distill(graph, dict(type=Mine, epochs=60), method, student=student, setting="tran")
     assert result.metrics["student"]["tran"] > 0.8
+
+
+def test_what_a_network_returns_beside_its_logits_is_a_hidden_layer(graph: Graph) -> None:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.head = nn.Linear(64, 16), nn.Linear(16, 10)
+
+        def forward(self, x: Tensor, edge_index: Tensor) -> tuple[Tensor, Tensor]:
+            hidden = self.body(x).relu()
+            return self.head(hidden), hidden
+
+    network = Both().eval()
+    view = make_setting(graph, cpf_split(graph.y, 0), "tran", 0)
+    found = train_teacher(view, dict(module=network, taps=[":1"])).cache
+    with torch.no_grad():
+        expected = network(graph.x.to_dense(), graph.edge_index)[1]
+    torch.testing.assert_close(torch.as_tensor(found.hidden[0]), expected)  # type: ignore[union-attr]
+
+
+def test_a_scripted_module_takes_no_taps() -> None:
+    with pytest.raises(TypeError, match=r"a scripted module, Sequential, takes no taps"):
+        with_taps(torch.jit.script(nn.Sequential(nn.Linear(2, 2))), ["0"])
