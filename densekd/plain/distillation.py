@@ -104,6 +104,8 @@ class Distillation(Wiring, nn.Module):
         for name in self._convert:
             if name not in self.teachers:
                 raise ValueError(f"convert names the teacher {name!r}; there is {', '.join(map(repr, self.teachers))}")
+            if self._convert[name] is not None and not callable(self._convert[name]):
+                raise TypeError(f"convert must be a function of the student's arguments, got {self._convert[name]!r}")
         if method is not None:
             if name_of(method) in ONLINE:
                 raise ValueError(f"method {name_of(method)!r} trains its teachers, which densekd.Distiller alone does")

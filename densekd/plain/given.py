@@ -41,6 +41,11 @@ class Given(LossInputs):
         self, context: Mapping[str, Any] | None, image_size: Size | None, ignore_index: int | None = None
     ) -> None:
         super().__init__(image_size, ignore_index)
+        if context is not None and not isinstance(context, Mapping):
+            raise TypeError(
+                f"context must be a dict such as dict(labels=..., progress=...), got a {type(context).__name__}; an "
+                "argument of the student that is called context is given by its position"
+            )
         self.context = {key: value for key, value in (context or {}).items() if value is not None}
         for key in self.context:
             if key not in KEYS:

@@ -187,12 +187,20 @@ def test_labels_and_places() -> None:
         (dict(labels=LABELS.float()), TypeError, "must be a tensor of integers"),
         (dict(labels=LABELS[None]), ValueError, r"must be classes of pixels \(B, H, W\)"),
         (dict(labels=LABELS, label_map=LABELS), ValueError, "two names of one thing"),
+        (LABELS, TypeError, r"context must be a dict such as .*, got a Tensor"),
     ],
 )
-def test_wrong_context(context: dict[str, Any], error: type[Exception], words: str) -> None:
+def test_wrong_context(context: Any, error: type[Exception], words: str) -> None:
     distillation = Distillation(*pair(), method="kl", example=IMAGES)
     with pytest.raises(error, match=words):
         distillation(IMAGES, context=context)
+
+
+def test_wrong_options_are_found_before_a_batch() -> None:
+    with pytest.raises(TypeError, match=r"convert must be a function of the student's arguments, got 0\.5"):
+        Distillation(*pair(), method="kl", convert=0.5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"entry 'keys': a name must not .* 'keys' or 'train'"):
+        Distillation(*pair(), [dict(loss="kl", student="head", name="keys")])
 
 
 class Classifier(nn.Module):
