@@ -151,12 +151,15 @@ class Store:
             levels = json.loads((shard / "meta.json").read_text())["levels"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{shard} is missing or damaged ({error}): delete it, the next run writes it") from error
-        arrays: dict[str, np.ndarray] = {"levels": np.array(levels), "places": open_array(shard / "places.npy")}
+        arrays: dict[str, np.ndarray] = {
+            "levels": np.array(levels),
+            "places": np.array(open_array(shard / "places.npy")),
+        }
         for level in range(levels):
             shapes = arrays[f"shapes{level}"] = np.array(open_array(shard / f"shapes{level}.npy"))
             arrays[f"ends{level}"] = np.cumsum(shapes[:, 1] * shapes[:, 2])
             for name in ("level", "classes") if self.topk else ("level",):
-                array = arrays[f"{name}{level}"] = open_array(shard / f"{name}{level}.npy")
+                array = arrays[f"{name}{level}"] = _mapped(shard / f"{name}{level}.npy")
                 each = {"level": self.topk + 1, "classes": self.topk}[name] if self.topk else shapes[:, 0]
                 if len(array) != (shapes[:, 1] * shapes[:, 2] * each).sum():
                     raise ValueError(f"{shard} is damaged ({name}{level}.npy has {len(array)} values): delete it")
@@ -166,6 +169,20 @@ class Store:
     def bytes(self) -> int:
         """Size on disk."""
         return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """Map an array of one axis into memory, and close its file: NumPy would hold one open for each of all shards.
+
+    Raises:
+        ValueError: see `open_array`.
+    """
+    array = open_array(path)
+    if not isinstance(array, np.memmap) or not array.size:
+        return array
+    file = torch.from_file(str(path), shared=False, size=path.stat().st_size, dtype=torch.uint8).numpy()
+    mapped: np.ndarray = file[array.offset :].view(array.dtype)
+    return mapped
 
 
 def largest(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from mmengine.registry import TRANSFORMS, DefaultScope
 from densekd import Distiller, distill, prepare, train
 from densekd.cache.fill import Filled, use
 from densekd.cache.geometry import Place
-from densekd.cache.store import Row, Store, largest, spread
+from densekd.cache.store import SHARD, Row, Store, largest, spread
 from densekd.cache.teacher import CachedTeacher
 from densekd.datasets import DigitScenesSeg
 
@@ -213,6 +214,19 @@ def test_a_store_refuses_what_float16_cannot_hold(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match=r"dtype 'float32' there, 'float16' here"):
         Store(tmp_path, "teacher-head", {"weights": "a"}, images=1)
+
+
+def test_open_shards_hold_no_file_open(tmp_path: Path) -> None:
+    """A large training set has more shards than a process may have open files."""
+    store = Store(tmp_path, "teacher-head", {}, images=3 * SHARD)
+    maps = [[torch.rand(2, 3, 3), torch.rand(2, 1, 1)] for _ in range(3 * SHARD)]
+    for start in store.missing():
+        store.write(start, [Row(Place(), levels) for levels in maps[start : start + SHARD]])
+    before = len(os.listdir("/dev/fd"))
+    for image in (0, SHARD + 1, 3 * SHARD - 1):
+        for found, written in zip(store.read(image).levels, maps[image]):
+            torch.testing.assert_close(found, written, rtol=1e-3, atol=1e-3)
+    assert len(os.listdir("/dev/fd")) == before
 
 
 def test_levels_of_a_detector(det: Config, det_teacher: dict[str, str], tmp_path: Path) -> None:
