@@ -96,7 +96,8 @@ class Store:
         """Write the shard that begins with the image `start`.
 
         Raises:
-            ValueError: a value is too large for float16, or not finite.
+            ValueError: a value is too large for float16.
+            FloatingPointError: one is not finite.
         """
         packed = [[self._packed(row.levels[level]) for row in rows] for level in range(len(rows[0].levels))]
         if not (self.folder / "meta.json").is_file():
@@ -113,7 +114,9 @@ class Store:
 
     def _packed(self, maps: Tensor) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
         maps = maps.detach().float().cpu()
-        if not torch.isfinite(maps).all() or (self.dtype == "float16" and maps.abs().max() > LIMIT):
+        if not torch.isfinite(maps).all():
+            raise FloatingPointError(f"the teacher yields NaN or infinity for a training image, at {self.folder.name}")
+        if self.dtype == "float16" and maps.abs().max() > LIMIT:
             raise ValueError(
                 f"the teacher's outputs reach {maps.abs().max():.3g}, which {self.dtype} cannot hold: "
                 "teacher_cache=dict(path=..., dtype='float32') keeps them"
@@ -145,12 +148,26 @@ class Store:
             levels.append(maps)
         return Row(place, levels)
 
+    def open(self) -> None:
+        """Map all shards.
+
+        Raises:
+            ValueError: one is missing or damaged; the message names it.
+        """
+        for start in self.starts():
+            if start not in self._open:
+                self._opened(start)
+
     def _opened(self, start: int) -> dict[str, np.ndarray]:
         shard = self._shard(start)
         try:
-            levels = json.loads((shard / "meta.json").read_text())["levels"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            self._open[start] = self._arrays(shard)
+        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
             raise ValueError(f"{shard} is missing or damaged ({error}): delete it, the next run writes it") from error
+        return self._open[start]
+
+    def _arrays(self, shard: Path) -> dict[str, np.ndarray]:
+        levels = json.loads((shard / "meta.json").read_text())["levels"]
         arrays: dict[str, np.ndarray] = {
             "levels": np.array(levels),
             "places": np.array(open_array(shard / "places.npy")),
@@ -162,8 +179,7 @@ class Store:
                 array = arrays[f"{name}{level}"] = _mapped(shard / f"{name}{level}.npy")
                 each = {"level": self.topk + 1, "classes": self.topk}[name] if self.topk else shapes[:, 0]
                 if len(array) != (shapes[:, 1] * shapes[:, 2] * each).sum():
-                    raise ValueError(f"{shard} is damaged ({name}{level}.npy has {len(array)} values): delete it")
-        self._open[start] = arrays
+                    raise ValueError(f"{name}{level}.npy has {len(array)} values")
         return arrays
 
     def bytes(self) -> int:

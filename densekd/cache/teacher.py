@@ -52,7 +52,7 @@ class CacheOptions(NamedTuple):
         for key in given:
             if key not in cls._fields:
                 raise TypeError(f"teacher_cache has no option {key!r}; {nearest(key, list(cls._fields))}")
-        found = cls(**{**given, "path": str(given["path"])})
+        found = cls(**{**given, "path": str(Path(given["path"]).expanduser())})
         if isinstance(found.topk, bool) or not isinstance(found.topk, int) or found.topk < 0:
             raise ValueError(f"teacher_cache: topk must be an integer, 0 or more, got {found.topk!r}")
         if found.dtype not in ("float16", "float32"):

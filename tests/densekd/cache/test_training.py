@@ -18,8 +18,9 @@ from densekd import Distiller, distill, prepare, train
 from densekd.cache.fill import Filled, use
 from densekd.cache.geometry import Place
 from densekd.cache.store import SHARD, Row, Store, largest, spread
-from densekd.cache.teacher import CachedTeacher
+from densekd.cache.teacher import CachedTeacher, CacheOptions
 from densekd.datasets import DigitScenesSeg
+from densekd.mmlab.config import cache_in
 
 from ..conftest import TinySegmenter
 
@@ -227,6 +228,31 @@ def test_open_shards_hold_no_file_open(tmp_path: Path) -> None:
         for found, written in zip(store.read(image).levels, maps[image]):
             torch.testing.assert_close(found, written, rtol=1e-3, atol=1e-3)
     assert len(os.listdir("/dev/fd")) == before
+
+
+def test_a_damaged_shard_is_found_when_the_store_is_opened(tmp_path: Path) -> None:
+    store = Store(tmp_path, "teacher-head", {}, images=SHARD + 1)
+    for start, count in ((0, SHARD), (SHARD, 1)):
+        store.write(start, [Row(Place(), [torch.rand(2, 3, 3)])] * count)
+    store.open()
+    (level,) = store.folder.glob(f"shard-*{SHARD}/level0.npy")
+    level.write_bytes(level.read_bytes()[:-2])
+    with pytest.raises(ValueError, match=rf"shard-0*{SHARD} is missing or damaged .*: delete it, the next run writes"):
+        Store(tmp_path, "teacher-head", {}, images=SHARD + 1).open()
+
+
+@pytest.mark.parametrize("value", [float("nan"), -float("inf")])
+def test_a_teacher_that_yields_nan_is_not_told_to_use_float32(tmp_path: Path, value: float) -> None:
+    with pytest.raises(FloatingPointError, match=r"yields NaN or infinity for a training image, at teacher-head"):
+        Store(tmp_path, "teacher-head", {}, images=1).write(0, [Row(Place(), [torch.full((2, 3, 3), value)])])
+
+
+def test_a_folder_of_the_command_line_keeps_the_options_of_the_config(seg: Config) -> None:
+    taught = distill(seg, teacher="a.py", method="cwd", teacher_cache=dict(path="cache", topk=5))
+    cache_in(taught, "~/other")
+    assert CacheOptions.parse(taught.model.teacher_cache) == (str(Path.home() / "other"), 5, "float16")
+    with pytest.raises(ValueError, match="needs the name of a folder"):
+        cache_in(taught, "")
 
 
 def test_levels_of_a_detector(det: Config, det_teacher: dict[str, str], tmp_path: Path) -> None:
