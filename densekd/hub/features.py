@@ -94,7 +94,7 @@ class Features(nn.Module):
         """Return the maps of normalised images `(B, 3, H, W)`."""
         images, (height, width) = self._sized(images)
         maps = list(self._read(self.network(images), (images.shape[2], images.shape[3])))
-        for each in maps:
+        for each in maps or [None]:
             if not isinstance(each, Tensor) or each.ndim != 4:
                 what = tuple(each.shape) if isinstance(each, Tensor) else type(each).__name__
                 raise TypeError(f"{self.name}: a backbone yields maps (B, C, h, w), one or several, got {what}")
