@@ -93,7 +93,7 @@ class Store:
         return self.folder / f"shard-{start:09d}"
 
     def write(self, start: int, rows: Sequence[Row]) -> None:
-        """Write the shard that begins with the image `start`.
+        """Write the shard that begins with the image `start`; one that another process has written meanwhile stays.
 
         Raises:
             ValueError: a value is too large for float16.
@@ -103,14 +103,21 @@ class Store:
         if not (self.folder / "meta.json").is_file():
             with whole(self.folder / "meta.json") as draft:
                 draft.write_text(json.dumps({"format": FORMAT, "key": self.key, "images": self.images}, indent=1))
-        with whole(self._shard(start), folder=True) as draft:
-            write_array(draft / "places.npy", np.array([row.place for row in rows], np.float64))
-            for level, maps in enumerate(packed):
-                write_array(draft / f"level{level}.npy", np.concatenate([values for values, _, _ in maps]))
-                write_array(draft / f"shapes{level}.npy", np.array([shape for _, _, shape in maps], np.int64))
-                if self.topk:
-                    write_array(draft / f"classes{level}.npy", np.concatenate([classes for _, classes, _ in maps]))
-            (draft / "meta.json").write_text(json.dumps({"start": start, "levels": len(packed)}))
+        written = self._shard(start) / "meta.json"
+        try:
+            with whole(self._shard(start), folder=True) as draft:
+                write_array(draft / "places.npy", np.array([row.place for row in rows], np.float64))
+                for level, maps in enumerate(packed):
+                    write_array(draft / f"level{level}.npy", np.concatenate([values for values, _, _ in maps]))
+                    write_array(draft / f"shapes{level}.npy", np.array([shape for _, _, shape in maps], np.int64))
+                    if self.topk:
+                        write_array(draft / f"classes{level}.npy", np.concatenate([classes for _, classes, _ in maps]))
+                (draft / "meta.json").write_text(json.dumps({"start": start, "levels": len(packed)}))
+                if written.is_file():
+                    raise FileExistsError(f"{written} was written by another process")
+        except OSError:
+            if not written.is_file():  # else another process was faster, and wrote the same
+                raise
 
     def _packed(self, maps: Tensor) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
         maps = maps.detach().float().cpu()

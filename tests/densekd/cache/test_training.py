@@ -230,6 +230,13 @@ def test_open_shards_hold_no_file_open(tmp_path: Path) -> None:
     assert len(os.listdir("/dev/fd")) == before
 
 
+def test_of_two_processes_that_fill_one_shard_the_first_stands(tmp_path: Path) -> None:
+    for value in (1.0, 2.0):  # one that is read in another process is not taken from it
+        Store(tmp_path, "teacher-head", {}, images=1).write(0, [Row(Place(), [torch.full((1, 1, 1), value)])])
+        assert Store(tmp_path, "teacher-head", {}, images=1).read(0).levels[0].item() == 1.0
+    assert len([*(tmp_path).glob("*/*")]) == 2  # no draft is left
+
+
 def test_a_damaged_shard_is_found_when_the_store_is_opened(tmp_path: Path) -> None:
     store = Store(tmp_path, "teacher-head", {}, images=SHARD + 1)
     for start, count in ((0, SHARD), (SHARD, 1)):
