@@ -29,7 +29,8 @@ class Given(LossInputs):
 
     Raises:
         TypeError: a key that no loss knows, or labels that are no integers.
-        ValueError: labels, boxes or masks of another shape, or both `labels` and `label_map` of pixels.
+        ValueError: labels, boxes or masks of another shape, progress beyond 0 to 1, or both `labels` and `label_map` of
+            pixels.
 
     >>> import torch
     >>> given = Given(dict(labels=torch.tensor([[[0, 1], [2, 255]]]), progress=0.5), image_size=(2, 2))
@@ -71,6 +72,9 @@ class Given(LossInputs):
                 if not isinstance(each, Tensor) or each.ndim != axes or (key == "boxes" and each.shape[1] != 4):
                     got = tuple(each.shape) if isinstance(each, Tensor) else type(each).__name__
                     raise ValueError(f"context: {key} must be for each image a tensor {told}, got {got}")
+        progress = self.context.get("progress")
+        if progress is not None and (isinstance(progress, str) or not 0 <= progress <= 1):
+            raise ValueError(f"context: progress is the share of the training that is done, 0 to 1, got {progress!r}")
         self._maps = [key for key in ("labels", "label_map") if key in self.context and self.context[key].ndim == 3]
         if len(self._maps) > 1:
             raise ValueError("context: labels (B, H, W) and label_map are two names of one thing; give one of them")

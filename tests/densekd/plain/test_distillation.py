@@ -191,6 +191,8 @@ def test_labels_and_places() -> None:
         (dict(boxes=[[[0, 0, 4, 4]], []]), ValueError, "boxes must be for each image a tensor .* got list"),
         (dict(boxes={"a": LABELS}), TypeError, "boxes must be a list with a tensor for each image, got a dict"),
         (dict(masks=[LABELS[0]] * 2), ValueError, r"masks must be for each image a tensor \(n, H, W\)"),
+        (dict(progress=3), ValueError, "progress is the share of the training that is done, 0 to 1, got 3"),
+        (dict(progress=float("nan")), ValueError, "progress is the share .* got nan"),
         (LABELS, TypeError, r"context must be a dict such as .*, got a Tensor"),
     ],
 )
