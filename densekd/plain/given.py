@@ -64,14 +64,14 @@ class Given(LossInputs):
                     + (", of images (B,) or of tokens (B, N)" if key == "labels" else "")
                     + f", got {tuple(value.shape)}"
                 )
-        for key, axes, told in (
+        for key, ndim, told in (
             ("boxes", 2, "(n, 4), corners x1, y1, x2, y2 in pixels"),
             ("masks", 3, "(n, H, W)"),
         ):
             for each in self._each(key):
-                if not isinstance(each, Tensor) or each.ndim != axes or (key == "boxes" and each.shape[1] != 4):
-                    got = tuple(each.shape) if isinstance(each, Tensor) else type(each).__name__
-                    raise ValueError(f"context: {key} must be for each image a tensor {told}, got {got}")
+                if not isinstance(each, Tensor) or each.ndim != ndim or (key == "boxes" and each.shape[1] != 4):
+                    found = tuple(each.shape) if isinstance(each, Tensor) else type(each).__name__
+                    raise ValueError(f"context: {key} must be for each image a tensor {told}, got {found}")
         progress = self.context.get("progress")
         if progress is not None and (isinstance(progress, str) or not 0 <= progress <= 1):
             raise ValueError(f"context: progress is the share of the training that is done, 0 to 1, got {progress!r}")

@@ -13,6 +13,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import TRANSFORMS, DefaultScope
+from torch import nn
 
 from densekd import Distiller, distill, prepare, train
 from densekd.cache.fill import Filled, use
@@ -20,6 +21,7 @@ from densekd.cache.geometry import Place
 from densekd.cache.store import SHARD, Row, Store, largest, spread
 from densekd.cache.teacher import CachedTeacher, CacheOptions
 from densekd.datasets import DigitScenesSeg
+from densekd.hub.features import Features
 from densekd.mmlab.config import cache_in
 
 from ..conftest import TinySegmenter
@@ -87,6 +89,23 @@ def test_losses_are_those_without_a_cache(tmp_path: Path) -> None:
         assert told.megabytes == pytest.approx(
             16 * 32 * 32 * (11 + 6) * (2 if dtype == "float16" else 4) / 2**20, rel=0.1
         )
+
+
+@pytest.mark.parametrize("options", [{"multiple": 14}, {"square": 112}])
+def test_a_teacher_that_resizes_its_images(tmp_path: Path, options: dict[str, int]) -> None:
+    """A map of 14 pixels of the resized image is one of 14.3 or 12.5 pixels of the student's."""
+
+    def features() -> Features:
+        torch.manual_seed(2)
+        return Features("patches", nn.Conv2d(3, 6, 14, stride=14), **options)
+
+    entries = [{"loss": "mse", "student": "backbone:0", "teacher": "maps"}]
+    transforms = [{"type": "Resize", "scale": (100, 75)}]
+    online = Training(transforms, entries=entries, teacher=features())
+    cached = Training(transforms, {"path": str(tmp_path), "dtype": "float32"}, entries, teacher=features())
+    cached.open()
+    assert cached.losses() == pytest.approx(online.losses(), rel=1e-6)
+    assert cached.seen == 16
 
 
 def test_a_teacher_without_borders_is_the_same_under_crops_and_flips(tmp_path: Path) -> None:
