@@ -95,7 +95,7 @@ class Distillation(Wiring, nn.Module):
         super().__init__()
         if (distills is None) == (method is None):
             raise ValueError("give either distills=[...] or method='...'")
-        _check_student(student)
+        check_student(student)
         self.student = student
         self.connectors = nn.ModuleDict()
         self.ignore_index, self.classes = ignore_index, classes
@@ -321,7 +321,8 @@ class Distillation(Wiring, nn.Module):
         return super()._apply(fn, recurse)
 
 
-def _check_student(student: Any) -> None:
+def check_student(student: Any) -> None:
+    """Raise `TypeError` or `ValueError` if a student is no module, or has nothing to train."""
     if not isinstance(student, nn.Module):
         raise TypeError(f"the student must be a torch.nn.Module, got {student!r}")
     if not any(each.requires_grad for each in student.parameters()):

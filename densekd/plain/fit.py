@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from densekd.methods import Method
 from densekd.plain.batches import Data, first, inputs, labels_of, loader, moved
-from densekd.plain.distillation import Convert, Distillation
+from densekd.plain.distillation import Convert, Distillation, check_student
 from densekd.plain.outcome import Outcome, Result
 from densekd.plain.schedule import rate
 from densekd.plain.scores import accuracy, check_labels, check_split, logits_of, mean_iou, measured, task_loss
@@ -120,14 +120,17 @@ def fit(
         """A student, alone or as a distillation, which has seen a batch."""
         torch.manual_seed(seed)
         model = copy.deepcopy(student) if isinstance(student, nn.Module) else student()
-        if not isinstance(model, nn.Module):
-            raise TypeError(f"the student's function must return a torch.nn.Module, got {model!r}")
+        check_student(model)
         model.to(where)
         batch = moved(first(batches()), where)
         labels, (args, kwargs) = labels_of(batch), inputs(batch)
         learner = model if guide is None else Distillation(model, guide, **options)
         if isinstance(learner, Distillation):
             learner.connect(*args, **kwargs)
+            kept = copy.deepcopy(learner.connectors.state_dict())
+            with torch.no_grad(), at_rest(learner):  # a loss that lacks something says so before the control is trained
+                learner(*args, context=dict(labels=labels, progress=0.0, epoch=0), **kwargs)
+            learner.connectors.load_state_dict(kept)
         if loss is None:
             with torch.no_grad(), at_rest(model):
                 check_labels(model(*args, **kwargs), labels, ignore_index)
@@ -160,6 +163,9 @@ def fit(
                     else:
                         output, losses = learner(*args, **kwargs), {}
                     value = criterion(output, labels) + sum(losses.values())
+                if not isinstance(value, Tensor) or value.ndim:
+                    got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+                    raise TypeError(f"loss(output, labels) must return a tensor without axes, got {got}")
                 if not torch.isfinite(value):
                     raise FloatingPointError(f"the loss of the {role} is {value.item()} in epoch {epoch + 1}: lower lr")
                 optimiser.zero_grad()

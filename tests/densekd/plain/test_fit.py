@@ -126,6 +126,9 @@ def test_a_metric_of_ones_own() -> None:
     assert result.metrics["student"]["val least"] == pytest.approx(least(result.student, None))  # of the best epoch
 
 
+PLACES = [dict(loss="mse", student="body", where="boxes")]
+
+
 class Stream(IterableDataset):
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         yield from scenes(2, 0)
@@ -195,7 +198,15 @@ def test_a_loader_with_a_generator_of_its_own_shows_both_the_same_batches() -> N
         (dict(student=lambda: net(4, 2)), ValueError, r"labels \[2\] are out of range: the model has classes 0 to 1"),
         (dict(train=[(torch.zeros(3, 4, 4), 1)] * 2), ValueError, "need labels of 3 axes"),
         (dict(student="resnet"), TypeError, "a torch.nn.Module, or a function that returns one, got 'resnet'"),
-        (dict(student=lambda: None), TypeError, "must return a torch.nn.Module, got None"),
+        (dict(student=lambda: None), TypeError, "the student must be a torch.nn.Module, got None"),
+        (dict(student=net().requires_grad_(False)), ValueError, "has no parameter that requires a gradient"),
+        (dict(loss=lambda output, labels: 0.5), TypeError, r"loss\(output, labels\) must return a tensor .*got float"),
+        (dict(loss=lambda output, labels: output), TypeError, r"without axes, got \(2, 3, 16, 16\)"),
+        (
+            dict(teacher=net(8), distills=PLACES),
+            ValueError,
+            "where='boxes' needs boxes, which this batch does not have",
+        ),
         (dict(train=DataLoader(Stream())), TypeError, "a DataLoader must have a length"),
         (dict(val=[*scenes(9, 1), of_class(7)]), ValueError, r"val: labels \[7\] are out of range"),
         (dict(test=[*scenes(9, 1), of_class(-1)]), ValueError, r"test: labels \[-1\] are out of range"),
@@ -230,6 +241,10 @@ def test_scenes(tmp_path: Path) -> None:
     assert image.amax().item() == pytest.approx(((1 - np.array(MEAN)) / STD).max(), rel=1e-5)
     small = Scenes(tmp_path / "images", tmp_path / "labels", size=(2, 3))
     assert (small[0][0].shape, small[0][1].tolist()) == ((3, 2, 3), [[0, 11, 1]] * 2)
+    for wrong in (np.zeros((4, 6, 3), np.uint8), np.zeros((2, 3), np.uint8), np.full((4, 6), 300, np.uint16)):
+        Image.fromarray(wrong).save(tmp_path / "labels" / "a.png")
+        with pytest.raises(ValueError, match=r"label map .*a\.png must be an 8-bit image of one channel, as large as"):
+            Scenes(tmp_path / "images", tmp_path / "labels")
     (tmp_path / "labels" / "a.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"a.png has no label map"):
         Scenes(tmp_path / "images", tmp_path / "labels")
