@@ -93,8 +93,11 @@ class Term(nn.Module):
         for side, tap in (("student", student), *(("teacher", tap) for tap in self.teachers)):
             if not isinstance(tap, str):
                 raise TypeError(f"distills entry {self.name!r}: the tap of the {side} must be a string, got {tap!r}")
-        if "." in self.name or self.name == "peers":
-            raise ValueError(f"distills entry {self.name!r}: a name must not contain a dot, nor be 'peers'")
+        if "." in self.name or self.name == "peers" or hasattr(nn.ModuleDict(), self.name):
+            raise ValueError(
+                f"distills entry {self.name!r}: a name must not contain a dot, nor be 'peers', nor an attribute of "
+                "torch's ModuleDict, such as 'keys' or 'train'"
+            )
         if not isinstance(adapt, str) or adapt not in ADAPT:
             raise ValueError(f"distills entry {self.name!r}: adapt must be one of {ADAPT}, got {adapt!r}")
         if where is not None and not (isinstance(where, str) and where in WHERE):

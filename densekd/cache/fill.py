@@ -108,20 +108,23 @@ def _rows(teacher: CachedTeacher, images: _Images, numbers: Iterable[int], taps:
             data = images.preprocessor(
                 {key: [sample[key] for sample in batch] for key in ("inputs", "data_samples")}, True
             )
+            size = (data["inputs"].shape[-2], data["inputs"].shape[-1])
+            shown = teacher.shown(size)
+            places = [place.resized(size, shown) for place in places]
             seen = teacher.online.run(data["inputs"], data["data_samples"], taps)
             for tap in taps:
-                _check_sizes(teacher, tap, seen[tap], data["inputs"])
+                _check_sizes(teacher, tap, seen[tap], shown)
                 found[tap] += [Row(place, [level[i] for level in seen[tap]]) for i, place in enumerate(places)]
     return found
 
 
-def _check_sizes(teacher: CachedTeacher, tap: str, levels: Sequence[Tensor], inputs: Tensor) -> None:
+def _check_sizes(teacher: CachedTeacher, tap: str, levels: Sequence[Tensor], size: tuple[int, int]) -> None:
     for level, stride in zip(levels, teacher.strides[tap]):
-        due = [pixels / step for pixels, step in zip(inputs.shape[-2:], stride)]
+        due = [pixels / step for pixels, step in zip(size, stride)]
         if any(abs(found - expected) >= 1 for found, expected in zip(level.shape[-2:], due)):
             raise ValueError(
                 f"teacher {teacher.name!r}: tap {tap!r} yields maps of {tuple(level.shape[-2:])} for an image of "
-                f"{tuple(inputs.shape[-2:])}, not one position for {stride} pixels: it does not follow the image, and "
+                f"{size}, not one position for {stride} pixels: it does not follow the image, and "
                 "cannot be replayed. Tap another module, or train without teacher_cache"
             )
 

@@ -15,10 +15,10 @@ _LOAD = (
     *("LoadImageFromFile", "LoadImageFromNDArray", "LoadImageFromNpyFile", "LoadSingleRSImageFromFile"),
     *("LoadAnnotations", "LoadPanopticAnnotations", "LoadEmptyAnnotations", "LoadDepthAnnotation", "WithoutLabels"),
 )
-_SAME = ("Normalize", "Rerange", "RGB2Gray", "AdjustGamma", "GenerateEdge", "SegRescale", "Pad", "ToTensor")
+_SAME = ("Normalize", "Rerange", "RGB2Gray", "AdjustGamma", "GenerateEdge", "SegRescale", "Pad", "ToTensor", "CLAHE")
 """Neither random nor geometric, but for `Pad`, which adds pixels below and to the right."""
 _COLOUR = (
-    *("PhotoMetricDistortion", "RandomGrayscale", "CLAHE", "ColorTransform", "Color", "Brightness", "Contrast"),
+    *("PhotoMetricDistortion", "RandomGrayscale", "ColorTransform", "Color", "Brightness", "Contrast"),
     *("Sharpness", "Solarize", "SolarizeAdd", "Posterize", "Equalize", "AutoContrast", "Invert", "YOLOXHSVRandomAug"),
     *("RandomErasing", "CutOut", "RandomCutOut"),
 )

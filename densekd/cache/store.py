@@ -93,27 +93,37 @@ class Store:
         return self.folder / f"shard-{start:09d}"
 
     def write(self, start: int, rows: Sequence[Row]) -> None:
-        """Write the shard that begins with the image `start`.
+        """Write the shard that begins with the image `start`; one that another process has written meanwhile stays.
 
         Raises:
-            ValueError: a value is too large for float16, or not finite.
+            ValueError: a value is too large for float16.
+            FloatingPointError: one is not finite.
         """
         packed = [[self._packed(row.levels[level]) for row in rows] for level in range(len(rows[0].levels))]
         if not (self.folder / "meta.json").is_file():
             with whole(self.folder / "meta.json") as draft:
                 draft.write_text(json.dumps({"format": FORMAT, "key": self.key, "images": self.images}, indent=1))
-        with whole(self._shard(start), folder=True) as draft:
-            write_array(draft / "places.npy", np.array([row.place for row in rows], np.float64))
-            for level, maps in enumerate(packed):
-                write_array(draft / f"level{level}.npy", np.concatenate([values for values, _, _ in maps]))
-                write_array(draft / f"shapes{level}.npy", np.array([shape for _, _, shape in maps], np.int64))
-                if self.topk:
-                    write_array(draft / f"classes{level}.npy", np.concatenate([classes for _, classes, _ in maps]))
-            (draft / "meta.json").write_text(json.dumps({"start": start, "levels": len(packed)}))
+        written = self._shard(start) / "meta.json"
+        try:
+            with whole(self._shard(start), folder=True) as draft:
+                write_array(draft / "places.npy", np.array([row.place for row in rows], np.float64))
+                for level, maps in enumerate(packed):
+                    write_array(draft / f"level{level}.npy", np.concatenate([values for values, _, _ in maps]))
+                    write_array(draft / f"shapes{level}.npy", np.array([shape for _, _, shape in maps], np.int64))
+                    if self.topk:
+                        write_array(draft / f"classes{level}.npy", np.concatenate([classes for _, classes, _ in maps]))
+                (draft / "meta.json").write_text(json.dumps({"start": start, "levels": len(packed)}))
+                if written.is_file():
+                    raise FileExistsError(f"{written} was written by another process")
+        except OSError:
+            if not written.is_file():  # else another process was faster, and wrote the same
+                raise
 
     def _packed(self, maps: Tensor) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
         maps = maps.detach().float().cpu()
-        if not torch.isfinite(maps).all() or (self.dtype == "float16" and maps.abs().max() > LIMIT):
+        if not torch.isfinite(maps).all():
+            raise FloatingPointError(f"the teacher yields NaN or infinity for a training image, at {self.folder.name}")
+        if self.dtype == "float16" and maps.abs().max() > LIMIT:
             raise ValueError(
                 f"the teacher's outputs reach {maps.abs().max():.3g}, which {self.dtype} cannot hold: "
                 "teacher_cache=dict(path=..., dtype='float32') keeps them"
@@ -145,27 +155,57 @@ class Store:
             levels.append(maps)
         return Row(place, levels)
 
+    def open(self) -> None:
+        """Map all shards.
+
+        Raises:
+            ValueError: one is missing or damaged; the message names it.
+        """
+        for start in self.starts():
+            if start not in self._open:
+                self._opened(start)
+
     def _opened(self, start: int) -> dict[str, np.ndarray]:
         shard = self._shard(start)
         try:
-            levels = json.loads((shard / "meta.json").read_text())["levels"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            self._open[start] = self._arrays(shard)
+        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
             raise ValueError(f"{shard} is missing or damaged ({error}): delete it, the next run writes it") from error
-        arrays: dict[str, np.ndarray] = {"levels": np.array(levels), "places": open_array(shard / "places.npy")}
+        return self._open[start]
+
+    def _arrays(self, shard: Path) -> dict[str, np.ndarray]:
+        levels = json.loads((shard / "meta.json").read_text())["levels"]
+        arrays: dict[str, np.ndarray] = {
+            "levels": np.array(levels),
+            "places": np.array(open_array(shard / "places.npy")),
+        }
         for level in range(levels):
             shapes = arrays[f"shapes{level}"] = np.array(open_array(shard / f"shapes{level}.npy"))
             arrays[f"ends{level}"] = np.cumsum(shapes[:, 1] * shapes[:, 2])
             for name in ("level", "classes") if self.topk else ("level",):
-                array = arrays[f"{name}{level}"] = open_array(shard / f"{name}{level}.npy")
+                array = arrays[f"{name}{level}"] = _mapped(shard / f"{name}{level}.npy")
                 each = {"level": self.topk + 1, "classes": self.topk}[name] if self.topk else shapes[:, 0]
                 if len(array) != (shapes[:, 1] * shapes[:, 2] * each).sum():
-                    raise ValueError(f"{shard} is damaged ({name}{level}.npy has {len(array)} values): delete it")
-        self._open[start] = arrays
+                    raise ValueError(f"{name}{level}.npy has {len(array)} values")
         return arrays
 
     def bytes(self) -> int:
         """Size on disk."""
         return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """Map an array of one axis into memory, and close its file: NumPy would hold one open for each of all shards.
+
+    Raises:
+        ValueError: see `open_array`.
+    """
+    array = open_array(path)
+    if not isinstance(array, np.memmap) or not array.size:
+        return array
+    file = torch.from_file(str(path), shared=False, size=path.stat().st_size, dtype=torch.uint8).numpy()
+    mapped: np.ndarray = file[array.offset :].view(array.dtype)
+    return mapped
 
 
 def largest(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from densekd.cache.geometry import replay
 from densekd.cache.pipeline import PLACED
 from densekd.cache.store import Row, Store
+from densekd.hub.features import Features
 from densekd.sensors.batches import has_sensors, reads_truth
 from densekd.taps.defaults import default_taps, sigmoid_logits
 from densekd.teacher import Teacher
@@ -52,7 +53,7 @@ class CacheOptions(NamedTuple):
         for key in given:
             if key not in cls._fields:
                 raise TypeError(f"teacher_cache has no option {key!r}; {nearest(key, list(cls._fields))}")
-        found = cls(**{**given, "path": str(given["path"])})
+        found = cls(**{**given, "path": str(Path(given["path"]).expanduser())})
         if isinstance(found.topk, bool) or not isinstance(found.topk, int) or found.topk < 0:
             raise ValueError(f"teacher_cache: topk must be an integer, 0 or more, got {found.topk!r}")
         if found.dtype not in ("float16", "float32"):
@@ -98,7 +99,8 @@ class CachedTeacher(Teacher):
                     f"teacher {self.name!r}: tap {tap!r} yields {', '.join(map(str, shapes))}, but a cache replays "
                     "maps (B, C, h, w) alone: tap maps, or train without teacher_cache"
                 )
-            self.strides[tap] = [(size[0] / shape[2], size[1] / shape[3]) for shape in shapes]
+            seen = self.shown(size)
+            self.strides[tap] = [(seen[0] / shape[2], seen[1] / shape[3]) for shape in shapes]
         if options.topk and not set(logits) & {*probed}:
             raise ValueError(f"teacher_cache: topk keeps class logits, but teacher {self.name!r} has no tap of logits")
         for tap in set(logits) & {*probed} if options.topk else ():
@@ -109,7 +111,17 @@ class CachedTeacher(Teacher):
                 )
             self.topk[tap] = options.topk
         self.key = {"weights": weights_hash(self.model), "network": sha256(repr(self.model).encode()).hexdigest()[:12]}
+        if isinstance(self.model, Features) and self.shown((1, 1)) != (1, 1):
+            self.key["positions"] = "of the image that the teacher resized"
         self.stores: dict[str, Store] | None = None
+
+    def shown(self, size: Size) -> Size:
+        """Return the size to which the teacher itself resizes an image of `size`, see `densekd.hub.features`."""
+        return self.model.shown(size) if isinstance(self.model, Features) else size
+
+    def _positions(self, pixels: int, stride: float) -> int:
+        padded = isinstance(self.model, Features) and self.model.square  # whose maps are cut where the padding begins
+        return max(1, round(pixels / stride)) if padded else positions(pixels, stride)
 
     def configure(self, student: nn.Module, yields: Mapping[str, int]) -> None:
         """Configure the teacher itself, which fills the cache."""
@@ -143,10 +155,12 @@ class CachedTeacher(Teacher):
         assert self.stores is not None
         rows: list[Row] = [self.stores[spec].read(number) for number, _ in placed]
         found = []
+        given = (inputs.shape[-2], inputs.shape[-1])
+        shown = self.shown(given)
         for level, stride in enumerate(self.strides[spec]):
-            size = positions(inputs.shape[-2], stride[0]), positions(inputs.shape[-1], stride[1])
+            size = self._positions(shown[0], stride[0]), self._positions(shown[1], stride[1])
             maps = [
-                replay(row.levels[level].to(inputs.device), row.place, place, stride, size)
+                replay(row.levels[level].to(inputs.device), row.place, place.resized(given, shown), stride, size)
                 for row, (_, place) in zip(rows, placed)
             ]
             found.append(torch.stack(maps))

@@ -29,7 +29,7 @@ import torch
 from mmengine.config import Config
 
 from densekd.cli._overrides import method_name
-from densekd.mmlab.config import distill, is_taught, read_config
+from densekd.mmlab.config import cache_in, distill, is_taught, read_config
 from densekd.runs.comparison import (
     Role,
     check,
@@ -137,7 +137,6 @@ Key = Any  # a config's path, or a method's name
 def compared(args: argparse.Namespace) -> tuple[dict[Key, Config], str, dict[Key, str]]:
     """Return the configs with a distiller, the name of their comparison, and their methods."""
     given = {"checkpoint": args.checkpoint} if args.checkpoint else {}
-    given |= {"teacher_cache": args.teacher_cache} if args.teacher_cache else {}
     configs: dict[Key, Config]
     if args.methods:
         (path,) = args.configs
@@ -145,14 +144,22 @@ def compared(args: argparse.Namespace) -> tuple[dict[Key, Config], str, dict[Key
             each: distill(read_config(path), teacher=args.teacher, method=each, **given)
             for each in dict.fromkeys(args.methods)
         }
+        _cache(configs, args.teacher_cache)
         return configs, path.stem, {each: each.rpartition(":")[2] for each in configs}
     configs = {path: read_config(path) for path in args.configs}
     for path, config in configs.items():
         if not is_taught(config):
             sys.exit(f"{path} names no densekd.Distiller: give --teacher and --methods")
         config.model.update(given)
+    _cache(configs, args.teacher_cache)
+    for config in configs.values():
         check_arguments(config)
     return configs, *named(configs)
+
+
+def _cache(configs: Mapping[Key, Config], folder: str | None) -> None:
+    for config in configs.values() if folder is not None else ():
+        cache_in(config, str(folder))
 
 
 def named(configs: dict[Path, Config]) -> tuple[str, dict[Path, str]]:

@@ -39,7 +39,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--loss", default="mse", help="of features, one of kdlosses")
     parser.add_argument("--held-out", type=positive, default=0.1, help="share of the images for validation")
     parser.add_argument("--every", type=whole(1), default=100, help="steps between validations")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=whole(0), default=0)
     parser.add_argument("--workers", type=whole(0), default=0, help="processes that read images")
     parser.add_argument("--amp", action="store_true", help="bfloat16")
     parser.add_argument("--device", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
@@ -59,16 +59,17 @@ def main(arguments: list[str] | None = None) -> None:
 
     import torch
 
-    from densekd.hub.files import MMENGINE, write_backbone
+    from densekd.hub.files import MMENGINE, PLAIN, SIDECAR, write_backbone
     from densekd.hub.images import broken_images, find_images
     from densekd.hub.pretrain import STATE, Pretraining
     from densekd.hub.ready import features_of
     from kdlosses.cli.logs import commit, versions
 
     state = place_to_write(args.out, new=False) / STATE
-    left = [path for path in (state, args.out / MMENGINE) if path.exists()]
+    left = [path for path in (state, *(args.out / name for name in (MMENGINE, PLAIN, SIDECAR))) if path.exists()]
     if left and not (args.resume or args.overwrite):
-        raise FileExistsError(f"{left[0]} is of an earlier training: --resume goes on with it, --overwrite replaces it")
+        again = "--resume goes on with it, " if state.exists() else ""
+        raise FileExistsError(f"{left[0]} is of an earlier training: {again}--overwrite replaces it")
     if args.resume and not state.exists():
         raise FileNotFoundError(f"there is no {state} to resume from")
     for name in {*args.teacher}:
@@ -113,7 +114,8 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         training.run(args.out, args.every, lambda line: print(line, flush=True))
     except KeyboardInterrupt:
-        raise SystemExit("interrupted; the same command with --resume goes on from the last validation") from None
+        again = " with --resume goes on from the last validation" if state.exists() else " begins anew"
+        raise SystemExit(f"interrupted; the same command{again}") from None
     pixels = student.data_preprocessor
     facts: dict[str, Any] = dict(student=args.student, **training.plan, history=training.history)
     facts |= dict(mean=pixels.mean.flatten().tolist(), std=pixels.std.flatten().tolist())

@@ -22,7 +22,7 @@ from mmengine.runner import Runner
 
 from densekd import METHODS, control, distill, is_taught, prepare, read_config, shutdown_distributed, train
 from densekd.cli._overrides import add_cfg_options, method_name
-from densekd.mmlab.config import override
+from densekd.mmlab.config import cache_in, override
 from densekd.runs.comparison import count_parameters, method, named_metrics
 from densekd.runs.resume import checkpoints_in, last_whole_checkpoint
 from densekd.runs.strategy import STRATEGIES
@@ -85,8 +85,8 @@ def main(arguments: list[str] | None = None) -> None:
     else:
         config.model.update({"checkpoint": args.checkpoint} if args.checkpoint else {})
         config.model.update({"unsafe": True} if args.unsafe_checkpoints else {})
-    if args.teacher_cache:
-        config.model.teacher_cache = args.teacher_cache
+    if args.teacher_cache is not None:
+        cache_in(config, args.teacher_cache)
     suffix = "-control" if args.control else f"-{args.method.rpartition(':')[2]}" if args.method else ""
     work_dir = args.work_dir or (config.get("work_dir") or f"work_dirs/{Path(args.config).stem}") + suffix
     old = [] if args.resume or config.get("resume") else checkpoints_in(work_dir)

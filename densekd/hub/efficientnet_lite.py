@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from densekd.checkpoint import read
 from kdlosses.options import nearest
 
 SCALES = {"lite0": (1.0, 1.0), "lite1": (1.0, 1.1), "lite2": (1.1, 1.2), "lite3": (1.2, 1.4), "lite4": (1.4, 1.8)}
@@ -51,6 +51,7 @@ class EfficientNetLite(nn.Module):
     Paper: Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019; Lite is
     a variant of the authors' own.
 
+    >>> import torch
     >>> model = EfficientNetLite("lite0").eval()
     >>> [tuple(level.shape) for level in model(torch.zeros(1, 3, 64, 96))]
     [(1, 24, 16, 24), (1, 40, 8, 12), (1, 112, 4, 6), (1, 320, 2, 3)]
@@ -119,12 +120,14 @@ class EfficientNetLite(nn.Module):
         """Load the published weights of this architecture, see `pretrained`.
 
         Raises:
-            ValueError: the weights are of another architecture, or none are published for this one.
+            ValueError: the file is damaged, the weights are of another architecture, or none are published for it.
             ModuleNotFoundError: their package is not installed.
             FileNotFoundError: there is no such file.
         """
         path = published(self.arch) if source is True else Path(str(source))
-        weights = torch.load(path, map_location="cpu", weights_only=True)
+        weights = read(path)
+        if not isinstance(weights, Mapping):
+            raise ValueError(f"{path} holds no weights by name, but a {type(weights).__name__}")
         renamed = {key.removeprefix("_").replace("._", "."): value for key, value in weights.items()}
         own = self.state_dict()
         head = ("conv_head.", "bn1.", "fc.")

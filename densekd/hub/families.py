@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from densekd.hub.features import IMAGENET, Features
+from densekd.hub.features import IMAGENET, Features, Pixels
 from kdlosses.options import nearest
 
 CLIP = (122.7709383, 116.7460125, 104.09373615), (68.5005327, 66.6321579, 70.32316305)
@@ -93,7 +93,9 @@ def from_transformers(source: str) -> Features:
                 f"{nearest(config.model_type, FAMILIES)}. Any other network: 'module:name', a function that returns it"
             )
         kind = getattr(transformers, family.model)
-        model, report = kind.from_pretrained(where, use_safetensors=True, output_loading_info=True)
+        model, report = kind.from_pretrained(
+            where, use_safetensors=True, ignore_mismatched_sizes=True, output_loading_info=True
+        )
     lacking = [*report["missing_keys"], *(each[0] for each in report["mismatched_keys"])]
     if lacking:
         raise ValueError(f"teacher hf:{source} lacks {len(lacking)} weights of {family.model}, such as {lacking[0]}")
@@ -149,16 +151,22 @@ def _normalisation(where: str, family: Family, kind: str) -> tuple[tuple[list[fl
     """Mean and deviation of pixels of 0 to 255, whether red is first, and where that is from."""
     from transformers.utils import cached_file
 
-    found, file = None, ""
     for file in ("preprocessor_config.json", "processor_config.json"):
         path = cached_file(where, file, _raise_exceptions_for_missing_entries=False)
         if path is not None:
-            found = json.loads(Path(path).read_text(encoding="utf-8"))
-            found = found.get("image_processor", found)
-            break
+            try:
+                found = json.loads(Path(path).read_text(encoding="utf-8"))
+                found = found.get("image_processor", found)
+                return _told(found, family), f"normalisation of its {file}"
+            except (ValueError, TypeError, AttributeError, ZeroDivisionError) as error:
+                raise ValueError(f"teacher hf:{where}: {path} cannot be understood: {error}") from error
     mean, std = ([*values] for values in family.normalisation)
-    if found is None:
-        return (mean, std, True), f"normalisation of {kind} as published, there is no preprocessor_config.json"
+    return (mean, std, True), f"normalisation of {kind} as published, there is no preprocessor_config.json"
+
+
+def _told(found: Mapping[str, Any], family: Family) -> tuple[list[float], list[float], bool]:
+    """Mean, deviation and whether red is first, as a preprocessor's config says."""
+    mean, std = ([*values] for values in family.normalisation)
     scale = found.get("rescale_factor", 1 / 255) if found.get("do_rescale", True) else 1.0
     if not found.get("do_normalize", True):
         mean, std = [0.0] * 3, [1 / scale] * 3
@@ -167,7 +175,8 @@ def _normalisation(where: str, family: Family, kind: str) -> tuple[tuple[list[fl
             mean = [value / scale for value in found["image_mean"]]
         if found.get("image_std") is not None:
             std = [value / scale for value in found["image_std"]]
-    return (mean, std, not found.get("do_flip_channel_order", False)), f"normalisation of its {file}"
+    Pixels(mean, std)  # of three channels, and not zero
+    return mean, std, not found.get("do_flip_channel_order", False)
 
 
 def _side(size: Any) -> int:
@@ -181,6 +190,7 @@ def _side(size: Any) -> int:
 @contextmanager
 def _reading(name: str) -> Iterator[None]:
     """Keep transformers quiet, and name the teacher in what it raises."""
+    from safetensors import SafetensorError
     from transformers.utils import logging
 
     verbosity, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -190,6 +200,8 @@ def _reading(name: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise FileNotFoundError(f"teacher {name} cannot be read: {' '.join(str(error).split())}") from error
+    except SafetensorError as error:
+        raise ValueError(f"teacher {name}: its weights are damaged: {error}") from error
     finally:
         logging.set_verbosity(verbosity)
         if shown:

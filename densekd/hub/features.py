@@ -93,8 +93,8 @@ class Features(nn.Module):
     def forward(self, images: Tensor, data_samples: Any = None, mode: str = "tensor") -> list[Tensor]:
         """Return the maps of normalised images `(B, 3, H, W)`."""
         images, (height, width) = self._sized(images)
-        maps = list(self._read(self.network(images), (images.shape[2], images.shape[3])))
-        for each in maps:
+        maps: list[Any] = list(self._read(self.network(images), (images.shape[2], images.shape[3])))
+        for each in maps or [None]:
             if not isinstance(each, Tensor) or each.ndim != 4:
                 what = tuple(each.shape) if isinstance(each, Tensor) else type(each).__name__
                 raise TypeError(f"{self.name}: a backbone yields maps (B, C, h, w), one or several, got {what}")
@@ -107,15 +107,18 @@ class Features(nn.Module):
         """Return the maps of images `(B, 3, H, W)` of 0 to 255, red first."""
         return self(self.data_preprocessor(images))
 
-    def _sized(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """The images as the network takes them, and the part of them that is not padding."""
-        height, width = images.shape[2:]
+    def shown(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the height and width to which an image of `size` is resized for the network."""
+        height, width = size
         if self.square:
             scale = self.square / max(height, width)
-            size = max(1, round(scale * height)), max(1, round(scale * width))
-        else:
-            size = nearest_multiple(height, self.multiple), nearest_multiple(width, self.multiple)
-        if size != (height, width):
+            return max(1, round(scale * height)), max(1, round(scale * width))
+        return nearest_multiple(height, self.multiple), nearest_multiple(width, self.multiple)
+
+    def _sized(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """The images as the network takes them, and the part of them that is not padding."""
+        size = self.shown((images.shape[2], images.shape[3]))
+        if size != tuple(images.shape[2:]):
             images = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
         if self.square:
             images = F.pad(images, (0, self.square - size[1], 0, self.square - size[0]))

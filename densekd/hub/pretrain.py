@@ -6,12 +6,14 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from densekd.checkpoint import read
 from densekd.hub.features import Features
 from densekd.hub.images import Crops, Size, batches, held_out
 from densekd.hub.lessons import Lesson
@@ -49,7 +51,7 @@ class Pretraining:
         device: where to train; a GPU if there is one.
 
     Raises:
-        ValueError: an option out of range, or images too few.
+        ValueError: an option out of range, images too few, or a student of which nothing can be trained.
         TypeError, FloatingPointError: a network yields no maps, or nothing to learn from.
     """
 
@@ -88,6 +90,8 @@ class Pretraining:
         self.plan: dict[str, Any] = dict(steps=steps, batch=batch, size=list(size), rate=rate, decay=decay)
         self.plan |= dict(loss=str(loss), least=least, share=share, seed=seed, amp=amp, teachers=[*teachers])
         self.plan |= dict(images=len(learn), held_out=len(validate))
+        names = "\n".join(path.name for path in images)
+        self.plan["files"] = sha256(names.encode()).hexdigest()[:16]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.lessons = self._lessons(loss)
@@ -179,18 +183,25 @@ class Pretraining:
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: it is of a training with other options or images.
+            ValueError: it is damaged, or of a training with other options, images or networks.
         """
-        state = torch.load(path, map_location=self.device, weights_only=True)
+        state = read(path)
+        if not isinstance(state, Mapping) or not {"plan", "student", "lessons", "optimiser"} <= {*state}:
+            raise ValueError(f"{path} is no state of a pre-training: --overwrite begins anew")
         theirs = json.loads(state["plan"])
         unlike = [
-            f"{key} {theirs.get(key)!r}, now {value!r}" for key, value in self.plan.items() if theirs.get(key) != value
+            f"{key} {theirs[key]!r}, now {value!r}"
+            for key, value in self.plan.items()
+            if theirs.get(key, value) != value  # a state of an earlier version knows less
         ]
         if unlike:
             raise ValueError(f"{path} is of a training with other options: {'; '.join(unlike)}")
-        self.student.network.load_state_dict(state["student"])
-        self.lessons.load_state_dict(state["lessons"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        try:
+            self.student.network.load_state_dict(state["student"])
+            self.lessons.load_state_dict(state["lessons"])
+            self.optimiser.load_state_dict(state["optimiser"])
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(f"{path} is of a training of another student, or by other teachers: {error}") from error
         self.step, self.history = state["step"], state["history"]
         torch.set_rng_state(state["random"].cpu())
 
@@ -200,7 +211,14 @@ class Pretraining:
         probe = next(iter(self._in_turn(Crops(self.images.paths[:2], self.images.size, least=None))))
         probe = probe.to(self.device).float()
         self.student.eval()
-        maps = self.student.of_pixels(probe)
+        with torch.enable_grad():
+            maps = self.student.of_pixels(probe)
+        if not any(each.requires_grad for each in maps):
+            raise ValueError(
+                f"nothing of the student {self.student.name} can be trained: its weights are frozen, or its maps carry "
+                "no gradient. Unfreeze it (--from-scratch for a config)"
+            )
+        maps = [each.detach() for each in maps]
         lessons = nn.ModuleDict()
         several = max(1, math.ceil(min(MEASURED, len(self.images)) / self.batch))
         for name, teacher in self.teachers.items():

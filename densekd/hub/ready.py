@@ -55,7 +55,10 @@ def features_of(source: str | nn.Module) -> Features:
             f"no teacher is called {source!r}; {nearest(source, SCALES)}. 'hf:FOLDER_OR_NAME' is one of transformers, "
             "'module:name' a function of your own"
         )
-    network = imported("teacher", source)()
+    make = imported("teacher", source)
+    if not callable(make):
+        raise TypeError(f"{source} must be a function that returns an nn.Module, got a {type(make).__name__}")
+    network = make()
     if not isinstance(network, nn.Module):
         raise TypeError(f"{source} must return an nn.Module, got {type(network).__name__}")
     return network if isinstance(network, Features) else _own(source, network)

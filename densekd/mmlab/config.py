@@ -98,6 +98,18 @@ def distill(config: Config, **options: Any) -> Config:
     return config
 
 
+def cache_in(config: Config, folder: str) -> None:
+    """Set the folder of the teachers' outputs in the config of a distiller; its other options of `teacher_cache` stay.
+
+    Raises:
+        ValueError: the folder has no name.
+    """
+    if not folder:
+        raise ValueError("--teacher-cache needs the name of a folder, got an empty one")
+    given = config.model.get("teacher_cache")
+    config.model.teacher_cache = {**given, "path": folder} if isinstance(given, Mapping) else folder
+
+
 def override(config: Config, options: Mapping[str, Any]) -> Config:
     """Merge `{'a.b': value}` into a config, and return it.
 

@@ -26,7 +26,11 @@ def loader(data: Any, batch_size: int, order: torch.Generator | None = None) -> 
             raise ValueError("a data set is empty")
         last = order is not None and len(data) > batch_size  # batch normalisation cannot train on one sample
         data = DataLoader(data, batch_size, shuffle=order is not None, generator=order, drop_last=last)
-    if not len(data):
+    try:
+        count = len(data)
+    except TypeError as error:
+        raise TypeError("a DataLoader must have a length, which one of an IterableDataset lacks") from error
+    if not count:
         raise ValueError("a DataLoader has no batch")
     return data
 

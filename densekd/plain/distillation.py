@@ -95,7 +95,7 @@ class Distillation(Wiring, nn.Module):
         super().__init__()
         if (distills is None) == (method is None):
             raise ValueError("give either distills=[...] or method='...'")
-        _check_student(student)
+        check_student(student)
         self.student = student
         self.connectors = nn.ModuleDict()
         self.ignore_index, self.classes = ignore_index, classes
@@ -104,6 +104,8 @@ class Distillation(Wiring, nn.Module):
         for name in self._convert:
             if name not in self.teachers:
                 raise ValueError(f"convert names the teacher {name!r}; there is {', '.join(map(repr, self.teachers))}")
+            if self._convert[name] is not None and not callable(self._convert[name]):
+                raise TypeError(f"convert must be a function of the student's arguments, got {self._convert[name]!r}")
         if method is not None:
             if name_of(method) in ONLINE:
                 raise ValueError(f"method {name_of(method)!r} trains its teachers, which densekd.Distiller alone does")
@@ -319,7 +321,8 @@ class Distillation(Wiring, nn.Module):
         return super()._apply(fn, recurse)
 
 
-def _check_student(student: Any) -> None:
+def check_student(student: Any) -> None:
+    """Raise `TypeError` or `ValueError` if a student is no module, or has nothing to train."""
     if not isinstance(student, nn.Module):
         raise TypeError(f"the student must be a torch.nn.Module, got {student!r}")
     if not any(each.requires_grad for each in student.parameters()):

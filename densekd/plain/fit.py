@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader
 
 from densekd.methods import Method
 from densekd.plain.batches import Data, first, inputs, labels_of, loader, moved
-from densekd.plain.distillation import Convert, Distillation
+from densekd.plain.distillation import Convert, Distillation, check_student
 from densekd.plain.outcome import Outcome, Result
 from densekd.plain.schedule import rate
-from densekd.plain.scores import accuracy, check_labels, mean_iou, measured, task_loss
+from densekd.plain.scores import accuracy, check_labels, check_split, logits_of, mean_iou, measured, task_loss
 from densekd.taps.reader import at_rest
 
 
@@ -90,6 +90,8 @@ def fit(
         raise ValueError("distills and method need a teacher: give teacher=...")
     if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
         raise ValueError(f"epochs must be an integer of at least 1, got {epochs!r}")
+    if not callable(student):
+        raise TypeError(f"the student must be a torch.nn.Module, or a function that returns one, got {student!r}")
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     splits = {"val": loader(val, batch_size), **({} if test is None else {"test": loader(test, batch_size)})}
     by_maps = labels_of(first(splits["val"])).ndim == 3
@@ -101,8 +103,13 @@ def fit(
     half = torch.bfloat16 if where.type == "cpu" or torch.cuda.is_bf16_supported() else torch.float16
     options: dict[str, Any] = dict(distills=distills, method=method, convert=convert, ignore_index=ignore_index)
 
+    own = train.generator if isinstance(train, DataLoader) else None
+    order = None if own is None else own.get_state()
+
     def batches() -> DataLoader:
         torch.manual_seed(seed)
+        if own is not None and order is not None:
+            own.set_state(order)
         return loader(train, batch_size, torch.Generator().manual_seed(seed))
 
     def metrics(model: nn.Module) -> dict[str, float]:
@@ -113,16 +120,27 @@ def fit(
         """A student, alone or as a distillation, which has seen a batch."""
         torch.manual_seed(seed)
         model = copy.deepcopy(student) if isinstance(student, nn.Module) else student()
+        check_student(model)
         model.to(where)
         batch = moved(first(batches()), where)
         labels, (args, kwargs) = labels_of(batch), inputs(batch)
         learner = model if guide is None else Distillation(model, guide, **options)
         if isinstance(learner, Distillation):
             learner.connect(*args, **kwargs)
+            kept = copy.deepcopy(learner.connectors.state_dict())
+            with torch.no_grad(), at_rest(learner):  # a loss that lacks something says so before the control is trained
+                learner(*args, context=dict(labels=labels, progress=0.0, epoch=0), **kwargs)
+            learner.connectors.load_state_dict(kept)
         if loss is None:
             with torch.no_grad(), at_rest(model):
                 check_labels(model(*args, **kwargs), labels, ignore_index)
         return learner
+
+    def of_val(model: nn.Module) -> Any:
+        """What a model yields for the first batch of the validation data."""
+        args, kwargs = inputs(moved(first(splits["val"]), where))
+        with torch.no_grad(), at_rest(model.to(where)):
+            return model(*args, **kwargs)
 
     def trained(role: str, learner: nn.Module) -> Outcome:
         start, data = time.perf_counter(), batches()
@@ -145,6 +163,9 @@ def fit(
                     else:
                         output, losses = learner(*args, **kwargs), {}
                     value = criterion(output, labels) + sum(losses.values())
+                if not isinstance(value, Tensor) or value.ndim:
+                    got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+                    raise TypeError(f"loss(output, labels) must return a tensor without axes, got {got}")
                 if not torch.isfinite(value):
                     raise FloatingPointError(f"the loss of the {role} is {value.item()} in epoch {epoch + 1}: lower lr")
                 optimiser.zero_grad()
@@ -165,9 +186,27 @@ def fit(
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         learners = {"control": ready(None)} if teacher is None or control else {}
         learners = {"student": learners["control"]} if teacher is None else {**learners, "student": ready(teacher)}
-        outcomes = {role: Outcome(model, metrics(model)) for role, model in _measurable(teacher, convert).items()}
+        guides = _measurable(teacher, convert)
+        if metric is None:
+            learner = learners["student"]
+            found = of_val(learner.student if isinstance(learner, Distillation) else learner)
+            for split, each in splits.items():
+                check_split(split, found, each, ignore_index)
+            for role in [role for role, model in guides.items() if _classes(of_val(model)) != _classes(found)]:
+                log(f"{role}: not measured, its output is no logits of the student's classes")
+                del guides[role]
+        outcomes = {role: Outcome(model, metrics(model)) for role, model in guides.items()}
         outcomes.update({role: trained(role, learner) for role, learner in learners.items()})
     return Result(outcomes["student"].model, {role: each.metrics for role, each in outcomes.items()}, outcomes)
+
+
+def _classes(output: Any) -> int | None:
+    """How many classes an output has logits of; None where it has none."""
+    try:
+        logits = logits_of(output)
+    except TypeError:
+        return None
+    return logits.shape[1] if logits.ndim > 1 else None
 
 
 def _measurable(teacher: Any, convert: Any) -> dict[str, nn.Module]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch.nn.functional as F
@@ -29,7 +29,8 @@ class Given(LossInputs):
 
     Raises:
         TypeError: a key that no loss knows, or labels that are no integers.
-        ValueError: labels of another shape, or both `labels` and `label_map` of pixels.
+        ValueError: labels, boxes or masks of another shape, progress beyond 0 to 1, or both `labels` and `label_map` of
+            pixels.
 
     >>> import torch
     >>> given = Given(dict(labels=torch.tensor([[[0, 1], [2, 255]]]), progress=0.5), image_size=(2, 2))
@@ -41,6 +42,11 @@ class Given(LossInputs):
         self, context: Mapping[str, Any] | None, image_size: Size | None, ignore_index: int | None = None
     ) -> None:
         super().__init__(image_size, ignore_index)
+        if context is not None and not isinstance(context, Mapping):
+            raise TypeError(
+                f"context must be a dict such as dict(labels=..., progress=...), got a {type(context).__name__}; an "
+                "argument of the student that is called context is given by its position"
+            )
         self.context = {key: value for key, value in (context or {}).items() if value is not None}
         for key in self.context:
             if key not in KEYS:
@@ -58,9 +64,27 @@ class Given(LossInputs):
                     + (", of images (B,) or of tokens (B, N)" if key == "labels" else "")
                     + f", got {tuple(value.shape)}"
                 )
+        for key, ndim, told in (
+            ("boxes", 2, "(n, 4), corners x1, y1, x2, y2 in pixels"),
+            ("masks", 3, "(n, H, W)"),
+        ):
+            for each in self._each(key):
+                if not isinstance(each, Tensor) or each.ndim != ndim or (key == "boxes" and each.shape[1] != 4):
+                    found = tuple(each.shape) if isinstance(each, Tensor) else type(each).__name__
+                    raise ValueError(f"context: {key} must be for each image a tensor {told}, got {found}")
+        progress = self.context.get("progress")
+        if progress is not None and (isinstance(progress, str) or not 0 <= progress <= 1):
+            raise ValueError(f"context: progress is the share of the training that is done, 0 to 1, got {progress!r}")
         self._maps = [key for key in ("labels", "label_map") if key in self.context and self.context[key].ndim == 3]
         if len(self._maps) > 1:
             raise ValueError("context: labels (B, H, W) and label_map are two names of one thing; give one of them")
+
+    def _each(self, key: str) -> Sequence[Any]:
+        """What the context holds for each image."""
+        value = self.context.get(key, ())
+        if not isinstance(value, list | tuple | Tensor):
+            raise TypeError(f"context: {key} must be a list with a tensor for each image, got a {type(value).__name__}")
+        return list(value)
 
     def of_tap(self, size: tuple[int, ...], rows: int) -> tuple[str, ...]:
         """A tap without a size yields rows, of images or nodes; one of a single axis yields tokens."""
@@ -83,7 +107,9 @@ class Given(LossInputs):
         if boxes is None or self.image_size is None:
             return None
         y, x = size[0] / self.image_size[0], size[1] / self.image_size[1]
-        return [each * each.new_tensor([x, y, x, y]) for each in boxes]
+        # a scale of whole numbers would be 0
+        floats = [each if each.is_floating_point() else each.float() for each in boxes]
+        return [each * each.new_tensor([x, y, x, y]) for each in floats]
 
     def boxes_bev(self, size: Size) -> list[Tensor] | None:
         """Boxes on the ground, as they were given."""

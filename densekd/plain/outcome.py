@@ -34,7 +34,7 @@ class Result:
         student: the trained student.
         metrics: by role (`teacher`, `control`, `student`), then by name: `val <metric>` on the validation data, by
             which the epoch was chosen, and `<metric>` on the test data, if there are any. A teacher with `convert`,
-            which sees other data, is not measured.
+            which sees other data, is not measured, nor is one that yields no logits of the student's classes.
         outcomes: by role, with models.
     """
 

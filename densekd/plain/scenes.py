@@ -26,6 +26,7 @@ class Scenes(Dataset):
 
     Raises:
         FileNotFoundError: a folder is missing or empty, or an image has no label map.
+        ValueError: a label map is of another size than its image, or not of 8 bits and one channel.
 
     Example: CamVid at a quarter of its size, 90 x 120, without its void.
 
@@ -55,6 +56,11 @@ class Scenes(Dataset):
             if not of.is_file():
                 raise FileNotFoundError(f"image {file} has no label map {of}")
             with Image.open(file) as image, Image.open(of) as label:
+                if label.mode not in ("L", "P", "1") or label.size != image.size:
+                    raise ValueError(
+                        f"label map {of} must be an 8-bit image of one channel, as large as {file} {image.size}; it is "
+                        f"of mode {label.mode!r} and size {label.size}"
+                    )
                 picture, classes = image.convert("RGB"), label
                 if size is not None:
                     picture = picture.resize(size[::-1], Image.Resampling.BILINEAR)

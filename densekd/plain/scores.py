@@ -39,8 +39,16 @@ def at_size_of(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def task_loss(output: Any, labels: Tensor, ignore_index: int = 255) -> Tensor:
-    """Cross-entropy of the output's logits, resized to the labels where these are maps."""
-    return F.cross_entropy(at_size_of(logits_of(output), labels).float(), labels, ignore_index=ignore_index)
+    """Cross-entropy of the output's logits, resized to the labels where these are maps; 0 where no label counts.
+
+    Raises:
+        ValueError: see `check_labels`.
+    """
+    check_labels(output, labels, ignore_index)
+    logits = at_size_of(logits_of(output), labels).float()
+    if not (labels != ignore_index).any():
+        return logits.sum() * 0
+    return F.cross_entropy(logits, labels.long(), ignore_index=ignore_index)
 
 
 def confusion(logits: Tensor, labels: Tensor, ignore_index: int = 255) -> Tensor:
@@ -52,7 +60,9 @@ def confusion(logits: Tensor, labels: Tensor, ignore_index: int = 255) -> Tensor
     classes = logits.shape[1]
     answers = at_size_of(logits, labels).argmax(1)
     counts = labels != ignore_index
-    return torch.bincount(labels[counts] * classes + answers[counts], minlength=classes**2).view(classes, classes)
+    return torch.bincount(labels[counts].long() * classes + answers[counts], minlength=classes**2).view(
+        classes, classes
+    )
 
 
 def accuracy(counts: Tensor) -> float:
@@ -83,8 +93,24 @@ def measured(model: nn.Module, batches: DataLoader, kind: Callable[[Tensor], flo
     for batch in batches:
         batch = moved(batch, device)
         args, kwargs = inputs(batch)
-        counts = counts + confusion(logits_of(model(*args, **kwargs)), labels_of(batch), ignore_index)
+        output, labels = model(*args, **kwargs), labels_of(batch)
+        check_labels(output, labels, ignore_index)
+        counts = counts + confusion(logits_of(output), labels, ignore_index)
     return kind(counts)
+
+
+def check_split(name: str, output: Any, batches: DataLoader, ignore_index: int = 255) -> None:
+    """Raise `ValueError` if labels of a data set are no classes of a model's output, or none of them counts."""
+    counted = False
+    for batch in batches:
+        labels = labels_of(batch)
+        try:
+            check_labels(output, labels, ignore_index)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+        counted = counted or bool((labels != ignore_index).any())
+    if not counted:
+        raise ValueError(f"{name}: each label is {ignore_index}, which does not count (ignore_index)")
 
 
 def check_labels(output: Any, labels: Tensor, ignore_index: int = 255) -> None:

@@ -43,6 +43,8 @@ class TeacherCache(Hook):
             world = get_world_size()
             told = use(teacher, runner.train_dataloader.dataset, model.data_preprocessor, get_rank(), world)
             barrier()
+            for store in (teacher.stores or {}).values():
+                store.open()  # a damaged shard is found now, not in some later step
             teacher.model.to("cpu")  # it has no more to do
             for key, value in told._asdict().items():
                 peak = key == "peak_megabytes"

@@ -124,13 +124,14 @@ def test_whole_images_have_no_chance() -> None:
                 {"type": "RandomCrop", "crop_size": (8, 8)},
                 {"type": "RandomApply", "transforms": [{"type": "RandomFlip", "prob": 1.0}]},
                 {"type": "PhotoMetricDistortion"},
+                {"type": "CLAHE"},
                 {"type": "PackSegInputs"},
             )
         ]
         rotate = TRANSFORMS.build({"type": "RandomRotate", "prob": 1.0, "degree": 10})
         nested = TRANSFORMS.build({"type": "RandomApply", "transforms": [{"type": "RandomRotFlip"}]})
     names = [kind_of(each) for each in whole_image(steps)]
-    assert names == ["LoadImageFromFile", "LoadAnnotations", "Resize", "Resize", "PackSegInputs"]
+    assert names == ["LoadImageFromFile", "LoadAnnotations", "Resize", "Resize", "CLAHE", "PackSegInputs"]
     assert [each.scale for each in whole_image(steps)[2:4]] == [(64, 48), (64, 48)]
     assert refused(steps) == []
     assert refused([*steps, rotate, nested]) == ["RandomRotate", "RandomRotFlip"]

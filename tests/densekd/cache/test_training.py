@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import TRANSFORMS, DefaultScope
+from torch import nn
 
 from densekd import Distiller, distill, prepare, train
 from densekd.cache.fill import Filled, use
 from densekd.cache.geometry import Place
-from densekd.cache.store import Row, Store, largest, spread
-from densekd.cache.teacher import CachedTeacher
+from densekd.cache.store import SHARD, Row, Store, largest, spread
+from densekd.cache.teacher import CachedTeacher, CacheOptions
 from densekd.datasets import DigitScenesSeg
+from densekd.hub.features import Features
+from densekd.mmlab.config import cache_in
 
 from ..conftest import TinySegmenter
 
@@ -85,6 +89,23 @@ def test_losses_are_those_without_a_cache(tmp_path: Path) -> None:
         assert told.megabytes == pytest.approx(
             16 * 32 * 32 * (11 + 6) * (2 if dtype == "float16" else 4) / 2**20, rel=0.1
         )
+
+
+@pytest.mark.parametrize("options", [{"multiple": 14}, {"square": 112}])
+def test_a_teacher_that_resizes_its_images(tmp_path: Path, options: dict[str, int]) -> None:
+    """A map of 14 pixels of the resized image is one of 14.3 or 12.5 pixels of the student's."""
+
+    def features() -> Features:
+        torch.manual_seed(2)
+        return Features("patches", nn.Conv2d(3, 6, 14, stride=14), **options)
+
+    entries = [{"loss": "mse", "student": "backbone:0", "teacher": "maps"}]
+    transforms = [{"type": "Resize", "scale": (100, 75)}]
+    online = Training(transforms, entries=entries, teacher=features())
+    cached = Training(transforms, {"path": str(tmp_path), "dtype": "float32"}, entries, teacher=features())
+    cached.open()
+    assert cached.losses() == pytest.approx(online.losses(), rel=1e-6)
+    assert cached.seen == 16
 
 
 def test_a_teacher_without_borders_is_the_same_under_crops_and_flips(tmp_path: Path) -> None:
@@ -213,6 +234,51 @@ def test_a_store_refuses_what_float16_cannot_hold(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match=r"dtype 'float32' there, 'float16' here"):
         Store(tmp_path, "teacher-head", {"weights": "a"}, images=1)
+
+
+def test_open_shards_hold_no_file_open(tmp_path: Path) -> None:
+    """A large training set has more shards than a process may have open files."""
+    store = Store(tmp_path, "teacher-head", {}, images=3 * SHARD)
+    maps = [[torch.rand(2, 3, 3), torch.rand(2, 1, 1)] for _ in range(3 * SHARD)]
+    for start in store.missing():
+        store.write(start, [Row(Place(), levels) for levels in maps[start : start + SHARD]])
+    before = len(os.listdir("/dev/fd"))
+    for image in (0, SHARD + 1, 3 * SHARD - 1):
+        for found, written in zip(store.read(image).levels, maps[image]):
+            torch.testing.assert_close(found, written, rtol=1e-3, atol=1e-3)
+    assert len(os.listdir("/dev/fd")) == before
+
+
+def test_of_two_processes_that_fill_one_shard_the_first_stands(tmp_path: Path) -> None:
+    for value in (1.0, 2.0):  # one that is read in another process is not taken from it
+        Store(tmp_path, "teacher-head", {}, images=1).write(0, [Row(Place(), [torch.full((1, 1, 1), value)])])
+        assert Store(tmp_path, "teacher-head", {}, images=1).read(0).levels[0].item() == 1.0
+    assert len([*(tmp_path).glob("*/*")]) == 2  # no draft is left
+
+
+def test_a_damaged_shard_is_found_when_the_store_is_opened(tmp_path: Path) -> None:
+    store = Store(tmp_path, "teacher-head", {}, images=SHARD + 1)
+    for start, count in ((0, SHARD), (SHARD, 1)):
+        store.write(start, [Row(Place(), [torch.rand(2, 3, 3)])] * count)
+    store.open()
+    (level,) = store.folder.glob(f"shard-*{SHARD}/level0.npy")
+    level.write_bytes(level.read_bytes()[:-2])
+    with pytest.raises(ValueError, match=rf"shard-0*{SHARD} is missing or damaged .*: delete it, the next run writes"):
+        Store(tmp_path, "teacher-head", {}, images=SHARD + 1).open()
+
+
+@pytest.mark.parametrize("value", [float("nan"), -float("inf")])
+def test_a_teacher_that_yields_nan_is_not_told_to_use_float32(tmp_path: Path, value: float) -> None:
+    with pytest.raises(FloatingPointError, match=r"yields NaN or infinity for a training image, at teacher-head"):
+        Store(tmp_path, "teacher-head", {}, images=1).write(0, [Row(Place(), [torch.full((2, 3, 3), value)])])
+
+
+def test_a_folder_of_the_command_line_keeps_the_options_of_the_config(seg: Config) -> None:
+    taught = distill(seg, teacher="a.py", method="cwd", teacher_cache=dict(path="cache", topk=5))
+    cache_in(taught, "~/other")
+    assert CacheOptions.parse(taught.model.teacher_cache) == (str(Path.home() / "other"), 5, "float16")
+    with pytest.raises(ValueError, match="needs the name of a folder"):
+        cache_in(taught, "")
 
 
 def test_levels_of_a_detector(det: Config, det_teacher: dict[str, str], tmp_path: Path) -> None:

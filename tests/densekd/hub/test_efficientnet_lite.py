@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from efficientnet_lite_pytorch import EfficientNet
@@ -76,6 +78,14 @@ def test_norm_eval_keeps_statistics_alone() -> None:
 def test_mistakes_are_named(options: dict, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         EfficientNetLite(**options)
+
+
+@pytest.mark.parametrize("held", [b"junk", [1, 2]])
+def test_a_file_of_something_else_is_named(tmp_path: Path, held: object) -> None:
+    path = tmp_path / "weights.pth"
+    path.write_bytes(held) if isinstance(held, bytes) else torch.save(held, path)
+    with pytest.raises(ValueError, match=r"weights\.pth (is damaged or of another format|holds no weights by name)"):
+        EfficientNetLite("lite0", pretrained=path)
 
 
 def test_another_file_of_ours_loads_by_name(tmp_path: object) -> None:

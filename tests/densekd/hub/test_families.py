@@ -115,6 +115,26 @@ def test_values_that_are_not_rescaled_or_normalised(tmp_path: Path) -> None:
         assert pixels(torch.full((1, 3, 1, 1), 10.0))[0, 0].item() == pytest.approx(10 * scale + shift)
 
 
+@pytest.mark.parametrize("told", ["{", "[]", '{"image_mean": 0.5}', '{"image_std": [0.5]}', '{"image_std": [0, 0, 0]}'])
+def test_a_damaged_preprocessor_is_named(told: str, tmp_path: Path) -> None:
+    saved("dinov2", tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(told)
+    with pytest.raises(ValueError, match=r"teacher hf:.*preprocessor_config\.json cannot be understood: "):
+        from_transformers(str(tmp_path))
+
+
+def test_damaged_weights_and_those_of_another_size_are_named(tmp_path: Path) -> None:
+    saved("dinov2", tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "patch_size": 7}))
+    with pytest.raises(ValueError, match=r"lacks \d weights of Dinov2Model, such as embeddings"):
+        from_transformers(str(tmp_path))
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-9])
+    with pytest.raises(ValueError, match=r"teacher hf:.*: its weights are damaged"):
+        from_transformers(str(tmp_path))
+
+
 def test_an_unknown_family_is_named(tmp_path: Path) -> None:
     ViTModel(
         ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)

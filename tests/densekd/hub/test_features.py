@@ -84,6 +84,7 @@ def test_padding_is_cut_from_the_maps(size: tuple[int, int]) -> None:
         ("lite9", ValueError, "no teacher is called 'lite9'; did you mean 'lite"),
         ("hf:", ValueError, "needs a folder or a name"),
         (f"{__name__}:not_a_network", TypeError, "must return an nn.Module"),
+        ("torch:nn", TypeError, "must be a function that returns an nn.Module, got a module"),
         ("no_such_module:name", ValueError, "no module named"),
         (3, TypeError, "a teacher is"),
     ],
@@ -94,6 +95,8 @@ def test_mistakes_are_named(source: str, error: type[Exception], said: str) -> N
 
 
 def test_a_network_without_maps() -> None:
+    with pytest.raises(TypeError, match=r"nothing: a backbone yields maps .* got NoneType"):
+        Features("nothing", nn.Identity(), read=lambda found, size: [])(torch.zeros(1, 3, 4, 4))
     with pytest.raises(TypeError, match=r"yields maps .* got \(1, 48\)"):
         features_of(f"{__name__}:tokens_only")(torch.zeros(1, 3, 4, 4))
 

@@ -104,6 +104,49 @@ def test_another_training_is_not_resumed(photos: Path, tmp_path: Path) -> None:
         training(photos, steps=61, seed=3).resume(tmp_path / "training.pth")
 
 
+def test_other_images_and_another_student_are_not_resumed(photos: Path, tmp_path: Path) -> None:
+    file = tmp_path / "training.pth"
+    run = training(photos)
+    run.save(file)
+    others = [path.with_name(f"other-{path.name}") for path in find_images(photos)]
+    for path, other in zip(find_images(photos), others):
+        (tmp_path / other.name).write_bytes(path.read_bytes())
+    with pytest.raises(ValueError, match="other options: files"):
+        training(tmp_path).resume(file)
+    run.student.network.append(nn.Conv2d(8, 8, 1))
+    with pytest.raises(ValueError, match="training of another student"):
+        run.resume(file)
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(ValueError, match="is damaged"):
+        training(photos).resume(file)
+
+
+def frozen() -> nn.Module:
+    return backbone().requires_grad_(False)
+
+
+class Detached(nn.Sequential):
+    def forward(self, images: Tensor) -> Tensor:
+        with torch.no_grad():
+            return super().forward(images)
+
+
+@pytest.mark.parametrize("student", [frozen(), Detached(backbone())])
+def test_a_student_that_cannot_learn_is_refused(photos: Path, student: nn.Module) -> None:
+    """Its heads alone would have learned, and the loss would have fallen."""
+    with pytest.raises(ValueError, match="nothing of the student still can be trained"):
+        Pretraining(Features("still", student), {"t": Features("t", backbone())}, find_images(photos), size=(32, 32))
+
+
+@pytest.mark.parametrize("name", ["backbone.safetensors", "backbone.json"])
+def test_no_file_is_replaced_unasked(photos: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    command = [f"{HERE}:backbone", "--teacher", f"{HERE}:backbone", "--images", str(photos), "--out", str(tmp_path)]
+    with pytest.raises(FileExistsError, match=rf"{name} is of an earlier training: --overwrite replaces it"):
+        main(command)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_teachers_count_alike(photos: Path, tmp_path: Path) -> None:
     torch.manual_seed(2)
     quiet, loud = (

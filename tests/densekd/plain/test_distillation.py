@@ -187,12 +187,35 @@ def test_labels_and_places() -> None:
         (dict(labels=LABELS.float()), TypeError, "must be a tensor of integers"),
         (dict(labels=LABELS[None]), ValueError, r"must be classes of pixels \(B, H, W\)"),
         (dict(labels=LABELS, label_map=LABELS), ValueError, "two names of one thing"),
+        (dict(boxes=[torch.zeros(1, 5)] * 2), ValueError, r"boxes must be for each image a tensor \(n, 4\).*\(1, 5\)"),
+        (dict(boxes=[[[0, 0, 4, 4]], []]), ValueError, "boxes must be for each image a tensor .* got list"),
+        (dict(boxes={"a": LABELS}), TypeError, "boxes must be a list with a tensor for each image, got a dict"),
+        (dict(masks=[LABELS[0]] * 2), ValueError, r"masks must be for each image a tensor \(n, H, W\)"),
+        (dict(progress=3), ValueError, "progress is the share of the training that is done, 0 to 1, got 3"),
+        (dict(progress=float("nan")), ValueError, "progress is the share .* got nan"),
+        (LABELS, TypeError, r"context must be a dict such as .*, got a Tensor"),
     ],
 )
-def test_wrong_context(context: dict[str, Any], error: type[Exception], words: str) -> None:
+def test_wrong_context(context: Any, error: type[Exception], words: str) -> None:
     distillation = Distillation(*pair(), method="kl", example=IMAGES)
     with pytest.raises(error, match=words):
         distillation(IMAGES, context=context)
+
+
+def test_boxes_of_whole_numbers_are_those_of_floats() -> None:
+    distillation = Distillation(*pair(), [dict(loss="mse", student="body", where="boxes")], example=IMAGES)
+    boxes = [torch.tensor([[0, 0, 12, 8]]), torch.zeros(0, 4, dtype=torch.long)]
+    found, expected = (
+        distillation(IMAGES, context=dict(boxes=given))[1]["mse"] for given in (boxes, [each.float() for each in boxes])
+    )
+    assert found == expected > 0
+
+
+def test_wrong_options_are_found_before_a_batch() -> None:
+    with pytest.raises(TypeError, match=r"convert must be a function of the student's arguments, got 0\.5"):
+        Distillation(*pair(), method="kl", convert=0.5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"entry 'keys': a name must not .* 'keys' or 'train'"):
+        Distillation(*pair(), [dict(loss="kl", student="head", name="keys")])
 
 
 class Classifier(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from PIL import Image
 from sklearn.metrics import accuracy_score, jaccard_score
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 import densekd
 from densekd.plain.scenes import MEAN, STD, Scenes
@@ -125,6 +126,67 @@ def test_a_metric_of_ones_own() -> None:
     assert result.metrics["student"]["val least"] == pytest.approx(least(result.student, None))  # of the best epoch
 
 
+PLACES = [dict(loss="mse", student="body", where="boxes")]
+
+
+class Stream(IterableDataset):
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        yield from scenes(2, 0)
+
+
+def of_class(k: int) -> tuple[Tensor, Tensor]:
+    return torch.zeros(3, 16, 16), torch.full((16, 16), k)
+
+
+def test_a_batch_without_a_label_that_counts_teaches_nothing() -> None:
+    result = densekd.fit(net, train=[of_class(255), *scenes(3, 0)], val=scenes(2, 1), epochs=2, batch_size=1, log=str)
+    assert all(weight.isfinite().all() for weight in result.student.parameters())
+
+
+def test_a_label_out_of_range_is_named_in_whichever_batch_it_is() -> None:
+    with pytest.raises(ValueError, match=r"labels \[7\] are out of range: the model has classes 0 to 2"):
+        densekd.fit(net, train=[*scenes(2, 0), of_class(7)], val=scenes(2, 1), batch_size=1, epochs=9, log=str)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32])
+def test_labels_of_any_integers(dtype: torch.dtype) -> None:
+    data = [(image, label.to(dtype)) for image, label in scenes(2, 0)]
+    options: dict[str, Any] = dict(epochs=1, control=False, method="kl", log=str)
+    result = densekd.fit(net, net(8), train=data, val=data, **options)
+    same = densekd.fit(net, result.outcomes["teacher"].model, train=scenes(2, 0), val=scenes(2, 0), **options)
+    assert result.metrics == same.metrics
+
+
+def test_a_teacher_of_features_is_not_measured() -> None:
+    """Its 8 channels are no classes, and would have been counted as such."""
+    lines: list[str] = []
+    entries = [dict(loss="mse", student="body", teacher="0")]
+    options: dict[str, Any] = dict(train=scenes(2, 0), val=scenes(2, 1), epochs=1, log=lines.append)
+    result = densekd.fit(net, nn.Sequential(nn.Conv2d(3, 8, 3, padding=1)), distills=entries, **options)
+    assert list(result.metrics) == ["control", "student"]
+    assert lines[0] == "teacher: not measured, its output is no logits of the student's classes"
+
+
+def test_a_loader_with_a_generator_of_its_own_shows_both_the_same_batches() -> None:
+    seen: list[float] = []
+
+    class Watched(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net()
+
+        def forward(self, image: Tensor) -> Tensor:
+            if self.training:
+                seen.append(image.sum().item())
+            return self.net(image)
+
+    batches = DataLoader(scenes(8, 0), 2, shuffle=True, generator=torch.Generator().manual_seed(3))
+    entries = [dict(loss="kl", student="net.head", teacher="head")]
+    densekd.fit(Watched, net(8), train=batches, val=scenes(2, 1), distills=entries, epochs=2, log=str)
+    assert len(seen) == 16
+    assert seen[:8] == seen[8:]
+
+
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
@@ -135,6 +197,20 @@ def test_a_metric_of_ones_own() -> None:
         (dict(train=[torch.zeros(3, 4, 4)] * 2), TypeError, r"a pair \(input, labels\), or a dict with 'labels'"),
         (dict(student=lambda: net(4, 2)), ValueError, r"labels \[2\] are out of range: the model has classes 0 to 1"),
         (dict(train=[(torch.zeros(3, 4, 4), 1)] * 2), ValueError, "need labels of 3 axes"),
+        (dict(student="resnet"), TypeError, "a torch.nn.Module, or a function that returns one, got 'resnet'"),
+        (dict(student=lambda: None), TypeError, "the student must be a torch.nn.Module, got None"),
+        (dict(student=net().requires_grad_(False)), ValueError, "has no parameter that requires a gradient"),
+        (dict(loss=lambda output, labels: 0.5), TypeError, r"loss\(output, labels\) must return a tensor .*got float"),
+        (dict(loss=lambda output, labels: output), TypeError, r"without axes, got \(2, 3, 16, 16\)"),
+        (
+            dict(teacher=net(8), distills=PLACES),
+            ValueError,
+            "where='boxes' needs boxes, which this batch does not have",
+        ),
+        (dict(train=DataLoader(Stream())), TypeError, "a DataLoader must have a length"),
+        (dict(val=[*scenes(9, 1), of_class(7)]), ValueError, r"val: labels \[7\] are out of range"),
+        (dict(test=[*scenes(9, 1), of_class(-1)]), ValueError, r"test: labels \[-1\] are out of range"),
+        (dict(val=[of_class(255)] * 2), ValueError, "val: each label is 255, which does not count"),
         (dict(teacher=lambda: net(), method="kl"), TypeError, "must be a torch.nn.Module or 'ema'"),
         (dict(teacher=net(8), method="kll"), KeyError, "kl"),
         (dict(lr=1e30, epochs=3), FloatingPointError, "lower lr"),
@@ -165,6 +241,10 @@ def test_scenes(tmp_path: Path) -> None:
     assert image.amax().item() == pytest.approx(((1 - np.array(MEAN)) / STD).max(), rel=1e-5)
     small = Scenes(tmp_path / "images", tmp_path / "labels", size=(2, 3))
     assert (small[0][0].shape, small[0][1].tolist()) == ((3, 2, 3), [[0, 11, 1]] * 2)
+    for wrong in (np.zeros((4, 6, 3), np.uint8), np.zeros((2, 3), np.uint8), np.full((4, 6), 300, np.uint16)):
+        Image.fromarray(wrong).save(tmp_path / "labels" / "a.png")
+        with pytest.raises(ValueError, match=r"label map .*a\.png must be an 8-bit image of one channel, as large as"):
+            Scenes(tmp_path / "images", tmp_path / "labels")
     (tmp_path / "labels" / "a.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"a.png has no label map"):
         Scenes(tmp_path / "images", tmp_path / "labels")
