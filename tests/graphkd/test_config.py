@@ -72,7 +72,7 @@ def test_a_config_that_comes_with_graphkd_is_a_base(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        ("_base_ = 'graphkd::glnn/digit.py'", FileNotFoundError, "did you mean graphkd::graph/glnn/digits.py?"),
+        ("_base_ = 'graphkd::glnn/digit.py'", FileNotFoundError, "did you mean graphkd::glnn/digits.py?"),
         ("_base_ = 'mine.py'", ValueError, "by way of its own _base_, itself"),
         ("_base_ = 'none.py'", FileNotFoundError, "none.py"),
         ("_base_ = ['base.py', 'base.py']", ValueError, "two of the bases have settings, student, teacher"),

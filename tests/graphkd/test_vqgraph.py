@@ -31,7 +31,7 @@ CONTRACT = [
 ]
 
 TEACHER = dict(type="vqsage", epochs=40, hidden=64, codes=64, width=16)
-STUDENT = StudentClassifier(hidden=(32,), epochs=60)
+STUDENT = StudentClassifier(hidden=(32,), dropout=0.0, epochs=60)
 
 
 @pytest.fixture(scope="module")
