@@ -33,6 +33,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seeds", type=whole(1), default=10, help="seeds 0 to SEEDS - 1, each a split (default: 10)")
     parser.add_argument("--setting", nargs="+", choices=("tran", "ind"), default=["tran"], help="(default: tran)")
     parser.add_argument("--scoring", nargs="+", help="scorers of scikit-learn; the first selects the epoch")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, or auto, CUDA where there is one (default: cpu)")
+    parser.add_argument("--amp", action="store_true", help="multiply in bfloat16 in training")
     parser.add_argument("--out", type=Path, help="the log (default: results/compare/GRAPH.json)")
     parser.add_argument("--html", type=Path, help="also write a page with a plot and the table")
     parser.add_argument("--root", type=Path, help="folder of the data (default: KD_DATA_ROOT)")
@@ -58,6 +60,8 @@ def main(arguments: list[str] | None = None) -> None:
             seeds=args.seeds,
             settings=args.setting,
             scoring=args.scoring,
+            device=args.device,
+            amp=args.amp,
             log=out,
             name=name,
             tick=tick,

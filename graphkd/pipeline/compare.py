@@ -27,6 +27,7 @@ from graphkd.pipeline.arguments import (
     chosen_split,
     last_step,
     name_of,
+    with_run,
 )
 from graphkd.pipeline.checks import (
     any_ready,
@@ -43,11 +44,12 @@ from graphkd.pipeline.rehearse import rehearse
 from graphkd.pipeline.teacher_spec import listed
 from graphkd.pipeline.train_student import train_student
 from graphkd.pipeline.train_teacher import train_teacher
-from graphkd.recipes import check_method, extras_of, inputs_of
+from graphkd.recipes import check_method, check_run, extras_of, inputs_of
 from graphkd.recipes.registry import check_task
 from graphkd.spec import plain
 from graphkd.training.cache import Cache
 from graphkd.training.scoring import ScoringSpec, measures
+from graphkd.training.watch import Run
 from kdlosses.cli.logs import Log, read, reset_peak_memory, write
 from kdlosses.cli.report import table
 from kdlosses.whole import whole
@@ -137,6 +139,8 @@ def compare(
     target: str | None = None,
     descriptors: Describe | None = None,
     task: str | None = None,
+    device: Any = None,
+    amp: bool = False,
     log: str | Path | None = None,
     name: str = "comparison",
     tick: Callable[[str], object] = lambda said: None,
@@ -159,6 +163,8 @@ def compare(
         target: see `distill`.
         descriptors: see `distill`.
         task: see `distill`.
+        device: see `distill`; a log may go on on another one.
+        amp: see `distill`.
         log: a JSON file. It is written whole after each run; called again, what is in there is not trained again, so
             that a run that was stopped goes on, and one with more seeds, methods or teachers trains what is new. (A
             teacher that new methods need is trained again, as it was: its log stays.)
@@ -180,7 +186,8 @@ def compare(
     graph = undirected(given)
     check_connected(graph, isolated)
     measures(scoring, graph.task, graph.num_classes)
-    model = checked_student(student, graph.task)
+    where = Run.of(device, amp)
+    model = with_run(checked_student(student, graph.task), device, amp)
     last_step(model).check_settings()
     if not callable(tick):
         raise TypeError(f"tick is a function of a name, got {tick!r}")
@@ -193,8 +200,9 @@ def compare(
         check_task(method, graph.task, graph.reads is None)
         inputs_of(method)
         check_edge_weights(graph, method)
+        check_run(method, where.device, amp)
     ready = [as_cache(each, graph) for each in listed(teachers)]
-    run = _Run(given, graph, split, scoring, settings, model, name)
+    run = _Run(given, graph, split, scoring, settings, model, name, amp)
     for setting in settings:
         view, as_given = run.view(chosen[0], setting), run.as_given(chosen[0], setting, ready)
         for each in ready:
@@ -231,10 +239,10 @@ def compare(
             if ("teacher", called, seed) in done and not wanted:
                 continue
             reset_peak_memory()
-            trained = {
-                each: train_teacher(run.view(seed, each), teacher, seed, extras, run.as_given(seed, each, [teacher]))
-                for each in settings
-            }
+            trained = {}
+            for each in settings:
+                view, as_given = run.view(seed, each), run.as_given(seed, each, [teacher])
+                trained[each] = train_teacher(view, teacher, seed, extras, as_given, device=where.device, amp=amp)
             if ("teacher", called, seed) not in done:
                 keep(trained, "teacher", called, seed, spec)
             for label, method, told in wanted:
@@ -275,6 +283,7 @@ class _Run:
     settings: Sequence[Any]
     student: Student
     name: str
+    amp: bool
 
     def view(self, seed: int, setting: Any) -> Setting:
         return make_setting(self.graph, chosen_split(self.graph, self.split, seed), setting, seed, self.scoring)
@@ -288,6 +297,7 @@ class _Run:
         """What must be the same in all runs of a log."""
         split = None if self.split is None else chosen_split(self.graph, self.split, 0).fingerprint()
         settings = {**last_step(self.student).get_params(deep=False), "method": None, "random_state": None}
+        settings["device"] = None  # which changes no more than rounding
         steps = [
             {type(step).__name__: as_json(step.get_params() if hasattr(step, "get_params") else step)}
             for _, step in getattr(self.student, "steps", [])[:-1]
@@ -299,6 +309,7 @@ class _Run:
             "scoring": as_json(self.scoring),
             "student": {type(last_step(self.student)).__name__: as_json(settings)},
             **({"steps": steps} if steps else {}),
+            **({"amp": True} if self.amp else {}),
         }
 
     def log(self, outcomes: dict[str, Outcome], role: str, method: str, seed: int, spec: Any) -> Log:

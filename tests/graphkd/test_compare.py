@@ -186,3 +186,23 @@ def test_the_command_names_what_cannot_be_written_at_once(tmp_path: Path) -> Non
         with pytest.raises(SystemExit, match=r"cannot be written"):
             main(["--graph", "digits", "--seeds", "1", option, str(tmp_path / "file" / "x"), *more])
     assert not (tmp_path / "log.json").exists()
+
+
+def test_a_log_goes_on_on_another_device_and_not_in_another_precision(done: tuple[Any, Path]) -> None:
+    _, log = done
+    ran: list[str] = []
+    compare(digits(), TEACHERS, ["glnn"], seeds=2, student=QUICK, log=log, tick=ran.append, device="cpu")
+    assert ran == []
+    with pytest.raises(ValueError, match="another comparison, which differs in amp, student"):
+        compare(digits(), TEACHERS, ["glnn"], seeds=2, student=QUICK, log=log, amp=True)
+    with pytest.raises(ValueError, match="device is 'cpu', 'cuda'"):
+        compare(digits(), TEACHERS, device="gpu", tick=ran.append)
+    with pytest.raises(ValueError, match="the method 'adagmlp' trains a network of its own, which amp does not reach"):
+        compare(digits(), TEACHERS, "adagmlp", amp=True, tick=ran.append)
+
+
+def test_bfloat16_is_used_in_training() -> None:
+    teacher = dict(type="sage", hidden=16, epochs=10)
+    plain, low = (compare(digits(), teacher, seeds=1, student=QUICK, amp=amp).logs for amp in (False, True))
+    assert [log["metrics"] for log in plain] != [log["metrics"] for log in low]
+    assert all(log["config"].get("amp", False) == (log in low) for log in (*plain, *low))
