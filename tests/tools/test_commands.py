@@ -125,7 +125,7 @@ def test_mistakes_end_in_one_line(tmp_path: Path) -> None:
         (
             ["distill", "--graph", "coora", "--seeds", "1"],
             1,
-            "no graph is called 'coora'; did you mean 'cora' or 'cane_cora'?\n",
+            "no graph is called 'coora'; did you mean 'cora' or 'cane_cora' or 'cora_words'?\n",
         ),
     ):
         done = call("graphkd", *arguments, folder=tmp_path)
