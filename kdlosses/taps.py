@@ -242,12 +242,12 @@ def never_fired(model: nn.Module, spec: str, others: Sequence[str] = ()) -> str:
 @contextlib.contextmanager
 def at_rest(model: nn.Module) -> Iterator[None]:
     """Evaluation mode inside; the modes of all modules are restored afterwards."""
-    modes = {module: module.training for module in model.modules()}
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         yield
     finally:
-        for module, mode in modes.items():
+        for module, mode in modes:
             module.training = mode
 
 

@@ -27,9 +27,9 @@ from graphkd.pipeline.outcome import table
 from graphkd.sparse.edges import both_ways
 from graphkd.spec import plain, resolve
 from graphkd.teachers import TEACHERS
-from graphkd.teachers.call import resting
 from graphkd.training.latency import latency
 from graphkd.training.loop import Evaluation, History, Schedule, rehearsal, train
+from kdlosses.taps import at_rest
 
 TeacherSpec = str | Mapping[str, Any] | Callable[..., nn.Module] | LinkGNN
 MethodSpec = str | Mapping[str, Any] | Callable[..., Any]
@@ -230,7 +230,7 @@ def train_link_teacher(split: LinkSplit, teacher: TeacherSpec = "sage", seed: in
 
             history = lesson.train(network, loss, len(lesson))
         network.eval()  # also after no epoch at all
-    with torch.inference_mode(), resting(network):
+    with torch.inference_mode(), at_rest(network):
         h = network.encoder(x, known)
         outcome = _outcome(network, lambda pairs: network(split.x, visible, pairs), split, history, k)
     outcome.score = torch.inference_mode()(lambda pairs: _scored(network.predictor, h, pairs))
@@ -246,7 +246,7 @@ def _check_k(split: LinkSplit, k: int) -> None:
 
 
 def _scored(predictor: nn.Module, h: Tensor, pairs: Tensor) -> Tensor:
-    with resting(predictor):
+    with at_rest(predictor):
         return predictor(h, pairs)
 
 

@@ -21,8 +21,9 @@ from graphkd.pipeline.measure import check_scores, readable_setting, setting_out
 from graphkd.pipeline.outcome import MethodSpec, Outcome, TeacherSpec
 from graphkd.pipeline.teacher_spec import parse_teacher
 from graphkd.recipes import EDGE_READERS, nested
-from graphkd.teachers.call import resting, uses_weights
+from graphkd.teachers.call import uses_weights
 from graphkd.training.cache import Cache
+from kdlosses.taps import at_rest
 
 
 def check_connected(graph: Graph, isolated: str) -> None:
@@ -52,7 +53,7 @@ def check_teachers(setting: Setting, teachers: Sequence[TeacherSpec], as_given: 
         elif isinstance(each, nn.Module):
             _check_weights(each, weighted)
             if len(teachers) > 1:
-                with resting(each):
+                with at_rest(each):
                     setting_outputs(each, readable_setting(each, as_given or setting))
         else:
             builder, options, *_, taught, _ = parse_teacher(each)
@@ -142,12 +143,12 @@ def check_writable(name: str, path: str | Path) -> None:
         raise OSError(f"{name}={str(path)!r} cannot be written: {above} {why}; choose another")
 
 
-def warn_one_way(given: Graph, teachers: Sequence[TeacherSpec]) -> None:
+def warn_one_way(given: Graph, teachers: Sequence[TeacherSpec] = (), stacklevel: int = 3) -> None:
     if count := one_way(given):
         warnings.warn(
             f"{count} of {given.edge_index.shape[1]} edges have no reverse: they count in both directions"
             + (", but for the ready module" if any_ready(teachers) else ""),
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
 
 

@@ -179,14 +179,9 @@ def distill(
         outcomes["student"][view.name] = train_student(view, of_teacher.cache, method, student, seed, **told)
         warn_if_no_better(view.name, of_teacher, control)
     first = {role: by_setting[names[0]] for role, by_setting in outcomes.items()}
-    return Result(
-        first["student"].model,
-        {role: {k: v for each in found.values() for k, v in each.metrics.items()} for role, found in outcomes.items()},
-        {role: {name: each.oracle_test_best for name, each in found.items()} for role, found in outcomes.items()},
-        {
-            role: measure_latency(network, graph, needs_edges=role == "teacher", x=first[role].x)
-            for role, network in (("teacher", first["teacher"].model), ("student", network_of(first["student"].model)))
-            if network is not None
-        },
-        outcomes,
-    )
+    latency = {
+        role: measure_latency(network, graph, needs_edges=role == "teacher", x=first[role].x)
+        for role, network in (("teacher", first["teacher"].model), ("student", network_of(first["student"].model)))
+        if network is not None
+    }
+    return Result.of(outcomes, latency)

@@ -19,10 +19,17 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from torch import nn
 
-from graphkd.data import Graph, Setting, make_setting, one_way, sorted_undirected
+from graphkd.data import Graph, Setting, make_setting, sorted_undirected
 from graphkd.data.setting import SettingName
 from graphkd.pipeline.arguments import SplitSpec, Student, as_cache, chosen_split, last_step
-from graphkd.pipeline.checks import check_classes, check_connected, check_shown, check_writable, warn_if_no_better
+from graphkd.pipeline.checks import (
+    check_classes,
+    check_connected,
+    check_shown,
+    check_writable,
+    warn_if_no_better,
+    warn_one_way,
+)
 from graphkd.pipeline.measure import network_of
 from graphkd.pipeline.outcome import MethodSpec, Outcome, Result, TeacherSpec
 from graphkd.pipeline.rehearse import rehearse, untrained
@@ -87,10 +94,8 @@ def distill_sampled(
     if given.edge_weight is not None:
         raise ValueError("scale='sampled' counts all edges the same: remove edge_weight, or pass scale='full'")
     graph = sorted_undirected(given)
-    if graph is not given and (count := one_way(given)):
-        warnings.warn(
-            f"{count} of {given.edge_index.shape[1]} edges have no reverse: they count in both directions", stacklevel=3
-        )
+    if graph is not given:
+        warn_one_way(given, stacklevel=4)
     check_connected(graph, isolated)
     chosen = chosen_split(graph, split, seed)
     teacher = as_cache(teacher, graph)
@@ -127,14 +132,8 @@ def distill_sampled(
             if not kept:
                 weakref.finalize(taught.cache, shutil.rmtree, place, ignore_errors=True)
         scratch.pop_all()  # nothing failed: each goes with its cache
-    first = {role: by_setting[names[0]] for role, by_setting in outcomes.items()}
-    return Result(
-        first["student"].model,
-        {role: {k: v for each in found.values() for k, v in each.metrics.items()} for role, found in outcomes.items()},
-        {role: {name: each.oracle_test_best for name, each in found.items()} for role, found in outcomes.items()},
-        _latencies(graph, first["teacher"], first["student"]),
-        outcomes,
-    )
+    teacher_outcome, student_outcome = outcomes["teacher"][names[0]], outcomes["student"][names[0]]
+    return Result.of(outcomes, _latencies(graph, teacher_outcome, student_outcome))
 
 
 def _check_method(method: MethodSpec) -> None:

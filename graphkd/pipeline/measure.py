@@ -14,12 +14,13 @@ from graphkd.data.setting import UNSEEN_SHARE
 from graphkd.pipeline.arguments import (
     last_step,
 )
-from graphkd.teachers.call import call, call_on, kind_of, outputs, readable, resting
+from graphkd.teachers.call import call, call_on, kind_of, outputs, readable
 from graphkd.teachers.ensemble import Ensemble
 from graphkd.training.latency import latency, student_latencies, teacher_latencies
 from graphkd.training.loop import Score
 from graphkd.training.scoring import Measure, measures
 from kdlosses.experts import experts, mixture
+from kdlosses.taps import at_rest
 
 
 def network_of(student: Any) -> nn.Module:
@@ -36,10 +37,10 @@ def measure_latency(network: nn.Module, graph: Graph, needs_edges: bool, x: Tens
     if not needs_edges:
         return student_latencies(network, x)
     if graph.reads is not None:
-        with resting(network):
+        with at_rest(network):
             return {"all_nodes": latency(lambda: call_on(network, graph))}
     x = readable(network, replace(graph, x=x)).x
-    with resting(network):
+    with at_rest(network):
         if graph.edge_weight is not None:
             return {"all_nodes": latency(lambda: call(network, x, graph.edge_index, graph.edge_weight))}
         if kind_of(network) != (torch.device("cpu"), torch.float32):
@@ -110,14 +111,14 @@ def teacher_metrics(
     if setting.name == "tran":
         return metrics_of(setting, logits)
     if setting.whole.reads is not None:
-        with resting(networks[0]):
+        with at_rest(networks[0]):
             return metrics_of(setting, logits, call_on(networks[0], views[0].whole))
     found: list[list[Tensor]] = [[], []]
     for network, view in zip(networks, views):
         whole, seen = view.whole, view.seen
         x = readable(network, whole).x
         known = (view.observed[seen.edge_index], seen.edge_weight)
-        with resting(network):
+        with at_rest(network):
             for answers, edges in zip(found, ((whole.edge_index, whole.edge_weight), known)):
                 answers.append(call(network, x, *edges, whole.num_classes))
     several = len(networks) > 1

@@ -76,6 +76,20 @@ class Result:
     def __post_init__(self) -> None:
         self.outcomes = _ByRole(self.outcomes)
 
+    @classmethod
+    def of(cls, outcomes: dict[str, dict[SettingName, Outcome]], latency: dict[str, dict[str, float]]) -> Result:
+        """The result of these outcomes, by role and setting, with the student of the first setting."""
+        return cls(
+            next(iter(outcomes["student"].values())).model,
+            {
+                role: {k: v for one in found.values() for k, v in one.metrics.items()}
+                for role, found in outcomes.items()
+            },
+            {role: {name: o.oracle_test_best for name, o in found.items()} for role, found in outcomes.items()},
+            latency,
+            outcomes,
+        )
+
     @property
     def cache(self) -> Cache:
         """The cache of the teacher of `student`."""

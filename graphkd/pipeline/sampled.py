@@ -23,13 +23,14 @@ from graphkd.sparse.edges import by_target
 from graphkd.sparse.neighbours import Fanout, near
 from graphkd.sparse.rows import Matrix, rows
 from graphkd.spec import whole
-from graphkd.teachers.call import kind_of, resting
+from graphkd.teachers.call import kind_of
 from graphkd.teachers.gnn import GNN
 from graphkd.teachers.layerwise import BLOCK, check_layerwise, layerwise, trimmed
 from graphkd.training.cache import Cache
 from graphkd.training.loop import Evaluation, History, Schedule, score, train
 from graphkd.training.parallel import barrier, processes
 from graphkd.training.watch import HERE, Callback, Run
+from kdlosses.taps import at_rest
 
 EPOCHS, BATCH, FANOUT = 20, 1024, 10
 """Of a teacher that does not say: passes over the training nodes, nodes in a step, and neighbours in a hop."""
@@ -128,7 +129,7 @@ def train_sampled(
         "settings": {"teacher": as_json(told), "setting": setting.name, "seed": seed, "split": trained_on},
     }
     start = time.perf_counter()
-    with resting(network):
+    with at_rest(network):
         _write(_applied(network, seen.x, crow, source, folder), setting, head, folder)
         barrier()
         applied = time.perf_counter() - start
@@ -268,7 +269,7 @@ def check_sampled(teacher: TeacherSpec, mini: Setting, seed: int) -> None:
     network = parsed(teacher, mini.seen.x.shape[1], mini.seen.num_classes, seed).network
     if kind_of(network) != (torch.device("cpu"), torch.float32):
         raise ValueError("scale='sampled' applies a ready teacher on the CPU in float32: pass module.cpu().float()")
-    with resting(network):
+    with at_rest(network):
         edges = mini.seen.edge_index
         x = mini.seen.x if getattr(network, "sparse", False) else mini.seen.x.to_dense()
         check_layerwise(network, x, edges, *by_target(edges, len(mini.seen)))

@@ -38,7 +38,7 @@ from graphkd.pipeline.teacher_spec import listed, parse_teacher
 from graphkd.recipes import OF_GRAPH_NETWORKS
 from graphkd.spec import resolve
 from graphkd.teachers import TEACHERS, TUNES
-from graphkd.teachers.call import call, call_on, outputs, resting
+from graphkd.teachers.call import call, call_on, outputs
 from graphkd.teachers.ensemble import Ensemble
 from graphkd.teachers.taps import with_taps
 from graphkd.training.cache import Cache, warn_of_probabilities
@@ -47,6 +47,7 @@ from graphkd.training.loop import Clock, History, Schedule, train
 from graphkd.training.task import TASKS
 from graphkd.training.watch import HERE, Callback, Run
 from kdlosses.experts import experts, mixture
+from kdlosses.taps import at_rest
 
 
 def train_teacher(
@@ -119,7 +120,7 @@ def _train_one(
     if isinstance(teacher, nn.Module):
         trained_on = getattr(teacher, "trained_on", None)
         warn_unless(trained_on == setting.mark(), f"the {type(teacher).__name__}", trained_on is not None)
-        with resting(teacher):
+        with at_rest(teacher):
             told: dict[str, Any] = {"type": type(teacher).__name__}
             return _answered(setting, teacher, as_given or setting, told, seed, extras, trained_on, History())
     builder, options, schedule, share, tune, taught, taps = parse_teacher(teacher)
@@ -137,7 +138,7 @@ def _train_one(
         network = with_taps(built_on(view.seen, builder, options), taps)
         view = readable_setting(network, view)
         if builder not in TEACHERS.values():  # one of the user's own, which may read something else
-            with resting(network), torch.no_grad():
+            with at_rest(network), torch.no_grad():
                 outputs(network, view.seen)
         if "method" in taught:
             history = _train_taught(network, view, schedule, taught["source"], taught["method"], seed, tell)

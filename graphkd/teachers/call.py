@@ -1,11 +1,9 @@
-"""Call any graph network in its own dtype, on its own device and in its own mode."""
+"""Call any graph network in its own dtype and on its own device."""
 
 from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -97,18 +95,6 @@ def uses_weights(network: nn.Module) -> bool:
     except (TypeError, ValueError):  # of a compiled module
         return False
     return named and bool(getattr(network, "supports_edge_weight", True))
-
-
-@contextmanager
-def resting(network: nn.Module) -> Iterator[nn.Module]:
-    """Put a network in evaluation mode inside the block; restore the mode of every part afterwards."""
-    modes = [(part, part.training) for part in network.modules()]
-    network.eval()
-    try:
-        yield network
-    finally:
-        for part, training in modes:
-            part.training = training
 
 
 def kind_of(network: nn.Module) -> tuple[torch.device, torch.dtype]:
