@@ -12,18 +12,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from graphkd.cli.distill import Config, add_run_options, finished, read_config, todo, trainings
 from graphkd.data import Graph, load
 from graphkd.links import LINK_RECIPES, LinkOutcome, LinkStudent, split_links, train_link_student, train_link_teacher
 from graphkd.links.distillation import parse_teacher
-from graphkd.pipeline.logs import labels, per_cent
+from graphkd.pipeline.logs import labels, log_of, per_cent
 from graphkd.shipped import CONFIGS
 from graphkd.spec import resolve
 from graphkd.training.latency import REPEATS, WARMUP
-from kdlosses.cli.logs import SCHEMA, Log, commit, peak_memory, reset_peak_memory, versions, write
+from kdlosses.cli.logs import Log, reset_peak_memory, write
 from kdlosses.cli.mistakes import one_sentence
 from kdlosses.cli.parser import Parser
 from kdlosses.cli.report import table
@@ -116,25 +115,21 @@ def make_log(
     teacher = role == "teacher"
     network = first.model if teacher else first.model.network_
     epochs = parse_teacher(config["teacher"])[2].epochs if teacher else first.model.epochs
-    return {
-        "schema": SCHEMA,
-        "side": "links",
-        "name": name,
-        "role": role,
-        "method": method,
-        "seed": seed,
-        "config": config,
-        "metrics": metrics,
-        "selection": SELECTION.format(k=k),
-        "schedule": f"at most {epochs} epochs",
-        "settings": {setting: told(outcome) for setting, outcome in outcomes.items()},
-        "params": sum(parameter.numel() for parameter in network.parameters()),
-        "latency_ms": {"test_pairs": first.latency, "threads": torch.get_num_threads(), "protocol": PROTOCOL},
-        "seconds": sum(outcome.seconds for outcome in outcomes.values()),
-        "peak_memory_mb": peak_memory(),
-        "versions": versions("torch", "torch-geometric", "scikit-learn", "numpy"),
-        "commit": commit(),
-    }
+    return log_of(
+        "links",
+        outcomes,
+        network,
+        {"test_pairs": first.latency, "protocol": PROTOCOL},
+        name=name,
+        role=role,
+        method=method,
+        seed=seed,
+        config=config,
+        metrics=metrics,
+        selection=SELECTION.format(k=k),
+        schedule=f"at most {epochs} epochs",
+        settings={setting: told(outcome) for setting, outcome in outcomes.items()},
+    )
 
 
 def told(outcome: LinkOutcome) -> dict[str, Any]:

@@ -230,25 +230,25 @@ def compare(
 
     extras = set().union(*map(extras_of, taught))
     for seed in chosen:
-        if ("control", "supervised", seed) not in done:
+        left = [(*each[:3], [own for own in each[3] if ("distilled", own[0], seed) not in done]) for each in plan]
+        left = [each for each in left if each[3] or ("teacher", each[0], seed) not in done]
+        untaught = ("control", "supervised", seed) not in done
+        views = {each: run.view(seed, each) for each in settings} if untaught or left else {}
+        if untaught:
             reset_peak_memory()
-            alone = {each: train_student(run.view(seed, each), None, "supervised", model, seed) for each in settings}
+            alone = {each: train_student(view, None, "supervised", model, seed) for each, view in views.items()}
             keep(alone, "control", "supervised", seed, None)
-        for called, teacher, spec, own in plan:
-            wanted = [each for each in own if ("distilled", each[0], seed) not in done]
-            if ("teacher", called, seed) in done and not wanted:
-                continue
+        for called, teacher, spec, wanted in left:
             reset_peak_memory()
             trained = {}
-            for each in settings:
-                view, as_given = run.view(seed, each), run.as_given(seed, each, [teacher])
+            for each, view in views.items():
+                as_given = run.as_given(seed, each, [teacher])
                 trained[each] = train_teacher(view, teacher, seed, extras, as_given, device=where.device, amp=amp)
             if ("teacher", called, seed) not in done:
                 keep(trained, "teacher", called, seed, spec)
             for label, method, told in wanted:
                 outcomes = {
-                    each: train_student(run.view(seed, each), trained[each].cache, method, model, seed)
-                    for each in settings
+                    each: train_student(view, trained[each].cache, method, model, seed) for each, view in views.items()
                 }
                 keep(outcomes, "distilled", label, seed, told)
     names = {"supervised", *(each[0] for each in plan), *(label for each in plan for label, _, _ in each[3])}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import nn
 
 from graphkd.data import Graph
 from graphkd.pipeline.arguments import last_step
@@ -62,21 +64,26 @@ def make_log(
     else:  # of a teacher trained elsewhere there may be no network, and whatever its cache holds
         network, told = first.model, listed(first.cache.settings.get("teacher"))
         epochs = max((each.get("epochs", 0) for each in told if isinstance(each, dict)), default=0)
-    answers = network and measure_latency(network, graph, needs_edges=role in ("teacher", "reference"), x=first.x)
-    return {
-        "schema": SCHEMA,
-        "side": "graph",
-        "name": name,
-        "role": role,
-        "method": method,
-        "seed": seed,
-        "config": config,
-        "metrics": metrics,
-        "selection": SELECTION.format(
+    latency: dict[str, Any] | None = None
+    if network is not None:
+        found = measure_latency(network, graph, needs_edges=role in ("teacher", "reference"), x=first.x)
+        latency = {**found, "protocol": PROTOCOL}
+    return log_of(
+        "graph",
+        outcomes,
+        network,
+        latency,
+        name=name,
+        role=role,
+        method=method,
+        seed=seed,
+        config=config,
+        metrics=metrics,
+        selection=SELECTION.format(
             first_measure.name, "cross-entropy" if graph.task == "single-label" else "loss on the targets"
         ),
-        "schedule": f"at most {epochs} epochs" if epochs else "",
-        "settings": {
+        schedule=f"at most {epochs} epochs" if epochs else "",
+        settings={
             setting: {
                 "val": logged(outcome.val),
                 "oracle_test_best": logged(outcome.oracle_test_best),
@@ -84,8 +91,27 @@ def make_log(
             }
             for setting, outcome in outcomes.items()
         },
-        "params": network and sum(parameter.numel() for parameter in network.parameters()),
-        "latency_ms": answers and {**answers, "threads": torch.get_num_threads(), "protocol": PROTOCOL},
+    )
+
+
+def log_of(
+    side: str, outcomes: Mapping[str, Any], network: nn.Module | None, latency: Mapping[str, Any] | None, **told: Any
+) -> Log:
+    """A log of one model, with what all logs of `graphkd` hold: size, milliseconds, seconds, versions, commit.
+
+    Args:
+        side: `graph` or `links`.
+        outcomes: by setting, each with its `seconds`.
+        network: the model's, None where it is not known.
+        latency: milliseconds of its answers, and the `protocol` of their measurement.
+        told: name, role, metrics and the other entries.
+    """
+    return {
+        "schema": SCHEMA,
+        "side": side,
+        **told,
+        "params": None if network is None else sum(parameter.numel() for parameter in network.parameters()),
+        "latency_ms": None if latency is None else {**latency, "threads": torch.get_num_threads()},
         "seconds": sum(outcome.seconds for outcome in outcomes.values()),
         "peak_memory_mb": peak_memory(),
         "versions": versions("torch", "torch-geometric", "scikit-learn", "numpy"),
