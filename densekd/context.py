@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
 
@@ -25,7 +26,7 @@ LOGITS = ("student_logits", "teacher_logits")
 """Class logits of the learning side and of the other, from their default taps, for losses on other taps."""
 
 
-class LossInputs:
+class LossInputs(ABC):
     """Ground truth and training progress of one batch, computed only if a loss needs it.
 
     A subclass has them: `densekd.mmlab.samples.Context` reads the data samples of OpenMMLab.
@@ -63,29 +64,37 @@ class LossInputs:
         maps = self.label_map(size)
         return None if maps is None else F.interpolate(maps[:, None].float(), size=size, mode="nearest")[:, 0].long()
 
+    @abstractmethod
     def label_map(self, size: Size) -> Tensor | None:
         """Class of each pixel `(B, H, W)`, at the size of the image."""
-        raise NotImplementedError
 
+    @abstractmethod
     def boxes(self, size: Size) -> list[Tensor] | None:
         """Boxes of each image `(n, 4)`, xyxy in positions of the tap."""
-        raise NotImplementedError
+
+    def scaled(self, boxes: Iterable[Tensor], size: Size) -> list[Tensor]:
+        """Boxes `(n, 4)` in pixels of the image, in positions of the tap."""
+        assert self.image_size is not None
+        y, x = size[0] / self.image_size[0], size[1] / self.image_size[1]
+        # of whole numbers the scale would be 0
+        floats = [each if each.is_floating_point() else each.float() for each in boxes]
+        return [each * each.new_tensor([x, y, x, y]) for each in floats]
 
     def boxes_bev(self, size: Size) -> list[Tensor] | None:
         """Boxes on the ground `(n, 5)`: x, y, dx, dy in metres, yaw."""
         return None
 
+    @abstractmethod
     def masks(self, size: Size) -> list[Tensor] | None:
         """Instance masks of each image `(n, h, w)`: the share of each position that the instance covers."""
-        raise NotImplementedError
 
+    @abstractmethod
     def progress(self, size: tuple[int, ...]) -> float | None:
         """Share of the training that is done, 0 to 1; None outside of a run."""
-        raise NotImplementedError
 
+    @abstractmethod
     def epoch(self, size: tuple[int, ...]) -> int | None:
         """Current epoch; None where there is none."""
-        raise NotImplementedError
 
     def labelled(self, size: Size) -> Tensor:
         """Positions whose label is not ignored, `(B, h, w)` bool."""

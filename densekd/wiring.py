@@ -71,7 +71,7 @@ class Wiring:
     @property
     def _learner(self) -> nn.Module:
         """The student, whose taps are read."""
-        raise NotImplementedError
+        raise NotImplementedError  # of a subclass; an ABC has a layout that a student's class cannot be changed to
 
     def _fit(
         self,

@@ -63,14 +63,12 @@ class Context(LossInputs):
         boxes = self._of_instances("bboxes")
         if self.image_size is None or boxes is None:
             return None
-        y, x = size[0] / self.image_size[0], size[1] / self.image_size[1]
         found = [getattr(each, "tensor", each) for each in boxes if each is not None]
         wrong = [each for each in found if each.ndim != 2 or each.shape[1] != 4]
         if wrong:
             raise ValueError(f"boxes must be corners x1, y1, x2, y2 `(n, 4)`, this batch has {tuple(wrong[0].shape)}")
         none = found[0].new_zeros(0, 4)
-        each_image = [none if each is None else getattr(each, "tensor", each) for each in boxes]
-        return [each * each.new_tensor([x, y, x, y]) for each in each_image]
+        return self.scaled((none if each is None else getattr(each, "tensor", each) for each in boxes), size)
 
     def _of_instances(self, key: str) -> list[Any] | None:
         """A field of the instances of each sample, None in a sample without; None where no sample has it."""

@@ -104,12 +104,7 @@ class Given(LossInputs):
     def boxes(self, size: Size) -> list[Tensor] | None:
         """Boxes of each image `(n, 4)`, xyxy in positions of the tap."""
         boxes = self.context.get("boxes")
-        if boxes is None or self.image_size is None:
-            return None
-        y, x = size[0] / self.image_size[0], size[1] / self.image_size[1]
-        # a scale of whole numbers would be 0
-        floats = [each if each.is_floating_point() else each.float() for each in boxes]
-        return [each * each.new_tensor([x, y, x, y]) for each in floats]
+        return None if boxes is None or self.image_size is None else self.scaled(boxes, size)
 
     def boxes_bev(self, size: Size) -> list[Tensor] | None:
         """Boxes on the ground, as they were given."""

@@ -15,12 +15,14 @@ import kdlosses
 from graphkd.data import Graph, Setting, one_way
 from graphkd.pipeline.arguments import (
     built,
+    check_spec,
     name_of,
 )
 from graphkd.pipeline.measure import check_scores, readable_setting, setting_outputs
 from graphkd.pipeline.outcome import MethodSpec, Outcome, TeacherSpec
 from graphkd.pipeline.teacher_spec import parse_teacher
-from graphkd.recipes import EDGE_READERS, nested
+from graphkd.recipes import EDGE_READERS, check_method, inputs_of, nested
+from graphkd.recipes.registry import check_task
 from graphkd.teachers.call import uses_weights
 from graphkd.training.cache import Cache
 from kdlosses.taps import at_rest
@@ -108,6 +110,15 @@ def check_shown(setting: Setting, cache: Cache) -> None:
             f"the cache observed {int(mask.sum())} nodes, the setting {setting.name!r} shows {len(setting.observed)} "
             "(or others): it was written for another setting or seed"
         )
+
+
+def check_method_for(graph: Graph, method: MethodSpec) -> None:
+    """Raise an error unless a method is known, has these options, and can teach what is predicted on this graph."""
+    check_spec("method", method)
+    check_method(method)
+    check_task(method, graph.task, graph.reads is None)
+    inputs_of(method)
+    check_edge_weights(graph, method)
 
 
 def check_edge_weights(graph: Graph, method: MethodSpec) -> None:

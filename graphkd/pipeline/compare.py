@@ -21,7 +21,6 @@ from graphkd.pipeline.arguments import (
     Student,
     as_cache,
     as_json,
-    check_spec,
     checked_seed,
     checked_student,
     chosen_split,
@@ -32,7 +31,7 @@ from graphkd.pipeline.arguments import (
 from graphkd.pipeline.checks import (
     any_ready,
     check_connected,
-    check_edge_weights,
+    check_method_for,
     check_shown,
     check_teachers,
     check_writable,
@@ -44,8 +43,7 @@ from graphkd.pipeline.rehearse import rehearse
 from graphkd.pipeline.teacher_spec import listed
 from graphkd.pipeline.train_student import train_student
 from graphkd.pipeline.train_teacher import train_teacher
-from graphkd.recipes import check_method, check_run, extras_of, inputs_of
-from graphkd.recipes.registry import check_task
+from graphkd.recipes import check_run, extras_of
 from graphkd.spec import plain
 from graphkd.training.cache import Cache
 from graphkd.training.scoring import ScoringSpec, measures
@@ -195,11 +193,7 @@ def compare(
     taught = [plain(each) for each in (methods if isinstance(methods, list | tuple) else [methods])]
     taught = [each if callable(each) or isinstance(each, dict) else {"type": each} for each in taught]
     for method in taught:
-        check_spec("method", method)
-        check_method(method)
-        check_task(method, graph.task, graph.reads is None)
-        inputs_of(method)
-        check_edge_weights(graph, method)
+        check_method_for(graph, method)
         check_run(method, where.device, amp)
     ready = [as_cache(each, graph) for each in listed(teachers)]
     run = _Run(given, graph, split, scoring, settings, model, name, amp)

@@ -14,7 +14,6 @@ from graphkd.pipeline.arguments import (
     SplitSpec,
     Student,
     as_cache,
-    check_spec,
     checked_seed,
     checked_student,
     chosen_split,
@@ -25,7 +24,7 @@ from graphkd.pipeline.arguments import (
 from graphkd.pipeline.checks import (
     any_ready,
     check_connected,
-    check_edge_weights,
+    check_method_for,
     check_teachers,
     warn_if_no_better,
     warn_one_way,
@@ -37,8 +36,7 @@ from graphkd.pipeline.rehearse import rehearse
 from graphkd.pipeline.teacher_spec import listed
 from graphkd.pipeline.train_student import train_student
 from graphkd.pipeline.train_teacher import train_teacher
-from graphkd.recipes import check_method, extras_of, inputs_of
-from graphkd.recipes.registry import check_task
+from graphkd.recipes import extras_of, inputs_of
 from graphkd.spec import plain
 from graphkd.training.cache import Cache
 from graphkd.training.parallel import processes
@@ -136,9 +134,8 @@ def distill(
     if not isinstance(setting, str):
         raise ValueError(f"no setting is called {setting!r}; known: 'all', 'tran', 'ind'")
     names: tuple[SettingName, ...] = ("tran", "ind") if setting == "all" else (setting,)
+    check_method_for(given, method)
     if is_sampled(scale, given):
-        check_spec("method", method)
-        check_method(method)
         if scoring is not None:
             raise ValueError("scale='sampled' chooses epochs by accuracy: leave out scoring, or pass scale='full'")
         asked = with_run(batched(asked), device, amp)
@@ -146,11 +143,6 @@ def distill(
     places = folders(folder, names)
     graph = undirected(given)
     check_connected(graph, isolated)
-    check_spec("method", method)
-    check_method(method)
-    check_task(method, graph.task, graph.reads is None)
-    inputs_of(method)
-    check_edge_weights(graph, method)
     chosen = chosen_split(graph, split, seed)
     teachers = [as_cache(each, graph) for each in listed(teacher)]
     cached = next((each for each in teachers if isinstance(each, Cache)), None)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from kdlosses.options import nearest
-
-TaskName = Literal["single-label", "multi-label", "regression"]
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,12 @@ def test_boxes_and_masks_come_at_the_size_of_the_tap(instances: Context) -> None
     assert found["masks"][1].shape == (0, 4, 4)
 
 
+def test_boxes_of_whole_numbers_are_not_scaled_to_zero() -> None:
+    sample = DetDataSample(gt_instances=InstanceData(bboxes=torch.tensor([[0, 0, 4, 6]])))
+    found = Context([sample], (8, 8)).gather(["boxes"], (4, 4))["boxes"]
+    assert found[0].tolist() == [[0.0, 0.0, 2.0, 3.0]]
+
+
 def test_inside_of_boxes(instances: Context) -> None:
     weight = instances.gather(["weight"], (4, 4), "boxes")["weight"]
     assert weight[0].sum() == 4
