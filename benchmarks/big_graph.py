@@ -12,8 +12,8 @@ which the students learn in batches. The whole graph is distilled with `scale='a
 hundred is labelled; accuracies are on 50,000 nodes that are neither labelled nor for validation.
 
 `--out FOLDER` writes a log for each size, which `graphkd report` prints as tables; `--report FOLDER` prints times,
-peak memory and how they grow, with `--nodes 1e9` what a larger graph needs. Seconds are wall clock; beside them stand
-the seconds of the processor, which other work on the machine does not change as much.
+peak memory and how they grow; `--nodes 1e9` adds what a graph of that many nodes needs. Seconds are wall clock; beside
+them stand the seconds of the processor, which other work on the machine does not change as much.
 """
 
 from __future__ import annotations
@@ -292,7 +292,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--out", type=Path, help="folder of the logs, one for each size")
     parser.add_argument("--report", type=Path, help="print what the logs in this folder say, and run nothing")
-    parser.add_argument("--nodes", type=float, help="with --report: what a graph of so many nodes needs")
+    parser.add_argument("--nodes", type=float, help="with --report: also say what a graph of that many nodes needs")
     parser.add_argument("--processes", type=int, default=64, help="with --nodes")
     args = parser.parse_args()
     if args.report:

@@ -21,7 +21,7 @@ def slope(sizes: Sequence[float], seconds: Sequence[float]) -> float:
 def report(found: Sequence[Log]) -> str:
     """Times and peak memory by size, and the slope of log seconds against log nodes.
 
-    Each call of `graphkd.distill` is a row; a slope is told where there are several sizes.
+    Each call of `graphkd.distill` is a row; slopes need at least two sizes.
     """
     rows = [["method", "nodes", "teacher, s", "cache, s", "control, s", "student, s", "call, s", "processor, s", "MiB"]]
     lines = []

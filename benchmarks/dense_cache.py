@@ -30,6 +30,7 @@ from densekd.cli import compare, train
 from densekd.registry import DATASETS
 from densekd.runs.resume import last_whole_checkpoint
 from kdlosses.cli.logs import SCHEMA, Log, commit, read, write
+from kdlosses.cli.report import spread
 
 ROOT = Path(__file__).resolve().parents[1]
 PLAIN = ROOT / "configs" / "seg" / "plain"
@@ -67,7 +68,7 @@ def table(results: Path) -> str:
         pairs = [(online[key], cached[key]) for key in keys]
         paired = [b["metrics"]["mIoU"] - a["metrics"]["mIoU"] for a, b in pairs]
         cells = [spread([pair[i]["metrics"]["mIoU"] for pair in pairs]) for i in (0, 1)]
-        cells.append(spread(paired, "+.1f"))
+        cells.append(spread(paired, "+.2f"))
         cells += [", ".join(f"{pair[i]['cpu_seconds']:.0f}" for pair in pairs) for i in (0, 1)]
         if role == "distilled":
             cells += [", ".join(f"{pair[i]['teacher_forwards']:,}" for pair in pairs) for i in (0, 1)]
@@ -82,16 +83,6 @@ def table(results: Path) -> str:
 
 
 WAYS = ("online", "cached")
-
-
-def spread(values: list[float], form: str = ".1f") -> str:
-    """Mean and standard deviation.
-
-    >>> spread([1.0, 2.0])
-    '1.5 ± 0.7'
-    """
-    deviation = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):{form}}{deviation}"
 
 
 AUGMENTATIONS: dict[str, list[dict[str, Any]]] = {

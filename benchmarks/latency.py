@@ -2,15 +2,15 @@
 
     python benchmarks/latency.py --share 1 --folder DIR --out results/benchmark/latency.json
 
-A server holds the network in memory; features, edges (sorted by target) and where those into a node begin lie in
-files, memory-mapped. It is asked about one node after the other, drawn at random from all nodes, each anew. What
-counts, by the wall clock, for the graph network: finding the neighbours of the node, as many hops away as it has
-layers, all of them or at most so many a hop, drawn anew; reading their features; the forward pass, each layer for
-those nodes alone that a later one reads, and with the cheaper order of mean and product. For the student: reading the
-features of the node, and the forward pass. Files are read once before, so that they lie in the page cache as far as
-memory goes, and each network answers some nodes before the clock runs. Beside the wall clock stands the time of the
-processor: other work on the machine stretches long answers by the clock and hardly changes those. All networks are
-asked about the same nodes, in float32, in one process.
+A server holds the network in memory; features, edges (sorted by target) and where those into a node begin lie in files,
+memory-mapped. It is asked about one node after the other, drawn at random from all nodes, each anew. What counts, by
+the wall clock, for the graph network: finding the neighbours of the node, as many hops away as it has layers, all of
+them or a fixed number at most per hop, drawn anew; reading their features; the forward pass, each layer for those nodes
+alone that a later one reads, and with the cheaper order of mean and product. For the student: reading the features of
+the node, and the forward pass. Files are read once before, so that they lie in the page cache as far as memory goes,
+and each network answers some nodes before the clock runs. Beside the wall clock stands the time of the processor: other
+work on the machine stretches long answers by the clock and hardly changes those. All networks are asked about the same
+nodes, in float32, in one process.
 
 The graph networks are GraphSAGE of 2 and 3 layers with 256 units, as GLNN (Zhang et al., 2022) has them on ogbn-
 products; its fanouts there are 5, 10 and 15. The students are the MLP of 256 units that `big_graph.py` distills, and

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
+from kdlosses.cli.document import document
+
 
 class Row(NamedTuple):
     """One model of the table. Quality in per cent of the metric, latency in milliseconds."""
@@ -31,32 +33,25 @@ class Picture(NamedTuple):
 
 
 STYLE = """
-:root { color-scheme: light dark; --line: #8884; --soft: #8881; --good: #1a7f37; }
+:root { --good: #1a7f37; }
 @media (prefers-color-scheme: dark) { :root { --good: #4ac26b; } }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.7rem; margin-bottom: 0; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
 p { max-width: 48rem; } .soft { opacity: .75; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .8rem; text-align: right; border-bottom: 1px solid var(--line); }
-th:nth-child(-n+2), td:nth-child(-n+2) { text-align: left; }
-tr.distilled { background: var(--soft); font-weight: 600; } .gain { color: var(--good); }
-.wide { overflow-x: auto; } figure { margin: 1rem 0; } img { width: 100%; background: #fff; border-radius: .4rem; }
+table { width: 100%; } td:nth-child(2), th:nth-child(2) { text-align: left; }
+tr.distilled { background: #8881; font-weight: 600; } .gain { color: var(--good); }
+figure { margin: 1rem 0; } img { width: 100%; background: #fff; border-radius: .4rem; }
 """
 
 
 def page(title: str, intro: str, rows: Sequence[Row], pictures: Sequence[Picture], foot: str) -> str:
     """Lay out table and pictures as one HTML document."""
-    parts = [f"<h1>{html.escape(title)}</h1>", f"<p>{html.escape(intro)}</p>", _table(rows)]
+    parts = [f"<p>{html.escape(intro)}</p>", _table(rows)]
     for picture in pictures:
         alt = html.escape(picture.title, quote=True)
         parts.append(f"<h2>{html.escape(picture.title)}</h2><p class='soft'>{html.escape(picture.caption)}</p>")
         parts.append(f"<figure><img alt='{alt}' src='data:image/png;base64,{_png(picture.figure)}'></figure>")
     parts.append(f"<p class='soft'>{html.escape(foot)}</p>")
-    head = (
-        f"<meta charset='utf-8'><meta name='viewport' content='width=device-width'><title>{html.escape(title)}</title>"
-    )
-    head += f"<style>{STYLE}</style>"
-    return f"<!doctype html><html lang='en'><head>{head}</head><body>{''.join(parts)}</body></html>\n"
+    return document(title, "".join(parts), STYLE)
 
 
 def _table(rows: Sequence[Row]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import resource
 import time
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
@@ -19,6 +18,7 @@ from densekd.cache.pipeline import PLACED, check, leaves, record, whole_image
 from densekd.cache.store import SHARD, Row, Store
 from densekd.cache.teacher import CachedTeacher
 from densekd.sensors.normalisation import Normalisation
+from kdlosses.cli.logs import peak_resident
 
 BATCH = 8
 LOOKED_AT = 256  # images without a file whose pixels are compared
@@ -87,8 +87,7 @@ def use(teacher: CachedTeacher, dataset: Any, preprocessor: nn.Module, rank: int
     teacher.stores = stores
     images.record()
     size = sum(store.bytes() for store in stores.values()) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Filled(seen, time.perf_counter() - begin, size, peak)
+    return Filled(seen, time.perf_counter() - begin, size, peak_resident())
 
 
 def _preprocessor(model: Any) -> Any:

@@ -42,7 +42,7 @@ class Store:
         name: of teacher and tap, for the name of the folder.
         key: what the outputs depend on: JSON values.
         images: how many there are.
-        topk: keep so many logits of each position; 0 for all.
+        topk: number of logits kept at each position; 0 for all.
         dtype: 'float16' or 'float32'.
 
     Raises:

@@ -28,7 +28,7 @@ class CacheOptions(NamedTuple):
 
     Attributes:
         path: folder of the cache; several methods, seeds and teachers may share it.
-        topk: keep so many class logits of each position; 0 for all. The others share what is left of the softmax.
+        topk: number of class logits kept at each position; 0 for all. The others share what is left of the softmax.
         dtype: 'float16' or 'float32'.
     """
 

@@ -18,7 +18,7 @@ class Pixels(nn.Module):
 
     Args:
         mean: of red, green and blue, of 0 to 255.
-        std: likewise.
+        std: standard deviation of the pixels, in the units of the mean.
         rgb: whether the network gets red first; else blue first.
 
     >>> Pixels((127, 127, 127), (128, 128, 128))(torch.full((1, 3, 2, 2), 255.0)).unique()

@@ -45,7 +45,7 @@ class LinkStudent(BaseEstimator):
         lr: learning rate of Adam.
         weight_decay: of Adam.
         epochs: at most.
-        patience: stop when so many epochs brought no better validation score; only with validation data.
+        patience: stop after this many epochs without a better validation score; only with validation data.
         batch_size: edges in a step; None takes all at once.
         k: K of the Hits@K to select by and to score with.
         random_state: seed of initial parameters, dropout, batches and whatever is sampled.

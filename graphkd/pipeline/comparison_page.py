@@ -7,19 +7,13 @@ import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from kdlosses.cli.document import document
 from kdlosses.cli.logs import Log
 from kdlosses.cli.report import ROLES, table
 from kdlosses.options import nearest
 
 COLOURS = {"control": "#6e7781", "teacher": "#0969da", "distilled": "#1a7f37"}
-_STYLE = """
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #8884; }
-th:first-child, td:first-child { text-align: left; } .wide { overflow-x: auto; }
-svg { max-width: 100%; height: auto; } text { font: 13px system-ui, sans-serif; fill: currentColor; }
-"""
+_STYLE = "svg { max-width: 100%; height: auto; } text { font: 13px system-ui, sans-serif; fill: currentColor; }"
 
 
 class Row(NamedTuple):
@@ -59,13 +53,11 @@ def page(logs: Sequence[Log], metric: str | None = None) -> str:
     cells = ["".join(f"<th>{html.escape(each.strip())}</th>" for each in head)]
     cells += ["".join(f"<td>{html.escape(each.strip())}</td>" for each in line) for line in lines]
     body = "".join(f"<tr>{row}</tr>" for row in cells)
-    title = html.escape(str(logs[0]["name"]))
-    return (
-        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width'>"
-        f"<title>{title}</title><style>{_STYLE}</style></head><body><h1>{title}</h1>"
+    return document(
+        str(logs[0]["name"]),
         f"<p>{html.escape(chosen)}: mean and sample standard deviation over seeds.</p>{_drawing(rows, chosen)}"
-        f"<div class='wide'><table>{body}</table></div><p>{html.escape(logs[0]['selection'])}.</p></body></html>\n"
+        f"<div class='wide'><table>{body}</table></div><p>{html.escape(logs[0]['selection'])}.</p>",
+        _STYLE,
     )
 
 

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from graphkd.networks.mlp import MLP
 from graphkd.recipes.registry import RECIPES, recipe
-from graphkd.sparse.edges import by_target, drop_self_loops, neighbourhood, smoother
+from graphkd.sparse.edges import by_target, drop_self_loops, smoother
+from graphkd.sparse.neighbours import near
 from graphkd.sparse.rows import masked, rows
 from graphkd.spec import resolve
 from graphkd.training.lesson import Lesson
@@ -88,12 +89,13 @@ def simmlp(
     edges = by_target(drop_self_loops(lesson.edges()), len(lesson))
 
     def loss(nodes: Tensor | slice) -> Tensor:
-        x, own, near = lesson.x, torch.arange(len(lesson)), edges
+        x, own, sorted_edges = lesson.x, torch.arange(len(lesson)), edges
         if not isinstance(nodes, slice):
-            members, ends = neighbourhood(*edges, nodes, hops, fan, generator)
-            x, own, near = rows(x, members), own[: len(nodes)], by_target(ends, len(members))
+            around = near(*edges, nodes, hops, fan, generator)
+            x, own = rows(x, around.nodes), own[: len(nodes)]
+            sorted_edges = by_target(around.edges, len(around.nodes))
         x = rows(x)
-        hop = smoother(*thinned(*near, edge_mask, generator), dtype)
+        hop = smoother(*thinned(*sorted_edges, edge_mask, generator), dtype)
         z = h = model.outputs(masked(x, feature_mask, generator))[-2]
         for _ in range(hops):
             h = hop(h)

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from graphkd.sparse.neighbours import neighbourhood as neighbourhood
 from graphkd.sparse.rows import csr
 
 _BLOCK = 1 << 16  # edges at a time, so that memory does not grow with their number

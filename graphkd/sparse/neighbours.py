@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 Fanout = int | Sequence[int | None] | None
-"""At most so many edges into a node, of each hop or hop by hop; None takes all."""
+"""The number of edges into a node that are taken at most: one for all hops, or one a hop. None takes all."""
 _FEW = 1 << 14
 
 
@@ -39,7 +39,8 @@ def near(
 ) -> Near:
     """The nodes within some hops of `seeds`, against the direction of edges, and the edges on the way.
 
-    Costs as much as it finds, whatever the size of the graph.
+    Costs as much as it finds, whatever the size of the graph. A layer that averages over the edges into a node gives
+    the seeds what it gives them on the whole graph, if there is no `fanout`.
 
     Args:
         crow: where the edges into each node begin, see `by_target`.
@@ -74,30 +75,6 @@ def near(
     reached = torch.tensor([0, *(part.shape[1] for part in found)]).cumsum(0).tolist()
     edges = torch.cat(found, dim=1) if found else torch.empty(2, 0, dtype=torch.long)
     return Near(seen, edges, within, reached)
-
-
-def neighbourhood(
-    crow: Tensor,
-    source: Tensor,
-    seeds: Tensor,
-    hops: int,
-    fanout: Fanout = None,
-    generator: torch.Generator | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Nodes and edges of `near`, with its arguments.
-
-    A layer that averages over the edges into a node gives the seeds what it gives them on the whole graph, if there is
-    no `fanout`.
-
-    Returns:
-        The nodes, seeds first, and the edges `(2, E)` between their places.
-
-    >>> crow, source = torch.tensor([0, 0, 1, 2, 3]), torch.tensor([0, 1, 2])  # a path 0 -> 1 -> 2 -> 3
-    >>> neighbourhood(crow, source, torch.tensor([3]), hops=2)
-    (tensor([3, 2, 1]), tensor([[1, 2],
-            [0, 1]]))
-    """
-    return near(crow, source, seeds, hops, fanout, generator)[:2]
 
 
 def _drawn(first: Tensor, count: Tensor, limit: int | None, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from kdlosses.arrays import open_array as open_array  # its old home
-
 
 class Shards:
     """Several arrays concatenated along the rows; only the selected rows are read.

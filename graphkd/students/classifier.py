@@ -57,7 +57,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         lr: learning rate of Adam.
         weight_decay: of Adam.
         epochs: at most.
-        patience: stop when so many epochs brought no better validation score; only with validation data.
+        patience: stop after this many epochs without a better validation score; only with validation data.
         batch_size: samples in a step; None takes all at once.
         random_state: seed of initial parameters, dropout, batches and sampled edges.
         scaler: `StandardScaler`, `MinMaxScaler`, `MaxAbsScaler` or `RobustScaler` of scikit-learn or a `Pipeline` of

@@ -222,7 +222,7 @@ class LanguageModel:
 
         Args:
             batch: see `padded`.
-            tokens: at most so many.
+            tokens: the number of tokens that are read, at most.
         """
         asked = {name: batch[name] for name in ("input_ids", "attention_mask")}
         found = self.network.generate(

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from graphkd.data.targets import known
-from graphkd.sparse.edges import by_target, neighbourhood
+from graphkd.sparse.edges import by_target
+from graphkd.sparse.neighbours import near
 from graphkd.sparse.rows import Matrix, rows
 from graphkd.training.latency import hops
 from graphkd.training.loop import Clock, History, rehearsed
@@ -157,8 +158,8 @@ class Lesson:
         if isinstance(nodes, slice) or not hops(model):
             return [found[nodes] for found in model.outputs(rows(self.x), self.edges())]
         crow, source = self._by_target
-        near, edges = neighbourhood(crow, source, nodes, hops(model))
-        return [found[: len(nodes)] for found in model.outputs(rows(self.x, near), edges)]
+        around = near(crow, source, nodes, hops(model))
+        return [found[: len(nodes)] for found in model.outputs(rows(self.x, around.nodes), around.edges)]
 
     @functools.cached_property
     def _by_target(self) -> tuple[Tensor, Tensor]:

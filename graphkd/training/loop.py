@@ -36,7 +36,7 @@ class Schedule:
         lr: learning rate of Adam.
         weight_decay: of Adam.
         epochs: at most.
-        patience: stop when so many epochs brought no better validation score; infinite never does.
+        patience: stop after this many epochs without a better validation score; infinite never does.
         batch_size: nodes in a step; None takes all at once.
 
     Raises:

@@ -19,7 +19,7 @@ class Event:
     Attributes:
         role: who is trained: `teacher`, `control` or `student`.
         epoch: from 0.
-        epochs: at most so many.
+        epochs: the number of epochs, at most.
         loss: mean loss of the steps of the epoch.
         score: validation accuracy, None without validation.
         seconds: wall-clock seconds of the steps.

@@ -102,8 +102,11 @@ def reset_peak_memory() -> None:
 
 def peak_memory() -> int:
     """MiB at most allocated on the GPU, or else held by the whole process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() >> 20
+    return torch.cuda.max_memory_allocated() >> 20 if torch.cuda.is_available() else peak_resident()
+
+
+def peak_resident() -> int:
+    """MiB of memory, not of a GPU, that the whole process held at most."""
     if sys.platform == "linux":
         status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
         return int(status["VmHWM"].split()[0]) >> 10

@@ -9,7 +9,8 @@ from torch import nn
 
 from graphkd import Graph, StudentClassifier, digits
 from graphkd.networks.mlp import MLP
-from graphkd.sparse.edges import by_target, neighbourhood
+from graphkd.sparse.edges import by_target
+from graphkd.sparse.neighbours import near
 from graphkd.sparse.rows import rows
 from graphkd.teachers import TEACHERS
 from graphkd.teachers.ensemble import Ensemble
@@ -40,14 +41,14 @@ def test_the_whole_neighbourhood_gives_what_the_whole_graph_gives(
     torch.manual_seed(0)
     network = TEACHERS["sage"](64, 10, layers=layers, hidden=16).eval()
     seeds = torch.tensor([1700, 3, 42])
-    nodes, edges = neighbourhood(*sorted_edges, seeds, hops(network))
+    nodes, edges = near(*sorted_edges, seeds, hops(network))[:2]
     assert torch.equal(nodes[:3], seeds)
     assert len(nodes.unique()) == len(nodes) < len(graph)
     with torch.no_grad():
         part, whole = network(rows(graph.x, nodes), edges)[:3], network(graph.x, graph.edge_index)[seeds]
         torch.testing.assert_close(part, whole)
         if layers > 1:  # and no smaller one does
-            nodes, edges = neighbourhood(*sorted_edges, seeds, hops(network) - 1)
+            nodes, edges = near(*sorted_edges, seeds, hops(network) - 1)[:2]
             assert (network(rows(graph.x, nodes), edges)[:3] - whole).abs().max() > 1e-3
 
 
@@ -59,14 +60,14 @@ def test_a_sampled_neighbourhood_is_a_fair_part_of_the_whole(sorted_edges: tuple
     drawn = torch.zeros(len(crow) - 1)
     rounds = 2000
     for _ in range(rounds):
-        nodes, edges = neighbourhood(crow, source, torch.tensor([seed]), 1, 3, draw)
+        nodes, edges = near(crow, source, torch.tensor([seed]), 1, 3, draw)[:2]
         assert sorted(edges[0].tolist()) == [1, 2, 3]
         assert edges[1].tolist() == [0, 0, 0]
         drawn[nodes[edges[0]]] += 1
     assert set(drawn.nonzero().flatten().tolist()) == set(around.tolist())
     share = 3 / len(around)
     np.testing.assert_allclose(drawn[around] / rounds, share, atol=5 * (share * (1 - share) / rounds) ** 0.5)
-    nodes, edges = neighbourhood(crow, source, torch.arange(50), 2, 3, draw)
+    nodes, edges = near(crow, source, torch.arange(50), 2, 3, draw)[:2]
     into = torch.bincount(edges[1], minlength=len(nodes))
     assert torch.equal(into[:50], crow.diff()[:50].clamp(max=3))
     assert set(map(tuple, nodes[edges].T.tolist())) <= {
@@ -76,7 +77,7 @@ def test_a_sampled_neighbourhood_is_a_fair_part_of_the_whole(sorted_edges: tuple
 
 def test_a_node_alone_is_its_own_neighbourhood() -> None:
     crow, source = by_target(torch.empty(2, 0, dtype=torch.long), 4)
-    nodes, edges = neighbourhood(crow, source, torch.tensor([2]), 3, 5)
+    nodes, edges = near(crow, source, torch.tensor([2]), 3, 5)[:2]
     assert nodes.tolist() == [2]
     assert edges.shape == (2, 0)
 

@@ -1,5 +1,5 @@
-# AdamW by iterations: warm-up, then cosine decay. No early stopping: the last checkpoint is what counts. What depends on
-# the number of iterations is in adamw_<number>.py.
+# AdamW by iterations: warm-up, then cosine decay. No early stopping: the last checkpoint is what counts. The files
+# adamw_<number>.py say what depends on the number of iterations.
 optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.02),
