@@ -148,6 +148,10 @@ _SEGMENTATION: dict[str, dict[str, float | _Other | None]] = {
         "lad": _other(model=_teacher("lad/teacher_camvid")),
         "mgd_semi": _other(model=_two_teachers("plain/semantic_fpn_r18_w32_camvid_1k", "mgd_semi/deep_camvid")),
     },
+    "tables/camvid_lite2": {
+        **dict.fromkeys(("acam", "cirkd", "cwd", "dist", "ifvd", "kl", "maskd", "mgd", "pkd", "skd")),
+        "bpkd": _other(model=_SMALL_BPKD),
+    },
     "tables/camvid_mit": {
         **dict.fromkeys(("cirkd", "cwd", "dist", "dmae", "g2sd", "hybrid", "kl", "pkd")),
         **dict.fromkeys(("transkd", "transkd_ea", "transkd_gl")),

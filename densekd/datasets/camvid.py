@@ -23,12 +23,15 @@ class CamVid(BaseSegDataset):
 
     Args:
         drives: use frames of these alone; all if not given.
+        part: use this stretch of each drive, from and to a share of its frames in order: (0.0, 0.8) is all but the last
+            fifth.
         count: use as many frames, spread evenly over those of the split; all if not given.
         **kwargs: of mmseg's `BaseSegDataset`.
 
     Raises:
         FileNotFoundError: there is no image folder where the config looks for one.
-        ValueError: a drive has no frames in the split, or there are fewer than `count`.
+        ValueError: a drive has no frames in the split, `part` is no stretch or holds no frame, or there are fewer
+            frames than `count`.
 
     Data: Brostow et al., "Semantic object classes in video: a high-definition ground truth database", PRL 2009.
 
@@ -48,8 +51,17 @@ class CamVid(BaseSegDataset):
         ],
     }
 
-    def __init__(self, *, drives: Sequence[str] | None = None, count: int | None = None, **kwargs: Any) -> None:
-        self.drives, self.count = drives, count
+    def __init__(
+        self,
+        *,
+        drives: Sequence[str] | None = None,
+        part: Sequence[float] | None = None,
+        count: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if part is not None and not (len(part) == 2 and 0 <= part[0] < part[1] <= 1):
+            raise ValueError(f"part must be two shares from 0 to 1, the first one smaller, got {part!r}")
+        self.drives, self.part, self.count = drives, part, count
         super().__init__(**kwargs)
 
     @classmethod
@@ -66,14 +78,22 @@ class CamVid(BaseSegDataset):
         if not folder.is_dir():
             raise FileNotFoundError(f"no CamVid images in {str(folder)!r}; set KD_DATA_ROOT to the folder of CamVid/")
         frames: list[dict[str, Any]] = super().load_data_list()
+        found = [Path(frame["img_path"]).name.split("_")[0] for frame in frames]
         if self.drives is not None:
-            found = [Path(frame["img_path"]).name.split("_")[0] for frame in frames]
             missing = sorted({*self.drives} - {*found})
             if missing:
                 raise ValueError(
                     f"no frame of {', '.join(missing)} in {folder}; there are {', '.join(sorted({*found}))}"
                 )
             frames = [frame for frame, drive in zip(frames, found) if drive in self.drives]
+            found = [drive for drive in found if drive in self.drives]
+        if self.part is not None:
+            first, end = self.part
+            places = {drive: [n for n, each in enumerate(found) if each == drive] for drive in found}
+            share = {n: k / len(of) for of in places.values() for k, n in enumerate(of)}
+            frames = [frame for n, frame in enumerate(frames) if first <= share[n] < end]
+            if not frames:
+                raise ValueError(f"part={self.part!r} holds no frame of {folder}")
         if self.count is not None:
             if not 0 < self.count <= len(frames):
                 raise ValueError(f"count must be from 1 to the {len(frames)} frames there are, got {self.count}")

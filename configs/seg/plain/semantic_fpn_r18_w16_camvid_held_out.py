@@ -1,0 +1,7 @@
+# The student of the table with ImageNet's features: see _base_/tables/camvid_lite2.py.
+_base_ = [
+    "../../_base_/models/semantic_fpn_r18_w16.py",
+    "../../_base_/datasets/camvid_held_out.py",
+    "../../_base_/schedules/adamw_1k.py",
+]
+optim_wrapper = dict(optimizer=dict(lr=3e-3))
