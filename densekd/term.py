@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import kdlosses
 from densekd.align.adapt import ADAPT, Size, adapts, join
 from densekd.context import LOGITS, OF_A_RUN, WHERE, LossInputs
+from kdlosses.auto_weight import AutoWeight
 
 KNOWN = ("student_channels", "teacher_channels", "channels", "classes")
 """Options of losses that are filled in from the models; so is `ignore_index`, which no loss requires."""
@@ -34,7 +35,9 @@ class Term(nn.Module):
         loss: what `kdlosses.build` takes: a key, a dict with a `type`, a function or a module.
         student: tap of the student, see `densekd.Taps`.
         teacher: tap of the teacher, the student's if not given; of several teachers one that all have, or a list.
-        weight: factor of the term in the total loss; at 0 the term needs no teacher.
+        weight: factor of the term in the total loss; at 0 the term needs no teacher. `'auto'`: the factor at which its
+            gradient at the tap is as large as the task's, measured in the first steps and then kept;
+            `dict(type='auto', ratio=0.5, steps=50)` is half as large, see `kdlosses.auto_weight.AutoWeight`.
         name: the term is logged as `distill.loss_<name>`; the loss's own name if not given.
         adapt: how taps of different shapes are aligned, one of `densekd.align.adapt.ADAPT`.
         where: restrict the loss to some positions, one of `densekd.context.WHERE`.
@@ -51,6 +54,7 @@ class Term(nn.Module):
     """
 
     weight: float
+    auto: AutoWeight | None
     teachers: list[str]
 
     def __init__(
@@ -58,7 +62,7 @@ class Term(nn.Module):
         loss: Any,
         student: str,
         teacher: str | Sequence[str] | None = None,
-        weight: float = 1.0,
+        weight: float | str | Mapping[str, Any] = 1.0,
         name: str | None = None,
         adapt: str = "auto",
         where: str | None = None,
@@ -83,13 +87,14 @@ class Term(nn.Module):
         taps: Any = student if teacher is None else teacher
         self.teachers = list(taps) if isinstance(taps, list | tuple) else [taps] * len(self.sources)
         self.sigmoid: tuple[bool, list[bool]] = False, [False] * len(self.sources)
-        if isinstance(weight, bool) or not isinstance(weight, Real) or not math.isfinite(weight):
-            raise TypeError(f"distills entry {self.name!r}: weight must be a finite number, got {weight!r}")
-        if weight < 0:
-            raise ValueError(f"distills entry {self.name!r}: weight must be at least 0, got {weight!r}")
-        self.weight = float(weight)
+        self.weight, self.auto = self._weighed(weight)
         if not isinstance(back, bool):
             raise TypeError(f"distills entry {self.name!r}: back must be True or False, got {back!r}")
+        if back and self.auto is not None:
+            raise ValueError(
+                f"distills entry {self.name!r}: weight 'auto' is measured beside the student's task, but with "
+                "back=True the teacher learns: give a number"
+            )
         for side, tap in (("student", student), *(("teacher", tap) for tap in self.teachers)):
             if not isinstance(tap, str):
                 raise TypeError(f"distills entry {self.name!r}: the tap of the {side} must be a string, got {tap!r}")
@@ -119,6 +124,19 @@ class Term(nn.Module):
             raise ValueError(f"distills entry {self.name!r}: its loss needs the logits of one teacher, not several")
         if len(self.sources) > 1 and adapt in LEARNED and adapt != "cat":
             raise ValueError(f"distills entry {self.name!r}: adapt={adapt!r} projects onto one teacher, not several")
+
+    def _weighed(self, weight: Any) -> tuple[float, AutoWeight | None]:
+        """The weight, 1 for one that is still to be measured, and what measures it."""
+        try:
+            auto = AutoWeight.parse(weight)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"distills entry {self.name!r}: {error}") from error
+        weight = 1.0 if auto is not None else weight
+        if isinstance(weight, bool) or not isinstance(weight, Real) or not math.isfinite(weight):
+            raise TypeError(f"distills entry {self.name!r}: weight must be a finite number, or 'auto', got {weight!r}")
+        if weight < 0:
+            raise ValueError(f"distills entry {self.name!r}: weight must be at least 0, got {weight!r}")
+        return float(weight), auto
 
     @property
     def asks_logits(self) -> bool:
@@ -218,6 +236,18 @@ class Term(nn.Module):
             or getattr(part.loss, "categorical", False)  # a loss of one's own that is not registered
             for part in parts
         )
+
+    @property
+    def tau(self) -> float:
+        """Temperature of the loss, or of one inside of it; 1 where none has any."""
+        for part in self.loss.modules():
+            if isinstance(part, kdlosses.Loss):
+                plain = inspect.signature(type(part.loss) if isinstance(part.loss, nn.Module) else part.loss).parameters
+                default = plain["tau"].default if "tau" in plain else None
+                found = part.options.get("tau", getattr(part.loss, "tau", default))
+                if isinstance(found, Real):
+                    return float(found)
+        return 1.0
 
     @property
     def _is_binary(self) -> bool:

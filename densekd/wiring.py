@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -13,6 +14,8 @@ from densekd.context import LossInputs, classes_of
 from densekd.taps.defaults import is_segmenter, sigmoid_logits
 from densekd.teacher import Peer, Teacher
 from densekd.term import LEARNED, Term, two_classes, width
+from kdlosses.auto_weight import AutoWeight, Task
+from kdlosses.diagnosis import Diagnosis
 
 
 class Levels(Protocol):
@@ -21,8 +24,13 @@ class Levels(Protocol):
     def __getitem__(self, tap: str, /) -> Sequence[Tensor]: ...
 
 
-def parse_entries(distills: Any) -> list[Term]:
+def parse_entries(distills: Any, balance: Any = None) -> list[Term]:
     """Build the terms of the entries.
+
+    Args:
+        distills: the entries.
+        balance: `'auto'`, or a dict as `kdlosses.auto_weight.AutoWeight` takes it: all entries that teach the student
+            are weighed by their gradients, each with an equal share of the ratio, in place of their own weights.
 
     Raises:
         TypeError, ValueError, KeyError: an entry is wrong, or two have one name.
@@ -30,6 +38,15 @@ def parse_entries(distills: Any) -> list[Term]:
     if not isinstance(distills, list | tuple):
         raise TypeError(f"distills must be a list of entries, got {distills!r}")
     terms = [Term.parse(entry) for entry in distills]
+    if balance is not None:
+        auto = AutoWeight.parse(balance)
+        if auto is None:
+            raise ValueError(
+                f"balance must be None, 'auto', or dict(type='auto', ratio=..., steps=...), got {balance!r}"
+            )
+        weighed = [term for term in terms if term.weight and not term.back]
+        for term in weighed:
+            term.weight, term.auto = 1.0, AutoWeight(auto.ratio / len(weighed), len(auto.ratios))
     names = [term.name for term in terms]
     for name in names:
         if names.count(name) > 1:
@@ -134,6 +151,70 @@ class Wiring:
                 + (", or adapt='conv1x1' to learn a map" if len(theirs) == 1 else "")
             )
 
+    @property
+    def _diagnosis(self) -> Diagnosis:
+        if "diagnosis" not in vars(self):
+            vars(self)["diagnosis"] = Diagnosis(self._tell)
+        return vars(self)["diagnosis"]
+
+    def _tell(self, message: str) -> None:
+        warnings.warn(message, stacklevel=2)
+
+    def _note(self, name: str, value: Tensor | float) -> None:
+        """Take a scalar of the training."""
+
+    def _weighed(self, term: Term, loss: Tensor, levels: Sequence[Tensor], task: Task | None, look: bool) -> Tensor:
+        """The loss of a term times the weight that is measured, if it is; what its gradients tell.
+
+        Args:
+            term: the term.
+            loss: its loss.
+            levels: the student's tensors at its tap, as the student made them.
+            task: of the student, in training.
+            look: whether this step is one that is looked at.
+        """
+        auto = term.auto
+        measuring = auto is not None and auto.measuring
+        if task is not None and (measuring or look) and not torch.compiler.is_compiling():
+            try:
+                pull = task.pull(loss, term.student, levels)
+            except RuntimeError as error:
+                if measuring:
+                    raise RuntimeError(
+                        f"distills entry {term.name!r}: weight 'auto' takes gradients in the forward pass, which this "
+                        "model does not allow (activation checkpointing needs use_reentrant=False; compile after the "
+                        f"weight is known, or give a number): {error}"
+                    ) from error
+                pull = None
+            if auto is not None and measuring:
+                auto.measure(pull)
+                self._note(f"weight_{term.name}", auto.weight)
+            if look and pull is not None and pull.task > 0:
+                factor = 1.0 if auto is None else auto.weight.item()
+                ratio, cosine = factor * (pull.term / pull.task).item(), pull.cosine.item()
+                self._diagnosis.gradients(term.name, ratio, cosine, factor * term.weight)
+                self._note(f"ratio_{term.name}", ratio)
+                self._note(f"cosine_{term.name}", cosine)
+        return loss if auto is None else auto.weight.to(loss) * loss
+
+    def _look_at(self, term: Term, student: Levels, seen: Mapping[str, Levels], context: LossInputs) -> None:
+        """Tell what the tensors of a term show: zeros, a softmax that is one-hot, a teacher that knows less."""
+        mine, asked = student[term.student], self._asks(term)
+        self._diagnosis.zeros(term.name, "student", term.student, mine)
+        for name, tap in asked:
+            self._diagnosis.zeros(term.name, f"teacher {name!r}", tap, seen[name][tap])
+        its = seen[asked[0][0]][asked[0][1]]
+        if not term.categorical or len(asked) > 1 or len(its) != 1 or any(each.ndim != 4 for each in (*mine, *its)):
+            return
+        if min(width(mine[0]), width(its[0])) < 2:
+            return
+        self._diagnosis.softmax(term.name, its[0], term.tau)
+        classes = self._classes(term.student)[0]
+        if term.class_map is None and not term.back and width(mine[0]) == width(its[0]) == classes:
+            shares = [_agreement(level, context) for level in (mine[0], its[0])]
+            if None not in shares:
+                self._diagnosis.agreement(term.name, *shares)
+
     def _loss(self, term: Term, student: Levels, seen: Mapping[str, Levels], context: LossInputs) -> Tensor:
         theirs = [seen[name][tap] for name, tap in self._asks(term)]
         loss = term(student[term.student], theirs, context, self._logits(term, student, seen, context.image_size))
@@ -174,3 +255,13 @@ class Wiring:
     def _check_finite(self, teacher: str, tap: str, tensors: Iterable[Tensor]) -> None:
         if not all(torch.isfinite(tensor).all() for tensor in tensors):
             raise FloatingPointError(f"teacher {teacher!r} yields NaN or infinity at tap {tap!r}")
+
+
+def _agreement(logits: Tensor, context: LossInputs) -> float | None:
+    """Share of the labelled positions at which the largest logit is the label's."""
+    labels = context.labels((logits.shape[2], logits.shape[3]))
+    if labels is None:
+        return None
+    valid = labels != context.ignore_index
+    hits = (logits.detach().argmax(1) == labels) & valid
+    return (hits.sum() / valid.sum()).item() if valid.any() else None

@@ -3,6 +3,7 @@
     densekd compare STUDENT.py --teacher TEACHER.py --methods cwd pkd --seeds 3
     densekd compare densekd::seg/pkd/camvid.py --seeds 3
     densekd compare 'densekd::seg/*/scenes_fpn' --seeds 3 --jobs 2     many methods in one table
+    densekd compare densekd::seg/bpkd/camvid.py --balance published auto     both weights side by side
 
 CONFIG is a student's, with --teacher and --methods, or names a `densekd.Distiller`. With --checkpoint, or a
 `checkpoint` in the config, the teacher is measured as it is; else it is trained once, with seed 0, by the schedule of
@@ -16,6 +17,7 @@ trains what is new. The log of another version of a config is not overwritten wi
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import multiprocessing
 import sys
@@ -70,7 +72,7 @@ class Job(NamedTuple):
 def main(arguments: list[str] | None = None) -> None:
     """Run what is missing and print the table of what was asked for."""
     args = parse(arguments)
-    configs, name, methods = compared(args)
+    configs, name, methods = weighed(*compared(args), args.balance)
     check_one_budget(configs)
     kind = side(next(iter(configs.values())))
     out = args.out or Path("results") / kind / name
@@ -102,6 +104,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--teacher-cache", metavar="DIR", help="folder of the teachers' outputs, which all methods and seeds share"
     )
     parser.add_argument("--methods", nargs="+", type=method_name, metavar="METHOD", help="what to compare")
+    parser.add_argument(
+        "--balance",
+        nargs="+",
+        choices=("published", "auto"),
+        default=["published"],
+        help="weights of the entries: as configs and methods say, measured by gradients, or a row for each",
+    )
     parser.add_argument("--seeds", type=int, default=3, help="of control and students, 0 to SEEDS - 1 (default: 3)")
     parser.add_argument("--metric", nargs="+", default=[], help="metrics of the table, the first one decides")
     parser.add_argument("--out", type=Path, help="folder of the logs (default: results/<side>/<name>)")
@@ -155,6 +164,22 @@ def compared(args: argparse.Namespace) -> tuple[dict[Key, Config], str, dict[Key
     for config in configs.values():
         check_arguments(config)
     return configs, *named(configs)
+
+
+def weighed(
+    configs: Mapping[Key, Config], name: str, methods: Mapping[Key, str], ways: list[str]
+) -> tuple[dict[Key, Config], str, dict[Key, str]]:
+    """Return configs, name and methods with a row for each way to weigh the entries."""
+    found: dict[Key, Config] = {}
+    called: dict[Key, str] = {}
+    for key, config in configs.items():
+        if "published" in ways:
+            found[key], called[key] = config, methods[key]
+        if "auto" in ways:
+            auto = copy.deepcopy(config)
+            auto.model.balance = "auto"
+            found[key, "auto"], called[key, "auto"] = auto, f"{methods[key]}_auto"
+    return found, name, called
 
 
 def _cache(configs: Mapping[Key, Config], folder: str | None) -> None:

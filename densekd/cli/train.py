@@ -41,6 +41,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="DIR",
         help="folder of the teacher's outputs: it runs once an image, not each step",
     )
+    parser.add_argument(
+        "--balance", choices=["auto"], help="weigh the entries by their gradients in place of the published weights"
+    )
     parser.add_argument("--control", action="store_true", help="the same schedule without distillation")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--work-dir", help="where checkpoints and logs go (default: work_dirs/<config>[-<method>])")
@@ -56,7 +59,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         help="run the code that checkpoints and data files (.pkl) may contain; only for files that you trust",
     )
     args = parser.parse_args(arguments)
-    for option in ("method", "teacher", "checkpoint", "teacher_cache"):
+    for option in ("method", "teacher", "checkpoint", "teacher_cache", "balance"):
         if args.control and getattr(args, option):
             parser.error(f"--control trains without distillation, it takes no --{option.replace('_', '-')}")
     if bool(args.method) != bool(args.teacher):
@@ -85,6 +88,8 @@ def main(arguments: list[str] | None = None) -> None:
     else:
         config.model.update({"checkpoint": args.checkpoint} if args.checkpoint else {})
         config.model.update({"unsafe": True} if args.unsafe_checkpoints else {})
+    if args.balance:
+        config.model.balance = args.balance
     if args.teacher_cache is not None:
         cache_in(config, args.teacher_cache)
     suffix = "-control" if args.control else f"-{args.method.rpartition(':')[2]}" if args.method else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from numbers import Real
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.logging import MessageHub, print_log
 from torch import Tensor, nn
 
 from densekd.align.adapt import Size
@@ -29,6 +31,7 @@ from densekd.taps.reader import Taps
 from densekd.teacher import MovingAverage, Peer, Teacher
 from densekd.term import Term
 from densekd.wiring import Wiring, parse_entries
+from kdlosses.auto_weight import Task
 from kdlosses.options import nearest
 from kdlosses.reduce import check_rows, over_processes
 
@@ -61,7 +64,13 @@ class Distiller(Wiring, nn.Module):
         teacher_cache: folder in which the outputs of frozen teachers are kept, so that they run once for each image, or
             `dict(path=..., topk=..., dtype=...)`, see `densekd.cache.teacher.CacheOptions`. It needs the hook
             `densekd.TeacherCache`, which `densekd.prepare` adds.
+        balance: `'auto'` weighs the entries by their gradients in place of their own weights, see
+            `densekd.wiring.parse_entries`.
         data_preprocessor: for the student, as mmengine hands it to any model.
+
+    While it trains, a step in 25 is looked at, and what is wrong is logged once each, see
+    `kdlosses.diagnosis.Diagnosis`; ratio and cosine of the gradients are scalars of the training,
+    `distill.ratio_<name>` and `distill.cosine_<name>`, and so is a measured weight, `distill.weight_<name>`.
 
     Raises:
         TypeError, ValueError, KeyError, FileNotFoundError: a wrong entry, a tap that does not exist or never fires,
@@ -122,6 +131,7 @@ class Distiller(Wiring, nn.Module):
         online: Sequence[str] = (),
         unsafe: bool = False,
         teacher_cache: str | Path | Mapping[str, Any] | None = None,
+        balance: str | Mapping[str, Any] | None = None,
         data_preprocessor: Any = None,
     ) -> None:
         if (distills is None) == (method is None):
@@ -132,7 +142,7 @@ class Distiller(Wiring, nn.Module):
             if method is not None:
                 models = {name: each.model for name, each in self.teachers.items()}
                 distills = method_entries(method, self, models)
-            terms = parse_entries(distills)
+            terms = parse_entries(distills, balance)
             probed, size = self._connect(terms)
         if teacher_cache is not None:
             self.teachers = cached(self.teachers, probed, size, teacher_cache)
@@ -268,6 +278,9 @@ class Distiller(Wiring, nn.Module):
         }
         with Taps(self, self._own_taps(self._terms())) as student:
             losses = dict(super().forward(inputs, data_samples, mode=mode, **kwargs))
+        learns = self.training and torch.is_grad_enabled()
+        task = Task(total(losses), list(self.parameters())) if learns else None
+        look = learns and self._diagnosis.due()
         with over_processes() if self.training else nullcontext():
             for term in self._terms():
                 key = f"distill.loss_{term.name}"
@@ -277,10 +290,22 @@ class Distiller(Wiring, nn.Module):
                 if not term.back:
                     self._check_gradient(term, mine)
                 check_rows(f"distills entry {term.name!r}", mine)
-                losses[key] = self._loss(term, student, seen, context) if term in active else term.nothing(mine)
+                if term not in active:
+                    losses[key] = term.nothing(mine)
+                    continue
+                loss = self._loss(term, student, seen, context)
+                losses[key] = loss if term.back else self._weighed(term, loss, mine, task, look)
+                if look:
+                    self._look_at(term, student, seen, context)
         for peer in self._peers():
             losses.update({f"distill.{peer.name}.{key}": value for key, value in peer.losses.items()})
         return losses
+
+    def _tell(self, message: str) -> None:
+        print_log(message, logger="current", level=logging.WARNING)
+
+    def _note(self, name: str, value: Tensor | float) -> None:
+        MessageHub.get_current_instance().update_scalar(f"train/distill.{name}", value)
 
     def train(self, mode: bool = True) -> Distiller:
         """Set the student's mode; teachers stay in evaluation mode."""
@@ -293,6 +318,16 @@ class Distiller(Wiring, nn.Module):
         for teacher in self._frozen():  # to another device or precision
             teacher.move(fn, recurse)
         return super()._apply(fn, recurse)
+
+
+def total(losses: Mapping[str, Any]) -> Tensor:
+    """Sum of the losses as mmengine sums them: all whose name contains 'loss', each in the mean."""
+    parts = [part for name, loss in losses.items() if "loss" in name for part in _listed(loss)]
+    return torch.stack([part.mean().float() for part in parts]).sum()
+
+
+def _listed(loss: Any) -> list[Tensor]:
+    return list(loss) if isinstance(loss, list | tuple) else [loss]
 
 
 def plain_class(model: nn.Module) -> type[nn.Module]:

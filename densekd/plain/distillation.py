@@ -20,6 +20,7 @@ from densekd.taps.families import patch_of
 from densekd.taps.reader import Taps, at_rest, never_fired
 from densekd.teacher import MovingAverage, Teacher
 from densekd.wiring import Wiring, parse_entries
+from kdlosses.auto_weight import Task
 from kdlosses.reduce import check_rows, over_processes
 
 Convert = Callable[..., Any]
@@ -57,6 +58,8 @@ class Distillation(Wiring, nn.Module):
         momentum: of the moving average, see `densekd.teacher.MovingAverage`.
         ignore_index: label that does not count; that of transformers' config, or 255, if not given.
         classes: number of classes, for losses that need it and a model whose head is unknown.
+        balance: `'auto'` weighs the entries by their gradients in place of their own weights, see
+            `densekd.wiring.parse_entries`.
 
     Raises:
         TypeError, ValueError, KeyError: a wrong entry, a tap that does not exist, never fires or carries no gradient,
@@ -91,6 +94,7 @@ class Distillation(Wiring, nn.Module):
         momentum: float = 0.999,
         ignore_index: int | None = None,
         classes: int | None = None,
+        balance: str | Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if (distills is None) == (method is None):
@@ -111,7 +115,7 @@ class Distillation(Wiring, nn.Module):
                 raise ValueError(f"method {name_of(method)!r} trains its teachers, which densekd.Distiller alone does")
             distills = method_entries(method, self._learner, {name: t.model for name, t in self.teachers.items()})
         with torch.random.fork_rng(devices=[]):  # a loop draws the same numbers as without a teacher
-            self._terms = parse_entries(distills)
+            self._terms = parse_entries(distills, balance)
         for term in self._terms:
             if term.back:
                 raise ValueError(f"distills entry {term.name!r}: back=True trains the teacher; it is frozen here")
@@ -246,7 +250,11 @@ class Distillation(Wiring, nn.Module):
         return (args, kwargs) if convert is None else _call(convert(*args, **kwargs))
 
     def forward(
-        self, *args: Any, context: Mapping[str, Any] | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        context: Mapping[str, Any] | None = None,
+        task: Callable[[Any], Tensor] | None = None,
+        **kwargs: Any,
     ) -> tuple[Any, dict[str, Tensor]]:
         """Run the teachers and the student.
 
@@ -254,6 +262,9 @@ class Distillation(Wiring, nn.Module):
             args: of the student.
             context: what losses may need beside the two models, see `densekd.plain.given.Given`: `labels`, `boxes`,
                 `masks`, `progress`, ...
+            task: function of the student's output that returns the loss of the task. With it gradients can be compared:
+                an entry with weight 'auto' needs it, and what is wrong is told, see `kdlosses.diagnosis.Diagnosis`. It
+                is called in those steps alone.
             kwargs: of the student.
 
         Returns:
@@ -269,6 +280,12 @@ class Distillation(Wiring, nn.Module):
             self._connect_late(*args, **kwargs)
         size = image_size(args, kwargs)
         given = Given(context, size, self._ignored)
+        measuring = [term.name for term in self._terms if term.auto is not None and term.auto.measuring]
+        if self.training and measuring and task is None:
+            raise ValueError(
+                f"distills entry {measuring[0]!r}: weight 'auto' is measured beside the task: call "
+                "distillation(..., task=lambda output: loss)"
+            )
         for teacher in self.teachers.values():
             if isinstance(teacher, MovingAverage) and self.training:
                 teacher.update(self._learner)
@@ -280,12 +297,21 @@ class Distillation(Wiring, nn.Module):
             output = self.student(*args, **kwargs)
         mine = self._laid_out("", {tap: taps[tap] for tap in taps.specs}, size)
         losses = {}
+        look = self.training and self._diagnosis.due()
+        compared = task is not None and self.training and (look or measuring)
+        beside = Task(task(output), list(self._learner.parameters())) if task is not None and compared else None
         with over_processes() if self.training else nullcontext():
             for term in self._terms:
                 levels = mine[term.student]
                 self._check_gradient(term, levels)
                 check_rows(f"distills entry {term.name!r}", levels)
-                losses[term.name] = self._loss(term, mine, seen, given) if term in active else term.nothing(levels)
+                if term not in active:
+                    losses[term.name] = term.nothing(levels)
+                    continue
+                loss = self._loss(term, mine, seen, given)
+                losses[term.name] = self._weighed(term, loss, taps[term.student], beside, look)
+                if look:
+                    self._look_at(term, mine, seen, given)
         return output, losses
 
     @torch.no_grad()

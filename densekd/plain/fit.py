@@ -30,6 +30,7 @@ def fit(
     test: Data | None = None,
     distills: Sequence[Mapping[str, Any]] | None = None,
     method: Method | None = None,
+    balance: str | Mapping[str, Any] | None = None,
     control: bool = True,
     convert: Convert | Mapping[str, Convert] | None = None,
     epochs: int = 20,
@@ -58,6 +59,7 @@ def fit(
         test: likewise, for the metrics that are reported.
         distills: see `densekd.Distillation`.
         method: likewise.
+        balance: likewise.
         control: whether to train the control.
         convert: see `densekd.Distillation`.
         epochs: passes over the training data.
@@ -101,7 +103,9 @@ def fit(
     criterion = loss or (lambda output, labels: task_loss(output, labels, ignore_index))
     mixed = where.type == "cuda" if amp is None else amp
     half = torch.bfloat16 if where.type == "cpu" or torch.cuda.is_bf16_supported() else torch.float16
-    options: dict[str, Any] = dict(distills=distills, method=method, convert=convert, ignore_index=ignore_index)
+    options: dict[str, Any] = dict(
+        distills=distills, method=method, convert=convert, ignore_index=ignore_index, balance=balance
+    )
 
     own = train.generator if isinstance(train, DataLoader) else None
     order = None if own is None else own.get_state()
@@ -159,7 +163,8 @@ def fit(
                 with torch.autocast(where.type, half, enabled=mixed):
                     if isinstance(learner, Distillation):
                         context = dict(labels=labels, progress=step / steps, epoch=epoch)
-                        output, losses = learner(*args, context=context, **kwargs)
+                        task = lambda output, labels=labels: criterion(output, labels)  # noqa: E731
+                        output, losses = learner(*args, context=context, task=task, **kwargs)
                     else:
                         output, losses = learner(*args, **kwargs), {}
                     value = criterion(output, labels) + sum(losses.values())

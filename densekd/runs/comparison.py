@@ -127,6 +127,7 @@ def run(
         log["seconds"] = round(time.perf_counter() - start, 1)
         log["cpu_seconds"] = round(time.process_time() - busy, 1)
         log |= {"teacher_forwards": counted.images} if role == "distilled" else {}
+        log |= {"gradients": _gradients(runner)} if role == "distilled" else {}
         for hook in runner.hooks:
             if isinstance(hook, TeacherCache):
                 log["teacher_cache"] = hook.told
@@ -145,6 +146,18 @@ def run(
     log["commit"] = commit()
     done.unlink(missing_ok=True)
     return log
+
+
+def _gradients(runner: Runner) -> dict[str, dict[str, float]]:
+    """By entry the ratio and the cosine of its gradient and the task's, in the mean, and a weight that was measured."""
+    found: dict[str, dict[str, float]] = {}
+    for key, buffer in runner.message_hub.log_scalars.items():
+        if key.startswith("train/distill.") and len(buffer.data[0]):
+            what, _, name = key.removeprefix("train/distill.").partition("_")
+            value = buffer.current() if what == "weight" else buffer.mean()
+            if what in ("ratio", "cosine", "weight"):
+                found.setdefault(name, {})[what] = float(f"{float(value):.3g}")
+    return found
 
 
 def check(config: Config) -> None:
