@@ -14,6 +14,7 @@ from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History
 from graphkd.training.task import TASKS
 from graphkd.training.term import Term
+from kdlosses.auto_weight import Task
 
 
 @recipe(tasks=TASKS)
@@ -27,7 +28,7 @@ def terms(
 
     With one `kl` it is `glnn`. Of several labels, or of numbers, the losses on logits must take no softmax of them:
     `binary_kl`, `mse`; CE is the loss of `lesson.task`. A step in a mini-batch shows a loss the edges among the nodes
-    of the batch.
+    of the batch. An entry with weight 'auto' needs $0 < \lambda$: its gradient is compared with that of CE.
 
     Args:
         model: the student, trained in place.
@@ -43,13 +44,25 @@ def terms(
     if not distills:
         raise ValueError("terms: distills is empty: there is nothing to learn from the teacher (lam=1 is the control)")
     each = [Term.parse(entry, model, lesson) for entry in distills]
+    measured = [term for term in each if term.auto is not None]
+    if measured and lam == 0:
+        raise ValueError(
+            f"terms: distills entry {measured[0].loss.name!r}: weight 'auto' is measured beside the labels, which "
+            "lam=0 leaves out: give lam=0.5, say, or a number"
+        )
+    parameters = list(model.parameters())
     needs = {name for term in each for name in term.loss.needs}
     nothing = torch.zeros(())
 
     def loss(nodes: Tensor | slice) -> Tensor:
         hard = lesson.hard_loss(model) if lam > 0 else nothing
         outputs, context = model.outputs(rows(lesson.x, nodes)), lesson.context(nodes, needs)
-        soft = torch.stack([term(outputs, nodes, context) for term in each])
-        return lam * hard + (1 - lam) * soft.sum()
+        soft = [term(outputs, nodes, context) for term in each]
+        for n, auto in enumerate(term.auto for term in each):
+            if auto is not None:
+                if auto.measuring and torch.is_grad_enabled():
+                    auto.measure(Task(hard, parameters).pull(soft[n], "", []))
+                soft[n] = auto.weight * soft[n]
+        return lam * hard + (1 - lam) * torch.stack(soft).sum()
 
     return lesson.train(nn.ModuleList([model, *each]), loss, len(lesson))

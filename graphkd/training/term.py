@@ -17,6 +17,7 @@ from graphkd.networks.mlp import MLP
 from graphkd.sparse.rows import Matrix, rows
 from graphkd.training.lesson import Lesson
 from graphkd.training.task import task_of
+from kdlosses.auto_weight import AutoWeight
 from kdlosses.reduce import nothing
 
 KNOWN = ("student_channels", "teacher_channels", "channels", "classes")
@@ -39,7 +40,9 @@ class Term(nn.Module):
         student: `logits`, `hidden` (the last hidden layer) or `hidden:i`.
         teacher: likewise, the student's if not given. Of several teachers `logits` are those of all, one after the
             other, as the policies for several teachers want them, and `hidden:i` counts their layers through.
-        weight: factor of the term in the total loss, at least 0.
+        weight: factor of the term in the total loss, at least 0. `'auto'`: the factor at which its gradient, of the
+            student's parameters, is as large as that of the loss on the labels, measured in the first steps and then
+            kept; `dict(type='auto', ratio=0.5, steps=50)` is half as large, see `kdlosses.auto_weight.AutoWeight`.
 
     What a loss must know of the two sides, `student_channels`, `teacher_channels`, `channels` (of both, where they
     agree) and `classes`, is filled in where the entry does not give it.
@@ -55,11 +58,12 @@ class Term(nn.Module):
         loss: Any,
         student: str = "logits",
         teacher: str | None = None,
-        weight: float = 1.0,
+        weight: float | str | Mapping[str, Any] = 1.0,
     ) -> None:
         super().__init__()
         plain = check_entry(dict(loss=loss, weight=weight))
-        self.weight = weight
+        self.auto = AutoWeight.parse(weight)
+        self.weight: Any = 1.0 if self.auto is not None else weight
         if "edge_index" in plain.requires:
             lesson.edges()
         self.layer = _layer("student", student, len(model.layers) - 1)
@@ -134,8 +138,12 @@ def check_entry(entry: Mapping[str, Any], task: str = "single-label") -> kdlosse
     with torch.random.fork_rng(devices=[]):  # built twice, drawn once
         loss = kdlosses.build(entry["loss"], **dict.fromkeys(KNOWN, 8))
     weight = entry.get("weight", 1.0)
+    try:
+        weight = 1.0 if AutoWeight.parse(weight) is not None else weight
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"distills entry {loss.name!r}: {error}") from error
     if isinstance(weight, bool) or not isinstance(weight, numbers.Real) or not math.isfinite(weight):
-        raise TypeError(f"distills entry {loss.name!r}: weight must be a finite number, got {weight!r}")
+        raise TypeError(f"distills entry {loss.name!r}: weight must be a finite number, or 'auto', got {weight!r}")
     if weight < 0:
         raise ValueError(f"distills entry {loss.name!r}: weight must be at least 0, got {weight!r}")
     if loss.maps:
