@@ -1,8 +1,8 @@
-# The teacher with real features: ImageNet's Lite2, whole frames at half resolution, 1,000 iterations.
+# The teacher with real features: ImageNet's Lite2, whole frames at half resolution, 600 iterations.
 _base_ = [
     "../../_base_/models/semantic_fpn_lite2.py",
     "../../_base_/datasets/camvid_held_out.py",
-    "../../_base_/schedules/adamw_1k.py",
+    "../../_base_/schedules/adamw_600.py",
 ]
 train_pipeline = [
     dict(type="LoadImageFromFile"),
