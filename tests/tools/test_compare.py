@@ -66,6 +66,17 @@ def test_a_comparison_logs_each_run_once_and_refuses_to_mix_configs(config, tmp_
         compare.main(call)
 
 
+def test_published_and_measured_weights_side_by_side(config, tmp_path, capsys) -> None:
+    call = [str(config), "--seeds", "1", "--out", str(tmp_path / "out"), "--work-dir", str(tmp_path / "work")]
+    compare.main([*call, "--balance", "published", "auto"])
+    rows = ["model", "---", "teacher", "control", "distilled, cwd", "distilled, cwd_auto"]
+    assert rows_of(capsys.readouterr().out) == rows
+    logs = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "out").glob("*.json")}
+    assert logs["cwd-seed0"]["gradients"] == {}  # a step in 25 is looked at
+    assert logs["cwd_auto-seed0"]["gradients"]["cwd"]["weight"] > 0
+    assert logs["cwd_auto-seed0"]["fingerprint"] != logs["cwd-seed0"]["fingerprint"]
+
+
 @pytest.fixture
 def several(config: Path) -> list[Path]:
     """One student and one teacher with three methods, as `<method>/scenes.py`; the third has a teacher of its own."""
