@@ -43,6 +43,17 @@ def weighted_mean(values: Tensor, weight: Tensor | None = None) -> Tensor:
     return total / _mean_of_processes(weight.sum()).clamp_min(torch.finfo(weight.dtype).tiny)
 
 
+def shares(weight: Tensor) -> Tensor:
+    """What the value of each position counts in the `weighted_mean`, `(N, *)`.
+
+    >>> shares(torch.tensor([1.0, 3.0]))
+    tensor([0.2500, 0.7500])
+    """
+    if not _processes:
+        return weight / count(weight)
+    return weight / _mean_of_processes(weight.sum()).clamp_min(torch.finfo(weight.dtype).tiny)
+
+
 _processes = 0
 """How many processes share the batch; 0 outside of `over_processes`."""
 

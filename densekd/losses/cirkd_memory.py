@@ -4,11 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdlosses import register, weighted_mean
+from kdlosses import register
 from kdlosses.class_means import class_means
 from kdlosses.contrastive.queues import Queues
-from kdlosses.reduce import count, labelled
-from kdlosses.relation.blocks import by_rows
+from kdlosses.reduce import count, labelled, shares
+from kdlosses.relation.blocks import sum_by_rows
 from kdlosses.relation.points import points
 from kdlosses.unit import unit
 
@@ -100,12 +100,12 @@ class CIRKDMemory(nn.Module):
         keys = items.to(s.dtype).flatten(0, 1).mT.unsqueeze(0)
         absent = keys.new_zeros(1, 1, there.numel()).masked_fill(~there.flatten(), torch.finfo(s.dtype).min / 4)
 
-        def divergence(rows_s: Tensor, rows_t: Tensor) -> Tensor:
+        def divergence(rows_s: Tensor, rows_t: Tensor, keys: Tensor) -> Tensor:
             log_b = torch.baddbmm(absent, rows_s / self.tau, keys).log_softmax(2)
             log_a = torch.baddbmm(absent, rows_t / self.tau, keys).log_softmax(2)
             return F.kl_div(log_b, log_a, reduction="none", log_target=True).sum(2)
 
-        return weighted_mean(by_rows(divergence, s, t, columns=there.numel()), w)
+        return sum_by_rows(divergence, shares(w), s, t, keys, columns=there.numel())
 
     @torch.no_grad()
     def _remember(self, features: Tensor, labels: Tensor, weight: Tensor) -> None:

@@ -4,8 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdlosses import register, weighted_mean
-from kdlosses.relation.blocks import by_rows
+from kdlosses import register
+from kdlosses.reduce import shares
+from kdlosses.relation.blocks import sum_by_rows
 from kdlosses.unit import unit
 
 
@@ -45,13 +46,14 @@ def cirkd_pairs(
     s, t = (unit(x.flatten(2), dim=1).mT.reshape(1, images * places, -1) for x in (student, teacher))
     log_w = weight.log().clamp_min(torch.finfo(s.dtype).min / 4).view(1, 1, -1)
 
-    def divergence(rows_s: Tensor, rows_t: Tensor) -> Tensor:
-        log_q = torch.baddbmm(log_w, rows_s / tau, s.mT).unflatten(2, (images, places)).log_softmax(3)
+    def divergence(rows_s: Tensor, rows_t: Tensor, keys: Tensor) -> Tensor:
+        log_q = torch.baddbmm(log_w, rows_s / tau, keys).unflatten(2, (images, places)).log_softmax(3)
         log_p = torch.baddbmm(log_w, rows_t / tau, t.mT).unflatten(2, (images, places)).log_softmax(3)
         return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum((2, 3))  # 0 over an image without pixels
 
     seen = (weight > 0).flatten(1).any(1).sum().clamp_min(1)
-    return weighted_mean(by_rows(divergence, s, t, columns=images * places), weight.flatten().unsqueeze(0)) / seen
+    share = shares(weight.flatten().unsqueeze(0))
+    return sum_by_rows(divergence, share, s, t, s.mT, columns=images * places) / seen
 
 
 def _pooled(student: Tensor, teacher: Tensor, weight: Tensor, pool: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -68,3 +68,40 @@ def test_blocks_compile_without_a_graph_break(monkeypatch: pytest.MonkeyPatch) -
     value = torch.compile(loss, fullgraph=True, backend="aot_eager")(student, teacher)
     torch.testing.assert_close(value, loss(student, teacher))
     torch.testing.assert_close(*(torch.autograd.grad(x, student) for x in (value, loss(student, teacher))))
+
+
+@pytest.mark.parametrize("nan", [False, True])
+def test_a_gradient_that_is_taken_in_the_forward_pass_is_the_same(nan: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of rows and keys; a row without weight may hold NaN in the teacher; nothing large is kept."""
+    monkeypatch.setattr(blocks, "BLOCK", 70)
+    monkeypatch.setattr(blocks, "KEPT", 0)
+    inputs = [torch.randn(2, 20, 3, dtype=torch.float64) for _ in range(2)]
+    keys = torch.randn(2, 3, 7, dtype=torch.float64)
+    share = torch.rand(2, 20, dtype=torch.float64)
+    share[0, 3] = 0
+    inputs[1][0, 3] = torch.nan if nan else 0.0
+
+    def body(s: Tensor, t: Tensor, k: Tensor) -> Tensor:
+        return ((s @ k).log_softmax(2) * (t @ k.detach()).softmax(2)).sum(2)
+
+    found = []
+    for in_forward in (True, False):
+        s, t, k = inputs[0].clone().requires_grad_(), inputs[1].clone(), keys.clone().requires_grad_()
+        kept = 0
+
+        def pack(tensor: Tensor) -> Tensor:
+            nonlocal kept
+            kept = max(kept, tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            if in_forward:
+                value = blocks.sum_by_rows(body, share, s, t, k, columns=7)
+            else:
+                values = body(s, t, k)
+                value = (torch.where(share > 0, values, 0) * share).sum()
+        (3 * value).backward()
+        assert kept == 2 * 20 * (3 if in_forward else 7)
+        found.append([value, s.grad, *([] if nan else [k.grad])])
+        found[-1][1][share == 0] = 0  # a row that does not count is masked before
+    torch.testing.assert_close(*found)
