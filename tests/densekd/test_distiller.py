@@ -308,7 +308,7 @@ BAD_ENTRIES: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "typo in an entry": ({"wieght": 1.0}, TypeError, "no key 'wieght', did you mean 'weight'"),
     "no such loss": ({"loss": "cwdd"}, KeyError, "no loss is called 'cwdd'; did you mean 'cwd'"),
     "typo in a loss": ({"loss": {"type": "cwd", "temperature": 2}}, TypeError, "no option 'temperature'; known: tau"),
-    "weight as text": ({"weight": "3"}, TypeError, "weight must be a finite number, got '3'"),
+    "weight as text": ({"weight": "3"}, TypeError, "weight must be a finite number, or 'auto', got '3'"),
     "no such adapt": ({"adapt": "conv3x3"}, ValueError, "adapt must be one of"),
     "no such place": ({"where": "edges"}, ValueError, "where must be one of"),
     "name with a dot": ({"name": "a.b"}, ValueError, "must not contain a dot"),
