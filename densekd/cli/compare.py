@@ -52,7 +52,7 @@ from densekd.shipped import CONFIGS, is_config
 from kdlosses.cli.logs import Log, read, write
 from kdlosses.cli.mistakes import place_to_write
 from kdlosses.cli.parser import Parser
-from kdlosses.cli.report import ROLES, table
+from kdlosses.cli.report import ROLES, table, worse_teachers
 
 
 class Job(NamedTuple):
@@ -91,7 +91,8 @@ def main(arguments: list[str] | None = None) -> None:
         if job not in todo:
             logged(job, args.metric)
     work(todo, args.jobs, args.force, args.metric)
-    print(table([log for job in jobs for log in logged(job, args.metric)]))
+    found = [log for job in jobs for log in logged(job, args.metric)]
+    print("\n".join([table(found), *("\n" + each for each in worse_teachers(found))]))
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

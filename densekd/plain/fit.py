@@ -202,6 +202,11 @@ def fit(
                 del guides[role]
         outcomes = {role: Outcome(model, metrics(model)) for role, model in guides.items()}
         outcomes.update({role: trained(role, learner) for role, learner in learners.items()})
+        chosen = f"val {name}"
+        for role in guides if "control" in outcomes else ():
+            its, untaught = (outcomes[each].metrics[chosen] for each in (role, "control"))
+            if its < untaught:
+                log(f"{role}: {chosen} {its:.4f}, the control has {untaught:.4f}: there is little to learn from it")
     return Result(outcomes["student"].model, {role: each.metrics for role, each in outcomes.items()}, outcomes)
 
 

@@ -79,6 +79,26 @@ def table(logs: Sequence[Log]) -> str:
     return "\n".join(lines)
 
 
+def worse_teachers(logs: Sequence[Log]) -> list[str]:
+    """Say of each teacher that is no better than the untaught control that it is.
+
+    >>> runs = [("teacher", 20.0), ("control", 26.0), ("control", 28.0)]
+    >>> worse_teachers([{"role": role, "method": "lad", "metrics": {"mIoU": value}} for role, value in runs])
+    ['teacher, lad: mIoU 20.00, the untaught control has 27.00: there is little to learn from it']
+    """
+    control = [log["metrics"] for log in logs if log["role"] == "control"]
+    if not control:
+        return []
+    first = next(iter(control[0]))
+    untaught = statistics.mean(each[first] for each in control)
+    return [
+        f"teacher, {log['method']}: {first} {log['metrics'][first]:.2f}, the untaught control has {untaught:.2f}: "
+        "there is little to learn from it"
+        for log in logs
+        if log["role"] == "teacher" and (log["metrics"].get(first) or untaught) < untaught
+    ]
+
+
 def gaps(group: Sequence[Log], other: Sequence[Log], key: str) -> list[float]:
     """Return the differences in a metric between two models, for each seed that both have."""
     metrics = {log["seed"]: log["metrics"] for log in other}
