@@ -29,7 +29,7 @@ from graphkd.pipeline.checks import (
     warn_if_no_better,
     warn_one_way,
 )
-from graphkd.pipeline.distill_sampled import batched, distill_sampled, folders, is_sampled
+from graphkd.pipeline.distill_sampled import batched, check_for_samples, distill_sampled, folders, is_sampled
 from graphkd.pipeline.measure import measure_latency, network_of
 from graphkd.pipeline.outcome import MethodSpec, Outcome, Result, TeacherSpecs
 from graphkd.pipeline.rehearse import rehearse
@@ -136,8 +136,7 @@ def distill(
     names: tuple[SettingName, ...] = ("tran", "ind") if setting == "all" else (setting,)
     check_method_for(given, method)
     if is_sampled(scale, given):
-        if scoring is not None:
-            raise ValueError("scale='sampled' chooses epochs by accuracy: leave out scoring, or pass scale='full'")
+        check_for_samples(given, [method], scoring)
         asked = with_run(batched(asked), device, amp)
         return distill_sampled(given, listed(teacher), method, asked, split, seed, names, isolated, folder, run)
     places = folders(folder, names)
