@@ -107,7 +107,9 @@ def distill(
         target: see `data`.
         descriptors: see `data`.
         task: `single-label`, `multi-label` (`y` of 0 and 1, `(N, L)`) or `regression` (floats); by `y` if not given,
-            see `Graph.of`. Of the last two a method has to know, see `graphkd.recipes.registry.TASKS_OF`.
+            see `Graph.of`. Of the last two a method has to know, see `graphkd.recipes.registry.TASKS_OF`. Numbers may
+            have any units: networks learn standardised ones, by mean and deviation of the training nodes; predictions,
+            caches and metrics are in the units of `y`.
         scoring: a scorer of scikit-learn by name, or a function `(estimator, X, y) -> number`, in place of the
             accuracy: it chooses the epoch on the validation nodes, and is what `metrics` hold. Of a list the first
             chooses, the others are reported too. Default: `accuracy`, of several labels `f1_micro`, of numbers `r2`.

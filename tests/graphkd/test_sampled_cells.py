@@ -73,7 +73,7 @@ def test_the_command_samples_and_a_config_reads_its_caches(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "first.py").write_text(CONFIG.format(teacher=TEACHER))
-    with pytest.warns(UserWarning, match=r"the student takes 4096 nodes a step of samples: the config names no batch_size"):
+    with pytest.warns(UserWarning, match=r"takes 4096 nodes a step of samples: the config names no batch_size"):
         distill_command(["first.py", "--scale", "sampled", "--folder", "caches", "--seeds", "2", "--out", "first.json"])
     logs = json.loads((tmp_path / "first.json").read_text())
     assert {each["scale"] for each in logs} == {"sampled"}
