@@ -17,11 +17,17 @@ def logits_of(output: Any) -> Tensor:
     """Class logits of a model's output: a tensor, the entry `logits` or `out`, or the first item of a tuple.
 
     Raises:
-        TypeError: it has none of them.
+        TypeError: it has none of them, or is a list of maps of unlike channels.
     """
     if isinstance(output, Mapping):
         output = next((output[key] for key in ("logits", "out") if key in output), output)
     found = getattr(output, "logits", output)
+    maps = [each for each in found if isinstance(each, Tensor) and each.ndim == 4] if isinstance(found, list) else []
+    if len({each.shape[1] for each in maps}) > 1:
+        raise TypeError(
+            f"the model returns a list of {len(maps)} maps of unlike channels, as timm's features_only does, and no "
+            "logits: put a classifier behind it, or give loss=fn(output, labels) and metric=fn(model, batches)"
+        )
     found = found[0] if isinstance(found, list | tuple) and found else found
     if not isinstance(found, Tensor):
         raise TypeError(

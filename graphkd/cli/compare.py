@@ -33,6 +33,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seeds", type=whole(1), default=10, help="seeds 0 to SEEDS - 1, each a split (default: 10)")
     parser.add_argument("--setting", nargs="+", choices=("tran", "ind"), default=["tran"], help="(default: tran)")
     parser.add_argument("--scoring", nargs="+", help="scorers of scikit-learn; the first selects the epoch")
+    parser.add_argument(
+        "--scale",
+        choices=("auto", "full", "sampled"),
+        default="auto",
+        help="whole graph in each step, or sampled neighbourhoods (default: auto, by the size of the graph)",
+    )
+    parser.add_argument("--folder", type=Path, help="keep the caches of the teachers, as TEACHER/SETTING-SEED")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, or auto, CUDA where there is one (default: cpu)")
     parser.add_argument("--amp", action="store_true", help="multiply in bfloat16 in training")
     parser.add_argument("--out", type=Path, help="the log (default: results/compare/GRAPH.json)")
@@ -60,6 +67,8 @@ def main(arguments: list[str] | None = None) -> None:
             seeds=args.seeds,
             settings=args.setting,
             scoring=args.scoring,
+            scale=args.scale,
+            folder=args.folder,
             device=args.device,
             amp=args.amp,
             log=out,

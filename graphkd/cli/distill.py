@@ -21,96 +21,131 @@ A teacher may itself be taught, `dict(..., source="folder", method="lingugkd")`,
 `graphkd embed`; then it is trained untaught as well. These, and what the key `references` of a config lists, are
 graph networks trained beside, which teach nobody. `scoring` names scorers of scikit-learn, the first of which
 selects the epoch in place of the accuracy.
+
+With `--scale sampled` teachers, stacks of layers such as `sage`, learn from sampled neighbourhoods and are applied
+layer by layer, see `graphkd.distill`; the log says so.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from graphkd import config as settings
-from graphkd.data import Graph, load, make_setting, split_of
+from graphkd.cli._config import (
+    DEFAULTS,
+    Config,
+    check,
+    check_where,
+    of_samples,
+    read_config,
+    references,
+    teacher_of,
+)
+from graphkd.data import Graph, load, make_setting, sorted_undirected, split_of
+from graphkd.pipeline.arguments import with_run
+from graphkd.pipeline.cells import Cells
+from graphkd.pipeline.distill_sampled import is_sampled
 from graphkd.pipeline.logs import labels, listed, make_log, teacher_labels
 from graphkd.pipeline.outcome import Outcome
-from graphkd.pipeline.rehearse import rehearse
 from graphkd.pipeline.teacher_spec import parse_teacher
 from graphkd.pipeline.train_student import train_student
-from graphkd.pipeline.train_teacher import train_teacher
-from graphkd.recipes import check_method, extras_of, inputs_of
+from graphkd.recipes import extras_of
 from graphkd.recipes.registry import check_task
 from graphkd.shipped import CONFIGS
 from graphkd.students.classifier import StudentClassifier
 from graphkd.students.regressor import StudentRegressor
 from graphkd.training.cache import Cache
 from graphkd.training.scoring import measures
+from graphkd.training.watch import Run
 from kdlosses.cli.logs import Log, read, reset_peak_memory, write
 from kdlosses.cli.mistakes import one_sentence
 from kdlosses.cli.parser import Parser
 from kdlosses.cli.report import table
-from kdlosses.discover import imported
-from kdlosses.options import nearest
-
-Config = dict[str, Any]
-
-
-DEFAULTS: Config = {
-    "settings": ["tran", "ind"],
-    "teacher": {"type": "sage", "epochs": 200},
-    "student": {"hidden": [256], "dropout": 0.5, "lr": 0.01, "weight_decay": 5e-4, "epochs": 500, "patience": 50},
-}
-"""What `--graph` runs with, that of `configs/_base_/graph.py`."""
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run what is missing, and print a table for each config."""
     args = parse(arguments)
-    runs: dict[Path, tuple[Path | None, str, Config, Graph, list[Log]]] = {}
-    for path, name, config in asked_for(args):
+    runs: dict[Path, tuple[Path | None, str, Config, Cells, list[Log]]] = {}
+    asked = asked_for(args)
+    for path, name, config in asked:
         out = (args.out or Path("results") / "graph") / f"{name}.json"
         if args.out and len(args.configs) < 2:
             out = args.out
         if out in runs:
             raise SystemExit(f"two configs would share the log {out}: run them one by one, each with its --out")
-        logs = [] if args.force else finished(out, config)
         with one_sentence(path):
             check(config)
-            seeds = todo(logs, args.seeds)
-            for seed in seeds:
-                for setting in config["settings"]:
-                    for spec in (*listed(config["teacher"]), *references(config)):
-                        teacher = teacher_of(spec, setting, seed)
-                        if not isinstance(teacher, Cache):
-                            parse_teacher(teacher)
-            graph = load(config["data"], unsafe=args.unsafe)
-            measures(config.get("scoring"), graph.task, graph.num_classes)
-            for method in config["methods"]:
-                check_task(method, graph.task, graph.reads is None)
-            for setting in config["settings"] if seeds else ():
-                view = make_setting(graph, split_of(graph, seeds[0]), setting, seeds[0], config.get("scoring"))
-                teacher = teacher_of(config["teacher"], setting, seeds[0])
-                rehearse(view, teacher, config["methods"], student_of(graph, config), seeds[0])
-            for file in students(args.save, name, config, seeds):
+            run = Run.of(args.device, args.amp)
+            check_where(config, run)
+            folder = args.folder if args.folder is None or len(asked) == 1 else args.folder / name
+            config, graph, sampled, logs = prepared(args, path, config, out)
+            cells = Cells(graph, sampled, run, folder)
+            check_cells(cells, config, todo(logs, args.seeds), args.device)
+            for file in students(args.save, name, config, todo(logs, args.seeds)):
                 if file.exists() and not args.force:
                     raise SystemExit(f"{file} is there already: choose another --save, or replace it with --force")
-        runs[out] = path, name, config, graph, logs
-    for out, (path, name, config, graph, logs) in runs.items():
+        runs[out] = path, name, config, cells, logs
+    for out, (path, name, config, cells, logs) in runs.items():
         seeds = todo(logs, args.seeds)
         with (
             one_sentence(path),
             tqdm(total=len(seeds) * trainings(config), desc=name, unit="training", disable=not seeds) as bar,
         ):
             for seed in seeds:
-                logs += run_seed(graph, config, name, seed, lambda: bar.update(), args.save)
+                logs += run_seed(
+                    cells.graph, config, name, seed, lambda: bar.update(), args.save, cells, device=args.device
+                )
                 write(out, logs)
         print(table([log for log in logs if log["seed"] < args.seeds]), end="\n\n")
         for file in students(args.save, name, config, seeds):
             print(f"student {file}")
+
+
+def prepared(
+    args: argparse.Namespace, path: Path | None, config: Config, out: Path
+) -> tuple[Config, Graph, bool, list[Log]]:
+    """The config as it is logged, its graph, whether that is sampled, and the runs that are done."""
+    config = {**config, **({"amp": True} if args.amp else {})}
+    graph = load(config["data"], unsafe=args.unsafe)
+    sampled = is_sampled(args.scale, graph)
+    if sampled:
+        graph, config = sorted_undirected(graph), of_samples(config, path is None)
+    logs = [] if args.force else finished(out, config)
+    for seed in () if sampled else todo(logs, args.seeds):
+        for setting in config["settings"]:
+            for spec in (*listed(config["teacher"]), *references(config)):
+                teacher = teacher_of(spec, setting, seed)
+                if not isinstance(teacher, Cache):
+                    parse_teacher(teacher)
+    return config, graph, sampled, logs
+
+
+def check_cells(cells: Cells, config: Config, seeds: Sequence[int], device: Any) -> None:
+    """Raise an error for what does not fit the graph, before anything is trained."""
+    graph, scoring = cells.graph, config.get("scoring")
+    measures(scoring, graph.task, graph.num_classes)
+    for method in config["methods"]:
+        check_task(method, graph.task, graph.reads is None)
+    places = [cells.place("", setting, seed) for seed in seeds for setting in config["settings"]]
+    cells.check(config["methods"], scoring, [each for each in places if each is not None])
+    if cells.folder is not None and all("cache" in each for each in listed(config["teacher"])):
+        raise ValueError("--folder keeps the cache of a teacher that is trained here; this one is a cache already")
+    student = with_run(student_of(graph, config), device, cells.run.amp)
+    student.check_settings()
+    for setting in config["settings"] if seeds else ():
+        view = make_setting(graph, split_of(graph, seeds[0]), setting, seeds[0], scoring)
+        teacher = teacher_of(config["teacher"], setting, seeds[0])
+        if cells.sampled:
+            cells.check_teacher(view, teacher)
+        cells.rehearse(view, teacher, config["methods"], student, seeds[0])
+        for spec in references(config) if cells.sampled else ():
+            cells.rehearse(view, teacher_of(spec, setting, seeds[0]), [], student, seeds[0])
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -135,6 +170,19 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--scoring", nargs="+", default=[], help="with --graph: scorers of scikit-learn; the first selects the epoch"
     )
+    parser.add_argument(
+        "--scale",
+        choices=("auto", "full", "sampled"),
+        default="auto",
+        help="whole graph in each step, or sampled neighbourhoods (default: auto, by the size of the graph)",
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="keep the teachers' caches, as SETTING-SEED: a config reads them as dict(cache='FOLDER/{setting}-{seed}')",
+    )
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, or auto, CUDA where there is one (default: cpu)")
+    parser.add_argument("--amp", action="store_true", help="multiply in bfloat16 in training")
     add_run_options(parser, "log file, of several configs their folder; default: results/graph")
     args = parser.parse_args(arguments)
     if bool(args.configs) == bool(args.graph):
@@ -173,86 +221,6 @@ def asked_for(args: argparse.Namespace) -> list[tuple[Path | None, str, Config]]
     return [(None, "-".join(part.replace(":", ".") for part in parts), config)]
 
 
-def check(config: Config) -> None:
-    """Raise for what can be found wrong with a config before anything is trained."""
-    for key in ("settings", "methods"):
-        if not isinstance(config[key], list) or not config[key]:
-            raise ValueError(f"{key} is a list, and not an empty one; got {config[key]!r}")
-    for setting in config["settings"]:
-        if setting not in ("tran", "ind"):
-            raise ValueError(f"settings are 'tran' and 'ind', not {setting!r}")
-    for method in config["methods"]:
-        check_method(method)
-        inputs_of(method)
-    for spec in (*listed(config["teacher"]), *config.get("references", [])):
-        if not isinstance(spec, dict) or not isinstance(spec.get("type", spec.get("cache")), str):
-            raise ValueError(f"a teacher is a dict with a 'type' or a 'cache', which is a string; got {spec!r}")
-    if not isinstance(config["student"], dict):
-        raise ValueError(f"student is a dict of options of StudentClassifier, got {config['student']!r}")
-    StudentClassifier(**config["student"]).check_settings()
-
-
-def read_config(path: Path) -> Config:
-    """Read a config with its bases, see `graphkd.config`."""
-    if not path.is_file():
-        raise SystemExit(f"{path} is no file")
-    try:
-        config = json.loads(json.dumps(settings.read(path)))  # tuples as lists: as it will be read back from the log
-    except Exception as error:  # a config is Python, in which anything can go wrong
-        raise SystemExit(f"{path} cannot be read: {type(error).__name__}: {error}") from error
-    known = {"data", "teacher", "student", "methods", "settings"}
-    optional = {"references", "scoring"}
-    if "model" in config:
-        raise SystemExit(f"{path} has a 'model': it is a config of mmengine; densekd train reads it, and not graphkd")
-    if set(config) - optional != known:
-        missing = [f"lacks {key!r}" for key in sorted(known - set(config))]
-        unknown = [
-            f"has a key {key!r}, which no graph config has: {nearest(key, (*known, *optional))}"
-            for key in sorted(set(config) - known - optional)
-        ]
-        raise SystemExit(f"{path} {' and '.join(missing + unknown)}")
-    if any(isinstance(each, dict) and "cache" in each and len(each) > 1 for each in listed(config["teacher"])):
-        raise SystemExit(f"{path}: a teacher from a cache has no other option: dict(_delete_=True, cache=...)")
-    return config
-
-
-def teacher_of(spec: Any, setting: str, seed: int) -> Any:
-    """The teacher of a config as `train_teacher` takes it: its cache opened, its function imported."""
-    if isinstance(spec, list):
-        return [teacher_of(each, setting, seed) for each in spec]
-    if "cache" in spec:
-        return Cache.load(_folder(spec["cache"], setting, seed))
-    if "source" in spec:
-        spec = {**spec, "source": _hidden_states(_folder(spec["source"], setting, seed))}
-    return {**spec, "type": imported("teacher", spec["type"])} if ":" in spec["type"] else spec
-
-
-def _folder(pattern: str, setting: str, seed: int) -> str:
-    try:
-        return pattern.format(setting=setting, seed=seed)
-    except (AttributeError, IndexError, KeyError, ValueError) as error:
-        raise SystemExit(f"{pattern!r} is no folder: it may have {{setting}} and {{seed}} in it") from error
-
-
-def _hidden_states(folder: str) -> Cache:
-    try:
-        return Cache.load(folder)
-    except FileNotFoundError as error:
-        raise SystemExit(f"{error}; `graphkd embed` writes that of a language model") from error
-
-
-def references(config: Config) -> list[Any]:
-    """What is trained beside: that which the config lists, and every network in it that is taught, untaught."""
-    beside = config.get("references", [])
-    untaught = [
-        {key: value for key, value in each.items() if key != "method" and (key != "source" or "inputs" in each)}
-        for each in (*listed(config["teacher"]), *beside)
-        if "method" in each
-    ]
-    found = [*untaught, *beside]
-    return [each for place, each in enumerate(found) if each not in found[:place]]
-
-
 def todo(logs: list[Log], seeds: int) -> list[int]:
     """The seeds that no log has yet."""
     return sorted(set(range(seeds)) - {log["seed"] for log in logs})
@@ -281,34 +249,47 @@ def students(folder: Path | None, name: str, config: Config, seeds: Sequence[int
 
 
 def run_seed(
-    graph: Graph, config: Config, name: str, seed: int, tick: Callable[[], object], save: Path | None = None
+    graph: Graph,
+    config: Config,
+    name: str,
+    seed: int,
+    tick: Callable[[], object],
+    save: Path | None = None,
+    cells: Cells | None = None,
+    device: Any = None,
 ) -> list[Log]:
     """Train everything for one seed; `tick` is called after each training. Returns one log for each model.
 
-    Distilled students are saved in the folder `save`, see `students`.
+    Distilled students are saved in the folder `save`, see `students`. `cells` say how teachers are trained, by default
+    on the whole graph and the CPU; students are trained on `device`, if one is given.
     """
     files = iter(students(save, name, config, [seed]))
     reset_peak_memory()
-    student = student_of(graph, config)
+    cells = cells or Cells(graph, False, Run())
+    student = with_run(student_of(graph, config), device, cells.run.amp)
     split = split_of(graph, seed)
     beside = references(config)
     found: list[dict[str, Outcome]] = [{} for _ in range(2 + len(config["methods"]) + len(beside))]
+    extras = set().union(*(extras_of(method) for method in config["methods"]))
     for setting in config["settings"]:
         view = make_setting(graph, split, setting, seed, config.get("scoring"))
-        extras = set().union(*(extras_of(method) for method in config["methods"]))
-        taught = found[0][setting] = train_teacher(view, teacher_of(config["teacher"], setting, seed), seed, extras)
-        tick()
-        found[1][setting] = train_student(view, None, "supervised", student, seed)
-        tick()
-        for outcomes, method in zip(found[2:], config["methods"]):
-            outcomes[setting] = train_student(view, taught.cache, method, student, seed)
-            if save is not None:
-                save.mkdir(parents=True, exist_ok=True)
-                outcomes[setting].model.save(next(files))
+        teacher = teacher_of(config["teacher"], setting, seed)
+        with cells.taught({setting: view}, teacher, seed, extras, called="") as taught:
+            found[0] |= taught
             tick()
+            found[1][setting] = train_student(view, None, "supervised", student, seed)
+            tick()
+            for outcomes, method in zip(found[2:], config["methods"]):
+                outcomes[setting] = train_student(view, taught[setting].cache, method, student, seed)
+                if save is not None:
+                    save.mkdir(parents=True, exist_ok=True)
+                    outcomes[setting].model.save(next(files))
+                tick()
         for outcomes, spec in zip(found[2 + len(config["methods"]) :], beside):
-            outcomes[setting] = train_teacher(view, teacher_of(spec, setting, seed), seed)
+            with cells.taught({setting: view}, teacher_of(spec, setting, seed), seed) as untaught:
+                outcomes |= untaught
             tick()
+    measure = cells.latency if cells.sampled else None
     roles = [
         ("teacher", " + ".join(teacher_labels(listed(config["teacher"])))),
         ("control", "supervised"),
@@ -316,7 +297,8 @@ def run_seed(
         *(("reference", name) for name in teacher_labels(beside)),
     ]
     return [
-        make_log(graph, config, name, seed, role, method, outcomes) for (role, method), outcomes in zip(roles, found)
+        make_log(graph, config, name, seed, role, method, outcomes, measure)
+        for (role, method), outcomes in zip(roles, found)
     ]
 
 

@@ -77,6 +77,20 @@ class MLP(nn.Module):
             found.append(_linear(last, x))
         return [each.to(given, torch.float32 if self.amp else each.dtype) for each in found]
 
+    @torch.no_grad()
+    def rescale(self, scale: Tensor, mean: Tensor) -> None:
+        """Multiply the outputs by `scale` `(C,)` and add `mean`, in the weights of the last layer.
+
+        >>> network = MLP(2, (), 1)
+        >>> before = network(torch.ones(1, 2))
+        >>> network.rescale(torch.tensor([3.0]), torch.tensor([5.0]))
+        >>> torch.testing.assert_close(network(torch.ones(1, 2)), 3 * before + 5)
+        """
+        last: Any = self.layers[-1]
+        scale, mean = (each.double().to(last.bias.device) for each in (scale, mean))
+        last.weight.copy_(last.weight.double() * scale[:, None])
+        last.bias.copy_(last.bias.double() * scale + mean)
+
     @property
     def device(self) -> torch.device:
         """Where its parameters are."""

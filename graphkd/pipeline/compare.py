@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Sequence
+import functools
+import warnings
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from torch import Tensor, nn
 
-from graphkd.data import Graph, Setting, as_graph, make_setting, undirected
+from graphkd.data import Graph, Setting, as_graph, make_setting, sorted_undirected, undirected
 from graphkd.data.kinds import Describe
 from graphkd.extras import needs_extra
 from graphkd.pipeline import comparison_page
@@ -25,24 +24,23 @@ from graphkd.pipeline.arguments import (
     checked_student,
     chosen_split,
     last_step,
-    name_of,
     with_run,
 )
+from graphkd.pipeline.cells import Cells
 from graphkd.pipeline.checks import (
     any_ready,
     check_connected,
     check_method_for,
     check_shown,
-    check_teachers,
     check_writable,
     warn_one_way,
 )
-from graphkd.pipeline.logs import labels, make_log
+from graphkd.pipeline.distill_sampled import batched, is_sampled
+from graphkd.pipeline.logs import make_log
 from graphkd.pipeline.outcome import MethodSpec, Outcome, TeacherSpec
-from graphkd.pipeline.rehearse import rehearse
+from graphkd.pipeline.plan import as_read, key_of, plan_of
 from graphkd.pipeline.teacher_spec import listed
 from graphkd.pipeline.train_student import train_student
-from graphkd.pipeline.train_teacher import train_teacher
 from graphkd.recipes import check_run, extras_of
 from graphkd.spec import plain
 from graphkd.training.cache import Cache
@@ -137,6 +135,8 @@ def compare(
     target: str | None = None,
     descriptors: Describe | None = None,
     task: str | None = None,
+    scale: Literal["auto", "full", "sampled"] = "auto",
+    folder: str | Path | None = None,
     device: Any = None,
     amp: bool = False,
     log: str | Path | None = None,
@@ -161,6 +161,8 @@ def compare(
         target: see `distill`.
         descriptors: see `distill`.
         task: see `distill`.
+        scale: see `distill`; logs of samples say `scale: sampled`, and do not mix with others.
+        folder: gets the caches of the teachers that are trained, as `TEACHER/SETTING-SEED`, see `Cache.load`.
         device: see `distill`; a log may go on on another one.
         amp: see `distill`.
         log: a JSON file. It is written whole after each run; called again, what is in there is not trained again, so
@@ -172,6 +174,7 @@ def compare(
     Raises:
         ValueError: the log holds runs of other data, settings, students or teachers: choose another file. Or as
             `distill`.
+        FileExistsError: there is a cache in `folder` of a teacher that is to be trained.
         TypeError, KeyError: as `distill`, before anything is trained.
 
     >>> from graphkd import StudentClassifier, compare, digits
@@ -181,11 +184,12 @@ def compare(
     [('control', 'supervised'), ('teacher', 'sage'), ('distilled', 'glnn'), ('distilled', 'krd')]
     """
     given = as_graph(data, "raise" if split is None else "keep", target=target, descriptors=descriptors, task=task)
-    graph = undirected(given)
+    sampled = is_sampled(scale, given)
+    graph = sorted_undirected(given) if sampled else undirected(given)
     check_connected(graph, isolated)
     measures(scoring, graph.task, graph.num_classes)
     where = Run.of(device, amp)
-    model = with_run(checked_student(student, graph.task), device, amp)
+    model = with_run(checked_student(batched(student) if sampled else student, graph.task), device, amp)
     last_step(model).check_settings()
     if not callable(tick):
         raise TypeError(f"tick is a function of a name, got {tick!r}")
@@ -196,11 +200,18 @@ def compare(
         check_method_for(graph, method)
         check_run(method, where.device, amp)
     ready = [as_cache(each, graph) for each in listed(teachers)]
-    run = _Run(given, graph, split, scoring, settings, model, name, amp)
+    cells = Cells(graph, sampled, where, None if folder is None else Path(folder))
+    run = _Run(given, cells, split, scoring, settings, model, name, amp)
+    plan = plan_of(ready, taught)
+    if log is not None:
+        check_writable("log", log)
+    found = _earlier(Path(log), run, plan) if log is not None else []
+    done = {(each["role"], each["method"], each["seed"]) for each in found}
+    cells.check(taught, scoring, run.places(plan, chosen, done))
     for setting in settings:
         view, as_given = run.view(chosen[0], setting), run.as_given(chosen[0], setting, ready)
         for each in ready:
-            check_teachers(view, [each], as_given)
+            cells.check_teacher(view, each, as_given)
         for seed in chosen[1:] if any(isinstance(each, Cache) for each in ready) else ():
             later = run.view(seed, setting)  # of other seeds other nodes may be seen
             for each in ready:
@@ -208,13 +219,8 @@ def compare(
                     check_shown(later, each)
         if setting == settings[0]:
             for each in ready:
-                rehearse(view, each, taught, model, chosen[0], as_given)
-    plan = _plan(ready, taught)
-    if log is not None:
-        check_writable("log", log)
+                cells.rehearse(view, each, taught, model, chosen[0], as_given)
     warn_one_way(given, ready)
-    found = _earlier(Path(log), run, plan) if log is not None else []
-    done = {(each["role"], each["method"], each["seed"]) for each in found}
 
     def keep(outcomes: dict[str, Outcome], role: str, method: str, seed: int, spec: Any) -> None:
         found.append(run.log(outcomes, role, method, seed, spec))
@@ -222,7 +228,7 @@ def compare(
             write(Path(log), found)
         tick(f"{method}, seed {seed}")
 
-    extras = set().union(*map(extras_of, taught))
+    extras, trained_any = set().union(*map(extras_of, taught)), False
     for seed in chosen:
         left = [(*each[:3], [own for own in each[3] if ("distilled", own[0], seed) not in done]) for each in plan]
         left = [each for each in left if each[3] or ("teacher", each[0], seed) not in done]
@@ -234,17 +240,19 @@ def compare(
             keep(alone, "control", "supervised", seed, None)
         for called, teacher, spec, wanted in left:
             reset_peak_memory()
-            trained = {}
-            for each, view in views.items():
-                as_given = run.as_given(seed, each, [teacher])
-                trained[each] = train_teacher(view, teacher, seed, extras, as_given, device=where.device, amp=amp)
-            if ("teacher", called, seed) not in done:
-                keep(trained, "teacher", called, seed, spec)
-            for label, method, told in wanted:
-                outcomes = {
-                    each: train_student(view, trained[each].cache, method, model, seed) for each, view in views.items()
-                }
-                keep(outcomes, "distilled", label, seed, told)
+            trained_any = True
+            own_view = functools.partial(run.as_given, seed, teachers=[teacher])
+            with cells.taught(views, teacher, seed, extras, own_view, called) as trained:
+                if ("teacher", called, seed) not in done:
+                    keep(trained, "teacher", called, seed, spec)
+                for label, method, told in wanted:
+                    outcomes = {
+                        each: train_student(view, trained[each].cache, method, model, seed)
+                        for each, view in views.items()
+                    }
+                    keep(outcomes, "distilled", label, seed, told)
+    if folder is not None and not trained_any:
+        warnings.warn(f"folder={str(folder)!r} gets no cache: all is in the log already", stacklevel=2)
     names = {"supervised", *(each[0] for each in plan), *(label for each in plan for label, _, _ in each[3])}
     return Comparison([each for each in found if each["seed"] in chosen and each["method"] in names])
 
@@ -271,7 +279,7 @@ class _Run:
     """What all runs of a comparison share."""
 
     given: Graph
-    graph: Graph
+    cells: Cells
     split: SplitSpec | None
     scoring: Any
     settings: Sequence[Any]
@@ -279,11 +287,26 @@ class _Run:
     name: str
     amp: bool
 
+    @property
+    def graph(self) -> Graph:
+        return self.cells.graph
+
+    def places(self, plan: Sequence[Any], seeds: Sequence[int], done: Collection[Any]) -> list[Path]:
+        """Where the caches of the teachers go that are to be trained."""
+        found = [
+            self.cells.place(called, setting, seed)
+            for called, teacher, *_ in plan
+            for seed in seeds
+            if ("teacher", called, seed) not in done and not isinstance(teacher, Cache)
+            for setting in self.settings
+        ]
+        return [each for each in found if each is not None]
+
     def view(self, seed: int, setting: Any) -> Setting:
         return make_setting(self.graph, chosen_split(self.graph, self.split, seed), setting, seed, self.scoring)
 
     def as_given(self, seed: int, setting: Any, teachers: Sequence[Any]) -> Setting | None:
-        if not any_ready(teachers):
+        if self.cells.sampled or not any_ready(teachers):
             return None
         return make_setting(self.given, chosen_split(self.graph, self.split, seed), setting, seed, self.scoring)
 
@@ -297,101 +320,37 @@ class _Run:
             for _, step in getattr(self.student, "steps", [])[:-1]
         ]
         return {
-            "data": self.graph.fingerprint(),
+            "data": self.cells.fingerprint,
             "split": split,
             "settings": self.settings,
             "scoring": as_json(self.scoring),
             "student": {type(last_step(self.student)).__name__: as_json(settings)},
             **({"steps": steps} if steps else {}),
             **({"amp": True} if self.amp else {}),
+            **({"scale": "sampled"} if self.cells.sampled else {}),
         }
 
     def log(self, outcomes: dict[str, Outcome], role: str, method: str, seed: int, spec: Any) -> Log:
         config = {"scoring": self.scoring}
-        made = make_log(self.graph, config, self.name, seed, role, method, outcomes)
+        sampled = self.cells.latency if self.cells.sampled else None
+        made = make_log(self.graph, config, self.name, seed, role, method, outcomes, sampled)
         return {**made, "config": {**self.config(), "run": spec}}
-
-
-def _plan(teachers: Sequence[Any], methods: Sequence[Any]) -> list[tuple[str, Any, Any, list[tuple[str, Any, Any]]]]:
-    """For each teacher its name, itself, what is logged of it, and the methods with theirs."""
-    told = [_told(each) for each in teachers]
-    short = [_short(each) for each in teachers]
-    called = [
-        name if short.count(name) == 1 else f"{name} ({_options(each, place)})"
-        for place, (name, each) in enumerate(zip(short, teachers))
-    ]
-    names = labels([each if isinstance(each, dict) else name_of(each) for each in methods])
-    if len(set(names)) < len(names) or len(set(map(_key, told))) < len(told):
-        raise ValueError(
-            f"two teachers or two methods are the same, or functions of one name: {', '.join(called)}; "
-            f"{', '.join(names)}"
-        )
-    several = len(teachers) > 1
-    return [
-        (
-            teacher_name,
-            teacher,
-            spec,
-            [
-                (
-                    f"{name} from {teacher_name}" if several else name,
-                    method,
-                    {"teacher": spec, "method": as_json(method)},
-                )
-                for name, method in zip(names, methods)
-            ],
-        )
-        for teacher_name, teacher, spec in zip(called, teachers, told)
-    ]
-
-
-def _short(teacher: Any) -> str:
-    if isinstance(teacher, Cache):
-        return "cache"
-    if isinstance(teacher, nn.Module):
-        return type(teacher).__name__
-    kind = teacher.get("type") if isinstance(teacher, dict) else teacher
-    return kind.rpartition(":")[2] if isinstance(kind, str) else name_of(kind)
-
-
-def _options(teacher: Any, place: int) -> str:
-    options = {key: value for key, value in teacher.items() if key != "type"} if isinstance(teacher, dict) else {}
-    return ", ".join(f"{key}={value}" for key, value in options.items()) or str(place)
-
-
-def _told(teacher: Any) -> Any:
-    """What is logged of a teacher, so that another one is told apart: of weights and logits their hash."""
-    if isinstance(teacher, nn.Module):
-        taps = getattr(teacher, "hidden_taps", None)
-        told = {"module": type(teacher).__name__, "weights": _hash(teacher.state_dict().values())}
-        return told if taps is None else {**told, "taps": list(taps)}
-    if isinstance(teacher, Cache):
-        told = {"cache": _hash([np.asarray(teacher.logits)]), "settings": as_json(teacher.settings)}
-        return {**told, "hidden": _hash(map(np.asarray, teacher.hidden))} if teacher.hidden else told
-    return as_json(teacher if isinstance(teacher, dict) else {"type": teacher})
-
-
-def _hash(arrays: Any) -> str:
-    digest = hashlib.blake2b(digest_size=8)
-    for each in arrays:
-        digest.update(np.ascontiguousarray(each.cpu().float().numpy() if isinstance(each, Tensor) else each).tobytes())
-    return digest.hexdigest()
 
 
 def _earlier(path: Path, run: _Run, plan: Sequence[Any]) -> list[Log]:
     """The runs that an earlier call left in the file, if they are of this comparison, under their present names."""
     if not path.exists():
         return []
-    found, shared = read(path), _as_read(run.config())
-    known = {_key(spec): called for called, _, spec, _ in plan}
-    known |= {_key(told): label for *_, own in plan for label, _, told in own}
+    found, shared = read(path), as_read(run.config())
+    known = {key_of(spec): called for called, _, spec, _ in plan}
+    known |= {key_of(told): label for *_, own in plan for label, _, told in own}
     taken = {label: key for key, label in known.items()}
     for each in found:
         if not {"config", "role", "method", "seed", "metrics"} <= each.keys():
             raise ValueError(f"{path} holds logs that are no comparison: choose another log, or delete it")
         other = {key: value for key, value in each["config"].items() if key != "run"}
         differs = [key for key in shared.keys() | other.keys() if shared.get(key) != other.get(key)]
-        mine = _key(each["config"].get("run"))
+        mine = key_of(each["config"].get("run"))
         each["method"] = known.get(mine, each["method"])
         if taken.get(each["method"], mine) != mine:
             differs.append(each["method"])
@@ -401,12 +360,3 @@ def _earlier(path: Path, run: _Run, plan: Sequence[Any]) -> list[Log]:
                 "another log, or delete it"
             )
     return found
-
-
-def _as_read(value: Any) -> Any:
-    """A value as it comes back from a JSON file."""
-    return json.loads(json.dumps(value))
-
-
-def _key(spec: Any) -> str:
-    return json.dumps(spec, sort_keys=True)

@@ -29,7 +29,7 @@ from graphkd.pipeline.checks import (
     warn_if_no_better,
     warn_one_way,
 )
-from graphkd.pipeline.distill_sampled import batched, distill_sampled, folders, is_sampled
+from graphkd.pipeline.distill_sampled import batched, check_for_samples, distill_sampled, folders, is_sampled
 from graphkd.pipeline.measure import measure_latency, network_of
 from graphkd.pipeline.outcome import MethodSpec, Outcome, Result, TeacherSpecs
 from graphkd.pipeline.rehearse import rehearse
@@ -107,7 +107,9 @@ def distill(
         target: see `data`.
         descriptors: see `data`.
         task: `single-label`, `multi-label` (`y` of 0 and 1, `(N, L)`) or `regression` (floats); by `y` if not given,
-            see `Graph.of`. Of the last two a method has to know, see `graphkd.recipes.registry.TASKS_OF`.
+            see `Graph.of`. Of the last two a method has to know, see `graphkd.recipes.registry.TASKS_OF`. Numbers may
+            have any units: networks learn standardised ones, by mean and deviation of the training nodes; predictions,
+            caches and metrics are in the units of `y`.
         scoring: a scorer of scikit-learn by name, or a function `(estimator, X, y) -> number`, in place of the
             accuracy: it chooses the epoch on the validation nodes, and is what `metrics` hold. Of a list the first
             chooses, the others are reported too. Default: `accuracy`, of several labels `f1_micro`, of numbers `r2`.
@@ -136,8 +138,7 @@ def distill(
     names: tuple[SettingName, ...] = ("tran", "ind") if setting == "all" else (setting,)
     check_method_for(given, method)
     if is_sampled(scale, given):
-        if scoring is not None:
-            raise ValueError("scale='sampled' chooses epochs by accuracy: leave out scoring, or pass scale='full'")
+        check_for_samples(given, [method], scoring)
         asked = with_run(batched(asked), device, amp)
         return distill_sampled(given, listed(teacher), method, asked, split, seed, names, isolated, folder, run)
     places = folders(folder, names)

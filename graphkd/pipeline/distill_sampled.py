@@ -85,14 +85,10 @@ def distill_sampled(
     run: Run,
 ) -> Result:
     """Do what `distill` documents for `scale='sampled'`; its arguments, checked for their types."""
-    _check_method(method)
+    check_for_samples(given, [method])
     (teacher,) = teachers if len(teachers) == 1 else (None,)
     if teacher is None:
         raise ValueError("scale='sampled' takes one teacher; of several join the caches, see `Cache.join`")
-    if given.task != "single-label" or given.reads is not None:
-        raise ValueError("scale='sampled' is for one kind of nodes with one label each: pass scale='full'")
-    if given.edge_weight is not None:
-        raise ValueError("scale='sampled' counts all edges the same: remove edge_weight, or pass scale='full'")
     graph = sorted_undirected(given)
     if graph is not given:
         warn_one_way(given, stacklevel=4)
@@ -113,7 +109,7 @@ def distill_sampled(
     if not places and processes()[1] > 1 and not isinstance(teacher, Cache):
         raise ValueError("several processes share the teacher's cache: pass folder=, one that all of them see")
     barrier()  # no process has begun to write before all have looked
-    _rehearse(views[0], teacher, method, student, seed)
+    rehearse_sampled(views[0], teacher, [method], student, seed)
     kept = bool(places) or isinstance(teacher, Cache)
     if not places:
         places = [Path() if kept else Path(tempfile.mkdtemp(prefix="graphkd-")) for _ in names]
@@ -132,15 +128,25 @@ def distill_sampled(
             if not kept:
                 weakref.finalize(taught.cache, shutil.rmtree, place, ignore_errors=True)
         scratch.pop_all()  # nothing failed: each goes with its cache
-    teacher_outcome, student_outcome = outcomes["teacher"][names[0]], outcomes["student"][names[0]]
-    return Result.of(outcomes, _latencies(graph, teacher_outcome, student_outcome))
+    latency = {role: sampled_latency(graph, outcomes[role][names[0]]) for role in ("teacher", "student")}
+    return Result.of(outcomes, {role: found for role, found in latency.items() if found is not None})
 
 
-def _check_method(method: MethodSpec) -> None:
-    names = [*nested(method)]
-    if (more := extras_of(method)) or any(name in INPUTS for name in names):
-        what = f"{sorted(more)} of its teacher" if more else "features made from all of the graph"
-        raise ValueError(f"the method {names[0]!r} needs {what}: scale='sampled' keeps logits alone; pass scale='full'")
+def check_for_samples(given: Graph, methods: Sequence[MethodSpec], scoring: Any = None) -> None:
+    """Raise ValueError if a graph, a method or a score needs more than samples of the graph."""
+    for method in methods:
+        names = [*nested(method)]
+        if (more := extras_of(method)) or any(name in INPUTS for name in names):
+            what = f"{sorted(more)} of its teacher" if more else "features made from all of the graph"
+            raise ValueError(
+                f"the method {names[0]!r} needs {what}: scale='sampled' keeps logits alone; pass scale='full'"
+            )
+    if scoring is not None:
+        raise ValueError("scale='sampled' chooses epochs by accuracy: leave out scoring, or pass scale='full'")
+    if given.task != "single-label" or given.reads is not None:
+        raise ValueError("scale='sampled' is for one kind of nodes with one label each: pass scale='full'")
+    if given.edge_weight is not None:
+        raise ValueError("scale='sampled' counts all edges the same: remove edge_weight, or pass scale='full'")
 
 
 def folders(folder: str | Path | None, names: Sequence[str]) -> list[Path]:
@@ -156,7 +162,7 @@ def folders(folder: str | Path | None, names: Sequence[str]) -> list[Path]:
     return found
 
 
-def _rehearse(view: Setting, teacher: Any, method: MethodSpec, student: Student, seed: int) -> None:
+def rehearse_sampled(view: Setting, teacher: Any, methods: Sequence[MethodSpec], student: Student, seed: int) -> None:
     """`rehearse` on a small part of the graph, with a teacher that leaves what it leaves here: logits."""
     mini = small_setting(view, seed)
     check_sampled(teacher, mini, seed)
@@ -168,22 +174,20 @@ def _rehearse(view: Setting, teacher: Any, method: MethodSpec, student: Student,
         else:
             spec = teacher if isinstance(teacher, nn.Module) else untrained(teacher)
             cache = train_teacher(mini, spec, seed).cache
-        rehearse(mini, replace(cache, hidden=(), parts=(), more={}, params={}), [method], student, seed)
+        rehearse(mini, replace(cache, hidden=(), parts=(), more={}, params={}), methods, student, seed)
 
 
-def _latencies(graph: Graph, teacher: Outcome, student: Outcome) -> dict[str, dict[str, float]]:
-    found = {}
-    if teacher.model is not None:
+def sampled_latency(graph: Graph, outcome: Outcome) -> dict[str, float] | None:
+    """Milliseconds of a teacher or a student on a graph that does not fit; None of a teacher that is but a cache."""
+    network = outcome.model
+    if outcome.cache is not None:
+        if network is None:
+            return None
         crow, _ = by_target(graph.edge_index, len(graph))
-        same = hops(teacher.model) == len(teacher.model.layers)  # else some layers read no edge, as in `hopwise`
-        forward = functools.partial(trimmed, teacher.model) if same else None
-        found["teacher"] = teacher_latencies(
-            teacher.model, graph.x, graph.edge_index, crow, 1e3 * teacher.applied, forward
-        )
-    model = student.model
+        same = hops(network) == len(network.layers)  # else some layers read no edge, as in `hopwise`
+        forward = functools.partial(trimmed, network) if same else None
+        return teacher_latencies(network, graph.x, graph.edge_index, crow, 1e3 * outcome.applied, forward)
     start = time.perf_counter()
-    model.predict(graph.x if not isinstance(model, Pipeline) else student.x)
+    network.predict(graph.x if not isinstance(network, Pipeline) else outcome.x)
     all_nodes = 1e3 * (time.perf_counter() - start)
-    x = graph.x if student.x is None else student.x
-    found["student"] = student_latencies(network_of(model), x, all_nodes)
-    return found
+    return student_latencies(network_of(network), graph.x if outcome.x is None else outcome.x, all_nodes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -42,8 +42,16 @@ def _label(spec: Any, full: bool = False) -> str:
 
 
 def make_log(
-    graph: Graph, config: dict[str, Any], name: str, seed: int, role: str, method: str, outcomes: dict[str, Outcome]
+    graph: Graph,
+    config: dict[str, Any],
+    name: str,
+    seed: int,
+    role: str,
+    method: str,
+    outcomes: dict[str, Outcome],
+    sampled: Callable[[Outcome], dict[str, float] | None] | None = None,
 ) -> Log:
+    """The log of one model; `sampled` measures milliseconds in place of `measure_latency`, of cells of samples."""
     metrics: dict[str, float | None] = {}
     first_measure, *others = measures(config.get("scoring"), graph.task, graph.num_classes)
     by_name = {each.name: each for each in others}
@@ -64,8 +72,12 @@ def make_log(
     else:  # of a teacher trained elsewhere there may be no network, and whatever its cache holds
         network, told = first.model, listed(first.cache.settings.get("teacher"))
         epochs = max((each.get("epochs", 0) for each in told if isinstance(each, dict)), default=0)
+    of_samples = sampled is not None and first.cache is not None
     latency: dict[str, Any] | None = None
-    if network is not None:
+    if sampled is not None:
+        found = sampled(first)
+        latency = None if found is None else {**found, "protocol": PROTOCOL}
+    elif network is not None:
         found = measure_latency(network, graph, needs_edges=role in ("teacher", "reference"), x=first.x)
         latency = {**found, "protocol": PROTOCOL}
     return log_of(
@@ -82,7 +94,8 @@ def make_log(
         selection=SELECTION.format(
             first_measure.name, "cross-entropy" if graph.task == "single-label" else "loss on the targets"
         ),
-        schedule=f"at most {epochs} epochs" if epochs else "",
+        schedule=f"at most {epochs} epochs{', sampled' if of_samples else ''}" if epochs else "",
+        **({} if sampled is None else {"scale": "sampled"}),
         settings={
             setting: {
                 "val": logged(outcome.val),

@@ -19,6 +19,7 @@ from graphkd.teachers.ensemble import Ensemble
 from graphkd.training.latency import latency, student_latencies, teacher_latencies
 from graphkd.training.loop import Score
 from graphkd.training.scoring import Measure, measures
+from graphkd.training.units import Units
 from kdlosses.experts import experts, mixture
 from kdlosses.taps import at_rest
 
@@ -70,8 +71,11 @@ def check_scores(setting: Setting) -> None:
                 measure(torch.randn(len(nodes), width, generator=draw), setting.whole.y[nodes])
 
 
-def evaluation(network: nn.Module, setting: Setting) -> Callable[[], tuple[Score, float]]:
-    """A function that scores a network, as it is when called, on the validation and on the watched test nodes."""
+def evaluation(network: nn.Module, setting: Setting, units: Units | None = None) -> Callable[[], tuple[Score, float]]:
+    """A function that scores a network, as it is when called, on the validation and on the watched test nodes.
+
+    `units` are those in which its answers are scored, where it has learned standardised numbers.
+    """
     seen, labels = setting.seen, setting.seen.y
     watched = setting.test if setting.name == "tran" else torch.searchsorted(setting.observed, setting.test)
     truth, measure = setting.whole.y[setting.test], measures_of(setting)[0]
@@ -79,6 +83,7 @@ def evaluation(network: nn.Module, setting: Setting) -> Callable[[], tuple[Score
     def evaluate() -> tuple[Score, float]:
         with torch.inference_mode():
             logits = call_on(network, seen)
+        logits = logits if units is None else units.own(logits)
         return measure.both(logits[setting.val], labels[setting.val]), measure.both(logits[watched], truth)[0]
 
     return evaluate

@@ -38,13 +38,15 @@ from graphkd.pipeline.teacher_spec import listed, parse_teacher
 from graphkd.recipes import OF_GRAPH_NETWORKS
 from graphkd.spec import resolve
 from graphkd.teachers import TEACHERS, TUNES
-from graphkd.teachers.call import call, call_on, outputs
+from graphkd.teachers.call import call, call_on, outputs, place_of
 from graphkd.teachers.ensemble import Ensemble
 from graphkd.teachers.taps import with_taps
+from graphkd.teachers.units import in_units
 from graphkd.training.cache import Cache, warn_of_probabilities
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import Clock, History, Schedule, train
 from graphkd.training.task import TASKS
+from graphkd.training.units import Units
 from graphkd.training.watch import HERE, Callback, Run
 from kdlosses.experts import experts, mixture
 from kdlosses.taps import at_rest
@@ -89,6 +91,9 @@ def train_teacher(
     the same setting with the edges as they were before `undirected`. It says on what split it was trained by an
     attribute `trained_on`, the `Split.fingerprint` of that; a cache by `split` in its settings, where this function
     writes it. Of one that says nothing, or another split, there is a warning: it may have seen test nodes.
+
+    Of numbers it learns standardised ones, with the mean and the deviation of the training nodes, and answers in the
+    user's units, see `graphkd.teachers.units.in_units`; so do its cache and its metrics.
 
     A teacher that learns from labels is trained on `device` (the CPU, `cuda`, `auto`), with `amp` in bfloat16, and
     comes back on the CPU. `callback` and a bar, with `progress`, are told of each epoch, see `graphkd.training.watch`.
@@ -212,6 +217,10 @@ def _train_from_labels(
     moved = {key: getattr(setting.seen, key) for key in ("x", "edge_index", "edge_weight")}
     moved = {key: None if each is None else each.to(run.device) for key, each in moved.items()}
     seen, labels = replace(setting.seen, **moved), setting.seen.y
+    units = None
+    if seen.task == "regression" and not isinstance(network, torch.jit.ScriptModule):  # which takes no hook
+        units = Units.of(labels[setting.train])
+        labels = units.standard(labels)
     setting = replace(setting, seen=seen)
     auxiliary = getattr(network, "auxiliary_loss", None)
 
@@ -221,9 +230,12 @@ def _train_from_labels(
         hard = TASKS[seen.task].hard(logits[setting.train], labels[setting.train])
         return hard if auxiliary is None else hard + auxiliary()
 
-    evaluate = evaluation(network, setting)
+    evaluate = evaluation(network, setting, units)
     history = train(network, loss, len(seen), schedule=schedule, evaluate=evaluate, callback=tell)
     network.eval()  # also after no epoch at all
+    if units is not None:
+        with torch.no_grad():
+            in_units(network, units, place_of(network, seen))
     if tune is not None:
         tuned, options = resolve("tune", tune, TUNES)
         history.seconds += tuned(network, setting, **options).seconds

@@ -23,6 +23,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 from torch import Tensor
 
 from graphkd.data.graph import as_edges
+from graphkd.data.targets import known
 from graphkd.extras import needs_extra
 from graphkd.networks.mlp import MLP, checked_shape
 from graphkd.recipes import NETWORKS, RECIPES, check_method, check_run, network_of
@@ -37,6 +38,7 @@ from graphkd.training.lesson import Lesson
 from graphkd.training.loop import Clock, Evaluation, Schedule, train
 from graphkd.training.scoring import measures
 from graphkd.training.task import TASKS
+from graphkd.training.units import Units
 from graphkd.training.watch import Callback, Run
 from kdlosses.whole import whole
 
@@ -180,7 +182,12 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
             edge_index = _checked_edges(edge_index, X.shape[0])
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         generator = torch.Generator().manual_seed(seed)
-        evaluate = self._evaluation(validation, monitor)
+        units = Units.of(targets[known(targets)]) if self.task_ == "regression" and network_of(spec) is MLP else None
+        if units is not None:
+            targets = units.standard(targets)
+            own_tasks = isinstance(teacher, Cache) and teacher.own_tasks
+            logits = logits if logits is None or own_tasks else units.standard(rows(logits))
+        evaluate = self._evaluation(validation, monitor, units)
         with torch.random.fork_rng(devices=[]), run.watched(role) as tell:
             torch.manual_seed(seed)
             self.network_ = network_of(spec)(X.shape[1], self.hidden, len(self.classes_), self.dropout, self.norm)
@@ -209,6 +216,8 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
                 )
             self.history_ = method(self.network_, lesson, **options)
         self.network_.cpu().eval()
+        if units is not None:
+            self.network_.rescale(units.scale, units.mean)
         return self
 
     def check_settings(self) -> Schedule:
@@ -477,9 +486,15 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         return X, targets
 
     def _evaluation(
-        self, validation: tuple[Matrix, Any] | None, monitor: tuple[Matrix, Any] | None
+        self,
+        validation: tuple[Matrix, Any] | None,
+        monitor: tuple[Matrix, Any] | None,
+        units: Units | None = None,
     ) -> Callable[[], Evaluation]:
-        """A function that scores the network, as it is when called, on both pairs of features and labels."""
+        """A function that scores the network, as it is when called, on both pairs of features and labels.
+
+        Answers are scored in these `units`, where the network learns standardised numbers.
+        """
 
         def prepared(name: str, pair: tuple[Matrix, Any] | None) -> tuple[Tensor, Tensor] | None:
             if pair is None:
@@ -507,11 +522,15 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         chosen_by, watched = prepared("validation", validation), prepared("monitor", monitor)
         measure = measures(self.scoring, self.task_, len(self.classes_))[0]
 
+        def answers(X: Tensor) -> Tensor:
+            found = self.network_(X)
+            return found if units is None else units.own(found)
+
         def evaluate() -> Evaluation:
             with torch.inference_mode():
                 return (
-                    None if chosen_by is None else measure.both(self.network_(chosen_by[0]), chosen_by[1]),
-                    None if watched is None else measure.both(self.network_(watched[0]), watched[1])[0],
+                    None if chosen_by is None else measure.both(answers(chosen_by[0]), chosen_by[1]),
+                    None if watched is None else measure.both(answers(watched[0]), watched[1])[0],
                 )
 
         return evaluate

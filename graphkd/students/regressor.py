@@ -14,12 +14,15 @@ from graphkd.students.classifier import StudentClassifier
 class StudentRegressor(RegressorMixin, StudentClassifier):
     """A multi-layer perceptron that predicts numbers; arguments and files are those of `StudentClassifier`.
 
-    Its labels are floats `(n,)` or `(n, T)`, a teacher's outputs `(n, T)`.
+    Its labels are floats `(n,)` or `(n, T)`, a teacher's outputs `(n, T)`, both in the same units, whichever these are:
+    it learns both standardised, with the mean and the deviation of the labels that it may learn from, and its last
+    layer then takes these in, so that predictions, scores and files are in the user's units. Losses, as those of
+    `history_` and of a method of one's own, are of standardised numbers.
 
     >>> from sklearn.datasets import load_diabetes
     >>> from sklearn.preprocessing import StandardScaler
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> StudentRegressor(hidden=32, scaler=StandardScaler(), random_state=0).fit(X, y / 100).score(X, y / 100) > 0.5
+    >>> StudentRegressor(hidden=32, scaler=StandardScaler(), random_state=0).fit(X, 1e4 + y).score(X, 1e4 + y) > 0.5
     True
     """
 

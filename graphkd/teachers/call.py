@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from graphkd.data.graph import Graph
 from graphkd.teachers.taps import hidden_layers
+from graphkd.teachers.units import rescaled
 
 
 def call(
@@ -60,15 +61,38 @@ def outputs(network: nn.Module, graph: Graph) -> list[Tensor]:
     try:
         if graph.reads is None and isinstance(network, GNN) and not tapped:
             x, edge_index = _own(network, graph.x, graph.edge_index)
-            return [out.float().cpu() for out in network.outputs(x, edge_index, **_weights(network, graph.edge_weight))]
+            *hidden, logits = network.outputs(x, edge_index, **_weights(network, graph.edge_weight))
+            return [out.float().cpu() for out in (*hidden, rescaled(network, logits))]
         row_outputs: Any = getattr(network, "row_outputs", None)
         if graph.reads is not None and row_outputs is not None and not tapped:
             given, named = graph.reads.arguments(*kind_of(network))
-            return [out.float().cpu() for out in row_outputs(*given, **named)]
+            *hidden, logits = row_outputs(*given, **named)
+            return [out.float().cpu() for out in (*hidden, rescaled(network, logits))]
     except (IndexError, RuntimeError, TypeError) as error:
         raise _unable(network, graph, error) from error
     hidden, logits = hidden_layers(network, forward, len(graph))
     return [*hidden, logits]
+
+
+def place_of(network: nn.Module, graph: Graph) -> Any:
+    """Where in what a network returns the predictions are, as `InUnits` takes it.
+
+    Raises:
+        ValueError: it returns something else, see `call`.
+    """
+    if graph.reads is None:
+        out = network(*_own(network, graph.x, graph.edge_index), **_weights(network, graph.edge_weight))
+    else:
+        given, named = graph.reads.arguments(*kind_of(network))
+        out = network(*given, **named)
+    rows = out if graph.reads is None else graph.reads.rows_of(out)
+    if rows is not out:
+        return next(key for key, each in out.items() if each is rows)
+    if isinstance(out, tuple | list):
+        _logits(out, len(graph), graph.num_classes)
+        wanted = (len(graph), graph.num_classes)
+        return next(i for i, each in enumerate(out) if isinstance(each, Tensor) and tuple(each.shape) == wanted)
+    return None
 
 
 def _unable(network: nn.Module, graph: Graph, error: Exception) -> ValueError:

@@ -29,6 +29,7 @@ class Lesson:
     Attributes:
         x: features `(N, F)` in memory or on disk.
         labels: `(N,)`, -1 where unknown to the student; of other tasks `(N, L)`, see `graphkd.training.task.TASKS`.
+            Numbers are standardised, the teacher's outputs likewise, see `graphkd.training.units.Units`.
         train: the shared training loop with its schedule bound, to be called as `train(model, loss, nodes)`.
         generator: for whatever a recipe samples.
         teacher: logits `(N, C)` in memory or on disk; of several teachers one after the other, `(N, E C)`.

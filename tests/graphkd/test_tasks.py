@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -125,6 +126,94 @@ def test_numbers(tmp_path: Any) -> None:
     result.student.save(tmp_path / "numbers.safetensors")
     again = StudentRegressor.load(tmp_path / "numbers.safetensors")
     np.testing.assert_array_equal(again.predict(x), result.student.predict(x))
+
+
+def metres(scale: float = 1e3, mean: float = 1e4) -> SimpleNamespace:
+    """Lengths of mean 10 km and deviation 1 km, and the same in the opposite direction in millimetres."""
+    x, edges, group = ring()
+    z = 2.0 * group - 1 + 0.2 * torch.randn(240, generator=torch.Generator().manual_seed(1))
+    return SimpleNamespace(x=x, edge_index=edges, y=torch.stack([mean + scale * z, -1e3 * (mean + scale * z)], 1))
+
+
+def test_numbers_of_any_units_are_learned_and_answered_in_these(tmp_path: Any) -> None:
+    data, student = metres(), StudentRegressor(**QUICK)
+    result = distill(data, TEACHER, "glnn", student=student, setting="tran")
+    test = split_of(Graph.of(data), 0).test
+    predicted = result.student.predict(data.x[test])
+    assert result.metrics["teacher"]["tran"] > 0.8
+    assert result.metrics["student"]["tran"] > max(0.6, result.metrics["control"]["tran"])
+    assert result.metrics["student"]["tran"] == pytest.approx(r2_score(data.y[test], predicted), abs=1e-5)
+    assert np.abs(predicted[:, 1] + 1e3 * predicted[:, 0]).mean() < 1e6  # a deviation of either
+
+    network, cache = result.outcomes["teacher"]["tran"].model, result.cache
+    with torch.no_grad():  # as a user calls it
+        np.testing.assert_allclose(network(data.x, data.edge_index), cache.logits, rtol=1e-4)
+    again = pickle.loads(pickle.dumps(network))  # a hook would be lost in a state dict alone
+    torch.testing.assert_close(again(data.x, data.edge_index), network(data.x, data.edge_index))
+    assert {"graphkd_mean", "graphkd_scale"} <= network.state_dict().keys()
+
+    result.student.save(tmp_path / "metres.safetensors")
+    np.testing.assert_array_equal(
+        StudentRegressor.load(tmp_path / "metres.safetensors").predict(data.x[test]), predicted
+    )
+    alone = distill(data, np.asarray(cache.logits), "glnn", student=student, setting="tran")  # numbers of one's own
+    np.testing.assert_allclose(alone.student.predict(data.x[test]), predicted, rtol=1e-5)
+
+
+def test_units_change_nothing_but_the_answers() -> None:
+    """A feature loss and labels beside the teacher's numbers: their balance is the same in all units."""
+    method = dict(
+        type="terms", distills=[dict(loss="mse", student="hidden", teacher="hidden"), dict(loss="mse")], lam=0.3
+    )
+    first, second = (
+        distill(metres(*units), TEACHER, method, student=StudentRegressor(**QUICK), setting="ind")
+        for units in ((1.0, 0.0), (1e3, 1e4))
+    )
+    for role in ("teacher", "control", "student"):
+        assert second.metrics[role] == pytest.approx(first.metrics[role], abs=5e-3)
+
+
+def test_a_network_that_returns_more_answers_in_units() -> None:
+    class Pair(nn.Module):
+        def __init__(self, inputs: int, outputs: int) -> None:
+            super().__init__()
+            self.body, self.head = nn.Linear(inputs, 8), nn.Linear(8, outputs)
+
+        def forward(self, x: Tensor, edge_index: Tensor) -> tuple[Tensor, Tensor]:
+            hidden = self.body(x).relu()
+            return hidden, self.head(hidden)
+
+    data = metres()
+    result = distill(data, dict(type=Pair, epochs=60), "glnn", student=StudentRegressor(**QUICK), setting="tran")
+    hidden, found = result.outcomes["teacher"]["tran"].model(data.x, data.edge_index)
+    assert result.metrics["teacher"]["tran"] > 0.5
+    assert (hidden < 100).all()
+    np.testing.assert_allclose(found.detach(), result.cache.logits, rtol=1e-4)
+
+
+def test_a_target_that_never_changes_is_learned_too() -> None:
+    x, _, group = ring()
+    y = np.stack([np.full(240, 273.15), 1e4 + 1e3 * group.numpy()], 1)
+    found = StudentRegressor(**QUICK, random_state=0).fit(x, y).predict(x)
+    assert np.abs(found[:, 0] - 273.15).max() < 5
+    assert r2_score(y[:, 1], found[:, 1]) > 0.6
+
+
+def test_numbers_of_graphs_and_of_one_kind_of_nodes_have_units() -> None:
+    graphs = triangles()
+    for place, graph in enumerate(graphs):
+        graph.y = 1e4 + 1e3 * float(place % 2) + 0.5
+    result = distill(graphs, dict(type="gin", hidden=16, epochs=40), student=StudentRegressor(**QUICK), setting="tran")
+    assert result.metrics["teacher"]["tran"] > 0.5
+    assert 8e3 < float(result.student.predict(as_graph(graphs).x).mean()) < 1.2e4
+    from torch_geometric.nn import GraphSAGE
+
+    papers = hetero()
+    papers["paper"].y = 1e4 + 1e3 * papers["paper"].y + 0.5
+    for builder in ("sage", lambda inputs, classes: GraphSAGE(inputs, 16, 2, classes)):  # the second answers in a dict
+        teacher, student = dict(type=builder, epochs=40), StudentRegressor(**QUICK)
+        result = distill(papers, teacher, "glnn", target="paper", student=student, setting="tran")
+        assert result.metrics["teacher"]["tran"] > 0.5
 
 
 def test_f1_chooses_and_is_reported() -> None:

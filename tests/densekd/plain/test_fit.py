@@ -55,6 +55,10 @@ def test_logits_of_outputs() -> None:
         assert logits_of(output) is x
     with pytest.raises(TypeError, match=r"no logits in the model's output, a dict: give loss=fn"):
         logits_of({"boxes": x})
+    first, *others = [torch.zeros(1, 4, size, size) for size in (8, 4, 2)]
+    assert logits_of([first, *others]) is first  # deep supervision
+    with pytest.raises(TypeError, match=r"a list of 2 maps of unlike channels, as timm's features_only does"):
+        logits_of([torch.zeros(1, 16, 8, 8), torch.zeros(1, 24, 4, 4)])
 
 
 def test_a_distilled_student_beats_its_control() -> None:
