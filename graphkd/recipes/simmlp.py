@@ -97,8 +97,8 @@ def simmlp(
         or fan < 1
     ):
         raise ValueError(
-            "simmlp: 0 <= feature_mask < 1, 0 <= edge_mask <= 1, hops, rebuild, epochs >= 0, power, probe > 0, fan >= 1, "
-            f"not {feature_mask=}, {edge_mask=}, {hops=}, {rebuild=}, {epochs=}, {power=}, {probe=}, {fan=}"
+            "simmlp: 0 <= feature_mask < 1; 0 <= edge_mask <= 1; hops, rebuild, epochs >= 0; power, probe > 0; "
+            f"fan >= 1; got {feature_mask=}, {edge_mask=}, {hops=}, {rebuild=}, {epochs=}, {power=}, {probe=}, {fan=}"
         )
     if inner is _probe and not len(lesson.labelled):
         raise ValueError("simmlp: no node is labelled, but the last layer is trained on labels")
