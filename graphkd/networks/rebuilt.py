@@ -71,8 +71,8 @@ class Residual(Rebuilt):
 
     slope: nn.PReLU | None
 
-    def __init__(self, *shape: Any) -> None:
-        super().__init__(*shape)
+    def __init__(self, *shape: Any, **options: Any) -> None:
+        super().__init__(*shape, **options)
         self.register_module("slope", None)
 
     def encode(self) -> None:
