@@ -52,11 +52,18 @@ class Paired(Rebuilt):
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.amp and self.training):
             for place, layer in enumerate(self.layers):
                 out = _linear(layer, x)
-                found.append((x, out))
+                found.append((x.float(), out.float()) if self.amp else (x, out))
                 if place < len(self.norms) and not (self.bare and place % 2 == 0):
                     out = self.dropout(self.norms[place](out).relu())
                 x = out
         return found
+
+    def outputs(self, x: Tensor) -> list[Tensor]:
+        """As of any MLP; while it is bare, what is within the pairs is left out."""
+        if not self.bare:
+            return super().outputs(x)
+        passes = self.passes(x)
+        return [*(given for given, _ in passes[2::2]), passes[-1][1]]
 
 
 class Residual(Rebuilt):

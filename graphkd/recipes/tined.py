@@ -14,6 +14,7 @@ from graphkd.losses.dirichlet import dirichlet_energy
 from graphkd.networks.rebuilt import Paired
 from graphkd.recipes.registry import recipe
 from graphkd.recipes.supervised import supervised
+from graphkd.sparse.edges import lower_first
 from graphkd.sparse.rows import Matrix, rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History
@@ -85,7 +86,8 @@ def tined(
     taught = teacher_layers(lesson.params) or fitted_layers(lesson)
     check_widths([cast(nn.Linear, layer) for layer in model.layers], taught)
     dtype = next(model.parameters()).dtype
-    teacher, edges, kl, nothing = lesson.teacher_logits(), lesson.edges(), kdlosses.build("kl"), torch.zeros(())
+    teacher, edges = lesson.teacher_logits(), lower_first(lesson.edges())  # a ratio is the same on half of them
+    kl, nothing = kdlosses.build("kl"), torch.zeros(())
     smooth = energy > 0 and edges.shape[1] > 0
     if smooth:
         goal = ratios(teacher_energies(taught, lesson), form).to(dtype)

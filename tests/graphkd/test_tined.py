@@ -19,6 +19,7 @@ from graphkd.networks.mlp import MLP
 from graphkd.networks.rebuilt import Paired
 from graphkd.recipes import tined
 from graphkd.recipes.tined import fitted_layers, folded, inject, teacher_energies, teacher_layers
+from graphkd.sparse.edges import lower_first
 from graphkd.teachers import gat, gcn, sage
 from graphkd.teachers.gnn import GNN
 from graphkd.training.lesson import Lesson
@@ -192,6 +193,21 @@ def test_the_first_step_by_hand(kind: Any, form: Any, widths: tuple[int, ...]) -
     assert mixed.item() == pytest.approx(0.3 * hard.item() + 0.7 * divergence.mean().item() + expected, rel=1e-6)
 
 
+def test_edges_both_ways_are_counted_once() -> None:
+    lesson, steps = lesson_of(sage), []
+    both = lower_first(torch.cat([lesson.edges(), lesson.edges().flip(0)], 1).unique(dim=1))
+    for edges in (both, torch.cat([both, both.flip(0)], 1)):
+        found: list[Tensor] = []
+        told = replace(lesson_of(sage, found), edge_index=edges)
+        goal = replace(told, edge_index=torch.cat([both, both.flip(0)], 1))
+        with pytest.MonkeyPatch.context() as patch:  # the teacher has seen both ways in either case
+            energies = teacher_energies(teacher_layers(lesson.params), goal)
+            patch.setitem(tined.__globals__, "teacher_energies", lambda *_: energies)  # noqa: B023
+            tined(student(), told, energy=1.0)
+        steps += found
+    assert steps[0].item() == pytest.approx(steps[1].item(), rel=1e-12)
+
+
 def test_half_of_the_edges_are_an_estimate_of_all() -> None:
     whole, alone = steps(sage, energy=1.0), steps(sage, energy=0.0)
     assert abs(steps(sage, energy=1.0, rate=0.5) - whole) < 0.5 * (whole - alone)
@@ -236,6 +252,7 @@ def test_a_bare_pair_folds_into_one_layer(norm: Any) -> None:
     inject(model, teacher_layers(lesson_of(sage, widths=WIDER).params), 1.0, "random", fold=True)
     model.train().passes(x)  # moves what a batch normalisation has seen
     told = model.eval().passes(x)[-1][1]
+    torch.testing.assert_close(model(x), told)  # as epochs are judged
     folded(model)
     torch.testing.assert_close(model(x), told)
     assert len(model.layers) == 2
