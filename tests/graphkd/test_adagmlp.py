@@ -24,7 +24,7 @@ from graphkd.recipes.adagmlp import boosted, without_some
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History
 
-CONTRACT = RecipeContract("adagmlp", options=dict(members=2), undrawn=dict(members=2, mask=0.0))
+CONTRACT = RecipeContract("adagmlp", options=dict(members=2), undrawn=dict(members=2, mask=0.0, lam=0.0))
 
 QUICK = StudentClassifier(hidden=(32,), dropout=0.3, epochs=40)
 

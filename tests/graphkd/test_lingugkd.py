@@ -35,7 +35,7 @@ CONTRACT = [
     ),
     RecipeContract(
         "lingugkd",
-        undrawn=dict(draw=None),
+        undrawn=dict(draw=None, dropout=0.0),
         reads_labels="labels tell which pairs are no negatives",
         learns_less="it is not told the teacher's logits",
         more_outputs="its teacher is a language model",
