@@ -18,8 +18,8 @@ def infonce(student: Tensor, teacher: Tensor, tau: float = 0.1) -> Tensor:
 
 
 def layer_infonce(student: Tensor, teacher: Tensor, own: Any) -> Tensor:
-    told = own.shared(own.norm(F.prelu(own.teacher(teacher), own.slope.weight)))
-    logits = F.normalize(own.shared(student), dim=1) @ F.normalize(told, dim=1).T / own.tau
+    told = own.shared(own.inner(own.norm(F.prelu(own.teacher(teacher), own.slope.weight))))
+    logits = F.normalize(student, dim=1) @ F.normalize(told, dim=1).T / own.tau
     return F.cross_entropy(logits, torch.arange(len(student)))
 
 

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 import kdlosses
+from graphkd.losses.layer_infonce import LayerInfoNCE
 from graphkd.recipes.registry import recipe
 from graphkd.recipes.supervised import supervised
 from graphkd.rules.level_weights import LevelWeights
@@ -25,8 +26,9 @@ def lingugkd(
     tau: float = 0.07,
     reach: Literal["train", "all"] = "all",
     adapt: float | None = 1.0,
-    dropout: float = 0.0,
+    dropout: float = 0.2,
     draw: int | None = 256,
+    both: bool = False,
 ) -> History:
     r"""LinguGKD: match each hidden layer of a graph network to a language model's features of the same hop.
 
@@ -35,9 +37,10 @@ def lingugkd(
          + T \, \mathrm{KL}(v \,\|\, \mathrm{uniform}) $$
 
     with $L_l$ the loss `layer_infonce` of the student's hidden layer l, on n nodes, and the teacher's l: in a cache of
-    `graphkd.text.embed` what the language model makes of the l-hop prompt. If one of them has fewer levels, its last
-    ones are paired with the last of the other. The weights w and v are learned, see `LevelWeights`; each loss
-    counts in units of what a guess would cost.
+    `graphkd.text.embed` what the language model makes of the l-hop prompt. What is projected is the language model's
+    side alone, and the last matrix of the projection is one for all levels of one width. If one of them has fewer
+    levels, its last ones are paired with the last of the other. The weights w and v are learned, see `LevelWeights`;
+    each loss counts in units of what a guess would cost.
 
     The student may be a graph network, see `graphkd.train_teacher`, or an MLP.
 
@@ -52,10 +55,12 @@ def lingugkd(
         adapt: T; None keeps the weights where they start, 0 lets them go where they will.
         dropout: see `layer_infonce`.
         draw: how many of these nodes $L_l$ is taken on in a step, drawn anew each time; None takes all of the step.
+        both: our own form: a matrix for each level, that the student's side goes through as well, see `layer_infonce`.
 
-    Paper: Hu et al., "Large Language Model Meets Graph Neural Network in Knowledge Distillation", 2024. `reach` is
-    `train` there, a batch 32 nodes, each loss in nats, and `adapt=0`, with which the weights drift to the easiest loss;
-    the other defaults are our own. The authors' code selects on test nodes.
+    Paper: Hu et al., "Large Language Model Meets Graph Neural Network in Knowledge Distillation", 2024. In its code
+    `reach` is `train`, `draw` None, each loss in nats, `adapt` 0, with which the weights drift to the easiest loss, and
+    learning takes AdamW at 1e-4 with a rate that falls; these defaults are our own. The authors' code selects on test
+    nodes.
     """
     check_lam("lingugkd", lam)
     if lam == 1:
@@ -71,11 +76,16 @@ def lingugkd(
         )
     told = lesson.hidden[-count:]
     dtype = next(model.parameters()).dtype
-    option: dict[str, Any] = dict(type="layer_infonce", tau=tau, dropout=dropout)
+    option: dict[str, Any] = dict(type="layer_infonce", tau=tau, dropout=dropout, both=both)
     levels = nn.ModuleList(
         kdlosses.build(option, student_channels=width, teacher_channels=hop.shape[1])
         for width, hop in zip(widths[-count:], told)
     ).to(dtype)
+    if not both:
+        matrices: dict[int, nn.Module] = {}
+        for level, width in zip(levels, widths[-count:]):
+            inner = cast(LayerInfoNCE, level.loss)
+            inner.shared = matrices.setdefault(width, inner.shared)
     among = LevelWeights([1.0] * count, adapt).to(dtype)
     between = LevelWeights([lam, 1 - lam], adapt).to(dtype) if lam > 0 else None
     classes = _classes(lesson, told[-1], reach)

@@ -59,9 +59,10 @@ def nosmog(
         ValueError: an option is out of range, or the student or the teacher has no hidden layer to relate.
 
     Paper: Tian et al., "Learning MLPs on Graphs: A Unified View of Effectiveness, Robustness, and Efficiency", ICLR
-    2023, with a = 0.1 and, graph by graph, its own w and eps. The authors' code takes labels and the rest in two
-    optimiser steps an epoch, and does not weigh the last two terms by $1 - \lambda$. Positions at a cold start are not
-    defined there; zeros are our own.
+    2023, with a = 0.1 and, graph by graph, its own w and eps. The authors' code weighs the whole sum of the three terms
+    by $1 - \lambda$, too, but takes it and the labels in two optimiser steps an epoch, and relates $h^t$ as it is
+    before the teacher's ReLU; here it is what the teacher tells, after it. Positions at a cold start are not defined
+    there; zeros are our own.
     """
     check_lam("nosmog", lam)
     if min(relation, adversary, eps) < 0 or steps < 0 or (draw is not None and draw < 1):

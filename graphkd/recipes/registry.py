@@ -146,7 +146,8 @@ def check_run(method: str | Mapping[str, Any] | Callable[..., Any], device: torc
             raise ValueError(
                 f"the method {name!r} works on the parameters of its student and runs on the CPU, not on '{device}'"
             )
-        if amp and name in NETWORKS:
+        network = NETWORKS.get(name, MLP)
+        if amp and not (isinstance(network, type) and issubclass(network, MLP)):
             raise ValueError(f"the method {name!r} trains a network of its own, which amp does not reach: leave it out")
         if name in ONE_PROCESS and processes()[1] > 1:
             raise ValueError(

@@ -11,45 +11,47 @@ from torch import Tensor, nn
 import kdlosses
 from graphkd.extras import needs_extra
 from graphkd.losses.dirichlet import dirichlet_energy
-from graphkd.networks.mlp import MLP
+from graphkd.networks.rebuilt import Paired
 from graphkd.recipes.registry import recipe
 from graphkd.recipes.supervised import supervised
+from graphkd.sparse.edges import lower_first
 from graphkd.sparse.rows import Matrix, rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History
+from kdlosses.unit import unit
 
 
-@recipe(extras=("weights",), reads_edges=True)
+@recipe(extras=("weights",), reads_edges=True, network=Paired)
 def tined(
-    model: MLP,
+    model: Paired,
     lesson: Lesson,
     *,
     lam: float = 0.0,
-    energy: float = 1.0,
+    energy: float = 0.1,
     rate: float = 1.0,
     pace: float = 1.0,
     start: Literal["identity", "random"] = "identity",
     form: Literal["log", "exp"] = "log",
+    fold: bool = False,
 ) -> History:
     r"""TINED: initialise the student with the teacher's weights, and match the smoothing of each layer.
 
     $$ L = \lambda \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(z^s_i, y_i)
-         + (1 - \lambda) \Bigl( \frac{1}{N} \sum_i \mathrm{KL}(p^t_i \,\|\, p^s_i)
-         + \beta \sum_o (r^s_o - r^t_o)^2 \Bigr), \qquad
+         + (1 - \lambda) \frac{1}{N} \sum_i \mathrm{KL}(p^t_i \,\|\, p^s_i)
+         + \beta \sum_o \bigl(\tfrac12 r^s_o - \tfrac12 r^t_o\bigr)^2, \qquad
        r_o = \log E(\mathrm{out}_o) - \log E(\mathrm{in}_o) $$
 
-    A layer of the teacher is two operations o: it transforms features, and propagates them. In training, each layer of
-    the student is a pair in the same order: a linear map that starts from the teacher's weights, and a square one in
-    the place of the propagation. E is the `dirichlet_energy`; the teacher's ratios are numbers, computed once, the
-    student's are taken on edges drawn in each step.
-
-    There is nothing between the maps of a pair, as there is nothing between transformation and propagation, so that the
-    pair is one layer in the end: the student that is left has the size and the cost of `glnn`'s. That is our own form:
-    the authors' code has normalisation, ReLU and dropout there as well, and its student stays twice as deep. All terms
-    are one step of the optimiser here; theirs takes three.
+    A layer of the teacher is two operations o: it transforms features, and propagates them. The student has a pair of
+    linear maps for it: one that starts from the teacher's weights, and a square one in the place of the propagation.
+    The propagation comes first where the layer does not get narrower, as there the teacher propagates first. Between
+    any two maps are the student's normalisation, ReLU and dropout, within a pair, too: the student is twice as deep as
+    its teacher. An operation of the student is a map alone: it reads what has gone through ReLU, and E is taken of what
+    it gives before that. E is the `dirichlet_energy` with fixed lengths; the teacher's ratios are numbers, computed
+    once, the student's are taken on edges drawn in each step.
 
     Args:
-        model: the student, trained in place; as many layers as the teacher, of the same widths.
+        model: the student, trained in place; as many layers as the teacher, of the same widths. It ends with twice as
+            many.
         lesson: with logits, hidden layers and the edges; and weights (`extras=['weights']`), which are those of a
             `sage` or a `gcn`. In place of those of another network are the least-squares maps from each of its hidden
             layers to the next, see `fitted_layers`.
@@ -58,14 +60,18 @@ def tined(
         rate: share of the edges that a step over all nodes draws; from 1 on it takes each of them once.
         pace: what the learning rate of the maps with the teacher's weights is multiplied by.
         start: of the square maps: `identity`, or `random`.
-        form: `log`, or `exp` to compare $e^{r_o}$.
+        form: `log`, or `exp` to compare $e^{r_o / 2}$, the root of the ratio, in place of $r_o / 2$.
+        fold: our own form. Leave out what is between the maps of a pair, so that they are one layer in the end: the
+            student that is left has the size and the cost of `glnn`'s.
 
     Raises:
-        ValueError: the teacher has neither such weights nor hidden layers, or the student has other widths.
+        ValueError: the teacher has neither such weights nor hidden layers, the student has other widths, or it is no
+            `graphkd.networks.rebuilt.Paired`.
 
-    Paper: Zhou et al., "TINED: GNNs-to-MLPs by Teacher Injection and Dirichlet Energy Distillation", ICML 2025. The
-    $\lambda$ of its code is the weight of KL, $1 - \lambda$ here, and its $\beta$ stands beside both terms (factor
-    $1 / (1 - \lambda)$).
+    Paper: Zhou et al., "TINED: GNNs-to-MLPs by Teacher Injection and Dirichlet Energy Distillation", ICML 2025, as in
+    its code, where $\lambda$ is the weight of KL, $1 - \lambda$ here. There labels, KL and energies are three steps of
+    one optimiser, here they are one step on their sum; and a ratio without a finite value counts as 1 there, while here
+    energies count as no less than $10^{-12}$. The default of $\beta$ is our choice, see `configs/graph/tined`.
     """
     check_lam("tined", lam)
     if energy < 0 or min(rate, pace) <= 0 or start not in ("identity", "random") or form not in ("log", "exp"):
@@ -73,45 +79,50 @@ def tined(
             "tined: energy >= 0, rate > 0, pace > 0, start 'identity' or 'random', form 'log' or 'exp'; "
             f"got energy={energy}, rate={rate}, pace={pace}, start={start!r}, form={form!r}"
         )
+    if not isinstance(model, Paired):
+        raise ValueError(f"tined: the student is a graphkd.networks.rebuilt.Paired, not a {type(model).__name__}")
     if lam == 1:
         return supervised(model, lesson)
-    linears = [cast(nn.Linear, layer) for layer in model.layers]
     taught = teacher_layers(lesson.params) or fitted_layers(lesson)
-    check_widths(linears, taught)
-    pairs = [Pair(layer, pace, start).to(linear.weight) for layer, linear in zip(taught, linears)]
-    teacher, edges, kl, nothing = lesson.teacher_logits(), lesson.edges(), kdlosses.build("kl"), torch.zeros(())
+    check_widths([cast(nn.Linear, layer) for layer in model.layers], taught)
+    dtype = next(model.parameters()).dtype
+    teacher, edges = lesson.teacher_logits(), lower_first(lesson.edges())  # a ratio is the same on half of them
+    kl, nothing = kdlosses.build("kl"), torch.zeros(())
     smooth = energy > 0 and edges.shape[1] > 0
     if smooth:
-        goal = teacher_energies(taught, lesson).to(linears[0].weight)
+        goal = ratios(teacher_energies(taught, lesson), form).to(dtype)
+        spread = differences(lesson.x, edges).to(dtype)  # features do not move
+    inject(model, taught, pace, start, fold)
 
-    def ratios(energies: Tensor) -> Tensor:
-        found = (energies.view(-1, 3) + 1e-12).log().diff(dim=1)
-        return found if form == "log" else found.exp()
-
-    def gap(ends: Tensor, offset: int = 0) -> Tensor:
-        """Between ratios, by what the pairs passed on last, of which rows from `offset` on are the nodes of `ends`."""
-        _, *after = (each for pair in pairs for each in pair.passed)  # features have the energy they had
-        energies = [goal[0], *(dirichlet_energy(each[offset:], ends) for each in after)]
-        return (ratios(torch.stack(energies)) - ratios(goal)).square().sum()
+    def gap(passes: list[tuple[Tensor, Tensor]], drawn: Tensor, ends: Tensor, offset: int = 0) -> Tensor:
+        """Between ratios, on drawn edges whose `ends` count from the row `offset` on."""
+        energies = [spread[drawn].mean()]
+        for given, out in passes:
+            if len(energies) > 1:
+                energies.append(dirichlet_energy(given[offset:], ends, fixed_lengths=True))
+            energies.append(dirichlet_energy(out[offset:], ends, fixed_lengths=True))
+        return (ratios(torch.stack(energies), form) - goal).square().sum()
 
     def soft_loss(nodes: Tensor | slice) -> Tensor:
         if isinstance(nodes, slice):
-            value = kl(model(rows(lesson.x)), rows(teacher))
-            return value + energy * gap(drawn(edges, rate, lesson.generator)) if smooth else value
-        ends = drawn(edges, rate * len(nodes) / len(lesson), lesson.generator) if smooth else edges[:, :0]
-        more, ends = ends.unique(return_inverse=True)
-        value = kl(model(rows(lesson.x, torch.cat([nodes, more])))[: len(nodes)], rows(teacher, nodes))
-        return value + energy * gap(ends, len(nodes)) if smooth else value
+            passes = model.passes(rows(lesson.x))
+            value = (1 - lam) * kl(passes[-1][1], rows(teacher))
+            drawn = some_edges(edges, rate, lesson.generator) if smooth else None
+            return value if drawn is None else value + energy * gap(passes, drawn, edges[:, drawn])
+        share = rate * len(nodes) / len(lesson)
+        drawn = some_edges(edges, share, lesson.generator) if smooth else torch.arange(0)
+        more, ends = edges[:, drawn].unique(return_inverse=True)
+        passes = model.passes(rows(lesson.x, torch.cat([nodes, more])))
+        value = (1 - lam) * kl(passes[-1][1][: len(nodes)], rows(teacher, nodes))
+        return value + energy * gap(passes, drawn, ends, len(nodes)) if smooth else value
 
     def loss(nodes: Tensor | slice) -> Tensor:
         hard = lesson.hard_loss(model) if lam > 0 else nothing
-        return lam * hard + (1 - lam) * soft_loss(nodes)
+        return lam * hard + soft_loss(nodes)
 
-    model.layers = nn.ModuleList(pairs)
     history = lesson.train(model, loss, len(lesson))
-    for pair, linear in zip(pairs, linears):
-        pair.fold_into(linear)
-    model.layers = nn.ModuleList(linears)
+    if fold:
+        folded(model)
     return history
 
 
@@ -123,38 +134,59 @@ class Layer(NamedTuple):
     after: Tensor  # what is added after the propagation
     propagate: nn.Module
 
+    @property
+    def propagates_first(self) -> bool:
+        """Whether it gets no narrower."""
+        return self.weight.shape[1] <= self.weight.shape[0]
 
-class Pair(nn.Module):
-    """A linear map with the teacher's weights, and one in place of its propagation.
 
-    The first is kept as $V = W / p$ with its gradient divided by $p^2$: what Adam, weight decay and all, does to V is
-    what it would do to W with p times the learning rate, but for its epsilon.
-    """
+@torch.no_grad()
+def inject(model: Paired, taught: Sequence[Layer], pace: float, start: str, fold: bool) -> None:
+    """Make a pair of maps of each layer of the student, in the teacher's order and with its weights."""
+    widths = []
+    for layer in taught:
+        width_out, width_in = layer.weight.shape
+        widths += [width_in if layer.propagates_first else width_out, width_out]
+    model.rebuild(widths)
+    model.bare = fold
+    for place, layer in enumerate(taught):
+        pair = [cast(nn.Linear, each) for each in model.layers[2 * place : 2 * place + 2]]
+        mix, transform = pair if layer.propagates_first else pair[::-1]
+        transform.weight.copy_(layer.weight)
+        transform.bias.copy_(layer.bias + layer.after)
+        for parameter in transform.parameters():
+            parameter.pace = pace  # type: ignore[attr-defined]
+        if start == "identity":
+            nn.init.eye_(mix.weight)
+            nn.init.zeros_(mix.bias)
 
-    passed: tuple[Tensor, Tensor, Tensor]  # in, between the two maps, and out, of the last forward
 
-    def __init__(self, layer: Layer, pace: float, start: str) -> None:
-        super().__init__()
-        self.pace = pace
-        self.weight, self.bias = nn.Parameter(layer.weight / pace), nn.Parameter(layer.bias / pace)
-        for parameter in (self.weight, self.bias):
-            parameter.register_hook(lambda gradient: gradient / pace**2)
-        self.mix = nn.Linear(len(layer.bias), len(layer.bias))
-        with torch.no_grad():
-            self.mix.bias.copy_(layer.after)
-            if start == "identity":
-                nn.init.eye_(self.mix.weight)
+@torch.no_grad()
+def folded(model: Paired) -> None:
+    """Merge the pairs of a bare student: the product of two linear maps is one."""
+    maps, norms = [cast(nn.Linear, each) for each in model.layers], model.norms[1::2]
+    pairs = [*zip(maps[::2], maps[1::2])]
+    model.rebuild([second.out_features for _, second in pairs])
+    for merged, (first, second) in zip((cast(nn.Linear, each) for each in model.layers), pairs):
+        merged.weight.copy_(second.weight @ first.weight)
+        merged.bias.copy_(second(first.bias))
+    model.norms, model.bare = norms, False
+    model.train(model.training)
 
-    def forward(self, x: Tensor) -> Tensor:
-        between = F.linear(x, self.pace * self.weight, self.pace * self.bias)
-        self.passed = x, between, self.mix(between)
-        return self.passed[-1]
 
-    @torch.no_grad()
-    def fold_into(self, linear: nn.Linear) -> None:
-        """Merge the pair into `linear`."""
-        linear.weight.copy_(self.mix.weight @ (self.pace * self.weight))
-        linear.bias.copy_(self.mix(self.pace * self.bias))
+def ratios(energies: Tensor, form: str) -> Tensor:
+    """Half the logarithm, or the root, of how each operation changes the energy, from those before and after each."""
+    half = (energies.view(-1, 2) + 1e-12).log().diff(dim=1).squeeze(1) / 2
+    return half if form == "log" else half.exp()
+
+
+def differences(features: Matrix, edges: Tensor) -> Tensor:
+    """The part of each edge in the `dirichlet_energy`, `(E,)`; of rows in memory or on disk."""
+    found = [torch.empty(0)]
+    for part in edges.split(1 << 12, dim=1):
+        start, end = unit(rows(features, part.flatten()).to_dense(), 1).chunk(2)
+        found.append((start - end).square().sum(1))
+    return torch.cat(found)
 
 
 def teacher_layers(weights: Mapping[str, Tensor]) -> list[Layer]:
@@ -175,7 +207,7 @@ def teacher_layers(weights: Mapping[str, Tensor]) -> list[Layer]:
             found.append(Layer(mine["linear.weight"], bias, torch.zeros_like(bias), mean))
         elif set(mine) == {"lin.weight", "bias"}:
             conv = GCNConv(1, 1)
-            conv.lin, conv.bias = nn.Identity(), nn.Parameter(mine["bias"])
+            conv.lin, conv.bias = nn.Identity(), None
             found.append(Layer(mine["lin.weight"], torch.zeros_like(mine["bias"]), mine["bias"], conv))
         else:
             return [] if mine else found
@@ -229,7 +261,7 @@ def check_widths(linears: Sequence[nn.Linear], taught: Sequence[Layer]) -> None:
 
 @torch.no_grad()
 def teacher_energies(taught: Sequence[Layer], lesson: Lesson) -> Tensor:
-    """Dirichlet energies before, within and after each layer of the teacher, over all edges."""
+    """Dirichlet energies before and after each operation of the teacher, over all edges: four a layer."""
     inputs: list[Matrix] = [lesson.x, *lesson.hidden]
     if [each.shape[1] for each in inputs] != [each.weight.shape[1] for each in taught]:
         raise ValueError(
@@ -238,25 +270,28 @@ def teacher_energies(taught: Sequence[Layer], lesson: Lesson) -> Tensor:
         )
     edges, found = lesson.edges(), []
     for given, layer in zip(inputs, taught):
-        parts = torch.arange(len(lesson)).split(1 << 16)
-        weight, bias = layer.weight.to(rows(given, parts[0][:1]).dtype), layer.bias
-        between = torch.cat([F.linear(rows(given, part), weight, bias.to(weight)) for part in parts])
-        found += [energy_of(each, edges) for each in (given, between, layer.propagate.to(weight)(between, edges))]
+        dtype = rows(given, torch.arange(1)).dtype
+        weight, bias, propagate = layer.weight.to(dtype), layer.bias.to(dtype), layer.propagate.to(dtype)
+        if layer.propagates_first:
+            between = propagate(rows(given).to_dense(), edges)
+            out = F.linear(between, weight, bias)
+        else:
+            parts = torch.arange(len(lesson)).split(1 << 16)
+            between = torch.cat([F.linear(rows(given, part), weight, bias) for part in parts])
+            out = propagate(between, edges)
+        middle = differences(between, edges).mean()
+        found += [
+            differences(given, edges).mean(),
+            middle,
+            middle,
+            differences(out + layer.after.to(dtype), edges).mean(),
+        ]
     return torch.stack(found)
 
 
-def energy_of(features: Matrix, edges: Tensor) -> Tensor:
-    """Compute `dirichlet_energy` in parts, of rows in memory or on disk."""
-    total = torch.zeros(())
-    for part in edges.split(1 << 12, dim=1):
-        ends = torch.arange(part.numel()).view(2, -1)
-        total = total + part.shape[1] * dirichlet_energy(rows(features, part.flatten()).to_dense(), ends)
-    return total / edges.shape[1]
-
-
-def drawn(edges: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Draw a share of the edges; all of them from 1 on."""
+def some_edges(edges: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Draw a share of the edges without replacement, as columns of `edges`; all of them from 1 on."""
+    count = edges.shape[1]
     if share >= 1:
-        return edges
-    count = max(1, round(share * edges.shape[1]))
-    return edges[:, torch.randint(edges.shape[1], (count,), generator=generator)]
+        return torch.arange(count)
+    return torch.randperm(count, generator=generator)[: max(1, round(share * count))]

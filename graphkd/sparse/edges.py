@@ -134,6 +134,22 @@ def both_ways(edges: Tensor) -> Tensor:
     return torch.cat([edges, edges.flip(0)], 1)
 
 
+def lower_first(edge_index: Tensor) -> Tensor:
+    """Each edge once, from the lower node, without self-loops, if all edges run both ways; else all as they are.
+
+    >>> lower_first(torch.tensor([[0, 1, 2, 1], [1, 0, 1, 2]]))
+    tensor([[0, 1],
+            [1, 2]])
+    >>> lower_first(torch.tensor([[0, 1, 2], [1, 0, 1]])).shape
+    torch.Size([2, 3])
+    """
+    source, target = edge_index
+    up, down = edge_index[:, source < target], edge_index[:, source > target].flip(0)
+    size = 1 + int(edge_index.max()) if edge_index.numel() else 0
+    same = [(size * low + high).sort().values for low, high in (up, down)]
+    return up if torch.equal(*same) else edge_index
+
+
 def by_target(edge_index: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
     """Sort edges by target: return row offsets `(N + 1,)` and sources `(E,)`, as in CSR.
 

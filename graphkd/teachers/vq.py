@@ -28,6 +28,9 @@ class VQSAGE(GNN):
 
     the first mean over nodes drawn in each step, the second over edges drawn and as many drawn pairs without one. Where
     the codes learn by gradient, $\mathrm{mean}_i \|\mathrm{sg}\, r_i - e_{c_i}\|^2$ is added.
+
+    With `alone` the last layer gives $r_i$ alone, and the nodes are classified by what the codes of their neighbours,
+    and their own, say: $z_i = U \, \mathrm{mean}_{j \in N(i) \cup \{i\}} D_e q_j + c$, where U starts at random.
     """
 
     supports_edge_weight = False  # its own losses count every edge the same
@@ -43,15 +46,17 @@ class VQSAGE(GNN):
         commit: float,
         gamma: float,
         sample: int,
+        alone: bool = False,
     ) -> None:
         width = codebook.vectors.shape[1]
         *inner, classes = widths
-        super().__init__([MeanConv(a, b) for a, b in itertools.pairwise([*inner, classes + width])], dropout)
+        self.alone, self.split = alone, [0 if alone else classes, width]
+        super().__init__([MeanConv(a, b) for a, b in itertools.pairwise([*inner, sum(self.split)])], dropout)
         self.codebook = codebook
-        self.from_code = nn.Linear(width, classes, bias=False)
-        nn.init.zeros_(self.from_code.weight)
+        self.from_code: nn.Module = MeanConv(width, classes) if alone else nn.Linear(width, classes, bias=False)
+        if isinstance(self.from_code, nn.Linear):
+            nn.init.zeros_(self.from_code.weight)
         self.node_decoder, self.edge_decoder = nn.Linear(width, widths[0]), nn.Linear(width, width)
-        self.split = [classes, width]
         self.node, self.edge, self.commit, self.gamma, self.sample = node, edge, commit, gamma, sample
         self._own: Tensor | None = None
         self._keys: tuple[Tensor, Tensor] | None = None
@@ -63,6 +68,8 @@ class VQSAGE(GNN):
         q, codes = self.codebook(r)
         if self.training:
             self._own = self._own_loss(x, edge_index, r, q, codes)
+        if self.alone:
+            return [*hidden, self.from_code(self.edge_decoder(q), edge_index)]
         return [*hidden, logits + self.from_code(q)]
 
     def auxiliary_loss(self) -> Tensor:
@@ -123,19 +130,20 @@ def vqsage(
     commit: float = 0.25,
     gamma: float = 1.0,
     sample: int = 512,
+    alone: bool = False,
 ) -> VQSAGE:
     r"""SAGE as VQGraph's tokenizer, see `VQSAGE`.
 
     `layers`, `hidden` and `dropout` are those of `sage`; `codes`, `width`, `update`, `decay` and `dead` of `Codebook`;
     `node`, `edge` and `commit` the weights a, b and $\eta$; `gamma` the exponent $\gamma$; `sample` how many nodes and
-    how many edges a step draws.
+    how many edges a step draws; `alone` whether nodes are classified from codes alone.
 
     Yang et al., "VQGraph: Rethinking Graph Representation Space for Bridging GNNs and MLPs", ICLR 2024. Rows beside the
     logits, a width smaller than that of the features, the start by k-means, the revival of unused codes and sampled
-    pairs are our own form: the authors' code classifies from the quantised rows alone, which are as wide as the
-    features, and builds two matrices of nodes by nodes. `decay` and `commit` are theirs.
+    pairs are our own form: the authors' code classifies from the quantised rows alone, as with `alone`, makes them as
+    wide as the features, and builds two matrices of nodes by nodes. `decay` and `commit` are theirs.
     """
     codebook = Codebook(codes, width, update, decay, dead)
     weights = dict(node=node, edge=edge, commit=commit, gamma=gamma)
     widths = (in_features, *[hidden] * (layers - 1), classes)
-    return VQSAGE(widths, dropout, codebook, **weights, sample=sample)
+    return VQSAGE(widths, dropout, codebook, **weights, sample=sample, alone=alone)

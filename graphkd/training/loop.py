@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -161,10 +161,12 @@ def train(
     generator: torch.Generator | None = None,
     clock: Clock | None = None,
     callback: Callback | None = None,
+    falling: bool = False,
 ) -> History:
-    """Minimise `loss` over `model` and keep the parameters of the best validation epoch.
+    r"""Minimise `loss` over `model` and keep the parameters of the best validation epoch.
 
-    In several processes, see `graphkd.training.parallel`.
+    A parameter with an attribute `pace` has the learning rate of the schedule times that number: it is in a group of
+    its own in the one optimiser. In several processes, see `graphkd.training.parallel`.
 
     Args:
         model: trained in place, left in evaluation mode.
@@ -176,11 +178,15 @@ def train(
         generator: draws the batches.
         clock: set to the progress of the training.
         callback: called after each epoch, once its validation is done.
+        falling: take AdamW in place of Adam, and multiply the learning rate by $(1 + \cos(\pi e / E)) / 2$ in epoch e
+            of E.
 
     Raises:
         FloatingPointError: the loss is not finite; names the epoch.
     """
-    optimiser = torch.optim.Adam(model.parameters(), lr=schedule.lr, weight_decay=schedule.weight_decay)
+    kind = torch.optim.AdamW if falling else torch.optim.Adam
+    optimiser = kind(_groups(model, schedule.lr), lr=schedule.lr, weight_decay=schedule.weight_decay)
+    rates = [group["lr"] for group in optimiser.param_groups]
     if _rehearsing.get():
         model.train()
         loss(next(_batches(nodes, schedule.batch_size, generator)))
@@ -195,6 +201,9 @@ def train(
         model.train()
         start = time.perf_counter()
         clock.epoch = epoch
+        if falling:
+            for group, rate in zip(optimiser.param_groups, rates):
+                group["lr"] = rate * (1 + math.cos(math.pi * epoch / schedule.epochs)) / 2
         values = []
         for batch in _batches(nodes, schedule.batch_size, generator):
             clock.progress = step / steps
@@ -226,6 +235,14 @@ def train(
         model.load_state_dict(kept)
         history.score = best[0]
     return history
+
+
+def _groups(model: nn.Module, lr: float) -> list[dict[str, Any]]:
+    """The parameters by their `pace`, with the learning rate of each."""
+    found: dict[float, list[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        found.setdefault(getattr(parameter, "pace", 1.0), []).append(parameter)
+    return [dict(params=parameters, lr=pace * lr) for pace, parameters in (found or {1.0: []}).items()]
 
 
 def score(logits: Tensor, labels: Tensor) -> Score:

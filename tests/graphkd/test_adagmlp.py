@@ -1,4 +1,4 @@
-"""AdaGMLP on the digits graph: the weights of nodes and members, the ensemble, and its training in stages."""
+"""AdaGMLP on the digits graph: the weights of nodes and members, the ensemble, and its training."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from graphkd.pipeline.outcome import Outcome
 from graphkd.pipeline.train_student import train_student
 from graphkd.pipeline.train_teacher import train_teacher
 from graphkd.recipes import adagmlp
-from graphkd.recipes.adagmlp import boosted
+from graphkd.recipes.adagmlp import boosted, without_some
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History
 
-CONTRACT = RecipeContract("adagmlp", options=dict(members=2), undrawn=dict(members=2, mask=0.0))
+CONTRACT = RecipeContract("adagmlp", options=dict(members=2), undrawn=dict(members=2, mask=0.0, lam=0.0))
 
 QUICK = StudentClassifier(hidden=(32,), dropout=0.3, epochs=40)
 
@@ -103,31 +103,21 @@ def test_a_saved_student_has_all_its_members_again(
     assert np.array_equal(again.predict_proba(x), student.predict_proba(x))
 
 
-def test_the_first_member_does_not_know_of_the_others(setting: Setting, taught: Outcome) -> None:
-    one, two = (
-        train_student(setting, taught.cache, dict(type="adagmlp", members=k), QUICK).model.network_ for k in (1, 2)
-    )
-    assert (len(one.members), len(two.members)) == (1, 2)
-    x = setting.whole.x
-    assert torch.equal(one.members[0](x), two.members[0](x))
-    assert not torch.equal(two.members[0](x), two.members[1](x))
-
-
-def test_a_taught_ensemble_beats_its_control(setting: Setting, taught: Outcome) -> None:
+@pytest.mark.parametrize("carry", [True, False])
+def test_a_taught_ensemble_beats_its_control(setting: Setting, taught: Outcome, carry: bool) -> None:
     control = train_student(setting, None, "supervised", QUICK)
-    student = train_student(setting, taught.cache, dict(type="adagmlp", members=2, tau=1.0), QUICK)
+    student = train_student(setting, taught.cache, dict(type="adagmlp", members=2, tau=1.0, carry=carry), QUICK)
     assert student.metrics["tran"] > control.metrics["tran"]
     history = student.model.history_
-    assert len(history.seconds) == history.epochs == 80
-    assert history.best_epoch >= 40  # of the last member
+    assert len(history.seconds) == history.epochs == 40  # all members take their steps together
     assert history.score == student.val
     assert student.oracle_test_best is not None
     assert student.oracle_test_best > 0.85
 
 
-def stages(setting: Setting, steps: int, **options: Any) -> tuple[list[tuple[MLP, Any]], Boosted, Lesson, Tensor]:
-    """Members with the loss that each was to minimise, after a few steps of it, and what they learnt from."""
-    seen, kept = setting.seen, []
+def lesson_of(setting: Setting, steps: int = 0, keep: list[Any] | None = None, told: int | None = None) -> Lesson:
+    """What they learn from: so many real steps, after which the loss is kept; with as many labels as `told`."""
+    seen = setting.seen
     teacher = 2 * torch.randn(len(seen), 10, generator=torch.Generator().manual_seed(1))
 
     def short(model: nn.Module, loss: Any, count: int) -> History:
@@ -136,49 +126,125 @@ def stages(setting: Setting, steps: int, **options: Any) -> tuple[list[tuple[MLP
             optimiser.zero_grad()
             loss(slice(None)).backward()
             optimiser.step()
-        kept.append((model, loss))
+        if keep is not None:
+            keep.append(loss)
         return History()
 
     labels = torch.full((len(seen),), -1)
-    labels[setting.train] = seen.y[setting.train]
-    torch.manual_seed(0)
-    model = Boosted(64, (16,), 10)
-    lesson = Lesson(seen.x, labels, short, torch.Generator().manual_seed(2), teacher)
-    adagmlp(model, lesson, **options)
-    return kept, model, lesson, teacher
+    labels[setting.train[:told]] = seen.y[setting.train[:told]]
+    return Lesson(seen.x, labels, short, torch.Generator().manual_seed(2), teacher)
 
 
-def test_each_member_minimises_the_weighted_divergence(setting: Setting) -> None:
-    members, model, lesson, teacher = stages(setting, 30, lam=0.0, members=3, tau=0.7, beta=0.5, mask=0.0)
-    weight = np.full(len(lesson), 1 / len(lesson))
-    for k, (member, loss) in enumerate(members):
-        gap = divergence(member(lesson.x), teacher, 0.7)
-        assert loss(slice(None)).item() == pytest.approx((weight * gap).sum(), rel=1e-4)
-        parts = torch.arange(len(lesson)).split(599)  # three batches of equal size stand for the whole
-        assert np.mean([loss(part).item() for part in parts]) == pytest.approx((weight * gap).sum(), rel=1e-4)
-        error = 1 - np.exp(-0.5 * gap)
-        alpha = max(np.log(1 / (weight * error).sum() - 1), 1e-16)
-        assert model.alphas[k].item() == pytest.approx(alpha, rel=1e-4)
-        weight = weight * np.exp(alpha * error)
-        weight /= weight.sum()
-        assert np.corrcoef(weight, gap)[0, 1] > 0.3  # what this one has not learnt counts for more
+def ensemble(lesson: Lesson, **options: Any) -> Boosted:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Boosted(64, (16, 12), 10)
+        adagmlp(model, lesson, **options)
+    return model
 
 
-def test_alignment_compares_with_features_left_out(setting: Setting) -> None:
+@pytest.mark.parametrize("carry", [True, False])
+def test_members_pay_for_what_those_before_them_fit_badly(setting: Setting, carry: bool) -> None:
+    """The loss of several steps in NumPy, with the weights of nodes and of members."""
+    keep: list[Any] = []
+    lesson = lesson_of(setting, 0 if carry else 30, keep)  # what they carry starts here
+    model = ensemble(lesson, lam=0.0, members=3, tau=0.7, beta=0.5, mask=0.0, carry=carry)
+    weight, loss = np.full(len(lesson), 1 / len(lesson)), keep[0]
+    for _ in range(3):
+        expected = 0.0
+        if not carry:
+            weight = np.full(len(lesson), 1 / len(lesson))
+        value = loss(slice(None)).item()
+        for k, member in enumerate(model.members):
+            z = member(lesson.x)
+            expected += (weight * divergence(z, lesson.teacher, 0.7)).sum() / 3
+            error = 1 - np.exp(-0.5 * divergence(z, lesson.teacher, 1.0))
+            alpha = max(np.log(1 / (weight * error).sum() - 1), 1e-16)
+            assert model.alphas[k].item() == pytest.approx(alpha, rel=1e-4)
+            weight = weight * np.exp(alpha * error)
+            weight /= weight.sum()
+            assert np.corrcoef(weight, error)[0, 1] > 0.3  # what this one has not learnt counts for more
+        assert value == pytest.approx(expected, rel=1e-4)
+
+
+def test_batches_of_equal_size_stand_for_the_whole(setting: Setting) -> None:
+    keep: list[Any] = []
+    model = ensemble(lesson_of(setting, 0, keep), lam=0.0, members=1, mask=0.0, carry=False)
+    parts = torch.arange(len(setting.seen)).split(599)
+    assert len({len(part) for part in parts}) == 1
+    whole, in_parts = keep[0](slice(None)).item(), np.mean([keep[0](part).item() for part in parts])
+    assert in_parts == pytest.approx(whole, rel=1e-5)
+    assert len(model.members) == 1
+    start, gap = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64), torch.tensor([0.5, 2.0])
+    alpha, after = boosted(start, gap, 1.0, torch.tensor([3, 1]))
+    own, told = boosted(start[[3, 1]], gap, 1.0)
+    assert alpha == own
+    torch.testing.assert_close(after[[3, 1]] / after[[3, 1]].sum(), told)
+    assert (after[2] / after[0]).item() == pytest.approx(3)
+    assert after.sum().item() == pytest.approx(1)
+
+
+def test_each_member_is_told_other_labels(setting: Setting) -> None:
+    """The loss with labels is the mean over members of that on their part, and no label has two of them."""
+    keep: list[Any] = []
+    lesson = lesson_of(setting, 0, keep)
+    model = ensemble(lesson, lam=0.5, members=3, mask=0.0, carry=False)
+    generator = torch.Generator().manual_seed(2)
+    for _ in range(2):
+        order = torch.randperm(len(lesson.labelled), generator=generator)
+        parts = lesson.labelled[order].numpy()
+        expected = 0.0
+        weight = np.full(len(lesson), 1 / len(lesson))
+        for member, part in zip(model.members, np.array_split(parts, 3)):
+            z = member(lesson.x)
+            log_p = np.log(softmax(z.detach().double().numpy(), axis=1))
+            expected -= log_p[part, lesson.labels[part]].mean()
+            expected += (weight * divergence(z, lesson.teacher, 0.4)).sum()
+            weight = boosted(torch.from_numpy(weight), torch.from_numpy(divergence(z, lesson.teacher, 1.0)), 1.0)[1]
+            weight = weight.numpy()
+        assert keep[0](slice(None)).item() == pytest.approx(expected / 6, rel=1e-4)
+
+
+def test_alignment_compares_every_hidden_layer_with_features_left_out(setting: Setting) -> None:
     for align in (0.0, 0.3, 1.0):
-        members, _, lesson, _ = stages(setting, 0, lam=0.0, members=1, align=align, mask=0.4)
-        plain = stages(setting, 0, lam=0.0, members=1, align=align, mask=0.0)[0][0][1](slice(None)).item()
-        member, loss = members[0]
+        keep: list[Any] = []
+        lesson = lesson_of(setting, 0, keep)
+        options = dict(lam=0.0, members=1, align=align, carry=False)
+        member = ensemble(lesson, mask=0.4, **options).members[0]
+        ensemble(lesson_of(setting, 0, keep), mask=0.0, **options)
         generator = torch.Generator().manual_seed(2)
-        told = (lesson.labels >= 0).nonzero().flatten()
-        x = lesson.x[told[torch.randperm(len(told), generator=generator)]]
-        kept = torch.rand(x.shape, generator=generator) >= 0.4
-        (h, z), (h_part, z_part) = (
-            [out.detach().double().numpy() for out in member.outputs(seen)] for seen in (x, x * kept)
+        x = lesson.x[lesson.labelled[torch.randperm(len(lesson.labelled), generator=generator)]]
+        drawn = torch.rand(x.shape, generator=generator).double().numpy()
+        less = x.double().numpy().copy()
+        for row, order in zip(less, np.argsort(-drawn, axis=1)):
+            total = row.sum()
+            row[order[: int(0.4 * 64)]] = 0
+            row *= total / row.sum()
+        (h1, h2, z), (g1, g2, y) = (
+            [out.detach().double().numpy() for out in member.outputs(each)] for each in (x, torch.tensor(less).float())
         )
-        log_p, log_q = (np.log(softmax(out, axis=1)) for out in (z, z_part))
-        expected = align * ((log_p - log_q) ** 2).mean() + (1 - align) * ((h - h_part) ** 2).mean()
-        assert loss(slice(None)).item() - plain == pytest.approx(expected, rel=1e-3, abs=1e-6)
+        log_p, log_q = (np.log(softmax(out, axis=1)) for out in (z, y))
+        hidden = (((h1 - g1) ** 2).mean() + ((h2 - g2) ** 2).mean()) / 2
+        expected = align * ((log_p - log_q) ** 2).mean() + (1 - align) * hidden
+        assert expected > 1e-4
+        assert (keep[0](slice(None)) - keep[1](slice(None))).item() == pytest.approx(expected, rel=3e-3)
+
+
+def test_what_is_left_out() -> None:
+    x = torch.rand(50, 10)
+    left = without_some(x, 0.35, torch.Generator().manual_seed(0))
+    assert ((left == 0).sum(1) == 3).all()
+    torch.testing.assert_close(left.sum(1), x.sum(1))
+    signed = without_some(x - 0.5, 0.35, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(signed, (x - 0.5) * (left > 0))
+    alone = torch.eye(4)
+    assert without_some(alone, 0.99, torch.Generator()).isfinite().all()
+
+
+def test_more_members_than_labels(setting: Setting) -> None:
+    keep: list[Any] = []
+    ensemble(lesson_of(setting, 2, keep, told=2), lam=0.5, members=3)
+    assert keep[0](slice(None)).isfinite()
 
 
 def test_options_out_of_range_are_named() -> None:

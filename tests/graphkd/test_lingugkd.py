@@ -35,7 +35,7 @@ CONTRACT = [
     ),
     RecipeContract(
         "lingugkd",
-        undrawn=dict(draw=None),
+        undrawn=dict(draw=None, dropout=0.0),
         reads_labels="labels tell which pairs are no negatives",
         learns_less="it is not told the teacher's logits",
         more_outputs="its teacher is a language model",
@@ -58,15 +58,20 @@ def pair(count: int = 12, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     return s, t, torch.randint(3, (count,), generator=draw)
 
 
-def test_the_loss_of_a_level_is_its_formula() -> None:
+@pytest.mark.parametrize("both", [False, True])
+def test_the_loss_of_a_level_is_its_formula(both: bool) -> None:
     s, t, y = pair()
-    loss = level(tau=0.3)
+    loss = level(tau=0.3, both=both)
     inner = loss.loss
     told = inner.teacher.weight.detach().numpy() @ t.numpy().T + inner.teacher.bias.detach().numpy()[:, None]
     told = np.where(told > 0, told, inner.slope.weight.item() * told).T
     told = (told - told.mean(1, keepdims=True)) / np.sqrt(told.var(1, keepdims=True) + inner.norm.eps)
     shared = inner.shared.weight.detach().numpy()
-    a, b = s.numpy() @ shared.T, told @ shared.T
+    if both:
+        a, b = s.numpy() @ shared.T, told @ shared.T
+    else:  # the language model's side alone is projected
+        a = s.numpy()
+        b = (told @ inner.inner.weight.detach().numpy().T + inner.inner.bias.detach().numpy()) @ shared.T
     a, b = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in (a, b))
     expected = []
     for i in range(len(y)):
@@ -99,16 +104,46 @@ def test_one_class_has_no_negative_and_an_aligned_pair_costs_less() -> None:
     nothing.backward()
     assert (s.grad == 0).all()
     inner = loss.loss
-    told = inner.norm(inner.slope(inner.teacher(t)))
+    told = inner.shared(inner.inner(inner.norm(inner.slope(inner.teacher(t)))))
     nearer = torch.where(torch.arange(12)[:, None] == 4, told, s)
     assert loss(nearer, t, labels=y) < loss(s, t, labels=y)
 
 
-def test_every_projection_learns() -> None:
+@pytest.mark.parametrize("both", [False, True])
+def test_every_projection_learns(both: bool) -> None:
     s, t, y = pair()
-    loss = level()
+    loss = level(both=both)
     loss(s, t, labels=y).backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in loss.parameters())
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_the_last_matrix_is_one_for_all_levels_and_the_student_is_not_projected(both: bool) -> None:
+    draw = torch.Generator().manual_seed(0)
+    hidden = [torch.randn(30, 6, generator=draw) for _ in range(3)]
+    kept: list[Any] = []
+
+    def keep(parts: Any, loss: Any, count: int) -> History:
+        kept.extend((parts, loss))
+        return History()
+
+    x, y = torch.randn(30, 5, generator=draw), torch.arange(30) % 3
+    model = MLP(5, (4, 4, 7), 3)
+    lingugkd(model, Lesson(x, y, keep, draw, hidden=hidden), dropout=0.0, draw=None, both=both, lam=0.0)
+    (_, levels, _), loss = kept
+    first, second, third = (each.loss.shared for each in levels)
+    assert (first is second) == (not both)
+    assert third is not first  # of another width
+    directions = torch.nn.functional.normalize
+    expected = []
+    for layer, hop, each in zip(model.outputs(x), hidden, levels):
+        inner = each.loss
+        told = inner.shared(inner.inner(inner.norm(inner.slope(inner.teacher(hop)))))
+        own = inner.shared(layer) if both else layer
+        scores = directions(own, dim=1) @ directions(told, dim=1).T / 0.07
+        scores[(y[:, None] == y) & ~torch.eye(30, dtype=torch.bool)] = -torch.inf
+        expected.append(torch.nn.functional.cross_entropy(scores, torch.arange(30)))
+    assert loss(slice(None)).item() == pytest.approx(torch.stack(expected).mean().item() / math.log(30), rel=1e-5)
 
 
 def test_learned_weights_stay_on_the_simplex_and_keep_what_they_promise() -> None:

@@ -21,6 +21,7 @@ from graphkd.pipeline.train_teacher import train_teacher
 from graphkd.recipes import vqgraph
 from graphkd.sparse.rows import compact
 from graphkd.teachers.vq import vqsage
+from graphkd.training.latency import hops
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import Schedule, train
 from kdlosses import build
@@ -204,6 +205,36 @@ def test_before_training_it_is_plain_sage_and_takes_sparse_features() -> None:
     torch.testing.assert_close(network(sparse, edges), plain)
     network.train()(sparse, edges)
     assert network.auxiliary_loss().isfinite()
+
+
+def test_alone_classes_come_from_codes_and_nothing_else() -> None:
+    torch.manual_seed(0)
+    x, edges = torch.randn(60, 7), torch.randint(60, (2, 150)).unique(dim=1)
+    network = vqsage(7, 3, codes=5, width=4, alone=True)
+    network(x, edges)  # starts the codes
+    network.eval()
+    codes = network.codebook(network.extras(x, edges)[0]["code"])[1]
+    told = network.edge_decoder(network.codebook.vectors[codes]).detach().numpy()
+    reach = np.eye(60)
+    np.add.at(reach, (edges[1].numpy(), edges[0].numpy()), 1)
+    linear = network.from_code.linear
+    mean = (reach / reach.sum(1, keepdims=True)) @ told
+    expected = mean @ linear.weight.detach().numpy().T + linear.bias.detach().numpy()
+    np.testing.assert_allclose(network(x, edges).detach(), expected, atol=1e-5)
+    with torch.no_grad():
+        network.codebook.vectors[:] = network.codebook.vectors[0]  # one code for all
+    alike = network(x, edges)
+    assert torch.allclose(alike, alike[:1].expand(60, -1))
+    beside = vqsage(7, 3, codes=5, width=4).eval()(x, edges)
+    assert not torch.allclose(beside, beside[:1].expand(60, -1))
+    assert hops(network) == 3
+
+
+def test_alone_it_classifies_too(setting: Setting) -> None:
+    taught = train_teacher(setting, {**TEACHER, "alone": True}, 0)
+    assert taught.metrics["tran"] > 0.8
+    assert taught.cache is not None
+    assert taught.cache.settings["teacher"]["alone"]
 
 
 def test_what_it_tells(setting: Setting, cache: Cache) -> None:
