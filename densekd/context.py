@@ -129,7 +129,8 @@ def classes_of(model: Any, tap: str = "") -> tuple[int | None, int | None]:
     """
     plain = head_of(model)
     if plain is not None:
-        return plain.classes, getattr(getattr(model, "config", None), "semantic_loss_ignore_index", None)
+        classes = 2 if plain.classes == 1 else plain.classes  # one sigmoid
+        return classes, getattr(getattr(model, "config", None), "semantic_loss_ignore_index", None)
     around = _head_around(model, tap)
     if hasattr(model, "decode_head"):
         main = model.decode_head[-1] if isinstance(model.decode_head, nn.ModuleList) else model.decode_head
