@@ -105,7 +105,7 @@ def sigmoid_logits(model: nn.Module, spec: str, channels: int | None = None) -> 
         return False
     plain = head_of(model) if channels == 1 else None
     if plain is not None and plain.classes in (1, None):
-        return all(f"{plain.logits}.".startswith(f"{each.path}.") for each in taps)
+        return all(not each.path or f"{plain.logits}.".startswith(f"{each.path}.") for each in taps)
     return all(_is_sigmoid(model, each.path) for each in taps)
 
 

@@ -107,6 +107,12 @@ def test_heads_of_libraries() -> None:
         assert losses["kl"] > 0
 
 
+def test_the_output_of_a_whole_model() -> None:
+    student, teacher = pair()
+    _, losses = Distillation(student, teacher, [dict(loss="kl", student=":")], example=IMAGES)(IMAGES)
+    torch.testing.assert_close(losses["kl"], kdlosses.kl(both(student(IMAGES)), both(teacher(IMAGES))))
+
+
 def test_an_image_classifier() -> None:
     def classifier(width: int) -> nn.Module:
         layers = [nn.Flatten(), nn.Linear(3 * 16 * 16, width), nn.ReLU()]
