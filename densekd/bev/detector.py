@@ -65,7 +65,8 @@ class BEVDetector(CenterPoint):
         if (lidar and camera) or attention:
             if fusion_channels is None:
                 raise ValueError("a BEVDetector with LiDAR and camera, or attention, needs fusion_channels")
-            widths = [lidar["in_channels"]] * bool(lidar) + [camera["out_channels"] if camera else 0] * bool(camera)
+            widths = [lidar["in_channels"]] if lidar else []
+            widths += [camera["out_channels"]] if camera else []
             norm = {"type": "BN", "eps": 1e-3, "momentum": 0.01}
             self.fusion_layer = (
                 ViewAttention(widths, fusion_channels)

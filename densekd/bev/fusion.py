@@ -86,8 +86,9 @@ class TextFusion(nn.Module):
         self.query = nn.Conv2d(channels, texts.shape[1], 1)
         self.value = nn.Linear(texts.shape[1], channels)
         hidden = max(8, channels // 4)
-        self.gate = nn.Sequential(nn.Linear(2 * channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))
-        nn.init.constant_(self.gate[-1].bias, 2.0)  # at first what was seen counts most
+        last = nn.Linear(hidden, channels)
+        nn.init.constant_(last.bias, 2.0)  # at first what was seen counts most
+        self.gate = nn.Sequential(nn.Linear(2 * channels, hidden), nn.ReLU(), last)
 
     def said(self, maps: Tensor) -> Tensor:
         """What each cell says: shares of the sentences `(B, K, h, w)`."""

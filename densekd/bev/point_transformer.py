@@ -11,9 +11,9 @@ class PointTransformer(nn.Module):
 
     Centres are chosen farthest from each other, beginning with the point that is farthest from the mean; a token is the
     maximum over the nearest points of a centre, of an MLP on their places around it, plus an MLP of the centre's own
-    place. Blocks normalise first. The feature of a cloud is the token of the whole beside the maximum over the others,
-    in batch normalisation, as in `PointEncoder`: in training a batch has at least two clouds. The order of points has
-    no effect.
+    place. Blocks normalise first. The feature of a cloud is the token of the whole beside the maximum over the others.
+    Batch normalisation in these MLPs and on the feature, as in `PointEncoder`: in training a batch has at least two
+    clouds. The order of points has no effect.
 
     Args:
         in_channels: of a point: x, y, z, then features.
@@ -54,8 +54,7 @@ class PointTransformer(nn.Module):
                 "as wide as the feature"
             )
         self.channels, self.groups, self.size = channels, groups, size
-        self.neighbours = nn.Sequential(nn.Linear(in_channels, width), nn.GELU(), nn.Linear(width, width))
-        self.place = nn.Sequential(nn.Linear(3, width), nn.GELU(), nn.Linear(width, width))
+        self.neighbours, self.place = _mlp(in_channels, width), _mlp(3, width)
         self.whole = nn.Parameter(0.02 * torch.randn(width))
         block = nn.TransformerEncoderLayer(
             width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
@@ -70,9 +69,18 @@ class PointTransformer(nn.Module):
         near = torch.cdist(centres, places).topk(min(self.size, clouds.shape[1]), dim=2, largest=False).indices
         around = _taken(clouds, near.flatten(1)).unflatten(1, near.shape[1:])
         around = torch.cat([around[..., :3] - centres.unsqueeze(2), around[..., 3:]], 3)
-        tokens = self.neighbours(around).amax(2) + self.place(centres)
+        tokens = _each(self.neighbours, around).amax(2) + _each(self.place, centres)
         found = self.blocks(torch.cat([self.whole.expand(len(clouds), 1, -1), tokens], 1))
         return self.norm(torch.cat([found[:, 0], found[:, 1:].amax(1)], 1))
+
+
+def _mlp(channels: int, width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(channels, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, width))
+
+
+def _each(network: nn.Module, points: Tensor) -> Tensor:
+    """Apply a network of rows to points `(*, C)`."""
+    return network(points.flatten(0, -2)).unflatten(0, points.shape[:-1])
 
 
 @torch.no_grad()

@@ -168,7 +168,7 @@ def test_what_a_neighbourhood_holds_is_read_in_its_frame() -> None:
     """A group that moves as a whole changes by its place alone; the token of another group does not change."""
     torch.manual_seed(0)
     encoder = PointTransformer(channels=64, groups=2, size=5, depth=1, heads=2).double().eval()
-    nn.init.zeros_(encoder.place[2].weight)
+    nn.init.zeros_(encoder.place[3].weight)
     heap = torch.randn(5, 3, generator=generator(), dtype=torch.float64)
     far = torch.tensor([20.0, 0, 0], dtype=torch.float64)
     one, other = (torch.cat([heap, 0.5 * heap + shift])[None] for shift in (far, 2 * far))
