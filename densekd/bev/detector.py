@@ -99,17 +99,17 @@ class BEVDetector(CenterPoint):
 
     def _of_points(self, inputs: Mapping[str, Any]) -> Tensor:
         """Maps of the LiDAR, one for each age `(B, K, C, h, w)`."""
-        clouds = sensor(inputs, "points", "points", type(self).__name__)
+        name = type(self).__name__
         if self.ages:
-            last = self.data_preprocessor.voxelize
+            clouds = sensor(inputs, "points", "points", name)
             each = [[cloud[(cloud[:, -1] - age).abs() < 1e-3] for cloud in clouds] for age in self.ages]
-            voxelised = [last(of_age, []) for of_age in each]
+            voxelised = [self.data_preprocessor.voxelize(of_age, []) for of_age in each]
         else:
-            voxelised = [sensor(inputs, "voxels", "points", type(self).__name__)]
+            voxelised = [sensor(inputs, "voxels", "points", name)]
         maps = []
         for voxels in voxelised:
             features = self.pts_voxel_encoder(voxels["voxels"], voxels["num_points"], voxels["coors"])
-            maps.append(self.pts_middle_encoder(features, voxels["coors"], len(clouds)))
+            maps.append(self.pts_middle_encoder(features, voxels["coors"], len(inputs["points"])))
         return torch.stack(maps, 1)
 
     def _of_images(self, inputs: Mapping[str, Any], metas: Sequence[Mapping[str, Any]]) -> Tensor:
