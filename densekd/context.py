@@ -16,8 +16,9 @@ from densekd.taps.reader import Tap
 from kdlosses.moved import moved_name
 
 Size = tuple[int, int]
-WHERE = ("labelled", "boxes")
-"""Positions that an entry may restrict its loss to: those with a label that is not ignored; those inside a box."""
+WHERE = ("labelled", "boxes", "labelled_images", "unlabelled_images")
+"""Positions that an entry may restrict its loss to: those with a label that is not ignored; those inside a box; all of
+the images with such a label, or of those without any."""
 
 OF_A_RUN = ("progress", "epoch")
 """Inputs that are known before the forward pass."""
@@ -52,7 +53,7 @@ class LossInputs(ABC):
         if where is not None:
             if len(size) != 2:
                 raise ValueError(f"where={where!r} needs a tap that yields maps (B, C, h, w)")
-            found["weight"] = self.inside(size) if where == "boxes" else self.labelled(size)
+            found["weight"] = self.chosen(where, size, rows)
         return {name: value for name, value in found.items() if value is not None}
 
     def of_tap(self, size: tuple[int, ...], rows: int) -> tuple[str, ...]:
@@ -96,6 +97,18 @@ class LossInputs(ABC):
     def epoch(self, size: tuple[int, ...]) -> int | None:
         """Current epoch; None where there is none."""
 
+    def chosen(self, where: str, size: Size, rows: int) -> Tensor:
+        """Positions of so many images that an entry is restricted to, `(B, h, w)` bool; `where` is one of `WHERE`."""
+        if where == "boxes":
+            return self.inside(size)
+        if where == "labelled":
+            return self.labelled(size)
+        maps = self.label_map(size)
+        if maps is None:
+            return torch.full((rows, *size), where == "unlabelled_images")
+        known = (maps != self.ignore_index).flatten(1).any(1)
+        return (known == (where == "labelled_images"))[:, None, None].expand(-1, *size)
+
     def labelled(self, size: Size) -> Tensor:
         """Positions whose label is not ignored, `(B, h, w)` bool."""
         labels = self.labels(size)
@@ -129,7 +142,8 @@ def classes_of(model: Any, tap: str = "") -> tuple[int | None, int | None]:
     """
     plain = head_of(model)
     if plain is not None:
-        return plain.classes, getattr(getattr(model, "config", None), "semantic_loss_ignore_index", None)
+        classes = 2 if plain.classes == 1 else plain.classes  # one sigmoid
+        return classes, getattr(getattr(model, "config", None), "semantic_loss_ignore_index", None)
     around = _head_around(model, tap)
     if hasattr(model, "decode_head"):
         main = model.decode_head[-1] if isinstance(model.decode_head, nn.ModuleList) else model.decode_head

@@ -76,8 +76,9 @@ def _teacher(name: str) -> dict[str, Any]:
 
 
 def _two_teachers(wide: str, deep: str) -> dict[str, Any]:
-    """Teachers that learn beside the student, here from all labels."""
-    return dict(teacher=dict(_delete_=True, wide=f"{{configs}}/seg/{wide}.py", deep=f"{{configs}}/seg/{deep}.py"))
+    """Teachers that learn beside the student, here from all labels: there are no images without."""
+    teachers = dict(_delete_=True, wide=f"{{configs}}/seg/{wide}.py", deep=f"{{configs}}/seg/{deep}.py")
+    return dict(method=dict(type="mgd_semi", split=False), teacher=teachers)
 
 
 # For each base the methods; a figure is the student's that was published, mIoU in per cent.

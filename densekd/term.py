@@ -265,7 +265,7 @@ class Term(nn.Module):
         several = [level.shape[1] for side, flag in levels if flag for level in side if level.shape[1] > 1]
         if several and self.how in LEARNED:  # such a map mixes the channels; alone they would not meet
             return
-        if several and "labels" in self.loss.requires:
+        if several and {"labels", "label_map"} & {*self.loss.requires}:
             raise ValueError(
                 f"the tap yields {max(several)} sigmoids at each position, for which a label map has no labels; loss "
                 f"{self.loss.name!r} needs labels: use a loss without labels"
@@ -286,12 +286,8 @@ class Term(nn.Module):
         if channels == 1 and self.categorical:
             raise ValueError(
                 f"loss {self.loss.name!r} compares classes, the taps yield a single channel that is no sigmoid of a "
-                "head: its softmax is always 1. Use a loss on features, such as 'mse'"
-            )
-        if channels == 1 and "bpkd_body" in names:
-            raise ValueError(
-                "loss 'bpkd_body' (method 'bpkd') needs a map for each class, but a single channel is the map of "
-                "one of two: use a head with out_channels=2, or 'bpkd_edge' and 'cwd'"
+                "head: its softmax is always 1. Use a loss on features, such as 'mse'; for a head of unknown name that "
+                "has one sigmoid, densekd.Distillation(..., classes=2)"
             )
         if channels == 1 and self.loss.categorical:
             raise ValueError(

@@ -54,6 +54,11 @@ def parse_entries(distills: Any, balance: Any = None) -> list[Term]:
     return terms
 
 
+def single(levels: Sequence[Tensor]) -> bool:
+    """Whether each level has one channel."""
+    return all(level.ndim > 1 and level.shape[1] == 1 for level in levels)
+
+
 class Wiring:
     """A student with its teachers by name.
 
@@ -100,8 +105,11 @@ class Wiring:
     ) -> None:
         """Check a term and build its parts from what a probe read; `logits` is the default tap of the student's."""
         binary = (
-            sigmoid_logits(self._learner, term.student),
-            [sigmoid_logits(self.teachers[name].model, tap) for name, tap in self._asks(term)],
+            self._sigmoid(self._learner, term.student, student),
+            [
+                self._sigmoid(self.teachers[name].model, tap, levels)
+                for (name, tap), levels in zip(self._asks(term), each)
+            ],
         )
         if term.class_map is not None:
             self._check_class_map(term, student, each, binary)
@@ -112,6 +120,10 @@ class Wiring:
         if term.back and not all(isinstance(self.teachers[name], Peer) for name, _ in self._asks(term)):
             raise ValueError(f"distills entry {term.name!r}: back=True trains the teacher: list it in online=[...]")
         term.fit(student, each, size, *self._classes(term.student), binary)
+
+    def _sigmoid(self, model: nn.Module, tap: str, levels: Sequence[Tensor]) -> bool:
+        """Whether the channels that a tap yielded are logits of sigmoids."""
+        return sigmoid_logits(model, tap, 1 if single(levels) else None)
 
     def _classes(self, tap: str) -> tuple[int | None, int | None]:
         """Classes of the student's head around a tap, and the label that does not count."""
@@ -238,7 +250,7 @@ class Wiring:
         mine, theirs = student[self._own_logit_tap], seen[name][self._logit_taps[name]]
         sides = (self._learner, self._own_logit_tap, mine), (self.teachers[name].model, self._logit_taps[name], theirs)
         both = [
-            two_classes(levels[0]) if levels[0].shape[1] == 1 and sigmoid_logits(model, tap) else levels[0]
+            two_classes(levels[0]) if levels[0].shape[1] == 1 and self._sigmoid(model, tap, levels) else levels[0]
             for model, tap, levels in sides
         ]
         maps = [as_map(each, size) if each.ndim == 3 and size is not None else each for each in both]

@@ -15,7 +15,7 @@ from densekd.align.gl_mixer import GLMixer
 ADAPT = ("auto", "none", "conv1x1", "resize", "tokens", "gl_mixer", "ea", "csf", "cat")
 """Ways to align two taps. `auto` does what is needed; `none` does nothing; `conv1x1` always adds a 1x1 convolution, and
 what else is needed; `resize` only resizes; `tokens` only reads tokens as maps, and resizes; `gl_mixer` mixes the
-student's tokens by a `GLMixer`, then does as `conv1x1`; `ea` does as `conv1x1` for a patch embedding and adds an
+student's tokens by a `GLMixer`, then does as `conv1x1`; `ea` does as `conv1x1` for a patch embedding and mixes in an
 assistant, see `densekd.align.embedding_assistant`; `csf` fuses all levels by a `CSF`; `cat` concatenates all levels, of
 one size, along the channels."""
 
@@ -167,7 +167,7 @@ class AsOne(EachLevel):
 
 
 class Assisted(nn.Module):
-    """Project a patch embedding of the student as `conv1x1` does, and add an `EmbeddingAssistant` of its input."""
+    """Project a patch embedding of the student as `conv1x1` does, and mix in an `EmbeddingAssistant` of its input."""
 
     def __init__(
         self, student: Sequence[Tensor], teacher: Sequence[Tensor], image_size: Size | None, match: str

@@ -10,18 +10,19 @@ from torch import Tensor, nn
 
 
 class EmbeddingAssistant(nn.Module):
-    r"""Embedding assistant: add a second patch embedding of the same input, in the teacher's width.
+    r"""Embedding assistant: mix a student's patch embedding with a second one of its input, in the teacher's width.
 
-    With $x_l$ the input of the student's patch embedding of stage l, the image or the stage before, and $p_l$ that
-    embedding in the teacher's width,
+    With $x_l$ the input of the student's patch embedding of stage l, from 1 on, the image or the stage before, and
+    $p_l$ that embedding in the teacher's width,
 
-    $$ p'_l = p_l + a_l \, \mathrm{LN}(E_l * x_l), $$
+    $$ p'_l = a_l \, p_l + b_l \, \mathrm{LN}(E_l * x_l), $$
 
-    $E_l$ a convolution to the teacher's width with the stride s of the student's and overlapping patches of 2s - 1, and
-    $a_l$ a learned share that starts at a tenth of l.
+    $E_l$ a convolution to the teacher's width with the stride s of the student's and overlapping patches of 2s - 1.
+    $a_l$ and $b_l$ are learned and free; they start at $l / 10$ and $(l + 4) / 10$: 0.1 and 0.5 for the first of four
+    stages, 0.4 and 0.8 for the last. With 1 and 0 it is the projected embedding alone.
 
     Paper: Liu et al., "TransKD: Transformer Knowledge Distillation for Efficient Semantic Segmentation", IEEE T-ITS
-    2024. That it is added to the projected embedding is our reading.
+    2024; the form, its start and its convolutions are those of the authors' code.
 
     Args:
         tokens: output of the student's patch embedding, `(B, N, C)`.
@@ -37,6 +38,8 @@ class EmbeddingAssistant(nn.Module):
     ((7, 7), (4, 4))
     >>> assistant(torch.zeros(2, 16, 64), torch.zeros(2, 3, 32, 32)).shape
     torch.Size([2, 16, 64])
+    >>> round(assistant.own.item(), 1), round(assistant.share.item(), 1)
+    (0.1, 0.5)
     """
 
     def __init__(self, tokens: Tensor, source: Tensor, width: int, image_size: tuple[int, int]) -> None:
@@ -50,11 +53,13 @@ class EmbeddingAssistant(nn.Module):
         self.embed = nn.Conv2d(source.shape[1], width, 2 * stride - 1, stride, padding=stride - 1)
         self.norm = nn.LayerNorm(width)
         stage = max(1.0, math.log2(image_size[0] / source.shape[2]))
-        self.share = nn.Parameter(torch.tensor(0.1 * stage))
+        self.own, self.share = (nn.Parameter(torch.tensor((stage + more) / 10)) for more in (0, 4))
 
     def forward(self, projected: Tensor, source: Tensor) -> Tensor:
-        """Add to `projected`, `(B, C, N)` or, if the teacher's grid differs, `(B, C, h, w)`."""
+        """Mix with `projected`, `(B, C, N)` or, if the teacher's grid differs, `(B, C, h, w)`."""
         extra = self.norm(self.embed(source).movedim(1, -1)).movedim(-1, 1)
         if projected.ndim == 3:
-            return projected + self.share * extra.flatten(2)
-        return projected + self.share * F.interpolate(extra, projected.shape[2:], mode="bilinear", align_corners=False)
+            extra = extra.flatten(2)
+        else:
+            extra = F.interpolate(extra, projected.shape[2:], mode="bilinear", align_corners=False)
+        return self.own * projected + self.share * extra

@@ -90,7 +90,8 @@ class PointDisCo(nn.Module):
 
     Paper: after the abstract of "Distillation with Contrast is All You Need for Self-Supervised Point Cloud
     Representation Learning", 2022: self-distillation of the global shape and of the relation of global to local, with a
-    contrastive term. All numbers, the two terms and the encoder are our own form; the paper's is a transformer.
+    contrastive term. All numbers, the two terms and the encoders are our own form: `PointEncoder`, and as in the paper
+    a transformer, `densekd.bev.point_transformer.PointTransformer`.
 
     >>> model = PointDisCo(PointEncoder(channels=16), prototypes=32, embedding=8, queue=64)
     >>> loss = model([torch.rand(4, 30, 3), torch.rand(4, 30, 3), torch.rand(4, 9, 3)])

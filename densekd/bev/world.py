@@ -63,6 +63,49 @@ def draw(index: int, split: Split = "train", seed: int = 0) -> Scene:
     >>> scene.image.shape, scene.points.shape[1], len(scene.boxes) == len(scene.labels) > 0
     ((96, 192, 3), 4, True)
     """
+    return _draw(index, split, seed)[0]
+
+
+class Past(NamedTuple):
+    """How the objects of a scene move, and what the LiDAR saw before.
+
+    Attributes:
+        velocities: `(n, 2)` float32, along x and y in metres per second; parked objects have 0.
+        points: `(m, 4)` float32, as those of the scene.
+    """
+
+    velocities: np.ndarray
+    points: np.ndarray
+
+
+def draw_moving(index: int, split: Split = "train", seed: int = 0, age: float = 0.5) -> tuple[Scene, Past]:
+    """Draw scene `index`, the same as `draw`, and what was there some seconds before.
+
+    Half of the objects move along their length, 2 to 8 m/s; the sensors stand.
+
+    Args:
+        index: number of the scene, from 0.
+        split: see `draw`.
+        seed: likewise.
+        age: seconds.
+
+    >>> scene, past = draw_moving(3, "test")
+    >>> len(past.velocities) == len(scene.boxes), past.points.shape[1]
+    (True, 4)
+    """
+    scene, boxes, albedo, kept = _draw(index, split, seed)
+    rng = np.random.default_rng((seed, SPLITS.index(split), index, 1))
+    speeds = rng.uniform(2, 8, len(boxes)) * (rng.random(len(boxes)) < 0.5)
+    steps = speeds[:, None] * np.stack([np.cos(boxes[:, 6]), np.sin(boxes[:, 6])], 1)
+    before = boxes[:, :2] - age * steps
+    near = np.hypot(*before.T) <= np.hypot(*boxes[:, 3:5].T) / 2 + 1  # no ray starts inside of a box
+    steps[near] = 0
+    moved = np.concatenate([boxes[:, :2] - age * steps, boxes[:, 2:]], 1)
+    return scene, Past(steps[kept].astype(np.float32), _scan(rng, moved, albedo)[0])
+
+
+def _draw(index: int, split: Split, seed: int) -> tuple[Scene, np.ndarray, np.ndarray, np.ndarray]:
+    """A scene, all of its boxes, how bright they are and which of them count."""
     if split not in SPLITS:
         raise ValueError(f"no split is called {split!r}; known: {', '.join(SPLITS)}")
     rng = np.random.default_rng((seed, SPLITS.index(split), index))
@@ -72,7 +115,7 @@ def draw(index: int, split: Split = "train", seed: int = 0) -> Scene:
     image, seen = _render(rng, boxes, colours)
     hits = np.bincount(on[on >= 0], minlength=len(boxes))
     kept = (hits >= 3) & (np.bincount(seen[seen >= 0], minlength=len(boxes)) >= 12)
-    return Scene(boxes[kept].astype(np.float32), labels[kept], points, image, hits[kept])
+    return Scene(boxes[kept].astype(np.float32), labels[kept], points, image, hits[kept]), boxes, colours.mean(1), kept
 
 
 def cast(origin: np.ndarray, directions: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import copy
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,12 +31,20 @@ from tqdm import tqdm
 from densekd import read_config
 from densekd.bev.crops import crop, views
 from densekd.bev.point_disco import PointDisCo, PointEncoder
+from densekd.bev.point_transformer import PointTransformer
 from kdlosses.cli.logs import SCHEMA, Log, commit, peak_memory, reset_peak_memory, versions, write
 from kdlosses.cli.parser import Parser
 from kdlosses.cli.report import table
 
 FEWEST, DRAWS, HELD_OUT = 8, 15, 0.25
 """Points of a cloud; draws of labelled clouds; share of the frames that the probe is tested on."""
+
+
+ENCODERS: dict[str, Callable[[int], nn.Module]] = {
+    "pointnet": lambda channels: PointEncoder(channels=channels),
+    "transformer": lambda channels: PointTransformer(channels=channels, groups=16, size=8, depth=2),
+}
+"""Of a number of channels; objects of the world have few points, so that neighbourhoods are small."""
 
 
 class Objects(NamedTuple):
@@ -49,7 +58,7 @@ class Objects(NamedTuple):
 def main(arguments: list[str] | None = None) -> None:
     """Train and probe with each seed, write log and weights, print the table."""
     args = parse(arguments)
-    name = f"point_disco-{args.config.stem}"
+    name = f"point_disco{'' if args.encoder == 'pointnet' else '_' + args.encoder}-{args.config.stem}"
     log = args.out or Path("results") / "bev" / f"{name}.json"
     folder = args.work_dir or Path("work_dirs") / "bev" / name
     if log.exists() and not args.force:
@@ -65,7 +74,7 @@ def main(arguments: list[str] | None = None) -> None:
     runs: list[Log] = []
     for seed in range(args.seeds):
         torch.manual_seed(seed)
-        untaught = PointEncoder(channels=args.channels)
+        untaught = ENCODERS[args.encoder](args.channels)
         reset_peak_memory()
         start = time.perf_counter()
         taught = train(copy.deepcopy(untaught), clouds, args.iterations, args.batch, args.lr, seed)
@@ -75,7 +84,7 @@ def main(arguments: list[str] | None = None) -> None:
             runs.append(
                 {
                     **{"schema": SCHEMA, "side": "bev", "name": name, "role": role, "seed": seed},
-                    "method": "point_disco" if role == "distilled" else "untrained",
+                    "method": name.partition("-")[0] if role == "distilled" else "untrained",
                     "metrics": {f"probe, {args.labelled} a class": score},
                     "selection": f"last weights, nothing selected; objects in the last {HELD_OUT:.0%} of the frames",
                     "schedule": f"{args.iterations} iterations of {args.batch}" if role == "distilled" else "none",
@@ -103,8 +112,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=64, help="clouds")
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--channels", type=int, default=256, help="of the feature of a cloud")
+    parser.add_argument(
+        "--encoder", choices=ENCODERS, default="pointnet", help="a PointNet, or a transformer on neighbourhoods"
+    )
     parser.add_argument("--labelled", type=int, default=20, help="clouds of each class that the probe learns from")
-    parser.add_argument("--out", type=Path, help="the log (default: results/bev/point_disco-<config>.json)")
+    parser.add_argument("--out", type=Path, help="the log (default: in results/bev, named after encoder and config)")
     parser.add_argument("--work-dir", type=Path, help="weights (default: work_dirs/bev/point_disco-<config>)")
     parser.add_argument("--force", action="store_true", help="replace the log")
     return parser.parse_args(arguments)
@@ -142,9 +154,7 @@ def objects(path: Path, frames: int) -> Objects:
     return Objects(clouds, np.array(labels, int), np.array(of_frame, int))
 
 
-def train(
-    encoder: PointEncoder, clouds: list[Tensor], iterations: int, batch: int, lr: float, seed: int
-) -> PointEncoder:
+def train(encoder: nn.Module, clouds: list[Tensor], iterations: int, batch: int, lr: float, seed: int) -> nn.Module:
     """Teach an encoder by its own moving average, and return it."""
     model = PointDisCo(encoder, prototypes=256, embedding=64, queue=2048, momentum=0.98).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=lr)
@@ -162,7 +172,7 @@ def train(
 
 
 @torch.no_grad()
-def settled(encoder: PointEncoder, shown: Tensor) -> PointEncoder:
+def settled(encoder: nn.Module, shown: Tensor) -> nn.Module:
     """Let running statistics be those of whole clouds, which the probe reads; of the control as of the taught."""
     for each in encoder.modules():
         if isinstance(each, nn.BatchNorm1d):
@@ -175,7 +185,7 @@ def settled(encoder: PointEncoder, shown: Tensor) -> PointEncoder:
 
 
 @torch.no_grad()
-def probe(encoder: PointEncoder, shown: Tensor, labels: np.ndarray, seen: np.ndarray, labelled: int) -> float:
+def probe(encoder: nn.Module, shown: Tensor, labels: np.ndarray, seen: np.ndarray, labelled: int) -> float:
     """Mean recall, per cent, of a logistic regression on a few clouds of each class, over draws of them."""
     features = encoder(shown).numpy()
     scores, draw = [], np.random.default_rng(0)

@@ -25,12 +25,15 @@ class ACAM(nn.Module):
 
     $$ M^c_m = \sigma(a_m \, \mathrm{mean}_i F_i) \in (0, 1)^C, \qquad M^s_{mi} = \sigma(b_m \cdot F_i), $$
 
-    $$ L = \mathrm{mean}_i \frac1M \sum_m \sum_c (M^c_{mc} + M^s_{mi}) (f^s_{ic} - f^t_{ic})^2
+    $$ L = \mathrm{mean}_n \frac1M \sum_m \Big[ \frac{1}{hw} \sum_{ic} M^c_{mc} (f^s_{ic} - f^t_{ic})^2
+       + \frac1C \sum_{ic} M^s_{mi} (f^s_{ic} - f^t_{ic})^2 \Big]
        + \lambda \, \mathrm{mean}_n \sum_{m \ne l} \big[ \mathrm{dice}(M^c_m, M^c_l)
        + \mathrm{dice}(M^s_m, M^s_l) \big]. $$
 
-    Masks that are 0 everywhere make the first term 0; only the second one counteracts that. `mean_mask` has the means
-    of both kinds of masks in the last call, and a warning is given once if one falls below 0.05.
+    The term of positions is a sum over them, and grows with the map: for 19 classes on 64 x 128 it is 431 times a mean.
+
+    Masks that are 0 everywhere make the first two terms 0; only the last one counteracts that. `mean_mask` has the
+    means of both kinds of masks in the last call, and a warning is given once if one falls below 0.05.
 
     Args:
         channels: C, of both sides: unlike channels are aligned before.
@@ -39,6 +42,8 @@ class ACAM(nn.Module):
         keys: the student's map is averaged to at most this many cells a side before it is attended to; no matrix of
             positions by positions is built.
         normalise: divide each mask by its mean, so that none can shrink.
+        spatial_mean: the term of positions is their mean, as that of channels is, C / (h w) of the published one: the
+            same for maps of any size.
 
     `forward`:
         student: features `(N, C, h, w)`.
@@ -46,9 +51,8 @@ class ACAM(nn.Module):
         weight: `(N, h, w)`, positions to count; the others are not attended to.
 
     Paper: Lan and Tian, "ACAM-KD: Adaptive and Cooperative Attention Masking for Knowledge Distillation", ICCV 2025.
-    There the channel term is as here, factor 1; the spatial one is a sum over positions divided by C, h w / C times as
-    much as here, where both are reduced alike. Both weigh 1, lambda is 1. There is no code of the authors. Our own:
-    that reduction, the width of V, keys and values of averaged cells, masks that pass a gradient on, `normalise`.
+    Factors 1, weights 1, lambda 1. There is no code of the authors. Our own: the width of V, keys and values of
+    averaged cells, masks that pass a gradient on, `normalise`, `spatial_mean`.
 
     >>> import torch
     >>> loss = ACAM(channels=4, count=3, diversity=0.0)
@@ -60,10 +64,16 @@ class ACAM(nn.Module):
     mean_mask: Tensor
 
     def __init__(
-        self, channels: int, count: int = 6, diversity: float = 1.0, keys: int = 32, normalise: bool = False
+        self,
+        channels: int,
+        count: int = 6,
+        diversity: float = 1.0,
+        keys: int = 32,
+        normalise: bool = False,
+        spatial_mean: bool = False,
     ) -> None:
         super().__init__()
-        self.diversity, self.keys, self.normalise = diversity, keys, normalise
+        self.diversity, self.keys, self.normalise, self.spatial_mean = diversity, keys, normalise, spatial_mean
         inner = max(1, channels // 2)
         self.query = Pointwise(channels, inner)
         self.key = Pointwise(channels, inner)
@@ -111,9 +121,14 @@ class ACAM(nn.Module):
         error = (student - teacher).square().flatten(2)
         ones = torch.ones_like(of_channels[:, :1])
         by_channel, whole = (torch.cat([of_channels.mean(1, keepdim=True), ones], 1) @ error).unbind(1)
-        terms = by_channel + of_positions.mean(1) * whole
-        loss = weighted_mean(terms, every)
-        return loss + self.diversity * weighted_mean(apart, None if every is None else (every > 0).any(1))
+        by_position = of_positions.mean(1) * whole
+        images = None if every is None else (every > 0).any(1)
+        if self.spatial_mean:
+            loss = weighted_mean(by_channel + by_position, every)
+        else:
+            summed = (by_position if every is None else by_position * every).sum(1) / student.shape[1]
+            loss = weighted_mean(by_channel, every) + weighted_mean(summed, images)
+        return loss + self.diversity * weighted_mean(apart, images)
 
     @torch.no_grad()
     def _look(self, of_channels: Tensor, of_positions: Tensor) -> None:

@@ -6,7 +6,7 @@ from densekd.losses.boundary import class_edges
 from kdlosses import cwd, register
 
 
-@register
+@register(over_classes=True)
 def bpkd_body(
     student: Tensor,
     teacher: Tensor,
@@ -35,7 +35,8 @@ def bpkd_body(
         weight: `(N, h, w)`, positions to count.
 
     Paper: Liu et al., "BPKD: Boundary Privileged Knowledge Distillation For Semantic Segmentation", WACV 2024. Factor
-    1, weight 20. See `bpkd_edge` on where the form is from; that ignored pixels do not count is our own.
+    1, weight 20. See `bpkd_edge` on where the form is from; that ignored pixels do not count is our own. Of a head with
+    one sigmoid the other class, whose logit is 0, adds nothing: the loss is half that of the one map.
 
     >>> import torch
     >>> s, t = torch.randn(2, 1, 3, 4, 4)

@@ -31,6 +31,7 @@ class InstanceText(nn.Module):
         teacher_channels: width of an embedding.
         contrast: $\lambda$.
         tau: $\tau$.
+        project: learn W; False for the identity, where the widths agree.
 
     `forward`:
         student: features of instances `(N, C_s, *)`.
@@ -49,11 +50,24 @@ class InstanceText(nn.Module):
     (0.0, 8.1429)
     """
 
-    def __init__(self, student_channels: int, teacher_channels: int, contrast: float = 0.5, tau: float = 0.07) -> None:
+    def __init__(
+        self,
+        student_channels: int,
+        teacher_channels: int,
+        contrast: float = 0.5,
+        tau: float = 0.07,
+        project: bool = True,
+    ) -> None:
         super().__init__()
         if contrast < 0:
             raise ValueError(f"instance_text: contrast must be at least 0, got {contrast}")
-        self.project = nn.Linear(student_channels, teacher_channels, bias=False)
+        if not project and student_channels != teacher_channels:
+            raise ValueError(
+                f"instance_text: without a projection the widths must agree, got {student_channels} of the student and "
+                f"{teacher_channels} of the embeddings"
+            )
+        linear = nn.Linear(student_channels, teacher_channels, bias=False)
+        self.project: nn.Module = linear if project else nn.Identity()
         self.contrast, self.tau = contrast, tau
 
     def forward(self, student: Tensor, teacher: Tensor, weight: Tensor | None = None) -> Tensor:

@@ -25,6 +25,7 @@ class Omniscene(nn.Module):
         student_axes: 'yx' if rows run along y, as in mmdet3d, 'xy' if along x, as in BEVFusion.
         contrast: see `instance_text`.
         tau: see `instance_text`.
+        project: likewise; False for a map whose channels are those of the embeddings already.
 
     `forward`:
         student: map `(B, C_s, h, w)`.
@@ -57,10 +58,11 @@ class Omniscene(nn.Module):
         student_axes: str = "yx",
         contrast: float = 0.5,
         tau: float = 0.07,
+        project: bool = True,
     ) -> None:
         super().__init__()
         self.extent = Extent.of(student_range, student_axes)
-        self.texts = InstanceText(student_channels, teacher_channels, contrast, tau)
+        self.texts = InstanceText(student_channels, teacher_channels, contrast, tau, project)
 
     def forward(
         self, student: Tensor, teacher: Tensor, boxes_bev: Sequence[Tensor], weight: Tensor | None = None

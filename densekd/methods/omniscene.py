@@ -1,4 +1,4 @@
-"""Sentences about objects (3D detection)."""
+"""Sentences about objects, and the attention of a teacher over views (3D detection)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from densekd.methods.registry import method
 from densekd.sensors.geometry import Extent
 from densekd.taps.bev import bev_extent, bev_taps
 
+RAMP = (0.0, 0.1)
+
 
 @method()
 def omniscene(
@@ -18,7 +20,9 @@ def omniscene(
 ) -> list[dict[str, Any]]:
     """Match the head's input map at each object with a sentence embedding: loss `omniscene`, weight 0.1.
 
-    Ramped up over the first tenth of the training. The teacher is a `densekd.Sentences`. Weight and ramp are our own.
+    Where the student weighs what is seen against what may be said, as a `BEVDetector` with `semantics` does at each
+    level of its backbone, what it says there is matched with the sentence, too, weight 0.1 over the number of levels.
+    Ramped up over the first tenth of the training. The teacher is a `densekd.Sentences`. Weights and ramp are our own.
 
     Args:
         student: any detector of mmdet3d with a map of the ground.
@@ -30,9 +34,66 @@ def omniscene(
 
     Paper: after "OmniScene: Attention-Augmented Multimodal 4D Scene Understanding for Autonomous Driving", 2025.
     """
+    return _texts("omniscene", student, teacher, student_range)
+
+
+@method()
+def omniscene_views(
+    student: nn.Module,
+    texts: nn.Module,
+    views: nn.Module,
+    attention: float = 0.1,
+    student_range: Sequence[float] | None = None,
+) -> list[dict[str, Any]]:
+    """As `omniscene`, and match the shares that views and times have in each cell with those of a larger detector.
+
+    Student and detector fuse the same views, of sensors, cameras and times, by attention: a `BEVDetector` with
+    `attention=True`. Loss `kl` on the logits of the shares. The teachers have these names:
+    `teacher=dict(texts=..., views=...)`.
+
+    Args:
+        student: the detector that learns.
+        texts: a `densekd.Sentences`.
+        views: the larger detector.
+        attention: weight of the shares; our own.
+        student_range: see `omniscene`.
+
+    Raises:
+        ValueError: as `omniscene`, or one of the detectors has no attention over views.
+
+    Paper: see `omniscene`.
+    """
+    for side, model in (("student", student), ("teacher 'views'", views)):
+        if not getattr(model, "attention", False):
+            raise ValueError(
+                f"method 'omniscene_views' compares attention over views: the {side}, {type(model).__name__}, has "
+                "none; use a densekd.BEVDetector with attention=True, or the method 'omniscene'"
+            )
+    said = [{**entry, "source": "texts"} for entry in _texts("omniscene_views", student, texts, student_range)]
+    taps = dict.fromkeys(("student", "teacher"), "fusion_layer.logits")
+    return [*said, {"loss": "kl", **taps, "source": "views", "weight": attention, "name": "views"}]
+
+
+def _texts(
+    name: str, student: nn.Module, teacher: nn.Module, student_range: Sequence[float] | None
+) -> list[dict[str, Any]]:
     if not hasattr(teacher, "said"):
-        raise ValueError(f"method 'omniscene' needs a densekd.Sentences as its teacher, got {type(teacher).__name__}")
+        raise ValueError(f"method {name!r} needs a densekd.Sentences as its teacher, got {type(teacher).__name__}")
     extent = bev_extent(student) if student_range is None else Extent.of(student_range)
     loss = {"type": "omniscene", "student_range": extent[:4], "student_axes": extent.axes}
-    ramped = {"type": "ramp", "loss": loss, "over": (0.0, 0.1)}
-    return [{"loss": ramped, "student": bev_taps(student)["high"], "teacher": "said", "weight": 0.1, "name": "texts"}]
+    own = {"type": "ramp", "loss": loss, "over": RAMP}
+    spoken = {"type": "ramp", "loss": {**loss, "project": False}, "over": RAMP}
+    levels = range(len(getattr(student, "semantics", ())))
+    return [
+        {"loss": own, "student": bev_taps(student)["high"], "teacher": "said", "weight": 0.1, "name": "texts"},
+        *(
+            {
+                "loss": spoken,
+                "student": f"semantics.{level}.query",
+                "teacher": "said",
+                "weight": 0.1 / len(levels),
+                "name": f"texts_{level}",
+            }
+            for level in levels
+        ),
+    ]

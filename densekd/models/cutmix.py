@@ -21,8 +21,9 @@ class CutMixPreProcessor(SegDataPreProcessor):
     another one, drawn anew. Student, teachers and pseudo labels use the mixed images.
 
     Args:
-        boxes: how many boxes an image gets; they may overlap.
-        area: the boxes' shares of the image add up to a number drawn from this range, sides at random.
+        boxes: how many boxes an image gets, n; where two overlap the image stays as it is.
+        area: for each box a number is drawn from this range, and a random split of it into two factors; these, divided
+            by the root of n, are the box's share of the image's height and width.
         **kwargs: of `SegDataPreProcessor`.
 
     Raises:
@@ -30,8 +31,7 @@ class CutMixPreProcessor(SegDataPreProcessor):
 
     Paper: Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features", ICCV
     2019; for segmentation French et al., "Semi-supervised semantic segmentation needs strong, varied perturbations",
-    BMVC 2020. Three boxes of 0.25 to 0.5 as in Qin et al., ECCV 2022, see `densekd.methods.mgd_semi`; that the area is
-    that of all boxes together is our own reading.
+    BMVC 2020. Three boxes of 0.25 to 0.5 as in the code of Qin et al., ECCV 2022, see `densekd.methods.mgd_semi`.
     """
 
     def __init__(self, *args: Any, boxes: int = 3, area: Sequence[float] = (0.25, 0.5), **kwargs: Any) -> None:
@@ -59,10 +59,11 @@ class CutMixPreProcessor(SegDataPreProcessor):
     def mask(self, height: int, width: int) -> Tensor:
         """Boxes, `(H, W)` bool."""
         mask = torch.zeros(height, width, dtype=torch.bool)
-        share = (self.area[0] + (self.area[1] - self.area[0]) * torch.rand(()).item()) / self.boxes
         for _ in range(self.boxes):
-            high = math.exp(torch.rand(()).item() * math.log(share))  # of the side; from the share itself to all
-            h, w = max(1, round(high * height)), max(1, round(share / high * width))
+            share = self.area[0] + (self.area[1] - self.area[0]) * torch.rand(()).item()
+            high = math.exp(torch.rand(()).item() * math.log(share))  # from the share itself to 1
+            scale = math.sqrt(self.boxes)
+            h, w = max(1, round(high / scale * height)), max(1, round(share / high / scale * width))
             top, left = (int(torch.randint(0, free + 1, ())) for free in (height - h, width - w))
-            mask[top : top + h, left : left + w] = True
+            mask[top : top + h, left : left + w] ^= True
         return mask

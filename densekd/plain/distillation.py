@@ -19,7 +19,7 @@ from densekd.taps.defaults import tap as default_tap
 from densekd.taps.families import patch_of
 from densekd.taps.reader import Taps, at_rest, never_fired
 from densekd.teacher import MovingAverage, Teacher
-from densekd.wiring import Wiring, parse_entries
+from densekd.wiring import Wiring, parse_entries, single
 from kdlosses.auto_weight import Task
 from kdlosses.reduce import check_rows, over_processes
 
@@ -57,7 +57,8 @@ class Distillation(Wiring, nn.Module):
             keywords, where they differ; a dict of functions by name for several teachers.
         momentum: of the moving average, see `densekd.teacher.MovingAverage`.
         ignore_index: label that does not count; that of transformers' config, or 255, if not given.
-        classes: number of classes, for losses that need it and a model whose head is unknown.
+        classes: number of classes, for losses that need it and a model whose head is unknown. A single channel under a
+            loss that compares classes is then the logit of a sigmoid if there are two; that of a known head always is.
         balance: `'auto'` weighs the entries by their gradients in place of their own weights, see
             `densekd.wiring.parse_entries`.
 
@@ -201,6 +202,9 @@ class Distillation(Wiring, nn.Module):
                 self._fit(term, mine[term.student], each, size, logits)
         connectors = nn.ModuleDict({term.name: term for term in self._terms})
         self.connectors = connectors.to(next(self.student.parameters()).device)
+
+    def _sigmoid(self, model: nn.Module, tap: str, levels: Sequence[Tensor]) -> bool:
+        return (self.classes == 2 and single(levels)) or super()._sigmoid(model, tap, levels)
 
     def _classes(self, tap: str) -> tuple[int | None, int | None]:
         classes, ignored = super()._classes(tap)

@@ -11,10 +11,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from densekd.plain.batches import inputs, labels_of, moved
+from densekd.term import two_classes
 
 
 def logits_of(output: Any) -> Tensor:
     """Class logits of a model's output: a tensor, the entry `logits` or `out`, or the first item of a tuple.
+
+    A single channel is the logit of a sigmoid, and stands for two classes: $(0, z)$.
 
     Raises:
         TypeError: it has none of them, or is a list of maps of unlike channels.
@@ -34,7 +37,7 @@ def logits_of(output: Any) -> Tensor:
             f"no logits in the model's output, a {type(output).__name__}: give loss=fn(output, labels) and "
             "metric=fn(model, batches)"
         )
-    return found
+    return two_classes(found) if found.ndim > 1 and found.shape[1] == 1 else found
 
 
 def at_size_of(logits: Tensor, labels: Tensor) -> Tensor:

@@ -85,14 +85,28 @@ def each_level(model: nn.Module, path: str) -> str:
     return "+".join(f"{path}.{i}" for i, part in enumerate(parts) if part not in list(parts)[:i])
 
 
-def sigmoid_logits(model: nn.Module, spec: str) -> bool:
+def sigmoid_logits(model: nn.Module, spec: str, channels: int | None = None) -> bool:
     """Whether each channel of a tap is the logit of a sigmoid: one class against all others.
 
-    So it is in mmseg's heads with one output channel, except those for depth, and in the class branch of mmdet's dense
-    heads that are trained with `use_sigmoid`.
+    So it is in mmseg's heads with one output channel, except those for depth, in the class branch of mmdet's dense
+    heads that are trained with `use_sigmoid`, and in the head of another model if it yields a single channel.
+
+    Args:
+        model: the network.
+        spec: the tap.
+        channels: what the tap yields, where that is known.
+
+    >>> net = nn.ModuleDict({"body": nn.Conv2d(3, 8, 3), "head": nn.Conv2d(8, 1, 1)})
+    >>> sigmoid_logits(net, "head", channels=1), sigmoid_logits(net, "body", channels=8)
+    (True, False)
     """
     taps = [Tap.parse(part) for part in spec.split("+")]
-    return all(not each.of_input and _is_sigmoid(model, each.path) for each in taps)
+    if any(each.of_input for each in taps):
+        return False
+    plain = head_of(model) if channels == 1 else None
+    if plain is not None and plain.classes in (1, None):
+        return all(not each.path or f"{plain.logits}.".startswith(f"{each.path}.") for each in taps)
+    return all(_is_sigmoid(model, each.path) for each in taps)
 
 
 def _is_sigmoid(model: Any, path: str) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import densekd.losses  # noqa: F401  registers the losses that need maps
 import kdlosses
 from densekd import Distiller
-from densekd.methods import METHODS
+from densekd.methods import METHODS, name_of
 from densekd.mmlab.building import build_model
 from densekd.taps.defaults import sigmoid_logits
 from densekd.taps.reader import Taps
@@ -150,7 +150,6 @@ def test_losses_on_features_see_the_channel_as_it_is() -> None:
             for loss in ("cosine", "hfd", "dmae", "instance_text")
         ),
         ({"loss": "std_kd", "student": TAP}, "needs three classes"),
-        ({"loss": "bpkd_body", "student": TAP}, "out_channels=2"),
     ],
 )
 def test_what_would_be_constant_is_refused(entry: dict[str, Any], message: str) -> None:
@@ -225,9 +224,11 @@ def test_what_a_sigmoid_is() -> None:
     assert not sigmoid_logits(student, TAP)
 
 
-@pytest.mark.parametrize("method", ["kl", "dist", "skd", "cirkd", "cwd", "pkd", "acam"])
-def test_methods_for_segmenters_teach_a_binary_one(method: str) -> None:
-    assert "student" in inspect.signature(METHODS[method]).parameters
+@pytest.mark.parametrize(
+    "method", ["kl", "dist", "skd", "cirkd", "cwd", "pkd", "acam", {"type": "bpkd", "kernel": 3}, "ifvd", "mgd"]
+)
+def test_methods_for_segmenters_teach_a_binary_one(method: Any) -> None:
+    assert "student" in inspect.signature(METHODS[name_of(method)]).parameters
     student, teacher = pair()
     model = Distiller(student=student, teacher=teacher, method=method).eval()
     losses = model(**batch(model), mode="loss")

@@ -50,7 +50,7 @@ model = dict(method=dict(type="bpkd", edge=1.0, body=3.0, kernel=3, present=True
     "seg/mgd_semi/scenes_fpn.py": """
 _base_ = "{configs}/_base_/tables/scenes_fpn.py"
 model = dict(
-    method="mgd_semi",
+    method=dict(type="mgd_semi", split=False),
     teacher=dict(
         _delete_=True,
         wide="{configs}/seg/plain/semantic_fpn_r18_w32_scenes.py",

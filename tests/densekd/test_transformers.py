@@ -106,12 +106,11 @@ def test_an_embedding_is_compared_after_a_linear_layer() -> None:
 
 
 @pytest.mark.parametrize(("stage", "stride"), [(0, 4), (2, 2)])
-def test_an_assistant_adds_what_the_embedding_read(stage: int, stride: int) -> None:
+def test_an_assistant_mixes_in_what_the_embedding_read(stage: int, stride: int) -> None:
     model = taught("transkd_ea", mit(), mit("b1", width=16)).eval()
     batch, path = seg_batch(model, size=SIZE), f"backbone.layers.{stage}.0"
     term = model.distill[f"embedding_{stage}"].adapt
-    assert term.assistant.share.item() == pytest.approx(0.1 * (stage + 1))
-    term.assistant.share.data.fill_(0.7)
+    own, share = (0.1, 0.2, 0.3, 0.4)[stage], (0.5, 0.6, 0.7, 0.8)[stage]  # those of the authors' code
     loss = model(**batch, mode="loss")[f"distill.loss_embedding_{stage}"]
     with torch.no_grad():
         student, teacher = (tokens_at(each, path, batch) for each in (model, model.teachers["teacher"].model))
@@ -122,7 +121,27 @@ def test_an_assistant_adds_what_the_embedding_read(stage: int, stride: int) -> N
     extra = (extra - extra.mean(2, keepdims=True)) / np.sqrt(extra.var(2, keepdims=True) + 1e-5)
     mapped = student @ project.weight.detach().numpy()[..., 0].T + project.bias.detach().numpy()
     weight = (0.1, 0.1, 0.5, 1.0)[stage]
-    assert np.isclose(loss.item(), weight * np.square(mapped + 0.7 * extra - teacher).mean(), rtol=1e-4)
+    assert np.isclose(loss.item(), weight * np.square(own * mapped + share * extra - teacher).mean(), rtol=1e-4)
+    mine, its = torch.autograd.grad(loss, [term.assistant.own, term.assistant.share])
+    error = 2 * weight * (own * mapped + share * extra - teacher) / teacher.size
+    assert np.isclose(mine.item(), (error * mapped).sum(), rtol=1e-3)
+    assert np.isclose(its.item(), (error * extra).sum(), rtol=1e-3)
+
+
+def test_without_its_share_an_assistant_is_the_plain_embedding() -> None:
+    """And its convolution learns through that share alone."""
+    model = taught("transkd_ea", mit(), mit("b1", width=16)).eval()
+    plain = taught("transkd", mit(), mit("b1", width=16)).eval()
+    batch, key = seg_batch(model, size=SIZE), "embedding_1"
+    assisted = model.distill[key].adapt
+    assisted.align.load_state_dict(plain.distill[key].adapt[0].state_dict())
+    assisted.assistant.own.data.fill_(1.0)
+    assisted.assistant.share.data.fill_(0.0)
+    ours, base = (each(**batch, mode="loss")[f"distill.loss_{key}"] for each in (model, plain))
+    torch.testing.assert_close(ours, base)
+    found = torch.autograd.grad(ours, [assisted.assistant.share, assisted.assistant.embed.weight])
+    assert found[0].abs() > 0
+    assert not found[1].any()
 
 
 def test_an_assistant_needs_what_the_embedding_read() -> None:

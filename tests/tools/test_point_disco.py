@@ -58,6 +58,17 @@ def test_it_logs_weights_and_table_and_replaces_nothing(tmp_path: Path, capsys: 
         point_disco.main([str(WORLD), *short[2:], "--frames", "2001", "--out", str(tmp_path / "other.json")])
 
 
+def test_a_transformer_has_a_log_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    short = ["--frames", "24", "--seeds", "1", "--iterations", "2", "--batch", "8", "--channels", "16"]
+    call = [str(WORLD), *short, "--labelled", "5", "--out", str(tmp_path / "log.json"), "--work-dir", str(tmp_path)]
+    point_disco.main([*call, "--encoder", "transformer"])
+    assert "| distilled, point_disco_transformer | 1 |" in capsys.readouterr().out
+    logs = json.loads((tmp_path / "log.json").read_text())
+    assert {log["name"] for log in logs} == {"point_disco_transformer-lidar_world"}
+    encoder = point_disco.ENCODERS["transformer"](16)
+    encoder.load_state_dict(load_file(tmp_path / "seed0.safetensors"))
+
+
 def test_running_statistics_are_those_of_whole_clouds() -> None:
     clouds = [torch.rand(40, 3, generator=torch.Generator().manual_seed(i)) for i in range(20)]
     encoder = point_disco.settled(PointEncoder(channels=16), point_disco.whole(clouds))

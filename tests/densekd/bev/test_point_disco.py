@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 from densekd.bev import world
 from densekd.bev.crops import crop, views
 from densekd.bev.point_disco import PointDisCo, PointEncoder
+from densekd.bev.point_transformer import PointTransformer, farthest
 
 K = 64
 
@@ -56,9 +59,15 @@ def probe(encoder: nn.Module, train: tuple[list[Tensor], np.ndarray], test: tupl
     return float(np.mean(found))
 
 
-def test_an_encoder_learns_without_labels_and_does_not_collapse() -> None:
+def transformer(channels: int = 64) -> PointTransformer:
+    return PointTransformer(channels=channels, groups=8, size=8, depth=1, heads=2)
+
+
+@pytest.mark.parametrize("make", [lambda: PointEncoder(channels=64), transformer], ids=["pointnet", "transformer"])
+def test_an_encoder_learns_without_labels_and_does_not_collapse(make: Callable[[], nn.Module]) -> None:
     train, test = objects("train", 90), objects("test", 60)
-    model = PointDisCo(PointEncoder(channels=64), prototypes=K, embedding=32, queue=512, momentum=0.98)
+    torch.manual_seed(0)
+    model = PointDisCo(make(), prototypes=K, embedding=32, queue=512, momentum=0.98)
     before = probe(model.student.encoder, train, test)
     model.train()
     optimiser, g, steps = torch.optim.AdamW(model.parameters(), lr=3e-3), generator(), 50
@@ -123,3 +132,45 @@ def test_order_of_points_has_no_say_and_the_teacher_learns_nothing_by_gradient()
     assert model.double()([view.double() for view in batch]).dtype == torch.float64
     with pytest.raises(ValueError, match="two global views, got 1"):
         model(batch[:1])
+
+
+def test_centres_are_the_farthest_by_brute_force() -> None:
+    places = torch.randn(3, 30, 3, generator=generator(), dtype=torch.float64)
+    for cloud, found in zip(places.numpy(), farthest(places, 9).tolist()):
+        chosen = [int(np.linalg.norm(cloud - cloud.mean(0), axis=1).argmax())]
+        while len(chosen) < 9:
+            apart = [min(np.linalg.norm(point - cloud[k]) for k in chosen) for point in cloud]
+            chosen.append(int(np.argmax(apart)))
+        assert found == chosen
+    assert sorted(farthest(places, 99)[0].tolist()) == list(range(30))
+
+
+def test_a_transformer_reads_neighbourhoods_and_where_they_are() -> None:
+    torch.manual_seed(0)
+    encoder = transformer().double().eval()
+    clouds = torch.randn(2, 40, 3, generator=generator(), dtype=torch.float64)
+    features = encoder(clouds)
+    torch.testing.assert_close(encoder(clouds[:, torch.randperm(40, generator=generator())]), features)
+    assert not torch.allclose(encoder(clouds + 1), features)  # it sees places
+    copies = torch.cat([clouds, clouds], 1)  # each point twice: centres are the same, neighbourhoods half as wide
+    assert encoder(clouds[:, :5]).shape == (2, 64)  # fewer points than tokens
+    few = PointTransformer(channels=64, groups=8, size=80, depth=1, heads=2).double().eval()
+    torch.testing.assert_close(few(copies), few(clouds))  # of all points as neighbours a maximum does not see copies
+    near = clouds[:, (clouds[0] - clouds[0, 0]).norm(dim=1).argsort()[:1]].expand(-1, 40, -1)
+    assert encoder(near).isfinite().all()  # all points in one place
+    with pytest.raises(ValueError, match=r"half of channels=20 must be a multiple of heads=4"):
+        PointTransformer(channels=20)
+    with pytest.raises(ValueError, match="groups must be at least 1, got 0"):
+        PointTransformer(groups=0)
+
+
+def test_what_a_neighbourhood_holds_is_read_in_its_frame() -> None:
+    """A group that moves as a whole changes by its place alone; the token of another group does not change."""
+    torch.manual_seed(0)
+    encoder = PointTransformer(channels=64, groups=2, size=5, depth=1, heads=2).double().eval()
+    nn.init.zeros_(encoder.place[3].weight)
+    heap = torch.randn(5, 3, generator=generator(), dtype=torch.float64)
+    far = torch.tensor([20.0, 0, 0], dtype=torch.float64)
+    one, other = (torch.cat([heap, 0.5 * heap + shift])[None] for shift in (far, 2 * far))
+    torch.testing.assert_close(encoder(one), encoder(other))
+    assert not torch.allclose(encoder(torch.cat([heap, heap + far])[None]), encoder(one))

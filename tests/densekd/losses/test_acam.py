@@ -41,12 +41,13 @@ def dice(masks: np.ndarray, weight: np.ndarray) -> float:
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("normalise", [False, True])
-def test_formula(weighted: bool, normalise: bool) -> None:
-    loss = fresh(4, count=3, diversity=0.3, normalise=normalise)
+@pytest.mark.parametrize("spatial_mean", [False, True])
+def test_formula(weighted: bool, normalise: bool, spatial_mean: bool) -> None:
+    loss = fresh(4, count=3, diversity=0.3, normalise=normalise, spatial_mean=spatial_mean)
     s, t = pair(2, 4, 5, 6)
     weight = np.random.default_rng(0).integers(0, 3, (2, 30)).astype(float) if weighted else np.ones((2, 30))
     a, b = (x.detach().numpy() for x in (loss.of_channels, loss.of_positions))
-    terms, apart = [], []
+    by_channel, by_position, apart = [], [], []
     for n in range(2):
         x, y, w = s[n].flatten(1).T.numpy(), t[n].flatten(1).T.numpy(), weight[n]
         score = linear(loss.query, y) @ linear(loss.key, x).T / np.sqrt(2)
@@ -60,10 +61,37 @@ def test_formula(weighted: bool, normalise: bool) -> None:
             of_channels /= of_channels.mean(1, keepdims=True)
             of_positions /= (of_positions @ w / w.sum())[:, None]
         error = (x - y) ** 2
-        terms.append([sum((of_channels[m] + of_positions[m, i]) @ error[i] for m in range(3)) / 3 for i in range(30)])
-    expected = (weight * terms).sum() / weight.sum() + 0.3 * np.mean(apart)
+        by_channel.append([sum(of_channels[m] @ error[i] for m in range(3)) / 3 for i in range(30)])
+        by_position.append([sum(of_positions[m, i] * error[i].sum() for m in range(3)) / 3 for i in range(30)])
+    expected = (weight * by_channel).sum() / weight.sum() + 0.3 * np.mean(apart)
+    if spatial_mean:
+        expected += (weight * by_position).sum() / weight.sum()
+    else:
+        expected += np.mean([weight[n] @ by_position[n] / 4 for n in range(2)])  # 1/C of the sum over positions
     given = torch.from_numpy(weight).view(2, 5, 6) if weighted else None
     np.testing.assert_allclose(loss(s, t, weight=given).item(), expected, rtol=1e-9)
+
+
+def test_the_gradient_of_the_spatial_term_is_that_of_a_sum() -> None:
+    """Of the published form each position gets as much gradient on a map of any size, with masks that are fixed."""
+    for width, height in ((4, 4), (8, 16)):
+        s, t = pair(2, 5, width, height)
+        loss = fresh(5, count=2, diversity=0.0)
+        nn.init.zeros_(loss.of_positions)  # masks of 1/2
+        nn.init.zeros_(loss.value.weight)
+        nn.init.zeros_(loss.value.bias)
+        s.requires_grad_()
+        (found,) = torch.autograd.grad(loss(s, t), s)
+        of_channels, of_positions = (s - t) / (2 * width * height), (s - t) / (2 * 5)
+        torch.testing.assert_close(found, of_channels + of_positions)
+        (mean,) = torch.autograd.grad(fresh_mean(loss)(s, t), s)
+        torch.testing.assert_close(mean, 2 * of_channels)
+
+
+def fresh_mean(loss: ACAM) -> ACAM:
+    other = ACAM(5, count=2, diversity=0.0, spatial_mean=True).double()
+    other.load_state_dict(loss.state_dict())
+    return other
 
 
 def test_cells_as_fine_as_the_map_are_dense_attention() -> None:
@@ -111,7 +139,7 @@ def test_masks_that_are_the_same_cost_the_most(count: int, expected: float) -> N
 
 def test_normalised_masks_cannot_shrink() -> None:
     s, t = pair(2, 4, 5, 6)
-    plain, kept = fresh(diversity=0.0), fresh(diversity=0.0, normalise=True)
+    plain, kept = (fresh(diversity=0.0, normalise=normalise, spatial_mean=True) for normalise in (False, True))
     for loss in (plain, kept):
         nn.init.zeros_(loss.of_channels)
         nn.init.zeros_(loss.value.weight)

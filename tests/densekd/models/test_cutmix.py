@@ -37,7 +37,7 @@ def test_unlabelled_images_are_mixed_with_each_other() -> None:
             assert len(values) == 2
             assert n in values.tolist()
             assert set(values.tolist()) <= {1.0, 3.0, 4.0}
-            assert 0.05 < 1 - counts[values == n].item() / 32**2 < 0.55  # boxes may overlap
+            assert 0.03 < 1 - counts[values == n].item() / 32**2 < 0.55  # boxes may overlap
             assert torch.equal(inputs[n, 0], inputs[n, 1])
 
 
