@@ -48,11 +48,23 @@ def _images(drawn: list[Any]) -> list[torch.Tensor]:
     return [torch.from_numpy(np.ascontiguousarray(each.image[..., ::-1].transpose(2, 0, 1))) for each in drawn]
 
 
-def gap(student: Path, teacher: Any, method: Any, batches: Batches, taught: bool, steps: int = STEPS) -> float:
+@torch.no_grad()
+def settle(model: Any, batches: Batches) -> None:
+    """Set the running statistics to those of scenes, so that features are as large as a trained model's."""
+    for module in model.modules():
+        if hasattr(module, "running_mean"):
+            module.momentum = 1.0
+    model.train()
+    model(**batches(model, 0, 16, "train"), mode="loss")
+    model.eval()
+
+
+def gap(student: Path, teacher: Path, method: Any, batches: Batches, taught: bool, steps: int = STEPS) -> float:
     """The method's own loss on unseen scenes; untaught, what it learns itself is trained alone: the control."""
     with DefaultScope.overwrite_default_scope(read_config(student).default_scope):
         torch.manual_seed(1)
-        its = revert_sync_batchnorm(build_model(teacher)[0]) if isinstance(teacher, str | Path) else teacher
+        its: Any = revert_sync_batchnorm(build_model(teacher)[0])
+        settle(its, batches)
         torch.manual_seed(0)
         model: Any = revert_sync_batchnorm(Distiller(student=build_model(student)[0], teacher=its, method=method))
     own = [parameter for parameter in model.distill.parameters() if parameter.requires_grad]

@@ -11,5 +11,4 @@ def test_it_comes_closer_to_the_teacher_than_labels_alone() -> None:
         gap(CONFIGS / "seg.py", CONFIGS / "seg_teacher.py", "nst", scenes_of_pixels, taught=taught)
         for taught in (True, False)
     )
-    print(taught, control)
     assert taught < 0.9 * control
