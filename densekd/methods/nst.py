@@ -20,6 +20,4 @@ def nst(student: nn.Module, teacher: nn.Module, weight: float = 50.0) -> list[di
 
     Paper: Huang and Wang, "Like What You Like: Knowledge Distill via Neuron Selectivity Transfer", 2017.
     """
-    return [
-        {"loss": "nst", "student": tap(student, "features"), "teacher": tap(teacher, "features"), "weight": weight}
-    ]
+    return [{"loss": "nst", "student": tap(student, "features"), "teacher": tap(teacher, "features"), "weight": weight}]
