@@ -102,8 +102,8 @@ class AfDCD(nn.Module):
         rows, columns = (side // p for side in pooled.shape[2:])
         if not rows or not columns:
             raise ValueError(
-                f"af_dcd: no patch of {p} x {p} positions fits into a map {tuple(features.shape)} pooled by {self.pool}; "
-                "choose a smaller pool=... or patch=..."
+                f"af_dcd: no patch of {p} x {p} positions fits into a map {tuple(features.shape)} pooled by "
+                f"{self.pool}; choose a smaller pool=... or patch=..."
             )
         cut = pooled[:, :, : rows * p, : columns * p].unflatten(3, (columns, p)).unflatten(2, (rows, p))
         vectors = cut.unflatten(1, (self.groups, -1)).permute(0, 3, 5, 4, 6, 1, 2)  # N, rows, columns, p, p, G, C / G
