@@ -119,7 +119,7 @@ def of_boxes(boxes: Tensor, size: Sequence[int]) -> Tensor:
     if not len(boxes):
         return boxes.new_zeros(*size)
     first, last = boxes[:, :2].floor(), boxes[:, 2:].ceil()
-    area = (last - first + 1).prod(1)
+    area = (last - first + 1).prod(1).clamp_min(1)  # of corners in the wrong order none is covered
     covers = []
     for axis, count in ((1, size[0]), (0, size[1])):
         cells = torch.arange(count, device=boxes.device, dtype=first.dtype)

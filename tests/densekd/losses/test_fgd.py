@@ -112,3 +112,5 @@ def test_cells_beyond_the_map_do_not_count() -> None:
     mask = of_boxes(torch.tensor([[-2.0, -2.0, 1.0, 1.0]]), (4, 4))
     assert mask.count_nonzero() == 4
     assert mask.max() == pytest.approx(1 / 16)
+    wrong = torch.tensor([[3.0, 3.0, 2.0, 1.0]])  # its corners are in the wrong order
+    assert of_boxes(wrong, (4, 4)).eq(0).all()
