@@ -1,5 +1,7 @@
 """Configs that are a base and a method, as one table: `seg/<method>/<pair>.py`, with the figure published of each.
 
+Those of `det` and `bev` are rows, too.
+
 A row need not be a file: `densekd.read_config`, and with it every tool, and mmengine itself once `densekd` is imported,
 read it as if `configs/seg/<method>/<pair>.py` said
 
@@ -45,8 +47,11 @@ def _other(distilled: float | None = None, model: dict[str, Any] | None = None, 
 
 
 _ACAM = "ACAM-KD's paper"
+_AF_DCD = "Af-DCD's README"
 _DIST = "DIST's README"
+_FREEKD = "FreeKD's README"
 _MASKD = "MasKD's README"
+_MGD = "MGD's README"
 
 # CIRKD's authors weigh the memory less on Pascal VOC.
 _LIGHT_MEMORY = dict(
@@ -70,6 +75,11 @@ _LIGHT_AUXILIARY = dict(student=dict(auxiliary_head=dict(loss_decode=dict(loss_w
 # made for larger images: weights and window were chosen among five pairs on the last 67 training frames of CamVid.
 _SMALL_BPKD = dict(method=dict(type="bpkd", edge=1.0, body=3.0, kernel=3, present=True))
 
+# Af-DCD's authors weigh its terms by data, and pool no maps of CamVid.
+_CAMVID_AF_DCD = dict(method=dict(type="af_dcd", feature=0.0162, contrast=0.01, pool=1))
+_ADE_AF_DCD = dict(method=dict(type="af_dcd", kd=0.5, feature=0.0041, contrast=0.04))
+_VOC_AF_DCD = dict(method=dict(type="af_dcd", feature=0.0041))
+
 
 def _teacher(name: str) -> dict[str, Any]:
     return dict(teacher=f"{{configs}}/seg/{name}.py")
@@ -85,24 +95,32 @@ def _two_teachers(wide: str, deep: str) -> dict[str, Any]:
 _SEGMENTATION: dict[str, dict[str, float | _Other | None]] = {
     "pairs/deeplabv3_r101_mbv2_cityscapes": {
         "acam": _other(76.21, source=_ACAM),
+        "af_dcd": _other(76.43, source=_AF_DCD),
         "cirkd": 75.42,
         "cwd": 74.66,
         "ifvd": 73.50,
         "maskd": _other(75.26, source=_MASKD),
         "skd": 73.82,
     },
-    "pairs/deeplabv3_r101_pspnet_r18_camvid": {"cirkd": 68.65},
+    "pairs/deeplabv3_r101_pspnet_r18_camvid": {
+        "af_dcd": _other(69.48, _CAMVID_AF_DCD, source=_AF_DCD),
+        "cirkd": 68.65,
+    },
     "pairs/deeplabv3_r101_pspnet_r18_cityscapes": {
         "acam": _other(75.99, source=_ACAM),
         "cirkd": 74.73,
         "dist": _other(76.31, source=_DIST),
         "maskd": _other(75.34, source=_MASKD),
     },
-    "pairs/deeplabv3_r101_pspnet_r18_voc": {"cirkd": _other(74.78, _LIGHT_MEMORY)},
-    "pairs/deeplabv3_r101_r18_ade20k": {"cirkd": 35.41},
-    "pairs/deeplabv3_r101_r18_camvid": {"cirkd": 68.21},
+    "pairs/deeplabv3_r101_pspnet_r18_voc": {
+        "af_dcd": _other(76.14, _VOC_AF_DCD, source=_AF_DCD),
+        "cirkd": _other(74.78, _LIGHT_MEMORY),
+    },
+    "pairs/deeplabv3_r101_r18_ade20k": {"af_dcd": _other(36.21, _ADE_AF_DCD, source=_AF_DCD), "cirkd": 35.41},
+    "pairs/deeplabv3_r101_r18_camvid": {"af_dcd": _other(69.27, _CAMVID_AF_DCD, source=_AF_DCD), "cirkd": 68.21},
     "pairs/deeplabv3_r101_r18_cityscapes": {
         "acam": _other(77.53, student=("DeepLabV3-R18", 72.96), source=_ACAM),
+        "af_dcd": _other(77.03, source=_AF_DCD),
         "cirkd": 76.38,
         "cwd": 75.55,
         "dist": _other(77.10, source=_DIST),
@@ -111,7 +129,10 @@ _SEGMENTATION: dict[str, dict[str, float | _Other | None]] = {
         "maskd": _other(77.00, source=_MASKD),
         "skd": 75.42,
     },
-    "pairs/deeplabv3_r101_r18_voc": {"cirkd": _other(74.50, _LIGHT_MEMORY)},
+    "pairs/deeplabv3_r101_r18_voc": {
+        "af_dcd": _other(76.25, _VOC_AF_DCD, source=_AF_DCD),
+        "cirkd": _other(74.50, _LIGHT_MEMORY),
+    },
     "pairs/deeplabv3_r18_voc": {"lad": _other(75.00, _LIGHT_AUXILIARY)},
     "pairs/deeplabv3plus_r101_mbv2_ade20k": {"bpkd": 35.49, "cirkd": 32.24, "cwd": 35.12, "ifvd": 32.11, "skd": 32.49},
     "pairs/deeplabv3plus_r101_mbv2_cityscapes": {
@@ -169,6 +190,37 @@ _SEGMENTATION: dict[str, dict[str, float | _Other | None]] = {
         **dict.fromkeys(("transkd", "transkd_ea", "transkd_gl")),
     },
 }
+# Box AP of COCO, in per cent.
+_STRONG_FGD = dict(type="fgd", weight=1.6)  # of anchor-free detectors
+_DETECTION: dict[str, dict[str, float | _Other | None]] = {
+    "pairs/faster_rcnn_x101_r50_coco": {
+        "fgd": 42.0,
+        "freekd": _other(42.4, source=_FREEKD),
+        "mgd": _other(42.1, source=_MGD),
+    },
+    "pairs/fcos_r101_r50_coco": {
+        "fgd": _other(42.7, dict(method={**_STRONG_FGD, "tau": 0.8})),
+        "freekd": _other(42.9, source=_FREEKD),
+        "maskd": _other(42.9, source=_MASKD),
+    },
+    "pairs/gfl_r101_r50_coco": {"fgd": 43.5},
+    "pairs/reppoints_x101_r50_coco": {
+        "fgd": _other(42.0, dict(method=_STRONG_FGD)),
+        "freekd": _other(42.4, source=_FREEKD),
+        "mgd": _other(42.3, source=_MGD),
+    },
+    "pairs/retinanet_r101_r50_coco": {
+        "acam": _other(41.2, source=_ACAM),
+        "fgd": _other(39.6, source=_ACAM),
+        "freekd": 39.9,
+        "maskd": _other(39.9, source=_MASKD),
+    },
+    "pairs/retinanet_x101_r50_coco": {
+        "fgd": 40.7,
+        "freekd": _other(41.0, source=_FREEKD),
+        "mgd": _other(41.0, source=_MGD),
+    },
+}
 _BIRDS_EYE_VIEW: dict[str, dict[str, float | _Other | None]] = {
     "pairs/fcos3d_r101_r50_nuscenes": {"cwd": None, "pkd": None},
     "pairs/pgd_r101_r50_kitti": {"cwd": None, "pkd": None},
@@ -196,7 +248,7 @@ def _placed(value: Any, configs: str) -> Any:
     return value.replace("{configs}", configs) if isinstance(value, str) else value
 
 
-ROWS: dict[str, Row] = {**_rows("seg", _SEGMENTATION), **_rows("bev", _BIRDS_EYE_VIEW)}
+ROWS: dict[str, Row] = {**_rows("seg", _SEGMENTATION), **_rows("det", _DETECTION), **_rows("bev", _BIRDS_EYE_VIEW)}
 """The rows by the names of their configs."""
 
 

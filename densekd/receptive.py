@@ -1,16 +1,19 @@
-"""Learn receptive tokens with a teacher's task loss: the step of MasKD before distillation."""
+"""Learn receptive tokens or frequency prompts with a teacher's task loss: what MasKD and FreeKD do beforehand."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from densekd.losses.frequency_prompts import FrequencyPrompts
 from densekd.losses.receptive_tokens import ReceptiveTokens, overlap
 from densekd.mmlab.probe import blank_size, probe
 from densekd.taps.reader import Tap, find
+
+Learned = TypeVar("Learned", ReceptiveTokens, FrequencyPrompts)
 
 
 def learn_tokens(
@@ -42,12 +45,56 @@ def learn_tokens(
     Paper: Huang et al., "Masked Distillation with Receptive Tokens", ICLR 2023: 6 tokens, 2,000 iterations. Optimiser
     and rate are those of the authors' code for segmenters, which takes 10,000 iterations and 8 tokens of equal share.
     """
+    return _learn(model, batches, taps, lambda width: ReceptiveTokens(width, tokens, weigh), lr, iterations)
+
+
+def learn_prompts(
+    model: nn.Module,
+    batches: Iterable[Any],
+    taps: Sequence[str],
+    tokens: int = 6,
+    levels: int = 3,
+    lr: float = 0.1,
+    iterations: int = 2000,
+) -> dict[str, FrequencyPrompts]:
+    r"""Learn masks of the bands of a wavelet transform that keep a trained model's task loss low and overlap little.
+
+    At each tap the feature is replaced by the inverse transform of its bands, each times the sum of its masks, and
+    prompts minimise the model's own losses plus the mean dice coefficient of their masks, summed over the bands. The
+    model itself, with its batch statistics, does not change.
+
+    Args:
+        model: a trained segmenter or detector.
+        batches: what a training data loader yields; it is iterated anew as often as needed.
+        taps: where, such as `neck:0`; each yields one map and gets prompts of its own.
+        tokens: prompts of a band.
+        levels: of the transform.
+        lr: of SGD with momentum 0.9; it falls to 0 as the power 0.9 of what is left.
+        iterations: steps.
+
+    Returns:
+        for each tap its prompts; `prompts.save(path)` writes a file for the option `learned` of the loss `freekd`.
+
+    Paper: Zhang et al., "FreeKD: Knowledge Distillation via Semantic Frequency Prompt", CVPR 2024: 6 prompts, 3 levels.
+    The authors' code has no config of this step: optimiser, rate and iterations are those of `learn_tokens`.
+    """
+    return _learn(model, batches, taps, lambda width: FrequencyPrompts(width, tokens, levels), lr, iterations)
+
+
+def _learn(
+    model: nn.Module,
+    batches: Iterable[Any],
+    taps: Sequence[str],
+    make: Callable[[int], Learned],
+    lr: float,
+    iterations: int,
+) -> dict[str, Learned]:
     seen = probe(model, taps, blank_size([model], [taps]))
     for tap, maps in seen.items():
         if len(maps) != 1 or maps[0].ndim != 4:
             raise ValueError(f"tap {tap!r} yields {[tuple(each.shape) for each in maps]}, tokens need one map")
     device = next(model.parameters()).device
-    found = {tap: ReceptiveTokens(maps[0].shape[1], tokens, weigh).to(device) for tap, maps in seen.items()}
+    found = {tap: make(maps[0].shape[1]).to(device) for tap, maps in seen.items()}
     asked = {name: p.requires_grad for name, p in model.named_parameters()}
     modes = {module: module.training for module in model.modules()}
     overlaps: list[Tensor] = []
@@ -74,10 +121,9 @@ def learn_tokens(
     return found
 
 
-def _attend(model: nn.Module, spec: str, tokens: ReceptiveTokens, overlaps: list[Tensor]) -> Any:
+def _attend(model: nn.Module, spec: str, tokens: Learned, overlaps: list[Tensor]) -> Any:
     """Put the masks where the tap is."""
     tap = Tap.parse(spec)
-    pairs = max(1, len(tokens.tokens) * (len(tokens.tokens) - 1))
 
     def masked(value: Any) -> Any:
         if tap.item is not None:
@@ -87,8 +133,12 @@ def _attend(model: nn.Module, spec: str, tokens: ReceptiveTokens, overlaps: list
         return masked_map(value)
 
     def masked_map(feature: Tensor) -> Tensor:
-        feature, masks = tokens.attend(feature)
-        overlaps.append(overlap(masks).mean() / pairs)
+        if isinstance(tokens, FrequencyPrompts):
+            feature, alike = tokens.attend(feature)
+        else:
+            feature, masks = tokens.attend(feature)
+            alike = overlap(masks) / max(1, len(tokens.tokens) * (len(tokens.tokens) - 1))
+        overlaps.append(alike.mean())
         return feature
 
     module = find(model, tap.path)

@@ -54,8 +54,12 @@ class MGD(nn.Module):
             hidden = hidden * (weight > 0).unsqueeze(1)
         return self.second(hidden)
 
+    def hide(self, features: Tensor) -> Tensor:
+        """Set a share of the positions to 0 in training."""
+        if not self.training or not self.share:
+            return features
+        n, _, h, w = features.shape
+        return features * (torch.rand(n, 1, h, w, device=features.device) >= self.share)
+
     def forward(self, student: Tensor, teacher: Tensor, weight: Tensor | None = None) -> Tensor:
-        if self.training and self.share:
-            n, _, h, w = student.shape
-            student = student * (torch.rand(n, 1, h, w, device=student.device) >= self.share)
-        return weighted_mean((self.generate(student, weight) - teacher).square().sum(1), weight)
+        return weighted_mean((self.generate(self.hide(student), weight) - teacher).square().sum(1), weight)

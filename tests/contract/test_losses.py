@@ -26,7 +26,7 @@ import densekd.losses
 import graphkd.losses
 import kdlosses
 
-OF_SAMPLES = ("labels", "label_map", "batch", "boxes_bev", "student_logits", "teacher_logits")
+OF_SAMPLES = ("labels", "label_map", "batch", "boxes", "boxes_bev", "student_logits", "teacher_logits")
 """Context that has a row for each sample."""
 
 NODES, MAPS = (24, 5), (3, 5, 4, 6)
@@ -93,7 +93,9 @@ def context_of(key: str, shape: tuple[int, ...]) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(11)
     n, classes, *rest = shape
     boxes = torch.tensor([[2.9, 2.1, 3.7, 1.4, 0.4], [0.6, 0.7, 2.2, 1.0, -1.1], [4.3, 3.1, 2.5, 1.6, 2.0]])
+    corners = torch.tensor([[0.3, 0.6, 2.2, 2.9], [3.1, 1.0, 5.2, 3.4], [2.5, 0.0, 4.0, 1.5]])
     made = {
+        "boxes": [corners.roll(i, 0)[: 3 - i % 2] for i in range(n)],  # on a map of 4 by 6 positions
         "boxes_bev": [boxes.roll(i, 0)[: 3 - i % 2] for i in range(n)],  # a map of 6 by 4 metres
         "labels": torch.randint(classes, (n, *rest), generator=generator),
         "label_map": torch.randint(classes, (n, *(2 * size for size in rest)), generator=generator),

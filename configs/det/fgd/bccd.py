@@ -1,0 +1,9 @@
+# Objects, background and relations on the levels of the neck, with the weights of its authors for one-stage detectors.
+_base_ = "../plain/gfl_r18_w16_bccd.py"
+model = dict(
+    _delete_=True,
+    type="densekd.Distiller",
+    student=_base_.model,
+    teacher="{{fileDirname}}/../plain/gfl_r34_w24_bccd.py",
+    method="fgd",
+)
