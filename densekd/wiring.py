@@ -223,9 +223,9 @@ class Wiring:
         self._diagnosis.softmax(term.name, its[0], term.tau)
         classes = self._classes(term.student)[0]
         if term.class_map is None and not term.back and width(mine[0]) == width(its[0]) == classes:
-            shares = [_agreement(level, context) for level in (mine[0], its[0])]
-            if None not in shares:
-                self._diagnosis.agreement(term.name, *shares)
+            own, other = _agreement(mine[0], context), _agreement(its[0], context)
+            if own is not None and other is not None:
+                self._diagnosis.agreement(term.name, own, other)
 
     def _loss(self, term: Term, student: Levels, seen: Mapping[str, Levels], context: LossInputs) -> Tensor:
         theirs = [seen[name][tap] for name, tap in self._asks(term)]

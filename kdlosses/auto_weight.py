@@ -61,6 +61,7 @@ class AutoWeight(nn.Module):
     15.0
     """
 
+    ratio: float
     ratios: Tensor
 
     def __init__(self, ratio: float = RATIO, steps: int = STEPS) -> None:

@@ -73,7 +73,7 @@ def suggest(config: Config, teacher: Any, checkpoint: str | None = None, batches
     if not config.get("train_dataloader"):
         raise ValueError(f"config {config.filename} has no train_dataloader: there is nothing to try the methods on")
     trained = bool(checkpoint) or is_ready_made(teacher)
-    given = {} if is_ready_made(teacher) else {"checkpoint": checkpoint or "random"}
+    given: dict[str, Any] = {} if is_ready_made(teacher) else {"checkpoint": checkpoint or "random"}
     with DefaultScope.overwrite_default_scope(config.get("default_scope")):
         torch.manual_seed(0)
         loader = Runner.build_dataloader(copy.deepcopy(config.train_dataloader), seed=0)

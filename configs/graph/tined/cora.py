@@ -1,6 +1,6 @@
 _base_ = "../../_base_/graph.py"
 data = "cora"
-# lam (its 1 is the weight of the teacher), rate, form, start, and the student's learning rate, decay and dropout are the
+# lam (its 1 is the weight of the teacher), rate, form, start, and the learning rate, decay and dropout are the
 # paper's. Its energy is 1, in a step of its own; here it is in one step with the KL. The student has the width of the
 # teacher, which the recipe needs; the teacher is that of the other configs.
 settings = ["tran"]
