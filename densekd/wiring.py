@@ -200,6 +200,7 @@ class Wiring:
                 pull = None
             if auto is not None and measuring:
                 auto.measure(pull)
+                self._diagnosis.weighed(term.name, auto.weight.item())
                 self._note(f"weight_{term.name}", auto.weight)
             if look and pull is not None and pull.task > 0:
                 factor = 1.0 if auto is None else auto.weight.item()
@@ -267,6 +268,13 @@ class Wiring:
     def _check_finite(self, teacher: str, tap: str, tensors: Iterable[Tensor]) -> None:
         if not all(torch.isfinite(tensor).all() for tensor in tensors):
             raise FloatingPointError(f"teacher {teacher!r} yields NaN or infinity at tap {tap!r}")
+
+
+def divided(model: nn.Module) -> bool:
+    """Whether processes share the weights of some module, as FSDP and ZeRO do: its backward pass must be one."""
+    return any(
+        hasattr(each, "_fsdp_wrapped_module") or hasattr(each, "_get_fsdp_state") for each in model.modules()
+    ) or (any(hasattr(each, "ds_id") for each in model.parameters()))
 
 
 def _agreement(logits: Tensor, context: LossInputs) -> float | None:

@@ -23,6 +23,7 @@ class Diagnosis:
     - it pulls against the task: the cosine of both gradients is below `OPPOSED` (median);
     - the teacher's softmax at its temperature is one-hot: the largest probability is above `SATURATED` in the mean;
     - a tap yields zeros alone;
+    - a weight that is to be measured stays 0;
     - the teacher agrees with the labels less than the student does.
 
     Gradients are those at the tap, or of the student's parameters, see `kdlosses.auto_weight.Task`. Nothing that is
@@ -70,6 +71,19 @@ class Diagnosis:
             lambda found: (
                 f"it pulls against the task: the cosine of both gradients is {found:.2f}. Check that teacher and "
                 "student see the same images and classes (class_map, normalisation), or lower its weight"
+            ),
+        )
+
+    def weighed(self, name: str, weight: float) -> None:
+        """Take a weight that is being measured."""
+        self._judge(
+            name,
+            "weighed",
+            weight,
+            lambda found: found == 0,
+            lambda _: (
+                "its weight 'auto' cannot be measured and is 0: it shares nothing with the task that has a gradient on "
+                "both sides. Give a number, or tap what the task depends on"
             ),
         )
 

@@ -30,7 +30,7 @@ from densekd.taps.defaults import tap as default_tap
 from densekd.taps.reader import Taps
 from densekd.teacher import MovingAverage, Peer, Teacher
 from densekd.term import Term
-from densekd.wiring import Wiring, parse_entries
+from densekd.wiring import Wiring, divided, parse_entries
 from kdlosses.auto_weight import Task
 from kdlosses.options import nearest
 from kdlosses.reduce import check_rows, over_processes
@@ -279,7 +279,7 @@ class Distiller(Wiring, nn.Module):
         with Taps(self, self._own_taps(self._terms())) as student:
             losses = dict(super().forward(inputs, data_samples, mode=mode, **kwargs))
         learns = self.training and torch.is_grad_enabled()
-        task = Task(total(losses), list(self.parameters())) if learns else None
+        task = self._task(losses) if learns else None
         look = learns and self._diagnosis.due()
         with over_processes() if self.training else nullcontext():
             for term in self._terms():
@@ -300,6 +300,22 @@ class Distiller(Wiring, nn.Module):
         for peer in self._peers():
             losses.update({f"distill.{peer.name}.{key}": value for key, value in peer.losses.items()})
         return losses
+
+    def _task(self, losses: Mapping[str, Any]) -> Task | None:
+        """The student's own losses, where gradients can be taken in the forward pass."""
+        if not any("loss" in name for name in losses):
+            return None
+        if "divided" not in vars(self):
+            vars(self)["divided"] = divided(self)
+        if not vars(self)["divided"]:
+            return Task(total(losses), list(self.parameters()))
+        for term in self._terms():
+            if term.auto is not None and term.auto.measuring:
+                raise ValueError(
+                    f"distills entry {term.name!r}: weight 'auto' cannot be measured where processes share the weights "
+                    "of a module (FSDP, ZeRO): measure it with DDP or one process, and give the number"
+                )
+        return None
 
     def _tell(self, message: str) -> None:
         print_log(message, logger="current", level=logging.WARNING)

@@ -40,6 +40,11 @@ CASES: dict[str, tuple[str, Look, Look]] = {
         lambda d: d.zeros("kl", "teacher", "neck", [torch.zeros(2), torch.zeros(3)]),
         lambda d: d.zeros("kl", "teacher", "neck", [torch.zeros(2), torch.eye(3)]),
     ),
+    "unmeasured": (
+        "cannot be measured and is 0",
+        lambda d: d.weighed("kl", 0.0),
+        lambda d: d.weighed("kl", 1e-9),
+    ),
     "agreement": (
         "less than the student does, by 10.0 points",
         lambda d: d.agreement("kl", student=0.7, teacher=0.6),
