@@ -31,7 +31,7 @@ class Diagnosis:
 
     Args:
         tell: takes a message; a warning if not given.
-        every: one step in so many is looked at, from the second such on.
+        every: a step in this many is looked at; `EVERY` if not given.
 
     >>> heard = []
     >>> diagnosis = Diagnosis(heard.append)
@@ -41,9 +41,9 @@ class Diagnosis:
     ["distills entry 'kl': its gradient is 100 times the task's, ..."]
     """
 
-    def __init__(self, tell: Callable[[str], None] | None = None, every: int = EVERY) -> None:
+    def __init__(self, tell: Callable[[str], None] | None = None, every: int | None = None) -> None:
         self.tell = tell or (lambda message: warnings.warn(message, stacklevel=3))
-        self.every, self.steps = every, 0
+        self.every, self.steps = EVERY if every is None else every, 0
         self._seen: dict[tuple[str, str], deque[float]] = defaultdict(lambda: deque(maxlen=WINDOW))
         self._told: set[tuple[str, str]] = set()
 

@@ -12,6 +12,7 @@ import torch
 from torch import distributed
 
 from densekd import distill, prepare, read_config, shutdown_distributed, train
+from kdlosses import diagnosis
 
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -19,6 +20,7 @@ CONFIGS = Path(__file__).parent / "configs"
 def main(folder: str) -> None:
     """Train each way, and write what is known of it beside the checkpoints."""
     torch.set_num_threads(1)
+    diagnosis.EVERY = 1  # each step is looked at
     told = {}
     for name, strategy, steps, more in (
         ("plain", None, 2, {"model_wrapper_cfg": {"type": "MMDistributedDataParallel", "broadcast_buffers": True}}),
