@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import densekd.losses  # noqa: F401  registers the losses that need maps
 import kdlosses
 
 Maps = Sequence[Tensor]
