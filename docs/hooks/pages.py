@@ -40,10 +40,11 @@ KINDS = {
 RESULTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "gnn-to-mlp": (
         "From a graph network to an MLP",
-        "Test accuracy of students that see features alone, over ten splits, beside their teacher, an untaught student "
-        "(control) and GLNN. Δ columns are paired by seed.",
+        "Test accuracy of students that see features alone, over ten splits, of `tined` five, beside their teacher, an "
+        "untaught student (control) and GLNN. Δ columns are paired by seed.",
         tuple(f"graph/refined_teacher-{name}.json" for name in ("cora", "citeseer", "photo", "computers"))
-        + tuple(f"graph/vqgraph-{name}.json" for name in ("cora", "citeseer", "photo", "computers")),
+        + tuple(f"graph/vqgraph-{name}.json" for name in ("cora", "citeseer", "photo", "computers"))
+        + ("graph/tined-cora.json",),
     ),
     "default": (
         "The default on graphs",
