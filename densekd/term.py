@@ -199,6 +199,10 @@ class Term(nn.Module):
             sides = dict(student_channels=mine, teacher_channels=its, channels=its)
             known = {**sides, "classes": classes, "ignore_index": ignore_index}
             self.loss = kdlosses.build(self.spec, **{key: value for key, value in known.items() if value is not None})
+            for part in self.loss.modules():  # options, files among them, may be for some channels alone
+                check = getattr(part, "check_channels", None)
+                if check is not None and len(self.sources) == 1:
+                    check(its)
             if len(widths) > 1 and self.loss.filled & {*sides}:
                 raise ValueError(
                     f"its loss is built for one number of channels, the levels have {sorted(widths)}; write an entry "
