@@ -333,7 +333,9 @@ class Term(nn.Module):
         return self.weight * torch.stack(losses).sum()
 
     def _for_each_class(self, found: dict[str, Any], student: Tensor) -> dict[str, Any]:
-        """Repeat what belongs to an image for each of its sigmoids."""
+        """Repeat what belongs to an image for each of its sigmoids, and put the positions where the student is."""
+        if self.where is not None:
+            found["weight"] = found["weight"].to(student.device)  # those of a batch without labels are made anew
         for key, value in found.items():
             if self._is_binary and isinstance(value, list | Tensor):
                 times = len(student) // len(value)
