@@ -39,6 +39,9 @@ def learn_tokens(
         lr: of SGD with momentum 0.9; it falls to 0 as the power 0.9 of what is left.
         iterations: steps.
 
+    Raises:
+        FloatingPointError: tokens are no longer finite.
+
     Returns:
         for each tap its tokens; `tokens.save(path)` writes a file for the option `learned` of the loss `maskd`.
 
@@ -71,6 +74,9 @@ def learn_prompts(
         levels: of the transform.
         lr: of SGD with momentum 0.9; it falls to 0 as the power 0.9 of what is left.
         iterations: steps.
+
+    Raises:
+        FloatingPointError: prompts are no longer finite.
 
     Returns:
         for each tap its prompts; `prompts.save(path)` writes a file for the option `learned` of the loss `freekd`.
@@ -111,6 +117,8 @@ def _learn(
             (total + torch.stack(overlaps).sum()).backward()
             optimizer.step()
             schedule.step()
+        if not all(p.isfinite().all() for own in found.values() for p in own.parameters()):
+            raise FloatingPointError(f"what was learned at {', '.join(found)} is not finite: lower lr")
     finally:
         for hook in hooks:
             hook.remove()

@@ -199,6 +199,10 @@ class Term(nn.Module):
             sides = dict(student_channels=mine, teacher_channels=its, channels=its)
             known = {**sides, "classes": classes, "ignore_index": ignore_index}
             self.loss = kdlosses.build(self.spec, **{key: value for key, value in known.items() if value is not None})
+            for part in self.loss.modules():  # options, files among them, may be for some channels alone
+                check = getattr(part, "check_channels", None)
+                if check is not None and len(self.sources) == 1:
+                    check(its)
             if len(widths) > 1 and self.loss.filled & {*sides}:
                 raise ValueError(
                     f"its loss is built for one number of channels, the levels have {sorted(widths)}; write an entry "
@@ -329,7 +333,9 @@ class Term(nn.Module):
         return self.weight * torch.stack(losses).sum()
 
     def _for_each_class(self, found: dict[str, Any], student: Tensor) -> dict[str, Any]:
-        """Repeat what belongs to an image for each of its sigmoids."""
+        """Repeat what belongs to an image for each of its sigmoids, and put the positions where the student is."""
+        if self.where is not None:
+            found["weight"] = found["weight"].to(student.device)  # those of a batch without labels are made anew
         for key, value in found.items():
             if self._is_binary and isinstance(value, list | Tensor):
                 times = len(student) // len(value)

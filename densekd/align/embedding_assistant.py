@@ -52,7 +52,7 @@ class EmbeddingAssistant(nn.Module):
         stride = round(math.sqrt(source[0, 0].numel() / tokens.shape[1]))
         self.embed = nn.Conv2d(source.shape[1], width, 2 * stride - 1, stride, padding=stride - 1)
         self.norm = nn.LayerNorm(width)
-        stage = max(1.0, math.log2(image_size[0] / source.shape[2]))
+        stage = max(1, round(math.log2(image_size[0] / source.shape[2])))  # sizes are rounded up where odd
         self.own, self.share = (nn.Parameter(torch.tensor((stage + more) / 10)) for more in (0, 4))
 
     def forward(self, projected: Tensor, source: Tensor) -> Tensor:

@@ -31,6 +31,9 @@ class SyntheticWorld(Det3DDataset):
         pipeline: of mmdet3d's transforms.
         test_mode: give the boxes to the metric, not to the model.
 
+    Raises:
+        ValueError: an unknown split, or a past that is not before the scene.
+
     >>> dataset = SyntheticWorld(split="test", count=3, pipeline=[], test_mode=True)
     >>> item = dataset[0]
     >>> item["points"].shape[1], item["img"].shape, item["eval_ann_info"]["gt_bboxes_3d"].tensor.shape[1]
@@ -50,6 +53,10 @@ class SyntheticWorld(Det3DDataset):
         past: float | None = None,
         **kwargs: Any,
     ) -> None:
+        if split not in world.SPLITS:
+            raise ValueError(f"SyntheticWorld: no split is called {split!r}; known: {', '.join(world.SPLITS)}")
+        if past is not None and not past > 0:
+            raise ValueError(f"SyntheticWorld: past is a time before the scene in seconds, above 0, got {past}")
         self.split, self.count, self.seed, self.past = split, count, seed, past
         fixed = {"modality": {"use_lidar": True, "use_camera": True}, "data_prefix": {"pts": "", "img": ""}}
         super().__init__(default_cam_key="CAM_FRONT", filter_empty_gt=False, **fixed, **kwargs)

@@ -33,8 +33,8 @@ class BEVDetector(CenterPoint):
             `LiftSplat`.
         fusion_channels: of the fused map.
         attention: fuse by attention over views.
-        ages: of the LiDAR's points in seconds, a view for each: the last number of a point is its age. All points at
-            once if not given.
+        ages: of the LiDAR's points in seconds, a view for each: the last number of a point is its age, and it is in
+            the view whose age is nearest. All points at once if not given.
         semantics: options of a `HierarchicalFusion` of the levels of `pts_backbone`, `dict(table=..., tau=...)`: what
             may be said of objects goes into the map. None if not given.
         others: as CenterPoint's.
@@ -102,7 +102,9 @@ class BEVDetector(CenterPoint):
         name = type(self).__name__
         if self.ages:
             clouds = sensor(inputs, "points", "points", name)
-            each = [[cloud[(cloud[:, -1] - age).abs() < 1e-3] for cloud in clouds] for age in self.ages]
+            ages = clouds[0].new_tensor(self.ages)
+            nearest = [(cloud[:, -1:] - ages).abs().argmin(1) for cloud in clouds]  # no point is in none of the views
+            each = [[cloud[of == i] for cloud, of in zip(clouds, nearest)] for i in range(len(ages))]
             voxelised = [self.data_preprocessor.voxelize(of_age, []) for of_age in each]
         else:
             voxelised = [sensor(inputs, "voxels", "points", name)]

@@ -46,6 +46,8 @@ class ViewAttention(nn.Module):
 
     def forward(self, views: Sequence[Tensor]) -> Tensor:
         """Fuse maps `(B, K, C, h, w)` of each kind, any K; `(B, C, h, w)`."""
+        if len(views) != len(self.enter):
+            raise ValueError(f"a ViewAttention of {len(self.enter)} kinds of views got {len(views)}")
         entered = [enter(each.flatten(0, 1)).unflatten(0, each.shape[:2]) for enter, each in zip(self.enter, views)]
         maps = torch.cat(entered, 1)
         batch = maps.shape[:2]
@@ -81,6 +83,8 @@ class TextFusion(nn.Module):
 
     def __init__(self, channels: int, texts: Tensor, tau: float = 0.07) -> None:
         super().__init__()
+        if not tau > 0:
+            raise ValueError(f"TextFusion: tau must be positive, got {tau}")
         self.tau = tau
         self.register_buffer("texts", unit(texts.float(), 1))
         self.query = nn.Conv2d(channels, texts.shape[1], 1)
@@ -122,4 +126,6 @@ class HierarchicalFusion(nn.ModuleList):
         super().__init__(TextFusion(width, texts, tau) for width in channels)
 
     def forward(self, levels: Sequence[Tensor]) -> list[Tensor]:
+        if len(levels) != len(self):
+            raise ValueError(f"a HierarchicalFusion of {len(self)} levels got {len(levels)}")
         return [fusion(level) for fusion, level in zip(self, levels)]

@@ -25,6 +25,9 @@ class PointEncoder(nn.Module):
         in_channels: of a point.
         channels: of the feature of a cloud, twice the width of a point's.
 
+    Raises:
+        ValueError: an odd number of channels.
+
     >>> encoder, clouds = PointEncoder(channels=16).eval(), torch.rand(2, 40, 3)
     >>> torch.allclose(encoder(clouds), encoder(clouds.flip(1)), atol=1e-6)
     True
@@ -32,6 +35,8 @@ class PointEncoder(nn.Module):
 
     def __init__(self, in_channels: int = 3, channels: int = 256) -> None:
         super().__init__()
+        if channels < 2 or channels % 2:
+            raise ValueError(f"point encoder: channels must be even, twice the width of a point's, got {channels}")
         self.channels, width = channels, channels // 2
         self.points = nn.Sequential(
             *(nn.Linear(in_channels, width), nn.BatchNorm1d(width), nn.ReLU()),

@@ -13,7 +13,7 @@ class PointTransformer(nn.Module):
     maximum over the nearest points of a centre, of an MLP on their places around it, plus an MLP of the centre's own
     place. Blocks normalise first. The feature of a cloud is the token of the whole beside the maximum over the others.
     Batch normalisation in these MLPs and on the feature, as in `PointEncoder`: in training a batch has at least two
-    clouds. The order of points has no effect.
+    clouds. The order of points has no effect, but for which of several equally near ones is taken.
 
     Args:
         in_channels: of a point: x, y, z, then features.
@@ -24,7 +24,7 @@ class PointTransformer(nn.Module):
         heads: of the attention; they divide the width.
 
     Raises:
-        ValueError: heads that do not divide the width, or no group, point or block.
+        ValueError: heads that do not divide the width, no head, group, point or block, or points without three places.
 
     Paper: after the abstract of "Distillation with Contrast is All You Need for Self-Supervised Point Cloud
     Representation Learning", 2022, which has a variant of the vision transformer for points. The form is our own.
@@ -45,9 +45,11 @@ class PointTransformer(nn.Module):
     ) -> None:
         super().__init__()
         width = channels // 2
-        for name, value in (("groups", groups), ("size", size), ("depth", depth)):
+        for name, value in (("groups", groups), ("size", size), ("depth", depth), ("heads", heads)):
             if value < 1:
                 raise ValueError(f"point transformer: {name} must be at least 1, got {value}")
+        if in_channels < 3:
+            raise ValueError(f"point transformer: in_channels must be at least 3, x, y and z, got {in_channels}")
         if channels % 2 or width % heads:
             raise ValueError(
                 f"point transformer: half of channels={channels} must be a multiple of heads={heads}: a token is half "

@@ -63,12 +63,21 @@ def main(arguments: list[str] | None = None) -> None:
     folder = args.work_dir or Path("work_dirs") / "bev" / name
     if log.exists() and not args.force:
         raise SystemExit(f"{log} exists: --force trains again and replaces it, --out logs elsewhere")
+    weights = [folder / f"seed{seed}.safetensors" for seed in range(args.seeds)]
+    for path in weights:
+        if path.exists() and not args.force:
+            raise SystemExit(f"{path} exists: --force trains again and replaces it, --work-dir writes elsewhere")
+    ENCODERS[args.encoder](args.channels)  # what cannot be built says so before frames are read
     found = objects(args.config, args.frames)
     seen = found.frames < (1 - HELD_OUT) * args.frames
     for split, of_it in (("first", seen), ("last", ~seen)):
         counts = np.bincount(found.labels[of_it], minlength=found.labels.max(initial=0) + 1)
         if counts.min() < 2 or len(counts) < 2:
             raise SystemExit(f"{args.config}: too few objects in the {split} frames to tell classes apart: {counts}")
+        if split == "first" and counts.min() < args.labelled:
+            print(
+                f"a class has {counts.min()} objects in the first frames: the probe learns from fewer of it than asked"
+            )
     clouds = [cloud for cloud, of_it in zip(found.clouds, seen) if of_it]
     shown = whole(found.clouds)
     runs: list[Log] = []
@@ -97,7 +106,7 @@ def main(arguments: list[str] | None = None) -> None:
                 }
             )
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(taught.state_dict(), folder / f"seed{seed}.safetensors")  # settled by now
+        save_file(taught.state_dict(), weights[seed])  # settled by now
         write(log, runs)
     print(table(runs))
 
@@ -118,8 +127,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--labelled", type=int, default=20, help="clouds of each class that the probe learns from")
     parser.add_argument("--out", type=Path, help="the log (default: in results/bev, named after encoder and config)")
     parser.add_argument("--work-dir", type=Path, help="weights (default: work_dirs/bev/point_disco-<config>)")
-    parser.add_argument("--force", action="store_true", help="replace the log")
-    return parser.parse_args(arguments)
+    parser.add_argument("--force", action="store_true", help="replace log and weights")
+    args = parser.parse_args(arguments)
+    for option, least in (("frames", 1), ("seeds", 1), ("iterations", 1), ("batch", 2), ("labelled", 1)):
+        if getattr(args, option) < least:
+            parser.error(f"--{option} must be at least {least}")
+    return args
 
 
 def objects(path: Path, frames: int) -> Objects:
@@ -179,7 +192,10 @@ def settled(encoder: nn.Module, shown: Tensor) -> nn.Module:
             each.reset_running_stats()
             each.momentum = None  # the plain mean over batches
     encoder.train()
-    for batch in shown.split(128):
+    *batches, last = shown.split(128)
+    if len(last) == 1 and batches:  # batch normalisation cannot learn from one
+        last = torch.cat([batches.pop(), last])
+    for batch in (*batches, last):
         encoder(batch)
     return encoder.eval()
 

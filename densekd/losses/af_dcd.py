@@ -75,6 +75,13 @@ class AfDCD(nn.Module):
         self.feature, self.weight_of_contrast, self.tau = feature, contrast, tau
         self.groups, self.pool, self.patch = groups, pool, patch
 
+    def check_channels(self, channels: int) -> None:
+        """Raise `ValueError` if so many channels cannot be split into the groups."""
+        if channels % self.groups:
+            raise ValueError(
+                f"af_dcd: {channels} channels cannot be split into {self.groups} equal groups; choose groups=..."
+            )
+
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         made = self.masked.generate(self.masked.hide(student))
         return self.feature * weighted_mean((made - teacher).square().sum(1)) + self.weight_of_contrast * self.apart(
@@ -93,18 +100,15 @@ class AfDCD(nn.Module):
 
     def _vectors(self, features: Tensor) -> Tensor:
         """Vectors of each patch `(patches, p p G, C / G)`, the groups of a position one after the other."""
-        if features.shape[1] % self.groups:
-            raise ValueError(
-                f"af_dcd: the channels of {tuple(features.shape)} cannot be split into {self.groups} equal groups; "
-                "choose groups=..."
-            )
-        pooled, p = F.max_pool2d(features, self.pool) if self.pool > 1 else features, self.patch
-        rows, columns = (side // p for side in pooled.shape[2:])
+        self.check_channels(features.shape[1])
+        p = self.patch
+        rows, columns = (side // self.pool // p for side in features.shape[2:])
         if not rows or not columns:
             raise ValueError(
                 f"af_dcd: no patch of {p} x {p} positions fits into a map {tuple(features.shape)} pooled by "
                 f"{self.pool}; choose a smaller pool=... or patch=..."
             )
+        pooled = F.max_pool2d(features, self.pool) if self.pool > 1 else features
         cut = pooled[:, :, : rows * p, : columns * p].unflatten(3, (columns, p)).unflatten(2, (rows, p))
         vectors = cut.unflatten(1, (self.groups, -1)).permute(0, 3, 5, 4, 6, 1, 2)  # N, rows, columns, p, p, G, C / G
         return vectors.flatten(3, 5).flatten(0, 2)

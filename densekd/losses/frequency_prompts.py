@@ -86,11 +86,14 @@ class FrequencyPrompts(nn.Module):
     def levels(self) -> int:
         return len(self.tokens) - 1
 
+    def check_channels(self, channels: int) -> None:
+        """Raise `ValueError` if they are for maps of other channels."""
+        if channels != self.tokens.shape[2]:
+            raise ValueError(f"prompts of {self.tokens.shape[2]} channels cannot attend to a map of {channels}")
+
     def masks(self, low: Tensor, bands: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Masks `(N, T, h, w)` of the low pass and of each band."""
-        channels = self.tokens.shape[2]
-        if low.shape[1] != channels:
-            raise ValueError(f"prompts of {channels} channels cannot attend to {tuple(low.shape)}")
+        self.check_channels(low.shape[1])
         first, *found = (
             torch.sigmoid(torch.einsum("tc,nchw->nthw", own, each))
             for own, each in zip(self.tokens, [low, *(band.sum(2) for band in bands)])
@@ -135,7 +138,7 @@ class FrequencyPrompts(nn.Module):
         except SafetensorError as error:
             raise ValueError(f"{path} is damaged ({error}): write it again with `densekd tokens`") from error
         tokens = weights.get("frequency_prompts")
-        if tokens is None or tokens.ndim != 3:
+        if tokens is None or tokens.ndim != 3 or len(tokens) < 2:
             raise ValueError(f"{path} holds no frequency prompts; its keys are {', '.join(weights) or 'none'}")
         loaded = cls(tokens.shape[2], tokens.shape[1], len(tokens) - 1)
         loaded.tokens.data.copy_(tokens)

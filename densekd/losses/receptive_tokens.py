@@ -33,10 +33,14 @@ class ReceptiveTokens(nn.Module):
         self.around = nn.Conv2d(channels, channels, 3, padding=1) if weigh else None
         self.score = nn.Linear(channels, tokens) if weigh else None
 
+    def check_channels(self, channels: int) -> None:
+        """Raise `ValueError` if they are for maps of other channels."""
+        if channels != self.tokens.shape[1]:
+            raise ValueError(f"tokens of {self.tokens.shape[1]} channels cannot attend to a map of {channels}")
+
     def masks(self, features: Tensor) -> Tensor:
         """Masks `(N, T, h w)` of features `(N, C, h, w)`."""
-        if features.shape[1] != self.tokens.shape[1]:
-            raise ValueError(f"tokens of {self.tokens.shape[1]} channels cannot attend to {tuple(features.shape)}")
+        self.check_channels(features.shape[1])
         return torch.sigmoid(self.tokens @ features.flatten(2))
 
     def shares(self, features: Tensor, weight: Tensor | None = None) -> Tensor:

@@ -59,7 +59,8 @@ def omniscene_views(
         student_range: see `omniscene`.
 
     Raises:
-        ValueError: as `omniscene`, or one of the detectors has no attention over views.
+        ValueError: as `omniscene`, or one of the detectors has no attention over views, or they fuse
+            other sensors or times.
 
     Paper: see `omniscene`.
     """
@@ -69,9 +70,22 @@ def omniscene_views(
                 f"method 'omniscene_views' compares attention over views: the {side}, {type(model).__name__}, has "
                 "none; use a densekd.BEVDetector with attention=True, or the method 'omniscene'"
             )
+    if _views(student) != _views(views):
+        raise ValueError(
+            f"method 'omniscene_views' compares shares of the same views: the student fuses {_views(student)}, the "
+            f"teacher 'views' {_views(views)}"
+        )
     said = [{**entry, "source": "texts"} for entry in _texts("omniscene_views", student, texts, student_range)]
     taps = dict.fromkeys(("student", "teacher"), "fusion_layer.logits")
-    return [*said, {"loss": "kl", **taps, "source": "views", "weight": attention, "name": "views"}]
+    shares = {"loss": "kl", **taps, "source": "views", "weight": attention, "name": "views"}
+    return [*said, {**shares, "adapt": "resize"}]  # no learned map may stand between unlike numbers of views
+
+
+def _views(model: Any) -> str:
+    """What a `BEVDetector` fuses, for comparison and messages."""
+    ages = getattr(model, "ages", ())
+    lidar = ["LiDAR" + (f" at the ages {ages}" if ages else "")] if hasattr(model, "pts_middle_encoder") else []
+    return " and ".join(lidar + (["cameras"] if hasattr(model, "view_transform") else []))
 
 
 def _texts(

@@ -128,7 +128,10 @@ def fit(
         model.to(where)
         batch = moved(first(batches()), where)
         labels, (args, kwargs) = labels_of(batch), inputs(batch)
-        learner = model if guide is None else Distillation(model, guide, **options)
+        with torch.no_grad(), at_rest(model):
+            output = model(*args, **kwargs) if loss is None else None
+        one = isinstance(output, Tensor) and output.ndim > 1 and output.shape[1] == 1  # the sigmoid of two classes
+        learner = model if guide is None else Distillation(model, guide, classes=2 if one else None, **options)
         if isinstance(learner, Distillation):
             learner.connect(*args, **kwargs)
             kept = copy.deepcopy(learner.connectors.state_dict())
@@ -136,8 +139,7 @@ def fit(
                 learner(*args, context=dict(labels=labels, progress=0.0, epoch=0), **kwargs)
             learner.connectors.load_state_dict(kept)
         if loss is None:
-            with torch.no_grad(), at_rest(model):
-                check_labels(model(*args, **kwargs), labels, ignore_index)
+            check_labels(output, labels, ignore_index)
         return learner
 
     def of_val(model: nn.Module) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from mmengine.model import revert_sync_batchnorm
 from scipy.special import log_softmax
 
 from densekd import Distiller
+from densekd.align.embedding_assistant import EmbeddingAssistant
 from densekd.methods import method_entries
 from densekd.mmlab.building import build_model
 from densekd.mmlab.config import read_config
@@ -142,6 +144,17 @@ def test_without_its_share_an_assistant_is_the_plain_embedding() -> None:
     found = torch.autograd.grad(ours, [assisted.assistant.share, assisted.assistant.embed.weight])
     assert found[0].abs() > 0
     assert not found[1].any()
+
+
+def test_an_assistant_starts_alike_for_images_of_any_size() -> None:
+    for side in (50, 225, 513):
+        sides = [side, *(-(-side // stride) for stride in (4, 8, 16, 32))]
+        made = [
+            EmbeddingAssistant(torch.zeros(1, own**2, 2), torch.zeros(1, 2, before, before), 2, (side, side))
+            for before, own in pairwise(sides)
+        ]
+        np.testing.assert_allclose([each.own.item() for each in made], [0.1, 0.2, 0.3, 0.4], rtol=1e-6)
+        np.testing.assert_allclose([each.share.item() for each in made], [0.5, 0.6, 0.7, 0.8], rtol=1e-6)
 
 
 def test_an_assistant_needs_what_the_embedding_read() -> None:

@@ -52,10 +52,15 @@ def test_it_logs_weights_and_table_and_replaces_nothing(tmp_path: Path, capsys: 
     PointEncoder(channels=16).load_state_dict(load_file(tmp_path / "seed1.safetensors"))
     with pytest.raises(SystemExit, match="exists: --force trains again"):
         point_disco.main(call)
+    with pytest.raises(
+        SystemExit, match=r"seed0\.safetensors exists: --force trains again and replaces it, --work-dir"
+    ):
+        point_disco.main([*call[:-4], "--out", str(tmp_path / "other.json"), "--work-dir", str(tmp_path)])
+    elsewhere = ["--out", str(tmp_path / "other.json"), "--work-dir", str(tmp_path / "other")]
     with pytest.raises(SystemExit, match="too few objects in the first frames"):
-        point_disco.main([str(WORLD), *short[2:], "--frames", "1", "--out", str(tmp_path / "other.json")])
+        point_disco.main([str(WORLD), *short[2:], "--frames", "1", *elsewhere])
     with pytest.raises(SystemExit, match="has 2000 frames for training"):
-        point_disco.main([str(WORLD), *short[2:], "--frames", "2001", "--out", str(tmp_path / "other.json")])
+        point_disco.main([str(WORLD), *short[2:], "--frames", "2001", *elsewhere])
 
 
 def test_a_transformer_has_a_log_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,3 +81,31 @@ def test_running_statistics_are_those_of_whole_clouds() -> None:
     torch.testing.assert_close(features.mean(0), torch.zeros(16), atol=0.05, rtol=0)
     torch.testing.assert_close(features.std(0), torch.ones(16), atol=0.05, rtol=0)
     torch.testing.assert_close(encoder(point_disco.whole(clouds)), features)
+
+
+def test_a_last_cloud_alone_is_no_batch() -> None:
+    shown = torch.rand(129, 16, 3, generator=torch.Generator().manual_seed(0))
+    features = point_disco.settled(PointEncoder(channels=8), shown)(shown)
+    assert features.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--seeds 0", "--seeds must be at least 1"),
+        ("--batch 1", "--batch must be at least 2"),
+        ("--labelled 0", "--labelled must be at least 1"),
+    ],
+)
+def test_numbers_that_cannot_be(options: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        point_disco.parse([str(WORLD), *options.split()])
+    assert message in capsys.readouterr().err
+
+
+def test_what_cannot_be_built_says_so_before_frames_are_read(tmp_path: Path) -> None:
+    call = ["none.py", "--out", str(tmp_path / "log.json"), "--work-dir", str(tmp_path), "--channels", "7"]
+    with pytest.raises(ValueError, match="channels must be even"):
+        point_disco.main(call)
+    with pytest.raises(ValueError, match="half of channels=7 must be a multiple of heads=4"):
+        point_disco.main([*call, "--encoder", "transformer"])

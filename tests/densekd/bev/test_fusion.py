@@ -230,6 +230,24 @@ def test_times_are_views_of_their_own(table: Path) -> None:
     assert not torch.equal(run(without_past), plain)  # a frame without a past has an empty view
     torch.testing.assert_close(run(lambda points: points[torch.argsort(points[:, 4], stable=True)]), plain)
 
+    def measured(points: Tensor) -> Tensor:
+        """Ages as sweeps have them, near those of the views and not the same."""
+        changed = points.clone()
+        changed[:, 4] = (changed[:, 4] - 0.03).abs()
+        return changed
+
+    of_age: list[int] = []
+    voxelize = model.data_preprocessor.voxelize
+
+    def counted(clouds: list[Tensor], samples: Any) -> Any:
+        of_age.append(sum(map(len, clouds)))
+        return voxelize(clouds, samples)
+
+    model.data_preprocessor.voxelize = counted
+    run(measured)
+    ages = torch.cat([points[:, 4] for points in batch["inputs"]["points"]])
+    assert of_age[-2:] == [int((ages == age).sum()) for age in (0.0, 0.5)]  # no point is in neither
+
 
 def test_what_cannot_be(table: Path) -> None:
     def built(name: str, **changes: Any) -> Any:
@@ -240,6 +258,17 @@ def test_what_cannot_be(table: Path) -> None:
         built("views_world", attention=False)
     with pytest.raises(ValueError, match="or attention, needs fusion_channels"):
         built("lidar_world", attention=True)
+    views, late = built("views_world"), built("views_world", ages=(0.0, 1.0))
+    with pytest.raises(
+        ValueError, match=r"the student fuses LiDAR at the ages \(0\.0, 0\.5\) and cameras, the teacher"
+    ):
+        method_entries("omniscene_views", views, {"texts": Sentences(table, world.CLASSES), "views": late})
+    with pytest.raises(ValueError, match="a ViewAttention of 2 kinds of views got 1"):
+        ViewAttention([4, 6], 8)([torch.rand(2, 1, 4, 5, 5)])
+    with pytest.raises(ValueError, match="a HierarchicalFusion of 1 levels got 2"):
+        HierarchicalFusion([4], table)([torch.rand(1, 4, 8, 8), torch.rand(1, 6, 4, 4)])
+    with pytest.raises(ValueError, match="tau must be positive, got 0"):
+        TextFusion(4, torch.rand(3, 2), tau=0)
     plain, said = built("lidar_world"), Sentences(table, world.CLASSES)
     with pytest.raises(ValueError, match=r"the student, BEVDetector, has none; use a densekd\.BEVDetector with"):
         method_entries("omniscene_views", plain, {"texts": said, "views": plain})

@@ -178,3 +178,10 @@ def test_what_a_neighbourhood_holds_is_read_in_its_frame() -> None:
     one, other = (torch.cat([heap, 0.5 * heap + shift])[None] for shift in (far, 2 * far))
     torch.testing.assert_close(encoder(one), encoder(other))
     assert not torch.allclose(encoder(torch.cat([heap, heap + far])[None]), encoder(one))
+
+
+def test_a_transformer_that_cannot_be_is_refused_when_it_is_built() -> None:
+    with pytest.raises(ValueError, match="heads must be at least 1, got 0"):
+        PointTransformer(channels=16, heads=0)
+    with pytest.raises(ValueError, match="in_channels must be at least 3, x, y and z, got 2"):
+        PointTransformer(in_channels=2, channels=16)

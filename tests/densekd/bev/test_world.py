@@ -13,6 +13,7 @@ from shapely.geometry import MultiPoint
 
 from densekd import build_model, read_config
 from densekd.bev import world
+from densekd.bev.dataset import SyntheticWorld
 from densekd.sensors.geometry import nine_points
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "bev"
@@ -125,3 +126,11 @@ def test_what_a_detector_lacks_is_named() -> None:
     camera, _ = build_model(read_config(CONFIGS / "plain" / "camera_world.py"))
     with pytest.raises(KeyError, match=r"LiftSplat needs 'cam2img'.*meta_keys"):
         camera.view_transform(torch.zeros(1, 32, 24, 48), [{}], (96, 192))
+
+
+def test_a_world_that_cannot_be_is_refused_when_it_is_built() -> None:
+    with pytest.raises(ValueError, match="no split is called 'trian'; known: train, val, test"):
+        SyntheticWorld(split="trian", pipeline=[])
+    for past in (0.0, -0.5, float("nan")):
+        with pytest.raises(ValueError, match="past is a time before the scene in seconds, above 0, got"):
+            SyntheticWorld(past=past, pipeline=[])

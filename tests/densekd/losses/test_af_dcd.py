@@ -97,7 +97,9 @@ def test_patches_are_contrasted_alone() -> None:
 
 
 def test_what_does_not_fit_is_named() -> None:
-    with pytest.raises(ValueError, match=r"af_dcd: the channels of \(1, 6, 8, 8\) cannot be split into 4 equal groups"):
+    with pytest.raises(ValueError, match="af_dcd: 6 channels cannot be split into 4 equal groups"):
         AfDCD(channels=6, groups=4, pool=1)(*(x.float() for x in pair(1, 6, 8, 8)))
     with pytest.raises(ValueError, match=r"no patch of 4 x 4 .*\(1, 4, 8, 8\) pooled by 4; choose a smaller pool"):
         AfDCD(channels=4, groups=2)(*(x.float() for x in pair(1, 4, 8, 8)))
+    with pytest.raises(ValueError, match=r"no patch of 1 x 1 .*\(1, 4, 3, 8\) pooled by 4; choose a smaller pool"):
+        AfDCD(channels=4, groups=2, patch=1)(*(x.float() for x in pair(1, 4, 3, 8)))

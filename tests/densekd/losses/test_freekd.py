@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 from contract.entry import LossContract
-from torch import Tensor
+from torch import Tensor, nn
 
+from densekd import Distillation
 from densekd.losses import FreeKD
 from densekd.losses.frequency_prompts import FrequencyPrompts, haar, inverse_haar
+from densekd.losses.receptive_tokens import ReceptiveTokens
 
 CONTRACT = LossContract("freekd", no_weight="a coefficient of the transform belongs to several positions")
 
@@ -109,7 +111,7 @@ def test_what_is_no_file_of_prompts_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="--frequency"):
         FreeKD(channels=4, learned=str(tmp_path / "none.safetensors"))
     path, _ = prompts(tmp_path, 4, 2)
-    with pytest.raises(ValueError, match=r"prompts of 4 channels cannot attend to \(1, 3, 2, 2\)"):
+    with pytest.raises(ValueError, match=r"prompts of 4 channels cannot attend to a map of 3"):
         FreeKD(channels=3, learned=path)(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8))
     bad = tmp_path / "bad.safetensors"
     bad.write_bytes(b"x")
@@ -120,3 +122,20 @@ def test_what_is_no_file_of_prompts_is_named(tmp_path: Path) -> None:
     save_file({"tokens": torch.zeros(2, 3)}, bad)
     with pytest.raises(ValueError, match="holds no frequency prompts; its keys are tokens"):
         FrequencyPrompts.load(bad)
+
+
+def test_options_for_other_channels_are_refused_before_training(tmp_path: Path) -> None:
+    """Files of prompts and of tokens, and groups, name the channels that they are for."""
+    path, _ = prompts(tmp_path, 4, 2)
+    tokens = tmp_path / "tokens.safetensors"
+    ReceptiveTokens(4).save(tokens)
+    for loss, message in (
+        (dict(type="freekd", learned=path), "prompts of 4 channels cannot attend to a map of 6"),
+        (dict(type="maskd", learned=str(tokens)), "tokens of 4 channels cannot attend to a map of 6"),
+        (dict(type="af_dcd", groups=4), "af_dcd: 6 channels cannot be split into 4 equal groups"),
+    ):
+        entry, image = {"loss": loss, "student": "0"}, torch.zeros(1, 3, 8, 8)
+        with pytest.raises(ValueError, match=message):
+            Distillation(nn.Sequential(nn.Conv2d(3, 2, 1)), nn.Sequential(nn.Conv2d(3, 6, 1)), [entry], example=image)
+        entry["loss"] = {**loss, "learned": None} if "learned" in loss else {**loss, "groups": 3}
+        Distillation(nn.Sequential(nn.Conv2d(3, 2, 1)), nn.Sequential(nn.Conv2d(3, 6, 1)), [entry], example=image)

@@ -153,7 +153,7 @@ def test_tokens_of_equal_share_are_read_as_such(tmp_path: Path) -> None:
 
 
 def test_files_that_are_no_tokens(learned: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"tokens of 4 channels cannot attend to \(1, 5, 2, 2\)"):
+    with pytest.raises(ValueError, match=r"tokens of 4 channels cannot attend to a map of 5"):
         MasKD(channels=5, learned=learned)(torch.zeros(1, 5, 2, 2), torch.zeros(1, 5, 2, 2))
     with pytest.raises(FileNotFoundError, match=r"no file of tokens .*nowhere: write it with `densekd tokens`"):
         MasKD(channels=4, learned=str(tmp_path / "nowhere"))

@@ -69,6 +69,41 @@ def test_the_tool_writes_what_the_method_reads(det_teacher: dict[str, str], det:
     assert FrequencyPrompts.load(entries[0]["loss"]["learned"]).tokens.shape == (4, 6, 32)
     with pytest.raises(FileNotFoundError, match=r"densekd tokens TEACHER .* --frequency --tap neck:0 --out nowhere"):
         method_entries(dict(type="freekd", learned="nowhere"), student, teacher)
+    with pytest.raises(FileExistsError, match=r"neck\.0\.safetensors exists: --force replaces it"):
+        tokens.main([det_teacher["teacher"], *arguments, "--out", str(tmp_path)])
+    first = [path.read_bytes() for path in sorted(tmp_path.iterdir())]
+    tokens.main([det_teacher["teacher"], *arguments, "--out", str(tmp_path), "--force"])
+    assert [path.read_bytes() for path in sorted(tmp_path.iterdir())] == first  # the seed is that of the data, too
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--levels 2", "--levels is for frequency prompts: give --frequency, too"),
+        ("--frequency --levels 0", "--levels must be at least 1"),
+        ("--lr nan", "--lr must be a positive number"),
+        ("--frequency --equal", "--equal is for receptive tokens"),
+    ],
+)
+def test_options_of_the_tool(options: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        tokens.main(["teacher.py", "--checkpoint", "none.pth", "--out", str(tmp_path), *options.split()])
+    assert message in capsys.readouterr().err
+
+
+def test_a_file_in_the_way_is_found_before_anything_is_learned(tmp_path: Path) -> None:
+    (tmp_path / "prompts").write_text("")
+    with pytest.raises(FileExistsError, match=r"prompts is a file; choose another folder"):
+        tokens.main(["teacher.py", "--checkpoint", "none.pth", "--out", str(tmp_path / "prompts")])
+
+
+def test_prompts_that_are_no_numbers_are_not_returned(seg: Config) -> None:
+    teacher: Any = build_model(seg)[0]
+    batch = seg_batch(teacher)
+    batch["inputs"] = batch["inputs"] * torch.nan
+    teacher.data_preprocessor = Raw()
+    with pytest.raises(FloatingPointError, match=r"learned at decode_head\.bottleneck is not finite: lower lr"):
+        learn_prompts(teacher, [batch], ["decode_head.bottleneck"], tokens=2, levels=1, iterations=1)
 
 
 def test_it_comes_closer_to_the_teacher_than_labels_alone() -> None:

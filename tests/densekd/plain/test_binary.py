@@ -14,7 +14,9 @@ from torch import Tensor, nn
 import kdlosses
 from densekd import Distillation, fit
 from densekd.context import classes_of
+from densekd.plain.given import Given
 from densekd.plain.scores import confusion, logits_of, task_loss
+from densekd.term import Term
 
 from ..test_binary_heads import LOSSES, both
 
@@ -155,3 +157,18 @@ def test_fit_teaches_a_student_with_one_sigmoid() -> None:
     result = fit(student, teacher, method="kl", control=False, **options)
     assert result.metrics["teacher"]["val mIoU"] > 0.8
     assert result.metrics["student"]["val mIoU"] > 0.8
+
+
+def test_fit_takes_a_single_channel_for_two_classes_whatever_the_head_is_called() -> None:
+    data = [(image, labels) for image, labels in zip(IMAGES, MAPS)]
+    student, teacher = pair(head="out")
+    options = dict(train=data, val=data, epochs=1, device="cpu", log=str)
+    result = fit(student, teacher, distills=[dict(loss="kl", student="out")], **options)
+    assert {*result.metrics} == {"teacher", "control", "student"}
+
+
+def test_the_positions_of_a_batch_without_labels_are_where_the_student_is() -> None:
+    """On the device that has no numbers, as a stand-in for a GPU."""
+    term = Term("kl", "head", where="unlabelled_images")
+    found = Given({}, (8, 8)).gather(["weight"], (4, 4), term.where, 2)
+    assert term._for_each_class(found, torch.zeros(2, 3, 4, 4, device="meta"))["weight"].device.type == "meta"
