@@ -56,7 +56,9 @@ def simmlp(
     from the second term alone. q is the predictor and d the decoder, an MLP whose rows have length 1; these, the hops
     and an optimiser of their own, AdamW with a rate that falls along a cosine, are thrown away. Then the last layer
     alone is trained on the labels, on the frozen z of the features as they are, and its epoch is selected; of the first
-    part the last is kept. A student with `norm='batch'` and two hidden layers of one width is what the authors have.
+    part the last is kept. A student with `norm='batch'` and two hidden layers of one width is what the authors have; of
+    a single one, as the default student has, the encoder is linear, and the student's dropout, which acts between the
+    layers of the encoder, is nowhere.
 
     A step in a batch propagates among neighbours drawn for it. Features are rebuilt for at most 512 nodes of a step,
     drawn anew: the same loss in the mean.
