@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor
 
@@ -52,11 +54,41 @@ def check_targets(y: Tensor, task: str, unlabelled: str) -> tuple[Tensor, int]:
             raise ValueError("regression targets are numbers, got truth values")
         if not told.isfinite().all():
             raise ValueError("a target is infinite")
+        check_precision(told)
         return only(y.float(), there), y.shape[1]
     strange = ~((told == 0) | (told == 1))
     if strange.any():
         raise ValueError(f"multi-label targets are 0 and 1, got {told[strange][0].item():g}")
     return only(torch.where(there[:, None], y, 0).long(), there), y.shape[1]
+
+
+def check_precision(told: Tensor, name: str = "y") -> None:
+    """Look whether float32, in which networks learn, can hold targets `(n, T)`.
+
+    Raises:
+        ValueError: one is too large.
+
+    Warns:
+        UserWarning: rounding changes them by more than a hundredth of their standard deviation.
+
+    >>> check_precision(torch.tensor([[1e39]], dtype=torch.float64))
+    Traceback (most recent call last):
+    ValueError: y holds a number of 1e+39; float32 ends at 3.4e+38: choose a larger unit
+    """
+    given = told.double()
+    rounded = given.float().double()
+    if not rounded.isfinite().all():
+        largest = given.abs().max().item()
+        raise ValueError(f"{name} holds a number of {largest:.3g}; float32 ends at 3.4e+38: choose a larger unit")
+    if not len(given):
+        return
+    lost, spread = (each.std(0, correction=0) for each in (rounded - given, given))
+    if ((lost > 0.01 * spread) & (given != given[0]).any(0)).any():
+        warnings.warn(
+            f"the numbers of {name} differ by too little, or are too small, for float32, in which networks learn: "
+            "subtract a constant, or choose a smaller unit",
+            stacklevel=3,
+        )
 
 
 def _whole(y: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import re
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -45,8 +46,8 @@ class Cells:
         """Raise an error if the graph, a method or the folder does not go with this, before anything is trained.
 
         Raises:
-            ValueError: sampling does not allow for it.
-            FileExistsError: there is a cache already in one of the `places`.
+            ValueError: sampling does not allow for it, or two teachers would share one of the `places`.
+            FileExistsError: there is a cache already in one of these.
             OSError: nothing can be written there.
         """
         if self.sampled:
@@ -56,6 +57,8 @@ class Cells:
         if self.folder is not None:
             check_writable("folder", self.folder / "cache")
         for place in places:
+            if places.count(place) > 1:
+                raise ValueError(f"two teachers would share the folder {place.parent}: pass them to two comparisons")
             if place.exists():
                 raise FileExistsError(
                     f"{place} exists: choose another folder, delete it, or teach from it, graphkd.Cache.load"
@@ -90,6 +93,8 @@ class Cells:
     def place(self, called: str, setting: str, seed: int) -> Path | None:
         """Where the cache of a teacher goes: in the folder, in one of its name, if it has one."""
         name = re.sub(r"[^\w.=-]+", "_", called).strip("_")
+        if len(name) > 100:  # options may be long, and names of folders may not
+            name = f"{name[:80]}-{hashlib.blake2b(called.encode(), digest_size=8).hexdigest()}"
         return None if self.folder is None else self.folder / name / f"{setting}-{seed}"
 
     @contextmanager

@@ -59,7 +59,8 @@ def _short(teacher: Any) -> str:
 
 def _options(teacher: Any, place: int) -> str:
     options = {key: value for key, value in teacher.items() if key != "type"} if isinstance(teacher, dict) else {}
-    return ", ".join(f"{key}={value}" for key, value in options.items()) or str(place)
+    told = {key: f"cache {place}" if isinstance(value, Cache) else value for key, value in options.items()}
+    return ", ".join(f"{key}={value}" for key, value in told.items()) or str(place)
 
 
 def _told(teacher: Any) -> Any:
@@ -71,7 +72,8 @@ def _told(teacher: Any) -> Any:
     if isinstance(teacher, Cache):
         told = {"cache": _hash([np.asarray(teacher.logits)]), "settings": as_json(teacher.settings)}
         return {**told, "hidden": _hash(map(np.asarray, teacher.hidden))} if teacher.hidden else told
-    return as_json(teacher if isinstance(teacher, dict) else {"type": teacher})
+    options = teacher if isinstance(teacher, dict) else {"type": teacher}
+    return as_json({key: _told(each) if isinstance(each, Cache) else each for key, each in options.items()})
 
 
 def _hash(arrays: Any) -> str:

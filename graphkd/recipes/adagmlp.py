@@ -13,6 +13,7 @@ from graphkd.recipes.supervised import supervised
 from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History
+from graphkd.training.parallel import gathered
 
 
 @recipe(network=Boosted)
@@ -103,7 +104,8 @@ def adagmlp(
             each = divergence(logits, target, tau)
             soft = (len(lesson) * weight[nodes].to(each.dtype) * each).mean()  # a batch stands for all nodes
             total = total + (1 - lam) * soft + on_labelled(cast(MLP, member), part)
-            model.alphas[k], weight = boosted(weight, divergence(logits.detach(), target, 1.0), beta, nodes)
+            error, judged = gathered(divergence(logits.detach(), target, 1.0), nodes, len(lesson))
+            model.alphas[k], weight = boosted(weight, error, beta, judged)
         carried[0] = weight
         return total / members
 

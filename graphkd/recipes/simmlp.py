@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -10,13 +11,13 @@ from torch import Tensor, nn
 
 from graphkd.networks.mlp import MLP, BatchNorm
 from graphkd.networks.rebuilt import Residual
-from graphkd.recipes.registry import RECIPES, recipe
+from graphkd.recipes.registry import RECIPES, nested, recipe
 from graphkd.sparse.edges import by_target, drop_self_loops, smoother
 from graphkd.sparse.neighbours import near
 from graphkd.sparse.rows import masked, rows
 from graphkd.spec import resolve
 from graphkd.training.lesson import Lesson
-from graphkd.training.loop import History, Schedule, train
+from graphkd.training.loop import History, Schedule, rehearsal, train
 from kdlosses.unit import cosines, unit
 
 _REBUILT = 512  # nodes in a step whose features are rebuilt: they are dense
@@ -55,7 +56,9 @@ def simmlp(
     from the second term alone. q is the predictor and d the decoder, an MLP whose rows have length 1; these, the hops
     and an optimiser of their own, AdamW with a rate that falls along a cosine, are thrown away. Then the last layer
     alone is trained on the labels, on the frozen z of the features as they are, and its epoch is selected; of the first
-    part the last is kept. A student with `norm='batch'` and two hidden layers of one width is what the authors have.
+    part the last is kept. A student with `norm='batch'` and two hidden layers of one width is what the authors have; of
+    a single one, as the default student has, the encoder is linear, and the student's dropout, which acts between the
+    layers of the encoder, is nowhere.
 
     A step in a batch propagates among neighbours drawn for it. Features are rebuilt for at most 512 nodes of a step,
     drawn anew: the same loss in the mean.
@@ -74,7 +77,7 @@ def simmlp(
         edge_mask: share of the edges that is left out.
         rebuild: $\lambda_r$.
         power: $\eta$.
-        predictor: layers of q; a single one is linear.
+        predictor: layers of q, at least one; a single one is linear.
         fan: neighbours that a node of a batch draws in each hop.
         probe: what the student's learning rate is multiplied by for the last layer, where it is not `plain`: on
             rows of length 1 its weights have a long way to go.
@@ -88,20 +91,25 @@ def simmlp(
     epoch that is best on test nodes, and trains the last layer by AdamW without decay for 5000 steps.
     """
     inner, options = resolve("method", _probe if method is None else method, RECIPES)
+    if not isinstance(model, MLP):
+        raise ValueError(f"simmlp: it pretrains an MLP, but {inner.__name__!r} teaches a {type(model).__name__}")
     if len(model.layers) < 2:
         raise ValueError("simmlp: the student needs a hidden layer, which is what it pretrains")
     if (
         not (0 <= feature_mask < 1 and 0 <= edge_mask <= 1)
         or min(hops, rebuild, epochs) < 0
         or min(power, probe) <= 0
-        or fan < 1
+        or min(fan, predictor) < 1
     ):
         raise ValueError(
             "simmlp: 0 <= feature_mask < 1; 0 <= edge_mask <= 1; hops, rebuild, epochs >= 0; power, probe > 0; "
-            f"fan >= 1; got {feature_mask=}, {edge_mask=}, {hops=}, {rebuild=}, {epochs=}, {power=}, {probe=}, {fan=}"
+            f"fan, predictor >= 1; got {feature_mask=}, {edge_mask=}, {hops=}, {rebuild=}, {epochs=}, {power=}, "
+            f"{probe=}, {fan=}, {predictor=}"
         )
     if inner is _probe and not len(lesson.labelled):
         raise ValueError("simmlp: no node is labelled, but the last layer is trained on labels")
+    if method is not None and all(name in RECIPES for name in nested(method)):
+        _rehearse(inner, model, lesson, options)
     plain = plain or not isinstance(model, Residual)
     if isinstance(model, Residual) and not plain:
         model.encode()
@@ -139,6 +147,14 @@ def simmlp(
     history = inner(model, lesson, 1.0 if plain else probe) if inner is _probe else inner(model, lesson, **options)
     history.seconds = first.seconds + history.seconds
     return history
+
+
+def _rehearse(inner: Callable[..., History], model: MLP, lesson: Lesson, options: Mapping[str, Any]) -> None:
+    """Raise at once what a recipe would find wrong after the first part; nothing is learned or drawn."""
+    state = lesson.generator.get_state()
+    with torch.random.fork_rng(devices=[]), rehearsal():
+        inner(copy.deepcopy(model), lesson, **options)
+    lesson.generator.set_state(state)
 
 
 def _head(widths: list[int], norm: bool) -> nn.Sequential:

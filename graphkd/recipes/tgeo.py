@@ -97,7 +97,8 @@ def tgeo(
 
     def tune(nodes: Tensor | slice) -> None:
         parameters = dict(model.named_parameters())
-        slopes = torch.autograd.grad(fused(nodes), tuple(parameters.values()), create_graph=True)
+        each = tuple(parameters.values())  # some of a network of another recipe's may not be used
+        slopes = torch.autograd.grad(fused(nodes), each, create_graph=True, materialize_grads=True)
         moved = {key: value - ahead * slope for (key, value), slope in zip(parameters.items(), slopes)}
         logits = torch.func.functional_call(model, moved, (rows(lesson.x, outer),))
         optimiser.zero_grad()

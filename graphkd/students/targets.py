@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from graphkd.data.targets import check_precision
+
 
 def is_indicator(y: Any) -> bool:
     """Whether labels are several a row: numbers `(n, L)` with L of 2 or more, 0 and 1 or, where unknown, -1 or NaN."""
@@ -43,6 +45,8 @@ def read_targets(y: Any, told: np.ndarray, task: str, name: str = "y") -> Tensor
             f"row {row} of {name} is {found[row].tolist()}; expected {wanted}: leave rows without targets out of "
             "labelled"
         )
+    if task == "regression" and told.any():
+        check_precision(torch.from_numpy(found[told].astype(np.float64)), name)
     kept = torch.from_numpy(np.where(told[:, None], found, 0).astype(np.float32))
     mask = torch.from_numpy(told)[:, None]
     return kept.long().where(mask, -1) if task == "multi-label" else kept.where(mask, torch.nan)

@@ -35,6 +35,17 @@ def share(tensors: list[Tensor]) -> None:
             dist.broadcast(tensor.detach(), 0)
 
 
+def gathered(values: Tensor, nodes: Tensor | slice, count: int) -> tuple[Tensor, Tensor | slice]:
+    """Numbers `(n,)` of the nodes of this process's part and of all other parts, and these nodes, of `count` in all."""
+    if processes()[1] == 1:
+        return values, nodes
+    found = torch.zeros(2, count, dtype=torch.float64)
+    found[0, nodes], found[1, nodes] = values.double(), 1.0
+    dist.all_reduce(found)
+    there = found[1].nonzero().flatten()
+    return found[0, there] / found[1, there], there
+
+
 def backward(loss: Callable[[Tensor | slice], Tensor], batch: Tensor | slice, nodes: int, model: nn.Module) -> Tensor:
     """Compute the gradients of a batch split over processes; return the loss of the whole batch.
 

@@ -20,6 +20,7 @@ METHODS = {
     "uneven": dict(method="glnn", batch_size=359),  # five batches, of 180 and 179, and one of 2
     "one left over": dict(method="glnn", batch_size=898),  # the last batch is one node, for one process
     "all at once": dict(method=dict(type="glnn", lam=0.3), batch_size=None),
+    "adagmlp": dict(method="adagmlp", batch_size=None),  # weights of nodes go on from step to step
     "ffg2m, low": dict(method=dict(type="ffg2m", lam=0.2, high=0.0), batch_size=300),
 }
 SCRIPT = f"""

@@ -13,6 +13,9 @@ from graphkd import Cache, Graph, StudentClassifier, compare, digits, distill
 from graphkd.cli.compare import main as compare_command
 from graphkd.cli.distill import main as distill_command
 from graphkd.data import sorted_undirected
+from graphkd.pipeline.cells import Cells
+from graphkd.pipeline.plan import key_of, plan_of
+from graphkd.training.watch import Run
 
 QUICK = StudentClassifier((32,), 0.0, epochs=5, batch_size=256)
 TEACHER = dict(type="sage", hidden=16, fanout=[5, 3], epochs=5, batch_size=64)
@@ -143,3 +146,24 @@ def test_a_config_that_does_not_go_together_is_named_before_training(
     with pytest.raises(SystemExit, match=message):
         distill_command(["config.py", "--seeds", "1", "--out", "log.json", *options])
     assert not (tmp_path / "log.json").exists()
+
+
+def test_every_teacher_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    cells = Cells(digits(), False, Run(), tmp_path)
+    long = [cells.place(f"sage (taps={['layer'] * 99 + [last]})", "tran", 0) for last in ("a", "b")]
+    assert len(str(long[0]).removeprefix(str(tmp_path))) < 200
+    assert long[0] != long[1]
+    alike = [cells.place(f"sage (taps=['{path}'])", "tran", 0) for path in ("a b", "a_b")]
+    with pytest.raises(ValueError, match="two teachers would share the folder"):
+        cells.check([], None, [each for each in alike if each is not None])
+
+
+def test_sources_are_told_apart_by_all_of_their_numbers() -> None:
+    logits = np.zeros((3000, 2), np.float32)
+    other = logits.copy()
+    other[1500] = 1  # where a printed array is left out
+    sources = [Cache(each, np.arange(3000), np.ones(3000, dtype=bool), "") for each in (logits, other)]
+    teachers = [dict(type="sage", source=each, method="lingugkd") for each in sources]
+    plan = plan_of(teachers, [dict(type="glnn")])
+    assert key_of(plan[0][2]) != key_of(plan[1][2])
+    assert [each[0] for each in plan] == [f"sage (source=cache {k}, method=lingugkd)" for k in (0, 1)]

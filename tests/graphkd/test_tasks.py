@@ -199,6 +199,19 @@ def test_a_target_that_never_changes_is_learned_too() -> None:
     assert r2_score(y[:, 1], found[:, 1]) > 0.6
 
 
+@pytest.mark.parametrize("far", [1e9, 1e12])
+def test_numbers_that_float32_cannot_tell_apart_are_told(far: float) -> None:
+    data = metres(1.0, 0.0)
+    y = far + 10 * data.y[:, :1].double()
+    student = StudentRegressor(**{**QUICK, "epochs": 1})
+    with pytest.warns(UserWarning, match="subtract a constant"):
+        student.fit(data.x, y)
+    with pytest.warns(UserWarning, match="subtract a constant"):
+        Graph.of(SimpleNamespace(x=data.x, edge_index=data.edge_index, y=y))
+    with pytest.raises(ValueError, match=r"float32 ends at 3\.4e\+38"):
+        student.fit(data.x, 1e39 * data.y.double())
+
+
 def test_numbers_of_graphs_and_of_one_kind_of_nodes_have_units() -> None:
     graphs = triangles()
     for place, graph in enumerate(graphs):
