@@ -131,7 +131,7 @@ class Task:
     def __init__(self, loss: Tensor, parameters: Sequence[Tensor] = ()) -> None:
         self.loss = loss
         self.parameters = [each for each in parameters if each.requires_grad]
-        self._found: dict[str, list[Tensor | None]] = {}
+        self._found: dict[str | None, list[Tensor | None]] = {}
 
     def pull(self, term: Tensor, tap: str, shared: Sequence[Tensor]) -> Pull | None:
         """Compare the gradient of another loss with the task's.
@@ -155,7 +155,7 @@ class Task:
         mine = self._gradient(tap, places)
         if all(each is None for each in mine):
             places = self.parameters
-            mine = self._gradient("", places)
+            mine = self._gradient(None, places)
             its = _gradient(term, places)
             both = [(a, b) for a, b in zip(mine, its) if a is not None and b is not None]
         else:
@@ -168,7 +168,8 @@ class Task:
         dot = torch.stack([(a * b).sum() for a, b in both]).sum()
         return Pull(one, other, dot / (one * other).clamp_min(torch.finfo(dot.dtype).tiny))
 
-    def _gradient(self, tap: str, places: list[Tensor]) -> list[Tensor | None]:
+    def _gradient(self, tap: str | None, places: list[Tensor]) -> list[Tensor | None]:
+        """The gradient of the task, of the parameters where there is no tap."""
         if tap not in self._found:
             self._found[tap] = _gradient(self.loss, places)
         return self._found[tap]

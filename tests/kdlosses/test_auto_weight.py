@@ -77,6 +77,13 @@ def test_parameters_stand_in_for_a_tap_beside_the_task() -> None:
     assert Task(task, list(head.parameters())).pull(term, "side", [beside]) is None
 
 
+def test_parameters_stand_in_where_nothing_is_tapped() -> None:
+    x = torch.tensor([3.0, 4.0], requires_grad=True)
+    pull = Task((x * x).sum(), [x]).pull(2 * x.sum(), "", [])
+    assert pull is not None
+    np.testing.assert_allclose(pull, [10, 8**0.5, 28 / (10 * 8**0.5)], rtol=1e-6)
+
+
 def test_gradients_of_half_precision_do_not_underflow() -> None:
     s = torch.ones(4, dtype=torch.float16, requires_grad=True)
     pull = Task(1e-7 * s.float().sum()).pull(1e-8 * s.float().sum(), "s", [s])
