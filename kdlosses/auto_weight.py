@@ -80,7 +80,7 @@ class AutoWeight(nn.Module):
         >>> AutoWeight.parse("auto").ratio, AutoWeight.parse(dict(type="auto", ratio=2)).ratio, AutoWeight.parse(3.0)
         (1.0, 2.0, None)
         """
-        if weight == "auto":
+        if isinstance(weight, str) and weight == "auto":
             return cls()
         if not isinstance(weight, Mapping):
             return None
@@ -176,8 +176,20 @@ class Task:
 
 
 def _gradient(loss: Tensor, places: list[Tensor]) -> list[Tensor | None]:
+    """Gradients in float32; where half precision overflows under the scale, without it."""
     if not places:
         return []
-    scale = SCALE if any(each.dtype == torch.float16 for each in places) else 1.0
-    found = torch.autograd.grad(scale * loss.float(), places, retain_graph=True, allow_unused=True)
-    return [None if each is None else each.float() / scale for each in found]
+    found: list[Tensor | None] = []
+    for scale in (SCALE, 1.0) if _is_half(places) else (1.0,):
+        raw = torch.autograd.grad(scale * loss.float(), places, retain_graph=True, allow_unused=True)
+        found = [None if each is None else each.float() / scale for each in raw]
+        if scale == 1 or all(each is None or bool(each.isfinite().all()) for each in found):
+            break
+    return found
+
+
+def _is_half(places: list[Tensor]) -> bool:
+    """Whether gradients pass through float16: places of float32 may lie before layers under autocast."""
+    device = places[0].device.type
+    under = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16
+    return under or any(each.dtype == torch.float16 for each in places)
