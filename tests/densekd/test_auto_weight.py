@@ -170,6 +170,20 @@ def test_any_pytorch_model_needs_the_task_for_it() -> None:
     assert torch.equal(model(images)[1]["kl"], losses["kl"])
 
 
+def test_what_is_no_task_is_named() -> None:
+    net, images = nn.Conv2d(3, 5, 1), torch.rand(2, 3, 8, 8)
+    entry = {"loss": "kl", "student": ":", "weight": "auto"}
+    model = Distillation(net, nn.Conv2d(3, 5, 1), [entry], example=images)
+    wrong: Any
+    for wrong, words in (
+        (net(images).sum(), "task must be a function of the student's output.*got a Tensor"),
+        (lambda output: output.sum().item(), "must return a tensor without axes, got float"),
+        (lambda output: output, r"must return a tensor without axes, got \(2, 5, 8, 8\)"),
+    ):
+        with pytest.raises(TypeError, match=words):
+            model(images, task=wrong)
+
+
 def test_fit_balances() -> None:
     torch.manual_seed(0)
     data = [(torch.rand(3, 8, 8), torch.randint(3, (8, 8))) for _ in range(8)]
