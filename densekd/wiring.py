@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -202,12 +203,13 @@ class Wiring:
                 auto.measure(pull)
                 self._diagnosis.weighed(term.name, auto.weight.item())
                 self._note(f"weight_{term.name}", auto.weight)
-            if look and pull is not None and pull.task > 0:
+            if look and pull is not None and pull.task > 0 and pull.task.isfinite():
                 factor = 1.0 if auto is None else auto.weight.item()
                 ratio, cosine = factor * (pull.term / pull.task).item(), pull.cosine.item()
-                self._diagnosis.gradients(term.name, ratio, cosine, factor * term.weight)
-                self._note(f"ratio_{term.name}", ratio)
-                self._note(f"cosine_{term.name}", cosine)
+                if math.isfinite(ratio) and math.isfinite(cosine):  # else half precision overflowed: it says nothing
+                    self._diagnosis.gradients(term.name, ratio, cosine, factor * term.weight, auto is not None)
+                    self._note(f"ratio_{term.name}", ratio)
+                    self._note(f"cosine_{term.name}", cosine)
         return loss if auto is None else auto.weight.to(loss) * loss
 
     def _look_at(self, term: Term, student: Levels, seen: Mapping[str, Levels], context: LossInputs) -> None:
