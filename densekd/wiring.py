@@ -219,7 +219,12 @@ class Wiring:
         for name, tap in asked:
             self._diagnosis.zeros(term.name, f"teacher {name!r}", tap, seen[name][tap])
         its = seen[asked[0][0]][asked[0][1]]
-        if not term.categorical or len(asked) > 1 or len(its) != 1 or any(each.ndim != 4 for each in (*mine, *its)):
+        if (
+            not term.categorical
+            or len(asked) > 1
+            or len(its) != 1
+            or any(each.ndim not in (2, 4) for each in (*mine, *its))
+        ):
             return
         if min(width(mine[0]), width(its[0])) < 2:
             return
@@ -281,8 +286,8 @@ def divided(model: nn.Module) -> bool:
 
 def _agreement(logits: Tensor, context: LossInputs) -> float | None:
     """Share of the labelled positions at which the largest logit is the label's."""
-    labels = context.labels((logits.shape[2], logits.shape[3]))
-    if labels is None:
+    labels = context.gather(["labels"], tuple(logits.shape[2:]), None, len(logits)).get("labels")
+    if labels is None or labels.shape != logits[:, 0].shape:
         return None
     valid = labels != context.ignore_index
     hits = (logits.detach().argmax(1) == labels) & valid
