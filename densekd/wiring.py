@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -202,12 +203,13 @@ class Wiring:
                 auto.measure(pull)
                 self._diagnosis.weighed(term.name, auto.weight.item())
                 self._note(f"weight_{term.name}", auto.weight)
-            if look and pull is not None and pull.task > 0:
+            if look and pull is not None and pull.task > 0 and pull.task.isfinite():
                 factor = 1.0 if auto is None else auto.weight.item()
                 ratio, cosine = factor * (pull.term / pull.task).item(), pull.cosine.item()
-                self._diagnosis.gradients(term.name, ratio, cosine, factor * term.weight)
-                self._note(f"ratio_{term.name}", ratio)
-                self._note(f"cosine_{term.name}", cosine)
+                if math.isfinite(ratio) and math.isfinite(cosine):  # else half precision overflowed: it says nothing
+                    self._diagnosis.gradients(term.name, ratio, cosine, factor * term.weight, auto is not None)
+                    self._note(f"ratio_{term.name}", ratio)
+                    self._note(f"cosine_{term.name}", cosine)
         return loss if auto is None else auto.weight.to(loss) * loss
 
     def _look_at(self, term: Term, student: Levels, seen: Mapping[str, Levels], context: LossInputs) -> None:
@@ -217,7 +219,12 @@ class Wiring:
         for name, tap in asked:
             self._diagnosis.zeros(term.name, f"teacher {name!r}", tap, seen[name][tap])
         its = seen[asked[0][0]][asked[0][1]]
-        if not term.categorical or len(asked) > 1 or len(its) != 1 or any(each.ndim != 4 for each in (*mine, *its)):
+        if (
+            not term.categorical
+            or len(asked) > 1
+            or len(its) != 1
+            or any(each.ndim not in (2, 4) for each in (*mine, *its))
+        ):
             return
         if min(width(mine[0]), width(its[0])) < 2:
             return
@@ -279,8 +286,8 @@ def divided(model: nn.Module) -> bool:
 
 def _agreement(logits: Tensor, context: LossInputs) -> float | None:
     """Share of the labelled positions at which the largest logit is the label's."""
-    labels = context.labels((logits.shape[2], logits.shape[3]))
-    if labels is None:
+    labels = context.gather(["labels"], tuple(logits.shape[2:]), None, len(logits)).get("labels")
+    if labels is None or labels.shape != logits[:, 0].shape:
         return None
     valid = labels != context.ignore_index
     hits = (logits.detach().argmax(1) == labels) & valid

@@ -80,7 +80,7 @@ class AutoWeight(nn.Module):
         >>> AutoWeight.parse("auto").ratio, AutoWeight.parse(dict(type="auto", ratio=2)).ratio, AutoWeight.parse(3.0)
         (1.0, 2.0, None)
         """
-        if weight == "auto":
+        if isinstance(weight, str) and weight == "auto":
             return cls()
         if not isinstance(weight, Mapping):
             return None
@@ -131,7 +131,7 @@ class Task:
     def __init__(self, loss: Tensor, parameters: Sequence[Tensor] = ()) -> None:
         self.loss = loss
         self.parameters = [each for each in parameters if each.requires_grad]
-        self._found: dict[str, list[Tensor | None]] = {}
+        self._found: dict[str | None, list[Tensor | None]] = {}
 
     def pull(self, term: Tensor, tap: str, shared: Sequence[Tensor]) -> Pull | None:
         """Compare the gradient of another loss with the task's.
@@ -155,7 +155,7 @@ class Task:
         mine = self._gradient(tap, places)
         if all(each is None for each in mine):
             places = self.parameters
-            mine = self._gradient("", places)
+            mine = self._gradient(None, places)
             its = _gradient(term, places)
             both = [(a, b) for a, b in zip(mine, its) if a is not None and b is not None]
         else:
@@ -168,15 +168,28 @@ class Task:
         dot = torch.stack([(a * b).sum() for a, b in both]).sum()
         return Pull(one, other, dot / (one * other).clamp_min(torch.finfo(dot.dtype).tiny))
 
-    def _gradient(self, tap: str, places: list[Tensor]) -> list[Tensor | None]:
+    def _gradient(self, tap: str | None, places: list[Tensor]) -> list[Tensor | None]:
+        """The gradient of the task, of the parameters where there is no tap."""
         if tap not in self._found:
             self._found[tap] = _gradient(self.loss, places)
         return self._found[tap]
 
 
 def _gradient(loss: Tensor, places: list[Tensor]) -> list[Tensor | None]:
+    """Gradients in float32; where half precision overflows under the scale, without it."""
     if not places:
         return []
-    scale = SCALE if any(each.dtype == torch.float16 for each in places) else 1.0
-    found = torch.autograd.grad(scale * loss.float(), places, retain_graph=True, allow_unused=True)
-    return [None if each is None else each.float() / scale for each in found]
+    found: list[Tensor | None] = []
+    for scale in (SCALE, 1.0) if _is_half(places) else (1.0,):
+        raw = torch.autograd.grad(scale * loss.float(), places, retain_graph=True, allow_unused=True)
+        found = [None if each is None else each.float() / scale for each in raw]
+        if scale == 1 or all(each is None or bool(each.isfinite().all()) for each in found):
+            break
+    return found
+
+
+def _is_half(places: list[Tensor]) -> bool:
+    """Whether gradients pass through float16: places of float32 may lie before layers under autocast."""
+    device = places[0].device.type
+    under = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16
+    return under or any(each.dtype == torch.float16 for each in places)

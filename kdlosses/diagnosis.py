@@ -42,9 +42,9 @@ class Diagnosis:
     """
 
     def __init__(self, tell: Callable[[str], None] | None = None, every: int | None = None) -> None:
-        self.tell = tell or (lambda message: warnings.warn(message, stacklevel=3))
+        self.tell = tell or _warn
         self.every, self.steps = EVERY if every is None else every, 0
-        self._seen: dict[tuple[str, str], deque[float]] = defaultdict(lambda: deque(maxlen=WINDOW))
+        self._seen: dict[tuple[str, str], deque[float]] = defaultdict(_window)
         self._told: set[tuple[str, str]] = set()
 
     def due(self) -> bool:
@@ -52,7 +52,7 @@ class Diagnosis:
         self.steps += 1
         return self.steps % self.every == 0
 
-    def gradients(self, name: str, ratio: float, cosine: float, weight: float) -> None:
+    def gradients(self, name: str, ratio: float, cosine: float, weight: float, measured: bool = False) -> None:
         """Take the gradients of one step.
 
         Args:
@@ -60,9 +60,10 @@ class Diagnosis:
             ratio: norm of its gradient, with its weight, over that of the task's.
             cosine: of the angle between both.
             weight: its weight, for the message.
+            measured: whether the weight is measured already.
         """
-        self._judge(name, "ratio", ratio, lambda found: found > STRONG, self._strong(weight))
-        self._judge(name, "weak", ratio, lambda found: found < WEAK, self._weak(weight))
+        self._judge(name, "ratio", ratio, lambda found: found > STRONG, self._strong(weight, measured))
+        self._judge(name, "weak", ratio, lambda found: found < WEAK, self._weak(weight, measured))
         self._judge(
             name,
             "cosine",
@@ -88,18 +89,21 @@ class Diagnosis:
         )
 
     @staticmethod
-    def _strong(weight: float) -> Callable[[float], str]:
+    def _strong(weight: float, measured: bool) -> Callable[[float], str]:
         return lambda found: (
             f"its gradient is {found:.0f} times the task's, so that the labels hardly count. Lower its weight from "
-            f"{weight:g} to about {weight / found:.2g}, or write weight='auto'"
+            f"{weight:g} to about {weight / found:.2g}, or {_other_way(measured)}"
         )
 
     @staticmethod
-    def _weak(weight: float) -> Callable[[float], str]:
+    def _weak(weight: float, measured: bool) -> Callable[[float], str]:
         return lambda found: (
             f"its gradient is {found:.1e} times the task's, so that it hardly counts. "
-            + (f"Raise its weight from {weight:g} to about {weight / found:.2g}, or write" if found else "Write")
-            + " weight='auto'"
+            + (
+                f"Raise its weight from {weight:g} to about {weight / found:.2g}, or {_other_way(measured)}"
+                if found
+                else "No weight mends that: check that its taps are trained and its loss is not constant"
+            )
         )
 
     def softmax(self, name: str, logits: Tensor, tau: float) -> None:
@@ -151,3 +155,15 @@ class Diagnosis:
         if wrong(found):
             self._told.add((name, what))
             self.tell(f"distills entry {name!r}: {message(found)}")
+
+
+def _other_way(measured: bool) -> str:
+    return "change the ratio and steps of its weight 'auto'" if measured else "write weight='auto'"
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, stacklevel=4)
+
+
+def _window() -> deque[float]:
+    return deque(maxlen=WINDOW)

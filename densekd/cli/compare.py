@@ -72,8 +72,9 @@ class Job(NamedTuple):
 def main(arguments: list[str] | None = None) -> None:
     """Run what is missing and print the table of what was asked for."""
     args = parse(arguments)
-    configs, name, methods = weighed(*compared(args), args.balance)
-    check_one_budget(configs)
+    given, name, called = compared(args)
+    check_one_budget(given)
+    configs, name, methods = weighed(given, name, called, args.balance)
     kind = side(next(iter(configs.values())))
     out = args.out or Path("results") / kind / name
     weights = args.work_dir or Path("work_dirs") / kind / name

@@ -15,8 +15,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import Config
-
 from densekd import is_taught, read_config
 from densekd.cli._overrides import add_cfg_options
 from densekd.cli.inspect import quiet
@@ -40,6 +38,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="new folder for a config of each method that fits")
     add_cfg_options(parser)
     args = parser.parse_args(arguments)
+    if args.teacher == "ema" and args.checkpoint:
+        parser.error("--teacher ema is the student's own average, it takes no --checkpoint")
     if args.out is not None:
         place_to_write(args.out, new=True)
     config = override(read_config(args.config), args.cfg_options)
@@ -57,9 +57,14 @@ def main(arguments: list[str] | None = None) -> None:
             continue
         print("\n".join(lines(each)), flush=True)
         if args.out is not None:
+            source = Path(config.filename).resolve()
+            if args.cfg_options:  # what overrides the student's config belongs to it
+                source = args.out.resolve() / "student" / source.name
+                with whole(source) as file:
+                    config.dump(file)
             args.out.mkdir(parents=True, exist_ok=True)
             with whole(args.out / f"{each.method}.py") as file:
-                file.write_text(text(each, config, args))
+                file.write_text(text(each, source, args))
     print("\ndo not fit:" if unfit else "")
     for each in unfit:
         print(f"{each.method:<14}{each.reason}")
@@ -80,10 +85,9 @@ def lines(each: Suggestion) -> list[str]:
     return found
 
 
-def text(each: Suggestion, config: Config, args: argparse.Namespace) -> str:
+def text(each: Suggestion, source: Path, args: argparse.Namespace) -> str:
     """A config of the method on the student's."""
     weights = ", ".join(f"{e.name} {e.measured:.3g}" for e in each.entries if e.measured is not None)
-    source = Path(config.filename).resolve()
     teacher = args.teacher if not Path(args.teacher).is_file() else str(Path(args.teacher).resolve())
     given = f"    checkpoint={_path(args.checkpoint)!r},\n" if args.checkpoint else ""
     return (

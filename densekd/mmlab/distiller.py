@@ -136,6 +136,8 @@ class Distiller(Wiring, nn.Module):
     ) -> None:
         if (distills is None) == (method is None):
             raise ValueError("give either distills=[...] or method='...'")
+        for kept in ("diagnosis", "divided"):  # of an earlier distillation
+            vars(self).pop(kept, None)
         with torch.random.fork_rng(devices=[]):  # the student must start as it would without a teacher
             learn = method is not None and name_of(method) in ONLINE
             self.teachers = self._find_teachers(teacher, checkpoint, momentum, None if learn else online, unsafe)
@@ -303,17 +305,21 @@ class Distiller(Wiring, nn.Module):
 
     def _task(self, losses: Mapping[str, Any]) -> Task | None:
         """The student's own losses, where gradients can be taken in the forward pass."""
-        if not any("loss" in name for name in losses):
-            return None
         if "divided" not in vars(self):
             vars(self)["divided"] = divided(self)
-        if not vars(self)["divided"]:
+        alone = not any("loss" in name for name in losses)
+        if not alone and not vars(self)["divided"]:
             return Task(total(losses), list(self.parameters()))
         for term in self._terms():
             if term.auto is not None and term.auto.measuring:
                 raise ValueError(
-                    f"distills entry {term.name!r}: weight 'auto' cannot be measured where processes share the weights "
-                    "of a module (FSDP, ZeRO): measure it with DDP or one process, and give the number"
+                    f"distills entry {term.name!r}: weight 'auto' "
+                    + (
+                        "is measured beside the student's own losses, and it has none: give a number"
+                        if alone
+                        else "cannot be measured where processes share the weights of a module (FSDP, ZeRO): measure "
+                        "it with DDP or one process, and give the number"
+                    )
                 )
         return None
 

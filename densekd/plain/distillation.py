@@ -282,6 +282,11 @@ class Distillation(Wiring, nn.Module):
             )
         if not self.connectors:
             self._connect_late(*args, **kwargs)
+        if task is not None and not callable(task):
+            raise TypeError(
+                "task must be a function of the student's output that returns the loss, such as "
+                f"task=lambda output: cross_entropy(output, labels); got a {type(task).__name__}"
+            )
         size = image_size(args, kwargs)
         given = Given(context, size, self._ignored)
         measuring = [term.name for term in self._terms if term.auto is not None and term.auto.measuring]
@@ -302,8 +307,13 @@ class Distillation(Wiring, nn.Module):
         mine = self._laid_out("", {tap: taps[tap] for tap in taps.specs}, size)
         losses = {}
         look = self.training and self._diagnosis.due()
-        compared = task is not None and self.training and (look or measuring)
-        beside = Task(task(output), list(self._learner.parameters())) if task is not None and compared else None
+        beside = None
+        if task is not None and self.training and (look or measuring):
+            value = task(output)
+            if not isinstance(value, Tensor) or value.ndim:
+                got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+                raise TypeError(f"task(output) must return a tensor without axes, got {got}")
+            beside = Task(value, list(self._learner.parameters()))
         with over_processes() if self.training else nullcontext():
             for term in self._terms:
                 levels = mine[term.student]

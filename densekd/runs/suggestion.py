@@ -17,7 +17,7 @@ from torch import nn
 
 from densekd.hub.ready import is_ready_made
 from densekd.methods import METHODS, ONLINE
-from densekd.mmlab.building import build_model
+from densekd.mmlab.building import build_model, build_teacher
 from densekd.mmlab.distiller import Distiller, total
 from densekd.term import Term
 
@@ -63,21 +63,29 @@ def suggest(config: Config, teacher: Any, checkpoint: str | None = None, batches
     Args:
         config: of the student, with training data.
         teacher: as `densekd.Distiller` takes it.
-        checkpoint: its weights; without them no weight is measured, as an untrained teacher has none that mean
-            anything, unless others trained it.
+        checkpoint: its weights, the `load_from` of its config if not given; without them no weight is measured, as an
+            untrained teacher has none that mean anything, unless others trained it.
         batches: how many are tried.
 
     Raises:
-        ValueError: the config has no training data.
+        ValueError: the config has no training data, or its loader yields none.
+        ValueError, FileNotFoundError, KeyError: the teacher cannot be built, or its weights do not fit.
     """
     if not config.get("train_dataloader"):
         raise ValueError(f"config {config.filename} has no train_dataloader: there is nothing to try the methods on")
-    trained = bool(checkpoint) or is_ready_made(teacher)
-    given: dict[str, Any] = {} if is_ready_made(teacher) else {"checkpoint": checkpoint or "random"}
+    ready = is_ready_made(teacher)
     with DefaultScope.overwrite_default_scope(config.get("default_scope")):
+        if teacher != "ema" and not ready:
+            checkpoint = checkpoint or build_model(copy.deepcopy(teacher))[1]
+        trained = checkpoint not in (None, "random") or ready
+        given: dict[str, Any] = {"checkpoint": checkpoint or (None if ready else "random")}
+        if teacher != "ema":
+            build_teacher("teacher", copy.deepcopy(teacher), **given)  # what is wrong with it is wrong for all methods
         torch.manual_seed(0)
         loader = Runner.build_dataloader(copy.deepcopy(config.train_dataloader), seed=0)
         seen = list(islice(loader, batches))
+        if not seen:
+            raise ValueError(f"the train_dataloader of {config.filename} yields no batch: lower its batch_size")
         torch.manual_seed(0)
         student = build_model(copy.deepcopy(config.model))[0]
         alone = _seconds(copy.deepcopy(student), seen)
@@ -86,6 +94,7 @@ def suggest(config: Config, teacher: Any, checkpoint: str | None = None, batches
             try:
                 own = Distiller(student=copy.deepcopy(student), teacher=copy.deepcopy(teacher), method=method, **given)
                 published = {term.name: term.weight for term in own._terms()}
+                steps = _seconds(own, seen)  # measuring weights costs more, in the first steps alone
                 del own
                 auto: Any = Distiller(
                     student=copy.deepcopy(student),
@@ -94,7 +103,7 @@ def suggest(config: Config, teacher: Any, checkpoint: str | None = None, batches
                     balance="auto",
                     **given,
                 )
-                steps = _seconds(auto, seen)
+                _seconds(auto, seen)
             except Exception as error:  # whatever a method, or a network it does not fit, raises
                 yield Suggestion(method, [], None, f"{type(error).__name__}: {error}".splitlines()[0])
                 continue

@@ -78,6 +78,21 @@ def test_the_entries_of_a_method_share_the_ratio(taught: Taught) -> None:
     assert [term.auto and term.auto.ratio for term in off._terms()] == [None, 1.0]
 
 
+def test_a_student_without_losses_has_no_weight_measured(taught: Taught) -> None:
+    model = taught({"loss": "kl", "student": TAP, "weight": "auto"}).train()
+    with pytest.raises(ValueError, match="beside the student's own losses, and it has none: give a number"):
+        model._task({"accuracy": torch.ones(())})
+
+
+def test_another_distillation_of_a_student_is_looked_at_anew(taught: Taught) -> None:
+    model = taught({"loss": "kl", "student": TAP})
+    model._diagnosis.steps = 7
+    teacher = model.teachers["teacher"].model
+    again = Distiller(student=model, teacher=teacher, distills=[{"loss": "kl", "student": TAP}])
+    assert again is model
+    assert again._diagnosis.steps == 0
+
+
 def test_a_wrong_balance_is_named(taught: Taught) -> None:
     with pytest.raises(ValueError, match="balance must be None, 'auto'"):
         taught(method="cwd", balance=3.0)
@@ -168,6 +183,35 @@ def test_any_pytorch_model_needs_the_task_for_it() -> None:
     assert model.connectors["kl"].auto.ratios.isfinite().sum() == 1
     model.eval()
     assert torch.equal(model(images)[1]["kl"], losses["kl"])
+
+
+def test_a_classifier_of_images_is_looked_at_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[str] = []
+    monkeypatch.setattr(Distillation, "_tell", lambda self, message: heard.append(message))
+    torch.manual_seed(0)
+    student, teacher, x = nn.Linear(3, 4), nn.Linear(3, 4), torch.rand(6, 3)
+    with torch.no_grad():
+        teacher.weight.mul_(1e5)
+    model = Distillation(student, teacher, [{"loss": "kl", "student": ":"}], example=x, classes=4)
+    model._diagnosis.every = 1
+    for _ in range(WINDOW):
+        model(x, context={"labels": student(x).argmax(1)})
+    assert any("is one-hot" in message for message in heard)
+    assert any("agrees with the labels less" in message for message in heard)
+
+
+def test_what_is_no_task_is_named() -> None:
+    net, images = nn.Conv2d(3, 5, 1), torch.rand(2, 3, 8, 8)
+    entry = {"loss": "kl", "student": ":", "weight": "auto"}
+    model = Distillation(net, nn.Conv2d(3, 5, 1), [entry], example=images)
+    wrong: Any
+    for wrong, words in (
+        (net(images).sum(), "task must be a function of the student's output.*got a Tensor"),
+        (lambda output: output.sum().item(), "must return a tensor without axes, got float"),
+        (lambda output: output, r"must return a tensor without axes, got \(2, 5, 8, 8\)"),
+    ):
+        with pytest.raises(TypeError, match=words):
+            model(images, task=wrong)
 
 
 def test_fit_balances() -> None:

@@ -31,6 +31,7 @@ def test_the_unit_of_a_loss_does_not_matter() -> None:
     one = scores("kl", weight="auto")
     torch.testing.assert_close(scores(scaled, weight="auto"), one, rtol=1e-4, atol=1e-5)
     assert (scores(scaled) - one).abs().max() > 1e-3
+    assert (scores("kl", weight=0) - one).abs().max() > 1e-3  # it has a weight
 
 
 def test_labels_are_needed() -> None:

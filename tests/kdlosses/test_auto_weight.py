@@ -77,9 +77,32 @@ def test_parameters_stand_in_for_a_tap_beside_the_task() -> None:
     assert Task(task, list(head.parameters())).pull(term, "side", [beside]) is None
 
 
+def test_parameters_stand_in_where_nothing_is_tapped() -> None:
+    x = torch.tensor([3.0, 4.0], requires_grad=True)
+    pull = Task((x * x).sum(), [x]).pull(2 * x.sum(), "", [])
+    assert pull is not None
+    np.testing.assert_allclose(pull, [10, 8**0.5, 28 / (10 * 8**0.5)], rtol=1e-6)
+
+
 def test_gradients_of_half_precision_do_not_underflow() -> None:
     s = torch.ones(4, dtype=torch.float16, requires_grad=True)
     pull = Task(1e-7 * s.float().sum()).pull(1e-8 * s.float().sum(), "s", [s])
+    assert pull is not None
+    torch.testing.assert_close(pull.task / pull.term, torch.tensor(10.0), rtol=0.05, atol=0)
+
+
+def test_gradients_of_half_precision_do_not_overflow() -> None:
+    s = torch.ones(4, dtype=torch.float16, requires_grad=True)
+    pull = Task(10 * s.float().sum()).pull(5 * s.float().sum(), "s", [s])
+    assert pull is not None
+    torch.testing.assert_close(torch.stack(pull), torch.tensor([20.0, 10.0, 1.0]))
+
+
+def test_gradients_through_layers_of_half_precision_do_not_underflow() -> None:
+    s = torch.ones(2, 4, requires_grad=True)
+    with torch.autocast("cpu", torch.float16):
+        y = nn.functional.linear(s, torch.ones(3, 4)).float()
+        pull = Task(1e-9 * y.sum()).pull(1e-10 * y.sum(), "s", [s])
     assert pull is not None
     torch.testing.assert_close(pull.task / pull.term, torch.tensor(10.0), rtol=0.05, atol=0)
 
@@ -96,6 +119,10 @@ def test_gradients_of_half_precision_do_not_underflow() -> None:
 def test_a_wrong_weight_is_named(weight: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         AutoWeight.parse(weight)
+
+
+def test_an_array_is_no_weight_to_be_measured() -> None:
+    assert AutoWeight.parse(np.ones(2)) is None
 
 
 def _pull(ratio: float) -> Pull:

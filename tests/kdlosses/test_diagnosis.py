@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 
 import pytest
@@ -18,13 +19,18 @@ CASES: dict[str, tuple[str, Look, Look]] = {
         lambda d: d.gradients("kl", 25.0, 0.1, weight=5.0),
         lambda d: d.gradients("kl", 2.5, 0.1, weight=5.0),
     ),
+    "strong, measured": (
+        "about 0.2, or change the ratio and steps of its weight 'auto'",
+        lambda d: d.gradients("kl", 25.0, 0.1, weight=5.0, measured=True),
+        lambda d: d.gradients("kl", 2.5, 0.1, weight=5.0, measured=True),
+    ),
     "weak": (
         "Raise its weight from 5 to about 5e.03",
         lambda d: d.gradients("kl", 1e-3, 0.1, weight=5.0),
         lambda d: d.gradients("kl", 0.1, 0.1, weight=5.0),
     ),
     "no gradient": (
-        "hardly counts. Write weight='auto'",
+        "hardly counts. No weight mends that",
         lambda d: d.gradients("kl", 0.0, 0.0, weight=1.0),
         lambda d: d.gradients("kl", 1.0, 0.0, weight=1.0),
     ),
@@ -71,6 +77,14 @@ def test_what_is_wrong_is_told_once_and_what_is_healthy_is_not(name: str) -> Non
     for _ in range(2 * WINDOW):
         healthy(fresh)
     assert not heard
+
+
+def test_what_was_seen_is_pickled_with_a_model() -> None:
+    diagnosis = Diagnosis()
+    for _ in range(WINDOW - 1):
+        diagnosis.weighed("kl", 0.0)
+    with pytest.warns(UserWarning, match="cannot be measured"):
+        pickle.loads(pickle.dumps(diagnosis)).weighed("kl", 0.0)
 
 
 def test_a_step_in_so_many_is_looked_at() -> None:

@@ -12,6 +12,7 @@ from densekd.cli.suggest import main
 from densekd.mmlab.building import build_model
 from densekd.registry import MODELS
 from densekd.runs import suggestion
+from densekd.shipped import CONFIGS
 
 STUDENT, TEACHER = "seg/plain/semantic_fpn_r18_w16_digits", "seg/plain/semantic_fpn_r18_w32_digits"
 
@@ -50,6 +51,28 @@ def test_a_teacher_without_weights_has_no_weight_measured(capsys: pytest.Capture
     main([STUDENT, "--teacher", TEACHER, "--batches", "1"])
     (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("kl ")]
     assert row.split()[3] == "-"
+
+
+@pytest.mark.usefixtures("few")
+def test_weights_of_the_teachers_config_are_taken_and_options_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = tmp_path / "teacher.pth"
+    torch.save({"state_dict": build_model(TEACHER)[0].state_dict()}, weights)
+    teacher, out = tmp_path / "own.py", tmp_path / "suggested"
+    teacher.write_text(f"_base_ = {str(CONFIGS.find(TEACHER))!r}\nload_from = {str(weights)!r}\n")
+    given = ["--teacher", str(teacher), "--batches", "1", "--out", str(out)]
+    main([STUDENT, *given, "--cfg-options", "train_dataloader.batch_size=3"])
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("kl ")]
+    assert float(row.split()[3]) > 0
+    config: Any = read_config(out / "kl.py")
+    assert config.train_dataloader.batch_size == 3
+    assert sorted(file.name for file in out.glob("*.py")) == ["bpkd.py", "kl.py"]
+
+
+def test_a_teacher_without_a_file_is_named_once(tmp_path: Path) -> None:
+    with pytest.raises((FileNotFoundError, SystemExit), match=r"none\.pth"):
+        main([STUDENT, "--teacher", TEACHER, "--checkpoint", str(tmp_path / "none.pth"), "--batches", "1"])
 
 
 @pytest.mark.parametrize("count", ["0", "two"])
