@@ -7,7 +7,7 @@ from kdlosses.registry import register
 from kdlosses.squared_error import squared_error
 
 
-@register(match="positions")
+@register(match="positions", most={"message_channels": 65_536})
 class Talking(nn.Module):
     r"""Talking models: encode both features into a shared message space; each decoder reconstructs its own features.
 
