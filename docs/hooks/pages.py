@@ -97,7 +97,7 @@ RESULTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "measured-weights": (
         "Measured weights",
         "Mean IoU and boundary IoU on scenes of digits of students whose losses are weighed by their gradients, "
-        "`balance='auto'`, beside the untaught student (control), three seeds; the same methods with their published "
+        "`balance='auto'`, beside the untaught student (control), two seeds; the same methods with their published "
         "weights stand in the table of scenes on the page on segmentation.",
         ("seg/scenes_balance",),
     ),
