@@ -79,7 +79,8 @@ class AfDCD(nn.Module):
         """Raise `ValueError` if so many channels cannot be split into the groups."""
         if channels % self.groups:
             raise ValueError(
-                f"af_dcd: {channels} channels cannot be split into {self.groups} equal groups; choose groups=..."
+                f"af_dcd: {channels} channels cannot be split into {self.groups} equal groups of at least one; "
+                "choose groups=..."
             )
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
