@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from densekd.losses.receptive_tokens import overlap
-from kdlosses.whole import whole
+from densekd.losses.receptive_tokens import overlap, read_learned, write_learned
 
 Size = Sequence[int]
 
@@ -115,10 +114,7 @@ class FrequencyPrompts(nn.Module):
 
     def save(self, path: str | Path) -> None:
         """Write them as safetensors."""
-        from safetensors.torch import save_file
-
-        with whole(path) as draft:
-            save_file({"frequency_prompts": self.tokens.detach().contiguous()}, draft)
+        write_learned(path, {"frequency_prompts": self.tokens})
 
     @classmethod
     def load(cls, path: str | Path) -> FrequencyPrompts:
@@ -128,15 +124,7 @@ class FrequencyPrompts(nn.Module):
             FileNotFoundError: no such file.
             ValueError: the file holds something else.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"there is no file of prompts {path}: write it with `densekd tokens --frequency`")
-        try:
-            weights = load_file(path)
-        except SafetensorError as error:
-            raise ValueError(f"{path} is damaged ({error}): write it again with `densekd tokens`") from error
+        weights = read_learned(path, "prompts", "densekd tokens --frequency")
         tokens = weights.get("frequency_prompts")
         if tokens is None or tokens.ndim != 3 or len(tokens) < 2:
             raise ValueError(f"{path} holds no frequency prompts; its keys are {', '.join(weights) or 'none'}")

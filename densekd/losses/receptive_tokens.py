@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -68,10 +69,7 @@ class ReceptiveTokens(nn.Module):
 
     def save(self, path: str | Path) -> None:
         """Write them as safetensors."""
-        from safetensors.torch import save_file
-
-        with whole(path) as draft:
-            save_file({key: value.contiguous() for key, value in self.state_dict().items()}, draft)
+        write_learned(path, self.state_dict())
 
     @classmethod
     def load(cls, path: str | Path) -> ReceptiveTokens:
@@ -81,21 +79,39 @@ class ReceptiveTokens(nn.Module):
             FileNotFoundError: no such file.
             ValueError: the file holds something else.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"there is no file of tokens {path}: write it with `densekd tokens`")
-        try:
-            weights = load_file(path)
-        except SafetensorError as error:
-            raise ValueError(f"{path} is damaged ({error}): write it again with `densekd tokens`") from error
+        weights = read_learned(path, "tokens", "densekd tokens")
         if "tokens" not in weights or weights["tokens"].ndim != 2:
             raise ValueError(f"{path} holds no receptive tokens; its keys are {', '.join(weights) or 'none'}")
         count, width = weights["tokens"].shape
         loaded = cls(width, count, weigh="score.weight" in weights)
         loaded.load_state_dict(weights)
         return loaded
+
+
+def write_learned(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write what `densekd tokens` has learned as safetensors."""
+    from safetensors.torch import save_file
+
+    with whole(path) as draft:
+        save_file({key: value.detach().contiguous() for key, value in tensors.items()}, draft)
+
+
+def read_learned(path: str | Path, what: str, command: str) -> dict[str, Tensor]:
+    """Read a file of `write_learned`; `what` it holds and the `command` that writes it are for messages.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no file of {what} {path}: write it with `{command}`")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged ({error}): write it again with `{command}`") from error
 
 
 def _but_the_ends(x: Tensor) -> Tensor:
