@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import math
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 import kdlosses
 from densekd.align.adapt import ADAPT, Size, adapts, join
 from densekd.context import LOGITS, OF_A_RUN, WHERE, LossInputs
-from kdlosses.auto_weight import AutoWeight
+from kdlosses.auto_weight import AutoWeight, entry_weight
 
 KNOWN = ("student_channels", "teacher_channels", "channels", "classes")
 """Options of losses that are filled in from the models; so is `ignore_index`, which no loss requires."""
@@ -87,7 +86,7 @@ class Term(nn.Module):
         taps: Any = student if teacher is None else teacher
         self.teachers = list(taps) if isinstance(taps, list | tuple) else [taps] * len(self.sources)
         self.sigmoid: tuple[bool, list[bool]] = False, [False] * len(self.sources)
-        self.weight, self.auto = self._weighed(weight)
+        self.weight, self.auto = entry_weight(self.name, weight)
         if not isinstance(back, bool):
             raise TypeError(f"distills entry {self.name!r}: back must be True or False, got {back!r}")
         if back and self.auto is not None:
@@ -124,19 +123,6 @@ class Term(nn.Module):
             raise ValueError(f"distills entry {self.name!r}: its loss needs the logits of one teacher, not several")
         if len(self.sources) > 1 and adapt in LEARNED and adapt != "cat":
             raise ValueError(f"distills entry {self.name!r}: adapt={adapt!r} projects onto one teacher, not several")
-
-    def _weighed(self, weight: Any) -> tuple[float, AutoWeight | None]:
-        """The weight, 1 for one that is still to be measured, and what measures it."""
-        try:
-            auto = AutoWeight.parse(weight)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"distills entry {self.name!r}: {error}") from error
-        weight = 1.0 if auto is not None else weight
-        if isinstance(weight, bool) or not isinstance(weight, Real) or not math.isfinite(weight):
-            raise TypeError(f"distills entry {self.name!r}: weight must be a finite number, or 'auto', got {weight!r}")
-        if weight < 0:
-            raise ValueError(f"distills entry {self.name!r}: weight must be at least 0, got {weight!r}")
-        return float(weight), auto
 
     @property
     def asks_logits(self) -> bool:

@@ -63,6 +63,7 @@ class AutoWeight(nn.Module):
 
     ratio: float
     ratios: Tensor
+    _done: bool
 
     def __init__(self, ratio: float = RATIO, steps: int = STEPS) -> None:
         super().__init__()
@@ -71,6 +72,7 @@ class AutoWeight(nn.Module):
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
             raise ValueError(f"weight 'auto': steps must be an integer of at least 1, got {steps!r}")
         self.ratio = float(ratio)
+        self._done = False  # known on the host: to look at the ratios waits for the device
         self.register_buffer("ratios", torch.full((steps,), math.nan))
 
     @classmethod
@@ -97,7 +99,8 @@ class AutoWeight(nn.Module):
     @property
     def measuring(self) -> bool:
         """Whether steps are still wanted."""
-        return bool(self.ratios[-1].isnan())
+        self._done = self._done or not bool(self.ratios[-1].isnan())
+        return not self._done
 
     @property
     def weight(self) -> Tensor:
@@ -116,8 +119,38 @@ class AutoWeight(nn.Module):
         if not found.isnan():
             self.ratios[self.ratios.isnan().nonzero()[0]] = found
 
+    def _load_from_state_dict(self, *args: Any) -> None:
+        self._done = False
+        super()._load_from_state_dict(*args)
+
     def extra_repr(self) -> str:
         return f"ratio={self.ratio}, steps={len(self.ratios)}"
+
+
+def entry_weight(name: str, weight: Any) -> tuple[float, AutoWeight | None]:
+    """The weight of an entry, 1 for one that is still to be measured, and what measures it.
+
+    Args:
+        name: of the entry, for messages.
+        weight: as the user gave it.
+
+    Raises:
+        TypeError, ValueError: it is no weight; the message says what would be.
+
+    >>> entry_weight("kl", 3), entry_weight("kl", "auto")
+    ((3.0, None), (1.0, AutoWeight(ratio=1.0, steps=50)))
+    """
+    try:
+        auto = AutoWeight.parse(weight)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"distills entry {name!r}: {error}") from error
+    if auto is not None:
+        return 1.0, auto
+    if isinstance(weight, bool) or not isinstance(weight, Real) or not math.isfinite(weight):
+        raise TypeError(f"distills entry {name!r}: weight must be a finite number, or 'auto', got {weight!r}")
+    if weight < 0:
+        raise ValueError(f"distills entry {name!r}: weight must be at least 0, got {weight!r}")
+    return float(weight), None
 
 
 class Task:
@@ -160,8 +193,7 @@ class Task:
             both = [(a, b) for a, b in zip(mine, its) if a is not None and b is not None]
         else:
             its = _gradient(term, places)
-            zeros = [(torch.zeros_like(each), torch.zeros_like(each)) for each in places]
-            both = [(z if a is None else a, o if b is None else b) for a, b, (z, o) in zip(mine, its, zeros)]
+            both = [(_or_zero(a, place), _or_zero(b, place)) for a, b, place in zip(mine, its, places)]
         if not both:
             return None
         one, other = (torch.stack([each.norm() for each in side]).norm() for side in zip(*both))
@@ -173,6 +205,10 @@ class Task:
         if tap not in self._found:
             self._found[tap] = _gradient(self.loss, places)
         return self._found[tap]
+
+
+def _or_zero(gradient: Tensor | None, place: Tensor) -> Tensor:
+    return torch.zeros_like(place) if gradient is None else gradient
 
 
 def _gradient(loss: Tensor, places: list[Tensor]) -> list[Tensor | None]:

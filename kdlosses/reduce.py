@@ -36,11 +36,9 @@ def weighted_mean(values: Tensor, weight: Tensor | None = None) -> Tensor:
     weight = weight.to(values.dtype)
     values = torch.where(weight > 0, values, 0)  # 0 * nan is nan: a masked value must not be multiplied
     total = (values * weight).sum()
-    if not _processes:
-        return total / count(weight)
-    if not values.requires_grad:  # a statistic that other values are made of: it is that of all processes
+    if _processes and not values.requires_grad:  # a statistic that other values are made of: it is that of all
         total = _mean_of_processes(total)
-    return total / _mean_of_processes(weight.sum()).clamp_min(torch.finfo(weight.dtype).tiny)
+    return total / _count_of_a_process(weight)
 
 
 def shares(weight: Tensor) -> Tensor:
@@ -49,9 +47,7 @@ def shares(weight: Tensor) -> Tensor:
     >>> shares(torch.tensor([1.0, 3.0]))
     tensor([0.2500, 0.7500])
     """
-    if not _processes:
-        return weight / count(weight)
-    return weight / _mean_of_processes(weight.sum()).clamp_min(torch.finfo(weight.dtype).tiny)
+    return weight / _count_of_a_process(weight)
 
 
 _processes = 0
@@ -91,6 +87,11 @@ def check_rows(name: str, levels: Sequence[Tensor]) -> None:
             f"{name}: {int(empty)} of {_processes} processes have no row in this batch; use more samples a process, or "
             "filter samples without rows from the data set"
         )
+
+
+def _count_of_a_process(weight: Tensor) -> Tensor:
+    """`count`, inside of `over_processes` in the mean over all of them."""
+    return count(_mean_of_processes(weight.sum()) if _processes else weight)
 
 
 def _mean_of_processes(total: Tensor) -> Tensor:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import math
-import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +15,7 @@ from graphkd.networks.mlp import MLP
 from graphkd.sparse.rows import Matrix, rows
 from graphkd.training.lesson import Lesson
 from graphkd.training.task import task_of
-from kdlosses.auto_weight import AutoWeight
+from kdlosses.auto_weight import entry_weight
 from kdlosses.reduce import nothing
 
 KNOWN = ("student_channels", "teacher_channels", "channels", "classes")
@@ -62,8 +60,7 @@ class Term(nn.Module):
     ) -> None:
         super().__init__()
         plain = check_entry(dict(loss=loss, weight=weight))
-        self.auto = AutoWeight.parse(weight)
-        self.weight: Any = 1.0 if self.auto is not None else weight
+        self.weight, self.auto = entry_weight(plain.name, weight)
         if "edge_index" in plain.requires:
             lesson.edges()
         self.layer = _layer("student", student, len(model.layers) - 1)
@@ -137,15 +134,7 @@ def check_entry(entry: Mapping[str, Any], task: str = "single-label") -> kdlosse
         raise TypeError(f"a distills entry needs a 'loss', got {dict(entry)}")
     with torch.random.fork_rng(devices=[]):  # built twice, drawn once
         loss = kdlosses.build(entry["loss"], **dict.fromkeys(KNOWN, 8))
-    weight = entry.get("weight", 1.0)
-    try:
-        weight = 1.0 if AutoWeight.parse(weight) is not None else weight
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"distills entry {loss.name!r}: {error}") from error
-    if isinstance(weight, bool) or not isinstance(weight, numbers.Real) or not math.isfinite(weight):
-        raise TypeError(f"distills entry {loss.name!r}: weight must be a finite number, or 'auto', got {weight!r}")
-    if weight < 0:
-        raise ValueError(f"distills entry {loss.name!r}: weight must be at least 0, got {weight!r}")
+    entry_weight(loss.name, entry.get("weight", 1.0))
     if loss.maps:
         raise ValueError(f"distills entry {loss.name!r}: the loss needs maps (N, C, H, W), a graph has nodes (N, C)")
     for name in loss.requires:

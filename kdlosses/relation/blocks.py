@@ -25,14 +25,17 @@ def by_rows(body: Callable[..., Tensor], *rows: Tensor, columns: int) -> Tensor:
     torch.Size([1, 5])
     """
     sets, n = rows[0].shape[:2]
-    pairs = max(1, sets * columns)  # of one row
-    size = max(1, (BLOCK if rows[0].is_cpu else KEPT) // pairs)
-    blocks = zip(*(x.split(size, dim=1) for x in rows), strict=True)
-    if n * pairs <= KEPT:
+    blocks = zip(*(x.split(_size(rows[0], columns), dim=1) for x in rows), strict=True)
+    if n * max(1, sets * columns) <= KEPT:
         return torch.cat([body(*block) for block in blocks], dim=1)
     return torch.cat(
         [checkpoint(body, *block, use_reentrant=False, preserve_rng_state=False) for block in blocks], dim=1
     )
+
+
+def _size(rows: Tensor, columns: int) -> int:
+    """Rows in a block, where each is paired with `columns` others."""
+    return max(1, (BLOCK if rows.is_cpu else KEPT) // max(1, len(rows) * columns))
 
 
 def sum_by_rows(
@@ -73,7 +76,7 @@ class _Sum(torch.autograd.Function):
     def forward(
         ctx: Any, body: Any, share: Tensor, student: Tensor, teacher: Tensor, keys: Tensor, columns: int
     ) -> Tensor:
-        size = max(1, (BLOCK if student.is_cpu else KEPT) // max(1, len(student) * columns))
+        size = _size(student, columns)
         pairs = keys.detach().requires_grad_(ctx.needs_input_grad[4])
         total, of_rows, of_keys = share.new_zeros(()), torch.empty_like(student), None
         for start in range(0, student.shape[1], size):
