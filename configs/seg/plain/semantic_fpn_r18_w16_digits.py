@@ -1,16 +1,8 @@
 # The student: a ResNet-18 of a quarter of the width, neck and head of half.
 _base_ = [
-    "../../_base_/models/semantic_fpn_r18.py",
+    "../../_base_/models/semantic_fpn_r18_w16.py",
     "../../_base_/datasets/digits_seg.py",
     "../../_base_/schedules/adamw_600.py",
 ]
-model = dict(
-    backbone=dict(base_channels=16, stem_channels=16),
-    neck=dict(in_channels=[16, 32, 64, 128], out_channels=32),
-    decode_head=dict(
-        in_channels=[32, 32, 32, 32],
-        channels=32,
-        # nine pixels of ten are background
-        loss_decode=dict(type="CrossEntropyLoss", class_weight=[0.1] + 10 * [1.0]),
-    ),
-)
+# nine pixels of ten are background
+model = dict(decode_head=dict(loss_decode=dict(class_weight=[0.1] + 10 * [1.0])))
