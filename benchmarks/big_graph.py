@@ -12,8 +12,8 @@ which the students learn in batches. The whole graph is distilled with `scale='a
 hundred is labelled; accuracies are on 50,000 nodes that are neither labelled nor for validation.
 
 `--out FOLDER` writes a log for each size, which `graphkd report` prints as tables; `--report FOLDER` prints times,
-peak memory and how they grow; `--nodes 1e9` adds what a graph of that many nodes needs. Seconds are wall clock; beside
-them stand the seconds of the processor, which other work on the machine does not change as much.
+peak memory and how they grow; `--nodes 1e9` adds what a graph of that many nodes needs. Seconds are wall
+clock; those of the processor, which other work on the machine does not change as much, are printed as well.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Measured weights against a grid of five, on scenes of digits: `python benchmarks/weight_grid.py --seeds 3`.
 
-For each method the published weights of its entries are multiplied by 0.01, 0.1, 1, 10 and 100; beside them stands
-`balance='auto'`, which needs one training where the grid needs five. All share a teacher, the control and a schedule,
-see `configs/_base_/tables/scenes_fpn.py`. The best of the grid is chosen on the frames that are reported, which favours
-it.
+For each method the published weights of its entries are multiplied by 0.01, 0.1, 1, 10 and 100. `balance='auto'` needs
+one training where the grid needs five. All share a teacher, the control and a schedule, see
+`configs/_base_/tables/scenes_fpn.py`. The best of the grid is chosen on the frames that are reported, which favours it.
 
 `--out` gets a log for each run, `--work-dir` the configs and weights; finished runs are not repeated. `--report FOLDER`
 prints what the logs say.

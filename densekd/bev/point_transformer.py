@@ -11,7 +11,7 @@ class PointTransformer(nn.Module):
 
     Centres are chosen farthest from each other, beginning with the point that is farthest from the mean; a token is the
     maximum over the nearest points of a centre, of an MLP on their places around it, plus an MLP of the centre's own
-    place. Blocks normalise first. The feature of a cloud is the token of the whole beside the maximum over the others.
+    place. Blocks normalise first. The feature of a cloud is the token of the whole and the maximum over the others.
     Batch normalisation in these MLPs and on the feature, as in `PointEncoder`: in training a batch has at least two
     clouds. The order of points has no effect, but for which of several equally near ones is taken.
 

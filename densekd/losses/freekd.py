@@ -44,7 +44,7 @@ class FreeKD(nn.Module):
 
     >>> import torch
     >>> loss = FreeKD(channels=3, mse=0.0)
-    >>> f = torch.randn(2, 3, 8, 8)
+    >>> f = torch.randint(9, (2, 3, 8, 8)).float()
     >>> round(loss(f + 5.0, f).item(), 6), loss(-f, f).item() > 0
     (0.0, True)
     """

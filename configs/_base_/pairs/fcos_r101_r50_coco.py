@@ -1,4 +1,4 @@
-# FCOS, ResNet-101 to ResNet-50, 24 epochs of several scales. FGD's student has centred boxes and GIoU beside.
+# FCOS, ResNet-101 to ResNet-50, 24 epochs of several scales. FGD's student also has centred boxes and GIoU.
 # Teacher's weights, in mmdet's model zoo: fcos_r101_caffe_fpn_gn-head_mstrain_640-800_2x_coco-511424d6.pth (40.8).
 _base_ = "mmdet::fcos/fcos_r50-caffe_fpn_gn-head_ms-640-800-2x_coco.py"
 model = dict(
