@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 
 import densekd.losses  # noqa: F401  registers losses that no graph can have
 import kdlosses
@@ -75,7 +76,7 @@ def test_a_batch_shows_its_own_edges_labels_and_time(setting: Setting, taught: O
         return student.square().mean()
 
     calls: list[Any] = []
-    student = QUICK.set_params(batch_size=500, epochs=2)
+    student = clone(QUICK).set_params(batch_size=500, epochs=2)
     train_student(setting, taught.cache, dict(type="terms", distills=[dict(loss=probe)]), student)
     assert [epoch for *_, epoch, _ in calls] == [0] * 4 + [1] * 4
     progress = [done for *_, done in calls]
