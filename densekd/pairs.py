@@ -75,6 +75,8 @@ _LIGHT_AUXILIARY = dict(student=dict(auxiliary_head=dict(loss_decode=dict(loss_w
 # made for larger images: weights and window were chosen among five pairs on the last 67 training frames of CamVid.
 _SMALL_BPKD = dict(method=dict(type="bpkd", edge=1.0, body=3.0, kernel=3, present=True))
 
+# What ACAM-KD's masks stand over, without them.
+_MSE_OF_LOGITS = dict(distills=[dict(loss="mse", student="decode_head.conv_seg")])
 # Af-DCD's authors weigh its terms by data, and pool no maps of CamVid.
 _CAMVID_AF_DCD = dict(method=dict(type="af_dcd", feature=0.0162, contrast=0.01, pool=1))
 _ADE_AF_DCD = dict(method=dict(type="af_dcd", kd=0.5, feature=0.0041, contrast=0.04))
@@ -171,8 +173,10 @@ _SEGMENTATION: dict[str, dict[str, float | _Other | None]] = {
         "mgd_semi": _other(model=_two_teachers("plain/semantic_fpn_r18_w32_camvid_1k", "mgd_semi/deep_camvid")),
     },
     "tables/camvid_lite2": {
-        **dict.fromkeys(("acam", "cirkd", "cwd", "dist", "ifvd", "kl", "maskd", "mgd", "pkd", "skd")),
+        **dict.fromkeys(("acam", "cirkd", "cwd", "dist", "ifvd", "kl", "maskd", "mgd", "nst", "pkd", "skd")),
+        "af_dcd": _other(model=_CAMVID_AF_DCD),
         "bpkd": _other(model=_SMALL_BPKD),
+        "mse": _other(model=_MSE_OF_LOGITS),
     },
     "tables/camvid_mit": {
         **dict.fromkeys(("cirkd", "cwd", "dist", "dmae", "g2sd", "hybrid", "kl", "pkd")),

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from scipy.stats import kendalltau
+from sklearn.base import clone
 
 from graphkd.data import Graph, make_setting, split_of
 from graphkd.networks.mlp import MLP
@@ -101,7 +102,7 @@ def rank_students(
             features = outputs[-2] if widths else graph.x
             scores[place].append(diswot((features.to_dense(), outputs[-1]), theirs, labels).item())
             if check:
-                learner = (student or StudentClassifier(dropout=0.5, epochs=500)).set_params(hidden=widths)
+                learner = clone(student or StudentClassifier(dropout=0.5, epochs=500)).set_params(hidden=widths)
                 accuracies[place].append(train_student(view, trained, method, learner, seed).metrics["tran"])
     score = tuple(statistics.mean(values) for values in scores)
     if not check:

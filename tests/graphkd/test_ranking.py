@@ -11,9 +11,10 @@ from graphkd.pipeline.ranking import rank_students
 def test_students_are_ranked_before_any_is_trained() -> None:
     graph, sage = digits(), dict(type="sage", epochs=40, hidden=48)
     candidates = [(4,), (8,), (16,), (128,), (8, 8), (64, 64)]
-    ranking = rank_students(
-        graph, candidates, sage, seeds=[0], check=True, student=StudentClassifier(epochs=40, dropout=0.0)
-    )
+    student = StudentClassifier(epochs=40, dropout=0.0)
+    mine = student.get_params()
+    ranking = rank_students(graph, candidates, sage, seeds=[0], check=True, student=student)
+    assert student.get_params() == mine  # a copy of it was trained
     assert ranking.tau is not None
     assert ranking.tau > 0.4
     assert ranking.size_tau is not None
