@@ -262,8 +262,8 @@ class Wiring:
             for model, tap, levels in sides
         ]
         maps = [as_map(each, size) if each.ndim == 3 and size is not None else each for each in both]
-        mine, its = (each.float() for each in maps)
-        return (mine.detach(), its) if term.back else (mine, its.detach())
+        own, other = (each.float() for each in maps)
+        return (own.detach(), other) if term.back else (own, other.detach())
 
     def _check_gradient(self, term: Term, tensors: Sequence[Tensor]) -> None:
         if torch.is_grad_enabled() and term.weight and not any(tensor.requires_grad for tensor in tensors):
