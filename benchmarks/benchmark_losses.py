@@ -113,7 +113,6 @@ def case(key: str, shape: tuple[int, ...]) -> Case:
         "crkd": channels // 2,
         "lelp": 64,
         "meal": 3 * channels,
-        "prokd": CLASSES,
     }.get(key, channels)
     student, teacher = (2 * torch.randn(shape)).requires_grad_(), 2 * torch.randn(n, theirs, *space)
     widths = dict(student_channels=channels, teacher_channels=channels, channels=channels)
@@ -121,8 +120,10 @@ def case(key: str, shape: tuple[int, ...]) -> Case:
     loss = kdlosses.build(dict(type=key, **_options(key, n, channels)), **widths, classes=classes)
     labels = torch.randint(min(CLASSES, channels), (n, *space))
     if key == "prokd":
+        student = (2 * torch.randn(n, CLASSES, *space)).requires_grad_()
         labels[torch.rand(labels.shape) < 0.5] = -1  # the other domain
     known: dict[str, Any] = dict(labels=labels, progress=0.5, epoch=3, edge_index=torch.randint(n, (2, 5 * n)))
+    known |= {f"{side}_logits": 2 * torch.randn(n, classes, *space) for side in ("student", "teacher")}
     context = {name: known[name] for name in loss.requires}
     with torch.no_grad():
         loss(student, teacher, **context)  # what the first batch settles is settled now, and stays
@@ -147,7 +148,7 @@ def _options(key: str, n: int, channels: int) -> dict[str, Any]:
     sizes = entry(key).sizes
     if sizes is not None:
         return dict(sizes(n, channels))
-    if key == "cmd":
+    if key == "cross_modal_mutual":
         return dict(size=n, k=n // 16)
     if key == "crd":
         return dict(samples=2 * n, negatives=n)
@@ -158,7 +159,7 @@ def _options(key: str, n: int, channels: int) -> dict[str, Any]:
     others: dict[str, dict[str, Any]] = {
         "comodo": dict(size=n),
         "rkd": dict(angle=0.0),
-        "swing": dict(private=(1, 3)),
+        "swing": dict(private=(1, 3), noise=0.0),
         "topk_kl": dict(k=min(10, channels // 2)),
         "vq_code_kl": dict(codebook=2 * torch.randn(64, channels, generator=torch.Generator().manual_seed(1))),
     }

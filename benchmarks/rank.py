@@ -35,8 +35,9 @@ EXCLUDED = {
     "assistive": "its teacher is the truth stacked with several regressors",
     "crkd": "it is for classes that the teacher does not know",
     "lelp": "it needs the teacher's classifier and embeddings fitted beforehand",
-    "swing": "without private classes it is kl",
+    "swing": "it is kl but where something is private",
     "sinkd": "it pairs all positions with all, at twenty times the cost of the others",
+    "uskd": "it has no teacher",
     "vq_code_kl": "it needs the teacher's codebook",
 }
 

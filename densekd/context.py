@@ -89,6 +89,10 @@ class LossInputs(ABC):
     def masks(self, size: Size) -> list[Tensor] | None:
         """Instance masks of each image `(n, h, w)`: the share of each position that the instance covers."""
 
+    def privacy(self, size: tuple[int, ...]) -> Tensor | None:
+        """How private each position is, 0 to 1, `(B, h, w)`: that of its most private pixel."""
+        return None
+
     @abstractmethod
     def progress(self, size: tuple[int, ...]) -> float | None:
         """Share of the training that is done, 0 to 1; None outside of a run."""
@@ -124,7 +128,7 @@ class LossInputs(ABC):
         return torch.stack([_inside(b, size) for b in boxes])
 
 
-OF_A_MAP = ("labels", "label_map", "boxes", "boxes_bev", "masks")
+OF_A_MAP = ("labels", "label_map", "boxes", "boxes_bev", "masks", "privacy")
 
 
 def _inside(boxes: Tensor, size: Size) -> Tensor:

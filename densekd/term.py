@@ -315,8 +315,19 @@ class Term(nn.Module):
         losses = []
         for s, t in self.adapt(learner, guide, context.image_size):
             found = self._for_each_class(context.gather(self.loss.needs, tuple(s.shape[2:]), self.where, len(s)), s)
+            self._check_labels(found, context)
             losses.append(self.loss(s, t, **found, **told))
         return self.weight * torch.stack(losses).sum()
+
+    def _check_labels(self, found: Mapping[str, Any], context: LossInputs) -> None:
+        """Raise `ValueError` where the loss reads the class of each position and the batch does not have it."""
+        missing = [name for name in ("labels", "label_map") if name in self.loss.requires and name not in found]
+        if missing:
+            raise ValueError(
+                f"distills entry {self.name!r}: loss {self.loss.name!r} requires {missing[0]!r}, the class of each "
+                f"position, but this batch has no {context.LABELS} for its tap; boxes of a detector name no class of a "
+                "position. Tap a map and give label maps, or take a loss that needs no labels"
+            )
 
     def _for_each_class(self, found: dict[str, Any], student: Tensor) -> dict[str, Any]:
         """Repeat what belongs to an image for each of its sigmoids, and put the positions where the student is."""

@@ -251,7 +251,7 @@ class Wiring:
     def _logits(
         self, term: Term, student: Levels, seen: Mapping[str, Levels], size: Size | None
     ) -> tuple[Tensor, Tensor] | None:
-        """Detached class logits of student and teacher, for a loss that compares one with the other."""
+        """Class logits of student and teacher, for a loss on other taps; the learning side's have their gradient."""
         if not term.asks_logits:
             return None
         ((name, _),) = self._asks(term)
@@ -262,7 +262,8 @@ class Wiring:
             for model, tap, levels in sides
         ]
         maps = [as_map(each, size) if each.ndim == 3 and size is not None else each for each in both]
-        return maps[0].detach().float(), maps[1].detach().float()
+        own, other = (each.float() for each in maps)
+        return (own.detach(), other) if term.back else (own, other.detach())
 
     def _check_gradient(self, term: Term, tensors: Sequence[Tensor]) -> None:
         if torch.is_grad_enabled() and term.weight and not any(tensor.requires_grad for tensor in tensors):

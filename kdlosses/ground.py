@@ -16,7 +16,7 @@ Match = Literal["shape", "positions", "channels", "samples", "inner"]
 CONTEXT = (
     *("weight", "labels", "label_map", "boxes", "boxes_bev", "masks", "edge_index", "batch", "point_counts"),
     *("progress", "epoch"),
-    *("student_logits", "teacher_logits"),
+    *("student_logits", "teacher_logits", "privacy"),
 )
 """Names of context arguments that a loss may declare; the caller passes those that it has."""
 
@@ -119,6 +119,16 @@ def _check_weight(key: str, weight: Any, student: Tensor) -> Tensor | None:
     return weight
 
 
+def _check_privacy(key: str, privacy: Any, student: Tensor) -> Tensor | None:
+    if privacy is None:
+        return None
+    privacy = _of_positions(key, "privacy", privacy, student)
+    if privacy.dtype != torch.bool and readable(privacy) and not bool(((privacy >= 0) & (privacy <= 1)).all()):
+        least, most = privacy.min().item(), privacy.max().item()
+        raise ValueError(f"{key}: privacy must be bool or from 0 (public) to 1 (private), got {least} to {most}")
+    return privacy
+
+
 def _check_labels(key: str, labels: Any, student: Tensor) -> Tensor | None:
     return None if labels is None else _whole(key, "labels", _of_positions(key, "labels", labels, student))
 
@@ -216,6 +226,7 @@ _CHECKS: dict[str, Callable[[str, Any, Tensor], Any]] = {
     "epoch": _check_epoch,
     "student_logits": _check_logits("student_logits"),
     "teacher_logits": _check_logits("teacher_logits"),
+    "privacy": _check_privacy,
 }
 
 

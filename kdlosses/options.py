@@ -53,7 +53,9 @@ def checked(name: str, kind: Callable[..., Any], options: Mapping[str, Any], com
                 + (" (the weight of a loss belongs beside it, in its entry)" if key == "weight" else "")
             )
         if key not in known:
-            raise TypeError(f"loss {name!r} has no option {key!r}; {nearest(key, known)}")
+            moved = getattr(kind, "moved", None)  # of a loss whose name was another's
+            hint = f"; {moved}" if isinstance(moved, str) else ""
+            raise TypeError(f"loss {name!r} has no option {key!r}; {nearest(key, known)}{hint}")
         found[key] = _checked(f"loss {name!r}: ", known[key], value, getattr(kind, "ground", Ground()))
     missing = [key for key, option in known.items() if option.default is option.empty and key not in options]
     if missing and complete:

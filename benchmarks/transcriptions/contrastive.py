@@ -36,7 +36,7 @@ def dino(student: Tensor, teacher: Tensor, own: Any) -> Tensor:
     return -(a * F.log_softmax(student / own.student_tau, dim=1)).sum(1).mean()
 
 
-def cmd(student: Tensor, teacher: Tensor, own: Any) -> Tensor:
+def cross_modal_mutual(student: Tensor, teacher: Tensor, own: Any) -> Tensor:
     s, t = F.normalize(student, dim=1), F.normalize(teacher, dim=1)
     taken = own.teacher_queue.weight > 0
     keys_s = torch.cat([own.student_queue.items[taken], s])
@@ -48,6 +48,23 @@ def cmd(student: Tensor, teacher: Tensor, own: Any) -> Tensor:
     p = F.softmax(near / own.teacher_tau, dim=1)
     log_q = F.log_softmax((s @ keys_s.T).gather(1, neighbours) / own.student_tau, dim=1)
     return F.kl_div(log_q, p, reduction="none").sum(1).mean()
+
+
+def cmd(student: Tensor, teacher: Tensor, own: Any) -> Tensor:
+    """On nodes of one graph without edges: each is a region, and the graph the only whole."""
+
+    def whole(features: Tensor, attention: Any) -> Tensor:
+        scores = attention.score(F.normalize(features, dim=1))
+        return (F.softmax(scores, dim=0) * features).sum(0, keepdim=True)
+
+    u, v = F.normalize(own.projection(student), dim=1), F.normalize(teacher, dim=1)
+    log_p = F.log_softmax(v @ v.T / own.teacher_tau, dim=1)
+    loss = F.kl_div(F.log_softmax(u @ v.T / own.student_tau, dim=1), log_p, reduction="batchmean", log_target=True)
+    pairs = ((u, own.projection(whole(student, own.student))), (v, whole(teacher, own.teacher)))
+    for regions, one in pairs:
+        logits = regions @ F.normalize(one, dim=1).T / own.student_tau
+        loss = loss + own.within * F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long))
+    return loss
 
 
 def crd(student: Tensor, teacher: Tensor, own: Any) -> Tensor:
@@ -74,7 +91,7 @@ def mi_alpha(student: Tensor, teacher: Tensor, own: Any) -> Tensor:
     return -1 - ((joint - marginal) * others).sum() / (n * (n - 1))
 
 
-def prockd(student: Tensor, teacher: Tensor, own: Any) -> Tensor:
+def prockd(student: Tensor, teacher: Tensor, labels: Tensor, own: Any) -> Tensor:
     m = own.prototypes
 
     def shares(features: Tensor, prototypes: Tensor) -> Tensor:
@@ -86,12 +103,15 @@ def prockd(student: Tensor, teacher: Tensor, own: Any) -> Tensor:
     spread = -math.log(len(m)) - a.mean(0).log().mean()
     log_b = shares(linear(own.projection, student), m.detach())
     teach = F.kl_div(log_b, a.detach(), reduction="none").sum(1).mean()
-    return learn + own.balance * spread + teach
+    parts = (log_b.exp() @ m.detach()).unflatten(0, (len(student), *student.shape[2:])).movedim(-1, 1)
+    answer = linear(own.head, student + linear(own.augmentation, parts))
+    return learn + own.balance * spread + teach + own.task * F.cross_entropy(answer, labels)
 
 
-def prokd(student: Tensor, teacher: Tensor, labels: Tensor, own: Any) -> Tensor:
-    rows, y = student.movedim(1, -1).flatten(0, -2), labels.flatten()
-    classes = torch.where(y < 0, teacher.argmax(1).flatten(), y)
+def prokd(student: Tensor, teacher: Tensor, labels: Tensor, teacher_logits: Tensor, own: Any) -> Tensor:
+    rows, y = teacher.movedim(1, -1).flatten(0, -2), labels.flatten()
+    rows = rows + own.align(rows)
+    classes = torch.where(y < 0, teacher_logits.argmax(1).flatten(), y)
     banks = []
     for bank, here in ((own.labelled, y >= 0), (own.unlabelled, y < 0)):
         means = []
@@ -99,5 +119,7 @@ def prokd(student: Tensor, teacher: Tensor, labels: Tensor, own: Any) -> Tensor:
             mine = rows[here & (classes == c)].mean(0)
             means.append(own.momentum * bank.mean[c] + (1 - own.momentum) * mine)
         banks.append(F.normalize(torch.stack(means), dim=1))
-    logits = banks[0] @ banks[1].T / own.tau
-    return F.cross_entropy(logits, torch.arange(len(logits)))
+    align = F.cross_entropy(banks[0] @ banks[1].T / own.tau, torch.arange(len(banks[0])))
+    log_p = F.log_softmax(F.normalize(rows, dim=1) @ banks[1].T / own.tau, dim=1).detach()
+    log_q = F.log_softmax(student, dim=1).movedim(1, -1).flatten(0, -2)
+    return align + F.kl_div(log_q[y < 0], log_p[y < 0], reduction="batchmean", log_target=True)

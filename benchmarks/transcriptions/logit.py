@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from transcriptions.feature import linear
+
 
 def kl(student: Tensor, teacher: Tensor, tau: float = 1.0) -> Tensor:
     p = F.softmax(teacher / tau, dim=1)
@@ -109,7 +111,9 @@ def nkd(student: Tensor, teacher: Tensor, labels: Tensor, gamma: float = 1.5, ta
     return (of_label + gamma * tau**2 * others).mean()
 
 
-def uskd(student: Tensor, teacher: Tensor, labels: Tensor, alpha: float = 1.0, beta: float = 0.1) -> Tensor:
+def uskd(student: Tensor, teacher: Tensor, labels: Tensor, student_logits: Tensor, own: Any) -> Tensor:
+    weak = linear(own.head, student)
+    teacher, student = weak.detach(), student_logits
     y = labels.unsqueeze(1)
     target = torch.zeros_like(student).scatter(1, y, 1.0)
     log_q_y = F.log_softmax(student, dim=1).gather(1, y).squeeze(1)
@@ -122,7 +126,8 @@ def uskd(student: Tensor, teacher: Tensor, labels: Tensor, alpha: float = 1.0, b
     zipf = (1 - target) / rank
     zipf = zipf / zipf.sum(1, keepdim=True)
     others = (zipf * log_q_hat).sum(1)
-    return -(alpha * of_label + beta * others).mean()
+    known = F.cross_entropy(weak, labels, label_smoothing=0.1)
+    return own.mu * known - (own.alpha * of_label + own.beta * others).mean()
 
 
 def ofa(student: Tensor, teacher: Tensor, labels: Tensor, gamma: float = 1.0, tau: float = 1.0) -> Tensor:
@@ -191,9 +196,8 @@ def ferkd(
 
 def swing(student: Tensor, teacher: Tensor, private: tuple[int, ...] = (1, 3)) -> Tensor:
     privacy = F.softmax(teacher, dim=1)[:, list(private)].sum(1, keepdim=True)
-    tau = 1.0 + (8.0 - 1.0) * privacy
-    p, log_q = F.softmax(teacher / tau, dim=1), F.log_softmax(student / tau, dim=1)
-    return (tau.squeeze(1) ** 2 * F.kl_div(log_q, p, reduction="none").sum(1)).mean()
+    p = F.softmax(teacher / (1.0 + (100.0 - 1.0) * privacy), dim=1)
+    return F.kl_div(F.log_softmax(student, dim=1), p, reduction="none").sum(1).mean()
 
 
 def std_kd(student: Tensor, teacher: Tensor) -> Tensor:
@@ -254,9 +258,11 @@ def dac_kl(student: Tensor, teacher: Tensor, own: Any, eps: float = 0.02, pair_w
     mask = torch.sigmoid((place - low) / eps) * torch.sigmoid((high - place) / eps)
     mask = torch.cat([torch.ones_like(mask[:, :1]), mask[:, 1:]], dim=1)
     mask = torch.zeros_like(mask).scatter(1, order, mask)
-    inside_p, inside_q = mask * p, mask * q
-    inside_p, inside_q = inside_p / inside_p.sum(1, keepdim=True), inside_q / inside_q.sum(1, keepdim=True)
-    loss = torch.special.xlogy(inside_p, inside_p / inside_q).sum(1).mean()
+    density = 1 - (p * mask).sum(1) + 0.1 / p.shape[1] * mask.sum(1)
+    loss = (density - density.detach()).mean()
+    mask = mask.detach()
+    rest_p, rest_q = ((1 - mask) * p).sum(1), ((1 - mask) * q).sum(1)
+    loss = loss + ((mask * p * torch.log(p / q)).sum(1) + rest_p * torch.log(rest_p / rest_q)).mean()
     if student.ndim == 4:
         below = (p[:, :, 1:] * p[:, :, :-1] - q[:, :, 1:] * q[:, :, :-1]).abs().mean(1)
         beside = (p[..., 1:] * p[..., :-1] - q[..., 1:] * q[..., :-1]).abs().mean(1)

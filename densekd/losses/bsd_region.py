@@ -58,7 +58,7 @@ def bsd_region(
     """
     size = min(cells, student.shape[2]), min(cells, student.shape[3])
     weight = torch.ones_like(student[:, 0]) if weight is None else weight.to(student.dtype)
-    mine, votes = _errors(student_logits, label_map, weight, size, ignore_index)
+    mine, votes = _errors(student_logits.detach(), label_map, weight, size, ignore_index)
     its, more_votes = _errors(teacher_logits, label_map, weight, size, ignore_index)
     worse = ~(mine < its) if ties else ~(mine <= its)
     weight = weight * _labels(label_map, student.shape[2:], ignore_index)[1]

@@ -19,7 +19,8 @@ class Context(LossInputs):
     """Ground truth and training progress of one batch, computed only if a loss needs it.
 
     Args:
-        samples: the batch's data samples, as mmseg (`gt_sem_seg`) and mmdet (`gt_instances`) make them.
+        samples: the batch's data samples, as mmseg (`gt_sem_seg`) and mmdet (`gt_instances`) make them; for losses that
+            hide what is private, with `gt_privacy`, a PixelData of how private each pixel is, 0 to 1.
         image_size: height and width of the padded batch; None where it has no images.
         ignore_index: label of pixels that do not count, 255 if not given.
         voxels: the voxels of a batch of mmdet3d, where it has any.
@@ -97,6 +98,15 @@ class Context(LossInputs):
             bottom, right = (whole - own for whole, own in zip(self.image_size, full.shape[-2:]))
             masks.append(F.adaptive_avg_pool2d(F.pad(full, (0, right, 0, bottom)), size))
         return masks
+
+    def privacy(self, size: tuple[int, ...]) -> Tensor | None:
+        """How private each position is, 0 to 1, `(B, h, w)`; a sample without a map is refused beside one that has."""
+        maps = [sample.gt_privacy.data.float() for sample in self.samples if "gt_privacy" in sample]
+        if not maps:
+            return None
+        if len(maps) < len(self.samples):
+            raise ValueError(f"{len(self.samples) - len(maps)} of {len(self.samples)} samples have no gt_privacy")
+        return F.adaptive_max_pool2d(torch.stack([each.reshape(1, *each.shape[-2:]) for each in maps]), size)[:, 0]
 
     def _tensors(self) -> Iterable[Tensor]:
         """Tensors of the instances; masks of mmdet are arrays, which are on no device."""

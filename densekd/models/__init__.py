@@ -3,5 +3,6 @@
 from densekd.models.cutmix import CutMixPreProcessor
 from densekd.models.efficientnet_lite import EfficientNetLite
 from densekd.models.label_assisted import LabelAssistedEncoderDecoder
+from densekd.models.selfmix import SelfMixPreProcessor
 
-__all__ = ["CutMixPreProcessor", "EfficientNetLite", "LabelAssistedEncoderDecoder"]
+__all__ = ["CutMixPreProcessor", "EfficientNetLite", "LabelAssistedEncoderDecoder", "SelfMixPreProcessor"]

@@ -11,7 +11,7 @@ from torch import Tensor
 from densekd.context import OF_A_MAP, OF_A_RUN, LossInputs, Size
 from kdlosses import nearest
 
-OF_ROWS = ("labels", "batch", "point_counts", "edge_index")
+OF_ROWS = ("labels", "batch", "point_counts", "edge_index", "privacy")
 KEYS = tuple(dict.fromkeys((*OF_A_MAP, *OF_ROWS, *OF_A_RUN)))
 """What a context may hold."""
 
@@ -23,7 +23,8 @@ class Given(LossInputs):
         context: any of `KEYS`. `labels`: classes of pixels `(B, H, W)` at any size, of images `(B,)` or of tokens
             `(B, N)`; `label_map` is another name for those of pixels. `boxes`: for each image `(n, 4)`, corners x1, y1,
             x2, y2 in pixels. `masks`: for each image `(n, H, W)`. `progress`: share of the training that is done, 0 to
-            1. `epoch`: its number. The others are handed on as they are.
+            1. `epoch`: its number. `privacy`: how private each pixel `(B, H, W)` or row is, 0 to 1. The others are
+            handed on as they are.
         image_size: height and width of the images of the batch; None where it has none.
         ignore_index: label that does not count, 255 if not given.
 
@@ -114,6 +115,11 @@ class Given(LossInputs):
         """Instance masks of each image `(n, h, w)`: the share of each position that the instance covers."""
         masks = self.context.get("masks")
         return None if masks is None else [F.adaptive_avg_pool2d(each.float(), size) for each in masks]
+
+    def privacy(self, size: tuple[int, ...]) -> Tensor | None:
+        """How private each position is, 0 to 1: that of its most private pixel."""
+        found: Tensor | None = self.context.get("privacy")
+        return found if found is None or not size else F.adaptive_max_pool2d(found.float()[:, None], size)[:, 0]
 
     def progress(self, size: tuple[int, ...]) -> float | None:
         """Share of the training that is done."""

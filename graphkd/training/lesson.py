@@ -114,10 +114,15 @@ class Lesson:
         return found[name]
 
     def context(self, nodes: Tensor | slice, needs: Collection[str]) -> dict[str, Any]:
-        """Context of losses on these nodes: labels (-1 unknown), edges among them; epoch and progress always."""
+        """Context of losses on these nodes: labels (-1 unknown), edges among them; epoch and progress always.
+
+        How private each node is, `privacy`, is an extra output of the teacher, `Cache(more=dict(privacy=mask))`.
+        """
         context: dict[str, Any] = {"labels": self.labels[nodes], **vars(self.clock)}
         if "edge_index" in needs and self.edge_index is not None:
             context["edge_index"] = self.edge_index if isinstance(nodes, slice) else self._among(nodes)
+        if "privacy" in needs and "privacy" in self.more:
+            context["privacy"] = rows(self.more["privacy"], nodes).flatten()
         return context
 
     def _among(self, nodes: Tensor) -> Tensor:

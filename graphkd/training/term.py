@@ -21,7 +21,10 @@ from kdlosses.reduce import nothing
 KNOWN = ("student_channels", "teacher_channels", "channels", "classes")
 """Options of losses that are filled in from student and teacher."""
 
-ON_NODES = ("weight", "labels", "edge_index", "batch", "progress", "epoch", "student_logits", "teacher_logits")
+ON_NODES = (
+    *("weight", "labels", "edge_index", "batch", "progress", "epoch"),
+    *("student_logits", "teacher_logits", "privacy"),
+)
 """What a loss on nodes may require."""
 
 
@@ -79,10 +82,11 @@ class Term(nn.Module):
         self.project: nn.Module = nn.Linear(mine, theirs) if project else nn.Identity()
         known = (theirs if project else mine, theirs, theirs, model.widths[-1])
         self.loss = kdlosses.build(loss, **dict(zip(KNOWN, known)))
-        self._try(*known)
+        private = lesson.context(torch.arange(8) % len(lesson), ["privacy"]).get("privacy")
+        self._try(*known, private=private)
 
     @torch.no_grad()
-    def _try(self, mine: int, theirs: int, _: int, classes: int) -> None:
+    def _try(self, mine: int, theirs: int, _: int, classes: int, private: Tensor | None) -> None:
         """Call a copy of a registered loss on a few nodes to find mismatches before training."""
         ground = getattr(self.loss.loss, "ground", None)
         if ground is None or ground.least is None:
@@ -94,6 +98,7 @@ class Term(nn.Module):
             epoch=0,
             student_logits=torch.randn(8, classes, generator=torch.Generator().manual_seed(0)),
             teacher_logits=torch.randn(8, classes, generator=torch.Generator().manual_seed(1)),
+            privacy=private,
         )
         student = torch.randn(8, mine, generator=torch.Generator().manual_seed(0))
         teacher = torch.randn(8, theirs, generator=torch.Generator().manual_seed(1))

@@ -16,6 +16,7 @@ def assistive(
     beyond: Sequence[float] = (1.9, 1.8),
     within: Sequence[float] = (-0.45, -0.4),
     share: Sequence[float] = (1.0, 1.0),
+    truth: str | None = None,
     weight: Tensor | None = None,
 ) -> Tensor:
     r"""Regression with a tough and a tolerant teacher: each attracts a student of larger error, repels one of smaller.
@@ -35,14 +36,17 @@ def assistive(
     Args:
         student: predictions `(N, C, *)`.
         teacher: `(N, (1 + K) C, *)`: the truth, then the K teachers, the tolerant one last, all along axis 1. With no
-            teacher at all it is $3 e$.
+            teacher at all it is $3 e$, and `truth='first'` must say that what is given is the truth.
         beyond: $\varphi^+$ of each teacher.
         within: $\varphi^-$ of each teacher.
         share: $\lambda$ of each teacher (the authors record none).
+        truth: `'first'`: the first C channels of the teacher are the truth, even if there are no others. Must be given
+            where there are no others: the prediction of a single teacher is easily taken for it.
         weight: `(N, *)`, positions to count.
 
     Raises:
-        ValueError: the teacher's channels are not those of the truth and of as many teachers as there are numbers.
+        ValueError: one set of channels alone, and `truth` does not say that it is the truth; the teacher's channels are
+            not those of the truth and of as many teachers as there are numbers.
 
     Paper: Fard and Mahoor, "Facial Landmark Points Detection Using Knowledge Distillation-Based Neural Networks", 2022.
     Mean over all elements: factor 1.
@@ -52,19 +56,27 @@ def assistive(
     >>> round(assistive(torch.tensor([[1.5]]), stacked).item(), 2)  # 3 * 1.5 + 1.9 * 0.5 - 0.4 * 0.5
     5.25
     """
-    truth, *teachers = teacher.split(student.shape[1], dim=1)
+    if truth not in (None, "first"):
+        raise ValueError(f"assistive: truth must be 'first', its place among the teacher's channels, got {truth!r}")
+    if truth is None and teacher.shape[1] == student.shape[1]:
+        raise ValueError(
+            f"assistive: the teacher has as many channels as the student, {student.shape[1]}: it must hold the truth, "
+            f"then the predictions of {len(beyond)} teachers. If this is the truth, and there are no teachers, say "
+            "truth='first'"
+        )
+    target, *teachers = teacher.split(student.shape[1], dim=1)
     if teacher.shape[1] % student.shape[1] or (teachers and len(teachers) != len(beyond)):
         raise ValueError(
             f"assistive: the teacher needs {1 + len(beyond)} times the student's {student.shape[1]} channels (the "
             f"truth, then {len(beyond)} teachers), got {teacher.shape[1]}"
         )
-    error = (student - truth).abs()
+    error = (student - target).abs()
     each = 3 * error
     if teachers:
-        bound = (teachers[-1] - truth).abs()
+        bound = (teachers[-1] - target).abs()
         each = torch.where(error <= bound, each, error.square() + 3 * bound - bound.square())
     for t, plus, minus, factor in zip(teachers, beyond, within, share):
-        d = (t - truth).abs()
+        d = (t - target).abs()
         phi = torch.full_like(d, factor * plus).masked_fill_(error <= d, factor * minus)
         phi.masked_fill_((error < 0.15 * d) | (d == 0), 0.0)
         each = each + phi * (error - d).abs()

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from kdlosses.reduce import weighted_mean
 from kdlosses.registry import register
+from kdlosses.relation.points import points
 
 
 @register
@@ -17,6 +18,7 @@ def sinkd(
     tau: float = 2.0,
     eps: float = 0.1,
     iterations: int = 20,
+    draw: int | None = None,
     weight: Tensor | None = None,
 ) -> Tensor:
     r"""Sinkhorn distance between the set of the student's predictions and the set of the teacher's.
@@ -30,8 +32,8 @@ def sinkd(
     the teacher's rows may be permuted, so that it needs a loss per position (say `kl`) beside it. Entropic smoothing
     keeps it above 0 at equality, with a gradient. With weights the marginals are the weights (ours).
 
-    A few n x n matrices are kept, whatever the number of iterations, and time goes with $n^2$: sample the positions of
-    a map down to a few thousand.
+    A few n x n matrices are kept, whatever the number of iterations, and time goes with $n^2$: of a map `draw` a
+    thousand positions or two, anew at each call; their distance is a little larger, as there are fewer partners.
 
     Args:
         student: logits `(N, C, *)`.
@@ -39,6 +41,7 @@ def sinkd(
         tau: temperature.
         eps: entropic smoothing; for $\epsilon \to 0$ and many iterations it is the cost of the best assignment.
         iterations: scalings of rows and columns.
+        draw: number of positions to draw at random in each call, the same of both sides; all if not given.
         weight: `(N, *)`, positions to count.
 
     Raises:
@@ -53,6 +56,9 @@ def sinkd(
     """
     if eps <= 2 / -math.log(torch.finfo(student.dtype).tiny):
         raise ValueError(f"sinkd: eps {eps} is too small for {student.dtype}, the kernel exp(-2 / eps) would be 0")
+    if draw is not None:
+        rows_s, rows_t, kept = points(student, teacher, weight, view="batch", draw=draw)
+        student, teacher, weight = rows_s[0], rows_t[0], None if weight is None else kept[0]
     a, b = (F.softmax(x / tau, dim=1).movedim(1, -1).flatten(0, -2) for x in (student, teacher))
     n = a.new_ones(len(a)) if weight is None else weight.flatten().to(a.dtype)
     if weight is not None:

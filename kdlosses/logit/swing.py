@@ -16,53 +16,62 @@ def swing(
     teacher: Tensor,
     private: Sequence[int] = (),
     tau_min: float = 1.0,
-    tau_max: float = 8.0,
-    noise: float = 0.0,
+    tau_max: float = 100.0,
+    noise: float = 0.1,
+    privacy: Tensor | None = None,
     weight: Tensor | None = None,
 ) -> Tensor:
-    r"""Privacy-aware distillation: temperature and noise rise with the probability of private classes.
+    r"""Privacy-aware distillation: the teacher's answer is softer, and noisier, the more private a position is.
 
-    With $\pi_i \in [0, 1]$ the probability that the teacher gives to the `private` classes,
+    With $m_i \in [0, 1]$ how private position i is, and $\pi_i$ the greater of $m_i$ and the probability that the
+    teacher gives to the `private` classes there,
 
-    $$ l_i = \tau_i^2 \, \mathrm{KL}(\tilde p_i \| q_i), \quad
-       \tau_i = \tau_{\min} + (\tau_{\max} - \tau_{\min}) \pi_i, \; q = \mathrm{softmax}(z^s / \tau), \;
-       \tilde p \propto \max\big(0, \mathrm{softmax}(z^t / \tau) + b \pi \xi\big), \qquad
-       L = \sum_i w_i l_i / \sum_i w_i, $$
+    $$ l_i = \mathrm{KL}\big(\tilde p_i \,\|\, \mathrm{softmax}(z^s_i)\big), \quad
+       \tilde p \propto \max\big(0, \mathrm{softmax}(z^t / \tau) + b \pi \xi\big), \quad
+       \tau_i = \tau_{\min} + (\tau_{\max} - \tau_{\min}) \pi_i, \qquad L = \sum_i w_i l_i / \sum_i w_i, $$
 
-    with $\xi$ Laplace noise of scale 1, drawn from torch's generator at each call. The paper publishes the idea, a
-    temperature per token by the likelihood of private content and noise on the soft targets; the rule is ours. It
-    lowers what leaks: it is no formal guarantee of privacy.
+    with $\xi$ Laplace noise of scale 1, drawn from torch's generator at each call. The teacher alone is softened: the
+    student answers at temperature 1, and no $\tau^2$ makes up for the softening. Were both softened alike, the student
+    would end equal to the teacher at every temperature, and nothing would be hidden. A student that meets a position
+    often averages the noise away: what then remains of the answer is what `tau_max` leaves of it. No formal guarantee.
 
     Args:
         student: logits `(N, C, *)`.
         teacher: logits `(N, C, *)`.
-        private: classes whose positions are private; without any it is `kl` at `tau_min`.
-        tau_min: temperature of a public position.
-        tau_max: temperature of a private position.
+        private: classes that are private, wherever the teacher sees them.
+        tau_min: temperature of the teacher at a public position; at 1 the loss is `kl` there.
+        tau_max: temperature of the teacher at a private position.
         noise: $b$; with 0 nothing is drawn.
+        privacy: $m$, `(N, *)`, bool or from 0 to 1: which positions are private.
         weight: `(N, *)`, positions to count.
 
     Raises:
-        ValueError: not 0 < tau_min <= tau_max, or noise below 0.
+        ValueError: not 0 < tau_min <= tau_max, or noise below 0; there is neither a private class nor a mask.
 
-    Paper: Li et al., "Swing Distillation: A Privacy-Preserving Knowledge Distillation Framework", 2022. A mean over
+    Paper: Li et al., "Swing Distillation: A Privacy-Preserving Knowledge Distillation Framework", 2022, for the idea: a
+    temperature by the likelihood of private content, and noise on the soft targets. The rule is ours. A mean over
     positions; the factor to the authors' weights is unknown.
 
-    >>> s, t = torch.zeros(1, 2), torch.tensor([[30.0, 0.0]])
-    >>> public, hidden = swing(s, t, tau_max=1e4), swing(s, t, private=[0], tau_max=1e4)
-    >>> public.item()  # KL((1, 0) || (1/2, 1/2))
-    0.6931...
-    >>> round(hidden.item() / 1e8, 4)  # at this temperature the two agree
-    0.0
+    >>> s, t = torch.zeros(2, 2), torch.tensor([[30.0, 0.0], [30.0, 0.0]])
+    >>> hidden = torch.tensor([False, True])
+    >>> each = [swing(s, t, privacy=hidden, weight=row) for row in torch.eye(2)]
+    >>> each[0].item(), round(swing(s, t, noise=0.0, privacy=hidden, weight=torch.tensor([0, 1])).item(), 3)
+    (0.6931..., 0.011)
     """
     if not 0 < tau_min <= tau_max or noise < 0:
         raise ValueError(f"swing needs 0 < tau_min <= tau_max and noise >= 0, got {tau_min}, {tau_max} and {noise}")
-    privacy = F.softmax(teacher, dim=1)[:, list(private)].sum(1, keepdim=True)
-    tau = tau_min + (tau_max - tau_min) * privacy
-    p, log_q = F.softmax(teacher / tau, dim=1), F.log_softmax(student / tau, dim=1)
+    if privacy is None and not len(private):
+        raise ValueError(
+            "swing hides nothing: name classes, private=[...], or positions, privacy=mask of shape (N, *); without "
+            "either use 'kl'"
+        )
+    pi = F.softmax(teacher, dim=1)[:, list(private)].sum(1, keepdim=True)
+    if privacy is not None:
+        pi = torch.maximum(pi, privacy.to(pi.dtype).unsqueeze(1))
+    p = F.softmax(teacher / (tau_min + (tau_max - tau_min) * pi), dim=1)
     if noise > 0:
         u = 2 * torch.rand_like(p) - 1  # one draw: a compiler may take two alike for the same
         laplace = -u.sign() * torch.log1p((-u.abs()).clamp_min(torch.finfo(p.dtype).eps - 1))
-        p = (p + noise * privacy * laplace).clamp_min(torch.finfo(p.dtype).tiny)
+        p = (p + noise * pi * laplace).clamp_min(torch.finfo(p.dtype).tiny)
         p = p / p.sum(1, keepdim=True)
-    return weighted_mean(F.kl_div(log_q, p, reduction="none").sum(1) * tau.squeeze(1) ** 2, weight)
+    return weighted_mean(F.kl_div(F.log_softmax(student, dim=1), p, reduction="none").sum(1), weight)

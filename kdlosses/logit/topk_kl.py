@@ -10,7 +10,9 @@ from kdlosses.registry import register
 
 
 @register(least={"k": 0})
-def topk_kl(student: Tensor, teacher: Tensor, k: int = 10, tau: float = 1.0, weight: Tensor | None = None) -> Tensor:
+def topk_kl(
+    student: Tensor, teacher: Tensor, k: int | None = None, tau: float = 1.0, weight: Tensor | None = None
+) -> Tensor:
     r"""Forward divergence on the teacher's top k classes, reverse divergence on the rest.
 
     With S the k likeliest classes of the teacher, R the rest, and $P, Q$ the mass of S under $p, q$ (the softmax of
@@ -26,7 +28,7 @@ def topk_kl(student: Tensor, teacher: Tensor, k: int = 10, tau: float = 1.0, wei
     Args:
         student: logits `(N, C, *)`.
         teacher: logits `(N, C, *)`; it alone decides which classes are S.
-        k: number of classes in S, best at most C / 2; from C on it is `kl`.
+        k: number of classes in S; from C on it is `kl`. If not given half of the classes, rounded down, at most 10.
         tau: temperature.
         weight: `(N, *)`, positions to count.
 
@@ -38,6 +40,7 @@ def topk_kl(student: Tensor, teacher: Tensor, k: int = 10, tau: float = 1.0, wei
     >>> [round(topk_kl(s, t, k=k).item(), 4) for k in (0, 1, 3)]  # the rest agree: k = 1 covers all that there is
     [0.1446, 0.1483, 0.1483]
     """
+    k = min(10, student.shape[1] // 2) if k is None else k
     if k >= student.shape[1]:
         return kl(student, teacher, tau=tau, weight=weight)
     log_p, log_q = F.log_softmax(teacher / tau, dim=1), F.log_softmax(student / tau, dim=1)

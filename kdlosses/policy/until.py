@@ -18,9 +18,8 @@ class Until(nn.Module):
     `Loss.active`. The stop is a fixed point of the training, as in the paper.
 
     The paper's alignment is two entries with the same stop and weights of 0.5. Features: `until` around `cosine`, with
-    a projector (theirs has three layers). Attention: the cross-entropy between the rows of the teacher's attention and
-    the student's, that is `kl` but for the teacher's entropy, which has no gradient; a row is what axis 1 must be, see
-    the example. Where a model does not yield its attention, `hybrid` compares relations of its tokens.
+    a projector (theirs has three layers). Attention: `until` around `attention_rows` of densekd, head by head. Where a
+    model does not yield its attention, `hybrid` compares relations of its tokens.
 
     Args:
         loss: what `kdlosses.build` takes.
@@ -42,13 +41,6 @@ class Until(nn.Module):
     >>> loss, s, t = build(dict(type="until", loss="mse", stop=0.5)), torch.zeros(1, 2), torch.ones(1, 2)
     >>> loss(s, t, progress=0.49).item(), loss(s, t, progress=0.5).item()
     (1.0, 0.0)
-    >>> def attention(student, teacher):  # scores (N, heads, rows, columns), of as many heads as both have
-    ...     heads = min(student.shape[1], teacher.shape[1])
-    ...     student, teacher = (scores[:, :heads].movedim(-1, 1) for scores in (student, teacher))
-    ...     return build("kl")(student, teacher)
-    >>> loss, scores = build(dict(type="until", loss=attention, stop=0.6)), torch.rand(2, 4, 9, 9)
-    >>> loss(scores, scores, progress=0.0).item()
-    0.0
     """
 
     def __init__(self, loss: Any = "kl", stop: float = 0.5) -> None:

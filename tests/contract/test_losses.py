@@ -236,6 +236,7 @@ def test_a_node_is_a_pixel_with_no_height_and_width(key: str) -> None:
     student, teacher = pair(MAPS)
     context = context_of(key, MAPS)
     flat = {name: value.flatten() if name == "labels" else value for name, value in context.items()}
+    flat |= {name: value.movedim(1, -1).flatten(0, -2) for name, value in flat.items() if name.endswith("_logits")}
     on_maps = loss_of(key)(student, teacher, **context)
     on_nodes = loss_of(key)(*(x.movedim(1, -1).flatten(0, -2) for x in (student, teacher)), **flat)
     rule(key, "per_sample", bool(torch.isclose(on_maps, on_nodes)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 from pathlib import Path
@@ -258,3 +259,18 @@ def test_a_loss_of_ones_own_by_its_import_path(tmp_path: Path, monkeypatch: pyte
     model, lesson = tiny()
     expected = 0.25 * (model(lesson.x) - lesson.teacher).abs().mean()
     torch.testing.assert_close(value_of(entry, model, lesson), expected)
+
+
+def test_private_nodes_come_with_the_cache() -> None:
+    """`swing` hides those nodes alone; without them, and without a private class, it is refused before training."""
+    x, teacher = torch.randn(12, 6), 5 * torch.randn(12, 3)
+    private = torch.arange(12) % 3 == 0
+    lesson = Lesson(x, torch.zeros(12).long(), lambda *_: History(), torch.Generator(), teacher)
+    told = dataclasses.replace(lesson, more={"privacy": private})
+    model, entry = MLP(6, (8,), 3), dict(loss=dict(type="swing", noise=0.0))
+    with pytest.raises(ValueError, match="distills entry 'swing': swing hides nothing"):
+        Term.parse(entry, model, lesson)
+    term, nodes = Term.parse(entry, model, told), torch.tensor([0, 1, 3, 7])
+    value = term(model.outputs(x[nodes]), nodes, told.context(nodes, term.loss.needs))
+    expected = kdlosses.swing(model(x[nodes]), teacher[nodes], noise=0.0, privacy=private[nodes])
+    torch.testing.assert_close(value, expected)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import kdlosses
 from densekd import Distillation
 
 IMAGES = torch.rand(2, 3, 16, 24, generator=torch.Generator().manual_seed(0))
@@ -324,3 +325,35 @@ def test_a_step_of_a_trained_student_beats_its_control() -> None:
         loss.backward()
         optimiser.step()
     assert (student(images).argmax(1) == labels).float().mean() > max(untaught, 0.8)
+
+
+def test_a_loss_without_the_labels_that_it_reads_says_what_they_are() -> None:
+    student, teacher = pair()
+    learner = Distillation(student, teacher, [dict(loss="nd", student="body", teacher="body")], example=IMAGES)
+    assert learner(IMAGES, context=dict(labels=LABELS))[1]["nd"].isfinite()
+    with pytest.raises(ValueError, match="'nd' requires 'labels', the class of each position, but this batch has no"):
+        learner(IMAGES)
+
+
+def test_private_pixels_come_with_the_context() -> None:
+    """A position of the tap is as private as its most private pixel."""
+    student, teacher = pair()
+    learner = Distillation(student, teacher, [dict(loss=dict(type="swing", noise=0.0), student="head")], example=IMAGES)
+    private = torch.zeros(2, 16, 24)
+    private[0, 3, 5] = 1
+    value = learner(IMAGES, context=dict(privacy=private))[1]["swing"]
+    hidden = torch.zeros(2, 8, 12)
+    hidden[0, 1, 2] = 1
+    logits = student(IMAGES)["logits"], teacher.eval()(IMAGES)["logits"]
+    torch.testing.assert_close(value, kdlosses.swing(*logits, noise=0.0, privacy=hidden))
+    with pytest.raises(ValueError, match="swing hides nothing"):
+        learner(IMAGES)
+
+
+def test_what_a_loss_asks_of_the_students_logits_teaches_them() -> None:
+    student, teacher = pair()
+    entry = dict(loss=dict(type="uskd", mu=0.0), student="body", teacher="body")
+    learner = Distillation(student, teacher, [entry], example=IMAGES, classes=5)
+    learner(IMAGES, context=dict(labels=LABELS))[1]["uskd"].backward()
+    assert student.head.weight.grad.abs().sum() > 0
+    assert all(weight.grad is None for weight in teacher.parameters())

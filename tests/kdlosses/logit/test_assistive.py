@@ -3,9 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
 from torch import Tensor
 
 from kdlosses import assistive
+
+CONTRACT = LossContract("assistive", options=dict(truth="first"))
 
 PHI = ((1.9, -0.45), (1.8, -0.4))
 
@@ -64,7 +67,14 @@ def test_least_value_lies_beside_the_truth() -> None:
 
 def test_without_teachers_it_is_three_times_the_absolute_error() -> None:
     s, g = torch.randn(2, 5, 4, 3, 3)
-    torch.testing.assert_close(assistive(s, g), 3 * (s - g).abs().mean())
+    torch.testing.assert_close(assistive(s, g, truth="first"), 3 * (s - g).abs().mean())
+
+
+def test_one_teacher_is_not_taken_for_the_truth() -> None:
+    with pytest.raises(ValueError, match=r"as many channels as the student, 4: it must hold the truth.*truth='first'"):
+        assistive(torch.zeros(5, 4), torch.zeros(5, 4))
+    with pytest.raises(ValueError, match="truth must be 'first'"):
+        assistive(torch.zeros(5, 4), torch.zeros(5, 12), truth="labels")
 
 
 def test_another_number_of_teachers_is_named() -> None:

@@ -12,7 +12,7 @@ from kdlosses.logit import DACKL
 
 def fixed(low: float, high: float, classes: int, **options: float) -> DACKL:
     """The loss with bounds that do not look at the input, anywhere in [0, 1]."""
-    loss = DACKL(classes, width=0.0, **options).double()
+    loss = DACKL(classes, **options).double()
     nn.init.zeros_(loss.network[2].weight)
     with torch.no_grad():
         loss.network[2].bias.copy_(torch.tensor([low, high]).logit())
@@ -29,7 +29,8 @@ def test_formula() -> None:
         above = np.array([p[i][p[i] > p[i, c]].sum() + p[i, c] / 2 for c in range(6)])
         m = expit((above - 0.2) / 0.05) * expit((0.7 - above) / 0.05)
         m[p[i].argmax()] = m[y[i]] = 1
-        each.append(rel_entr(m * p[i] / (m * p[i]).sum(), m * q[i] / (m * q[i]).sum()).sum())
+        inside, rest = (m * rel_entr(p[i], q[i])).sum(), ((1 - m) @ p[i], (1 - m) @ q[i])
+        each.append(inside + rel_entr(*rest))
     pairs = np.abs(p[edges[0]] * p[edges[1]] - q[edges[0]] * q[edges[1]]).mean(1)
     expected = np.average(each, weights=w) + 0.3 * np.average(pairs, weights=w[edges[0]] * w[edges[1]])
     s, t, y, w, edges = map(torch.from_numpy, (s, t, y, w, edges))
@@ -55,31 +56,72 @@ def test_pairs_of_a_map_are_the_edges_of_its_grid() -> None:
 def test_open_bounds_are_kl() -> None:
     s, t = torch.randn(7, 5, dtype=torch.float64), torch.randn(7, 5, dtype=torch.float64)
     torch.testing.assert_close(fixed(0.0, 1.0, 5, eps=1e-4)(s, t), kl(s, t))
-    torch.testing.assert_close(DACKL(5, width=1.0, eps=1e-4).double()(s, t), kl(s, t))
 
 
-def test_an_empty_window_keeps_the_likeliest_class_and_the_label() -> None:
+def test_an_empty_window_leaves_the_likeliest_class_the_label_and_the_rest() -> None:
     s, t = torch.randn(1, 5, dtype=torch.float64), torch.tensor([[3.0, 2.0, 1.0, 0.0, -1.0]]).double()
     closed = fixed(1.0, 1.0, 5, eps=1e-4)
-    assert closed(s, t) < 1e-9  # one class is left, and it has all the mass
-    torch.testing.assert_close(closed(s, t, labels=torch.tensor([3])), kl(s[:, [0, 3]], t[:, [0, 3]]))
+
+    def merged(kept: list[int]) -> torch.Tensor:
+        p, q = (x.softmax(1)[0] for x in (t, s))
+        p, q = (torch.cat([x[kept], 1 - x[kept].sum(0, keepdim=True)]) for x in (p, q))
+        return (p * (p / q).log()).sum()
+
+    torch.testing.assert_close(closed(s, t), merged([0]))
+    torch.testing.assert_close(closed(s, t, labels=torch.tensor([3])), merged([0, 3]))
 
 
-def test_the_network_learns_but_cannot_close_the_window() -> None:
-    loss = DACKL(6, width=0.4)
-    s, t = torch.randn(32, 6), 2 * torch.randn(32, 6)
-    optimiser = torch.optim.Adam(loss.parameters(), lr=0.1)
+@pytest.mark.parametrize(("low", "high"), [(0.0, 0.5), (0.3, 0.6), (0.999, 1.0)])
+def test_no_window_hides_who_is_likeliest(low: float, high: float) -> None:
+    """Between the divergence of (likeliest, others) and `kl`, whatever the bounds: classes are merged, not dropped."""
+    s, t = 3 * torch.randn(40, 6, dtype=torch.float64), 3 * torch.randn(40, 6, dtype=torch.float64)
+    p, q = (x.softmax(1).gather(1, t.argmax(1, keepdim=True))[:, 0] for x in (t, s))
+    least = (p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()).mean()
+    value = fixed(low, high, 6)(s, t)
+    assert least - 1e-9 <= value <= kl(s, t) + 1e-9
+    assert least > 0.5
+
+
+def trained(s: torch.Tensor, t: torch.Tensor, steps: int, **options: float) -> tuple[DACKL, list[float]]:
+    torch.manual_seed(1)
+    loss = DACKL(t.shape[1], pair_weight=0.0, **options)
+    optimiser = torch.optim.Adam(loss.parameters(), lr=0.01)
     values = []
-    for _ in range(25):
+    for _ in range(steps):
         optimiser.zero_grad()
-        values.append(loss(s, t))
-        values[-1].backward()
+        value = loss(s, t)
+        value.backward()
         optimiser.step()
-    assert values[-1] < 0.9 * values[0]
-    low, high = loss.bounds(t.softmax(1).sort(1, descending=True).values)
-    assert (high - low).min() >= 0.4 - 1e-6
+        values.append(value.item())
+    return loss, values
+
+
+def test_against_a_frozen_student_the_loss_does_not_fall_by_narrowing() -> None:
+    torch.manual_seed(0)
+    t, frozen = 2 * torch.randn(256, 11), torch.randn(256, 11)
+    loss, values = trained(frozen, t, 600)
+    assert min(values) > 0.99 * values[0]
+    assert values[0] > 0.98 * kl(frozen, t)
+    agreeing, _ = trained(t + 0.1 * torch.randn_like(t), t, 600)
+    for one, other in zip(loss.parameters(), agreeing.parameters()):  # the student has no say in what is hidden
+        assert one.equal(other)
+
+
+def test_the_network_finds_the_dense_classes_of_the_teacher() -> None:
+    """Those denser than a share of the uniform distribution are inside, the rest is not: few of a sure teacher's."""
+    torch.manual_seed(0)
+    t = torch.randn(256, 11) * torch.tensor([0.5, 6.0]).repeat_interleave(128)[:, None]
+    loss, _ = trained(torch.zeros(256, 11), t, 300, density=0.3, eps=0.005)
+    p = t.softmax(1).sort(1, descending=True).values
+    low, high = loss.bounds(p)
+    place = p.cumsum(1) - p / 2
+    inside = ((place > low) & (place < high)) | (torch.arange(11) == 0)
+    dense = p > 0.3 / 11
+    assert (inside == dense).float().mean() > 0.9
+    assert inside[:128].sum(1).float().mean() > 9
+    assert inside[128:].sum(1).float().mean() < 4
 
 
 def test_options_out_of_range_are_named() -> None:
-    with pytest.raises(ValueError, match="width in"):
-        DACKL(5, width=1.5)
+    with pytest.raises(ValueError, match="eps > 0"):
+        DACKL(5, eps=0.0)

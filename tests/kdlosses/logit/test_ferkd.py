@@ -48,9 +48,39 @@ def test_discarded_positions_cannot_matter() -> None:
     torch.testing.assert_close(value, F.cross_entropy(s[:1], t[:1].exp()))
 
 
-def test_ignored_labels_do_not_count() -> None:
-    s, t, y = torch.randn(4, 4), torch.randn(4, 4), torch.tensor([0, 255, 2, -1])
-    torch.testing.assert_close(ferkd(s, t, labels=y), ferkd(s[[0, 2]], t[[0, 2]], labels=y[[0, 2]]))
+def test_without_a_label_a_soft_one_counts_and_a_true_one_does_not() -> None:
+    t = torch.tensor([[0.9, 0.1], [0.55, 0.45], [0.2, 0.8], [0.5, 0.5]]).log()  # soft, true, soft, true
+    s, y = torch.randn(4, 2), torch.tensor([255, -1, 1, 0])
+    value = ferkd(s, t, labels=y, medium=0.7)
+    torch.testing.assert_close(value, ferkd(s[[0, 2, 3]], t[[0, 2, 3]], labels=torch.tensor([0, 1, 0]), medium=0.7))
+
+
+def test_hard_regions_are_mined_and_calibrated_as_a_whole() -> None:
+    """A crop of which the teacher is unsure on the whole takes its labels, at each of its pixels, sure ones too."""
+    rng = np.random.default_rng(0)
+    s, t, y, w = rng.normal(size=(2, 3, 4, 6)), rng.normal(size=(2, 3, 4, 6)), rng.integers(3, size=(2, 4, 6)), 0
+    t[0, :, :2, :3] *= 0.2  # an unsure crop
+    t[0, :, 0, 0] = 9, 0, 0  # with a sure pixel in it
+    t[1] *= 5
+    w = rng.random((2, 4, 6))
+    p, log_q = softmax(t, axis=1), log_softmax(s, axis=1)
+    total, mass, cases = 0.0, 0.0, set()
+    for n in range(2):
+        for rows in (slice(0, 2), slice(2, 4)):
+            for columns in (slice(0, 3), slice(3, 6)):
+                sure = np.average(p[n].max(0)[rows, columns], weights=w[n, rows, columns])
+                case = int(np.searchsorted([0.4, 0.6, 0.85], sure))
+                cases.add(case)
+                for i in range(rows.start, rows.stop):
+                    for j in range(columns.start, columns.stop):
+                        target = np.where(np.arange(3) == y[n, i, j], 0.9, 0.05) if case == 1 else p[n, :, i, j]
+                        counts = w[n, i, j] * (case in (1, 2))
+                        total, mass = total - counts * (target * log_q[n, :, i, j]).sum(), mass + counts
+    assert cases >= {1, 2}
+    s, t, y, w = map(torch.from_numpy, (s, t, y, w))
+    value = ferkd(s, t, labels=y, low=0.4, medium=0.6, high=0.85, regions=2, weight=w)
+    np.testing.assert_allclose(value.item(), total / mass, rtol=1e-9)
+    assert value != ferkd(s, t, labels=y, low=0.4, medium=0.6, high=0.85, weight=w)
 
 
 def test_thresholds_out_of_order_are_named() -> None:

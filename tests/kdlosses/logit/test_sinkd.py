@@ -82,3 +82,22 @@ def test_memory_is_a_quarter_of_the_naive_at_most() -> None:
         return sum(kept.values())
 
     assert saved(sinkd) * 4 < saved(naive)
+
+
+def test_a_draw_is_a_sample_of_positions_of_both_sides() -> None:
+    """Of two maps of 64 by 64 it is in reach; its mean over draws is a little above the distance of all."""
+    s, t = 3 * torch.randn(2, 5, 6, 6), 3 * torch.randn(2, 5, 6, 6)
+    assert sinkd(s, t, draw=72) == sinkd(s, t)
+    drawn = torch.stack([sinkd(s, t, draw=36) for _ in range(40)])
+    assert drawn.std() > 0
+    assert sinkd(s, t) < drawn.mean() < 1.3 * sinkd(s, t)  # fewer partners to choose from
+    weight = torch.zeros(2, 6, 6)
+    weight[0, 0] = 1  # a draw of more than there are
+    torch.testing.assert_close(sinkd(s, t, draw=20, weight=weight), sinkd(s, t, weight=weight))
+    large = torch.randn(2, 5, 64, 64, requires_grad=True)
+    kept: list[int] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.numel()) or x, lambda x: x):
+        value = sinkd(large, torch.randn(2, 5, 64, 64), draw=512)
+    value.backward()
+    assert max(kept) <= 512 * 512
+    assert (large.grad.abs().sum(1) > 0).sum() == 512

@@ -3,12 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from contract.entry import LossContract
 from scipy.special import rel_entr, softmax
 
 from kdlosses import kl, rkl, topk_kl
-
-CONTRACT = LossContract("topk_kl", options=dict(k=2), two_classes=dict(k=1))
 
 
 @pytest.mark.parametrize(("k", "tau"), [(1, 1.0), (3, 1.0), (5, 2.0)])
@@ -32,6 +29,13 @@ def test_all_classes_are_kl_and_none_are_rkl() -> None:
     torch.testing.assert_close(topk_kl(s, t, k=0), rkl(s, t))
     for k in (6, 10):
         assert topk_kl(s, t, k=k) == kl(s, t)
+
+
+def test_by_default_half_of_the_classes_are_on_top_and_at_most_ten() -> None:
+    """A fixed ten would be `kl` wherever there are no more classes."""
+    for classes, k in ((2, 1), (7, 3), (11, 5), (40, 10)):
+        s, t = torch.randn(6, classes), torch.randn(6, classes)
+        assert topk_kl(s, t) == topk_kl(s, t, k=k) != kl(s, t)
 
 
 def test_a_sure_teacher_stays_finite() -> None:
