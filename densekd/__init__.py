@@ -29,6 +29,7 @@ _HOME = {
     "prepare": "densekd.runs.experiment",
     "train": "densekd.runs.experiment",
     "shutdown_distributed": "densekd.runs.experiment",
+    "tune": "densekd.runs.tuning",
     "METHODS": "densekd.methods",
     "build_model": "densekd.mmlab.building",
 }

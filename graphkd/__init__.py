@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from graphkd.pipeline.ranking import rank_students
     from graphkd.pipeline.train_student import train_student
     from graphkd.pipeline.train_teacher import train_teacher
+    from graphkd.pipeline.tuning import tune
     from graphkd.students.classifier import StudentClassifier
     from graphkd.students.regressor import StudentRegressor
     from graphkd.training.cache import Cache
@@ -52,6 +53,7 @@ _LAZY = {
     "rank_students": "graphkd.pipeline.ranking",
     "train_student": "graphkd.pipeline.train_student",
     "train_teacher": "graphkd.pipeline.train_teacher",
+    "tune": "graphkd.pipeline.tuning",
 }
 
 __all__ = [
@@ -75,6 +77,7 @@ __all__ = [
     "rank_students",
     "train_student",
     "train_teacher",
+    "tune",
 ]
 
 

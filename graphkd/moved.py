@@ -35,4 +35,6 @@ NAMES = {
     "teach": "graphkd.pipeline.train_teacher.train_teacher",
 }
 
+TEXT_NAMES = {"tune": "graphkd.text.finetune.finetune"}
+
 moved_modules({f"graphkd.{old}": f"graphkd.{new}" for old, new in _MODULES.items()})

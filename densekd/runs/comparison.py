@@ -100,15 +100,15 @@ def run(
         found = checkpoint if isinstance(checkpoint, Mapping) else dict.fromkeys(needed, checkpoint)
         if any(found.get(each) is None for each in needed):
             raise ValueError("role 'distilled' needs the weights of the teacher: checkpoint=...")
-        _set_weights(plan, {**given_weights(config), **{each: str(found[each]) for each in needed}})
+        set_weights(plan, {**given_weights(config), **{each: str(found[each]) for each in needed}})
     plan.experiment_name = f"{name}-{role}-{seed}-{time.time_ns()}"  # mmengine shares loggers between equal names
     plan.log_level = log_level
     plan.resume = False
     data = tested_on(plan)
-    if not _needs_validation(plan):
+    if not needs_validation(plan):
         plan.val_cfg = plan.val_dataloader = plan.val_evaluator = None
     if not weights:
-        _keep_the_last_weights(plan)
+        keep_the_last_weights(plan)
     prepare(plan, work_dir=work_dir, seed=seed)
     done = Path(work_dir) / TRAINED
     if not again and not weights and _was_trained(done, log):
@@ -133,7 +133,7 @@ def run(
                 log["teacher_cache"] = hook.told
         log["peak_memory_mb"] = peak_memory()
         write(done, log)
-    log["scores"] = _finite(runner.test())
+    log["scores"] = finite(runner.test())
     log.setdefault("peak_memory_mb", peak_memory())
     best = ((plan.get("default_hooks") or {}).get("checkpoint") or {}).get("save_best")
     log["metrics"] = named_metrics(log["scores"], best if isinstance(best, list) else [best])
@@ -179,7 +179,7 @@ def check(config: Config) -> None:
     marks_of_weights(config, "distilled")
     plan = config_of(config, "distilled")
     if trained and not learns(config):
-        _set_weights(plan, {**given, **dict.fromkeys(trained, "random")})
+        set_weights(plan, {**given, **dict.fromkeys(trained, "random")})
     with torch.random.fork_rng(devices=[]), DefaultScope.overwrite_default_scope(plan.get("default_scope")):
         MODELS.build(plan.model)
 
@@ -391,7 +391,7 @@ def _no_config(config: Config) -> str:
     )
 
 
-def _set_weights(plan: Config, weights: dict[str | None, str]) -> None:
+def set_weights(plan: Config, weights: dict[str | None, str]) -> None:
     plan.model.checkpoint = weights.get(None, weights)
 
 
@@ -427,20 +427,20 @@ def _mark(path: str) -> str:
 
 def _schedule(plan: Config) -> str:
     """Say how long a config trains: '600 iterations of 8', '12 epochs of 16'."""
-    unit, length = _length(plan)
+    unit, length = length_of(plan)
     loader = plan.train_dataloader
     batch = loader.get("batch_size") or (loader.get("batch_sampler") or {}).get("batch_size")
     return (f"{length} {unit}" if length else "its own loop") + (f" of {batch}" if batch else "")
 
 
-def _length(plan: Config) -> tuple[str, int | None]:
+def length_of(plan: Config) -> tuple[str, int | None]:
     epochs = plan.train_cfg.get("max_epochs")
     return ("iterations", plan.train_cfg.get("max_iters")) if epochs is None else ("epochs", epochs)
 
 
-def _keep_the_last_weights(plan: Config) -> None:
+def keep_the_last_weights(plan: Config) -> None:
     """Have one checkpoint written, at the end, into the run's folder."""
-    unit, length = _length(plan)
+    unit, length = length_of(plan)
     hooks = plan.default_hooks = ConfigDict(plan.get("default_hooks") or {})
     hook = hooks.get("checkpoint") or ConfigDict(type="CheckpointHook")
     hook.pop("out_dir", None)
@@ -449,7 +449,7 @@ def _keep_the_last_weights(plan: Config) -> None:
     hooks.checkpoint = hook
 
 
-def _needs_validation(plan: Config) -> bool:
+def needs_validation(plan: Config) -> bool:
     """Whether the schedule follows the scores of the validation."""
     rates = plan.get("param_scheduler") or []
     found = [*(rates if isinstance(rates, list) else [rates]), *(plan.get("custom_hooks") or [])]
@@ -495,7 +495,7 @@ def _was_trained(path: Path, log: Log) -> bool:
     return all(found.get(key) == log.get(key) for key in ("role", "seed", "fingerprint", "teacher_weights", "schedule"))
 
 
-def _finite(scores: Mapping[str, Any]) -> dict[str, float | None]:
+def finite(scores: Mapping[str, Any]) -> dict[str, float | None]:
     """The numbers among scores; None stands for one that is not finite."""
     found = {}
     for key, value in scores.items():

@@ -1,52 +1,125 @@
-"""Tune a language model with LoRA on a graph's training nodes.
+"""Choose a recipe and its options on validation nodes, under a budget that is stated.
 
-    graphkd tune cane_cora --model A --out B
+    graphkd tune digits --teacher sage --recipes glnn ffg2m krd --trials 20 --seeds 3 --out tuned
+    graphkd tune graphkd::glnn/digits.py --setting ind --hours 1 --out tuned
+    graphkd distill tuned/best.py
 
-GRAPH and the ways to ask are those of `graphkd embed`, which then reads the graph with the model in the folder B.
-The training nodes are those of one split, so that each seed has a tuned model of its own. A causal model needs
-`--labels`, what the classes are called. With `--align CACHE` no label is read: an encoder, or with `--layers` the first
-layers of one, learns the vectors that a larger one left there, so that its own can be compared with them.
-`torchrun --nproc-per-node 4 -m graphkd.cli tune ...` shares the batches.
+GRAPH is a name like cora, or module:name; or there is a config of `graphkd distill`, with recipes of its own. The
+untaught student is trained first, then each recipe as it is given, then Optuna draws a recipe and its options: the
+weight of the labels, temperatures, the weights of losses and what the recipe names. Trials that fall behind are stopped
+early. Test labels are not read. The same command goes on where it was stopped, and with more trials or hours it goes on
+from there.
+
+To fine-tune a language model on the texts of a graph, see `graphkd finetune`.
 """
 
 from __future__ import annotations
 
+import copy
+import sys
 from pathlib import Path
+from pprint import pformat
+from typing import Any
 
-from graphkd.cli import _texts as texts
-from kdlosses.cli.mistakes import one_sentence, place_to_write, positive, whole
+from graphkd.cli._config import DEFAULTS, Config, check, read_config, teacher_of
+from graphkd.cli.distill import student_of
+from graphkd.data import load
+from graphkd.pipeline.compare import checked_seeds
+from graphkd.pipeline.tuning import Ranges, tune_on
+from graphkd.shipped import CONFIGS
+from graphkd.training.watch import Run
+from kdlosses.cli.mistakes import one_sentence, place_to_write
+from kdlosses.cli.parser import Parser
+from kdlosses.cli.study import Budget, add_budget, add_range
+from kdlosses.space import FACTORS, RATIOS, TEMPERATURES
+from kdlosses.whole import whole
 
-with one_sentence():
-    from graphkd.text import align, tune
-    from graphkd.training.cache import Cache
+_MOVED = ("--model", "--align")
 
 
 @one_sentence()
 def main(arguments: list[str] | None = None) -> None:
-    parser = texts.parser(__doc__, "graphkd tune", "float32", "bfloat16")
-    parser.add_argument("--seed", type=whole(0), default=0, help="of the split and of the training")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the tuned model")
-    parser.add_argument("--align", type=Path, metavar="CACHE", help="of `graphkd embed`: learn its vectors, no labels")
+    """Run the trials that are missing, and print what was found."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if any(each.partition("=")[0] in _MOVED for each in given):
+        raise SystemExit("graphkd tune with a language model is now graphkd finetune: the same options, another name")
+    parser = Parser(__doc__, "graphkd tune")
+    parser.add_argument("graph", metavar="GRAPH", help="a name, module:name, or a config: a file or graphkd::...")
+    parser.add_argument("--teacher", help="a name, or module:name (default: sage, or that of the config)")
     parser.add_argument(
-        "--layers", type=whole(1), help="so many layers of the model, from the first, make a smaller one"
+        *("--recipes", "--methods"),
+        dest="recipes",
+        nargs="+",
+        default=[],
+        metavar="RECIPE",
+        help="names, or module:name (default: glnn, or those of the config)",
     )
-    parser.add_argument("--rank", type=whole(1), default=8)
-    parser.add_argument("--lr", type=positive, default=2e-4)
-    parser.add_argument("--epochs", type=whole(1), default=1)
-    parser.add_argument("--batch-size", type=whole(1), default=8)
+    parser.add_argument(
+        "--losses", nargs="+", default=[], help="losses on logits, each by itself; names, or module:name"
+    )
+    parser.add_argument("--setting", choices=("tran", "ind"), help="(default: tran, or the first of the config)")
+    parser.add_argument("--scoring", help="a scorer of scikit-learn, which selects epochs and trials")
+    add_budget(parser)
+    add_range(parser, "--factor", FACTORS[:2], "of the factor on the weights of losses")
+    add_range(parser, "--ratio", RATIOS[:2], "of their pull to that of the labels, where weights are measured")
+    add_range(parser, "--temperature", TEMPERATURES[:2], "of the factor on temperatures")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, or auto, CUDA where there is one (default: cpu)")
+    parser.add_argument("--amp", action="store_true", help="multiply in bfloat16 in training")
+    parser.add_argument("--root", type=Path, help="folder of the data (default: KD_DATA_ROOT)")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the study, to go on in it, too")
     args = parser.parse_args(arguments)
-    if args.align and (args.labels or args.split):
-        parser.error("--align learns vectors and reads no label: leave out --labels and --split")
-    place_to_write(args.out, new=True)
-    texts.join()
-    graph = texts.graph_of(args)
-    train = None if args.align else texts.split_for(graph, args.seed).train
-    model = texts.model_of(args, layers=args.layers)
-    prompts = texts.prompts_of(args, model)
-    schedule = dict(lr=args.lr, epochs=args.epochs, batch_size=args.batch_size, seed=args.seed)
-    if train is None:
-        history = align(model, graph, Cache.load(args.align), args.out, prompts, **schedule)
+    config, name = asked_for(args)
+    check(config)
+    out = place_to_write(args.out, new=False)
+    graph = load(config["data"], args.root)
+    setting = args.setting or config["settings"][0]
+    found = tune_on(
+        graph,
+        lambda seed: teacher_of(config["teacher"], setting, seed),
+        config["methods"],
+        budget=Budget.of(args.trials, args.hours),
+        seeds=checked_seeds(args.seeds),
+        setting=setting,
+        student=student_of(graph, config),
+        split=None,
+        isolated="raise",
+        scoring=args.scoring or _first(config.get("scoring")),
+        space={},
+        ranges=Ranges.of((*args.factor, True), (*args.ratio, True), (*args.temperature, True)),
+        pruner=args.pruner,
+        run=Run.of(args.device, args.amp),
+        device=args.device,
+        out=out,
+        name=name,
+        tick=lambda said: print(said, file=sys.stderr, flush=True),
+    )
+    path = out / "best.py"
+    with whole(path) as draft:
+        best = {**config, "settings": [setting], "methods": [found.best]}
+        if args.scoring:
+            best["scoring"] = [args.scoring]
+        lines = [f"# The best of {len(found.trials)} trials on validation nodes: {found.best_trial}."]
+        lines += [f"{key} = {pformat(value, width=110, sort_dicts=False)}" for key, value in best.items()]
+        draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(found)
+    print(f"The best is {path}: `graphkd distill {path} --seeds 10` for its test scores.")
+
+
+def asked_for(args: Any) -> tuple[Config, str]:
+    """The config and its name: that of a file, or what the command line says of a graph."""
+    methods: list[Any] = [{"type": each} for each in args.recipes]
+    methods += [{"type": "terms", "distills": [{"loss": each}]} for each in args.losses]
+    if args.graph.endswith(".py") or args.graph.startswith("graphkd::"):
+        path = CONFIGS.argument(args.graph)
+        config, name = read_config(path), f"{path.parent.name}-{path.stem}"
+        config["methods"] = methods or config["methods"]
     else:
-        labels = texts.listed(args.labels)
-        history = tune(model, graph, train, args.out, prompts, labels=labels, rank=args.rank, **schedule)
-    print(f"loss of each epoch: {', '.join(f'{loss:.3f}' for loss in history.losses)}; {sum(history.seconds):.0f} s")
+        config = copy.deepcopy(DEFAULTS) | {"data": args.graph, "methods": methods or [{"type": "glnn"}]}
+        config["settings"], name = ["tran"], args.graph
+    if args.teacher:
+        config["teacher"] = {**copy.deepcopy(DEFAULTS["teacher"]), "type": args.teacher}
+    return config, name
+
+
+def _first(scoring: Any) -> Any:
+    return scoring[0] if isinstance(scoring, list) and scoring else scoring or None

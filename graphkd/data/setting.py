@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -47,6 +47,13 @@ class Setting:
     def mark(self) -> str:
         """Hash of the nodes whose labels training may use: `Split.fingerprint` of its split."""
         return mark(self.observed[self.train], self.observed[self.val])
+
+    def without_test(self) -> Setting:
+        """The same for training and selection alone: there are no test nodes, and no label but those of the two."""
+        told = torch.zeros(len(self.whole), dtype=torch.bool)
+        told[self.observed[self.train]] = told[self.observed[self.val]] = True
+        whole = replace(self.whole, y=only(self.whole.y, told))
+        return replace(self, whole=whole, test=self.test[:0], unseen=self.unseen[:0])
 
 
 def make_setting(graph: Graph, split: Any, name: SettingName, seed: int, scoring: Any = None) -> Setting:

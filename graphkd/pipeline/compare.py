@@ -193,7 +193,7 @@ def compare(
     last_step(model).check_settings()
     if not callable(tick):
         raise TypeError(f"tick is a function of a name, got {tick!r}")
-    chosen, settings = _seeds(seeds), _settings(settings)
+    chosen, settings = checked_seeds(seeds), _settings(settings)
     taught = [plain(each) for each in (methods if isinstance(methods, list | tuple) else [methods])]
     taught = [each if callable(each) or isinstance(each, dict) else {"type": each} for each in taught]
     for method in taught:
@@ -257,7 +257,8 @@ def compare(
     return Comparison([each for each in found if each["seed"] in chosen and each["method"] in names])
 
 
-def _seeds(seeds: Any) -> list[int]:
+def checked_seeds(seeds: Any) -> list[int]:
+    """The seeds: so many from 0, or those of a list; TypeError or ValueError if it is neither."""
     if isinstance(seeds, bool | str) or not isinstance(seeds, int | np.integer | Iterable):
         raise TypeError(f"seeds is how many to run, or a list of which, got {seeds!r}")
     found = [checked_seed(each) for each in (seeds if isinstance(seeds, Iterable) else range(seeds))]

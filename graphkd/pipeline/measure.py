@@ -67,12 +67,14 @@ def check_scores(setting: Setting) -> None:
     parts = [setting.observed[setting.val], setting.test, *([setting.unseen] if len(setting.unseen) else [])]
     for place, measure in enumerate(measures_of(setting)):
         for nodes in parts if measure.scorer is not None else ():
-            if not place or nodes is not parts[0]:  # the first alone chooses an epoch
+            if len(nodes) and (not place or nodes is not parts[0]):  # the first alone chooses an epoch
                 measure(torch.randn(len(nodes), width, generator=draw), setting.whole.y[nodes])
 
 
-def evaluation(network: nn.Module, setting: Setting, units: Units | None = None) -> Callable[[], tuple[Score, float]]:
-    """A function that scores a network, as it is when called, on the validation and on the watched test nodes.
+def evaluation(
+    network: nn.Module, setting: Setting, units: Units | None = None
+) -> Callable[[], tuple[Score, float | None]]:
+    """A function that scores a network, as it is when called, on the validation and on the watched test nodes, if any.
 
     `units` are those in which its answers are scored, where it has learned standardised numbers.
     """
@@ -80,11 +82,12 @@ def evaluation(network: nn.Module, setting: Setting, units: Units | None = None)
     watched = setting.test if setting.name == "tran" else torch.searchsorted(setting.observed, setting.test)
     truth, measure = setting.whole.y[setting.test], measures_of(setting)[0]
 
-    def evaluate() -> tuple[Score, float]:
+    def evaluate() -> tuple[Score, float | None]:
         with torch.inference_mode():
             logits = call_on(network, seen)
         logits = logits if units is None else units.own(logits)
-        return measure.both(logits[setting.val], labels[setting.val]), measure.both(logits[watched], truth)[0]
+        told = measure.both(logits[watched], truth)[0] if len(watched) else None
+        return measure.both(logits[setting.val], labels[setting.val]), told
 
     return evaluate
 
@@ -113,7 +116,7 @@ def teacher_metrics(
     networks: Sequence[nn.Module], views: Sequence[Setting], setting: Setting, logits: Tensor
 ) -> dict[str, float]:
     """Scores of the mean prediction of networks, each on its own view; `logits` are theirs on the seen nodes."""
-    if setting.name == "tran":
+    if setting.name == "tran" or not len(setting.test):
         return metrics_of(setting, logits)
     if setting.whole.reads is not None:
         with at_rest(networks[0]):
@@ -139,9 +142,12 @@ def metrics_of(
 ) -> dict[str, float]:
     """Scores from the outputs for all nodes: with the seen edges, with all edges, and without any.
 
-    Those of further scorers than the first have their name behind that of the metric.
+    Those of further scorers than the first have their name behind that of the metric. Without test nodes there are
+    none, see `Setting.without_test`.
     """
     found: dict[str, float] = {}
+    if not len(setting.test):
+        return found
     for place, measure in enumerate(measures_of(setting)):
         own = _metrics(setting, measure, observed, linked, alone)
         found |= {f"{key} {measure.name}" if place else key: value for key, value in own.items()}

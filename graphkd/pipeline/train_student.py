@@ -61,9 +61,11 @@ def train_student(
     features, steps = fitted_steps(model, given)
     learner = fit(last_step(model), setting, cache, method, features, seed, progress, callback)
     history = learner.history_
-    linked = _answers(learner, features.linked, setting)
-    alone = linked if features.alone is features.linked else _answers(learner, features.alone, setting)
-    metrics = metrics_of(setting, linked, linked, alone if whole.reads is None else None)
+    metrics: dict[str, float] = {}
+    if len(setting.test):
+        linked = _answers(learner, features.linked, setting)
+        alone = linked if features.alone is features.linked else _answers(learner, features.alone, setting)
+        metrics = metrics_of(setting, linked, linked, alone if whole.reads is None else None)
     if whole.named:
         learner.classes_ = np.array(whole.class_names)[learner.classes_]
     x = None if features.linked is whole.x else rows(features.linked)
@@ -93,7 +95,7 @@ def fit(
     callback: Callback | None = None,
 ) -> StudentClassifier:
     """The student, trained on what the setting shows it."""
-    seen, few = setting.seen, len(setting.test) <= _MONITORED
+    seen, few = setting.seen, 0 < len(setting.test) <= _MONITORED
     learner.set_params(method=method, random_state=seed)
     if setting.scoring is not None:
         learner.set_params(scoring=setting.scoring)

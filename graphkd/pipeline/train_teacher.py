@@ -240,7 +240,7 @@ def _train_from_labels(
         tuned, options = resolve("tune", tune, TUNES)
         history.seconds += tuned(network, setting, **options).seconds
         (history.score, _), monitored = evaluate()
-        history.oracle = max(history.oracle or 0.0, monitored)
+        history.oracle = monitored if monitored is None else max(history.oracle or 0.0, monitored)
     network.cpu()
     return history
 

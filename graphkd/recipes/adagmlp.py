@@ -14,9 +14,10 @@ from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History
 from graphkd.training.parallel import gathered
+from kdlosses.space import Range
 
 
-@recipe(network=Boosted)
+@recipe(network=Boosted, space=dict(align=Range(0.0, 1.0), mask=Range(0.0, 0.5)))
 def adagmlp(
     model: Boosted,
     lesson: Lesson,

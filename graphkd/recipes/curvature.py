@@ -13,9 +13,10 @@ from graphkd.sparse.edges import both_ways
 from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History
+from kdlosses.space import Range
 
 
-@recipe(reads_edges=True)
+@recipe(reads_edges=True, space=dict(caw=Range(0.01, 1.0, log=True)))
 def curvature(
     model: MLP,
     lesson: Lesson,

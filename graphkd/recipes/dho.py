@@ -14,9 +14,10 @@ from graphkd.rules.dho import FoldedHeads
 from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History
+from kdlosses.space import Range
 
 
-@recipe()
+@recipe(space=dict(share=Range(0.0, 1.0)))
 def dho(
     model: MLP, lesson: Lesson, *, lam: float = 0.5, tau: float = 2.0, share: float = 0.5, sharp: float = 0.5
 ) -> History:

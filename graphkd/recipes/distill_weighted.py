@@ -11,9 +11,10 @@ from graphkd.rules.similar import source_weights, task_similarity
 from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History
+from kdlosses.space import Range
 
 
-@recipe()
+@recipe(space=dict(power=Range(0.1, 10.0, log=True)))
 def distill_weighted(
     model: MLP, lesson: Lesson, *, lam: float = 0.5, power: float = 1.0, nearest: bool = False
 ) -> History:

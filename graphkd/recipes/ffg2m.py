@@ -10,9 +10,10 @@ from graphkd.sparse.rows import rows
 from graphkd.sparse.sampling import EdgeDraws
 from graphkd.training.lesson import Lesson, check_even, check_lam
 from graphkd.training.loop import History
+from kdlosses.space import Range
 
 
-@recipe(reads_edges=True)
+@recipe(reads_edges=True, space=dict(high=Range(0.0, 1.0), even=Range(0.0, 1.0)))
 def ffg2m(
     model: nn.Module,
     lesson: Lesson,

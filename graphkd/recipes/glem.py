@@ -12,6 +12,7 @@ from graphkd.recipes.supervised import supervised
 from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History, Schedule, train
+from kdlosses.space import Range
 
 
 @dataclass
@@ -21,7 +22,7 @@ class Alternated(History):
     text: nn.Module | None = None
 
 
-@recipe(graph_networks=True)
+@recipe(graph_networks=True, space=dict(alpha=Range(0.0, 1.0)))
 def glem(
     model: nn.Module,
     lesson: Lesson,

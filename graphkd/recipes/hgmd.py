@@ -13,11 +13,12 @@ from graphkd.sparse.rows import rows
 from graphkd.sparse.sampling import keep_for_hard, similarity
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History, each_epoch
+from kdlosses.space import Range
 
 MODES = ("plain", "weight", "mixup")
 
 
-@recipe(reads_edges=True)
+@recipe(reads_edges=True, space=dict(alpha=Range(0.5, 50.0, log=True)))
 def hgmd(
     model: nn.Module,
     lesson: Lesson,

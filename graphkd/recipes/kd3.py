@@ -15,9 +15,10 @@ from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History
 from kdlosses.policy.confident import Confident, confidence
+from kdlosses.space import Range
 
 
-@recipe()
+@recipe(space=dict(feature=Range(0.01, 1.0, log=True), contrast=Range(0.001, 0.1, log=True)))
 def kd3(
     model: MLP,
     lesson: Lesson,

@@ -12,11 +12,12 @@ from graphkd.sparse.rows import rows
 from graphkd.sparse.sampling import entropy, keep_reliable, relative
 from graphkd.training.lesson import Lesson, check_even, check_lam
 from graphkd.training.loop import History, each_epoch
+from kdlosses.space import Range
 
 _BINS = 50
 
 
-@recipe(extras=("noisy",), reads_edges=True)
+@recipe(extras=("noisy",), reads_edges=True, space=dict(power=Range(0.1, 10.0, log=True)))
 def krd(
     model: nn.Module,
     lesson: Lesson,

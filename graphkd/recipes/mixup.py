@@ -14,9 +14,10 @@ from graphkd.rules.mixup import mixup as drawn
 from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History
+from kdlosses.space import Range
 
 
-@recipe()
+@recipe(space=dict(share=Range(0.0, 1.0), alpha=Range(0.1, 10.0, log=True)))
 def mixup(
     model: nn.Module, lesson: Lesson, *, lam: float = 0.1, share: float = 1.0, alpha: float = 1.0, loss: Any = "std_kd"
 ) -> History:

@@ -14,9 +14,14 @@ from graphkd.recipes.supervised import supervised
 from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History
+from kdlosses.space import Range
 
 
-@recipe(inputs=with_positions, reads_edges=True)
+@recipe(
+    inputs=with_positions,
+    reads_edges=True,
+    space=dict(relation=Range(1e-5, 0.1, log=True), adversary=Range(0.01, 1.0, log=True)),
+)
 def nosmog(
     model: MLP,
     lesson: Lesson,

@@ -14,9 +14,10 @@ from graphkd.sparse.edges import by_target, drop_self_loops, smoother
 from graphkd.sparse.rows import masked, rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import Evaluation, History, Schedule, train
+from kdlosses.space import Range
 
 
-@recipe(reads_edges=True)
+@recipe(reads_edges=True, space=dict(consistency=Range(0.1, 10.0, log=True)))
 def refined_teacher(
     model: MLP,
     lesson: Lesson,

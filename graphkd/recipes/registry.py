@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
@@ -17,6 +18,7 @@ from graphkd.training.parallel import processes
 from graphkd.training.task import task_of
 from graphkd.training.term import check_entry
 from kdlosses.discover import check_free
+from kdlosses.space import Dimension
 
 R = TypeVar("R", bound=Callable[..., Any])
 
@@ -36,6 +38,9 @@ TASKS_OF: dict[str, tuple[str, ...]] = {}
 EDGE_READERS: set[str] = set()
 """The recipes that read the edges of the graph; all count every edge the same."""
 
+SPACES: dict[str, Mapping[str, Dimension]] = {}
+"""What `graphkd.tune` searches of a recipe, beside `lam` and `tau`."""
+
 HANDS_ON = {
     *("adagmlp", "dho", "dual_head", "m2m", "pruned", "quant_distill", "random_teacher", "rounded", "simmlp"),
     *("talking", "tined", "weight_align"),
@@ -53,6 +58,7 @@ def recipe(
     reads_edges: bool = False,
     graph_networks: bool = False,
     tasks: Collection[str] = ("single-label",),
+    space: Mapping[str, Dimension] = MappingProxyType({}),
 ) -> Callable[[R], R]:
     """Register a recipe under the name of its function, `recipe(model, lesson, *, options) -> History`.
 
@@ -67,6 +73,7 @@ def recipe(
         graph_networks: whether its student may itself be a graph network: it calls the model by `lesson.outputs` alone.
         tasks: what it may teach, by the names of `graphkd.training.task.TASKS`: it takes its losses on labels and on
             the teacher's outputs from `lesson.task`.
+        space: what `graphkd.tune` searches of its options, beside `lam` and `tau`: ranges or lists of choices.
 
     Raises:
         ValueError: the name is taken.
@@ -92,6 +99,8 @@ def recipe(
         if reads_edges:
             EDGE_READERS.add(name)
         TASKS_OF[name] = tuple(task_of(task).name for task in tasks)
+        if space:
+            SPACES[name] = space
         if graph_networks:
             OF_GRAPH_NETWORKS[name] = function
         return function

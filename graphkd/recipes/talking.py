@@ -11,9 +11,10 @@ from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History
 from kdlosses.feature.talking import Talking
+from kdlosses.space import Range
 
 
-@recipe()
+@recipe(space=dict(interaction=Range(0.01, 1.0, log=True), consistency=Range(0.1, 10.0, log=True)))
 def talking(
     model: MLP,
     lesson: Lesson,

@@ -18,10 +18,11 @@ from graphkd.sparse.edges import lower_first
 from graphkd.sparse.rows import Matrix, rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History
+from kdlosses.space import Range
 from kdlosses.unit import unit
 
 
-@recipe(extras=("weights",), reads_edges=True, network=Paired)
+@recipe(extras=("weights",), reads_edges=True, network=Paired, space=dict(energy=Range(0.01, 1.0, log=True)))
 def tined(
     model: Paired,
     lesson: Lesson,

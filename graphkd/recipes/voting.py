@@ -9,9 +9,10 @@ from graphkd.rules.votes import Votes
 from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History
+from kdlosses.space import Range
 
 
-@recipe()
+@recipe(space=dict(votes=Range(0.1, 10.0, log=True)))
 def voting(
     model: nn.Module, lesson: Lesson, *, lam: float = 0.0, k: int = 3, every: int = 1, votes: float = 1.0
 ) -> History:

@@ -13,9 +13,10 @@ from graphkd.recipes.supervised import supervised
 from graphkd.sparse.rows import Matrix, rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History
+from kdlosses.space import Range
 
 
-@recipe()
+@recipe(space=dict(beta=Range(0.1, 10.0, log=True)))
 def vqgraph(
     model: MLP,
     lesson: Lesson,

@@ -11,9 +11,9 @@ import torch
 
 from graphkd.data.setting import Setting
 from graphkd.text.embed import embed
+from graphkd.text.finetune import finetune
 from graphkd.text.model import LanguageModel
 from graphkd.text.prompts import Prompts
-from graphkd.text.tune import tune
 
 if TYPE_CHECKING:
     from graphkd.pipeline.outcome import Outcome
@@ -36,8 +36,8 @@ def alternate(
 ) -> Outcome:
     r"""Tune a language model on a graph network's pseudo-labels and the network on its own, in turns.
 
-    The E-step is `tune`: LoRA on the training nodes' labels and, from the second turn on, with the share $\alpha$ on
-    the classes that the network of the turn before finds most probable elsewhere, where it is sure enough. Then the
+    The E-step is `finetune`: LoRA on the training nodes' labels and, from the second turn on, with the share $\alpha$
+    on the classes that the network of the turn before finds most probable elsewhere, where it is sure enough. Then the
     tuned model reads every node anew, and in the M-step a new network that reads these vectors is trained by the recipe
     `glem` with one turn: on the labels with the weight $\lambda$, and on what an MLP on the vectors makes of the other
     nodes. The form that leaves the language model as it is, in seconds, is that recipe alone.
@@ -54,7 +54,7 @@ def alternate(
         alpha: $\alpha$.
         sure: least probability of a pseudo-label, in both steps.
         seed: of both.
-        tuning: further options of `tune`.
+        tuning: further options of `finetune`.
 
     Returns:
         what `graphkd.train_teacher` does, of the turn with the best validation accuracy; of equals of the first.
@@ -73,7 +73,7 @@ def alternate(
     pseudo = None
     for turn in range(rounds):
         folder = path / f"model-{turn}"
-        tune(
+        finetune(
             *(model, graph, setting.train, folder, prompts),
             **{"labels": labels, "pseudo": pseudo, "alpha": alpha, "seed": seed, **(tuning or {})},
         )

@@ -14,7 +14,7 @@ import torch
 from safetensors.numpy import load_file
 
 from graphkd import Cache, Graph
-from graphkd.cli import tune as tune_text
+from graphkd.cli import finetune as finetune_text
 from graphkd.data import read_texts, text_graph
 from graphkd.text import LanguageModel, Prompts, align, embed
 
@@ -127,6 +127,6 @@ def test_the_tool_aligns(graph: Graph, folders: dict[str, Path], tmp_path: Path,
     embed(read_texts(tmp_path / "nodes.jsonl", tmp_path / "edges.jsonl"), large, tmp_path / "cache", PROMPTS)
     options = [str(tmp_path / "nodes.jsonl"), "--edges", str(tmp_path / "edges.jsonl"), "--hops", "0", "--budget", "24"]
     options += ["--model", str(folders["large"]), "--layers", "1", "--align", str(tmp_path / "cache")]
-    tune_text.main([*options, "--out", str(tmp_path / "out")])
+    finetune_text.main([*options, "--out", str(tmp_path / "out")])
     assert capsys.readouterr().out.startswith("loss of each epoch: ")
     assert LanguageModel.load(tmp_path / "out").network.config.num_hidden_layers == 1

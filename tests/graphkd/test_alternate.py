@@ -12,7 +12,7 @@ import torch
 
 from graphkd import Cache, Graph
 from graphkd.data import Setting, Split, make_setting, text_graph
-from graphkd.text import LanguageModel, Prompts, alternate, tune
+from graphkd.text import LanguageModel, Prompts, alternate, finetune
 from graphkd.text.prompts import INSTRUCTION, Asker
 
 NODES, TOLD = 60, 12
@@ -59,7 +59,7 @@ def test_labels_and_pseudo_labels_have_their_shares(
 
     told = np.mean([cost(node, int(graph.y[node])) for node in range(TOLD)])
     guessed = np.mean([cost(node, int(pseudo[node])) for node in range(TOLD, NODES) if pseudo[node] >= 0])
-    history = tune(
+    history = finetune(
         *(causal, graph, torch.arange(TOLD), tmp_path / "tuned", ASKED),
         **dict(labels=LABELS, pseudo=pseudo, alpha=0.3, lr=0.0, batch_size=NODES),
     )
@@ -73,7 +73,7 @@ def test_a_model_learns_from_pseudo_labels_alone_where_they_have_all_the_weight(
     options = dict(pseudo=graph.y, alpha=1.0, lr=0.01, epochs=3)
     folder = encoder.network.config._name_or_path
     one, two = (
-        tune(LanguageModel.load(folder), each, torch.arange(TOLD), tmp_path / name, PROMPTS, **options)
+        finetune(LanguageModel.load(folder), each, torch.arange(TOLD), tmp_path / name, PROMPTS, **options)
         for name, each in (("one", graph), ("two", wrong))
     )
     assert one.losses == two.losses

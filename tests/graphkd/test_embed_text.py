@@ -26,7 +26,7 @@ from densekd.bev.texts import TextTable, sentences, write
 from graphkd import Cache, Graph
 from graphkd.cli import embed as embed_text
 from graphkd.data import text_graph
-from graphkd.text import LanguageModel, Prompts, align, embed, estimate, overhead, tune
+from graphkd.text import LanguageModel, Prompts, align, embed, estimate, finetune, overhead
 from graphkd.text.embed import by_length
 from graphkd.text.prompts import INSTRUCTION, Asker
 
@@ -395,7 +395,7 @@ def test_a_full_disk_leaves_no_half_of_a_model_or_a_table(
     source = embed(graph, encoder, tmp_path / "source", PROMPTS)
     few = torch.arange(4)
     calls: dict[str, Callable[[], object]] = {
-        "tuned": lambda: tune(LanguageModel.load(folders["encoder"]), graph, few, tmp_path / "tuned", PROMPTS),
+        "tuned": lambda: finetune(LanguageModel.load(folders["encoder"]), graph, few, tmp_path / "tuned", PROMPTS),
         "aligned": lambda: align(
             LanguageModel.load(folders["encoder"]),
             graph,

@@ -20,7 +20,7 @@ from transformers import BertConfig, BertForMaskedLM, BertModel, PreTrainedToken
 
 from graphkd import Graph
 from graphkd.data import text_graph
-from graphkd.text import LanguageModel, Prompts, align, embed, tune
+from graphkd.text import LanguageModel, Prompts, align, embed, finetune
 from graphkd.text.prompts import Asker
 
 WORDS = ["a", *(f"w{k}" for k in range(60))]
@@ -311,7 +311,7 @@ def test_an_encoder_of_a_pair_is_tuned_and_aligned(graph: Graph, tmp_path: Path)
         folder = save(tmp_path / name, KINDS[name][0])
         source = embed(graph, LanguageModel.load(folder), tmp_path / f"{name}-cache", Prompts(hops=0, budget=24))
         model = LanguageModel.load(folder)
-        tune(model, graph, torch.arange(4), tmp_path / f"{name}-tuned", Prompts(hops=0, budget=24), lr=0.01)
+        finetune(model, graph, torch.arange(4), tmp_path / f"{name}-tuned", Prompts(hops=0, budget=24), lr=0.01)
         other = LanguageModel.load(folder)
         align(other, graph, source, tmp_path / f"{name}-aligned", Prompts(hops=0, budget=24), epochs=1)
         for end, mine in (("tuned", model), ("aligned", other)):
@@ -447,7 +447,7 @@ def test_output_layers_and_scaling_are_part_of_the_model(folder: Path, graph: Gr
     assert cache.hidden[0].shape == (12, 12)
     dense(folder / "3_Dense", 20, 12, "torch.nn.modules.linear.Identity", 4)
     assert LanguageModel.load(folder).mark != model.mark
-    tune(model, graph, torch.arange(4), tmp_path / "tuned", Prompts(hops=0, budget=24))
+    finetune(model, graph, torch.arange(4), tmp_path / "tuned", Prompts(hops=0, budget=24))
     assert LanguageModel.load(tmp_path / "tuned").width == 12
 
 
@@ -552,7 +552,7 @@ def test_a_network_in_a_folder_of_its_own(folder: Path, graph: Graph, tmp_path: 
     model = LanguageModel.load(outer)
     assert (model.pool, model.context) == ("first", 40)
     torch.testing.assert_close(model.read(model.padded([[1, 9, 2]]))[0][0], by_hand(folder, [1, 9, 2])[0])
-    tune(model, graph, torch.arange(4), tmp_path / "tuned", Prompts(hops=0, budget=24))
+    finetune(model, graph, torch.arange(4), tmp_path / "tuned", Prompts(hops=0, budget=24))
     again = LanguageModel.load(tmp_path / "tuned")
     assert (again.pool, again.context, again.mark) == ("first", 40, model.mark)
     torch.testing.assert_close(again.read(again.padded([[1, 9, 2]]))[0], model.read(model.padded([[1, 9, 2]]))[0])

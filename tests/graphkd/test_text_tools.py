@@ -15,7 +15,7 @@ import pytest
 
 from densekd.bev.sentences import Sentences
 from graphkd.cli import embed as embed_text
-from graphkd.cli import tune as tune_text
+from graphkd.cli import finetune as finetune_text
 from kdlosses.cli.mistakes import one_sentence, place_to_write
 
 ROOT = Path(__file__).parents[2]
@@ -89,13 +89,13 @@ EMBED: list[tuple[str, dict[str, Any], str]] = [
     ("--explanations {}/none", {}, "none is no teacher cache"),
     ("--labels a,a", {}, "the labels 'a' and 'a' are the same tokens"),
 ]
-TUNE: list[tuple[str, dict[str, Any], str]] = [
+FINETUNE: list[tuple[str, dict[str, Any], str]] = [
     *((f"--{n} 0", {}, f"argument --{n}: expected a whole number from 1") for n in ("rank", "epochs", "batch-size")),
     *((f"--lr {each}", {}, "argument --lr: expected a number above 0") for each in ("0", "-1", "nan", "inf", "fast")),
     ("--layers 0", {}, "argument --layers: expected a whole number from 1"),
     ("--layers 9", {}, "has 2 layers; layers must be from 1 to 2, got 9"),
     ("", dict(split=None), "class 0 has 15 nodes; .*pass --split shares, or write the column 'split'"),
-    ("", dict(model="{}/causal", budget="100"), "tuned on labels in words: 0 given, 2 classes"),
+    ("", dict(model="{}/causal", budget="100"), "fine-tuned on labels in words: 0 given, 2 classes"),
     ("", dict(out="{}/empty"), "empty exists; choose another folder, or remove it"),
     ("--align {}/none", dict(split=None), "none is no teacher cache"),
     ("--align {}/none --labels a,b", dict(split=None), "reads no label: leave out --labels and --split"),
@@ -106,13 +106,13 @@ TUNE: list[tuple[str, dict[str, Any], str]] = [
     ("tool", "options", "changed", "message"),
     [
         *(("embed", *case) for case in [*BOTH, *EMBED]),
-        *(("tune", *case) for case in [*BOTH, *TUNE]),
+        *(("finetune", *case) for case in [*BOTH, *FINETUNE]),
     ],
 )
 def test_a_mistake_in_a_call_ends_in_one_sentence(
     world: Path, tmp_path: Path, capsys: Any, tool: str, options: str, changed: dict[str, Any], message: str
 ) -> None:
-    main = {"embed": embed_text, "tune": tune_text}[tool].main
+    main = {"embed": embed_text, "finetune": finetune_text}[tool].main
     before = sorted(world.rglob("*"))
     with pytest.raises(SystemExit) as ended:
         main(call(world, tmp_path / "out", options, **changed))
@@ -160,8 +160,8 @@ def test_a_teacher_of_sentences_is_checked_before_the_training(world: Path, tmp_
 def test_right_calls_still_run(world: Path, tmp_path: Path, capsys: Any) -> None:
     embed_text.main(call(world, tmp_path / "c", "--setting ind --hops 0", graph="{}/split.jsonl", split=None))
     embed_text.main(call(world, tmp_path / "s", "--setting ind --hops 0 --shard 7"))
-    tune_text.main(call(world, tmp_path / "t", "--hops 0", graph="{}/split.jsonl", split=None))
-    tune_text.main(call(world, tmp_path / "a", f"--hops 0 --align {tmp_path / 's'}", split=None))
+    finetune_text.main(call(world, tmp_path / "t", "--hops 0", graph="{}/split.jsonl", split=None))
+    finetune_text.main(call(world, tmp_path / "a", f"--hops 0 --align {tmp_path / 's'}", split=None))
     assert capsys.readouterr().out.count("loss of each epoch: ") == 2
 
 
@@ -169,7 +169,7 @@ def test_without_the_extra_the_tools_name_it(tmp_path: Path) -> None:
     """In a process of its own, where transformers cannot be imported."""
     (tmp_path / "transformers.py").write_text("raise ModuleNotFoundError('none', name='transformers')")
     path = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]"
-    code = f"{path}; from graphkd.cli import tune"
+    code = f"{path}; from graphkd.cli import finetune"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.strip() == "graphkd.text needs transformers: pip install graphdensekd[lm]"

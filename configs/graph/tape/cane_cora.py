@@ -6,7 +6,7 @@ data = "cane_cora"
 # and what their students are taught. He et al., "Harnessing Explanations: LLM-to-LM Interpreter for Enhanced
 # Text-Attributed Graph Representation Learning", ICLR 2024; the authors' code takes the mean of the logits, that of the
 # predictions is our own. There the encoder is tuned on the labels first
-# (tools/tune_text.py), and ranks and explanations are parsed from one answer; here the ranks are those of the labels'
+# (`graphkd finetune`), and ranks and explanations are parsed from one answer; here the ranks are those of the labels'
 # scores. The first linear layer on the one-hot ranks is the paper's embedding of them. With CAUSAL, a causal model:
 #   python tools/embed_text.py cane_cora --model ENCODER --budget 160 --out work_dirs/text/cane_cora
 #   python tools/embed_text.py cane_cora --model CAUSAL --hops 0 --budget 512 --labels "neural networks,..." \

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from graphkd import Graph
-from graphkd.cli import tune as tune_text
+from graphkd.cli import finetune as finetune_text
 from graphkd.data import text_graph
-from graphkd.text import LanguageModel, Prompts, embed, tune
+from graphkd.text import LanguageModel, Prompts, embed, finetune
+from graphkd.text.finetune import _answered
 from graphkd.text.prompts import INSTRUCTION, Asker
-from graphkd.text.tune import _answered
 
 WORDS = (["river", "bank", "flow"], ["stone", "quartz", "granite"])
 LABELS = ["water body", "water free"]
@@ -48,7 +48,7 @@ def right(logits: np.ndarray, y: Tensor) -> float:
 
 def test_a_causal_model_learns_to_answer_and_is_read_back(graph: Graph, causal: LanguageModel, tmp_path: Path) -> None:
     mark, before = causal.mark, embed(graph, causal, tmp_path / "before", ASKED, labels=LABELS)
-    history = tune(causal, graph, TRAIN, tmp_path / "tuned", ASKED, labels=LABELS, lr=0.01, epochs=12)
+    history = finetune(causal, graph, TRAIN, tmp_path / "tuned", ASKED, labels=LABELS, lr=0.01, epochs=12)
     after = embed(graph, causal, tmp_path / "after", ASKED, labels=LABELS)
     assert history.losses[-1] < 0.5 * history.losses[0]
     assert right(np.asarray(before.logits), graph.y) < 0.8
@@ -60,7 +60,7 @@ def test_a_causal_model_learns_to_answer_and_is_read_back(graph: Graph, causal: 
     with pytest.raises(ValueError, match="is of another language model"):
         embed(graph, causal, tmp_path / "before", ASKED, labels=LABELS)
     with pytest.raises(FileExistsError, match="tuned exists; choose another folder"):
-        tune(causal, graph, TRAIN, tmp_path / "tuned", ASKED, labels=LABELS)
+        finetune(causal, graph, TRAIN, tmp_path / "tuned", ASKED, labels=LABELS)
 
 
 def test_what_is_minimised_is_the_surprise_at_the_answer(graph: Graph, causal: LanguageModel) -> None:
@@ -86,7 +86,7 @@ def test_an_encoder_moves_the_classes_apart(graph: Graph, save_model: Callable[.
 
     model = LanguageModel.load(save_model(tmp_path / "encoder", list(graph.texts or ()), encoder=True))
     before = apart(model, "before")
-    tune(model, graph, TRAIN, tmp_path / "tuned", PROMPTS, lr=0.01, epochs=5)
+    finetune(model, graph, TRAIN, tmp_path / "tuned", PROMPTS, lr=0.01, epochs=5)
     after = apart(model, "after")
     assert after > 1.5 * before
     assert apart(LanguageModel.load(tmp_path / "tuned"), "read") == pytest.approx(after, rel=1e-2)
@@ -96,18 +96,18 @@ def test_labels_of_other_nodes_are_not_read(graph: Graph, causal: LanguageModel,
     blind = replace(graph, y=graph.y.clone().index_fill(0, torch.arange(24, 60), 0))
     folder = causal.network.config._name_or_path
     losses = [
-        tune(LanguageModel.load(folder), each, TRAIN, tmp_path / name, ASKED, labels=LABELS).losses
+        finetune(LanguageModel.load(folder), each, TRAIN, tmp_path / name, ASKED, labels=LABELS).losses
         for name, each in (("one", graph), ("two", blind))
     ]
     assert losses[0] == losses[1]
 
 
 def test_what_cannot_be_tuned_on_is_refused(graph: Graph, causal: LanguageModel, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="tuned on labels in words: 0 given, 2 classes"):
-        tune(causal, graph, TRAIN, tmp_path / "no", ASKED)
+    with pytest.raises(ValueError, match="fine-tuned on labels in words: 0 given, 2 classes"):
+        finetune(causal, graph, TRAIN, tmp_path / "no", ASKED)
     silent = replace(graph, y=graph.y.clone().index_fill(0, torch.tensor([7]), -1))
-    with pytest.raises(ValueError, match="node 7 has no label to tune on"):
-        tune(causal, silent, TRAIN, tmp_path / "no", ASKED, labels=LABELS)
+    with pytest.raises(ValueError, match="node 7 has no label to fine-tune on"):
+        finetune(causal, silent, TRAIN, tmp_path / "no", ASKED, labels=LABELS)
 
 
 def test_a_mask_of_nodes_is_their_numbers_and_options_out_of_range_are_refused(
@@ -117,7 +117,7 @@ def test_a_mask_of_nodes_is_their_numbers_and_options_out_of_range_are_refused(
     few = torch.tensor([1, 4, 7])
     mask = torch.zeros(60, dtype=torch.bool).index_fill(0, few, True)
     losses = [
-        tune(LanguageModel.load(folder), graph, nodes, tmp_path / name, ASKED, labels=LABELS).losses
+        finetune(LanguageModel.load(folder), graph, nodes, tmp_path / name, ASKED, labels=LABELS).losses
         for name, nodes in (("one", few), ("two", mask))
     ]
     assert losses[0] == losses[1]
@@ -128,10 +128,10 @@ def test_a_mask_of_nodes_is_their_numbers_and_options_out_of_range_are_refused(
         (few.float(), "expected the numbers of the training nodes"),
     ):
         with pytest.raises(ValueError, match=message):
-            tune(causal, graph, nodes, tmp_path / "no", ASKED, labels=LABELS)
+            finetune(causal, graph, nodes, tmp_path / "no", ASKED, labels=LABELS)
     for wrong in (dict(rank=0), dict(epochs=0), dict(batch_size=0), dict(alpha=1.5)):
         with pytest.raises(ValueError, match=next(iter(wrong))):
-            tune(causal, graph, few, tmp_path / "no", ASKED, labels=LABELS, **wrong)  # type: ignore[arg-type]
+            finetune(causal, graph, few, tmp_path / "no", ASKED, labels=LABELS, **wrong)  # type: ignore[arg-type]
     assert not (tmp_path / "no").exists()
 
 
@@ -148,8 +148,14 @@ def test_the_tool_tunes_on_the_split_of_a_table(
     folder = str(causal.network.config._name_or_path)
     options = [str(tmp_path / "nodes.jsonl"), "--edges", str(tmp_path / "edges.jsonl"), "--model", folder]
     options += ["--labels", ",".join(LABELS), "--budget", "110", "--out", str(tmp_path / "tuned"), "--epochs", "2"]
-    tune_text.main(options)
+    finetune_text.main(options)
     assert capsys.readouterr().out.startswith("loss of each epoch: ")
     assert LanguageModel.load(tmp_path / "tuned").mark != causal.mark
     with pytest.raises(SystemExit, match="tuned exists; choose another folder"):
-        tune_text.main(options)
+        finetune_text.main(options)
+
+
+def test_the_old_name_works_for_one_more_version() -> None:
+    with pytest.warns(DeprecationWarning, match=r"graphkd.text.tune is now graphkd.text.finetune.finetune"):
+        from graphkd.text import tune
+    assert tune is finetune

@@ -1,4 +1,4 @@
-"""Tune a language model on the training nodes of a graph with LoRA, before it embeds all nodes."""
+"""Fine-tune a language model on the training nodes of a graph with LoRA, before it embeds all nodes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from graphkd.training.parallel import processes
 from kdlosses.whole import whole
 
 
-def tune(
+def finetune(
     model: LanguageModel,
     graph: Graph,
     nodes: Tensor,
@@ -37,7 +37,7 @@ def tune(
     batch_size: int = 8,
     seed: int = 0,
 ) -> History:
-    r"""Tune a model in place on nodes whose labels are known, hop by hop, and write it to a folder that `load` reads.
+    r"""Fine-tune a model in place on nodes with known labels, hop by hop, and write it to a folder that `load` reads.
 
     With a prompt x of a node and its label y in words, a causal model minimises
 
@@ -92,10 +92,10 @@ def tune(
         raise ValueError(f"there is no node {int(strange[0])}: the graph has the nodes 0 to {len(graph) - 1}")
     if model.causal and len(labels) != graph.num_classes:
         raise ValueError(
-            f"a causal model is tuned on labels in words: {len(labels)} given, {graph.num_classes} classes"
+            f"a causal model is fine-tuned on labels in words: {len(labels)} given, {graph.num_classes} classes"
         )
     if (graph.y[nodes] < 0).any():
-        raise ValueError(f"node {int(nodes[graph.y[nodes] < 0][0])} has no label to tune on")
+        raise ValueError(f"node {int(nodes[graph.y[nodes] < 0][0])} has no label to fine-tune on")
     answers = model.answers(labels) if model.causal else []
     asker = Asker(graph, model, prompts or Prompts(), spare=max(map(len, answers), default=0))
     target = graph.y.index_select(0, nodes)
