@@ -17,6 +17,7 @@ def hybrid(
     teacher: Tensor,
     tau: float = 0.1,
     drop: float = 0.0,
+    draw: int | None = None,
     weight: Tensor | None = None,
     batch: Tensor | None = None,
     progress: float | None = None,
@@ -38,6 +39,7 @@ def hybrid(
         tau: temperature.
         drop: fraction of the tokens of a sample left out at the end of training: those whose mean cosine to the others,
             on the side of the teacher, is the highest.
+        draw: number of tokens of a sample to draw at random in each call, before any are left out; all if not given.
         weight: `(N, *)`, tokens to count.
         batch: `(N,)`, graph of each node; without it all nodes are one graph.
         progress: share of training that is done, which scales `drop`; 1 if not given.
@@ -52,7 +54,7 @@ def hybrid(
     """
     if not 0 <= drop < 1:
         raise ValueError(f"hybrid: drop must lie in [0, 1), got {drop}")
-    student, teacher, weight = points(student, teacher, weight, batch, view="sample")
+    student, teacher, weight = points(student, teacher, weight, batch, view="sample", draw=draw)
     student, teacher = unit(student, dim=2), unit(teacher, dim=2)
     if drop:
         weight = weight.masked_fill(_common(teacher, weight, drop if progress is None else drop * progress), 0)

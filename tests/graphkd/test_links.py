@@ -242,17 +242,17 @@ def test_a_taught_student_beats_its_control_where_features_say_little(papers: Gr
 
 
 def test_dse_reconstructs_the_scores_that_its_teacher_gives(papers: Graph) -> None:
-    """Pairs that nobody saw in training get near the teacher's scores; a student of labels alone has others."""
+    """Scores of pairs that nobody saw in training follow the teacher's; those of a student of labels alone do not."""
     split = tran(papers, 0)
     taught = train_link_teacher(split, dict(type="sage", hidden=64, epochs=60, lr=0.01))
     assert taught.score is not None
     student = LinkStudent(hidden=(64, 64), dropout=0.0, epochs=40, lr=0.01, batch_size=512)
     pairs = torch.cat([split.test["test"], split.test_none], 1)
-    error = []
+    alike = []
     for method in (dict(type="dse", lam=0.0), "link_supervised"):
         model = train_link_student(split, taught.score, method, student).model
-        error.append(np.square(model.decision_function(papers.x, pairs) - taught.score(pairs).numpy()).mean())
-    assert error[0] < 0.5 * error[1]
+        alike.append(np.corrcoef(model.decision_function(papers.x, pairs), taught.score(pairs).numpy())[0, 1])
+    assert alike[0] > alike[1] + 0.2
 
 
 def test_the_teacher_knows_the_edges(result: LinkResult) -> None:

@@ -45,3 +45,10 @@ def test_tokens_like_all_others_are_dropped(progress: float | None, kept: int) -
 def test_fraction_out_of_range_raises() -> None:
     with pytest.raises(ValueError, match=r"drop must lie in \[0, 1\)"):
         hybrid(torch.randn(4, 3), torch.randn(4, 3), drop=1.0)
+
+
+def test_a_draw_is_of_the_tokens_of_each_sample() -> None:
+    s, t = torch.randn(3, 4, 5, 5, requires_grad=True), torch.randn(3, 6, 5, 5)
+    torch.testing.assert_close(hybrid(s, t, draw=25), hybrid(s, t))
+    (gradient,) = torch.autograd.grad(hybrid(s, t, draw=7), s)
+    assert (gradient.abs().sum(1) > 0).sum((1, 2)).tolist() == [7, 7, 7]
