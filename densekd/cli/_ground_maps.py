@@ -1,14 +1,7 @@
-"""Draw the maps of the ground that teacher, control and taught student make of a frame, and say how far apart they are.
-
-    densekd maps configs/bev/unidistill/lidar_to_camera_kitti_frame.py
-
-`densekd compare` with the same config and `--seeds 1` trains them before. This reads the weights of seed 0 and looks at
-the first frames of the training set. It writes a picture and the distances into a folder next to the logs.
-"""
+"""Maps of the ground that teacher, control and taught student make of a frame, and how far apart they are."""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,15 +12,13 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch import Tensor
 
-from densekd import build_model, read_config
+from densekd import build_model
 from densekd.checkpoint import load_weights
-from densekd.cli.compare import named
-from densekd.runs.comparison import Role, config_of, given_weights, last_weights, side
+from densekd.runs.comparison import Role, config_of, given_weights, last_weights
 from densekd.sensors.geometry import Extent, nine_points, on_the_ground, onto, rows_along_y
 from densekd.taps.bev import bev_extent, bev_taps
 from densekd.taps.reader import Taps
 from kdlosses.cli.logs import SCHEMA, Log, commit, write
-from kdlosses.cli.parser import Parser
 
 ROLES: tuple[Role, ...] = ("teacher", "control", "distilled")
 
@@ -39,14 +30,17 @@ class View(NamedTuple):
     extent: Extent
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Measure, draw, write."""
-    args = parse(arguments)
-    config = read_config(args.config)
-    name, _ = named({args.config: config})
-    out = args.out or Path("results") / side(config) / name / "maps"
-    weights = args.work_dir or Path("work_dirs") / side(config) / name
-    batch = first_frames(config, args.frames)
+def draw_ground(config: Any, name: str, frames: int, out: Path, weights: Path) -> str:
+    """Measure the maps, draw those of the first frame, write both; return the table.
+
+    Args:
+        config: with a distiller.
+        name: of the comparison.
+        frames: how many of the training set to look at.
+        out: folder for picture and log.
+        weights: folder of the runs, of which those of seed 0 are read.
+    """
+    batch = first_frames(config, frames)
     views = {role: look(config, role, weights / f"{role}-seed0", batch) for role in ROLES}
     boxes = [on_the_ground(sample.gt_instances_3d.bboxes_3d) for sample in batch["data_samples"]]
     log: Log = {"schema": SCHEMA, "side": "bev", "name": name, "frames": len(boxes), "boxes": sum(map(len, boxes))}
@@ -57,18 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
     log["commit"] = commit()
     write(out / "distance.json", log)
     draw(views, boxes).savefig(out / "maps.png", dpi=80)
-    print(table(log))
-    print(f"\npicture: {out / 'maps.png'}")
-
-
-def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = Parser(__doc__, "densekd maps")
-    parser.add_argument("config", type=Path, help="the one that `densekd compare` was run with, alone")
-    parser.add_argument("--frames", type=int, default=1, help="how many frames of the training set to look at")
-    parser.add_argument("--out", type=Path, help="folder for picture and log (default: results/bev/<name>/maps)")
-    parser.add_argument("--work-dir", type=Path, help="folder of the weights (default: work_dirs/bev/<name>)")
-    return parser.parse_args(arguments)
+    return f"{table(log)}\n\npicture: {out / 'maps.png'}"
 
 
 def first_frames(config: Any, frames: int) -> dict[str, Any]:
