@@ -1,10 +1,11 @@
-"""What distillation costs, as ratios in one run: `python benchmarks/benchmark.py [imports] [dense] [graph] [text]
-[losses]`.
+"""What distillation costs, as ratios in one run: `python benchmarks/benchmark.py [imports] [dense] [auto] [graph]
+[text] [losses]`.
 
-Two variants are timed in turn, round after round, and the ratio is the median over rounds of the ratio within a round:
-whatever else the machine does meets both. Memory is the peak of what is allocated during a step, plus what models,
-gradients and optimiser keep. See `benchmark_losses.py` for what the losses are compared with, `benchmark_dense.py` for
-what the methods are.
+Each row is printed when it is measured, and how much time is left. Two variants are timed in turn, round after round,
+and the ratio is the median over rounds of the ratio within a round: whatever else the machine does meets both. Memory
+is the peak of what is allocated during a step, plus what models, gradients and optimiser keep. See
+`benchmark_losses.py` for what the losses are compared with, `benchmark_dense.py` for what the methods are,
+`benchmark_auto.py` for what a training is.
 """
 
 from __future__ import annotations
@@ -16,44 +17,50 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # torch's profiler, which tells memory, chats
 
 import torch
-from measure import Ratio, peak_bytes
+from measure import Left, Ratio, peak_bytes
 
 from kdlosses.cli.logs import ROOT, commit, versions, write
 
 
-def imports(rounds: int = 7) -> list[Ratio]:
+def imports(rounds: int = 7) -> Iterator[Ratio]:
     """Seconds that `import package` takes beyond `import torch`, over the bound of 0.2 s."""
-    found = []
     for package in ("kdlosses", "graphkd", "densekd"):
         code = f"import torch, time; t = time.perf_counter(); import {package}; print(time.perf_counter() - t)"
         times = [float(subprocess.check_output([sys.executable, "-c", code])) for _ in range(rounds)]
         seconds = statistics.median(times)
-        found.append(Ratio(f"import {package} / 0.2 s", seconds / 0.2, 1.0, f"{1e3 * seconds:.0f} ms beyond torch"))
-    return found
+        yield Ratio(f"import {package} / 0.2 s", seconds / 0.2, 1.0, f"{1e3 * seconds:.0f} ms beyond torch")
 
 
-def dense(only: Sequence[str] = ()) -> list[Ratio]:
+def dense(only: Sequence[str] = ()) -> Iterator[Ratio]:
     """A distillation step of each named method against a teacher's forward and a plain step, time and memory."""
     from benchmark_dense import measure
 
     return measure(only)
 
 
-def graph(rounds: int = 5, share: float = 1.0, folder: Path = ROOT / "work_dirs" / "big_graph") -> list[Ratio]:
+def auto(only: Sequence[str] = ()) -> Iterator[Ratio]:
+    """What weights that are measured, and the looks of the diagnosis, add to a training, over the promised 2 %."""
+    from benchmark_auto import measure
+
+    return measure(only)
+
+
+def graph(rounds: int = 5, share: float = 1.0, folder: Path = ROOT / "work_dirs" / "big_graph") -> Iterator[Ratio]:
     """On Physics an epoch of `ffg2m` against one of `glnn`, how its memory grows with the edges, and latencies; these,
     and how the time of distillation grows, on the graph of `big_graph.py`, of which `share` is made in `folder`.
     """
-    return [*_physics(rounds), *_big(share, folder)]
+    yield from _physics(rounds)
+    yield from _big(share, folder)
 
 
-def _physics(rounds: int) -> list[Ratio]:
+def _physics(rounds: int) -> Iterator[Ratio]:
     from graphkd import StudentClassifier, cpf_split, load
     from graphkd.networks.mlp import MLP
     from graphkd.teachers.sage import sage
@@ -73,40 +80,39 @@ def _physics(rounds: int) -> list[Ratio]:
             times.append(statistics.median(fit(method, physics.edge_index, 4).history_.seconds[1:]))
     ffg2m, glnn = seconds.values()
     ratio = statistics.median(a / b for a, b in zip(ffg2m, glnn))
+    yield Ratio("epoch, ffg2m / glnn on Physics", ratio, 1.5, f"{statistics.median(ffg2m):.3f} s")
 
     edges = physics.edge_index
     more = torch.cat([edges, edges.flip(0), edges.roll(1, 1), edges.roll(2, 1)], dim=1)
     growth = peak_bytes(lambda: fit("ffg2m", more, 1)) - peak_bytes(lambda: fit("ffg2m", edges, 1))
     longer = (more.numel() - edges.numel()) * more.element_size()
-    return [
-        Ratio("epoch, ffg2m / glnn on Physics", ratio, 1.5, f"{statistics.median(ffg2m):.3f} s"),
-        Ratio(
-            "memory, ffg2m: growth / edges", growth / longer, 1.0, f"{growth >> 20} MiB on {longer >> 20} MiB of edges"
-        ),
-        *_latencies(
-            "Physics",
-            teacher_latencies(sage(physics.x.shape[1], physics.num_classes).eval(), physics.x, physics.edge_index),
-            student_latencies(MLP(physics.x.shape[1], (256,), physics.num_classes).eval(), physics.x),
-        ),
-    ]
+    detail = f"{growth >> 20} MiB on {longer >> 20} MiB of edges"
+    yield Ratio("memory, ffg2m: growth / edges", growth / longer, 1.0, detail)
+    yield from _latencies(
+        "Physics",
+        teacher_latencies(sage(physics.x.shape[1], physics.num_classes).eval(), physics.x, physics.edge_index),
+        student_latencies(MLP(physics.x.shape[1], (256,), physics.num_classes).eval(), physics.x),
+    )
 
 
-def _big(share: float, folder: Path) -> list[Ratio]:
+def _big(share: float, folder: Path) -> Iterator[Ratio]:
     from big_graph import measure
     from big_report import slope
 
     methods = ("glnn", "ffg2m")  # the first trains the teacher, too
-    runs = [run for part in (share / 16, share / 4, share) for run in measure(folder, part, methods, 2)]
-    found = []
+    runs, left = [], Left(21)  # of a graph of four times as many nodes each call takes four times as long
+    for size in (1, 4, 16):
+        runs += measure(folder, share * size / 16, methods, 2)
+        left.tell(size)
     for method in methods:
         mine = [run for run in runs if run.method == method]
         seconds = [run.parts()["student"] for run in mine]
         times = ", ".join(f"{each:.1f} s" for each in seconds)
         steepness = slope([len(run.graph) for run in mine], seconds)
-        found.append(Ratio(f"slope of log time, {method}", steepness, 1.1, f"{times}; {mine[-1].peak} MiB"))
+        yield Ratio(f"slope of log time, {method}", steepness, 1.1, f"{times}; {mine[-1].peak} MiB")
     whole = runs[-len(methods)]
     latency = whole.result.latency
-    return found + _latencies(f"{len(whole.graph):,} nodes", latency["teacher"], latency["student"])
+    yield from _latencies(f"{len(whole.graph):,} nodes", latency["teacher"], latency["student"])
 
 
 def _latencies(where: str, teacher: dict[str, float], student: dict[str, float]) -> list[Ratio]:
@@ -123,7 +129,7 @@ def _latencies(where: str, teacher: dict[str, float], student: dict[str, float])
     ]
 
 
-def text(model: str) -> list[Ratio]:
+def text(model: str) -> Iterable[Ratio]:
     """A language model against its students on a graph of texts, and against its own bare forward passes."""
     from benchmark_text import measure
 
@@ -137,9 +143,10 @@ def losses(only: Sequence[str] = (), compiled: bool = True) -> list[Ratio]:
     return measure(only, compiled=compiled)
 
 
-BENCHMARKS: dict[str, Callable[..., list[Ratio]]] = {
+BENCHMARKS: dict[str, Callable[..., Iterable[Ratio]]] = {
     "imports": imports,
     "dense": dense,
+    "auto": auto,
     "graph": graph,
     "text": text,
     "losses": losses,
@@ -180,8 +187,8 @@ def main() -> int:
     for name in names:
         if name == "losses":
             found += losses(only, compiled)
-        elif name == "dense":
-            found += _shown(dense(only))
+        elif name in ("dense", "auto"):
+            found += _shown(BENCHMARKS[name](only))
         elif name == "graph":
             found += _shown(graph(share=arguments.share, folder=arguments.folder))
         elif name == "text":
@@ -195,11 +202,14 @@ def main() -> int:
     return int(any(ratio.missed for ratio in found))
 
 
-def _shown(ratios: list[Ratio]) -> list[Ratio]:
+def _shown(ratios: Iterable[Ratio]) -> list[Ratio]:
+    """Print each row when it is measured, and return all."""
+    found = []
     for ratio in ratios:
         verdict = "ABOVE" if ratio.missed else "within"
         print(f"{ratio.name:<36} {ratio.value:5.2f}  {verdict} {ratio.bound:.2f}   ({ratio.detail})", flush=True)
-    return ratios
+        found.append(ratio)
+    return found
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ one thread, as CPU time, which the machine's other work disturbs least: the medi
 from __future__ import annotations
 
 import functools
-import sys
+import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from measure import Ratio, median_ratio, peak_bytes
+from measure import Left, Ratio, median_ratio, peak_bytes
 
 from kdlosses.cli.logs import ROOT
 
@@ -35,26 +35,36 @@ class Pair(NamedTuple):
     batch: dict[str, Any]
 
 
-def measure(only: Sequence[str] = (), rounds: int = 9, side: int = 256) -> list[Ratio]:
-    """Measure the methods, or those in `only`, on images of `side`."""
-    from mmengine.logging import MessageHub
-    from mmengine.registry import MODELS, init_default_scope
+Step = Callable[[str, Pair, int], list[Ratio]]
+"""Measures a method on a pair, in so many rounds."""
 
-    from densekd.methods import METHODS, method_entries
+
+def measure(only: Sequence[str] = (), rounds: int = 9, side: int = 256) -> Iterator[Ratio]:
+    """Measure the methods, or those in `only`, on images of `side`; each row comes when it is measured."""
+    from densekd.methods import METHODS
     from kdlosses import nearest
 
     for name in only:
         if name not in METHODS:
             raise SystemExit(f"there is no method {name!r} to measure; {nearest(name, METHODS)}")
+    return itertools.chain(steps(list(only or METHODS), _step, rounds, side), crops(only))
+
+
+def steps(methods: Sequence[str], step: Step, rounds: int, side: int) -> Iterator[Ratio]:
+    """Measure a step of each method on the first of the pairs that it fits; of `pkd` on a pair of detectors, too."""
+    from mmengine.logging import MessageHub
+    from mmengine.registry import MODELS, init_default_scope
+
+    from densekd.methods import method_entries
+
     MessageHub.get_instance("benchmark").update_info_dict({"iter": 1, "max_iters": 2})
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    left = dict.fromkeys(only or METHODS)
-    found: list[Ratio] = []
-    measured, start = 0, time.monotonic()
+    left = dict.fromkeys(methods)
+    time_left = Left(len(left) + ("pkd" in left))
     try:
         for scope, make in PAIRS:
-            again = ["pkd"] if scope == "mmdet" and "pkd" in (only or METHODS) else []  # it was made for detectors
+            again = ["pkd"] if scope == "mmdet" and "pkd" in methods else []  # it was made for detectors
             if not left and not again:
                 continue
             init_default_scope(scope)
@@ -66,25 +76,15 @@ def measure(only: Sequence[str] = (), rounds: int = 9, side: int = 256) -> list[
                 except ValueError:  # it says that it needs another kind of network
                     continue
                 left.pop(method, None)
-                measured += 1
-                rows = _step(method, pair, rounds)
-                minutes = (time.monotonic() - start) / 60
-                print(
-                    *(f"{row.name}: {row.value:.2f}" for row in rows),
-                    f"about {minutes / measured * (len(left) + len(again)):.0f} minutes left",
-                    sep="\n    ",
-                    file=sys.stderr,
-                    flush=True,
-                )
-                found += rows
+                yield from step(method, pair, rounds)
+                time_left.tell()
     finally:
         torch.set_num_threads(threads)
     if left:
         print(f"not measured, as they fit none of the pairs: {', '.join(left)}")
-    return found + crops(only)
 
 
-def crops(only: Sequence[str] = (), share: int = 1) -> list[Ratio]:
+def crops(only: Sequence[str] = (), share: int = 1) -> Iterator[Ratio]:
     """Peak memory of value and gradient of the losses of CROPS, or of the methods in `only`, over their naive form.
 
     The naive form holds what grows with the square of the positions: it is measured at half the side, times 16.
@@ -96,7 +96,9 @@ def crops(only: Sequence[str] = (), share: int = 1) -> list[Ratio]:
     import densekd.losses  # noqa: F401  registers the losses that need maps
 
     keys = [key for key in CROPS if not only or key.split("_")[0] in only]
-    return [_crop(key, (n, c, h // share, w // share)) for key in keys for n, c, h, w in [CROPS[key]]]
+    for key in keys:
+        n, c, h, w = CROPS[key]
+        yield _crop(key, (n, c, h // share, w // share))
 
 
 def _crop(key: str, shape: tuple[int, int, int, int]) -> Ratio:

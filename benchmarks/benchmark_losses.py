@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from measure import Ratio, median_ratio, peak_bytes
+from measure import Left, Ratio, median_ratio, peak_bytes
 from torch import Tensor
 from transcriptions import entry, plain_forms
 
@@ -173,6 +173,7 @@ def _each_position(keys: Sequence[str], rounds: int, compiled: bool) -> list[Rat
     print(f"\n{'loss':<17}{columns}   ours / plain, eager / compiled; * is not met", flush=True)
     found: list[Ratio] = []
     gains: list[float] = []
+    left = Left(len(keys))
     for key in keys:
         kind = _kind(key)
         shapes = LOGITS if kind == "logit" else EDGES if kind == "losses" else FEATURES
@@ -204,7 +205,8 @@ def _each_position(keys: Sequence[str], rounds: int, compiled: bool) -> list[Rat
                 end="",
                 flush=True,
             )
-        print()
+        print(flush=True)
+        left.tell()
     if gains:
         gain = statistics.geometric_mean(gains)
         mark = "" if gain >= GAIN else "*"
@@ -228,6 +230,7 @@ def _over_pairs(keys: Sequence[str]) -> list[Ratio]:
         return []
     print(f"\n{'loss over pairs':<17}{'memory':>9}   ours / plain at {POINTS} points; * is not met", flush=True)
     found: list[Ratio] = []
+    left = Left(len(keys))
     for key in keys:
         few, many = case(key, (FEW, CHANNELS)), case(key, (POINTS, CHANNELS))
         scale, difference = (POINTS / FEW) ** 2, few.difference()
@@ -246,6 +249,7 @@ def _over_pairs(keys: Sequence[str]) -> list[Ratio]:
         )
         found += [memory, same]
         print(f"{key:<17}{_cell(memory, 9)}   {memory.detail}{'  DIFFERS' if same.missed else ''}", flush=True)
+        left.tell()
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from measure import Ratio
 
@@ -16,7 +18,7 @@ from graphkd.training.latency import BATCH, latency, student_latencies, teacher_
 BATCH_TOKENS = 8192
 
 
-def measure(model: str, nodes: int = 256, repeats: int = 3, budget: int = 160) -> list[Ratio]:
+def measure(model: str, nodes: int = 256, repeats: int = 3, budget: int = 160) -> Iterator[Ratio]:
     """On CANE-Cora: `embed` against bare forward passes, and the students of `lingugkd` against the model that taught.
 
     The model reads one prompt a node, the one of both hops, by the protocol of `graphkd.training.latency` but for fewer
@@ -26,6 +28,7 @@ def measure(model: str, nodes: int = 256, repeats: int = 3, budget: int = 160) -
     graph, teacher = load("cane_cora"), LanguageModel.load(model)
     prompts = Prompts(budget=budget)
     whole, bare = overhead(graph, teacher, prompts, nodes=nodes, batch_tokens=BATCH_TOKENS, repeats=repeats)
+    yield Ratio("embed / bare forward passes", whole / bare, 1.1, f"{whole:.1f} s, {bare:.1f} s, {nodes} nodes")
     asker = Asker(graph, teacher, prompts)
     draw = torch.Generator().manual_seed(0)
 
@@ -38,9 +41,7 @@ def measure(model: str, nodes: int = 256, repeats: int = 3, budget: int = 160) -
     width, classes = graph.x.shape[1], graph.num_classes
     gcn = teacher_latencies(hopwise(width, classes).eval(), graph.x, graph.edge_index)
     mlp = student_latencies(MLP(width, (256,), classes).eval(), graph.x)
-    found = [Ratio("embed / bare forward passes", whole / bare, 1.1, f"{whole:.1f} s, {bare:.1f} s, {nodes} nodes")]
     for name, key in (("one node", "one_node"), (f"{BATCH} nodes", "batch")):
         for student, times in (("GCN", gcn), ("MLP", mlp)):
             detail = f"{times[key]:.3g} ms, {model_ms[key]:.3g} ms"
-            found.append(Ratio(f"{student} / language model, {name}", times[key] / model_ms[key], 1.0, detail))
-    return found
+            yield Ratio(f"{student} / language model, {name}", times[key] / model_ms[key], 1.0, detail)

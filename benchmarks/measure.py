@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -23,6 +24,26 @@ class Ratio(NamedTuple):
     def missed(self) -> bool:
         """Whether the value is over the bound by more than half a per cent, which is what two digits show."""
         return self.value > 1.005 * self.bound
+
+
+class Left:
+    """How long the rest of a measurement will take, told on the standard error: as long as its parts took so far.
+
+    Args:
+        parts: how many there are.
+        clock: seconds.
+    """
+
+    def __init__(self, parts: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.parts, self.done, self.clock = parts, 0, clock
+        self.start = clock()
+
+    def tell(self, parts: int = 1) -> None:
+        """Count parts that are done, and say what is left."""
+        self.done = min(self.done + parts, self.parts)
+        seconds = (self.clock() - self.start) / self.done * (self.parts - self.done)
+        left = f"{seconds / 60:.0f} minutes" if seconds > 90 else f"{seconds:.0f} seconds"
+        print(f"    {self.done} of {self.parts} measured, about {left} left", file=sys.stderr, flush=True)
 
 
 def median_ratio(

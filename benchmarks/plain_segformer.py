@@ -22,6 +22,7 @@ from torch import nn
 from torch.utils.data import Subset
 
 import densekd
+from densekd.edges import WIDTH
 from densekd.plain.outcome import Outcome
 from densekd.plain.scenes import Scenes
 from kdlosses.cli.logs import SCHEMA, commit, versions, write
@@ -65,7 +66,8 @@ def log_of(role: str, method: str, seed: int, outcome: Outcome, schedule: str) -
         "seed": seed,
         "schedule": schedule,
         "seconds": round(outcome.seconds, 1),
-        "metrics": {"mIoU": round(100 * outcome.metrics["mIoU"], 2)},
+        "metrics": {key: round(100 * outcome.metrics[key], 2) for key in ("mIoU", "bIoU")},
+        "boundary_width": WIDTH,
         "val": round(100 * outcome.metrics["val mIoU"], 2),
         "epoch": outcome.epoch,
         "selection": SELECTION,

@@ -19,6 +19,7 @@ from mmengine.runner import Runner
 
 from densekd import prepare, read_config, train
 from densekd.cli import pretrain
+from densekd.runs.comparison import boundary_width
 from kdlosses.cli.logs import ROOT, SCHEMA, Log, commit, peak_memory, read, reset_peak_memory, versions, write
 from kdlosses.cli.mistakes import one_sentence, whole
 from kdlosses.cli.parser import Parser
@@ -97,7 +98,9 @@ def finetuned(arm: str, rate: float, seed: int, work_dir: Path, taught: Path) ->
     log |= dict(config=f"configs/{CONFIG}.py", rate=rate, schedule=f"{config.train_cfg.max_iters} iterations of 8")
     log |= dict(seconds=round(seconds, 1), peak_memory_mb=peak_memory())
     log["validation"] = round(float(runner.val_loop.run()["mIoU"]), 2)
-    log["metrics"] = {"mIoU": round(float(runner.test()["mIoU"]), 2)}
+    scores = runner.test()
+    log["metrics"] = {key: round(float(scores[key]), 2) for key in ("mIoU", "bIoU")}
+    log |= boundary_width(runner)
     log |= dict(params=sum(weight.numel() for weight in runner.model.parameters()), latency_ms=None)
     if arm == "distilled":
         log["pretraining"] = read(taught.with_suffix(".json"))[0]

@@ -14,6 +14,7 @@ from densekd.taps.defaults import is_binary
 from densekd.taps.families import head_of
 from densekd.taps.reader import Tap
 from kdlosses.moved import moved_name
+from kdlosses.reduce import labelled
 
 Size = tuple[int, int]
 WHERE = ("labelled", "boxes", "labelled_images", "unlabelled_images")
@@ -113,6 +114,27 @@ class LossInputs(ABC):
         known = (maps != self.ignore_index).flatten(1).any(1)
         return (known == (where == "labelled_images"))[:, None, None].expand(-1, *size)
 
+    def by_class(self, weights: Tensor, size: Size) -> Tensor | None:
+        """The weight of the class of each position, `(B, h, w)`; None for a batch without labels.
+
+        A position whose label is ignored counts as one that has a label does in the mean over the batch, 1 where there
+        is none.
+
+        Args:
+            weights: of each class, `(K,)`.
+            size: height and width of the tap.
+
+        Raises:
+            ValueError: a label is no class; on a GPU, where each look would wait for the device, torch's own error.
+        """
+        labels = self.labels(size)
+        if labels is None:
+            return None
+        safe, known = labelled(labels, None, self.ignore_index, len(weights))
+        found = weights.to(labels.device)[safe]
+        mean = (found * known).sum() / known.sum().clamp_min(1)
+        return found.where(known, mean.where(known.any(), 1.0))
+
     def labelled(self, size: Size) -> Tensor:
         """Positions whose label is not ignored, `(B, h, w)` bool."""
         labels = self.labels(size)
@@ -164,6 +186,23 @@ def classes_of(model: Any, tap: str = "") -> tuple[int | None, int | None]:
     if hasattr(head, "rpn_cls"):  # it sets all labels to 0 itself
         return None, ignored
     return getattr(around or head, "num_classes", None), ignored
+
+
+def class_weight_of(model: Any, tap: str = "") -> list[float] | None:
+    """Return how much the cross-entropy of a segmenter's head weighs each class; None where it weighs all alike.
+
+    The head is as for `classes_of`. Of several losses the first that weighs classes counts.
+    """
+    if not hasattr(model, "decode_head"):
+        return None
+    main = model.decode_head[-1] if isinstance(model.decode_head, nn.ModuleList) else model.decode_head
+    head = _head_around(model, tap) or main
+    found = getattr(head, "loss_decode", None)
+    for loss in found if isinstance(found, nn.ModuleList) else [found]:
+        weights = getattr(loss, "class_weight", None)
+        if weights is not None and not getattr(loss, "use_sigmoid", False):
+            return [float(each) for each in weights]
+    return None
 
 
 def _of_pixels(head: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -44,6 +45,10 @@ class Term(nn.Module):
         class_map: for each of the student's classes the teacher's, where `teacher` yields logits of other classes; one
             class of the teacher may serve several of the student's.
         back: reverse the direction: the teacher, which must be `online`, learns from the student.
+        class_weight: how much a position counts in the loss by the class of its label: a number for each class, or
+            `'task'` for the weights of the head's cross-entropy, `'equal'` for all alike. If not given it is 'task' for
+            a weight that is measured, where head and loss have weights of classes and of positions, else 'equal': a
+            loss that shall pull as hard as the task then pulls where the task does, not at the most frequent class.
 
     Options that follow from the models, `student_channels`, `teacher_channels`, `channels` (of both, where they agree)
     and `classes`, are filled in where the entry does not give them.
@@ -55,6 +60,7 @@ class Term(nn.Module):
     weight: float
     auto: AutoWeight | None
     teachers: list[str]
+    by_class: Tensor | None
 
     def __init__(
         self,
@@ -68,6 +74,7 @@ class Term(nn.Module):
         source: str | Sequence[str] | None = None,
         class_map: Sequence[int] | None = None,
         back: bool = False,
+        class_weight: str | Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         if not (name is None or isinstance(name, str)):
@@ -87,6 +94,8 @@ class Term(nn.Module):
         self.teachers = list(taps) if isinstance(taps, list | tuple) else [taps] * len(self.sources)
         self.sigmoid: tuple[bool, list[bool]] = False, [False] * len(self.sources)
         self.weight, self.auto = entry_weight(self.name, weight)
+        self.class_weight = _class_weight(self.name, class_weight)
+        self.register_buffer("by_class", None, persistent=False)
         if not isinstance(back, bool):
             raise TypeError(f"distills entry {self.name!r}: back must be True or False, got {back!r}")
         if back and self.auto is not None:
@@ -109,6 +118,11 @@ class Term(nn.Module):
         if where is not None and "weight" not in self.loss.needs:
             raise ValueError(
                 f"distills entry {self.name!r}: its loss takes no weight, so where={where!r} has no effect"
+            )
+        if self.class_weight not in (None, "equal") and "weight" not in self.loss.needs:
+            raise ValueError(
+                f"distills entry {self.name!r}: its loss takes no weight, so class_weight={class_weight!r} has no "
+                "effect"
             )
         if not self.sources or len(self.teachers) != len(self.sources):
             raise ValueError(
@@ -152,6 +166,7 @@ class Term(nn.Module):
         classes: int | None = None,
         ignore_index: int | None = None,
         sigmoid: tuple[bool, Sequence[bool]] | None = None,
+        of_task: Sequence[float] | None = None,
     ) -> None:
         """Build the alignment and the loss from the tensors of a probe.
 
@@ -162,6 +177,7 @@ class Term(nn.Module):
             classes: of the student's head.
             ignore_index: label that does not count, of the student's head.
             sigmoid: whether the channels of the student's tap, and of each teacher's, are logits of sigmoids.
+            of_task: weights of the classes in the task's cross-entropy, None where it has none.
         """
         try:
             if self.categorical and sigmoid is not None:
@@ -182,6 +198,8 @@ class Term(nn.Module):
                     f"where={self.where!r} chooses positions of a map (B, C, h, w); the tap yields "
                     f"{', '.join(str(tuple(s.shape)) for s, _ in pairs)}"
                 )
+            weights = self._weights_of_classes(of_task, classes, all(s.ndim == 4 for s, _ in pairs))
+            self.by_class = None if weights is None else learner[0].new_tensor(weights, dtype=torch.float32)
             sides = dict(student_channels=mine, teacher_channels=its, channels=its)
             known = {**sides, "classes": classes, "ignore_index": ignore_index}
             self.loss = kdlosses.build(self.spec, **{key: value for key, value in known.items() if value is not None})
@@ -197,6 +215,29 @@ class Term(nn.Module):
         except ValueError as error:
             taps = ", ".join(dict.fromkeys(self.teachers))
             raise ValueError(f"distills entry {self.name!r} ({self.student} <- {taps}): {error}") from error
+
+    def _weights_of_classes(
+        self, of_task: Sequence[float] | None, classes: int | None, maps: bool
+    ) -> Sequence[float] | None:
+        """How much a position counts by its class; None for all alike.
+
+        Raises:
+            ValueError: that was asked for, and cannot be.
+        """
+        asked = self.class_weight
+        if asked is None and self.auto is not None and "weight" in self.loss.needs and maps:
+            return of_task
+        if asked in (None, "equal"):
+            return None
+        if not maps:
+            raise ValueError(f"class_weight={asked!r} weighs positions of maps (B, C, h, w); the tap yields none")
+        if asked == "task":
+            if of_task is None:
+                raise ValueError("class_weight='task': the loss of the head has none; give a number for each class")
+            return of_task
+        if classes is not None and len(asked) != classes:
+            raise ValueError(f"class_weight has {len(asked)} numbers, the head {classes} classes: give one for each")
+        return asked
 
     def _sides(
         self, student: Sequence[Tensor], teachers: Sequence[Sequence[Tensor]], image_size: Size | None
@@ -314,10 +355,18 @@ class Term(nn.Module):
         told = {} if logits is None else dict(zip(LOGITS, reversed(logits) if self.back else logits))
         losses = []
         for s, t in self.adapt(learner, guide, context.image_size):
-            found = self._for_each_class(context.gather(self.loss.needs, tuple(s.shape[2:]), self.where, len(s)), s)
+            found = self._for_each_class(self._gathered(context, tuple(s.shape[2:]), len(s)), s)
             self._check_labels(found, context)
             losses.append(self.loss(s, t, **found, **told))
         return self.weight * torch.stack(losses).sum()
+
+    def _gathered(self, context: LossInputs, size: tuple[int, ...], rows: int) -> dict[str, Any]:
+        """What the loss needs beside the taps; the weight of positions, chosen and by class."""
+        found = context.gather(self.loss.needs, size, self.where, rows)
+        weight = None if self.by_class is None or len(size) != 2 else context.by_class(self.by_class, size)
+        if weight is not None:
+            found["weight"] = weight if self.where is None else weight * found["weight"].to(weight.device)
+        return found
 
     def _check_labels(self, found: Mapping[str, Any], context: LossInputs) -> None:
         """Raise `ValueError` where the loss reads the class of each position and the batch does not have it."""
@@ -372,6 +421,22 @@ def _classes(name: str, class_map: Any) -> list[int]:
             f"the student's, got {class_map!r}"
         )
     return [int(k) for k in found]
+
+
+def _class_weight(name: str, given: Any) -> Any:
+    """Check `class_weight`, and return its numbers as plain floats."""
+    if given is None or (isinstance(given, str) and given in ("task", "equal")):
+        return given
+    listed = given.tolist() if isinstance(given, np.ndarray | Tensor) else given
+    numbers = list(listed) if isinstance(listed, list | tuple) else []
+    if not all(isinstance(each, Real) and not isinstance(each, bool) and 0 <= each < math.inf for each in numbers):
+        numbers = []
+    if not any(numbers):
+        raise ValueError(
+            f"distills entry {name!r}: class_weight is 'task', 'equal', or a number of at least 0 for each class, not "
+            f"all 0; got {given!r}"
+        )
+    return [float(each) for each in numbers]
 
 
 def _listed(source: Any) -> list[Any]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from densekd.align.adapt import Size, as_map
-from densekd.context import LossInputs, classes_of
+from densekd.context import LossInputs, class_weight_of, classes_of
 from densekd.taps.defaults import is_segmenter, sigmoid_logits
 from densekd.teacher import Peer, Teacher
 from densekd.term import LEARNED, Term, two_classes, width
@@ -31,7 +31,8 @@ def parse_entries(distills: Any, balance: Any = None) -> list[Term]:
     Args:
         distills: the entries.
         balance: `'auto'`, or a dict as `kdlosses.auto_weight.AutoWeight` takes it: all entries that teach the student
-            are weighed by their gradients, each with an equal share of the ratio, in place of their own weights.
+            are weighed by their gradients, each with an equal share of the ratio, in place of their own weights, and
+            their positions by class as the task weighs them, see `class_weight` of `densekd.term.Term`.
 
     Raises:
         TypeError, ValueError, KeyError: an entry is wrong, or two have one name.
@@ -120,7 +121,8 @@ class Wiring:
             self._check_classes(term.name, mine_classes, its)
         if term.back and not all(isinstance(self.teachers[name], Peer) for name, _ in self._asks(term)):
             raise ValueError(f"distills entry {term.name!r}: back=True trains the teacher: list it in online=[...]")
-        term.fit(student, each, size, *self._classes(term.student), binary)
+        of_task = class_weight_of(self._learner, term.student)
+        term.fit(student, each, size, *self._classes(term.student), binary, of_task)
 
     def _sigmoid(self, model: nn.Module, tap: str, levels: Sequence[Tensor]) -> bool:
         """Whether the channels that a tap yielded are logits of sigmoids."""
@@ -187,30 +189,35 @@ class Wiring:
             look: whether this step is one that is looked at.
         """
         auto = term.auto
-        measuring = auto is not None and auto.measuring
-        if task is not None and (measuring or look) and not torch.compiler.is_compiling():
-            try:
-                pull = task.pull(loss, term.student, levels)
-            except RuntimeError as error:
-                if measuring:
-                    raise RuntimeError(
-                        f"distills entry {term.name!r}: weight 'auto' takes gradients in the forward pass, which this "
-                        "model does not allow (activation checkpointing needs use_reentrant=False; compile after the "
-                        f"weight is known, or give a number): {error}"
-                    ) from error
-                pull = None
-            if auto is not None and measuring:
-                auto.measure(pull)
-                self._diagnosis.weighed(term.name, auto.weight.item())
-                self._note(f"weight_{term.name}", auto.weight)
-            if look and pull is not None and pull.task > 0 and pull.task.isfinite():
-                factor = 1.0 if auto is None else auto.weight.item()
-                ratio, cosine = factor * (pull.term / pull.task).item(), pull.cosine.item()
-                if math.isfinite(ratio) and math.isfinite(cosine):  # else half precision overflowed: it says nothing
-                    self._diagnosis.gradients(term.name, ratio, cosine, factor * term.weight, auto is not None)
-                    self._note(f"ratio_{term.name}", ratio)
-                    self._note(f"cosine_{term.name}", cosine)
+        if task is not None and (look or (auto is not None and auto.measuring)):
+            self._compare(term, loss, levels, task, look)
         return loss if auto is None else auto.weight.to(loss) * loss
+
+    def _compare(self, term: Term, loss: Tensor, levels: Sequence[Tensor], task: Task, look: bool) -> None:
+        """Compare the gradient of a term with the task's: measure its weight, and tell what is wrong."""
+        auto = term.auto
+        measuring = auto is not None and auto.measuring
+        try:
+            pull = task.pull(loss, term.student, levels)
+        except RuntimeError as error:
+            if measuring:
+                raise RuntimeError(
+                    f"distills entry {term.name!r}: weight 'auto' takes gradients in the forward pass, which this "
+                    "model does not allow (activation checkpointing needs use_reentrant=False; compile after the "
+                    f"weight is known, or give a number): {error}"
+                ) from error
+            pull = None
+        if auto is not None and measuring:
+            auto.measure(pull)
+            self._diagnosis.weighed(term.name, auto.weight.item())
+            self._note(f"weight_{term.name}", auto.weight)
+        if look and pull is not None and pull.task > 0 and pull.task.isfinite():
+            factor = 1.0 if auto is None else auto.weight.item()
+            ratio, cosine = factor * (pull.term / pull.task).item(), pull.cosine.item()
+            if math.isfinite(ratio) and math.isfinite(cosine):  # else half precision overflowed: it says nothing
+                self._diagnosis.gradients(term.name, ratio, cosine, factor * term.weight, auto is not None)
+                self._note(f"ratio_{term.name}", ratio)
+                self._note(f"cosine_{term.name}", cosine)
 
     def _look_at(self, term: Term, student: Levels, seen: Mapping[str, Levels], context: LossInputs) -> None:
         """Tell what the tensors of a term show: zeros, a softmax that is one-hot, a teacher that knows less."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from kdlosses.options import nearest
+
+P, R = ParamSpec("P"), TypeVar("R")
 
 RATIO, STEPS = 1.0, 50
 SCALE = 2.0**16
@@ -72,7 +75,7 @@ class AutoWeight(nn.Module):
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
             raise ValueError(f"weight 'auto': steps must be an integer of at least 1, got {steps!r}")
         self.ratio = float(ratio)
-        self._done = False  # known on the host: to look at the ratios waits for the device
+        self._done = False  # known on the host: to look at the ratios waits for the device, and breaks compiled graphs
         self.register_buffer("ratios", torch.full((steps,), math.nan))
 
     @classmethod
@@ -99,7 +102,6 @@ class AutoWeight(nn.Module):
     @property
     def measuring(self) -> bool:
         """Whether steps are still wanted."""
-        self._done = self._done or not bool(self.ratios[-1].isnan())
         return not self._done
 
     @property
@@ -118,10 +120,14 @@ class AutoWeight(nn.Module):
             found = torch.stack(every).log().nanmean().exp()
         if not found.isnan():
             self.ratios[self.ratios.isnan().nonzero()[0]] = found
+            self._done = self._is_full()
+
+    def _is_full(self) -> bool:
+        return not self.ratios.is_meta and not bool(self.ratios[-1].isnan())
 
     def _load_from_state_dict(self, *args: Any) -> None:
-        self._done = False
         super()._load_from_state_dict(*args)
+        self._done = self._is_full()
 
     def extra_repr(self) -> str:
         return f"ratio={self.ratio}, steps={len(self.ratios)}"
@@ -151,6 +157,30 @@ def entry_weight(name: str, weight: Any) -> tuple[float, AutoWeight | None]:
     if weight < 0:
         raise ValueError(f"distills entry {name!r}: weight must be at least 0, got {weight!r}")
     return float(weight), None
+
+
+def uncompiled(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a function that runs outside of what torch compiles, with all that it calls, compiled modules too.
+
+    To import the compiler takes seconds; here that waits for the first call, as in torch's optimisers.
+
+    >>> uncompiled(torch.compiler.is_compiling)()
+    False
+    """
+
+    def eager(*args: P.args, **kwargs: P.kwargs) -> R:
+        with torch.compiler.set_stance("force_eager"):
+            return function(*args, **kwargs)
+
+    ready: list[Callable[P, R]] = []
+
+    @functools.wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not ready:
+            ready.append(torch.compiler.disable(eager))
+        return ready[0](*args, **kwargs)
+
+    return called
 
 
 class Task:

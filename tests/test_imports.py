@@ -77,7 +77,7 @@ ROOMS = {
         "cli",
     ],
     "densekd": [
-        "registry moved checkpoint sensors taps pairs shipped",
+        "registry moved checkpoint edges sensors taps pairs shipped",
         "losses align context compat hub",
         "term teacher methods wiring cache",
         "mmlab plain",

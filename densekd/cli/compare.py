@@ -72,7 +72,7 @@ class Job(NamedTuple):
 def main(arguments: list[str] | None = None) -> None:
     """Run what is missing and print the table of what was asked for."""
     args = parse(arguments)
-    given, name, called = compared(args)
+    given, name, called = compared(args, args.teacher_cache)
     check_one_budget(given)
     configs, name, methods = weighed(given, name, called, args.balance)
     kind = side(next(iter(configs.values())))
@@ -96,15 +96,11 @@ def main(arguments: list[str] | None = None) -> None:
     print("\n".join([table(found), *("\n" + each for each in worse_teachers(found))]))
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = Parser(__doc__, "densekd compare")
+def add_table(parser: Parser) -> None:
+    """Add the arguments that say what is in a table; `check_table` checks them."""
     parser.add_argument("configs", type=Path, nargs="+", metavar="CONFIG")
     parser.add_argument("--teacher", help="config of the teacher; 'ema', hf:FOLDER, lite0, module:name")
     parser.add_argument("--checkpoint", help="weights of the teacher, which is then not trained")
-    parser.add_argument(
-        "--teacher-cache", metavar="DIR", help="folder of the teachers' outputs, which all methods and seeds share"
-    )
     parser.add_argument("--methods", nargs="+", type=method_name, metavar="METHOD", help="what to compare")
     parser.add_argument(
         "--balance",
@@ -112,6 +108,26 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         choices=("published", "auto"),
         default=["published"],
         help="weights of the entries: as configs and methods say, measured by gradients, or a row for each",
+    )
+
+
+def check_table(parser: Parser, args: argparse.Namespace) -> None:
+    """Find the configs that the arguments name, and what does not go together."""
+    args.configs = [each for given in args.configs for each in configs_of(given)]
+    if bool(args.teacher) != bool(args.methods):
+        parser.error("--teacher and --methods go together, with the config of a student")
+    if args.methods and len(args.configs) > 1:
+        parser.error("--methods takes the config of one student")
+    if args.teacher == "ema" and args.checkpoint:
+        parser.error("--teacher ema is the student's own average, it takes no --checkpoint")
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = Parser(__doc__, "densekd compare")
+    add_table(parser)
+    parser.add_argument(
+        "--teacher-cache", metavar="DIR", help="folder of the teachers' outputs, which all methods and seeds share"
     )
     parser.add_argument("--seeds", type=int, default=3, help="of control and students, 0 to SEEDS - 1 (default: 3)")
     parser.add_argument("--metric", nargs="+", default=[], help="metrics of the table, the first one decides")
@@ -122,13 +138,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--jobs", type=int, default=1, help="processes that share the cores; latencies are then those of a busy machine"
     )
     args = parser.parse_args(arguments)
-    args.configs = [each for given in args.configs for each in configs_of(given)]
-    if bool(args.teacher) != bool(args.methods):
-        parser.error("--teacher and --methods go together, with the config of a student")
-    if args.methods and len(args.configs) > 1:
-        parser.error("--methods takes the config of one student")
-    if args.teacher == "ema" and args.checkpoint:
-        parser.error("--teacher ema is the student's own average, it takes no --checkpoint")
+    check_table(parser, args)
     for option in ("seeds", "jobs"):
         if getattr(args, option) < 1:
             parser.error(f"--{option} must be at least 1")
@@ -145,7 +155,9 @@ def configs_of(given: Path) -> list[Path]:
 Key = Any  # a config's path, or a method's name
 
 
-def compared(args: argparse.Namespace) -> tuple[dict[Key, Config], str, dict[Key, str]]:
+def compared(
+    args: argparse.Namespace, teacher_cache: str | None = None
+) -> tuple[dict[Key, Config], str, dict[Key, str]]:
     """Return the configs with a distiller, the name of their comparison, and their methods."""
     given = {"checkpoint": args.checkpoint} if args.checkpoint else {}
     configs: dict[Key, Config]
@@ -155,14 +167,14 @@ def compared(args: argparse.Namespace) -> tuple[dict[Key, Config], str, dict[Key
             each: distill(read_config(path), teacher=args.teacher, method=each, **given)
             for each in dict.fromkeys(args.methods)
         }
-        _cache(configs, args.teacher_cache)
+        _cache(configs, teacher_cache)
         return configs, path.stem, {each: each.rpartition(":")[2] for each in configs}
     configs = {path: read_config(path) for path in args.configs}
     for path, config in configs.items():
         if not is_taught(config):
             sys.exit(f"{path} names no densekd.Distiller: give --teacher and --methods")
         config.model.update(given)
-    _cache(configs, args.teacher_cache)
+    _cache(configs, teacher_cache)
     for config in configs.values():
         check_arguments(config)
     return configs, *named(configs)

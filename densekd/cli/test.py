@@ -15,7 +15,7 @@ from pathlib import Path
 from densekd import control, load_weights, read_config
 from densekd.cli._overrides import add_cfg_options
 from densekd.mmlab.config import override
-from densekd.runs.experiment import check_split
+from densekd.runs.experiment import check_split, measure_boundaries
 from kdlosses.cli.parser import Parser
 
 
@@ -63,6 +63,7 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     refuse_unsafe_checkpoints(not args.unsafe_checkpoints)
     config = override(control(read_config(args.config)), args.cfg_options)
     check_split(config, "test", needed=True)
+    measure_boundaries(config)
     name = Path(args.config).stem
     folder = new_folder(args.checkpoint, name)
     config.work_dir = args.work_dir or str(folder)

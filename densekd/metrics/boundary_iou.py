@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
 from torch import Tensor
 
+from densekd.edges import WIDTH, boundary_counts, class_iou
 from densekd.registry import METRICS
 
 
@@ -53,7 +54,7 @@ class BoundaryIoU(BaseMetric):
 
     def __init__(
         self,
-        width: float = 3,
+        width: float = WIDTH,
         per_class: bool = False,
         ignore_index: int = 255,
         collect_device: str = "cpu",
@@ -70,52 +71,45 @@ class BoundaryIoU(BaseMetric):
         for sample in data_samples:
             guess = sample["pred_sem_seg"]["data"].squeeze(0)
             truth = sample["gt_sem_seg"]["data"].squeeze(0).to(guess.device)
-            if guess.shape != truth.shape:
-                raise ValueError(f"a prediction has {tuple(guess.shape)} pixels, its ground truth {tuple(truth.shape)}")
-            near = near_edge(truth, self.width, self.ignore_index)
-            guess, truth = guess[near].long(), truth[near].long()
-            if truth.numel() and truth.max() >= classes:
-                raise ValueError(f"label {truth.max().item()} is none of the {classes} classes of the data set")
-            agree, mine, its = (  # a model may have classes that the data set has not
-                torch.bincount(labels, minlength=classes)[:classes] for labels in (guess[guess == truth], guess, truth)
-            )
-            self.results.append(torch.stack([agree, mine + its - agree]).cpu())
+            self.results.append(boundary_counts(guess, truth, classes, self.width, self.ignore_index).cpu())
 
     def compute_metrics(self, results: list[Tensor]) -> dict[str, float]:
         """Divide the sums over all images."""
-        agree, either = torch.stack(results).sum(0).double().numpy()
-        iou = np.divide(100 * agree, either, out=np.full_like(agree, np.nan), where=either > 0)
-        mean = iou[either > 0].mean() if either.any() else np.nan
-        metrics = {"bIoU": round(float(mean), 2)}
+        print_log(f"bIoU is the mean IoU of the pixels within {self.width:g} of an edge of the labels", "current")
+        iou = 100 * class_iou(torch.stack(results).sum(0))
+        metrics = {"bIoU": round(float(iou.nanmean()), 2)}
         if self.per_class:
             names = self.dataset_meta["classes"]
             metrics |= {f"bIoU.{name}": round(float(value), 2) for name, value in zip(names, iou)}
         return metrics
 
 
-def near_edge(labels: Tensor, width: float, ignore_index: int = 255) -> Tensor:
-    """Which pixels of a label map `(..., H, W)` have one of another class at a Euclidean distance of `width` or less.
+def beside_iou(evaluators: Any) -> Any:
+    """The evaluators of a config with a `BoundaryIoU` beside each `IoUMetric`; as they are where one is there already.
 
-    Ignored and negative labels are no class, and no pixel of theirs is near one.
+    It ignores what the `IoUMetric` ignores. One that only formats results has no labels, and gets none.
 
-    >>> near_edge(torch.tensor([[0, 0, 0, 1, 255, 0]]), width=1).int().tolist()
-    [[0, 0, 1, 1, 0, 0]]
+    >>> beside_iou(dict(type="IoUMetric"))
+    [{'type': 'IoUMetric'}, {'type': 'densekd.BoundaryIoU'}]
+    >>> beside_iou(dict(type="CocoMetric"))
+    {'type': 'CocoMetric'}
     """
-    valid = (labels >= 0) & (labels != ignore_index)
-    near = torch.zeros_like(valid)
-    height, length = labels.shape[-2:]
-    for down, right in _half_disc(width):
-        if down >= height or abs(right) >= length:
-            continue
-        here = ..., slice(0, height - down), slice(max(0, -right), length - max(0, right))
-        there = ..., slice(down, height), slice(max(0, right), length + min(0, right))
-        edge = (labels[here] != labels[there]) & valid[here] & valid[there]
-        near[here] |= edge
-        near[there] |= edge
-    return near
+    listed = list(evaluators) if isinstance(evaluators, list | tuple) else [evaluators]
+    if any(_kind(each) == "BoundaryIoU" for each in listed):
+        return evaluators
+    found = [
+        {"type": "densekd.BoundaryIoU", **{key: each[key] for key in SHARED if key in each}}
+        for each in listed
+        if _kind(each) == "IoUMetric" and not each.get("format_only")
+    ]
+    return [*listed, *found] if found else evaluators
 
 
-def _half_disc(radius: float) -> list[tuple[int, int]]:
-    """Steps of at most `radius`, one of each two that are opposite."""
-    reach = range(-int(radius), int(radius) + 1)
-    return [(y, x) for y in reach for x in reach if (y, x) > (0, 0) and y * y + x * x <= radius * radius]
+SHARED = ("ignore_index", "collect_device", "prefix")
+"""Options that `BoundaryIoU` takes from the `IoUMetric` that it stands beside."""
+
+
+def _kind(evaluator: Any) -> str:
+    """The name of the class of an evaluator in a config, which may be the class itself."""
+    kind = evaluator.get("type") if isinstance(evaluator, Mapping) else type(evaluator)
+    return getattr(kind, "__name__", str(kind)).rpartition(".")[2]

@@ -31,7 +31,7 @@ from densekd.taps.reader import Taps
 from densekd.teacher import MovingAverage, Peer, Teacher
 from densekd.term import Term
 from densekd.wiring import Wiring, divided, parse_entries
-from kdlosses.auto_weight import Task
+from kdlosses.auto_weight import Task, uncompiled
 from kdlosses.options import nearest
 from kdlosses.reduce import check_rows, over_processes
 
@@ -260,6 +260,18 @@ class Distiller(Wiring, nn.Module):
         """Run the student; in `mode='loss'` run the teachers first, and add the distillation terms to its losses."""
         if mode != "loss":
             return super().forward(inputs, data_samples, mode=mode, **kwargs)
+        learns = self.training and torch.is_grad_enabled()
+        look = learns and self._diagnosis.due()
+        if look or (learns and any(term.auto is not None and term.auto.measuring for term in self._terms())):
+            return self._compared_losses(inputs, data_samples, look, kwargs)
+        return self._losses(inputs, data_samples, False, kwargs)
+
+    @uncompiled
+    def _compared_losses(self, *given: Any) -> dict[str, Any]:
+        """The losses of a step in which gradients are taken, which a compiled graph does not show."""
+        return self._losses(*given)
+
+    def _losses(self, inputs: Any, data_samples: Any, look: bool, kwargs: dict[str, Any]) -> dict[str, Any]:
         size = image_size(inputs)
         check_labels(self, data_samples or (), size)
         if isinstance(inputs, Mapping):
@@ -279,10 +291,8 @@ class Distiller(Wiring, nn.Module):
             if taps or name in learning
         }
         with Taps(self, self._own_taps(self._terms())) as student:
-            losses = dict(super().forward(inputs, data_samples, mode=mode, **kwargs))
-        learns = self.training and torch.is_grad_enabled()
-        task = self._task(losses) if learns else None
-        look = learns and self._diagnosis.due()
+            losses = dict(super().forward(inputs, data_samples, mode="loss", **kwargs))
+        task = self._task(losses) if self.training and torch.is_grad_enabled() else None
         with over_processes() if self.training else nullcontext():
             for term in self._terms():
                 key = f"distill.loss_{term.name}"

@@ -20,7 +20,7 @@ from densekd.taps.families import patch_of
 from densekd.taps.reader import Taps, at_rest, never_fired
 from densekd.teacher import MovingAverage, Teacher
 from densekd.wiring import Wiring, parse_entries, single
-from kdlosses.auto_weight import Task
+from kdlosses.auto_weight import Task, uncompiled
 from kdlosses.reduce import check_rows, over_processes
 
 Convert = Callable[..., Any]
@@ -287,14 +287,32 @@ class Distillation(Wiring, nn.Module):
                 "task must be a function of the student's output that returns the loss, such as "
                 f"task=lambda output: cross_entropy(output, labels); got a {type(task).__name__}"
             )
-        size = image_size(args, kwargs)
-        given = Given(context, size, self._ignored)
         measuring = [term.name for term in self._terms if term.auto is not None and term.auto.measuring]
         if self.training and measuring and task is None:
             raise ValueError(
                 f"distills entry {measuring[0]!r}: weight 'auto' is measured beside the task: call "
                 "distillation(..., task=lambda output: loss)"
             )
+        look = self.training and self._diagnosis.due()
+        if task is not None and self.training and (look or measuring):
+            return self._compared_losses(args, kwargs, context, look, task)
+        return self._losses(args, kwargs, context, look, None)
+
+    @uncompiled
+    def _compared_losses(self, *given: Any) -> tuple[Any, dict[str, Tensor]]:
+        """Output and losses of a step in which gradients are taken, which a compiled graph does not show."""
+        return self._losses(*given)
+
+    def _losses(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        context: Mapping[str, Any] | None,
+        look: bool,
+        task: Callable[[Any], Tensor] | None,
+    ) -> tuple[Any, dict[str, Tensor]]:
+        size = image_size(args, kwargs)
+        given = Given(context, size, self._ignored)
         for teacher in self.teachers.values():
             if isinstance(teacher, MovingAverage) and self.training:
                 teacher.update(self._learner)
@@ -306,9 +324,8 @@ class Distillation(Wiring, nn.Module):
             output = self.student(*args, **kwargs)
         mine = self._laid_out("", {tap: taps[tap] for tap in taps.specs}, size)
         losses = {}
-        look = self.training and self._diagnosis.due()
         beside = None
-        if task is not None and self.training and (look or measuring):
+        if task is not None:
             value = task(output)
             if not isinstance(value, Tensor) or value.ndim:
                 got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__

@@ -17,7 +17,7 @@ from densekd.plain.batches import Data, first, inputs, labels_of, loader, moved
 from densekd.plain.distillation import Convert, Distillation, check_student
 from densekd.plain.outcome import Outcome, Result
 from densekd.plain.schedule import rate
-from densekd.plain.scores import accuracy, check_labels, check_split, logits_of, mean_iou, measured, task_loss
+from densekd.plain.scores import check_labels, check_split, logits_of, measured, task_loss
 from densekd.taps.reader import at_rest
 
 
@@ -68,8 +68,8 @@ def fit(
         weight_decay: of AdamW.
         seed: of the student's weights where a function makes it, and of the order of the data.
         loss: function of output and labels; cross-entropy at the size of the labels if not given.
-        metric: function of a model and batches, the larger the better; if not given mIoU where labels are maps, else
-            accuracy.
+        metric: function of a model and batches, the larger the better; if not given mIoU where labels are maps, with
+            the bIoU of pixels near edges beside it, which chooses nothing; else accuracy.
         ignore_index: label that does not count.
         device: the GPU if there is one, if not given.
         amp: mixed precision; on a GPU if not given.
@@ -86,7 +86,7 @@ def fit(
         >>> entries = [dict(loss="kl", student="2")]
         >>> result = fit(net, net(), train=data, val=data, distills=entries, epochs=1, device="cpu", log=str)
         >>> list(result.metrics), list(result.metrics["student"])
-        (['teacher', 'control', 'student'], ['val mIoU'])
+        (['teacher', 'control', 'student'], ['val mIoU', 'val bIoU'])
     """
     if teacher is None and (distills is not None or method is not None):
         raise ValueError("distills and method need a teacher: give teacher=...")
@@ -97,9 +97,7 @@ def fit(
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     splits = {"val": loader(val, batch_size), **({} if test is None else {"test": loader(test, batch_size)})}
     by_maps = labels_of(first(splits["val"])).ndim == 3
-    kind = mean_iou if by_maps else accuracy
     name = getattr(metric, "__name__", "metric") if metric else "mIoU" if by_maps else "accuracy"
-    score = metric or (lambda model, batches: measured(model, batches, kind, ignore_index))
     criterion = loss or (lambda output, labels: task_loss(output, labels, ignore_index))
     mixed = where.type == "cuda" if amp is None else amp
     half = torch.bfloat16 if where.type == "cpu" or torch.cuda.is_bf16_supported() else torch.float16
@@ -116,9 +114,15 @@ def fit(
             own.set_state(order)
         return loader(train, batch_size, torch.Generator().manual_seed(seed))
 
+    def score(model: nn.Module, batches: DataLoader) -> dict[str, float]:
+        return {name: metric(model, batches)} if metric else measured(model, batches, ignore_index)
+
     def metrics(model: nn.Module) -> dict[str, float]:
         model.to(where).eval()
-        return {name if split == "test" else f"val {name}": score(model, each) for split, each in splits.items()}
+        found = {}
+        for split, each in splits.items():
+            found.update({key if split == "test" else f"val {key}": value for key, value in score(model, each).items()})
+        return found
 
     def ready(guide: Any) -> nn.Module:
         """A student, alone or as a distillation, which has seen a batch."""
@@ -181,7 +185,7 @@ def fit(
                 scaler.update()
                 schedule.step()
                 total += value.item()
-            found = score(model.eval(), splits["val"])
+            found = score(model.eval(), splits["val"])[name]
             log(f"{role}, epoch {epoch + 1} of {epochs}: loss {total / len(data):.4f}, val {name} {found:.4f}")
             if found > best:
                 best, weights, chosen = found, copy.deepcopy(model.state_dict()), epoch + 1

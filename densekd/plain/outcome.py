@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from densekd.edges import WIDTH
 from kdlosses.text_table import table
 
 
@@ -32,9 +33,10 @@ class Result:
 
     Attributes:
         student: the trained student.
-        metrics: by role (`teacher`, `control`, `student`), then by name: `val <metric>` on the validation data, by
-            which the epoch was chosen, and `<metric>` on the test data, if there are any. A teacher with `convert`,
-            which sees other data, is not measured, nor is one that yields no logits of the student's classes.
+        metrics: by role (`teacher`, `control`, `student`), then by name: `val <metric>` on the validation data, by the
+            first of which the epoch was chosen, and `<metric>` on the test data, if there are any. `bIoU` is the mean
+            IoU of the pixels within three of an edge of the labels. A teacher with `convert`, which sees other data, is
+            not measured, nor is one that yields no logits of the student's classes.
         outcomes: by role, with models.
     """
 
@@ -43,4 +45,6 @@ class Result:
     outcomes: dict[str, Outcome]
 
     def __repr__(self) -> str:
-        return table(self.metrics)
+        near = any("bIoU" in name for found in self.metrics.values() for name in found)
+        told = f"\n\nbIoU: mean IoU of the pixels within {WIDTH} of an edge of the labels." if near else ""
+        return table(self.metrics) + told

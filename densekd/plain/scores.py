@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from densekd.edges import boundary_counts, class_iou
 from densekd.plain.batches import inputs, labels_of, moved
 from densekd.term import two_classes
 
@@ -95,17 +96,29 @@ def mean_iou(counts: Tensor) -> float:
 
 
 @torch.no_grad()
-def measured(model: nn.Module, batches: DataLoader, kind: Callable[[Tensor], float], ignore_index: int = 255) -> float:
-    """Return a metric of a confusion matrix over all batches; the model is in evaluation mode."""
+def measured(model: nn.Module, batches: DataLoader, ignore_index: int = 255) -> dict[str, float]:
+    """Measure a model, which is in evaluation mode, over all batches.
+
+    Returns:
+        `mIoU` and `bIoU`, the mean IoU of the pixels within `densekd.edges.WIDTH` of an edge of the labels, where
+        labels are maps; else `accuracy`. A `bIoU` without an edge in all labels is NaN.
+    """
     device = next(model.parameters()).device
     counts: Any = 0
+    near: Any = None
     for batch in batches:
         batch = moved(batch, device)
         args, kwargs = inputs(batch)
         output, labels = model(*args, **kwargs), labels_of(batch)
         check_labels(output, labels, ignore_index)
-        counts = counts + confusion(logits_of(output), labels, ignore_index)
-    return kind(counts)
+        logits = at_size_of(logits_of(output), labels)
+        counts = counts + confusion(logits, labels, ignore_index)
+        if labels.ndim == 3:
+            found = boundary_counts(logits.argmax(1), labels.long(), logits.shape[1], ignore_index=ignore_index)
+            near = found if near is None else near + found
+    if near is None:
+        return {"accuracy": accuracy(counts)}
+    return {"mIoU": mean_iou(counts), "bIoU": float(class_iou(near).nanmean())}
 
 
 def check_split(name: str, output: Any, batches: DataLoader, ignore_index: int = 255) -> None:

@@ -24,6 +24,7 @@ from densekd.cache.teacher import CacheOptions
 from densekd.checkpoint import load_weights
 from densekd.hub.ready import is_ready_made
 from densekd.methods import ONLINE, name_of
+from densekd.metrics.boundary_iou import BoundaryIoU
 from densekd.mmlab.config import control, is_taught, plain_model, read_config, several_teachers
 from densekd.registry import MODELS
 from densekd.runs.experiment import check_split, prepare, train
@@ -140,12 +141,19 @@ def run(
     if not log["metrics"]:
         raise ValueError(f"the evaluator of {data} returned no number: there is nothing to compare")
     log["selection"] = f"last weights, nothing selected; {plan.get('reported_on') or data}"
+    log |= boundary_width(runner)
     log["params"] = count_parameters(runner.model)
     log["latency_ms"] = {"one_image": _latency(runner), "threads": torch.get_num_threads(), "protocol": PROTOCOL}
     log["versions"] = versions(*_distributions())
     log["commit"] = commit()
     done.unlink(missing_ok=True)
     return log
+
+
+def boundary_width(runner: Runner) -> dict[str, float]:
+    """How near an edge the pixels of the boundary IoU of a test lay, for the log."""
+    widths = [each.width for each in runner.test_evaluator.metrics if isinstance(each, BoundaryIoU)]
+    return {"boundary_width": widths[0]} if widths else {}
 
 
 def _gradients(runner: Runner) -> dict[str, dict[str, float]]:

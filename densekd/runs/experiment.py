@@ -18,6 +18,7 @@ from mmengine.runner import FlexibleRunner, Runner
 from torch import distributed
 
 from densekd.checkpoint import refuse_unsafe_checkpoints
+from densekd.metrics.boundary_iou import beside_iou
 from densekd.mmlab.config import is_taught
 from densekd.runs.resume import FULL_DISK, last_whole_checkpoint, write_whole_files
 from densekd.runs.strategy import distribute_on_cpu, read_environment, use_strategy
@@ -35,6 +36,8 @@ def prepare(
     unsafe: bool = False,
 ) -> Config:
     """Complete a config for a run: folder, seed, precision, checkpoint, launcher.
+
+    Beside mmseg's `IoUMetric` a validation and a test also measure `densekd.BoundaryIoU`, unless the config does.
 
     Args:
         config: with the plain or the distilled model, see `densekd.mmlab.config`; changed and returned.
@@ -54,6 +57,7 @@ def prepare(
     """
     for split in ("train", "val", "test"):
         check_split(config, split)
+    measure_boundaries(config)
     for length in ("max_epochs", "max_iters"):
         given = (config.get("train_cfg") or {}).get(length, 1)
         if isinstance(given, Real) and given < 1:
@@ -119,6 +123,13 @@ def check_split(config: Config, split: str, needed: bool = False) -> None:
     missing = [part for part in _PARTS[split] if config.get(part) is None]
     if missing and (needed or len(missing) < len(_PARTS[split])):
         raise ValueError(f"config {config.filename} has no {', '.join(missing)}; give {_all_of(split)}")
+
+
+def measure_boundaries(config: Config) -> None:
+    """Have the IoU near edges measured wherever mmseg's is, see `densekd.metrics.boundary_iou.beside_iou`."""
+    for evaluator in ("val_evaluator", "test_evaluator"):
+        if config.get(evaluator) is not None:
+            config[evaluator] = beside_iou(config[evaluator])
 
 
 def shutdown_distributed() -> None:

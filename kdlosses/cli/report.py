@@ -76,6 +76,10 @@ def table(logs: Sequence[Log]) -> str:
     filled = [column for column, cells in enumerate(zip(*rows[2:])) if any(cells)]
     rows = [[row[column] for column in filled] for row in rows]
     lines = [f"**{logs[0]['name']}** ({logs[0]['selection']})", "", *(f"| {' | '.join(row)} |" for row in rows)]
+    widths = sorted({log["boundary_width"] for log in logs if "boundary_width" in log})
+    if "bIoU" in shared and widths:
+        near = " or ".join(f"{width:g}" for width in widths)
+        lines += ["", f"bIoU: mean IoU of the pixels within {near} of an edge of the labels."]
     return "\n".join(lines)
 
 

@@ -185,6 +185,70 @@ def test_any_pytorch_model_needs_the_task_for_it() -> None:
     assert torch.equal(model(images)[1]["kl"], losses["kl"])
 
 
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+@pytest.mark.parametrize("what", ["distillation", "student"])
+def test_a_weight_is_the_same_where_torch_compiles(backend: str, what: str) -> None:
+    """The steps that measure run uncompiled, also the student's own compiled graph; the others are compiled."""
+    graphs: list[int] = []
+
+    def count(graph: Any, examples: Any) -> Any:
+        graphs.append(len(found))
+        return torch._dynamo.lookup_backend(backend)(graph, examples)
+
+    def weights(compiled: bool) -> list[list[float]]:
+        torch.manual_seed(0)
+        net = [nn.Sequential(nn.Conv2d(3, w, 3, padding=1), nn.ReLU(), nn.Conv2d(w, 5, 1)) for w in (4, 8)]
+        images, labels = torch.rand(2, 3, 8, 8), torch.randint(5, (2, 8, 8))
+        auto = {"type": "auto", "steps": 2}
+        entries = [{"loss": "kl", "student": "2", "weight": auto}, {"loss": "mse", "student": "1", "weight": auto}]
+        model = Distillation(*net, entries, example=images).train()
+        called = model
+        if compiled and what == "student":
+            model.student = torch.compile(model.student, backend=count)
+        elif compiled:
+            called = torch.compile(model, backend=count)
+        optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+        found.clear()
+        for _ in range(4):
+            output, losses = called(images, task=lambda output: nn.functional.cross_entropy(output, labels))
+            loss = nn.functional.cross_entropy(output, labels) + sum(losses.values())
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            found.append([loss.item(), *(term.auto.weight.item() for term in model._terms)])
+        return list(found)
+
+    found: list[list[float]] = []
+    expected = weights(compiled=False)
+    torch._dynamo.reset()
+    try:
+        torch.testing.assert_close(weights(compiled=True), expected)
+    finally:
+        torch._dynamo.reset()
+    assert min(row[1] for row in expected) > 0
+    assert graphs
+    assert set(graphs) == {2}  # nothing is compiled before both weights are known
+
+
+def test_mmengine_compiles_a_distiller_whose_weight_is_measured(taught: Taught) -> None:
+    def weights(compiled: bool) -> list[float]:
+        model = still(taught({"loss": "kl", "student": TAP, "weight": {"type": "auto", "steps": 2}})).train()
+        batch, optimiser = seg_batch(model), torch.optim.SGD(model.parameters(), lr=0.01)
+        if compiled:
+            model.forward = torch.compile(model.forward, backend="eager")  # as mmengine's runner does
+        for _ in range(2):
+            loss = model.parse_losses(model(**batch, mode="loss"))[0]
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        return model.distill["kl"].auto.ratios.tolist()
+
+    try:
+        assert weights(True) == pytest.approx(weights(False))
+    finally:
+        torch._dynamo.reset()
+
+
 def test_a_classifier_of_images_is_looked_at_too(monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[str] = []
     monkeypatch.setattr(Distillation, "_tell", lambda self, message: heard.append(message))

@@ -1,18 +1,22 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import benchmark
+import benchmark_auto
 import benchmark_dense
 import pytest
 import torch
 from benchmark_losses import case, measure, measured, over_pairs
 from contract.entry import home_of
-from measure import Ratio, median_ratio, peak_bytes
+from measure import Left, Ratio, median_ratio, peak_bytes
 from naive import NAIVE
 from transcriptions import TRANSCRIPTIONS, plain_forms
 
 import kdlosses
+from kdlosses.auto_weight import AutoWeight, Pull
+from kdlosses.diagnosis import Diagnosis
 
 
 def test_a_ratio_of_times() -> None:
@@ -37,6 +41,59 @@ def test_peak_memory_is_what_lives_at_once() -> None:
 
     assert 4 << 20 <= peak_bytes(at_once) < 5 << 20
     assert 1 << 20 <= peak_bytes(in_turn) < 3 << 20
+
+
+def test_the_time_that_is_left_is_that_of_the_parts_so_far(capsys: pytest.CaptureFixture[str]) -> None:
+    now = iter([0.0, 30.0, 90.0, 120.0, 120.0])
+    left = Left(4, clock=lambda: next(now))
+    for parts in (1, 2, 1, 1):
+        left.tell(parts)
+    assert [line.strip() for line in capsys.readouterr().err.splitlines()] == [
+        "1 of 4 measured, about 90 seconds left",
+        "3 of 4 measured, about 30 seconds left",
+        "4 of 4 measured, about 0 seconds left",
+        "4 of 4 measured, about 0 seconds left",
+    ]
+
+
+def test_a_row_is_printed_when_it_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed = []
+
+    def rows() -> Iterator[Ratio]:
+        for name in ("first", "second"):
+            yield Ratio(name, 0.5, 1.0, "half")
+            printed.append(capsys.readouterr().out)
+
+    monkeypatch.setitem(benchmark.BENCHMARKS, "imports", rows)
+    monkeypatch.setattr("sys.argv", ["benchmark.py", "imports"])
+    assert benchmark.main() == 0
+    assert [line.split()[0] for text in printed for line in text.splitlines()[-1:]] == ["first", "second"]
+
+
+def test_the_cost_of_measuring_a_weight_is_that_of_a_whole_training() -> None:
+    """A training of a thousand steps, step by step, with those that are measured and looked at where they are."""
+    alone, measured, looked = 0.1, 0.15, 0.13
+    auto = AutoWeight(steps=50)
+    diagnosis = Diagnosis(every=25)
+    total = 0.0
+    for _ in range(1000):
+        look = diagnosis.due()
+        total += measured if auto.measuring else looked if look else alone
+        auto.measure(Pull(*torch.ones(3)))
+    share, low, high = benchmark_auto.cost([(alone, measured, looked)] * 3)
+    assert share == low == high == pytest.approx(total / (1000 * alone) - 1)
+
+
+def test_the_cost_of_a_measured_weight_of_a_method(capsys: pytest.CaptureFixture[str]) -> None:
+    (row,) = benchmark_auto.measure(["bpkd"], rounds=3, side=64)
+    assert row.name == "auto / 2%, bpkd, PSPNet R50 to R18"
+    assert -1 < row.value < 3
+    assert "a measured step" in row.detail
+    assert "1 of 1 measured" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="there is no method 'bpdk' to measure; did you mean 'bpkd'"):
+        next(benchmark_auto.measure(["bpdk"]))
 
 
 def test_a_goal_is_missed_by_what_two_digits_show() -> None:

@@ -9,7 +9,7 @@ from matplotlib.path import Path as Outline
 
 from densekd import build_model, read_config
 from densekd.cli import maps as bev_maps
-from densekd.cli.maps import View, distance, in_boxes
+from densekd.cli._ground_maps import ROLES, View, distance, in_boxes
 from densekd.runs.comparison import config_of
 from densekd.sensors.geometry import Extent, nine_points
 
@@ -49,7 +49,7 @@ def test_maps_of_models_are_drawn_and_measured(tmp_path: Path, capsys: pytest.Ca
     call = [str(path), "--work-dir", str(work), "--out", str(tmp_path / "maps"), "--frames", "2"]
     with pytest.raises(FileNotFoundError, match=r"teacher-seed0 holds no weights: run `densekd compare`"):
         bev_maps.main(call)
-    for role in bev_maps.ROLES:  # as a run leaves them
+    for role in ROLES:  # as a run leaves them
         torch.manual_seed(0)
         model, _ = build_model(config_of(read_config(path), "teacher" if role == "teacher" else "control"))
         if role == "distilled":

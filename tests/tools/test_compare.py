@@ -51,6 +51,8 @@ def test_a_comparison_logs_each_run_once_and_refuses_to_mix_configs(config, tmp_
     printed = capsys.readouterr()
     assert "[3/3] pair-tiny: distilled, seed 0" in printed.err
     assert "| distilled, cwd | 1 |" in printed.out
+    assert "| mIoU | bIoU | Δ mIoU | Δ bIoU |" in printed.out  # beside the mIoU, which is all that the config asks for
+    assert "bIoU: mean IoU of the pixels within 3 of an edge of the labels." in printed.out
     logs = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "out").glob("*.json")}
     assert sorted(logs) == ["control-seed0", "distilled-seed0", "teacher-seed0"]
     assert logs["control-seed0"]["params"] == logs["distilled-seed0"]["params"]
@@ -113,7 +115,7 @@ def test_several_methods_share_teacher_and_control(several, tmp_path, capsys) ->
     assert rows_of(printed.out) == ["model", "---", "teacher", "control", "distilled, cwd", "distilled, kl"]
     assert "| mIoU | bIoU | Δ mIoU | Δ bIoU |" in printed.out
     logs = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "out").glob("*.json")}
-    assert all(0 <= log["metrics"]["bIoU"] <= 100 for log in logs.values())
+    assert all(0 <= log["metrics"]["bIoU"] <= 100 and log["boundary_width"] == 2 for log in logs.values())
     assert {key: log["method"] for key, log in logs.items()} == {
         "teacher-seed0": "supervised",
         "control-seed0": "supervised",

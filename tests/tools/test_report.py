@@ -57,6 +57,13 @@ def test_the_pixels_near_edges_have_columns_where_all_students_were_measured_the
     assert list(cells["control"])[1:6] == ["seeds", "mIoU", "bIoU", "Δ mIoU", "Δ bIoU"]
     assert cells["distilled, cwd"]["bIoU"] == "111.00 ± 5.00"
     assert cells["distilled, cwd"]["Δ bIoU"] == "+8.00 ± 2.00"
+    assert "bIoU:" not in report.table(runs)  # nobody said how near
+    for run in runs:
+        run["boundary_width"] = 3.0
+    told = report.table(runs).splitlines()[-2:]
+    assert told == ["", "bIoU: mean IoU of the pixels within 3 of an edge of the labels."]
+    runs[0]["boundary_width"] = 1.5
+    assert "within 1.5 or 3 of an edge" in report.table(runs)
     del next(run for run in runs if run["role"] == "control")["metrics"]["bIoU"]
     assert report.table(runs) == before
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +16,10 @@ from mmengine.evaluator import Evaluator
 from scipy import ndimage
 from torch import distributed
 
-from densekd import BoundaryIoU
+from densekd import BoundaryIoU, read_config
 from densekd.metrics import near_edge
+from densekd.metrics.boundary_iou import beside_iou
+from densekd.runs.experiment import measure_boundaries
 
 VOID = 255
 CLASSES = ("sky", "road", "tree", "car", "pole")
@@ -163,6 +167,46 @@ def test_beside_mmsegs_metric_from_a_config() -> None:
     found = evaluator.evaluate(2)
     assert found["mIoU"] == found["bIoU"] == found["bIoU.pole"] == 100
     assert math.isnan(found["bIoU.car"])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        dict(type="IoUMetric", iou_metrics=["mIoU"]),
+        [dict(type="mmseg.IoUMetric", ignore_index=7, prefix="x"), dict(type="CityscapesMetric")],
+        [dict(type="IoUMetric", format_only=True)],
+        [dict(type="IoUMetric"), dict(type="densekd.BoundaryIoU", width=1)],
+        dict(type="CocoMetric"),
+    ],
+)
+def test_what_is_measured_beside_an_evaluator(given: Any) -> None:
+    before = copy.deepcopy(given)
+    found = beside_iou(given)
+    assert given == before
+    listed = given if isinstance(given, list) else [given]
+    plain = any("IoUMetric" in each["type"] and not each.get("format_only") for each in listed)
+    if not plain or any("BoundaryIoU" in each["type"] for each in listed):
+        assert found == given
+        return
+    *others, ours = found
+    assert others == listed
+    assert ours == {"type": "densekd.BoundaryIoU"} | {
+        key: listed[0][key] for key in ("ignore_index", "prefix") if key in listed[0]
+    }
+
+
+def test_every_shipped_segmenter_is_measured_near_edges() -> None:
+    """With the evaluators as `prepare` leaves them, at the width that the tables state."""
+    paths = sorted((Path(__file__).parents[3] / "configs" / "seg" / "plain").glob("*.py"))
+    assert len(paths) > 20
+    for path in paths:
+        config = read_config(path)
+        measure_boundaries(config)
+        for split in ("val", "test"):
+            evaluator = config.get(f"{split}_evaluator")
+            listed = evaluator if isinstance(evaluator, list) else [evaluator]
+            (near,) = [each for each in listed if each["type"] == "densekd.BoundaryIoU"]
+            assert near.get("width", 3) == 3, path
 
 
 def test_classes_that_the_data_set_has_not() -> None:

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import ndimage
 from sklearn.metrics import accuracy_score, jaccard_score
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 import densekd
 from densekd.plain.scenes import MEAN, STD, Scenes
-from densekd.plain.scores import accuracy, confusion, logits_of, mean_iou
+from densekd.plain.scores import accuracy, confusion, logits_of, mean_iou, measured
 
 
 def net(width: int = 4, classes: int = 3) -> nn.Module:
@@ -73,10 +74,33 @@ def test_a_distilled_student_beats_its_control() -> None:
         quick: dict[str, Any] = dict(epochs=10, batch_size=3, lr=0.02, seed=seed, log=str)
         result = densekd.fit(net, made.student, **data, method="kl", **quick)
         assert list(result.metrics) == ["teacher", "control", "student"]
-        assert list(result.metrics["student"]) == ["val mIoU", "mIoU"]
+        assert list(result.metrics["student"]) == ["val mIoU", "val bIoU", "mIoU", "bIoU"]
         gains.append(result.metrics["student"]["mIoU"] - result.metrics["control"]["mIoU"])
     assert min(gains) > 0.01
-    assert "mIoU" in repr(result)
+    assert repr(result).endswith("\n\nbIoU: mean IoU of the pixels within 3 of an edge of the labels.")
+
+
+def test_the_pixels_near_edges_are_measured_over_all_batches() -> None:
+    data = scenes(6, 0, 0.9)
+    model = net().eval()
+    found = measured(model, DataLoader(data, batch_size=2))
+    guesses, truths = [], []
+    with torch.no_grad():
+        for image, truth in data:
+            away = np.full(truth.shape, np.inf)
+            for c in range(3):
+                others = (truth != c) & (truth != 255)
+                away[truth == c] = ndimage.distance_transform_edt(~others.numpy())[truth == c]
+            near = torch.from_numpy(away <= 3)
+            assert 0.2 < near.float().mean() < 0.9
+            guesses.append(model(image[None]).argmax(1)[0][near])
+            truths.append(truth[near])
+    assert found["bIoU"] == pytest.approx(
+        jaccard_score(torch.cat(truths).numpy(), torch.cat(guesses).numpy(), average="macro")
+    )
+    assert found["bIoU"] != pytest.approx(found["mIoU"])
+    flat = [(torch.zeros(3, 16, 16), torch.ones(16, 16, dtype=torch.long))]
+    assert np.isnan(measured(model, DataLoader(flat))["bIoU"])  # no edge anywhere
 
 
 def test_a_run_can_be_repeated_and_the_control_starts_as_the_student() -> None:
