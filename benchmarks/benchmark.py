@@ -1,5 +1,5 @@
-"""What distillation costs, as ratios in one run: `python benchmarks/benchmark.py [imports] [dense] [graph] [text]
-[losses]`.
+"""What distillation costs, as ratios in one run: `python benchmarks/benchmark.py [imports] [dense] [graph] [live]
+[text] [losses]`.
 
 Two variants are timed in turn, round after round, and the ratio is the median over rounds of the ratio within a round:
 whatever else the machine does meets both. Memory is the peak of what is allocated during a step, plus what models,
@@ -123,6 +123,13 @@ def _latencies(where: str, teacher: dict[str, float], student: dict[str, float])
     ]
 
 
+def live() -> list[Ratio]:
+    """Teachers that live beside their students against the same steps typed straight down."""
+    from benchmark_live import measure
+
+    return measure()
+
+
 def text(model: str) -> list[Ratio]:
     """A language model against its students on a graph of texts, and against its own bare forward passes."""
     from benchmark_text import measure
@@ -141,6 +148,7 @@ BENCHMARKS: dict[str, Callable[..., list[Ratio]]] = {
     "imports": imports,
     "dense": dense,
     "graph": graph,
+    "live": live,
     "text": text,
     "losses": losses,
 }
