@@ -7,7 +7,7 @@ steps.
 
 `nodes`: a student of the digits meets test nodes whose contrast fades and noise grows, batch by batch, and `pixels`: a
 small segmenter meets such digit scenes. It adapts as a robust mean teacher, or without one of its parts, or not at all:
-accuracy, and mIoU, over the whole stream.
+accuracy, and mIoU, over the whole stream. Its average moves by half a batch: a stream has 12 to 30 of them.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdlosses.adaptation import RobustMeanTeacher, prototypes
+from kdlosses.attack import ascended
 from kdlosses.cli.logs import commit, versions, write
 from kdlosses.text_table import table
 
@@ -55,11 +56,7 @@ def attacked(seed: int) -> dict[str, Row]:
     found = {}
     for name, method in methods.items():
         network = train_student(view, teacher, method, student, seed).model.network_
-        moved = x.clone()
-        for _ in range(20):
-            moved.requires_grad_()
-            (slope,) = torch.autograd.grad(F.cross_entropy(network(moved), y), moved)
-            moved = (moved.detach() + 0.02 * slope.sign()).clamp(x - 0.15, x + 0.15)
+        moved = ascended(x, lambda moved, network=network: F.cross_entropy(network(moved), y), 0.15, 0.02, 20)
         found[name] = {
             "clean": 100 * _share(network(x).argmax(1) == y),
             "attacked": 100 * _share(network(moved).argmax(1) == y),
@@ -90,24 +87,16 @@ def nodes(seed: int) -> dict[str, Row]:
     found = {}
     for name, options in PARTS.items():
         adapting = (
-            student if options is None else Adapting(student, source, lr=3e-3, momentum=0.9, seed=seed, **options)
+            student if options is None else Adapting(student, source, lr=3e-3, momentum=0.5, seed=seed, **options)
         )
         found[name] = right(adapting.predict)
     return found
 
 
 def pixels(seed: int) -> dict[str, Row]:
-    from densekd.datasets.digits import draw
-
-    def scenes(split: Any, count: int) -> tuple[Tensor, Tensor]:
-        drawn = [draw(index, split, 64, seed) for index in range(count)]
-        images = torch.from_numpy(np.stack([each.image for each in drawn])).permute(0, 3, 1, 2) / 255
-        return images, torch.from_numpy(np.stack([each.mask for each in drawn])).long()
-
-    model = segmenter(seed)
-    trained(model, *scenes("train", 160), seed=seed)
-    images, labels = scenes("test", 96)
-    source = scenes("train", 32)[0].split(8)
+    model, source = segmenter(seed), scenes("train", 160, seed)
+    trained(model, *source, seed=seed)
+    images, labels = scenes("test", 96, seed)
 
     def score(predict: Callable[[Tensor], Tensor]) -> Row:
         generator = torch.Generator().manual_seed(seed)
@@ -115,17 +104,26 @@ def pixels(seed: int) -> dict[str, Row]:
         answers = [predict(faded(part, 0.5, k / len(parts), generator)).argmax(1) for k, part in enumerate(parts)]
         return {"mIoU": 100 * mean_iou(torch.cat(answers), labels)}
 
-    means = prototypes(model, "head:in", [(part,) for part in source], 11)
+    means = prototypes(model, "head:in", [source], 11, labels=True)
     found = {}
     for name, options in PARTS.items():
         if options is None:
             with torch.no_grad():
                 found[name] = score(model)
             continue
-        found[name] = score(RobustMeanTeacher(model, "head:in", means, lr=1e-3, momentum=0.9, seed=seed, **options))
+        found[name] = score(RobustMeanTeacher(model, "head:in", means, lr=1e-3, momentum=0.5, seed=seed, **options))
     still = RobustMeanTeacher(model, lr=1e-12)
     found["statistics of the batch alone"] = score(still)
     return found
+
+
+def scenes(split: Any, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Digit scenes of 64 pixels with values of 0 to 1, and their masks."""
+    from densekd.datasets.digits import draw
+
+    drawn = [draw(index, split, 64, seed) for index in range(count)]
+    images = torch.from_numpy(np.stack([each.image for each in drawn])).permute(0, 3, 1, 2) / 255
+    return images, torch.from_numpy(np.stack([each.mask for each in drawn])).long()
 
 
 def segmenter(seed: int = 0) -> nn.Sequential:
@@ -156,8 +154,8 @@ def trained(model: nn.Module, images: Tensor, labels: Tensor, epochs: int = 25, 
 
 
 def faded(x: Tensor, noise: float, progress: float, generator: torch.Generator) -> Tensor:
-    """Values of 0 to 1 with less contrast and more noise the further it is: at the end half and half of each."""
-    contrast = 1 - 0.5 * progress
+    """Values of 0 to 1 with less contrast, at the end a fifth of it, and more noise the further it is."""
+    contrast = 1 - 0.8 * progress
     grey = 0.5 + contrast * (x - 0.5)
     return grey + noise * progress * x.std() * torch.randn(x.shape, generator=generator)
 

@@ -59,7 +59,7 @@ def test_arrows_run_one_way(package: str, never: set[str]) -> None:
 ROOMS = {
     "kdlosses": [
         "unit whole arrays options moved extras discover ground safe_pickle shipped text_table taps moving_average",
-        "reduce registry pointwise class_means squared_error experts schedule auto_weight diagnosis",
+        "reduce registry pointwise class_means squared_error experts schedule auto_weight diagnosis attack",
         "logit feature relation contrastive",
         "policy adaptation",
         "cli",

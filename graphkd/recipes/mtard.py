@@ -11,6 +11,7 @@ from graphkd.recipes.supervised import supervised
 from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History
+from kdlosses.attack import ascended
 
 
 @recipe(asks=True)
@@ -73,13 +74,11 @@ def mtard(
     def attacked(x: Tensor, target: Tensor) -> Tensor:
         training = model.training
         model.train(attack == "train")
-        start = noise * torch.randn(x.shape, generator=lesson.generator).to(x.dtype)
-        moved = (x + start).requires_grad_()
-        for _ in range(steps):
-            (slope,) = torch.autograd.grad(inner(model(moved), target), moved)
-            moved = (moved.detach() + step * slope.sign()).clamp(x - radius, x + radius).requires_grad_()
+        moved = ascended(
+            x, lambda moved: inner(model(moved), target), radius, step, steps, noise, generator=lesson.generator
+        )
         model.train(training)
-        return moved.detach()
+        return moved
 
     def loss_of(nodes: Tensor | slice) -> Tensor:
         x = rows(lesson.x, nodes)

@@ -23,7 +23,8 @@ def online(
     lesson: Lesson,
     *,
     lam: float = 0.5,
-    loss: Any = "bd_kd",
+    tau: float = 1.0,
+    loss: Any = None,
     back: Any = None,
     heard: float = 1.0,
     peer: str | Mapping[str, Any] | Callable[..., nn.Module] = "sage",
@@ -33,8 +34,8 @@ def online(
     $$ L = \lambda \, \mathrm{CE}(z^s, y) + (1 - \lambda) \, \ell\big(z^s, \bar z^t\big)
          + \mathrm{CE}(z^t, y) + b \, \ell_b\big(z^t, \bar z^s\big), $$
 
-    where a bar stops the gradient: neither is pulled by the other's loss. With `bd_kd` for $\ell$ the student balances
-    forward and reverse divergence node by node, and $\ell_b$ is the forward divergence at its temperature, the student
+    where a bar stops the gradient: neither is pulled by the other's loss. If not given, $\ell$ is `bd_kd`, with which
+    the student balances forward and reverse divergence node by node, and $\ell_b$ the forward divergence, the student
     in the teacher's place. The teacher starts from new parameters, and is dropped in the end; one that was trained
     beforehand is not read. The epoch is chosen by the student's accuracy.
 
@@ -42,8 +43,9 @@ def online(
         model: the student, trained in place.
         lesson: with the edges.
         lam: weight of the labels in the student's part; 1 is `supervised`.
+        tau: temperature of `bd_kd` and `kl`, where these are not given.
         loss: $\ell$, what `kdlosses.build` takes.
-        back: $\ell_b$; not given it is `kl` with $\tau = 4$.
+        back: $\ell_b$, likewise.
         heard: weight b; at 0 the teacher learns from labels alone.
         peer: the teacher: a builder of `graphkd.teachers`, as name, dict or function.
 
@@ -64,8 +66,8 @@ def online(
     builder, options = resolve("peer", peer, TEACHERS)
     classes = model.widths[-1]
     teacher: Any = builder(lesson.x.shape[1], classes, **options).to(next(model.parameters()).dtype)
-    soft = kdlosses.build(loss)
-    hard_back = kdlosses.build(dict(type="kl", tau=4.0) if back is None else back)
+    soft = kdlosses.build(dict(type="bd_kd", tau=tau) if loss is None else loss)
+    backward = kdlosses.build(dict(type="kl", tau=tau) if back is None else back)
     edges, labels, nothing = lesson.edges(), lesson.labels, torch.zeros(())
     alike = getattr(teacher, "reads_edges", False)
 
@@ -82,12 +84,12 @@ def online(
             its_told = its[told]
         else:  # one pass of the teacher for both
             its, its_told = _apart(asked, nodes, told)
-        context = lesson.context(nodes, {*soft.needs, *hard_back.needs})
+        context = lesson.context(nodes, {*soft.needs, *backward.needs})
         own = lesson.task.hard(model(rows(lesson.x, told)), labels[told]) if lam > 0 else nothing
         total = lam * own + (1 - lam) * soft(mine, its.detach(), **context) + lesson.task.hard(its_told, labels[told])
-        return total + heard * hard_back(its, mine.detach(), **context) if heard else total
+        return total + heard * backward(its, mine.detach(), **context) if heard else total
 
-    return lesson.train(nn.ModuleList([model, teacher, soft, hard_back]), loss_of, len(lesson))
+    return lesson.train(nn.ModuleList([model, teacher, soft, backward]), loss_of, len(lesson))
 
 
 def _apart(asked: Callable[[Tensor], Tensor], nodes: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:

@@ -84,7 +84,7 @@ def test_online_is_its_formula(setting: Setting, nodes: Tensor | slice) -> None:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        online(model, watched(lesson, act), lam=0.3, heard=0.7)
+        online(model, watched(lesson, act), lam=0.3, heard=0.7, tau=4.0)
     ((value, teacher),) = kept
     mine, its = model(seen.x), teacher(seen.x, seen.edge_index)
     ce = [-log_softmax(z)[setting.train, seen.y[setting.train]].mean() for z in (mine, its)]
@@ -132,13 +132,13 @@ class Own(nn.Module):
         return self.conv(x, edge_index), None
 
 
-@pytest.mark.parametrize("peer", [dict(type="gcn", hidden=32), Own])
+@pytest.mark.parametrize("peer", ["sage", Own])
 def test_an_online_teacher_is_better_than_none(setting: Setting, peer: Any) -> None:
-    quick = StudentClassifier((32,), 0.3, epochs=60)
+    quick = StudentClassifier((32,), 0.3, epochs=80)
     seen = setting.seen
     nobody = torch.zeros(len(seen), 10)  # a teacher that was trained beforehand is not read
     control = train_student(setting, None, "supervised", quick).metrics["tran"]
-    fitted = quick.set_params(method=dict(type="online", peer=peer), random_state=0).fit(
+    fitted = quick.set_params(method=dict(type="online", peer=peer, heard=0.1), random_state=0).fit(
         *(seen.x, seen.y),
         teacher=nobody,
         edge_index=seen.edge_index,

@@ -1,7 +1,8 @@
 _base_ = "../../_base_/graph.py"
 data = "digits"
 settings = ["tran"]
-student = dict(hidden=[64], epochs=200)
+teacher = dict(epochs=100)
+student = dict(hidden=[64], epochs=100)
 # no teacher but the student's own average: symmetric cross-entropy, the plain one, and no average
 methods = [
     dict(type="mean_teacher"),

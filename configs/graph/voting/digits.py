@@ -2,7 +2,7 @@ _base_ = "../../_base_/graph.py"
 data = "digits"
 settings = ["tran"]
 teacher = dict(epochs=100)
-student = dict(hidden=[64], epochs=200)
+student = dict(hidden=[64], epochs=100)
 # beside a teacher; and the earlier steps of the student alone, as in the paper, against labels alone
 methods = [
     dict(type="glnn"),
