@@ -19,7 +19,7 @@ from torch import Tensor, nn
 import kdlosses
 from graphkd.data import load
 from graphkd.networks.mlp import MLP
-from graphkd.recipes import mean_teacher, online
+from graphkd.recipes import RECIPES
 from graphkd.teachers.live import Live
 from graphkd.teachers.sage import sage
 from graphkd.training.lesson import Lesson
@@ -103,8 +103,8 @@ def measure(rounds: int = 60) -> list[Ratio]:
 
     pairs: Sequence[tuple[str, Callable[[], object], Callable[[], object]]] = [
         ("live teacher, a question", question, bare),
-        ("online, a step", recipe(online), by_hand(nn.ModuleList([student, teacher]), both)),
-        ("mean_teacher, a step", recipe(mean_teacher), by_hand(averaged, two_views)),
+        ("online, a step", recipe(RECIPES["online"]), by_hand(nn.ModuleList([student, teacher]), both)),
+        ("mean_teacher, a step", recipe(RECIPES["mean_teacher"]), by_hand(averaged, two_views)),
         ("robust mean teacher, a step", lambda: adapting(images), followed_by),
     ]
     found = []

@@ -13,6 +13,7 @@ accuracy, and mIoU, over the whole stream. Its average moves by half a batch: a 
 from __future__ import annotations
 
 import argparse
+import functools
 import statistics
 import sys
 from collections.abc import Callable
@@ -56,7 +57,7 @@ def attacked(seed: int) -> dict[str, Row]:
     found = {}
     for name, method in methods.items():
         network = train_student(view, teacher, method, student, seed).model.network_
-        moved = ascended(x, lambda moved, network=network: F.cross_entropy(network(moved), y), 0.15, 0.02, 20)
+        moved = ascended(x, functools.partial(_wrong, network, y), 0.15, 0.02, 20)
         found[name] = {
             "clean": 100 * _share(network(x).argmax(1) == y),
             "attacked": 100 * _share(network(moved).argmax(1) == y),
@@ -164,6 +165,10 @@ def mean_iou(answers: Tensor, labels: Tensor, classes: int = 11) -> float:
     cells = torch.bincount((classes * labels + answers).flatten(), minlength=classes**2).reshape(classes, classes)
     both = cells.diag()
     return (both / (cells.sum(0) + cells.sum(1) - both).clamp_min(1)).mean().item()
+
+
+def _wrong(network: nn.Module, y: Tensor, x: Tensor) -> Tensor:
+    return F.cross_entropy(network(x), y)
 
 
 def _share(right: Tensor) -> float:

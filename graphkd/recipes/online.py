@@ -95,4 +95,4 @@ def online(
 def _apart(asked: Callable[[Tensor], Tensor], nodes: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
     """Answers about two lists of nodes, from one question about both."""
     every, place = torch.cat([nodes, told]).unique(return_inverse=True)
-    return asked(every)[place].split([len(nodes), len(told)])  # type: ignore[return-value]
+    return asked(every)[place].split([len(nodes), len(told)])
