@@ -1,5 +1,5 @@
 """What distillation costs, as ratios in one run: `python benchmarks/benchmark.py [imports] [dense] [auto] [graph]
-[text] [losses]`.
+[live] [text] [losses]`.
 
 Each row is printed when it is measured, and how much time is left. Two variants are timed in turn, round after round,
 and the ratio is the median over rounds of the ratio within a round: whatever else the machine does meets both. Memory
@@ -129,6 +129,13 @@ def _latencies(where: str, teacher: dict[str, float], student: dict[str, float])
     ]
 
 
+def live() -> Iterable[Ratio]:
+    """Teachers that live beside their students against the same steps typed straight down."""
+    from benchmark_live import measure
+
+    return measure()
+
+
 def text(model: str) -> Iterable[Ratio]:
     """A language model against its students on a graph of texts, and against its own bare forward passes."""
     from benchmark_text import measure
@@ -148,6 +155,7 @@ BENCHMARKS: dict[str, Callable[..., Iterable[Ratio]]] = {
     "dense": dense,
     "auto": auto,
     "graph": graph,
+    "live": live,
     "text": text,
     "losses": losses,
 }

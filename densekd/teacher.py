@@ -12,6 +12,7 @@ from densekd.sensors.batches import Sensors, has_sensors, reads_truth
 from densekd.sensors.normalisation import Renormalise
 from densekd.taps.reader import Taps
 from kdlosses.moved import moved_name
+from kdlosses.moving_average import move
 
 Outputs = Taps | Mapping[str, list[Tensor]]
 """What a teacher yields: by tap the tensors of its levels."""
@@ -83,17 +84,9 @@ class MovingAverage(Teacher):
         self.momentum = momentum
         self.steps = 0
 
-    @torch.no_grad()
     def update(self, student: nn.Module) -> None:
         """Update the average with the student's weights."""
-        weights = dict(student.named_parameters())
-        averages: list[Tensor] = list(self.model.parameters())
-        current: list[Tensor] = [weights[name] for name, _ in self.model.named_parameters()]
-        share = 1 - self.momentum if self.steps else 1.0
-        torch._foreach_lerp_(averages, current, share)
-        statistics = dict(student.named_buffers())
-        for name, buffer in self.model.named_buffers():
-            buffer.copy_(statistics[name])
+        move(self.model, student, self.momentum if self.steps else 0.0)
         self.steps += 1
 
 

@@ -44,3 +44,13 @@ def mixture(logits: Tensor, weight: Tensor | None = None) -> Tensor:
     if weight.ndim == 1:
         weight = weight.reshape(1, -1, *[1] * (logits.ndim - 3))
     return (log_p + weight.to(log_p.dtype).log().unsqueeze(2)).logsumexp(1)
+
+
+def consensus(teacher: Tensor, classes: int, policy: str) -> Tensor:
+    """Prediction `(N, C, *)` of one teacher or of several: the logits of one as they are, of several their mixture.
+
+    >>> import torch
+    >>> consensus(torch.tensor([[50.0, -50.0, 0.0, 0.0]]), 2, "average").exp()
+    tensor([[0.7500, 0.2500]])
+    """
+    return teacher if teacher.shape[1] == classes else mixture(experts(teacher, classes, policy))

@@ -280,7 +280,7 @@ def run_seed(
             found[1][setting] = train_student(view, None, "supervised", student, seed)
             tick()
             for outcomes, method in zip(found[2:], config["methods"]):
-                outcomes[setting] = train_student(view, taught[setting].cache, method, student, seed)
+                outcomes[setting] = train_student(view, taught[setting], method, student, seed)
                 if save is not None:
                     save.mkdir(parents=True, exist_ok=True)
                     outcomes[setting].model.save(next(files))

@@ -247,8 +247,7 @@ def compare(
                     keep(trained, "teacher", called, seed, spec)
                 for label, method, told in wanted:
                     outcomes = {
-                        each: train_student(view, trained[each].cache, method, model, seed)
-                        for each, view in views.items()
+                        each: train_student(view, trained[each], method, model, seed) for each, view in views.items()
                     }
                     keep(outcomes, "distilled", label, seed, told)
     if folder is not None and not trained_any:

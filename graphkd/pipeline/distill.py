@@ -169,7 +169,7 @@ def distill(
     for view, of_teacher in zip(views, taught):
         control = train_student(view, None, "supervised", student, seed, **told)
         outcomes["teacher"][view.name], outcomes["control"][view.name] = of_teacher, control
-        outcomes["student"][view.name] = train_student(view, of_teacher.cache, method, student, seed, **told)
+        outcomes["student"][view.name] = train_student(view, of_teacher, method, student, seed, **told)
         warn_if_no_better(view.name, of_teacher, control)
     first = {role: by_setting[names[0]] for role, by_setting in outcomes.items()}
     latency = {

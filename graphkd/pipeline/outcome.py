@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -15,6 +15,9 @@ from graphkd.students.classifier import StudentClassifier
 from graphkd.training.cache import Cache
 from graphkd.training.loop import History
 from kdlosses.text_table import table
+
+if TYPE_CHECKING:
+    from graphkd.teachers.live import Live  # which needs torch-geometric
 
 TeacherSpec = str | Mapping[str, Any] | Callable[..., nn.Module] | nn.Module | Cache | np.ndarray | Tensor
 TeacherSpecs = TeacherSpec | Sequence[TeacherSpec]
@@ -38,6 +41,8 @@ class Outcome:
         cache: what a teacher leaves.
         x: features of all nodes as the network sees them, where they are not those of the graph: see
             `graphkd.recipes.INPUTS` for students and steps of a `Pipeline`, `inputs` in `train_teacher` for teachers.
+        live: a teacher that can be asked, see `graphkd.teachers.live.Live`; None where only its outputs are at hand, or
+            it reads something else than the graph's features.
         applied: wall-clock seconds of a teacher's outputs for all nodes and of writing them, with `scale='sampled'`.
     """
 
@@ -49,6 +54,7 @@ class Outcome:
     cache: Cache | None = None
     x: Tensor | None = None
     applied: float = 0.0
+    live: Live | None = None
 
 
 @dataclass

@@ -92,7 +92,7 @@ def rank_students(
         assert untrained is not None
         last = torch.from_numpy(untrained.hidden[-1]) if untrained.hidden else graph.x.to_dense()
         theirs = (last, torch.from_numpy(untrained.logits))
-        trained = train_teacher(view, spec, seed).cache if check else None
+        trained = train_teacher(view, spec, seed) if check else None
         for place, widths in enumerate(hidden):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)

@@ -51,7 +51,7 @@ def rehearse(
         outcome = train_teacher(setting, unready, seed, extras, as_given)
         for method in methods:
             with rehearsal():
-                fit(last_step(model), setting, outcome.cache, method, features, seed)
+                fit(last_step(model), setting, outcome, method, features, seed)
 
 
 def untrained(teacher: Any) -> dict[str, Any]:

@@ -36,7 +36,7 @@ _MONITORED = 200_000  # test nodes; of more an epoch would take longer to be wat
 
 def train_student(
     setting: Setting,
-    cache: Cache | None,
+    teacher: Outcome | Cache | None,
     method: MethodSpec,
     student: Student | None = None,
     seed: int = 0,
@@ -44,7 +44,10 @@ def train_student(
     progress: bool = False,
     callback: Callback | None = None,
 ) -> Outcome:
-    """Train a student on the visible part of a setting; without a cache, on the labels alone.
+    """Train a student on the visible part of a setting; without a teacher, on the labels alone.
+
+    `teacher` is what `train_teacher` returns, or the cache of that, which is all that most methods need. Those that ask
+    the teacher about changed features, see `graphkd.recipes.ASKS`, need the network, too.
 
     `progress` and `callback` are those of `StudentClassifier.fit`.
 
@@ -54,12 +57,12 @@ def train_student(
     seed, method = checked_seed(seed), plain(method)
     whole = setting.whole
     check_task(method, whole.task, whole.reads is None)
-    if cache is not None:
+    if teacher is not None:
         check_edge_weights(whole, method)
     given = inputs_of(method)(setting, seed)
     model = clone(checked_student(student, whole.task))
     features, steps = fitted_steps(model, given)
-    learner = fit(last_step(model), setting, cache, method, features, seed, progress, callback)
+    learner = fit(last_step(model), setting, teacher, method, features, seed, progress, callback)
     history = learner.history_
     metrics: dict[str, float] = {}
     if len(setting.test):
@@ -87,7 +90,7 @@ def _answers(learner: StudentClassifier, X: Any, setting: Setting) -> Tensor:
 def fit(
     learner: StudentClassifier,
     setting: Setting,
-    cache: Cache | None,
+    teacher: Outcome | Cache | None,
     method: MethodSpec,
     features: Inputs,
     seed: int,
@@ -96,6 +99,7 @@ def fit(
 ) -> StudentClassifier:
     """The student, trained on what the setting shows it."""
     seen, few = setting.seen, 0 < len(setting.test) <= _MONITORED
+    cache, live = (teacher.cache, teacher.live) if isinstance(teacher, Outcome) else (teacher, None)
     learner.set_params(method=method, random_state=seed)
     if setting.scoring is not None:
         learner.set_params(scoring=setting.scoring)
@@ -110,6 +114,7 @@ def fit(
         progress=progress,
         callback=callback,
         role="control" if cache is None else "student",
+        live=live if features.seen is seen.x else None,
     )
 
 

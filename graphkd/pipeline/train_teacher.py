@@ -19,6 +19,7 @@ from graphkd.pipeline.arguments import (
     as_cache,
     as_json,
     bound_options,
+    built,
     built_on,
     checked_seed,
     name_of,
@@ -40,6 +41,7 @@ from graphkd.spec import resolve
 from graphkd.teachers import TEACHERS, TUNES
 from graphkd.teachers.call import call, call_on, outputs, place_of
 from graphkd.teachers.ensemble import Ensemble
+from graphkd.teachers.live import Live
 from graphkd.teachers.taps import with_taps
 from graphkd.teachers.units import in_units
 from graphkd.training.cache import Cache, warn_of_probabilities
@@ -151,7 +153,8 @@ def _train_one(
             history = _train_from_labels(network, view, schedule, tune, run, tell)
     network.trained_on = setting.mark()  # type: ignore[assignment]
     outcome = _answered(setting, network, view, told, seed, extras, setting.mark(), history)
-    outcome.x = view.whole.x if "inputs" in taught else None
+    if "inputs" in taught:
+        outcome.x, outcome.live = view.whole.x, None  # it reads no features of the graph
     return outcome
 
 
@@ -183,7 +186,8 @@ def _answered(
         params=params,
     )
     metrics = teacher_metrics([network], [view], view, logits)
-    return Outcome(network, metrics, history.oracle, history.score, sum(history.seconds), cache)
+    live = Live([network], [view.seen]) if view.seen.reads is None else None
+    return Outcome(network, metrics, history.oracle, history.score, sum(history.seconds), cache, live=live)
 
 
 def _joined(setting: Setting, outcomes: Sequence[Outcome], views: Sequence[Setting]) -> Outcome:
@@ -193,6 +197,8 @@ def _joined(setting: Setting, outcomes: Sequence[Outcome], views: Sequence[Setti
     unlike = any(outcome.x is not None for outcome in outcomes)  # what they read
     widths = [x.shape[1] for x in own] if unlike else []
     cache = Cache.join([outcome.cache for outcome in outcomes if outcome.cache is not None])
+    lives = [outcome.live for outcome in outcomes]
+    live = Live(networks, [graph for each in lives if each for graph in each.graphs]) if all(lives) else None
     marks = {outcome.cache.settings.get("split") for outcome in outcomes if outcome.cache is not None}
     cache = replace(cache, settings={**cache.settings, "split": marks.pop() if len(marks) == 1 else None})
     classes = setting.whole.num_classes
@@ -202,12 +208,12 @@ def _joined(setting: Setting, outcomes: Sequence[Outcome], views: Sequence[Setti
     if cache.own_tasks:
         keys = outcomes[0].metrics.keys()
         metrics = {key: statistics.mean(outcome.metrics[key] for outcome in outcomes) for key in keys}
-        return Outcome(network, metrics, None, None, sum(outcome.seconds for outcome in outcomes), cache)
+        return Outcome(network, metrics, None, None, sum(outcome.seconds for outcome in outcomes), cache, live=live)
     logits = mixture(experts(torch.from_numpy(cache.logits), classes, "teach"))
     val = measures_of(setting)[0].both(logits[setting.observed][setting.val], setting.seen.y[setting.val])[0]
     metrics = metrics_of(setting, logits) if network is None else teacher_metrics(networks, views, setting, logits)
     x = torch.cat(own, 1) if unlike else None
-    return Outcome(network, metrics, None, val, sum(outcome.seconds for outcome in outcomes), cache, x)
+    return Outcome(network, metrics, None, val, sum(outcome.seconds for outcome in outcomes), cache, x, live=live)
 
 
 def _train_from_labels(
@@ -353,9 +359,30 @@ def _from_cache(setting: Setting, cache: Cache, seed: int, extras: Collection[st
     check_classes(setting, cache)
     for each in () if cache.own_tasks or setting.whole.task != "single-label" else cache.split():
         warn_of_probabilities(each.logits, cache.observed, stacklevel=6)
+    live = _revived(setting, cache)
     if cache.own_tasks or not cache.logits.shape[1]:
-        return Outcome(None, {}, None, None, 0.0, cache)  # their tasks are unknown here, or they have no logits
+        return Outcome(None, {}, None, None, 0.0, cache, live=live)  # with unknown tasks, or without logits
     several = [torch.from_numpy(np.array(each.logits)) for each in cache.split()]
     logits = mixture(torch.stack(several, 1)) if len(several) > 1 else several[0]
     val = measures_of(setting)[0].both(logits[setting.observed][setting.val], setting.seen.y[setting.val])[0]
-    return Outcome(None, metrics_of(setting, logits), None, val, 0.0, cache)
+    return Outcome(None, metrics_of(setting, logits), None, val, 0.0, cache, live=live)
+
+
+def _revived(setting: Setting, cache: Cache) -> Live | None:
+    """The network of a cache that holds its weights, if it was built by a name of `graphkd.teachers`."""
+    told, seen = cache.settings.get("teacher"), setting.seen
+    if not isinstance(told, Mapping) or not cache.params or "inputs" in told or seen.reads is not None:
+        return None
+    if told.get("type") not in TEACHERS or seen.task != "single-label":
+        return None
+    about = ("tune", "taps", "source", "method", "shard", "known", "task")
+    try:
+        spec = {key: value for key, value in told.items() if key not in about}
+        builder, options, *_ = parse_teacher(spec)
+        with torch.random.fork_rng(devices=[]):
+            network = built(builder, seen.x.shape[1], cache.logits.shape[1], options)
+        kept = {name: torch.from_numpy(np.array(cache.params[name])) for name in network.state_dict()}
+        network.load_state_dict(kept)
+    except (KeyError, TypeError, ValueError, RuntimeError):  # weights of something else
+        return None
+    return Live([network.eval()], [replace(seen, num_classes=cache.logits.shape[1])])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphkd.recipes.registry import (
+    ASKS,
     EDGE_READERS,
     EXTRAS,
     HANDS_ON,
@@ -17,6 +18,7 @@ from graphkd.recipes.registry import (
     OF_GRAPH_NETWORKS,
     ONE_PROCESS,
     RECIPES,
+    asks,
     check_method,
     check_run,
     extras_of,
@@ -30,8 +32,28 @@ from kdlosses.moved import moved_name
 
 _FOUND = discover(__name__, __path__, RECIPES)
 globals().update(_FOUND)
-__all__ = ["EDGE_READERS", "EXTRAS", "HANDS_ON", "INPUTS", "NETWORKS", "OF_GRAPH_NETWORKS", "ONE_PROCESS", "RECIPES"]
-__all__ += ["extras_of", "check_method", "check_run", "inputs_of", "nested", "network_of", "recipe", *sorted(_FOUND)]
+__all__ = [
+    "ASKS",
+    "EDGE_READERS",
+    "EXTRAS",
+    "HANDS_ON",
+    "INPUTS",
+    "NETWORKS",
+    "OF_GRAPH_NETWORKS",
+    "ONE_PROCESS",
+    "RECIPES",
+]
+__all__ += [
+    "asks",
+    "extras_of",
+    "check_method",
+    "check_run",
+    "inputs_of",
+    "nested",
+    "network_of",
+    "recipe",
+    *sorted(_FOUND),
+]
 
 _MOVED = {"TELLS": "graphkd.recipes.EXTRAS", "asked": "graphkd.recipes.extras_of"}
 

@@ -12,9 +12,10 @@ from graphkd.rules.feature_mask import FeatureMask
 from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History
+from kdlosses.experts import consensus
 
 
-@recipe()
+@recipe(asks=True)
 def hard(
     model: nn.Module,
     lesson: Lesson,
@@ -26,19 +27,20 @@ def hard(
     low: float = 1.0,
     lr: float = 0.01,
     steps: int = 2,
+    ask: bool = True,
 ) -> History:
     r"""Hard augmentation: train on adversarial feature masks that maximise the gap between student and teacher.
 
     $$ L = \lambda \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(z^s_i, y_i)
-         + (1 - \lambda) \, D\big(g_\phi(x)\big), \qquad D(x) = \ell\big(z^s(x), z^t\big), $$
+         + (1 - \lambda) \, D\big(g_\phi(x)\big), \qquad D(x) = \ell\big(z^s(x), z^t(x)\big), $$
 
     with $g_\phi$ a `FeatureMask`, the identity at first. The two take turns: $\phi$ climbs D until it is more than u
     times its value on the clean x; then it rests until the student has brought it below l times, and climbs again. The
     student steps all the time, the mask at most so many times between two of its steps.
 
-    A teacher on a graph predicts nodes as they are, so that its target stays that of the clean features: the
-    bounds are what keeps it true, and a mask is all that is learnt, no edges. This is our own form, as is the rule of
-    turns.
+    Student and teacher see the same augmented features, of all nodes of a step at once, so that the mask looks for
+    where they disagree and the teacher says what is right there. The student reads no edges: features are all that is
+    augmented. The mask and the rule of turns are our own forms.
 
     Args:
         model: the student, trained in place.
@@ -50,9 +52,12 @@ def hard(
         low: l.
         lr: learning rate of the mask, by Adam.
         steps: of the mask for one of the student, at most.
+        ask: whether the teacher is asked about the augmented features; if not, what it says of x is the target.
 
-    Paper: Nix, Burg, Sinz, "HARD: Hard Augmentations for Robust Distillation", 2023, where the teacher sees the
-    augmented input as well. Its rule of turns was not at hand.
+    Raises:
+        ValueError: an option is out of range, or there is no network to ask.
+
+    Paper: Nix, Burg, Sinz, "HARD: Hard Augmentations for Robust Distillation", 2023. Its rule of turns was not at hand.
     """
     check_lam("hard", lam)
     if not 0 < low <= up:
@@ -60,6 +65,7 @@ def hard(
     if lam == 1:
         return supervised(model, lesson)
     teacher = lesson.teacher_logits()
+    live = lesson.live_teacher("hard") if ask and bound > 0 else None
     soft = kdlosses.build(loss)
     mask = FeatureMask(lesson.x.shape[1], bound)
     optimiser = torch.optim.Adam(mask.parameters(), lr, maximize=True)
@@ -73,14 +79,21 @@ def hard(
         mask.to(x.dtype)
         with torch.no_grad():
             clean = soft(model(x), target, **context)
-        value = soft(model(mask(x)), target, **context)
-        for _ in range(steps if climbing else 0):
-            if value > up * clean:
-                break
+
+        def disagreement(climb: bool) -> Tensor:
+            with torch.set_grad_enabled(climb):
+                moved = mask(x)
+                told = target if live is None else consensus(live(moved, nodes), target.shape[1], "hard")
+            return soft(model(moved), told, **context)
+
+        left = steps if climbing else 0
+        value = disagreement(left > 0)
+        while left and not value > up * clean:
             optimiser.zero_grad()
             value.backward(inputs=list(mask.parameters()))
             optimiser.step()
-            value = soft(model(mask(x)), target, **context)
+            left -= 1
+            value = disagreement(left > 0)
         climbing = bound > 0 and (not value > up * clean if climbing else bool(value < low * clean))
         return value
 

@@ -14,12 +14,20 @@ from graphkd.rules.mixup import mixup as drawn
 from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History
+from kdlosses.experts import consensus
 from kdlosses.space import Range
 
 
-@recipe(space=dict(share=Range(0.0, 1.0), alpha=Range(0.1, 10.0, log=True)))
+@recipe(asks=True, space=dict(share=Range(0.0, 1.0), alpha=Range(0.1, 10.0, log=True)))
 def mixup(
-    model: nn.Module, lesson: Lesson, *, lam: float = 0.1, share: float = 1.0, alpha: float = 1.0, loss: Any = "std_kd"
+    model: nn.Module,
+    lesson: Lesson,
+    *,
+    lam: float = 0.1,
+    share: float = 1.0,
+    alpha: float = 1.0,
+    loss: Any = "std_kd",
+    ask: bool = False,
 ) -> History:
     r"""Mixup of all or some nodes: features, labels and teacher predictions are mixed in the same proportion.
 
@@ -28,8 +36,9 @@ def mixup(
        \tilde v_i = \kappa_i v_i + (1 - \kappa_i) v_{\pi(i)} $$
 
     with pairs and proportions drawn anew in each step, see `graphkd.rules.mixup`. Labelled nodes are mixed among
-    themselves; edges are not touched. A teacher on a graph cannot predict a mixture of two nodes: its two
-    predictions are mixed instead, which is our own form.
+    themselves; edges are not touched. With `ask` the teacher is asked about the mixed features, with which a node
+    stands where it stood, as the paper's teacher sees mixed images: $z^t(\tilde x)$ in place of $\log \tilde p^t$.
+    Without, its two predictions are mixed, which is our own form and needs no more than a cache.
 
     Args:
         model: the student, trained in place.
@@ -38,9 +47,11 @@ def mixup(
         share: of the nodes to mix in a step; 0 mixes none, the same method on clean data.
         alpha: of the Beta distribution.
         loss: between logits, what `kdlosses.build` takes.
+        ask: whether the teacher is asked about the mixed features.
 
     Raises:
-        ValueError: an option is out of range, or the loss needs labels or edges: a mixture of nodes has none.
+        ValueError: an option is out of range, there is no network to ask, or the loss needs labels or edges: a mixture
+            of nodes has none.
 
     Paper: Choi et al., "Understanding the Role of Mixup in Knowledge Distillation: An Empirical Study", WACV 2023, with
     `std_kd` and these weights; the option 0.9 of its code is `share=0.41`.
@@ -49,6 +60,7 @@ def mixup(
     if share == 0:
         return terms(model, lesson, distills=[dict(loss=loss)], lam=lam)  # type: ignore[arg-type]
     teacher = lesson.teacher_logits() if lam < 1 else None
+    live = lesson.live_teacher("mixup") if ask and lam < 1 else None
     between = kdlosses.build(loss)
     for name in set(between.requires) - {"progress", "epoch"}:
         raise ValueError(f"mixup: the loss {between.name!r} needs {name}, which a mixture of nodes does not have")
@@ -66,8 +78,12 @@ def mixup(
     def soft_loss(nodes: Tensor | slice) -> Tensor:
         x, p = rows(lesson.x, nodes).to_dense(), rows(teacher, nodes).softmax(1)
         partner, keep = drawn(len(x), lesson.generator, alpha, share)
-        target = mixed(p, p[partner], keep).log()
-        return between(model(mixed(x, x[partner], keep)), target, **vars(lesson.clock))
+        moved = mixed(x, x[partner], keep)
+        with torch.no_grad():
+            target = (
+                mixed(p, p[partner], keep).log() if live is None else consensus(live(moved, nodes), p.shape[1], "mixup")
+            )
+        return between(model(moved), target, **vars(lesson.clock))
 
     def step(nodes: Tensor | slice) -> Tensor:
         hard = hard_loss() if lam > 0 else nothing

@@ -11,9 +11,10 @@ from graphkd.recipes.supervised import supervised
 from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History
+from kdlosses.attack import ascended
 
 
-@recipe()
+@recipe(asks=True)
 def mtard(
     model: nn.Module,
     lesson: Lesson,
@@ -26,16 +27,17 @@ def mtard(
     noise: float = 0.001,
     rate: float = 0.025,
     attack: Literal["eval", "train"] = "eval",
+    ask: bool = True,
 ) -> History:
     r"""MTARD: distill a teacher for clean features and one for adversarial features, at the same pace.
 
-    $$ L = \lambda \, \mathrm{CE} + (1 - \lambda) \, \mathrm{mtard}\big([z^s(x), z^s(x')], [z^{t_1}, z^{t_2}]\big),
-       \quad x' = \arg\max_{\|x' - x\|_\infty \le r} \mathrm{KL}(p^{t_2} \,\|\, p^s(x')) $$
+    $$ L = \lambda \, \mathrm{CE}
+       + (1 - \lambda) \, \mathrm{mtard}\big([z^s(x), z^s(x')], [z^{t_1}(x), z^{t_2}(x')]\big),
+       \quad x' = \arg\max_{\|x' - x\|_\infty \le r} \mathrm{KL}(p^{t_2}(x) \,\|\, p^s(x')) $$
 
     with the policy `mtard`, which balances the two terms, and x' by projected gradient ascent on the student's
-    features; edges are not attacked, for the student has none. A cache has no predictions for x': own form, the second
-    teacher's prediction on the clean features is the target, as a robust teacher predicts x' alike. One teacher
-    teaches both.
+    features; edges are not attacked, for the student has none. The natural teacher speaks of the clean features, the
+    robust one is asked about the attacked ones, of all nodes of a step at once. One teacher teaches both.
 
     Args:
         model: the student, trained in place.
@@ -48,9 +50,10 @@ def mtard(
         noise: standard deviation of the start.
         rate: of the weights, see `kdlosses.policy.MTARD`.
         attack: mode of the student while it is attacked: dropout only in `train`.
+        ask: whether the robust teacher is asked about x'; if not, what it says of x is the target, as in a cache.
 
     Raises:
-        ValueError: there are more than two teachers, or an option is out of range.
+        ValueError: there are more than two teachers, an option is out of range, or there is no network to ask.
 
     Paper: Zhao et al., "Mitigating the Accuracy-Robustness Trade-off via Multi-Teacher Adversarial Distillation", 2024,
     there with pixels.
@@ -64,26 +67,29 @@ def mtard(
     if len(teachers) > 2:
         raise ValueError(f"mtard: pass one teacher, or a natural and a robust one; got {len(teachers)}")
     natural, robust = teachers[0], teachers[-1]
+    live = lesson.live_teacher("mtard") if ask else None
     policy = kdlosses.build(dict(type="mtard", teachers=2, loss=loss, rate=rate))
     inner = kdlosses.build(loss)
 
     def attacked(x: Tensor, target: Tensor) -> Tensor:
         training = model.training
         model.train(attack == "train")
-        start = noise * torch.randn(x.shape, generator=lesson.generator).to(x.dtype)
-        moved = (x + start).requires_grad_()
-        for _ in range(steps):
-            (slope,) = torch.autograd.grad(inner(model(moved), target), moved)
-            moved = (moved.detach() + step * slope.sign()).clamp(x - radius, x + radius).requires_grad_()
+        moved = ascended(
+            x, lambda moved: inner(model(moved), target), radius, step, steps, noise, generator=lesson.generator
+        )
         model.train(training)
-        return moved.detach()
+        return moved
 
     def loss_of(nodes: Tensor | slice) -> Tensor:
         x = rows(lesson.x, nodes)
         x = x.to_dense() if x.layout is torch.sparse_csr else x
-        told = rows(natural, nodes), rows(robust, nodes)
-        student = torch.cat([model(x), model(attacked(x, told[1]))], dim=1)
-        soft = policy(student, torch.cat(told, dim=1), **lesson.context(nodes, policy.needs))
+        told, target = rows(natural, nodes), rows(robust, nodes)
+        moved = attacked(x, target)
+        if live is not None:
+            with torch.no_grad():
+                target = live(moved, nodes, which=-1)
+        student = torch.cat([model(x), model(moved)], dim=1)
+        soft = policy(student, torch.cat([told, target], dim=1), **lesson.context(nodes, policy.needs))
         return (lam * lesson.hard_loss(model) if lam > 0 else 0) + (1 - lam) * soft
 
     return lesson.train(nn.ModuleList([model, policy]), loss_of, len(lesson))

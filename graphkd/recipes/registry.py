@@ -35,6 +35,8 @@ INPUTS: dict[str, Callable[..., Inputs]] = {}
 recipe's option `inputs`."""
 TASKS_OF: dict[str, tuple[str, ...]] = {}
 """The tasks of a recipe by the names of `graphkd.training.task.TASKS`; one that stands around another has its tasks."""
+ASKS: set[str] = set()
+"""The recipes that ask the teacher itself about changed features, and not only its cache, see `Lesson.live_teacher`."""
 EDGE_READERS: set[str] = set()
 """The recipes that read the edges of the graph; all count every edge the same."""
 
@@ -57,6 +59,7 @@ def recipe(
     inputs: Callable[..., Inputs] | None = None,
     reads_edges: bool = False,
     graph_networks: bool = False,
+    asks: bool = False,
     tasks: Collection[str] = ("single-label",),
     space: Mapping[str, Dimension] = MappingProxyType({}),
 ) -> Callable[[R], R]:
@@ -71,6 +74,7 @@ def recipe(
         reads_edges: whether it reads the edges of the graph. It counts all edges the same, so that a graph with weights
             is refused.
         graph_networks: whether its student may itself be a graph network: it calls the model by `lesson.outputs` alone.
+        asks: whether it asks the teacher itself about changed features; it gets it by `lesson.live_teacher(name)`.
         tasks: what it may teach, by the names of `graphkd.training.task.TASKS`: it takes its losses on labels and on
             the teacher's outputs from `lesson.task`.
         space: what `graphkd.tune` searches of its options, beside `lam` and `tau`: ranges or lists of choices.
@@ -98,6 +102,8 @@ def recipe(
             INPUTS[name] = inputs
         if reads_edges:
             EDGE_READERS.add(name)
+        if asks:
+            ASKS.add(name)
         TASKS_OF[name] = tuple(task_of(task).name for task in tasks)
         if space:
             SPACES[name] = space
@@ -196,6 +202,11 @@ def check_task(method: str | Mapping[str, Any] | Callable[..., Any], task: str, 
 def extras_of(method: str | Mapping[str, Any] | Callable[..., Any]) -> set[str]:
     """All extra outputs that a method needs of its teacher, see `EXTRAS`."""
     return {what for name in nested(method) for what in EXTRAS.get(name, ())}
+
+
+def asks(method: str | Mapping[str, Any] | Callable[..., Any]) -> bool:
+    """Whether a method, or one that it wraps, may ask the teacher itself: it is in `ASKS`, or one's own."""
+    return any(name in ASKS or name not in RECIPES for name in nested(method))
 
 
 def network_of(method: str | Mapping[str, Any] | Callable[..., Any]) -> Callable[..., Any]:

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from graphkd.data.graph import as_edges
 from graphkd.data.targets import known
 from graphkd.extras import needs_extra
 from graphkd.networks.mlp import MLP, checked_shape
-from graphkd.recipes import NETWORKS, RECIPES, check_method, check_run, network_of
+from graphkd.recipes import NETWORKS, RECIPES, asks, check_method, check_run, network_of
 from graphkd.recipes.registry import check_task
 from graphkd.sparse.rows import Matrix, rows, to_scipy
 from graphkd.sparse.shards import Shards
@@ -41,6 +41,9 @@ from graphkd.training.task import TASKS
 from graphkd.training.units import Units
 from graphkd.training.watch import Callback, Run
 from kdlosses.whole import whole
+
+if TYPE_CHECKING:
+    from graphkd.teachers.live import Live  # which needs torch-geometric
 
 _PREDICT_ROWS = 65_536
 
@@ -135,6 +138,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
         progress: bool = False,
         callback: Callback | None = None,
         role: str = "student",
+        live: Live | None = None,
     ) -> StudentClassifier:
         """Train. Rows are matched by position; the index of a table is ignored.
 
@@ -158,6 +162,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
             progress: show a bar of the epochs; else nothing is printed.
             callback: called with an `Event` after each epoch, see `graphkd.training.watch`.
             role: what the bar and the events call it.
+            live: the teacher itself, about the rows of `X`, for a method that asks it about changed features.
 
         Raises:
             ValueError: settings, sizes, labels or the teacher's output do not fit; says which.
@@ -214,6 +219,8 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
                     more=teacher.more,
                     params={name: torch.from_numpy(array.copy()) for name, array in teacher.params.items()},
                 )
+            if live is not None and units is None and asks(spec):
+                lesson = replace(lesson, live=_asked(live, resident, self.scaler_))
             self.history_ = method(self.network_, lesson, **options)
         self.network_.cpu().eval()
         if units is not None:
@@ -676,6 +683,11 @@ def _classes(teacher: Cache | Matrix) -> int | None:
     if len(found) > 1:
         raise ValueError(f"the teachers have {', '.join(map(str, sorted(found)))} classes; they must have the same")
     return found.pop() or None
+
+
+def _asked(live: Live, x: Matrix, scaler: Any) -> Live:
+    """A teacher that is asked about features as the student has them."""
+    return replace(live, x=x, back=None if scaler is None else functools.partial(scaling.backwards, scaler))
 
 
 def _teacher_logits(teacher: Cache | Matrix | None, count: int) -> Matrix | None:

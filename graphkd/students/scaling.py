@@ -82,6 +82,23 @@ class Affine(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return (x - self.centre) * self.factor + self.shift
 
+    def back(self, x: Tensor) -> Tensor:
+        """The columns before scaling."""
+        return (x - self.shift) / self.factor + self.centre
+
+
+def backwards(scaler: Any, x: Tensor) -> Tensor:
+    """The columns before a fitted scaler or `Pipeline` of scalers, with gradient.
+
+    >>> fitted = Pipeline([("a", MaxAbsScaler()), ("b", MinMaxScaler((-1, 1)))]).fit([[2.0], [4.0]])
+    >>> backwards(fitted, torch.tensor([[-1.0], [1.0]]))
+    tensor([[2.],
+            [4.]])
+    """
+    for _, step in reversed(scalers(scaler)):
+        x = Affine(step).back(x)
+    return x
+
 
 def described(scaler: Any) -> dict[str, Any]:
     """A setting `scaler` as JSON, without fitted values, for `made`."""

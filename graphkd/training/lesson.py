@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,23 @@ from graphkd.training.task import TASKS, Task
 from kdlosses.experts import mixture
 
 _ROWS = 65_536  # nodes in one forward
+
+
+class Asked(Protocol):
+    """Teachers that can be asked, see `graphkd.teachers.live.Live`."""
+
+    @property
+    def x(self) -> Matrix | None: ...
+
+    def __len__(self) -> int: ...
+
+    def __call__(
+        self,
+        x: Tensor,
+        nodes: Tensor | slice = slice(None),
+        edge_index: Tensor | None = None,
+        which: int | None = None,
+    ) -> Tensor: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +58,7 @@ class Lesson:
         own_tasks: see `Cache.own_tasks`.
         more: see `Cache.more`; see `extra`.
         params: see `Cache.params`; see `extra`.
+        live: the teachers themselves, for recipes that ask about changed features; see `live_teacher`.
         task: what is predicted; its losses are `task.hard` on labels and `task.soft`, a name, on the teacher's outputs.
     """
 
@@ -58,6 +76,7 @@ class Lesson:
     more: Mapping[str, Matrix] = field(default_factory=dict)
     params: Mapping[str, Tensor] = field(default_factory=dict)
     task: Task = TASKS["single-label"]
+    live: Asked | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -112,6 +131,25 @@ class Lesson:
                 f"train_teacher(..., extras=[{name!r}]), or a Cache with it in `more` or `params`"
             )
         return found[name]
+
+    def live_teacher(self, recipe: str) -> Asked:
+        """The teachers, to be asked about changed features or edges; raise if there is only what they once said.
+
+        Called as `live(x, nodes)` it returns logits `(n, E C)`, with a gradient to x and none to the teachers; `which`
+        is the number of one of them. What the student must not see is not in their graph either.
+        """
+        if self.live is None:
+            raise ValueError(
+                f"{recipe} asks the teacher about changed features, and there are only its outputs: pass the network "
+                "itself, or a cache with its weights (train_teacher(..., extras=['weights'])), and no features but the "
+                f"graph's own; or {recipe} with ask=False, which takes what the teacher says of them unchanged"
+            )
+        if len(self.live) != len(self) or not (self.live.x is None or self.live.x is self.x):
+            raise ValueError(
+                f"{recipe} asks the teacher about {len(self.live)} nodes, of which the method around it shows others: "
+                f"{len(self)}; run it by itself, or with ask=False"
+            )
+        return self.live
 
     def context(self, nodes: Tensor | slice, needs: Collection[str]) -> dict[str, Any]:
         """Context of losses on these nodes: labels (-1 unknown), edges among them; epoch and progress always.

@@ -28,7 +28,13 @@ from graphkd.training.lesson import Lesson
 from graphkd.training.loop import Clock, History, Schedule, train
 
 CONTRACT = [
-    RecipeContract("hard", options=dict(steps=1), undrawn=dict(steps=1)),
+    RecipeContract(
+        "hard",
+        options=dict(steps=1, ask=False),
+        undrawn=dict(steps=1, ask=False),
+        short=dict(ask=False),
+        without_edges=dict(ask=False),
+    ),
     RecipeContract("mixup", options=dict(share=0.0), undrawn=dict(share=0.0)),
     RecipeContract(
         "kd3", undrawn=dict(contrast=0.0), learns_less="it leaves out what such a noisy teacher is not sure of"
@@ -51,7 +57,9 @@ def lesson(setting: Setting, taught: Outcome) -> Lesson:
     labels = torch.full((len(seen),), -1).index_copy(0, setting.train, seen.y[setting.train])
     loop = functools.partial(train, schedule=Schedule(epochs=5), generator=generator, clock=clock)
     cache = taught.cache
-    return Lesson(seen.x, labels, loop, generator, cache.logits, seen.edge_index, None, cache.hidden, clock)
+    return Lesson(
+        seen.x, labels, loop, generator, cache.logits, seen.edge_index, None, cache.hidden, clock, live=taught.live
+    )
 
 
 def network() -> MLP:

@@ -22,7 +22,13 @@ from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History
 
 CONTRACT = [
-    RecipeContract("mtard", options=dict(steps=1), undrawn=dict(noise=0.0)),
+    RecipeContract(
+        "mtard",
+        options=dict(steps=1, ask=False),
+        undrawn=dict(noise=0.0, ask=False),
+        short=dict(ask=False),
+        without_edges=dict(ask=False),
+    ),
     RecipeContract("distill_weighted", reads_labels="labels say which source is like the task"),
     RecipeContract("partition", reads_labels="its student has learnt from the labels before"),
 ]
@@ -240,7 +246,7 @@ def test_a_student_that_was_attacked_stands_an_attack_better(setting: Setting, t
     student = StudentClassifier(hidden=(32,), epochs=60)
     accuracy = {}
     for method in ("glnn", dict(type="mtard", radius=0.15, step=0.05, steps=4)):
-        network = train_student(setting, taught.cache, method, student).model.network_
+        network = train_student(setting, taught, method, student).model.network_
         moved = x.clone().requires_grad_()
         nn.functional.cross_entropy(network(moved), y).backward()
         attacked = network(x + 0.15 * moved.grad.sign()).argmax(1)  # type: ignore[union-attr]
@@ -264,7 +270,7 @@ def test_an_attack_stays_within_its_radius(setting: Setting, taught: Outcome) ->
     features = setting.seen.x
     teacher = torch.randn(len(features), 10)
     lesson = Lesson(features, torch.full((len(features),), -1), one_step, torch.Generator().manual_seed(0), teacher)
-    mtard(Watched(64, (16,), 10), lesson, radius=0.02, step=0.01, steps=5)
+    mtard(Watched(64, (16,), 10), lesson, radius=0.02, step=0.01, steps=5, ask=False)
     final = seen[-1]
     assert (final - features).abs().max() <= 0.02 + 1e-6
     assert (final - features).abs().max() > 0.019

@@ -6,5 +6,6 @@ methods = [
     *(dict(type="mixup", share=share) for share in (1.0, 0.41, 0.0)),
     dict(type="mixup", lam=1.0),
     dict(type="mixup", loss="kl"),
+    dict(type="mixup", ask=True),
     dict(type="glnn", lam=0.1),
 ]

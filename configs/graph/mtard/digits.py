@@ -5,5 +5,5 @@ teacher = [dict(type="sage", epochs=100), dict(type="sage", dropout=0.5, epochs=
 student = dict(hidden=[64], epochs=100)
 methods = [
     dict(type="terms", distills=[dict(loss=dict(type="mtard", teachers=2))]),  # no attack: balance alone
-    dict(type="mtard", steps=3),
+    *(dict(type="mtard", steps=3, radius=0.1, step=0.05, ask=ask) for ask in (True, False)),
 ]
