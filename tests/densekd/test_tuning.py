@@ -131,7 +131,7 @@ def test_a_killed_study_goes_on_within_the_trial(
     ("changed", "error", "message"),
     [
         (dict(methods=["cwdd"]), KeyError, "did you mean 'cwd'"),
-        (dict(methods=["unidistill"]), ValueError, "unidistill"),
+        (dict(methods=["unidistill"]), ValueError, "has no known map of the ground"),
         (dict(methods="cwd"), TypeError, "methods is a list of names"),
         (dict(methods=None), ValueError, "names no densekd.Distiller: give a teacher and methods"),
         (dict(trials=1), ValueError, "1 trials are fewer than the 2 that are tried first"),
