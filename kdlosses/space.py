@@ -40,6 +40,27 @@ RATIOS = Range(0.1, 10.0, log=True)
 """How hard a measured weight pulls, the task being 1, see `kdlosses.auto_weight.AutoWeight`."""
 
 
+def around_one(factors: Any, ratios: Any, temperatures: Any) -> dict[str, Range]:
+    """Check the three ranges of `tune`; each must hold 1, what is published.
+
+    >>> around_one((0.1, 10), RATIOS, TEMPERATURES)["factor"]
+    Range(low=0.1, high=10.0, log=False)
+    >>> around_one((2, 10), RATIOS, TEMPERATURES)
+    Traceback (most recent call last):
+    ValueError: factors must hold 1, with which it is tried first; got (2, 10)
+    """
+    found = {}
+    for key, name, given in (
+        ("factor", "factors", factors),
+        ("ratio", "ratios", ratios),
+        ("temperature", "temperatures", temperatures),
+    ):
+        found[key] = checked_range(name, given, least=0.0)
+        if not found[key].low <= 1 <= found[key].high:
+            raise ValueError(f"{name} must hold 1, with which it is tried first; got {given!r}")
+    return found
+
+
 def checked_range(name: str, given: Any, least: float = -math.inf) -> Range:
     """Return a range of numbers; TypeError or ValueError if it is none.
 

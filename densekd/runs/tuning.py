@@ -41,7 +41,7 @@ from densekd.runs.experiment import check_split, prepare, train
 from kdlosses.cli.mistakes import place_to_write
 from kdlosses.cli.study import Attempt, Budget, Study, Tell, check_optuna, search
 from kdlosses.options import nearest
-from kdlosses.space import FACTORS, RATIOS, TEMPERATURES, Dimension, checked_range, has_temperature, reweighed
+from kdlosses.space import FACTORS, RATIOS, TEMPERATURES, Dimension, around_one, has_temperature, reweighed
 from kdlosses.whole import whole
 
 LOOKS = 5
@@ -121,11 +121,7 @@ def tune(
     """
     check_optuna()
     budget, seeds = Budget.of(trials, hours), checked_seeds(seeds)
-    ranges = {
-        "factor": checked_range("factors", factors),
-        "ratio": checked_range("ratios", ratios),
-        "temperature": checked_range("temperatures", temperatures),
-    }
+    ranges = around_one(factors, ratios, temperatures)
     given = config if isinstance(config, Config) else read_config(config)
     configs = _configs(given, teacher, methods, checkpoint)
     first_config = next(iter(configs.values()))
@@ -164,6 +160,7 @@ def tune(
 
     def control() -> tuple[list[float], str]:
         found = [_score(plan, folder / "work" / f"control-seed{seed}", seed, metric) for seed in seeds]
+        _trained_teachers(first_config, folder)
         return [score for score, _ in found], found[0][1]
 
     def measure(name: str, options: Mapping[str, Any], attempt: Attempt) -> float:
@@ -341,7 +338,7 @@ def _fit(plan: Config, folder: Path, seed: int, hooks: Sequence[Hook] = (), resu
     """Train without a test set."""
     plan.test_cfg = plan.test_dataloader = plan.test_evaluator = None
     plan.experiment_name = f"{folder.name}-{time.time_ns()}"  # mmengine shares loggers between equal names
-    plan.log_level = "WARNING"
+    plan.log_level = "ERROR"  # a weight that is drawn may well be too large, which is no news
     return train(prepare(plan, work_dir=folder, seed=seed, resume=resume), hooks)
 
 

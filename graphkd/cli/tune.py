@@ -5,10 +5,10 @@
     graphkd distill tuned/best.py
 
 GRAPH is a name like cora, or module:name; or there is a config of `graphkd distill`, with recipes of its own. The
-untaught student is trained first, then each recipe as it is given, then Optuna draws a recipe and its options: the
-weight of the labels, temperatures, the weights of losses and what the recipe names. Trials that fall behind are stopped
-early. Test labels are not read. The same command goes on where it was stopped, and with more trials or hours it goes on
-from there.
+untaught student is trained first, then each recipe as it is given, then Optuna draws a recipe, the weight of the
+labels, temperatures, the weights of losses and what else the recipe names. Trials that fall behind are stopped early.
+Test labels are not read. The same command goes on where it was stopped, and with more trials or hours it goes on from
+there.
 
 To fine-tune a language model on the texts of a graph, see `graphkd finetune`.
 """

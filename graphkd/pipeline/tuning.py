@@ -54,6 +54,7 @@ from kdlosses.space import (
     TEMPERATURES,
     Dimension,
     Range,
+    around_one,
     checked_range,
     has_temperature,
     heated,
@@ -179,8 +180,7 @@ class Ranges:
     @classmethod
     def of(cls, factors: Any, ratios: Any, temperatures: Any) -> Ranges:
         """Check three ranges of positive numbers."""
-        named = dict(factors=factors, ratios=ratios, temperatures=temperatures)
-        return cls(*(checked_range(key, each, 0.0) for key, each in named.items()))
+        return cls(**around_one(factors, ratios, temperatures))
 
 
 def tune_on(
@@ -271,7 +271,10 @@ def tune_on(
         return scale * found.val
 
     def control() -> tuple[list[float], str]:
-        return [trained("supervised", None, seed, None) for seed in seeds], measure.name
+        found = [trained("supervised", None, seed, None) for seed in seeds]
+        for seed in seeds:
+            cache_of(seed)
+        return found, measure.name
 
     def one_trial(variant: str, options: Mapping[str, Any], attempt: Attempt) -> float:
         spec = method_of(searched, variant, options)

@@ -131,7 +131,7 @@ def test_a_killed_study_goes_on_within_the_trial(
     ("changed", "error", "message"),
     [
         (dict(methods=["cwdd"]), KeyError, "did you mean 'cwd'"),
-        (dict(methods=["unidistill"]), ValueError, ""),
+        (dict(methods=["unidistill"]), ValueError, "has no known map of the ground"),
         (dict(methods="cwd"), TypeError, "methods is a list of names"),
         (dict(methods=None), ValueError, "names no densekd.Distiller: give a teacher and methods"),
         (dict(trials=1), ValueError, "1 trials are fewer than the 2 that are tried first"),
@@ -188,7 +188,7 @@ def test_entries_of_a_config_are_searched_and_the_command_says_what_was_found(
         "train_cfg = dict(max_iters=2, val_interval=1)\n"
     )
     out = tmp_path / "out"
-    tune_command.main([str(config), "--trials", "3", "--factor", "0.5", "0.6", "--out", str(out)])
+    tune_command.main([str(config), "--trials", "3", "--factor", "0.5", "1.6", "--out", str(out)])
     printed = capsys.readouterr()
     assert "first the untaught control, then kl (published weights), kl_auto (balance='auto')" in printed.err
     assert "| 0 | kl, published weights" in printed.out
