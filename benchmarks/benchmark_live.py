@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -29,7 +29,7 @@ from kdlosses.adaptation import RobustMeanTeacher
 BOUND = 1.10
 
 
-def measure(rounds: int = 60) -> list[Ratio]:
+def measure(rounds: int = 60) -> Iterator[Ratio]:
     """A question to a live teacher, a step of `online` and of `mean_teacher`, and one of a robust mean teacher."""
     torch.manual_seed(0)
     graph = load("digits")
@@ -107,8 +107,6 @@ def measure(rounds: int = 60) -> list[Ratio]:
         ("mean_teacher, a step", recipe(RECIPES["mean_teacher"]), by_hand(averaged, two_views)),
         ("robust mean teacher, a step", lambda: adapting(images), followed_by),
     ]
-    found = []
     for name, one, other in pairs:
         ratio, mine, plain = median_ratio(one, other, rounds)
-        found.append(Ratio(name, ratio, BOUND, f"{1e3 * mine:.1f} ms, {1e3 * plain:.1f} ms"))
-    return found
+        yield Ratio(name, ratio, BOUND, f"{1e3 * mine:.1f} ms, {1e3 * plain:.1f} ms")

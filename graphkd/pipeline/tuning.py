@@ -34,13 +34,13 @@ from graphkd.pipeline.checks import (
 from graphkd.pipeline.compare import checked_seeds
 from graphkd.pipeline.distill_sampled import is_sampled
 from graphkd.pipeline.logs import labels
-from graphkd.pipeline.outcome import MethodSpec, TeacherSpecs
+from graphkd.pipeline.outcome import MethodSpec, Outcome, TeacherSpecs
 from graphkd.pipeline.plan import plan_of
 from graphkd.pipeline.rehearse import rehearse
 from graphkd.pipeline.teacher_spec import listed
 from graphkd.pipeline.train_student import train_student
 from graphkd.pipeline.train_teacher import train_teacher
-from graphkd.recipes import RECIPES, check_run, extras_of
+from graphkd.recipes import RECIPES, asks, check_run, extras_of
 from graphkd.recipes.registry import SPACES
 from graphkd.spec import plain, resolve
 from graphkd.training.cache import Cache
@@ -247,25 +247,25 @@ def tune_on(
                     check_method_for(graph, each.spec_of(options, variant != label))
     extras = set().union(*map(extras_of, specs))
     scale = 100.0 if measure.share else 1.0
-    caches: dict[int, Cache] = {}
+    asked = any(map(asks, specs))  # by whom a teacher is asked, a cache does not do
+    teachers: dict[int, Outcome | Cache] = {}
 
-    def cache_of(seed: int) -> Cache:
-        if seed not in caches:
-            place = None if out is None else out / "teachers" / f"{setting}-{seed}"
+    def teacher_at(seed: int) -> Outcome | Cache:
+        if seed not in teachers:
+            place = None if out is None or asked else out / "teachers" / f"{setting}-{seed}"
             if place is not None and place.exists():
-                caches[seed] = Cache.load(place, views[seed].whole.fingerprint())
+                teachers[seed] = Cache.load(place, views[seed].whole.fingerprint())
             else:
                 told: dict[str, Any] = dict(device=run.device, amp=run.amp)
-                cache = train_teacher(views[seed], ready(seed), seed, extras, given_views.get(seed), **told).cache
-                assert cache is not None
-                if place is not None:
-                    cache.save(place)
-                caches[seed] = cache
-        return caches[seed]
+                taught = train_teacher(views[seed], ready(seed), seed, extras, given_views.get(seed), **told)
+                if place is not None and taught.cache is not None:
+                    taught.cache.save(place)
+                teachers[seed] = taught
+        return teachers[seed]
 
-    def trained(spec: MethodSpec, cache: Cache | None, seed: int, tell: Tell | None) -> float:
+    def trained(spec: MethodSpec, taught: Outcome | Cache | None, seed: int, tell: Tell | None) -> float:
         watch = None if tell is None else _Watch(tell, scale)
-        found = train_student(views[seed], cache, spec, model, seed, callback=watch)
+        found = train_student(views[seed], taught, spec, model, seed, callback=watch)
         if found.val is None:
             raise ValueError(f"the method {spec!r} leaves no validation score to choose by")
         return scale * found.val
@@ -273,12 +273,12 @@ def tune_on(
     def control() -> tuple[list[float], str]:
         found = [trained("supervised", None, seed, None) for seed in seeds]
         for seed in seeds:
-            cache_of(seed)
+            teacher_at(seed)
         return found, measure.name
 
     def one_trial(variant: str, options: Mapping[str, Any], attempt: Attempt) -> float:
         spec = method_of(searched, variant, options)
-        return attempt.over(seeds, lambda seed, tell: trained(spec, cache_of(seed), seed, tell))
+        return attempt.over(seeds, lambda seed, tell: trained(spec, teacher_at(seed), seed, tell))
 
     first = [(label, "as given", each.given(found_space[label])) for label, each in searched.items()]
     first += [

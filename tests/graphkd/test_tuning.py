@@ -155,6 +155,13 @@ def test_a_teacher_is_trained_once_for_each_seed(graph: Graph, tmp_path: Path) -
     assert sorted(each.name for each in (tmp_path / "teachers").iterdir()) == ["tran-0", "tran-1"]
 
 
+def test_a_recipe_that_asks_the_teacher_itself_has_it_in_each_call(graph: Graph, tmp_path: Path) -> None:
+    asked: dict[str, Any] = dict(methods=["hard"], seeds=1, student=StudentClassifier(hidden=8, epochs=3))
+    study(graph, **asked, trials=1, out=tmp_path)
+    longer = study(graph, **asked, trials=2, out=tmp_path)
+    assert found(longer)[2:] == found(study(graph, **asked, trials=2))[2:]
+
+
 @pytest.mark.parametrize("name", sorted(SPACES))
 def test_declared_spaces_hold_the_defaults(name: str) -> None:
     options = options_of(RECIPES[name])
