@@ -92,8 +92,10 @@ def test_errors_are_counted_and_drawn(trained: Path, tmp_path: Path, capsys: pyt
         *(("teacher", 0), ("control", 0), ("control", 1), ("distilled", 0), ("distilled", 1))
     ]
     rates: dict[str, list[float]] = {"control": [], "distilled": []}
+    made = {}
     for each in log["models"][1:]:
-        pairs = predictions(trained, work / f"{each['role']}-seed{each['seed']}")
+        run = f"{each['role']}-seed{each['seed']}"
+        pairs = made[run] = predictions(trained, work / run)
         assert len(pairs) == 5
         guess, truth = (np.stack(side) for side in zip(*pairs))
         away = np.stack([distances(labels) for labels in truth])
@@ -103,10 +105,9 @@ def test_errors_are_counted_and_drawn(trained: Path, tmp_path: Path, capsys: pyt
     printed = capsys.readouterr()
     (row,) = re.findall(r"^\| distilled, cwd \| (.*) \|$", printed.out, flags=re.M)
     gaps = np.subtract(rates["distilled"], rates["control"])
-    assert row.split(" | ")[:2] == [
-        f"{np.mean(rates['distilled']):.2f} ± {np.std(rates['distilled'], ddof=1):.2f}",
-        f"{np.mean(gaps):+.2f} ± {np.std(gaps, ddof=1):.2f}",
-    ]
+    told = [float(part) for cell in row.split(" | ")[:2] for part in cell.split(" ± ")]
+    expected = [of(values) for values in (rates["distilled"], gaps) for of in (np.mean, lambda x: np.std(x, ddof=1))]
+    assert told == pytest.approx(expected, abs=0.0051)
     assert "[5/5] cwd, seed 1" in printed.err
 
     text = (out / "errors.html").read_text()
@@ -114,7 +115,7 @@ def test_errors_are_counted_and_drawn(trained: Path, tmp_path: Path, capsys: pyt
         assert f"<td>{cell}" in text
     figures = re.findall(r"base64,([^']+)'><figcaption>([^<]+)<", text)
     assert [caption for _, caption in figures] == 2 * ["image", "labels", "control", "cwd"]
-    one, other = (predictions(trained, work / f"{role}-seed0") for role in ("control", "distilled"))
+    one, other = (made[f"{role}-seed0"] for role in ("control", "distilled"))
     for place in range(2):
         drawn = _pixels(figures[4 * place + 3][0])
         truth = one[place][1]
