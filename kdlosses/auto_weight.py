@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from numbers import Real
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -169,7 +170,8 @@ def uncompiled(function: Callable[P, R]) -> Callable[P, R]:
     """
 
     def eager(*args: P.args, **kwargs: P.kwargs) -> R:
-        with torch.compiler.set_stance("force_eager"):
+        stance = getattr(torch.compiler, "set_stance", nullcontext)  # before torch 2.6 what is called stays compiled
+        with stance("force_eager"):
             return function(*args, **kwargs)
 
     ready: list[Callable[P, R]] = []

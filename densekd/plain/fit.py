@@ -119,7 +119,7 @@ def fit(
 
     def metrics(model: nn.Module) -> dict[str, float]:
         model.to(where).eval()
-        found = {}
+        found: dict[str, float] = {}
         for split, each in splits.items():
             found.update({key if split == "test" else f"val {key}": value for key, value in score(model, each).items()})
         return found
