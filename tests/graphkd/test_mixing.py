@@ -162,11 +162,11 @@ def test_any_loss_stands_inside(lesson: Lesson, name: str, options: dict[str, An
 def test_the_mask_climbs_and_the_student_comes_after(lesson: Lesson) -> None:
     model = network()
     terms(model, trained_longer(lesson))
-    clean, *_ = first_step(hard, lesson, model, bound=0.0)
-    masked, _, loss = first_step(hard, lesson, model, bound=0.5, up=1e6, steps=20)
+    clean, *_ = first_step(hard, lesson, model, ask=False, bound=0.0)
+    masked, _, loss = first_step(hard, lesson, model, ask=False, bound=0.5, up=1e6, steps=20)
     assert masked > 1.2 * clean
     assert loss(slice(None)) > masked  # the student did not move, the mask goes on
-    climbed = [first_step(hard, lesson, model, up=up, lr=0.003, steps=50)[0].item() for up in (1.05, 1.2)]
+    climbed = [first_step(hard, lesson, model, ask=False, up=up, lr=0.003, steps=50)[0].item() for up in (1.05, 1.2)]
     assert 1.05 < climbed[0] / clean.item() < 1.15  # no further than it has to
     assert 1.2 < climbed[1] / clean.item() < 1.3
 
@@ -176,14 +176,14 @@ def test_after_it_has_climbed_the_mask_rests_until_the_student_has_caught_up(les
     for low in (1e-3, 1.5):
         model = network()
         terms(model, trained_longer(lesson))
-        value, _, loss = first_step(hard, lesson, model, up=1.5, low=low, bound=0.5, steps=100)
+        value, _, loss = first_step(hard, lesson, model, ask=False, up=1.5, low=low, bound=0.5, steps=100)
         assert torch.equal(loss(slice(None)), value)  # it rests
         optimiser = torch.optim.Adam(model.parameters(), 3e-3)
         for _ in range(40):
             optimiser.zero_grad()
             loss(slice(None)).backward()
             optimiser.step()
-        ratio[low] = (loss(slice(None)) / first_step(hard, lesson, model, bound=0.0)[0]).item()
+        ratio[low] = (loss(slice(None)) / first_step(hard, lesson, model, ask=False, bound=0.0)[0]).item()
     assert ratio[1e-3] < 1.3
     assert ratio[1.5] > 1.45
 
@@ -329,7 +329,7 @@ def test_sparse_features_teach_the_same(lesson: Lesson, name: str) -> None:
 def test_it_distills_better_than_labels_alone(setting: Setting, taught: Outcome, name: str) -> None:
     control = train_student(setting, None, "supervised", QUICK).metrics["tran"]
     options = dict(loss="kl") if name == "mixup" else dict(steps=1) if name == "hard" else {}
-    found = train_student(setting, taught.cache, dict(type=name, **options), QUICK)
+    found = train_student(setting, taught, dict(type=name, **options), QUICK)
     assert found.metrics["tran"] > control + 0.005
 
 
