@@ -429,9 +429,8 @@ def _class_weight(name: str, given: Any) -> Any:
         return given
     listed = given.tolist() if isinstance(given, np.ndarray | Tensor) else given
     numbers = list(listed) if isinstance(listed, list | tuple) else []
-    if not all(isinstance(each, Real) and not isinstance(each, bool) and 0 <= each < math.inf for each in numbers):
-        numbers = []
-    if not any(numbers):
+    right = [isinstance(k, Real) and not isinstance(k, bool) and 0 <= float(k) < math.inf for k in numbers]
+    if not all(right) or not any(numbers):
         raise ValueError(
             f"distills entry {name!r}: class_weight is 'task', 'equal', or a number of at least 0 for each class, not "
             f"all 0; got {given!r}"

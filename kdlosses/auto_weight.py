@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from kdlosses.options import nearest
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 RATIO, STEPS = 1.0, 50
 SCALE = 2.0**16

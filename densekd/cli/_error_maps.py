@@ -81,7 +81,7 @@ def draw_errors(jobs: Sequence[Job], name: str, within: int, images: int, out: P
         FileNotFoundError: a model has not been trained.
     """
     weights = [weights_of(job) for job in jobs]
-    looked = []
+    looked: list[Looked] = []
     for job, path in zip(jobs, weights):
         print(f"[{len(looked) + 1}/{len(jobs)}] {job.method}, seed {job.seed}", file=sys.stderr, flush=True)
         looked.append(look(job, path, within, 0 if job.role == "teacher" or job.seed else images))
@@ -164,7 +164,7 @@ def in_colours(truth: Tensor, palette: Sequence[Sequence[int]] | None) -> np.nda
         drawn = colormaps["tab20"](np.linspace(0, 1, 20))[:, :3]
         palette = [tuple(round(255 * float(part)) for part in colour) for colour in drawn]
     table = np.array(palette, np.uint8)
-    return np.where((truth < 0).numpy()[..., None], np.uint8(COLOURS["void"][0]), table[truth.clamp(0) % len(table)])
+    return np.where((truth < 0).numpy()[..., None], np.array(COLOURS["void"][0], np.uint8), table[truth.clamp(0) % len(table)])
 
 
 def error_codes(control: Tensor, student: Tensor, truth: Tensor, within: float) -> Tensor:
