@@ -163,8 +163,8 @@ def in_colours(truth: Tensor, palette: Sequence[Sequence[int]] | None) -> np.nda
     if not palette:
         drawn = colormaps["tab20"](np.linspace(0, 1, 20))[:, :3]
         palette = [tuple(round(255 * float(part)) for part in colour) for colour in drawn]
-    table = np.array(palette, np.uint8)
-    return np.where((truth < 0).numpy()[..., None], np.array(COLOURS["void"][0], np.uint8), table[truth.clamp(0) % len(table)])
+    table, void = np.array(palette, np.uint8), np.array(COLOURS["void"][0], np.uint8)
+    return np.where((truth < 0).numpy()[..., None], void, table[truth.clamp(0) % len(table)])
 
 
 def error_codes(control: Tensor, student: Tensor, truth: Tensor, within: float) -> Tensor:
