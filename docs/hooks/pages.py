@@ -99,8 +99,8 @@ RESULTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "Measured weights",
         "Mean IoU, and mean IoU of the pixels within three of an edge of the labels (bIoU), on scenes of digits of "
         "students whose losses are weighed by their gradients, `balance='auto'`, beside the untaught student "
-        "(control), two seeds; the same methods with their published weights stand in the table of scenes on the page "
-        "on segmentation.",
+        "(control), two seeds; all classes count alike there, as with `class_weight='equal'`. The same methods with "
+        "their published weights stand in the table of scenes on the page on segmentation.",
         ("seg/scenes_balance",),
     ),
     "pytorch": (
