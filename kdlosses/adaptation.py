@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from kdlosses.class_means import ClassMeans
 from kdlosses.moving_average import move
+from kdlosses.reduce import labelled, weighted_mean
 from kdlosses.registry import build
 from kdlosses.taps import Taps, at_rest
 from kdlosses.unit import unit
@@ -32,7 +33,8 @@ class RobustMeanTeacher(nn.Module):
        \frac{e^{\cos(v_i, v_p) / \tau}}{\sum_{a \ne i} e^{\cos(v_i, v_a) / \tau}}, $$
 
     with $P_i$ the other views whose nearest prototype is that of i. Data of the source, if there are any, are learned
-    along. The model that is given stays as it is.
+    along. The model that is given stays as it is; of its parameters those learn that require a gradient, or all if none
+    does.
 
     Args:
         model: from inputs to logits `(N, C, *)`.
@@ -57,7 +59,9 @@ class RobustMeanTeacher(nn.Module):
         rest: whatever else the model takes, such as edges; it is the same for both views.
 
     Raises:
-        ValueError: an option is out of range, or of tap and prototypes there is only one.
+        ValueError: an option is out of range, or of tap and prototypes there is only one; the prototypes are not those
+            of the classes and features of the model; the batch is too small for its own statistics.
+        RuntimeError: in `torch.inference_mode`, where nothing can learn.
         FloatingPointError: the loss is not finite.
 
     Paper: Doebler et al., "Robust Mean Teacher for Continual and Gradual Test-Time Adaptation", CVPR 2023: weights 1,
@@ -102,7 +106,9 @@ class RobustMeanTeacher(nn.Module):
             raise ValueError(
                 "test-time: features have a tap and prototypes, or neither: kdlosses.adaptation.prototypes"
             )
-        self.student = copy.deepcopy(model).requires_grad_(True)
+        self.student = copy.deepcopy(model)
+        if not any(each.requires_grad for each in self.student.parameters()):
+            self.student.requires_grad_(True)
         self.average = copy.deepcopy(model).requires_grad_(False)
         for each in (self.student, self.average):
             each.eval()
@@ -116,7 +122,8 @@ class RobustMeanTeacher(nn.Module):
         self.generator = torch.Generator().manual_seed(seed)
         self.augment = augment or (lambda x: noisy(x, generator=self.generator))
         self.batches = None if source is None else _forever(source)
-        self.optimiser = torch.optim.Adam(self.student.parameters(), lr=lr)
+        learning = [each for each in self.student.parameters() if each.requires_grad]
+        self.optimiser = torch.optim.Adam(learning, lr=lr)
 
     def train(self, mode: bool = True) -> RobustMeanTeacher:
         """Nothing: it adapts in whatever mode it is."""
@@ -124,7 +131,16 @@ class RobustMeanTeacher(nn.Module):
 
     @torch.enable_grad()
     def forward(self, x: Tensor, *rest: Any) -> Tensor:
-        clean, features = self._run(x, rest)
+        if torch.is_inference_mode_enabled():
+            raise RuntimeError("test-time: it learns while it predicts: torch.no_grad(), not torch.inference_mode()")
+        try:
+            clean, features = self._run(x, rest)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise ValueError(
+                "test-time: one position has no statistics for batch normalisation: give more, or statistics=False"
+            ) from error
         view, others = self._run(self.augment(x), rest)
         with torch.no_grad():
             told = self.average(x, *rest)
@@ -133,11 +149,17 @@ class RobustMeanTeacher(nn.Module):
         if self.means is not None and contrast:
             assert features is not None
             assert others is not None
+            if self.means.shape != (clean.shape[1], features.shape[1]):
+                raise ValueError(
+                    f"test-time: prototypes need a row for each class and a column for each feature at {self.tap!r}, "
+                    f"{(clean.shape[1], features.shape[1])}, got {tuple(self.means.shape)}"
+                )
             loss = loss + contrast * self._contrast(features, others, self.means)
         if self.batches is not None and replay:
             inputs, labels = next(self.batches)
-            wanted = labels.where((labels >= 0) & (labels != 255), -1)
-            loss = loss + replay * F.cross_entropy(self.student(inputs), wanted, ignore_index=-1)
+            logits = self.student(inputs)
+            wanted, known = labelled(labels, None, 255, logits.shape[1])
+            loss = loss + replay * weighted_mean(F.cross_entropy(logits, wanted, reduction="none"), known)
         if not loss.isfinite():
             raise FloatingPointError(f"test-time: the loss is {loss.item()}; lower lr?")
         self.optimiser.zero_grad()
@@ -189,7 +211,7 @@ def prototypes(
         labels: whether the last entry of each tuple is labels `(N, *)` in place of the prediction; -1 and 255 are none.
 
     Raises:
-        ValueError: a class has no position.
+        ValueError: a class has no position, or there is one of another class.
     """
     found: ClassMeans | None = None
     for batch in batches:
@@ -203,9 +225,9 @@ def prototypes(
             truth = F.interpolate(truth[:, None].float(), size=size, mode="nearest")[:, 0].long()
             features = features.flatten(2).movedim(1, 2).flatten(0, 1)
         truth = truth.flatten()
-        found = found or ClassMeans(classes, features.shape[1])
-        counts = (truth >= 0) & (truth < classes)
-        found.update(features, truth.where(counts, 0), counts)
+        features = features.to(torch.promote_types(features.dtype, torch.float32))
+        found = found or ClassMeans(classes, features.shape[1]).to(features.device)
+        found.update(features, *labelled(truth, None, 255 if labels else -1, classes))
     if found is None or not (found.seen > 0).all():
         missing = "all" if found is None else (found.seen == 0).nonzero().flatten().tolist()
         raise ValueError(f"test-time: no position of the source is of the classes {missing}; give more batches")

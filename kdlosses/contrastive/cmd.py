@@ -44,7 +44,7 @@ class CMD(nn.Module):
         student_tau: $\tau_s$.
         teacher_tau: $\tau_t$.
         within: $\lambda$.
-        draw: number of regions to draw at random in each call; all if not given.
+        draw: number of regions to draw at random in each call, at least 2; all if not given.
 
     `forward`:
         student: features `(N, C_s, *)`.
@@ -77,6 +77,8 @@ class CMD(nn.Module):
         draw: int | None = None,
     ) -> None:
         super().__init__()
+        if draw is not None and draw < 2:
+            raise ValueError(f"cmd: draw must be at least 2 for a region to be told from another, got {draw}")
         self.student, self.teacher = Attention(student_channels, hidden), Attention(teacher_channels, hidden)
         self.projection = nn.Linear(student_channels, teacher_channels, bias=False)
         self.regions, self.within, self.draw = regions, within, draw

@@ -46,7 +46,7 @@ def assistive(
 
     Raises:
         ValueError: one set of channels alone, and `truth` does not say that it is the truth; the teacher's channels are
-            not those of the truth and of as many teachers as there are numbers.
+            not those of the truth and of as many teachers as there are numbers; these are not as many in each list.
 
     Paper: Fard and Mahoor, "Facial Landmark Points Detection Using Knowledge Distillation-Based Neural Networks", 2022.
     Mean over all elements: factor 1.
@@ -58,6 +58,11 @@ def assistive(
     """
     if truth not in (None, "first"):
         raise ValueError(f"assistive: truth must be 'first', its place among the teacher's channels, got {truth!r}")
+    if not len(beyond) == len(within) == len(share):
+        raise ValueError(
+            f"assistive: beyond, within and share need a number for each teacher, got {len(beyond)}, {len(within)} and "
+            f"{len(share)}"
+        )
     if truth is None and teacher.shape[1] == student.shape[1]:
         raise ValueError(
             f"assistive: the teacher has as many channels as the student, {student.shape[1]}: it must hold the truth, "

@@ -43,12 +43,13 @@ class DACKL(nn.Module):
         density: $\mu$, how dense a class must be to be compared by itself, in shares of a uniform distribution; with 0
             all are.
         pair_weight: $\lambda$.
-        ignore_index: label that marks a position to leave out.
+        ignore_index: label that marks a position without a label.
 
     `forward`:
         student: logits `(N, C, *)`.
         teacher: logits `(N, C, *)`.
-        labels: `(N, *)`, class indices, to keep the label inside; negative or `ignore_index` means weight 0.
+        labels: `(N, *)`, class indices, to keep the label inside. A position without one, negative or `ignore_index`,
+            counts all the same: the teacher speaks of it, too.
         edge_index: `(2, E)`, pairs of nodes; without it nodes have no pairs, maps have those of their grid.
         weight: `(N, *)`, positions to count.
 
@@ -106,8 +107,9 @@ class DACKL(nn.Module):
         inside = torch.cat([torch.ones_like(inside[:, :1]), inside[:, 1:]], dim=1)
         inside = torch.empty_like(p).scatter(1, order, inside)
         if labels is not None:
-            labels, weight = labelled(labels, weight, self.ignore_index, student.shape[1])
-            inside = inside.scatter(1, labels.unsqueeze(1), 1.0)
+            labels, known = labelled(labels, weight, self.ignore_index, student.shape[1])
+            own = torch.zeros_like(inside).scatter(1, labels.unsqueeze(1), (known > 0).to(inside).unsqueeze(1))
+            inside = torch.maximum(inside, own)
         sparse = 1 - ((p - self.density / p.shape[1]) * inside).sum(1)
         dense = weighted_mean(sparse - sparse.detach(), weight)  # a gradient of the network, and no value
         inside = inside.detach()

@@ -52,7 +52,7 @@ def ferkd(
         weight: `(N, *)`, positions to count.
 
     Raises:
-        ValueError: the thresholds are out of order.
+        ValueError: the thresholds are out of order, or smoothing is not a probability below 1.
 
     Paper: Shen, "FerKD: Surgical Label Adaptation for Efficient Distillation", ICCV 2023. Factor 1. The thresholds are
     not published: these are ours to start from.
@@ -64,6 +64,8 @@ def ferkd(
     """
     if not 0 <= low <= medium <= high <= 1:
         raise ValueError(f"ferkd needs 0 <= low <= medium <= high <= 1, got {low}, {medium}, {high}")
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"ferkd: smoothing is a probability, from 0 to less than 1, got {smoothing}")
     labels, known = labelled(labels, weight, ignore_index, student.shape[1])
     log_q, p = F.log_softmax(student, dim=1), F.softmax(teacher, dim=1)
     sure = p.amax(1)

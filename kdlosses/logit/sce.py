@@ -8,7 +8,7 @@ from kdlosses.reduce import weighted_mean
 from kdlosses.registry import register
 
 
-@register
+@register(most={"alpha": 1})
 def sce(student: Tensor, teacher: Tensor, alpha: float = 0.5, weight: Tensor | None = None) -> Tensor:
     r"""Symmetric cross-entropy, with smaller gradients where the student is confidently wrong, for unreliable teachers.
 
@@ -22,7 +22,7 @@ def sce(student: Tensor, teacher: Tensor, alpha: float = 0.5, weight: Tensor | N
     Args:
         student: logits `(N, C, *)`.
         teacher: logits `(N, C, *)`, in the paper those of the student's moving average.
-        alpha: share of the reverse term; 0 is the plain cross-entropy.
+        alpha: share of the reverse term, from 0, which is the plain cross-entropy, to 1.
         weight: `(N, *)`, positions to count.
 
     Paper: Doebler et al., "Robust Mean Teacher for Continual and Gradual Test-Time Adaptation", CVPR 2023. Factor 1.

@@ -46,7 +46,8 @@ def swing(
         weight: `(N, *)`, positions to count.
 
     Raises:
-        ValueError: not 0 < tau_min <= tau_max, or noise below 0; there is neither a private class nor a mask.
+        ValueError: not 0 < tau_min <= tau_max, or noise below 0; there is neither a private class nor a mask; `private`
+            names a class that there is not.
 
     Paper: Li et al., "Swing Distillation: A Privacy-Preserving Knowledge Distillation Framework", 2022, for the idea: a
     temperature by the likelihood of private content, and noise on the soft targets. The rule is ours. A mean over
@@ -65,6 +66,9 @@ def swing(
             "swing hides nothing: name classes, private=[...], or positions, privacy=mask of shape (N, *); without "
             "either use 'kl'"
         )
+    classes = teacher.shape[1]
+    if wrong := [each for each in private if not 0 <= each < classes]:
+        raise ValueError(f"swing: private names class {wrong[0]} where there are {classes}: 0 to {classes - 1}")
     pi = F.softmax(teacher, dim=1)[:, list(private)].sum(1, keepdim=True)
     if privacy is not None:
         pi = torch.maximum(pi, privacy.to(pi.dtype).unsqueeze(1))

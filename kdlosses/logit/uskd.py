@@ -36,7 +36,7 @@ class USKD(nn.Module):
 
     `forward`:
         student: features `(N, student_channels, *)` of a middle layer.
-        teacher: anything; it is not read.
+        teacher: any tensor `(N, *)`; it is not read.
         labels: `(N, *)`, class indices; negative or `ignore_index` means weight 0.
         student_logits: `(N, C, *)`, the student's, with their gradient; of a map at any size: bilinear interpolation.
         weight: `(N, *)`, positions to count.

@@ -215,3 +215,43 @@ def test_a_loss_that_is_not_finite_and_a_source_without_a_batch_are_named() -> N
         RobustMeanTeacher(network())(torch.full((3, 5), torch.nan))
     with pytest.raises(ValueError, match="the source has no batch, or can be read only once"):
         RobustMeanTeacher(network(), source=[])(drawn(3, 5))
+
+
+def test_labels_of_the_source_may_all_be_unknown_and_must_be_classes() -> None:
+    x, unknown = drawn(4, 5), torch.tensor([-1, 255, 255, -1])
+    found = [RobustMeanTeacher(network(), lr=0.1, source=source) for source in (None, [(x, unknown)])]
+    for _ in range(2):
+        answers = [adapting(x) for adapting in found]
+    torch.testing.assert_close(*answers)
+    with pytest.raises(ValueError, match="labels name class 7 where there are 3"):
+        RobustMeanTeacher(network(), source=[(x, torch.full((4,), 7))])(x)
+    with pytest.raises(ValueError, match="labels name class 3 where there are 3"):
+        prototypes(network(), "3:in", [(x, torch.arange(4))], 3, labels=True)
+
+
+@pytest.mark.parametrize("shape", [(2, 8), (3, 7), (8,)])
+def test_prototypes_of_other_classes_or_features_are_named(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"a column for each feature at '3:in', \(3, 8\), got"):
+        RobustMeanTeacher(network(), "3:in", torch.ones(shape))(drawn(4, 5))
+
+
+def test_what_is_frozen_stays_unless_all_is() -> None:
+    model = network()
+    model[0].requires_grad_(False)
+    moved = []
+    for each in (model, copy.deepcopy(model).requires_grad_(False)):
+        adapting = RobustMeanTeacher(each, lr=0.1)
+        adapting(drawn(4, 5))
+        moved.append([not mine.equal(its) for mine, its in zip(adapting.student.parameters(), each.parameters())])
+    assert moved == [[False, False, True, True], [True] * 4]
+
+
+def test_where_it_cannot_learn_is_named() -> None:
+    with torch.inference_mode(), pytest.raises(RuntimeError, match=r"not torch\.inference_mode"):
+        RobustMeanTeacher(network())(drawn(4, 5))
+    normalised = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Linear(8, 3))
+    with pytest.raises(ValueError, match=r"no statistics .* statistics=False"):
+        RobustMeanTeacher(normalised)(drawn(1, 5))
+    assert RobustMeanTeacher(normalised, statistics=False)(drawn(1, 5)).isfinite().all()
+    with pytest.raises(ValueError, match="alpha must be at most 1, got 2"):
+        RobustMeanTeacher(network(), alpha=2.0)

@@ -183,3 +183,8 @@ def test_a_draw_of_regions_is_a_sample() -> None:
 def test_options_of_the_loss_that_had_the_name_say_where_it_is() -> None:
     with pytest.raises(TypeError, match=r"no option 'k'.*'cross_modal_mutual'"):
         build(dict(type="cmd", student_channels=3, teacher_channels=4, k=7))
+
+
+def test_a_draw_of_one_region_would_teach_nothing() -> None:
+    with pytest.raises(ValueError, match="draw must be at least 2 for a region to be told from another, got 1"):
+        CMD(3, 4, draw=1)

@@ -80,3 +80,9 @@ def test_one_teacher_is_not_taken_for_the_truth() -> None:
 def test_another_number_of_teachers_is_named() -> None:
     with pytest.raises(ValueError, match=r"needs 3 times the student's 4 channels .* got 8"):
         assistive(torch.zeros(5, 4), torch.zeros(5, 8))
+
+
+@pytest.mark.parametrize("options", [dict(within=(-0.4,)), dict(share=(0.1,)), dict(share=(0.1, 0.1, 0.1))])
+def test_a_teacher_without_its_numbers_is_not_dropped(options: dict[str, tuple[float, ...]]) -> None:
+    with pytest.raises(ValueError, match="beyond, within and share need a number for each teacher, got 2, "):
+        assistive(torch.zeros(5, 4), torch.zeros(5, 12), **options)

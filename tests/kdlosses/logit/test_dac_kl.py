@@ -125,3 +125,22 @@ def test_the_network_finds_the_dense_classes_of_the_teacher() -> None:
 def test_options_out_of_range_are_named() -> None:
     with pytest.raises(ValueError, match="eps > 0"):
         DACKL(5, eps=0.0)
+
+
+def test_a_position_without_a_label_counts_as_the_teacher_sees_it() -> None:
+    """Of a graph few nodes have a label: the others are distilled, too, by themselves and in pairs."""
+    s, t = torch.randn(6, 5, dtype=torch.float64, requires_grad=True), torch.randn(6, 5, dtype=torch.float64)
+    edges, none = torch.tensor([[0, 3], [4, 5]]), torch.tensor([-1, 255, -1, -1, 255, -1])
+    loss = fixed(0.3, 0.6, 5)
+    value = loss(s, t, labels=none, edge_index=edges)
+    torch.testing.assert_close(value, loss(s, t, edge_index=edges))
+    (gradient,) = torch.autograd.grad(value, s)
+    assert (gradient.abs().sum(1) > 1e-6).all()
+    wrong = t.argmin(1)
+    some = wrong.where(torch.arange(6) < 3, -1)
+    loss.pair_weight = 0.0
+    each = [
+        loss(s, t, labels=labels, weight=part) / 2
+        for labels, part in ((wrong, torch.arange(6) < 3), (none, torch.arange(6) >= 3))
+    ]
+    torch.testing.assert_close(loss(s, t, labels=some), sum(each))

@@ -86,3 +86,8 @@ def test_hard_regions_are_mined_and_calibrated_as_a_whole() -> None:
 def test_thresholds_out_of_order_are_named() -> None:
     with pytest.raises(ValueError, match=r"got 0\.5, 0\.3, 1\.0"):
         ferkd(torch.zeros(2, 3), torch.zeros(2, 3), labels=torch.zeros(2, dtype=torch.long), low=0.5)
+
+
+def test_a_smoothing_that_is_no_probability_is_named() -> None:
+    with pytest.raises(ValueError, match="smoothing is a probability, from 0 to less than 1, got 2"):
+        ferkd(torch.zeros(2, 3), torch.zeros(2, 3), labels=torch.zeros(2, dtype=torch.long), smoothing=2)

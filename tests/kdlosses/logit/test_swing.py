@@ -165,3 +165,9 @@ def test_compilation_keeps_the_noise() -> None:
     first, second = compiled(s, t), compiled(s, t)
     assert first != second
     torch.testing.assert_close(first, loss(s, t), rtol=0.1, atol=0)
+
+
+@pytest.mark.parametrize("wrong", [4, -1])
+def test_a_class_that_there_is_not_is_named(wrong: int) -> None:
+    with pytest.raises(ValueError, match=rf"private names class {wrong} where there are 4: 0 to 3"):
+        swing(torch.zeros(2, 4), torch.zeros(2, 4), private=[1, wrong])
