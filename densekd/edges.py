@@ -110,6 +110,7 @@ def edge_errors(guess: Tensor, truth: Tensor, within: int = WIDTH, ignore_index:
 
     Raises:
         ValueError: the two differ in shape; a band below 1.
+        TypeError: the band is not in whole pixels.
 
     >>> truth, guess = torch.tensor([[0, 0, 0, 0, 1, 1, 255]]), torch.tensor([[0, 1, 0, 1, 1, 1, 1]])
     >>> edge_errors(guess, truth, within=2).tolist()  # next to the edge 1 of 2, one further 0 of 2, then 1 of 2
@@ -118,6 +119,8 @@ def edge_errors(guess: Tensor, truth: Tensor, within: int = WIDTH, ignore_index:
     _check_shapes(guess, truth)
     if within < 1:
         raise ValueError(f"the pixels on both sides of an edge are 1 apart: within must be at least 1, got {within}")
+    if not isinstance(within, int):
+        raise TypeError(f"within is a whole number of pixels, got {within!r}")
     valid = (truth >= 0) & (truth != ignore_index)
     row = edge_distance(truth, within, ignore_index)[valid].sub(1).ceil().clamp(max=within).long()
     wrong = (guess != truth)[valid]

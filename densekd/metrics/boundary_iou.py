@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -39,6 +41,7 @@ class BoundaryIoU(BaseMetric):
         prefix: of the names, see mmengine's `BaseMetric`.
 
     Raises:
+        TypeError: a width that is no number.
         ValueError: a width below 1; a prediction of another size than its ground truth; a label that is not a class.
 
     Paper: Kohli et al., "Robust Higher Order Potentials for Enforcing Label Consistency", IJCV 2009: the accuracy in a
@@ -61,6 +64,8 @@ class BoundaryIoU(BaseMetric):
         prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
+        if isinstance(width, bool) or not isinstance(width, Real) or not math.isfinite(width):
+            raise TypeError(f"width is a number of pixels, got {width!r}")
         if width < 1:
             raise ValueError(f"the pixels on both sides of an edge are 1 apart: width must be at least 1, got {width}")
         self.width, self.per_class, self.ignore_index = width, per_class, ignore_index

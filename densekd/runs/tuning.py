@@ -230,14 +230,18 @@ def _read(dataset: Any) -> Any:
 def _configs(given: Config, teacher: Any, methods: Sequence[str] | None, checkpoint: Any) -> dict[str, Config]:
     """By method the config that is taught by it."""
     weights = {} if checkpoint is None else {"checkpoint": checkpoint}
-    if isinstance(methods, str) or (methods is not None and not methods):
+    named = methods is None or (isinstance(methods, Sequence) and all(isinstance(each, str) for each in methods))
+    if not named or isinstance(methods, str) or (methods is not None and not methods):
         raise TypeError(f"methods is a list of names, got {methods!r}")
     if not is_taught(given):
         if teacher is None or methods is None:
             raise ValueError(f"{given.filename} names no densekd.Distiller: give a teacher and methods")
+        names = [name_of(each).rpartition(":")[2] for each in dict.fromkeys(methods)]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two methods have one name: {', '.join(names)}")
         return {
-            name_of(each).rpartition(":")[2]: distill(copy.deepcopy(given), teacher=teacher, method=each, **weights)
-            for each in dict.fromkeys(methods)
+            name: distill(copy.deepcopy(given), teacher=teacher, method=each, **weights)
+            for name, each in zip(names, dict.fromkeys(methods))
         }
     if teacher is not None:
         raise ValueError(f"{given.filename} names densekd.Distiller already: it has a teacher")

@@ -118,8 +118,8 @@ def tune(
         target: see `graphkd.distill`.
         descriptors: see `graphkd.distill`.
         task: see `graphkd.distill`.
-        space: by method, and by option, a range `(low, high)` or `(low, high, True)`, logarithmic, or a list of
-            choices; in place of the one above, None to leave an option as it is.
+        space: by method, as it is called in the study, and by option, a range `(low, high)` or `(low, high, True)`,
+            logarithmic, or a list of choices; in place of the one above, None to leave an option as it is.
         factors: range of the factor on all weights of `terms`.
         ratios: range of how hard each entry of `terms` pulls where weights are measured, the labels being 1.
         temperatures: range of the factor on temperatures.
@@ -220,6 +220,8 @@ def tune_on(
     model = with_run(checked_student(student, graph.task), device, run.amp)
     last_step(model).check_settings()
     specs = [plain(each) for each in (methods if isinstance(methods, list | tuple) else [methods])]
+    if not specs:
+        raise ValueError("methods names none: give at least one")
     for each in specs:
         check_method_for(graph, each)
         check_run(each, run.device, run.amp)
@@ -233,8 +235,10 @@ def tune_on(
     ready = functools.lru_cache(None)(lambda seed: [as_cache(each, graph) for each in listed(teacher_of(seed))])
     views: dict[int, Setting] = {}
     given_views: dict[int, Setting] = {}
+    marks: list[str] = []
     for seed in seeds:
         parts = chosen_split(graph, split, seed)
+        marks.append(parts.fingerprint())
         views[seed] = make_setting(graph, parts, setting, seed, scoring).without_test()
         if any_ready(ready(seed)):
             given_views[seed] = make_setting(given, parts, setting, seed, scoring).without_test()
@@ -243,7 +247,7 @@ def tune_on(
     for label, each in searched.items():
         for variant in found_space:
             if variant in (label, f"{label}{AUTO}"):
-                for options in _ends(found_space[variant]):
+                for options in _bounds(found_space[variant]):
                     check_method_for(graph, each.spec_of(options, variant != label))
     extras = set().union(*map(extras_of, specs))
     scale = 100.0 if measure.share else 1.0
@@ -289,6 +293,7 @@ def tune_on(
     settings = {**last_step(model).get_params(deep=False), "method": None, "random_state": None, "device": None}
     what = {
         "data": [views[seed].whole.fingerprint() for seed in seeds],
+        "split": marks,
         "seeds": list(seeds),
         "setting": setting,
         "scoring": as_json(scoring),
@@ -351,6 +356,11 @@ class Searched:
         """Whether it has entries whose weights can be measured."""
         return "factor" in self.space
 
+    def whole(self, key: str) -> bool:
+        """Whether an option takes whole numbers alone."""
+        stated = options_of(resolve("method", self.spec, RECIPES)[0]).get(key)
+        return stated is not None and stated.annotation in (int, "int")
+
     def given(self, space: Mapping[str, Dimension], auto: bool = False) -> dict[str, Any]:
         """The values of what is searched with which it is tried first."""
         middle = {"lam": 0.5} if auto and self.options["lam"] == 0 else {}
@@ -385,7 +395,11 @@ def spaces(
         if each.has_weights:
             auto = {key: value for key, value in each.space.items() if key != "factor"}
             found[f"{label}{AUTO}"] = {**auto, "lam": Range(0.1, 0.9), "ratio": ranges.ratio}
+    if not isinstance(given, Mapping):
+        raise TypeError(f"space is a dict by method, got {given!r}")
     for label, options in given.items():
+        if not isinstance(options, Mapping):
+            raise TypeError(f"space[{label!r}] is a dict by option, got {options!r}")
         if label not in found:
             raise KeyError(f"space: no method here is called {label!r}; {nearest(label, found)}")
         own = searched.get(label) or searched[label.removesuffix(AUTO)]
@@ -398,7 +412,12 @@ def spaces(
                 continue
             where = f"space[{label!r}][{key!r}]"
             choices = isinstance(value, list) and not isinstance(value, Range)
+            if not choices and own.whole(key):
+                raise TypeError(f"{where}: {key} is a whole number, give a list of choices; got {value!r}")
             dimension: Dimension = list(value) if choices else checked_range(where, value)
+            strange = [each for each in dimension if not isinstance(each, str | int | float | None)]
+            if strange:
+                raise TypeError(f"{where}: choices are numbers, strings, True, False or None, got {strange[0]!r}")
             start = own.given({key: dimension}, label not in searched)[key]
             if not _holds(dimension, start):
                 raise ValueError(f"{where} must hold {start!r}, with which the method is tried first; got {value!r}")
@@ -412,13 +431,11 @@ def method_of(searched: Mapping[str, Searched], variant: str, options: Mapping[s
     return own.spec_of(options) if own is not None else searched[variant.removesuffix(AUTO)].spec_of(options, True)
 
 
-def _ends(space: Mapping[str, Dimension]) -> list[dict[str, Any]]:
-    """The least and the largest of everything that is searched."""
-    sides: list[dict[str, Any]] = [{}, {}]
-    for key, each in space.items():
-        low, high = (each.low, each.high) if isinstance(each, Range) else (each[0], each[-1])
-        sides[0][key], sides[1][key] = low, high
-    return sides
+def _bounds(space: Mapping[str, Dimension]) -> list[dict[str, Any]]:
+    """Options with the least and the largest of each range, and with each choice."""
+    values = [list(each[:2]) if isinstance(each, Range) else list(each) for each in space.values()]
+    longest = max(map(len, values), default=0)
+    return [{key: each[min(k, len(each) - 1)] for key, each in zip(space, values)} for k in range(longest)]
 
 
 def _holds(dimension: Dimension, value: Any) -> bool:

@@ -271,7 +271,8 @@ def search(
 
     Raises:
         ModuleNotFoundError: Optuna is not installed.
-        ValueError: the folder holds a study of something else, or the budget is less than what is tried first.
+        ValueError: the folder holds a study of something else, or none that can be read; the budget is less than what
+            is tried first.
         OSError: another process runs this study.
     """
     check_optuna()
@@ -313,6 +314,8 @@ def search(
 def best_of(trials: Sequence[Trial], greater: bool = True) -> Trial:
     """The trial with the best score, the earliest of equals; ValueError if none was trained to its end."""
     ended = [each for each in trials if each.state == "complete" and each.value is not None]
+    if not trials:
+        raise ValueError("the hours were over with the untaught control, before the first trial: give more")
     if not ended:
         raise ValueError(f"none of the {len(trials)} trials was trained to its end: nothing was found")
     return max(ended, key=lambda each: (each.value if greater else -each.value, -each.number))  # type: ignore[operator]
@@ -453,7 +456,11 @@ def _storage(optuna: Any, folder: Path | None) -> Iterator[Any]:
         if whole[2]:  # the line that a killed process wrote
             file.truncate(len(whole[0]) + len(whole[1]))
         (folder / f"{FILE}.lock").unlink(missing_ok=True)  # Optuna's own, of a killed process
-        yield optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+        try:
+            storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is no study that can be read: choose another folder, or move it away") from error
+        yield storage
 
 
 @contextmanager

@@ -88,5 +88,7 @@ def test_without_an_edge_all_is_far() -> None:
 def test_bad_input_is_named() -> None:
     with pytest.raises(ValueError, match="within must be at least 1, got 0"):
         edge_errors(torch.zeros(2, 2), torch.zeros(2, 2), within=0)
+    with pytest.raises(TypeError, match=r"within is a whole number of pixels, got 2\.5"):
+        edge_errors(torch.zeros(2, 2), torch.zeros(2, 2), within=2.5)
     with pytest.raises(ValueError, match=r"a prediction has \(4, 5\) pixels, its ground truth \(4, 6\)"):
         edge_errors(torch.zeros(4, 5), torch.zeros(4, 6))

@@ -133,6 +133,8 @@ def test_a_killed_study_goes_on_within_the_trial(
         (dict(methods=["cwdd"]), KeyError, "did you mean 'cwd'"),
         (dict(methods=["unidistill"]), ValueError, "has no known map of the ground"),
         (dict(methods="cwd"), TypeError, "methods is a list of names"),
+        (dict(methods=[dict(type="cwd")]), TypeError, "methods is a list of names"),
+        (dict(methods=["cwd", "densekd.methods.cwd:cwd"]), ValueError, "two methods have one name: cwd, cwd"),
         (dict(methods=None), ValueError, "names no densekd.Distiller: give a teacher and methods"),
         (dict(trials=1), ValueError, "1 trials are fewer than the 2 that are tried first"),
         (dict(metric="mIuO"), ValueError, "the validation has no metric 'mIuO'; did you mean 'mIoU'"),

@@ -214,6 +214,12 @@ def test_a_space_of_ones_own() -> None:
         (dict(methods=["glnn"], space=dict(glnn=dict(lamb=(0, 1)))), TypeError, "no option 'lamb'; did you mean 'lam'"),
         (dict(methods=["glnn"], space=dict(glnn=dict(lam=(0.5, 1)))), ValueError, r"must hold 0.0, with which"),
         (dict(methods=["glnn"], space=dict(glnn=dict(lam=(0, 2)))), ValueError, "lam"),
+        (dict(methods=["glnn"], space=dict(glnn=dict(lam=[0.0, 7.0, 1.0]))), ValueError, "lam is the weight .* got 7"),
+        (dict(methods=["glnn"], space=dict(glnn=dict(lam=[0.0, [1]]))), TypeError, r"choices are .* got \[1\]"),
+        (dict(methods=["voting"], space=dict(voting=dict(k=(1, 4)))), TypeError, "k is a whole number, give a list"),
+        (dict(methods=["glnn"], space=dict(glnn=None)), TypeError, r"space\['glnn'\] is a dict by option, got None"),
+        (dict(methods=["glnn"], space=["glnn"]), TypeError, "space is a dict by method"),
+        (dict(methods=[]), ValueError, "methods names none"),
         (dict(trials=3), ValueError, "3 trials are fewer than the 4 that are tried first"),
         (dict(pruner="best"), ValueError, "pruner is 'median'"),
         (dict(setting="both"), ValueError, "setting is 'tran' or 'ind'"),
@@ -229,6 +235,28 @@ def test_mistakes_are_named_before_anything_is_trained(
     with pytest.raises(error, match=message):
         study(graph, out=tmp_path, tick=lambda said: pytest.fail(said), **changed)
     assert not (tmp_path / "teachers").exists()
+
+
+def test_another_split_is_another_study(graph: Graph, tmp_path: Path) -> None:
+    """Even where the same nodes have labels: what trains is not what selects."""
+    ours = graph.split
+    options = dict(methods=["glnn"], trials=1, seeds=1, out=tmp_path)
+    study(graph, **options)
+    with pytest.raises(ValueError, match="a study of something else, which differs in split:"):
+        study(graph, split=Split(ours.val, ours.train, ours.test), **options)
+
+
+def test_a_file_that_is_no_study_is_named_and_kept(graph: Graph, tmp_path: Path) -> None:
+    for text in ("a list\nof mine\n", "[1]\n", '{"of": "mine"}\n'):
+        (tmp_path / "study.jsonl").write_text(text)
+        with pytest.raises(ValueError, match=r"study.jsonl is no study that can be read"):
+            study(graph, methods=["glnn"], trials=1, out=tmp_path)
+        assert (tmp_path / "study.jsonl").read_text() == text
+
+
+def test_hours_that_end_with_the_control_are_told(graph: Graph) -> None:
+    with pytest.raises(ValueError, match="the hours were over with the untaught control"):
+        study(graph, methods=["glnn"], trials=None, hours=1e-9, seeds=1)
 
 
 def test_without_optuna_the_extra_is_named(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -220,6 +220,9 @@ def test_classes_that_the_data_set_has_not() -> None:
 def test_bad_input() -> None:
     with pytest.raises(ValueError, match="width must be at least 1, got 0"):
         BoundaryIoU(width=0)
+    for width in ("3", math.nan, math.inf):
+        with pytest.raises(TypeError, match="width is a number of pixels"):
+            BoundaryIoU(width=width)
     with pytest.raises(ValueError, match=r"a prediction has \(4, 5\) pixels, its ground truth \(4, 6\)"):
         score([np.zeros((4, 6), int)], [np.zeros((4, 5), int)])
     with pytest.raises(ValueError, match="label 5 is none of the 5 classes"):
