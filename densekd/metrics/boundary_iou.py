@@ -64,7 +64,8 @@ class BoundaryIoU(BaseMetric):
         prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
-        if isinstance(width, bool) or not isinstance(width, Real) or not math.isfinite(width):
+        number: Any = width  # of NumPy, too
+        if isinstance(number, bool) or not isinstance(number, Real) or not math.isfinite(number):
             raise TypeError(f"width is a number of pixels, got {width!r}")
         if width < 1:
             raise ValueError(f"the pixels on both sides of an edge are 1 apart: width must be at least 1, got {width}")

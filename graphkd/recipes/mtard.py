@@ -37,7 +37,8 @@ def mtard(
 
     with the policy `mtard`, which balances the two terms, and x' by projected gradient ascent on the student's
     features; edges are not attacked, for the student has none. The natural teacher speaks of the clean features, the
-    robust one is asked about the attacked ones, of all nodes of a step at once. One teacher teaches both.
+    robust one is asked about the attacked ones, of all nodes of a step at once. One teacher teaches both. Robust is one
+    that was trained against attacks: another is wrong about x', too, and a student withstands more with `ask=False`.
 
     Args:
         model: the student, trained in place.

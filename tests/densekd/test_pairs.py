@@ -71,13 +71,13 @@ def said(config: Config) -> dict[str, Any]:
 
 def test_the_table_is_whole() -> None:
     """As many rows as there were files, each base used, none of them a file as well."""
-    assert Counter(row.base.split("/")[1] for row in ROWS.values()) == {"pairs": 111, "tables": 63}
+    assert Counter(row.base.split("/")[1] for row in ROWS.values()) == {"pairs": 111, "tables": 66}
     assert {row.base for row in ROWS.values()} == {
         path.relative_to(ROOT / "configs").as_posix()
         for part in ("pairs", "tables")
         for path in (ROOT / "configs" / "_base_" / part).glob("*.py")
     }
-    assert {row.method for row in ROWS.values()} <= {*METHODS}
+    assert {row.method for row in ROWS.values()} - {*METHODS} == {"mse"}  # beside `acam`: its loss without the masks
     assert not [name for name in ROWS if (ROOT / "configs" / name).exists()]
 
 

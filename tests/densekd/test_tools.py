@@ -273,7 +273,8 @@ def test_training_ends_with_what_there_is_now_and_what_to_do_next(
     count = sum(parameter.numel() for parameter in plain.parameters())
     assert lines["student"] == f"{arguments[0]} (EncoderDecoder, {count:,} parameters)"
     assert (lines["teacher"], lines["method"]) == (arguments[2], "cwd")
-    assert lines["validation"] == f"mIoU {float(re.findall(r'mIoU: ([0-9.]+)', log(work))[-1]):.2f}"
+    found = {key: float(re.findall(rf"\b{key}: ([0-9.]+)", log(work))[-1]) for key in ("mIoU", "bIoU")}
+    assert lines["validation"] == ", ".join(f"{key} {value:.2f}" for key, value in found.items())
     assert lines["weights"] == "run/iter_6.pth"
     command, name, *rest = shlex.split(lines["next"])
     assert (command, name) == ("densekd", "test")

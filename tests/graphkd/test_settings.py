@@ -99,7 +99,7 @@ def test_a_search_draws_every_setting_from_arrays() -> None:
         "patience": np.array([1, 2]),
         "batch_size": np.array([16, 32]),
         "norm": np.array([None, "batch", "layer"]),
-        "method": np.array(["glnn", "hard"]),
+        "method": np.array(["glnn", "mixup"]),
     }
     student = StudentClassifier(random_state=0)
     search = RandomizedSearchCV(student, drawn, n_iter=6, cv=2, random_state=0, error_score="raise")

@@ -395,7 +395,8 @@ def test_arguments_of_a_wrong_kind_are_named_before_training(options: dict[str, 
 @pytest.mark.parametrize("setting", ["tran", "ind"])
 @pytest.mark.parametrize("method", ["glnn", "nosmog"])
 def test_a_pipeline_that_ends_in_a_student_is_fitted_on_what_is_seen(sparse: bool, setting: str, method: Any) -> None:
-    x = nn.functional.one_hot(torch.arange(N) % 30, 30).float() if sparse else 100 * X + 7
+    apart = torch.linspace(1, 3, 30)  # no two directions of the SVD are alike
+    x = apart * nn.functional.one_hot(torch.arange(N) % 30, 30) if sparse else 100 * X + 7
     data = SimpleNamespace(x=x, edge_index=EDGES, y=Y)
     step: Any = TruncatedSVD(4, random_state=0) if sparse else StandardScaler()
     student = Pipeline([("step", step), ("student", STUDENT)])

@@ -174,7 +174,7 @@ def test_sentences_and_a_larger_detector_teach_a_student_of_views(table: Path, a
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
     values: list[dict[str, float]] = []
     said = [right(model, batch, table)]
-    for _ in range(25):
+    for _ in range(50):
         losses = model(**seen_by(model, batch), mode="loss")
         terms = {name: losses[f"distill.loss_{name}"] for name in names}
         optimiser.zero_grad()
