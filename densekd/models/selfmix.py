@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from mmengine.structures import PixelData
 from mmseg.models import SegDataPreProcessor
 from torch import Tensor
 
@@ -16,8 +18,8 @@ class SelfMixPreProcessor(SegDataPreProcessor):
     """mmseg's `SegDataPreProcessor`, which then copies a region of each image onto a similar one of the same image.
 
     Only batches for training are mixed. A box is drawn, and of some others of its size, that which is most like it in
-    the mean and spread of its channels is copied onto it, with its labels. Student and teachers see the mixed image, so
-    that soft labels are of what is there, and vary less than where another image is mixed in.
+    the mean and spread of its channels is copied onto it, with all label maps of the sample. Student and teachers see
+    the mixed image, so that soft labels are of what is there, and vary less than where another image is mixed in.
 
     Args:
         share: side of the box, in shares of the height and width of the image.
@@ -43,13 +45,13 @@ class SelfMixPreProcessor(SegDataPreProcessor):
         if training:
             images = batch["inputs"].clone()
             for image, sample in zip(images, batch["data_samples"]):
-                self.mix(image, sample.gt_sem_seg.data)
+                self.mix(image, [each.data for each in sample.all_values() if isinstance(each, PixelData)])
             batch["inputs"] = images
         return batch
 
     @torch.no_grad()
-    def mix(self, image: Tensor, labels: Tensor) -> None:
-        """Copy a region of an image `(C, H, W)`, and of its labels `(1, H, W)`, onto a similar one, in place."""
+    def mix(self, image: Tensor, maps: Sequence[Tensor]) -> None:
+        """Copy a region of an image `(C, H, W)`, and of its label maps `(1, H, W)`, onto a similar one, in place."""
         height, width = image.shape[1:]
         h, w = max(1, round(self.share * height)), max(1, round(self.share * width))
         tops = torch.randint(height - h + 1, (1 + self.candidates,)).tolist()
@@ -57,8 +59,8 @@ class SelfMixPreProcessor(SegDataPreProcessor):
         boxes = [(slice(None), slice(top, top + h), slice(left, left + w)) for top, left in zip(tops, lefts)]
         looks = torch.stack([_look(image[box].float()) for box in boxes])
         chosen = boxes[1 + int((looks[1:] - looks[0]).square().sum(1).argmin())]
-        image[boxes[0]] = image[chosen].clone()
-        labels[boxes[0]] = labels[chosen].clone()
+        for each in (image, *maps):
+            each[boxes[0]] = each[chosen].clone()
 
 
 def _look(region: Tensor) -> Tensor:

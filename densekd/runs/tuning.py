@@ -39,7 +39,7 @@ from densekd.runs.comparison import (
 )
 from densekd.runs.experiment import check_split, prepare, train
 from kdlosses.cli.mistakes import place_to_write
-from kdlosses.cli.study import Attempt, Budget, Study, Tell, check_optuna, search
+from kdlosses.cli.study import Attempt, Budget, Study, Tell, check_optuna, place_of_best, search
 from kdlosses.options import nearest
 from kdlosses.space import FACTORS, RATIOS, TEMPERATURES, Dimension, around_one, has_temperature, reweighed
 from kdlosses.whole import whole
@@ -129,6 +129,7 @@ def tune(
     for note in notes:
         warnings.warn(note, stacklevel=2)
     folder = place_to_write(Path(out), new=False)
+    path = place_of_best(folder)
     for each in configs.values() if teacher_cache is not None else ():
         cache_in(each, str(teacher_cache))
     taught = {name: _published(each) for name, each in configs.items()}
@@ -173,7 +174,6 @@ def tune(
 
     kept: dict[str, Any] = dict(budget=budget, what=what, folder=folder, greater=greater, pruner=pruner, tick=tick)
     scores, called, found = search(space, first, measure, control, **kept)
-    path = folder / "best.py"
     notes += (f"The best is {path}: `densekd train {path}`, `densekd compare {path} --seeds 3` for its test scores.",)
     study = Study(_name(given), called, scores, found, None, budget, greater, notes)
     best = chosen(study.best_trial.method, study.best_trial.options)

@@ -30,7 +30,7 @@ from graphkd.shipped import CONFIGS
 from graphkd.training.watch import Run
 from kdlosses.cli.mistakes import one_sentence, place_to_write
 from kdlosses.cli.parser import Parser
-from kdlosses.cli.study import Budget, add_budget, add_range
+from kdlosses.cli.study import Budget, add_budget, add_range, place_of_best
 from kdlosses.space import FACTORS, RATIOS, TEMPERATURES
 from kdlosses.whole import whole
 
@@ -71,6 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
     config, name = asked_for(args)
     check(config)
     out = place_to_write(args.out, new=False)
+    path = place_of_best(out)
     graph = load(config["data"], args.root)
     setting = args.setting or config["settings"][0]
     found = tune_on(
@@ -93,7 +94,6 @@ def main(arguments: list[str] | None = None) -> None:
         name=name,
         tick=lambda said: print(said, file=sys.stderr, flush=True),
     )
-    path = out / "best.py"
     with whole(path) as draft:
         best = {**config, "settings": [setting], "methods": [found.best]}
         if args.scoring:

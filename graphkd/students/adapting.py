@@ -29,7 +29,8 @@ class Adapting:
         options: of `RobustMeanTeacher`, such as `lr` and `momentum`.
 
     Raises:
-        ValueError: it is not a student of single labels, or an option is out of range.
+        ValueError: it is not a student of single labels, an option is out of range, or tap or prototypes stand beside
+            X, of which they are made.
 
     >>> from sklearn.datasets import load_iris
     >>> X, y = load_iris(return_X_y=True)
@@ -46,6 +47,9 @@ class Adapting:
         self.student = student
         network = student.network_
         if X is not None:
+            made = sorted({"tap", "prototypes"} & options.keys())
+            if made:
+                raise ValueError(f"{made[0]} is made of X: pass one of the two")
             tap = f"layers.{len(network.layers) - 1}:in"
             source = student._read(X)
             parts = ((rows(source, part),) for part in torch.arange(source.shape[0]).split(_ROWS))

@@ -27,6 +27,8 @@ from kdlosses.space import Range, Space
 
 FILE = "study.jsonl"
 """Optuna's journal in the folder of a study: a line of JSON for each change."""
+BEST = "best.py"
+"""The config that a study ends in, in its folder."""
 PARTS = 20
 """A training is looked at as often as this, at most, to be stopped early."""
 STARTUP = 10
@@ -309,6 +311,18 @@ def search(
             _run_one(study, space, measure, budget, greater, tick, optuna)
         untaught = study.user_attrs["control"]
         return tuple(untaught["scores"]), untaught["metric"], _trials(study)
+
+
+def place_of_best(folder: Path) -> Path:
+    """Where the config of the best is written.
+
+    Raises:
+        FileExistsError: there is such a file, and no study that wrote it.
+    """
+    path = folder / BEST
+    if path.exists() and not (folder / FILE).exists():
+        raise FileExistsError(f"{path} is not of a study, which would write over it: choose another folder")
+    return path
 
 
 def best_of(trials: Sequence[Trial], greater: bool = True) -> Trial:

@@ -69,3 +69,8 @@ def test_prototypes_are_those_of_the_rows_that_are_given(setting: Setting, stude
 def test_a_student_that_is_not_fitted_is_refused() -> None:
     with pytest.raises(ValueError, match="a student that adapts has been fitted to classes"):
         Adapting(StudentClassifier())
+
+
+def test_what_is_made_of_the_rows_is_not_given_as_well(setting: Setting, student: StudentClassifier) -> None:
+    with pytest.raises(ValueError, match="tap is made of X: pass one of the two"):
+        Adapting(student, setting.seen.x[setting.train], tap="layers.0")

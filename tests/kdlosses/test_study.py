@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kdlosses.cli import study
-from kdlosses.cli.study import FILE, PARTS, Attempt, Budget, Trial, best_of, search
+from kdlosses.cli.study import FILE, PARTS, Attempt, Budget, Trial, best_of, place_of_best, search
 from kdlosses.space import Range
 
 SPACE = {"flat": {"x": Range(0.0, 1.0)}, "steep": {"x": Range(0.0, 1.0), "kind": ["a", "b"]}}
@@ -202,3 +202,12 @@ def test_two_processes_do_not_share_a_study(tmp_path: Path) -> None:
         return 0.0
 
     assert len(run(tmp_path, 2, inside)) == 2
+
+
+def test_a_file_of_ones_own_is_not_written_over(tmp_path: Path) -> None:
+    assert place_of_best(tmp_path / "new") == tmp_path / "new" / "best.py"
+    (tmp_path / "best.py").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"best\.py is not of a study"):
+        place_of_best(tmp_path)
+    (tmp_path / "study.jsonl").touch()
+    assert place_of_best(tmp_path).read_text() == "mine"

@@ -65,3 +65,17 @@ def test_only_in_training() -> None:
 def test_wrong_options_are_named(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="SelfMix needs a share"):
         SelfMixPreProcessor(**options)
+
+
+def test_every_label_map_moves_with_the_image_and_none_is_needed() -> None:
+    torch.manual_seed(1)
+    images = [image_of(), image_of()]
+    given = batch(images)
+    given["data_samples"][0].gt_edge_map = PixelData(data=images[0][:1].float() / 2)
+    del given["data_samples"][1].gt_sem_seg
+    mixed = SelfMixPreProcessor(size_divisor=32)(given, training=True)
+    sample = mixed["data_samples"][0]
+    assert not torch.equal(mixed["inputs"][0], images[0].float())
+    assert torch.equal(2 * sample.gt_edge_map.data[0], mixed["inputs"][0, 0])
+    assert torch.equal(sample.gt_sem_seg.data[0].float(), mixed["inputs"][0, 0])
+    assert not torch.equal(mixed["inputs"][1], images[1].float())
