@@ -172,7 +172,7 @@ def classes_of(model: Any, tap: str = "") -> tuple[int | None, int | None]:
         return classes, getattr(getattr(model, "config", None), "semantic_loss_ignore_index", None)
     around = _head_around(model, tap)
     if hasattr(model, "decode_head"):
-        main = model.decode_head[-1] if isinstance(model.decode_head, nn.ModuleList) else model.decode_head
+        main = _last(model.decode_head)
         head = around or main
         ignored = getattr(head, "ignore_index", getattr(main, "ignore_index", None))
         if getattr(head, "out_channels", None) == 1:  # one sigmoid, two labels; a depth has none
@@ -180,7 +180,7 @@ def classes_of(model: Any, tap: str = "") -> tuple[int | None, int | None]:
         return getattr(head, "num_classes", None), ignored
     roi = getattr(model, "roi_head", None)
     head = getattr(model, "bbox_head", None) or getattr(roi, "bbox_head", None)
-    head = head[-1] if isinstance(head, nn.ModuleList) else head
+    head = _last(head)
     semantic = getattr(model, "semantic_head", None) or getattr(roi, "semantic_head", None)
     ignored = getattr(_of_pixels(semantic), "ignore_index", None)
     if hasattr(head, "rpn_cls"):  # it sets all labels to 0 itself
@@ -195,14 +195,18 @@ def class_weight_of(model: Any, tap: str = "") -> list[float] | None:
     """
     if not hasattr(model, "decode_head"):
         return None
-    main = model.decode_head[-1] if isinstance(model.decode_head, nn.ModuleList) else model.decode_head
-    head = _head_around(model, tap) or main
+    head = _head_around(model, tap) or _last(model.decode_head)
     found = getattr(head, "loss_decode", None)
     for loss in found if isinstance(found, nn.ModuleList) else [found]:
         weights = getattr(loss, "class_weight", None)
         if weights is not None and not getattr(loss, "use_sigmoid", False):
             return [float(each) for each in weights]
     return None
+
+
+def _last(head: Any) -> Any:
+    """The last head of a cascade, or the one head."""
+    return head[-1] if isinstance(head, nn.ModuleList) else head
 
 
 def _of_pixels(head: Any) -> Any:
