@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from kdlosses.taps import at_rest
+
+Mode = Literal["eval", "train"]
+"""Of a student while it is attacked: dropout only in `train`."""
 
 
 def ascended(
@@ -39,3 +46,16 @@ def ascended(
         (slope,) = torch.autograd.grad(loss(moved), moved)
         moved = (moved.detach() + step * slope.sign()).clamp(x - radius, x + radius)
     return moved.detach()
+
+
+@torch.enable_grad()
+def attacked(model: nn.Module, x: Tensor, loss: Callable[[Tensor], Tensor], attack: Mode, **ascent: Any) -> Tensor:
+    """Inputs moved by `ascended` while a model is in evaluation mode, or in the mode that it has (`attack='train'`).
+
+    >>> model = nn.Linear(2, 1)
+    >>> moved = attacked(model, torch.zeros(1, 2), lambda x: model(x).sum(), "eval", radius=0.1, step=0.1, steps=1)
+    >>> moved.abs().tolist(), model.training
+    ([[0.10000000149011612, 0.10000000149011612]], True)
+    """
+    with nullcontext() if attack == "train" else at_rest(model):
+        return ascended(x, loss, **ascent)

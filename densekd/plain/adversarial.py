@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +10,8 @@ from torch import Tensor, nn
 import kdlosses
 from densekd.plain.distillation import check_student
 from densekd.plain.scores import logits_of
-from densekd.taps.reader import at_rest
 from densekd.teacher import Teacher
-from kdlosses.attack import ascended
+from kdlosses.attack import Mode, attacked
 
 
 class AdversarialDistillation(nn.Module):
@@ -69,7 +68,7 @@ class AdversarialDistillation(nn.Module):
         steps: int = 10,
         noise: float = 0.001,
         rate: float = 0.025,
-        attack: Literal["eval", "train"] = "eval",
+        attack: Mode = "eval",
         ask: bool = True,
         seed: int = 0,
     ) -> None:
@@ -106,14 +105,7 @@ class AdversarialDistillation(nn.Module):
         def departs(moved: Tensor) -> Tensor:
             return self.inner(logits_of(self.student(moved)), target, weight=weight)
 
-        def climbed() -> Tensor:
-            return ascended(images, departs, generator=self.generator, **self.ascent)  # type: ignore[arg-type]
-
-        with torch.enable_grad():
-            if self.attack == "train":
-                return climbed()
-            with at_rest(self.student):
-                return climbed()
+        return attacked(self.student, images, departs, self.attack, generator=self.generator, **self.ascent)
 
     @torch.no_grad()
     def _told(self, name: str, images: Tensor) -> Tensor:

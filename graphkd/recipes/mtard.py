@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from graphkd.recipes.supervised import supervised
 from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History
-from kdlosses.attack import ascended
+from kdlosses.attack import Mode, attacked
 
 
 @recipe(asks=True)
@@ -26,7 +26,7 @@ def mtard(
     steps: int = 10,
     noise: float = 0.001,
     rate: float = 0.025,
-    attack: Literal["eval", "train"] = "eval",
+    attack: Mode = "eval",
     ask: bool = True,
 ) -> History:
     r"""MTARD: distill a teacher for clean features and one for adversarial features, at the same pace.
@@ -72,20 +72,13 @@ def mtard(
     policy = kdlosses.build(dict(type="mtard", teachers=2, loss=loss, rate=rate))
     inner = kdlosses.build(loss)
 
-    def attacked(x: Tensor, target: Tensor) -> Tensor:
-        training = model.training
-        model.train(attack == "train")
-        moved = ascended(
-            x, lambda moved: inner(model(moved), target), radius, step, steps, noise, generator=lesson.generator
-        )
-        model.train(training)
-        return moved
+    ascent = dict(radius=radius, step=step, steps=steps, noise=noise, generator=lesson.generator)
 
     def loss_of(nodes: Tensor | slice) -> Tensor:
         x = rows(lesson.x, nodes)
         x = x.to_dense() if x.layout is torch.sparse_csr else x
         told, target = rows(natural, nodes), rows(robust, nodes)
-        moved = attacked(x, target)
+        moved = attacked(model, x, lambda moved: inner(model(moved), rows(robust, nodes)), attack, **ascent)
         if live is not None:
             with torch.no_grad():
                 target = live(moved, nodes, which=-1)
