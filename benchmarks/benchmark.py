@@ -130,7 +130,7 @@ def _latencies(where: str, teacher: dict[str, float], student: dict[str, float])
 
 
 def live() -> Iterable[Ratio]:
-    """Teachers that live beside their students against the same steps typed straight down."""
+    """Steps with live teachers against the same steps written out in torch."""
     from benchmark_live import measure
 
     return measure()

@@ -2,9 +2,9 @@
 
 Of a training of STEPS steps the first 50 measure the weights, and one in 25 is looked at by the diagnosis; both take
 the gradients of task and losses once more. Three students are trained in turn, step by step: one with the weights of
-its method, which nobody looks at, one whose weights are measured in each step, one that is looked at in each. The extra
-time of the last two, as CPU time of one thread and in the shares that a training has, over the time of a training is
-the cost; the row shows it over the 2 % that are promised.
+its method and no diagnosis, one whose weights are measured in each step, one with a diagnosis in each. The extra time
+of the last two, as CPU time of one thread and in the shares that a training has, over the time of a training is the
+cost; the row shows it over the 2 % that are promised.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _on_nodes(rounds: int) -> Ratio:
 
     measured = dict(type="auto", steps=STEPS * rounds)
     pairs = [(epochs(0.1), epochs(measured)) for _ in range(5)]
-    return _row("terms on Cora", [(alone, more, alone) for alone, more in pairs])  # nobody looks at graphs
+    return _row("terms on Cora", [(alone, more, alone) for alone, more in pairs])  # graphs have no diagnosis
 
 
 def _in_turn(variants: Sequence[Callable[[], object]], rounds: int) -> list[tuple[float, float, float]]:

@@ -1,7 +1,7 @@
-"""What teachers cost that live beside their students, over the networks that they run: the part `live` of
+"""What live teachers cost, over the networks that they run: the part `live` of
 `benchmark.py`.
 
-The other side of each ratio is the same steps typed straight down: the same networks, losses and optimiser.
+The other side of each ratio is the same steps written out in torch: the same networks, losses and optimiser.
 """
 
 from __future__ import annotations
