@@ -32,6 +32,8 @@ Dimension = Range | Sequence[Any]
 Space = Mapping[str, Mapping[str, Dimension]]
 """By method the options that are searched."""
 
+AUTO = "_auto"
+"""Ends the name of a method whose weights are measured by gradients."""
 FACTORS = Range(0.01, 100.0, log=True)
 """By which published weights are multiplied."""
 TEMPERATURES = Range(0.25, 4.0, log=True)

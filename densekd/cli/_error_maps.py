@@ -24,7 +24,7 @@ from densekd import build_model
 from densekd.checkpoint import load_weights
 from densekd.cli.compare import Job
 from densekd.edges import edge_errors, near_edge
-from densekd.runs.comparison import config_of, given_weights, last_weights
+from densekd.runs.comparison import config_of, trained_weights
 from densekd.sensors.normalisation import Normalisation
 from kdlosses.cli.document import document
 from kdlosses.cli.logs import SCHEMA, Log, commit, write
@@ -80,7 +80,7 @@ def draw_errors(jobs: Sequence[Job], name: str, within: int, images: int, out: P
     Raises:
         FileNotFoundError: a model has not been trained.
     """
-    weights = [weights_of(job) for job in jobs]
+    weights = [trained_weights(job.config, job.role, job.weights, job.teacher) for job in jobs]
     looked: list[Looked] = []
     for job, path in zip(jobs, weights):
         print(f"[{len(looked) + 1}/{len(jobs)}] {job.method}, seed {job.seed}", file=sys.stderr, flush=True)
@@ -97,19 +97,6 @@ def draw_errors(jobs: Sequence[Job], name: str, within: int, images: int, out: P
         draft.write_text(page(log, rows, looked), encoding="utf-8")
     lines = [f"**{name}** ({told(log)})", "", *(f"| {' | '.join(row)} |" for row in rows)]
     return "\n".join([*lines, "", f"maps: {out / 'errors.html'}"])
-
-
-def weights_of(job: Job) -> str | Path:
-    """Where the weights of a run are.
-
-    Raises:
-        FileNotFoundError: it has not been trained.
-    """
-    given = given_weights(job.config).get(job.teacher) if job.role == "teacher" else None
-    found = given or last_weights(job.weights)
-    if found is None:
-        raise FileNotFoundError(f"{job.weights} holds no weights: run `densekd compare` with the same configs first")
-    return found
 
 
 def split_of(plan: Any) -> str:

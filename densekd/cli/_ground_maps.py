@@ -14,7 +14,7 @@ from torch import Tensor
 
 from densekd import build_model
 from densekd.checkpoint import load_weights
-from densekd.runs.comparison import Role, config_of, given_weights, last_weights
+from densekd.runs.comparison import Role, config_of, trained_weights
 from densekd.sensors.geometry import Extent, nine_points, on_the_ground, onto, rows_along_y
 from densekd.taps.bev import bev_extent, bev_taps
 from densekd.taps.reader import Taps
@@ -69,10 +69,7 @@ def look(config: Any, role: Role, weights: Path, batch: dict[str, Any]) -> View:
     Raises:
         FileNotFoundError: it has not been trained.
     """
-    given = given_weights(config).get(None) if role == "teacher" else None
-    checkpoint = given or last_weights(weights)
-    if checkpoint is None:
-        raise FileNotFoundError(f"{weights} holds no weights: run `densekd compare` with the same config first")
+    checkpoint = trained_weights(config, role, weights)
     model, _ = build_model(config_of(config, "control" if role == "distilled" else role))
     load_weights(model, checkpoint)
     taps, extent = bev_taps(model.eval()), bev_extent(model)

@@ -53,6 +53,7 @@ from kdlosses.cli.logs import Log, read, write
 from kdlosses.cli.mistakes import place_to_write
 from kdlosses.cli.parser import Parser
 from kdlosses.cli.report import ROLES, table, worse_teachers
+from kdlosses.space import AUTO
 
 
 class Job(NamedTuple):
@@ -192,7 +193,7 @@ def weighed(
         if "auto" in ways:
             auto = copy.deepcopy(config)
             auto.model.balance = "auto"
-            found[key, "auto"], called[key, "auto"] = auto, f"{methods[key]}_auto"
+            found[key, "auto"], called[key, "auto"] = auto, f"{methods[key]}{AUTO}"
     return found, name, called
 
 

@@ -24,6 +24,7 @@ from densekd import METHODS, control, distill, is_taught, prepare, read_config, 
 from densekd.cli._overrides import add_cfg_options, method_name
 from densekd.mmlab.config import cache_in, override
 from densekd.runs.comparison import count_parameters, method, named_metrics
+from densekd.runs.experiment import save_best
 from densekd.runs.resume import checkpoints_in, last_whole_checkpoint
 from densekd.runs.strategy import STRATEGIES
 from kdlosses.cli.parser import Parser, typed
@@ -135,9 +136,7 @@ def summary(runner: Runner, source: str, teacher: str, called: str) -> str:
         for key, buffer in runner.message_hub.log_scalars.items()
         if key.startswith("val/") and key not in ("val/time", "val/data_time")
     }
-    saved = (runner.cfg.get("default_hooks") or {}).get("checkpoint") or {}
-    first = saved.get("save_best")
-    metrics = named_metrics(scores, first if isinstance(first, list) else [first]) if scores else {}
+    metrics = named_metrics(scores, save_best(runner.cfg)) if scores else {}
     folder = Path(os.path.relpath(runner.work_dir))
     weights = [path for path in checkpoints_in(folder) if path.name.startswith("best_")]
     last = last_whole_checkpoint(folder)

@@ -27,7 +27,7 @@ from densekd.methods import ONLINE, name_of
 from densekd.metrics.boundary_iou import BoundaryIoU
 from densekd.mmlab.config import control, is_taught, plain_model, read_config, several_teachers
 from densekd.registry import MODELS
-from densekd.runs.experiment import check_split, prepare, train
+from densekd.runs.experiment import check_split, prepare, save_best, train
 from densekd.runs.resume import last_whole_checkpoint, random_state, restore_random_state
 from densekd.runs.teacher_cache import TeacherCache
 from densekd.term import Term
@@ -136,8 +136,7 @@ def run(
         write(done, log)
     log["scores"] = finite(runner.test())
     log.setdefault("peak_memory_mb", peak_memory())
-    best = ((plan.get("default_hooks") or {}).get("checkpoint") or {}).get("save_best")
-    log["metrics"] = named_metrics(log["scores"], best if isinstance(best, list) else [best])
+    log["metrics"] = named_metrics(log["scores"], save_best(plan))
     if not log["metrics"]:
         raise ValueError(f"the evaluator of {data} returned no number: there is nothing to compare")
     log["selection"] = f"last weights, nothing selected; {plan.get('reported_on') or data}"
@@ -289,6 +288,19 @@ def marks_of_weights(config: Config, role: Role, teacher: str | None = None) -> 
     """
     given = given_weights(config) if role != "control" else {}
     return {name or "teacher": _mark(path) for name, path in given.items() if role == "distilled" or name == teacher}
+
+
+def trained_weights(config: Config, role: Role, folder: Path, teacher: str | None = None) -> str | Path:
+    """Where the weights of a run of `densekd compare` are: what was given for a teacher, or what was trained.
+
+    Raises:
+        FileNotFoundError: it has not been trained.
+    """
+    given = given_weights(config).get(teacher) if role == "teacher" else None
+    found = given or last_weights(folder)
+    if found is None:
+        raise FileNotFoundError(f"{folder} holds no weights: run `densekd compare` with the same configs first")
+    return found
 
 
 def last_weights(work_dir: str | Path) -> Path | None:

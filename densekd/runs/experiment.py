@@ -125,6 +125,12 @@ def check_split(config: Config, split: str, needed: bool = False) -> None:
         raise ValueError(f"config {config.filename} has no {', '.join(missing)}; give {_all_of(split)}")
 
 
+def save_best(config: Config) -> list[Any]:
+    """The metrics by which a config keeps its best checkpoint."""
+    best = ((config.get("default_hooks") or {}).get("checkpoint") or {}).get("save_best")
+    return list(best) if isinstance(best, list) else [] if best is None else [best]
+
+
 def measure_boundaries(config: Config) -> None:
     """Have the IoU near edges measured wherever mmseg's is, see `densekd.metrics.boundary_iou.beside_iou`."""
     for evaluator in ("val_evaluator", "test_evaluator"):
@@ -181,10 +187,11 @@ def _words_for(config: Config) -> Iterator[None]:
             raise
         raise OSError(f"{config.work_dir} takes no more data: {error.strerror}. {FULL_DISK}") from error
     except KeyError as error:
-        best = ((config.get("default_hooks") or {}).get("checkpoint") or {}).get("save_best")
-        if not error.args or error.args[0] not in (best if isinstance(best, list) else [best]):
+        best = save_best(config)
+        if not error.args or error.args[0] not in best:
             raise
-        raise ValueError(f"save_best={best!r} is no metric of the validation; its log line lists them") from error
+        named = best[0] if len(best) == 1 else best
+        raise ValueError(f"save_best={named!r} is no metric of the validation; its log line lists them") from error
     finally:
         logging.raiseExceptions = told
 

@@ -37,17 +37,15 @@ from densekd.runs.comparison import (
     set_weights,
     trained_teachers,
 )
-from densekd.runs.experiment import check_split, prepare, train
+from densekd.runs.experiment import check_split, prepare, save_best, train
 from kdlosses.cli.mistakes import place_to_write
 from kdlosses.cli.study import Attempt, Budget, Study, Tell, check_optuna, place_of_best, search
 from kdlosses.options import nearest
-from kdlosses.space import FACTORS, RATIOS, TEMPERATURES, Dimension, around_one, has_temperature, reweighed
+from kdlosses.space import AUTO, FACTORS, RATIOS, TEMPERATURES, Dimension, around_one, has_temperature, reweighed
 from kdlosses.whole import whole
 
 LOOKS = 5
 """A training is validated as often as this, at least, to be stopped early."""
-AUTO = "_auto"
-"""Ends the name of a method whose weights are measured by gradients."""
 _READING = ("pipeline", "test_mode", "lazy_init", "serialize_data", "metainfo", "backend_args", "_scope_")
 
 
@@ -340,16 +338,19 @@ def _remove_checkpoints(folder: Path) -> None:
 
 def _fit(plan: Config, folder: Path, seed: int, hooks: Sequence[Hook] = (), resume: bool = False) -> Runner:
     """Train without a test set."""
-    plan.test_cfg = plan.test_dataloader = plan.test_evaluator = None
-    plan.experiment_name = f"{folder.name}-{time.time_ns()}"  # mmengine shares loggers between equal names
-    plan.log_level = "ERROR"  # a weight that is drawn may well be too large, which is no news
+    _leave_out_the_test(plan, folder.name)
     return train(prepare(plan, work_dir=folder, seed=seed, resume=resume), hooks)
+
+
+def _leave_out_the_test(plan: Config, name: str) -> None:
+    plan.test_cfg = plan.test_dataloader = plan.test_evaluator = None
+    plan.experiment_name = f"{name}-{time.time_ns()}"  # mmengine shares loggers between equal names
+    plan.log_level = "ERROR"  # a weight that is drawn may well be too large, which is no news
 
 
 def _wanted(plan: Config, metric: str | None) -> str | None:
     """The metric that decides, as far as it is known before the validation."""
-    best = ((plan.get("default_hooks") or {}).get("checkpoint") or {}).get("save_best")
-    best = best[0] if isinstance(best, list) and best else best
+    best = next(iter(save_best(plan)), None)
     return metric or (best if isinstance(best, str) and best != "auto" else None)
 
 
@@ -381,8 +382,7 @@ def _check_known(metric: str, found: Mapping[str, Any]) -> None:
 def _check_metric(plan: Config, metric: str) -> None:
     """Raise ValueError if the evaluator does not measure this, as far as one batch of an untrained student tells."""
     plan = copy.deepcopy(plan)
-    plan.test_cfg = plan.test_dataloader = plan.test_evaluator = None
-    plan.experiment_name, plan.log_level = f"metric-{time.time_ns()}", "ERROR"
+    _leave_out_the_test(plan, "metric")
     with tempfile.TemporaryDirectory() as scratch, torch.random.fork_rng(devices=[]):
         runner = Runner.from_cfg(prepare(plan, work_dir=scratch, seed=0))
         model, loop = runner.model.eval(), runner.val_loop

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,16 @@ DEFAULTS: Config = {
     "student": {"hidden": [256], "dropout": 0.5, "lr": 0.01, "weight_decay": 5e-4, "epochs": 500, "patience": 50},
 }
 """What `--graph` runs with, that of `configs/_base_/graph.py`."""
+
+
+def methods_of(recipes: Iterable[str], losses: Iterable[str]) -> list[Config]:
+    """The methods of a config that a command line names: recipes, and losses on logits, each by itself.
+
+    >>> methods_of(["glnn"], ["mse"])
+    [{'type': 'glnn'}, {'type': 'terms', 'distills': [{'loss': 'mse'}]}]
+    """
+    found: list[Config] = [{"type": name} for name in recipes]
+    return found + [{"type": "terms", "distills": [{"loss": name}]} for name in losses]
 
 
 def check(config: Config) -> None:

@@ -41,6 +41,7 @@ from graphkd.cli._config import (
     Config,
     check,
     check_where,
+    methods_of,
     of_samples,
     read_config,
     references,
@@ -211,8 +212,7 @@ def asked_for(args: argparse.Namespace) -> list[tuple[Path | None, str, Config]]
         raise SystemExit(f"--seeds is how many to run, at least 1, got {args.seeds}")
     if not args.graph:
         return [(path, f"{path.parent.name}-{path.stem}", read_config(path)) for path in args.configs]
-    methods: list[Any] = [{"type": name} for name in args.method]
-    methods += [{"type": "terms", "distills": [{"loss": name}]} for name in args.loss]
+    methods = methods_of(args.method, args.loss)
     config = copy.deepcopy(DEFAULTS) | {"data": args.graph, "methods": methods or [{"type": "glnn"}]}
     config["settings"] = args.setting or config["settings"]
     config["teacher"]["type"] = args.teacher or config["teacher"]["type"]

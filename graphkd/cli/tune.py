@@ -21,7 +21,7 @@ from pathlib import Path
 from pprint import pformat
 from typing import Any
 
-from graphkd.cli._config import DEFAULTS, Config, check, read_config, teacher_of
+from graphkd.cli._config import DEFAULTS, Config, check, methods_of, read_config, teacher_of
 from graphkd.cli.distill import student_of
 from graphkd.data import load
 from graphkd.pipeline.compare import checked_seeds
@@ -107,8 +107,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def asked_for(args: Any) -> tuple[Config, str]:
     """The config and its name: that of a file, or what the command line says of a graph."""
-    methods: list[Any] = [{"type": each} for each in args.recipes]
-    methods += [{"type": "terms", "distills": [{"loss": each}]} for each in args.losses]
+    methods = methods_of(args.recipes, args.losses)
     if args.graph.endswith(".py") or args.graph.startswith("graphkd::"):
         path = CONFIGS.argument(args.graph)
         config, name = read_config(path), f"{path.parent.name}-{path.stem}"

@@ -49,6 +49,7 @@ from graphkd.training.watch import Event, Run
 from kdlosses.cli.study import PARTS, Attempt, Budget, Study, Tell, check_optuna, search
 from kdlosses.options import nearest, options_of
 from kdlosses.space import (
+    AUTO,
     FACTORS,
     RATIOS,
     TEMPERATURES,
@@ -60,9 +61,6 @@ from kdlosses.space import (
     heated,
     reweighed,
 )
-
-AUTO = "_auto"
-"""Ends the name of `terms` whose weights are measured by gradients."""
 
 
 def tune(
@@ -94,7 +92,8 @@ def tune(
     """Choose a recipe, and its options, by the validation nodes alone.
 
     The untaught student is trained first, with each seed, then each method with the options that it was given or has by
-    default, `terms` also with measured weights, called `terms_auto`; after that Optuna draws from what is searched:
+    default, `terms` also with measured weights, under names like `terms(kl)_auto`; after that Optuna draws from what is
+    searched:
 
     * `lam`, the weight of the labels, from 0 to 1, and the temperature `tau` of a recipe,
     * what the recipe names, see `graphkd.recipes.registry.SPACES`,
