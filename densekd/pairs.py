@@ -172,7 +172,7 @@ _SEGMENTATION: dict[str, dict[str, float | _Other | None]] = {
         "lad": _other(model=_teacher("lad/teacher_camvid")),
         "mgd_semi": _other(model=_two_teachers("plain/semantic_fpn_r18_w32_camvid_1k", "mgd_semi/deep_camvid")),
     },
-    "tables/camvid_lite2": {
+    "tables/camvid_lite0": {
         **dict.fromkeys(("acam", "cirkd", "cwd", "dist", "ifvd", "kl", "maskd", "mgd", "nst", "pkd", "skd")),
         "af_dcd": _other(model=_CAMVID_AF_DCD),
         "bpkd": _other(model=_SMALL_BPKD),

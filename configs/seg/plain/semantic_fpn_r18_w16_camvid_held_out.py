@@ -1,4 +1,4 @@
-# The student of the table with ImageNet's features: see _base_/tables/camvid_lite2.py.
+# The student of the table with ImageNet's features: see _base_/tables/camvid_lite0.py.
 _base_ = [
     "../../_base_/models/semantic_fpn_r18_w16.py",
     "../../_base_/datasets/camvid_held_out.py",
