@@ -70,6 +70,17 @@ class LossInputs(ABC):
     def label_map(self, size: Size) -> Tensor | None:
         """Class of each pixel `(B, H, W)`, at the size of the image."""
 
+    def targets(self, size: tuple[int, ...]) -> Tensor | None:
+        """Numbers to be predicted `(B, C, *)`, NaN where there are none; None where there are classes."""
+        return None
+
+    def told(self, size: tuple[int, ...]) -> Tensor:
+        """Positions whose truth is known, `(B, *)` bool."""
+        targets = self.targets(size)
+        if targets is not None:
+            return ~targets.isnan().any(1)
+        return self.labelled(size)  # type: ignore[arg-type]
+
     @abstractmethod
     def boxes(self, size: Size) -> list[Tensor] | None:
         """Boxes of each image `(n, 4)`, xyxy in positions of the tap."""
@@ -140,7 +151,7 @@ class LossInputs(ABC):
         labels = self.labels(size)
         if labels is None:
             raise ValueError(f"where='labelled' needs {self.LABELS}, which this batch does not have")
-        return labels != self.ignore_index
+        return (labels >= 0) & (labels != self.ignore_index)
 
     def inside(self, size: Size) -> Tensor:
         """Positions whose centre lies inside a box, `(B, h, w)` bool."""

@@ -17,6 +17,7 @@ from densekd.teacher import Peer, Teacher
 from densekd.term import LEARNED, Term, two_classes, width
 from kdlosses.auto_weight import AutoWeight, Task
 from kdlosses.diagnosis import Diagnosis
+from kdlosses.truth import TRUTH
 
 
 class Levels(Protocol):
@@ -74,7 +75,8 @@ class Wiring:
 
     def _asks(self, term: Term) -> list[tuple[str, str]]:
         """Teachers of a term, each with its tap."""
-        names = list(self.teachers) if term.sources == [None] and len(self.teachers) == 1 else term.sources
+        named = [source for source in term.sources if source != TRUTH]
+        names = list(self.teachers) if named == [None] and len(self.teachers) == 1 else named
         for name in names:
             if name not in self.teachers:
                 raise ValueError(
@@ -225,6 +227,8 @@ class Wiring:
         self._diagnosis.zeros(term.name, "student", term.student, mine)
         for name, tap in asked:
             self._diagnosis.zeros(term.name, f"teacher {name!r}", tap, seen[name][tap])
+        if TRUTH in term.sources:
+            return
         its = seen[asked[0][0]][asked[0][1]]
         if (
             not term.categorical

@@ -34,6 +34,7 @@ from densekd.wiring import Wiring, divided, parse_entries
 from kdlosses.auto_weight import Task, uncompiled
 from kdlosses.options import nearest
 from kdlosses.reduce import check_rows, over_processes
+from kdlosses.truth import check_names
 
 
 @MODELS.register_module()
@@ -169,6 +170,7 @@ class Distiller(Wiring, nn.Module):
         for name in sources:
             if not isinstance(name, str):
                 raise TypeError(f"teacher: the names of several teachers must be strings, got {name!r}")
+        check_names(sources)
         weights = checkpoint if isinstance(checkpoint, Mapping) else dict.fromkeys(sources, checkpoint)
         for name in weights:
             if name not in sources:
