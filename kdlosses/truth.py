@@ -47,11 +47,12 @@ def check_smoothing(entry: str, smoothing: Any, truth: bool) -> float:
     """
     if isinstance(smoothing, bool) or not isinstance(smoothing, Real):
         raise TypeError(f"distills entry {entry!r}: smoothing must be a number, got {smoothing!r}")
-    if not 0 <= smoothing < 1:
+    share = float(smoothing)
+    if not 0 <= share < 1:
         raise ValueError(f"distills entry {entry!r}: smoothing must be from 0 to less than 1, got {smoothing!r}")
-    if smoothing and not truth:
+    if share and not truth:
         raise ValueError(f"distills entry {entry!r}: smoothing is of the labels, but its source is not {TRUTH!r}")
-    return float(smoothing)
+    return share
 
 
 def check_loss(loss: Loss) -> None:
@@ -91,7 +92,7 @@ def one_hot(labels: Tensor, classes: int, ignore_index: int = -1) -> Tensor:
     [[0.0, 1.0], [1.0, 0.0]]
     """
     safe, _ = labelled(labels, None, ignore_index, classes)
-    return torch.zeros(safe.shape + (classes,), device=safe.device).scatter_(-1, safe[..., None], 1).movedim(-1, 1)
+    return torch.zeros((*safe.shape, classes), device=safe.device).scatter_(-1, safe[..., None], 1).movedim(-1, 1)
 
 
 def smoothed(targets: Tensor, smoothing: float, binary: bool = False) -> Tensor:
@@ -131,8 +132,9 @@ def check_certain(loss: Loss, student: Tensor, teacher: Tensor, context: Mapping
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             values.append(copy.deepcopy(loss)(student, factor * teacher, **context))
-    if not torch.isclose(*values, rtol=1e-3, atol=1e-3):
+    one, other = values
+    if not torch.isclose(one, other, rtol=1e-3, atol=1e-3):
         raise ValueError(
-            f"loss {loss.name!r} has no finite value where a class is certain, as in source {TRUTH!r}: give smoothing=, "
-            "such as 0.1, or another loss, such as 'kl'"
+            f"loss {loss.name!r} has no finite value where a class is certain, as in source {TRUTH!r}: give "
+            "smoothing=, such as 0.1, or another loss, such as 'kl'"
         )

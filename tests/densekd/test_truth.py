@@ -138,7 +138,7 @@ def test_the_name_is_reserved() -> None:
 
 def test_a_batch_without_labels_is_named() -> None:
     model = taught(dict(loss="kl", student="head", source="truth"))
-    with pytest.raises(ValueError, match="'kl': source 'truth' needs .*, which this batch does not have"):
+    with pytest.raises(ValueError, match=r"'kl': source 'truth' needs .*, which this batch does not have"):
         model(IMAGES)
     with pytest.raises(ValueError, match="for a loss that takes no softmax of them"):
         model(IMAGES, context=dict(targets=torch.zeros(2, CLASSES, 6, 6)))

@@ -115,6 +115,6 @@ def test_what_has_no_meaning_is_named_before_training(change: dict[str, Any], me
 def test_labels_and_what_they_are_count() -> None:
     with pytest.raises(ValueError, match="'kl': source 'truth' needs labels, and no node has any"):
         value_of(dict(loss="kl", source="truth"), *tiny(torch.full((NODES,), -1)))
+    method = dict(type="terms", distills=[dict(loss="mse", source="truth", smoothing=0.1)])
     with pytest.raises(ValueError, match="smoothing is of labels, the targets are numbers"):
-        method = dict(type="terms", distills=[dict(loss="mse", source="truth", smoothing=0.1)])
         check_task(method, "regression")
