@@ -46,9 +46,13 @@ class LossInputs(ABC):
         self.ignore_index = 255 if ignore_index is None else ignore_index
 
     def gather(
-        self, names: Iterable[str], size: tuple[int, ...], where: str | None = None, rows: int = 0
+        self, names: Iterable[str], size: tuple[int, ...], where: str | None = None, rows: int = 0, level: int = 0
     ) -> dict[str, Any]:
-        """Return those of `names` that exist for a tap of `size` (height, width); for other taps those of the run."""
+        """Return those of `names` that exist for a tap of `size` (height, width); for other taps those of the run.
+
+        `level` is the number of the tap's level. Labels that a detector assigns are those of its priors `(B, A, h, w)`,
+        see `densekd.assigned`.
+        """
         known = (*OF_A_RUN, *self.of_tap(size, rows))
         found: dict[str, Any] = {name: getattr(self, name)(size) for name in names if name in known}
         if where is not None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import kdlosses
 from densekd.align.adapt import ADAPT, Size, adapts, join
+from densekd.assigned import of_locations, of_sigmoids
 from densekd.context import LOGITS, OF_A_RUN, WHERE, LossInputs
 from densekd.truth import Truth
 from kdlosses.auto_weight import AutoWeight, entry_weight
@@ -184,6 +185,7 @@ class Term(nn.Module):
         ignore_index: int | None = None,
         sigmoid: tuple[bool, Sequence[bool]] | None = None,
         of_task: Sequence[float] | None = None,
+        assigned: bool = False,
     ) -> None:
         """Build the alignment and the loss from the tensors of a probe.
 
@@ -195,7 +197,9 @@ class Term(nn.Module):
             ignore_index: label that does not count, of the student's head.
             sigmoid: whether the channels of the student's tap, and of each teacher's, are logits of sigmoids.
             of_task: weights of the classes in the task's cross-entropy, None where it has none.
+            assigned: whether the student's head assigns labels to its priors, so that each of several sigmoids has one.
         """
+        self._classes, self._assigned = classes, assigned
         try:
             if self.categorical and sigmoid is not None:
                 self._treat_as_binary(student, teachers, sigmoid)
@@ -323,7 +327,8 @@ class Term(nn.Module):
         several = [level.shape[1] for side, flag in levels if flag for level in side if level.shape[1] > 1]
         if several and self.how in LEARNED:  # such a map mixes the channels; alone they would not meet
             return
-        if several and {"labels", "label_map"} & {*self.loss.requires}:
+        unknown = {"label_map"} if self._assigned else {"labels", "label_map"}
+        if several and unknown & {*self.loss.requires}:
             raise ValueError(
                 f"the tap yields {max(several)} sigmoids at each position, for which a label map has no labels; loss "
                 f"{self.loss.name!r} needs labels: use a loss without labels"
@@ -383,15 +388,15 @@ class Term(nn.Module):
             )
         told = {} if logits is None else dict(zip(LOGITS, reversed(logits) if self.back else logits))
         losses = []
-        for s, t in self.adapt(learner, guide, context.image_size):
-            found = self._for_each_class(self._gathered(context, tuple(s.shape[2:]), len(s)), s)
+        for level, (s, t) in enumerate(self.adapt(learner, guide, context.image_size)):
+            found = self._for_each_class(self._gathered(context, tuple(s.shape[2:]), len(s), level), s)
             self._check_labels(found, context)
             losses.append(self.loss(s, t, **found, **told))
         return self.weight * torch.stack(losses).sum()
 
-    def _gathered(self, context: LossInputs, size: tuple[int, ...], rows: int) -> dict[str, Any]:
+    def _gathered(self, context: LossInputs, size: tuple[int, ...], rows: int, level: int) -> dict[str, Any]:
         """What the loss needs beside the taps; the weight of positions, chosen and by class."""
-        found = context.gather(self.loss.needs, size, self.where, rows)
+        found = context.gather(self.loss.needs, size, self.where, rows, level)
         if self.truth is not None:
             told = context.told(size)
             found["weight"] = told if self.where is None else told * found["weight"].to(told.device)
@@ -414,6 +419,10 @@ class Term(nn.Module):
         """Repeat what belongs to an image for each of its sigmoids, and put the positions where the student is."""
         if self.where is not None:
             found["weight"] = found["weight"].to(student.device)  # those of a batch without labels are made anew
+        if "labels" in found and found["labels"].ndim == student.ndim:  # of priors
+            labels, classes = found["labels"], self._classes
+            binary = self._is_binary
+            found["labels"] = of_sigmoids(labels, len(student)) if binary else of_locations(labels, classes or 0)
         for key, value in found.items():
             if self._is_binary and isinstance(value, list | Tensor):
                 times = len(student) // len(value)

@@ -72,6 +72,8 @@ class Wiring:
     teachers: dict[str, Teacher]
     _logit_taps: dict[str, str]  # of the teachers, where an entry needs logits beside its own taps
     _own_logit_tap: str
+    _assigns = False
+    """Whether the student is a detector that says which labels it assigns to its priors."""
 
     def _asks(self, term: Term) -> list[tuple[str, str]]:
         """Teachers of a term, each with its tap."""
@@ -124,7 +126,7 @@ class Wiring:
         if term.back and not all(isinstance(self.teachers[name], Peer) for name, _ in self._asks(term)):
             raise ValueError(f"distills entry {term.name!r}: back=True trains the teacher: list it in online=[...]")
         of_task = class_weight_of(self._learner, term.student)
-        term.fit(student, each, size, *self._classes(term.student), binary, of_task)
+        term.fit(student, each, size, *self._classes(term.student), binary, of_task, self._assigns)
 
     def _sigmoid(self, model: nn.Module, tap: str, levels: Sequence[Tensor]) -> bool:
         """Whether the channels that a tap yielded are logits of sigmoids."""

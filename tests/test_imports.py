@@ -79,7 +79,7 @@ ROOMS = {
     ],
     "densekd": [
         "registry moved checkpoint edges sensors taps pairs shipped",
-        "losses align context compat hub",
+        "losses align assigned context compat hub",
         "term truth teacher methods wiring cache",
         "mmlab plain",
         "receptive datasets metrics models bev",
