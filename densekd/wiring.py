@@ -72,8 +72,10 @@ class Wiring:
     teachers: dict[str, Teacher]
     _logit_taps: dict[str, str]  # of the teachers, where an entry needs logits beside its own taps
     _own_logit_tap: str
-    _assigns = False
-    """Whether the student is a detector that says which labels it assigns to its priors."""
+    @property
+    def _assigns(self) -> bool:
+        """Whether the student is a detector that says which labels it assigns to its priors."""
+        return False
 
     def _asks(self, term: Term) -> list[tuple[str, str]]:
         """Teachers of a term, each with its tap."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -21,6 +22,20 @@ def assigns(model: Any) -> bool:
 def _method_of(head: Any) -> str | None:
     dense = isinstance(head, nn.Module) and hasattr(head, "loss_by_feat") and hasattr(head, "cls_out_channels")
     return next((name for name in ("get_targets", _OF_AN_IMAGE) if dense and hasattr(head, name)), None)
+
+
+@contextmanager
+def replaced(module: nn.Module, methods: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
+    """Other methods of one module, for as long as it lasts."""
+    own = vars(module)
+    before = {name: own[name] for name in methods if name in own}
+    own.update(methods)
+    try:
+        yield
+    finally:
+        for name in methods:
+            own.pop(name)
+        own.update(before)
 
 
 class Assigned:
@@ -61,17 +76,14 @@ class Assigned:
             self.levels = self._read(calls, scores)
             return found
 
-        own = vars(self._head)
-        self._before = {name: own[name] for name in (self._name, "loss_by_feat") if name in own}
-        own.update({self._name: recorded, "loss_by_feat": sized})
+        self._replaced = replaced(self._head, {self._name: recorded, "loss_by_feat": sized})
+        self._replaced.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for name in (self._name, "loss_by_feat"):
-            vars(self._head).pop(name)
-        vars(self._head).update(self._before)
+        self._replaced.__exit__(kind, error, trace)
 
     def _read(self, calls: list[Any], scores: Sequence[Tensor]) -> list[Tensor]:
         cells = [each.shape[-2] * each.shape[-1] for each in scores]
@@ -86,9 +98,7 @@ class Assigned:
                 f"{type(self._head).__name__} returns its targets in a form that is not known: losses that read "
                 "labels of a detector's positions do not run on it"
             )
-        return [
-            each.reshape(images, *level.shape[-2:], -1).permute(0, 3, 1, 2) for each, level in zip(labels, scores)
-        ]
+        return [each.reshape(images, *level.shape[-2:], -1).permute(0, 3, 1, 2) for each, level in zip(labels, scores)]
 
     def at(self, size: tuple[int, ...], level: int) -> Tensor | None:
         """Labels of a tap's level of a height and width `(B, A, h, w)`; None where the head has no such level.

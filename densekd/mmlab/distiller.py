@@ -168,7 +168,8 @@ class Distiller(Wiring, nn.Module):
         return assigns(self)
 
     def _classes(self, tap: str) -> tuple[int | None, int | None]:
-        return (classes_of_proposals(self), None) if of_proposals(tap) else super()._classes(tap)
+        shared = of_proposals(tap) and shares_proposals(self)
+        return (classes_of_proposals(self), None) if shared else super()._classes(tap)
 
     def _taps_of(self, teacher: str, terms: Iterable[Term]) -> set[str]:
         found = super()._taps_of(teacher, terms)

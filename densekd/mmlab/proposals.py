@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from densekd.mmlab.assigned import replaced
 from densekd.taps.reader import Taps
 
 FEATURES = "neck"
@@ -17,12 +18,12 @@ FEATURES = "neck"
 
 def of_proposals(tap: str) -> bool:
     """Whether the rows of a tap are the proposals of a two-stage detector."""
-    return tap.startswith("roi_head.")
+    return tap.startswith("roi_head.bbox_")
 
 
 def shares_proposals(model: Any) -> bool:
     """Whether the one box head of a two-stage detector can be asked about any proposals."""
-    head = getattr(model, "roi_head", None)
+    head: Any = getattr(model, "roi_head", None)
     one = isinstance(getattr(head, "bbox_head", None), nn.Module) and not isinstance(head.bbox_head, nn.ModuleList)
     return one and hasattr(head, "_bbox_forward") and hasattr(head, "bbox_roi_extractor") and hasattr(model, FEATURES)
 
@@ -62,7 +63,8 @@ class Proposals:
         def look(module: nn.Module, args: tuple[Any, ...]) -> None:
             self.rois = args[1].detach()
 
-        vars(self._head.bbox_head)["get_targets"] = recorded
+        self._replaced = replaced(self._head.bbox_head, {"get_targets": recorded})
+        self._replaced.__enter__()
         self._hook = self._head.bbox_roi_extractor.register_forward_pre_hook(look)
         return self
 
@@ -70,7 +72,7 @@ class Proposals:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._hook.remove()
-        vars(self._head.bbox_head).pop("get_targets")
+        self._replaced.__exit__(kind, error, trace)
 
     def at(self, size: tuple[int, ...], level: int) -> Tensor | None:
         """Labels of a tap of rows; None for maps."""

@@ -21,7 +21,9 @@ from .conftest import det_batch
 
 K, SIZE = 10, 96
 BOXES, CLASSES = torch.tensor([[8.0, 8.0, 40.0, 40.0], [48.0, 16.0, 90.0, 80.0]]), torch.tensor([1, 7])  # of det_batch
-_GRID = dict(type="AnchorGenerator", ratios=[1.0], octave_base_scale=8, scales_per_octave=1, strides=[8, 16, 32, 64, 128])
+_GRID = dict(
+    type="AnchorGenerator", ratios=[1.0], octave_base_scale=8, scales_per_octave=1, strides=[8, 16, 32, 64, 128]
+)
 _ATSS = dict(assigner=dict(type="ATSSAssigner", topk=9), allowed_border=-1, pos_weight=-1, debug=False)
 _SIMOTA = dict(assigner=dict(type="SimOTAAssigner", center_radius=2.5))
 _SOFT = dict(assigner=dict(type="DynamicSoftLabelAssigner", topk=13), allowed_border=-1, pos_weight=-1, debug=False)
@@ -33,7 +35,11 @@ _QUALITY = dict(type="QualityFocalLoss", use_sigmoid=True, beta=2.0)
 HEADS: dict[str, tuple[str, dict[str, Any], Any]] = {
     "FCOSHead": ("FCOS", dict(strides=[8, 16, 32, 64, 128]), None),
     "ATSSHead": ("ATSS", dict(anchor_generator=_GRID, bbox_coder=_DELTAS, loss_bbox=_GIOU), _ATSS),
-    "GFLHead": ("GFL", dict(anchor_generator=_GRID, loss_dfl=dict(type="DistributionFocalLoss"), loss_cls=_QUALITY, loss_bbox=_GIOU), _ATSS),
+    "GFLHead": (
+        "GFL",
+        dict(anchor_generator=_GRID, loss_dfl=dict(type="DistributionFocalLoss"), loss_cls=_QUALITY, loss_bbox=_GIOU),
+        _ATSS,
+    ),
     "RTMDetSepBNHead": ("RTMDet", dict(anchor_generator=_POINTS, loss_cls=_QUALITY, **_OF_POINTS), _SOFT),
     "YOLOXHead": ("YOLOX", dict(strides=[8, 16, 32, 64, 128]), _SIMOTA),
 }
@@ -44,7 +50,9 @@ def detector(det: Config, head: str = "RetinaHead") -> nn.Module:
     if head != "RetinaHead":
         kind, options, train = HEADS[head]
         det.model.type, det.model.train_cfg = kind, train
-        both = dict(type=head, num_classes=K, in_channels=16, feat_channels=16, stacked_convs=1, norm_cfg=dict(type="BN"))
+        both = dict(
+            type=head, num_classes=K, in_channels=16, feat_channels=16, stacked_convs=1, norm_cfg=dict(type="BN")
+        )
         det.model.bbox_head = {**both, **options}
     return build_model(det)[0]
 
