@@ -46,9 +46,13 @@ class LossInputs(ABC):
         self.ignore_index = 255 if ignore_index is None else ignore_index
 
     def gather(
-        self, names: Iterable[str], size: tuple[int, ...], where: str | None = None, rows: int = 0
+        self, names: Iterable[str], size: tuple[int, ...], where: str | None = None, rows: int = 0, level: int = 0
     ) -> dict[str, Any]:
-        """Return those of `names` that exist for a tap of `size` (height, width); for other taps those of the run."""
+        """Return those of `names` that exist for a tap of `size` (height, width); for other taps those of the run.
+
+        `level` is the number of the tap's level. Labels that a detector assigns are those of its priors `(B, A, h, w)`,
+        see `densekd.assigned`.
+        """
         known = (*OF_A_RUN, *self.of_tap(size, rows))
         found: dict[str, Any] = {name: getattr(self, name)(size) for name in names if name in known}
         if where is not None:
@@ -69,6 +73,17 @@ class LossInputs(ABC):
     @abstractmethod
     def label_map(self, size: Size) -> Tensor | None:
         """Class of each pixel `(B, H, W)`, at the size of the image."""
+
+    def targets(self, size: tuple[int, ...]) -> Tensor | None:
+        """Numbers to be predicted `(B, C, *)`, NaN where there are none; None where there are classes."""
+        return None
+
+    def told(self, size: tuple[int, ...]) -> Tensor:
+        """Positions whose truth is known, `(B, *)` bool."""
+        targets = self.targets(size)
+        if targets is not None:
+            return ~targets.isnan().any(1)
+        return self.labelled(size)  # type: ignore[arg-type]
 
     @abstractmethod
     def boxes(self, size: Size) -> list[Tensor] | None:
@@ -140,7 +155,7 @@ class LossInputs(ABC):
         labels = self.labels(size)
         if labels is None:
             raise ValueError(f"where='labelled' needs {self.LABELS}, which this batch does not have")
-        return labels != self.ignore_index
+        return (labels >= 0) & (labels != self.ignore_index)
 
     def inside(self, size: Size) -> Tensor:
         """Positions whose centre lies inside a box, `(B, h, w)` bool."""

@@ -201,6 +201,7 @@ _DETECTION: dict[str, dict[str, float | _Other | None]] = {
         "fgd": 42.0,
         "freekd": _other(42.4, source=_FREEKD),
         "mgd": _other(42.1, source=_MGD),
+        "nd": None,
     },
     "pairs/fcos_r101_r50_coco": {
         "fgd": _other(42.7, dict(method={**_STRONG_FGD, "tau": 0.8})),
@@ -218,6 +219,7 @@ _DETECTION: dict[str, dict[str, float | _Other | None]] = {
         "fgd": _other(39.6, source=_ACAM),
         "freekd": 39.9,
         "maskd": _other(39.9, source=_MASKD),
+        "nd": None,
     },
     "pairs/retinanet_x101_r50_coco": {
         "fgd": 40.7,

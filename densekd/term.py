@@ -15,8 +15,11 @@ from torch import Tensor, nn
 
 import kdlosses
 from densekd.align.adapt import ADAPT, Size, adapts, join
+from densekd.assigned import of_locations, of_sigmoids
 from densekd.context import LOGITS, OF_A_RUN, WHERE, LossInputs
+from densekd.truth import Truth
 from kdlosses.auto_weight import AutoWeight, entry_weight
+from kdlosses.truth import TRUTH, check_smoothing, place_of
 
 KNOWN = ("student_channels", "teacher_channels", "channels", "classes")
 """Options of losses that are filled in from the models; so is `ignore_index`, which no loss requires."""
@@ -41,7 +44,10 @@ class Term(nn.Module):
         name: the term is logged as `distill.loss_<name>`; the loss's own name if not given.
         adapt: how taps of different shapes are aligned, one of `densekd.align.adapt.ADAPT`.
         where: restrict the loss to some positions, one of `densekd.context.WHERE`.
-        source: which teacher, where there are several, or a list of them.
+        source: which teacher, where there are several, or a list of them. `'truth'` is the ground truth, by itself or
+            among them: for a loss that takes a softmax or a sigmoid the logits of the labels, for another, such as
+            `mse` or `assistive`, 1 for the class and 0 for the others, or the numbers to be predicted where a context
+            has `targets`. A position without a label counts nothing, whatever the other sources say.
         class_map: for each of the student's classes the teacher's, where `teacher` yields logits of other classes; one
             class of the teacher may serve several of the student's.
         back: reverse the direction: the teacher, which must be `online`, learns from the student.
@@ -49,9 +55,10 @@ class Term(nn.Module):
             `'task'` for the weights of the head's cross-entropy, `'equal'` for all alike. If not given it is 'task' for
             a weight that is measured, where head and loss have weights of classes and of positions, else 'equal': a
             loss that shall pull as hard as the task then pulls where the task does, not at the most frequent class.
+        smoothing: of the labels where a source is `'truth'`: the share of all classes alike.
 
     Options that follow from the models, `student_channels`, `teacher_channels`, `channels` (of both, where they agree)
-    and `classes`, are filled in where the entry does not give them.
+    and `classes`, are filled in where the entry does not give them; so is `truth`, where the first source is the truth.
 
     Raises:
         TypeError, ValueError, KeyError: the entry is wrong; the message says what would be right.
@@ -59,6 +66,7 @@ class Term(nn.Module):
 
     weight: float
     auto: AutoWeight | None
+    truth: Truth | None
     teachers: list[str]
     by_class: Tensor | None
 
@@ -75,6 +83,7 @@ class Term(nn.Module):
         class_map: Sequence[int] | None = None,
         back: bool = False,
         class_weight: str | Sequence[float] | None = None,
+        smoothing: float = 0.0,
     ) -> None:
         super().__init__()
         if not (name is None or isinstance(name, str)):
@@ -82,20 +91,23 @@ class Term(nn.Module):
         if not all(each is None or isinstance(each, str) for each in _listed(source)):
             raise TypeError(f"distills entry: source must be the name of a teacher, or a list, got {source!r}")
         self.spec = loss
-        self.loss = kdlosses.build(loss, **dict.fromkeys(KNOWN, 8))  # for what it says of itself, until `fit`
+        self.sources = _listed(source)
+        known = {**dict.fromkeys(KNOWN, 8), **place_of(self.sources)}
+        self.loss = kdlosses.build(loss, **known)  # for what it says of itself, until `fit`
         self.student = student
         self.name = name or self.loss.name
         self.how = adapt
         self.where = where
         self.class_map = None if class_map is None else _classes(self.name, class_map)
         self.back = back
-        self.sources = _listed(source)
         taps: Any = student if teacher is None else teacher
-        self.teachers = list(taps) if isinstance(taps, list | tuple) else [taps] * len(self.sources)
+        asked = sum(each != TRUTH for each in self.sources)
+        self.teachers = list(taps) if isinstance(taps, list | tuple) else [taps] * asked
         self.sigmoid: tuple[bool, list[bool]] = False, [False] * len(self.sources)
         self.weight, self.auto = entry_weight(self.name, weight)
         self.class_weight = _class_weight(self.name, class_weight)
         self.register_buffer("by_class", None, persistent=False)
+        share = check_smoothing(self.name, smoothing, TRUTH in self.sources)
         if not isinstance(back, bool):
             raise TypeError(f"distills entry {self.name!r}: back must be True or False, got {back!r}")
         if back and self.auto is not None:
@@ -124,10 +136,16 @@ class Term(nn.Module):
                 f"distills entry {self.name!r}: its loss takes no weight, so class_weight={class_weight!r} has no "
                 "effect"
             )
-        if not self.sources or len(self.teachers) != len(self.sources):
+        if not self.sources or len(self.teachers) != asked or (teacher is not None and not asked):
             raise ValueError(
                 f"distills entry {self.name!r}: teacher={teacher!r} must be one tap, or one for each of {source!r}"
+                + (f"; {TRUTH!r} has no tap" if TRUTH in self.sources else "")
             )
+        self.truth = Truth(self.name, student, self.loss, share) if TRUTH in self.sources else None
+        wrong = {"class_map": class_map is not None, "back": back, f"adapt={adapt!r}": adapt in LEARNED}
+        for key, there in wrong.items():
+            if self.truth is not None and there:
+                raise ValueError(f"distills entry {self.name!r}: {key} has no meaning where a source is {TRUTH!r}")
         if len(self.sources) > 1 and self.loss.match in ("shape", "channels"):
             raise ValueError(
                 f"distills entry {self.name!r}: its loss takes one teacher, but source names "
@@ -167,6 +185,7 @@ class Term(nn.Module):
         ignore_index: int | None = None,
         sigmoid: tuple[bool, Sequence[bool]] | None = None,
         of_task: Sequence[float] | None = None,
+        assigned: bool = False,
     ) -> None:
         """Build the alignment and the loss from the tensors of a probe.
 
@@ -178,12 +197,16 @@ class Term(nn.Module):
             ignore_index: label that does not count, of the student's head.
             sigmoid: whether the channels of the student's tap, and of each teacher's, are logits of sigmoids.
             of_task: weights of the classes in the task's cross-entropy, None where it has none.
+            assigned: whether the student's head assigns labels to its priors, so that each of several sigmoids has one.
         """
+        self._classes, self._assigned = classes, assigned
         try:
             if self.categorical and sigmoid is not None:
                 self._treat_as_binary(student, teachers, sigmoid)
                 classes = 2 if self.sigmoid[0] else classes
-            learner, guide = self._sides(student, teachers, image_size)
+            binary = sigmoid is not None and sigmoid[0]
+            truth = () if self.truth is None else self.truth.blank(student, classes, binary)
+            learner, guide = self._sides(student, teachers, image_size, truth)
             self._check_sides(learner, guide)
             self.levels = len(learner), len(guide)
             self.adapt = adapts(learner, guide, image_size, self.loss.match, self.how).to(learner[0].device)
@@ -201,12 +224,14 @@ class Term(nn.Module):
             weights = self._weights_of_classes(of_task, classes, all(s.ndim == 4 for s, _ in pairs))
             self.by_class = None if weights is None else learner[0].new_tensor(weights, dtype=torch.float32)
             sides = dict(student_channels=mine, teacher_channels=its, channels=its)
-            known = {**sides, "classes": classes, "ignore_index": ignore_index}
+            known = {**sides, "classes": classes, "ignore_index": ignore_index, **place_of(self.sources)}
             self.loss = kdlosses.build(self.spec, **{key: value for key, value in known.items() if value is not None})
             for part in self.loss.modules():  # options, files among them, may be for some channels alone
                 check = getattr(part, "check_channels", None)
                 if check is not None and len(self.sources) == 1:
                     check(its)
+            if self.truth is not None and self.sources == [TRUTH]:
+                self.truth.check_certain(self.loss, learner[0], guide[0])
             if len(widths) > 1 and self.loss.filled & {*sides}:
                 raise ValueError(
                     f"its loss is built for one number of channels, the levels have {sorted(widths)}; write an entry "
@@ -240,11 +265,17 @@ class Term(nn.Module):
         return asked
 
     def _sides(
-        self, student: Sequence[Tensor], teachers: Sequence[Sequence[Tensor]], image_size: Size | None
+        self,
+        student: Sequence[Tensor],
+        teachers: Sequence[Sequence[Tensor]],
+        image_size: Size | None,
+        truth: Sequence[Tensor] = (),
     ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-        """Levels of the side that learns, and of the other."""
+        """Levels of the side that learns, and of the other; `truth` are those of the ground truth, where it is one."""
         mine, its = self.sigmoid
         student = [two_classes(level) for level in student] if mine else student
+        given = iter(teachers)
+        teachers = [truth if source == TRUTH else next(given) for source in self.sources]
         teachers = [[self._of_teacher(level, flag) for level in levels] for levels, flag in zip(teachers, its)]
         teacher = join(student, teachers, image_size, self.how)
         return (teacher, student) if self.back else (student, teacher)
@@ -296,12 +327,14 @@ class Term(nn.Module):
         several = [level.shape[1] for side, flag in levels if flag for level in side if level.shape[1] > 1]
         if several and self.how in LEARNED:  # such a map mixes the channels; alone they would not meet
             return
-        if several and {"labels", "label_map"} & {*self.loss.requires}:
+        unknown = {"label_map"} if self._assigned else {"labels", "label_map"}
+        if several and unknown & {*self.loss.requires}:
             raise ValueError(
                 f"the tap yields {max(several)} sigmoids at each position, for which a label map has no labels; loss "
                 f"{self.loss.name!r} needs labels: use a loss without labels"
             )
-        self.sigmoid = mine, its
+        given = iter(its)
+        self.sigmoid = mine, [mine if source == TRUTH else next(given) for source in self.sources]
 
     def _check_sides(self, learner: Sequence[Tensor], guide: Sequence[Tensor]) -> None:
         for s, t in zip(learner, guide):
@@ -346,7 +379,8 @@ class Term(nn.Module):
         logits: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """Sum the loss over the levels; `logits` are those of student and teacher, if the loss needs them."""
-        learner, guide = self._sides(student, teachers, context.image_size)
+        truth = () if self.truth is None else self.truth(student, context)
+        learner, guide = self._sides(student, teachers, context.image_size, truth)
         if (len(learner), len(guide)) != self.levels:
             raise RuntimeError(
                 f"distills entry {self.name!r}: the taps yielded {len(learner)} (student) and {len(guide)} (teacher) "
@@ -354,18 +388,21 @@ class Term(nn.Module):
             )
         told = {} if logits is None else dict(zip(LOGITS, reversed(logits) if self.back else logits))
         losses = []
-        for s, t in self.adapt(learner, guide, context.image_size):
-            found = self._for_each_class(self._gathered(context, tuple(s.shape[2:]), len(s)), s)
+        for level, (s, t) in enumerate(self.adapt(learner, guide, context.image_size)):
+            found = self._for_each_class(self._gathered(context, tuple(s.shape[2:]), len(s), level), s)
             self._check_labels(found, context)
             losses.append(self.loss(s, t, **found, **told))
         return self.weight * torch.stack(losses).sum()
 
-    def _gathered(self, context: LossInputs, size: tuple[int, ...], rows: int) -> dict[str, Any]:
+    def _gathered(self, context: LossInputs, size: tuple[int, ...], rows: int, level: int) -> dict[str, Any]:
         """What the loss needs beside the taps; the weight of positions, chosen and by class."""
-        found = context.gather(self.loss.needs, size, self.where, rows)
+        found = context.gather(self.loss.needs, size, self.where, rows, level)
+        if self.truth is not None:
+            told = context.told(size)
+            found["weight"] = told if self.where is None else told * found["weight"].to(told.device)
         weight = None if self.by_class is None or len(size) != 2 else context.by_class(self.by_class, size)
         if weight is not None:
-            found["weight"] = weight if self.where is None else weight * found["weight"].to(weight.device)
+            found["weight"] = weight * found["weight"].to(weight.device) if "weight" in found else weight
         return found
 
     def _check_labels(self, found: Mapping[str, Any], context: LossInputs) -> None:
@@ -382,6 +419,10 @@ class Term(nn.Module):
         """Repeat what belongs to an image for each of its sigmoids, and put the positions where the student is."""
         if self.where is not None:
             found["weight"] = found["weight"].to(student.device)  # those of a batch without labels are made anew
+        if "labels" in found and found["labels"].ndim == student.ndim:  # of priors
+            labels, classes = found["labels"], self._classes
+            binary = self._is_binary
+            found["labels"] = of_sigmoids(labels, len(student)) if binary else of_locations(labels, classes or 0)
         for key, value in found.items():
             if self._is_binary and isinstance(value, list | Tensor):
                 times = len(student) // len(value)

@@ -17,6 +17,7 @@ from densekd.teacher import Peer, Teacher
 from densekd.term import LEARNED, Term, two_classes, width
 from kdlosses.auto_weight import AutoWeight, Task
 from kdlosses.diagnosis import Diagnosis
+from kdlosses.truth import TRUTH
 
 
 class Levels(Protocol):
@@ -71,10 +72,15 @@ class Wiring:
     teachers: dict[str, Teacher]
     _logit_taps: dict[str, str]  # of the teachers, where an entry needs logits beside its own taps
     _own_logit_tap: str
+    @property
+    def _assigns(self) -> bool:
+        """Whether the student is a detector that says which labels it assigns to its priors."""
+        return False
 
     def _asks(self, term: Term) -> list[tuple[str, str]]:
         """Teachers of a term, each with its tap."""
-        names = list(self.teachers) if term.sources == [None] and len(self.teachers) == 1 else term.sources
+        named = [source for source in term.sources if source != TRUTH]
+        names = list(self.teachers) if named == [None] and len(self.teachers) == 1 else named
         for name in names:
             if name not in self.teachers:
                 raise ValueError(
@@ -122,7 +128,7 @@ class Wiring:
         if term.back and not all(isinstance(self.teachers[name], Peer) for name, _ in self._asks(term)):
             raise ValueError(f"distills entry {term.name!r}: back=True trains the teacher: list it in online=[...]")
         of_task = class_weight_of(self._learner, term.student)
-        term.fit(student, each, size, *self._classes(term.student), binary, of_task)
+        term.fit(student, each, size, *self._classes(term.student), binary, of_task, self._assigns)
 
     def _sigmoid(self, model: nn.Module, tap: str, levels: Sequence[Tensor]) -> bool:
         """Whether the channels that a tap yielded are logits of sigmoids."""
@@ -225,6 +231,8 @@ class Wiring:
         self._diagnosis.zeros(term.name, "student", term.student, mine)
         for name, tap in asked:
             self._diagnosis.zeros(term.name, f"teacher {name!r}", tap, seen[name][tap])
+        if TRUTH in term.sources:
+            return
         its = seen[asked[0][0]][asked[0][1]]
         if (
             not term.categorical

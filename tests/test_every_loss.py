@@ -38,7 +38,7 @@ FEATURES = ["cmd", "hint", "mi_alpha", "norm_feature", "patient", "pkt", "prockd
 TRAINED: dict[str, dict[str, Any]] = {
     **{key: dict(loss=key, student="logits") for key in LOGITS},
     **{key: dict(loss=key, student="hidden") for key in FEATURES},
-    "assistive": dict(loss="assistive", student="logits", source=["tough", "tolerant"]),
+    "assistive": dict(loss="assistive", student="logits", source=["truth", "tough", "tolerant"]),
     "crkd": dict(loss=dict(type="crkd", known=[0, 1, 3]), student="logits"),
     "cross_modal_mutual": dict(loss=dict(type="cross_modal_mutual", size=64, k=16), student="hidden"),
     "prokd": dict(loss="prokd", student="logits", teacher="hidden"),
@@ -82,10 +82,10 @@ def test_on_nodes_the_student_moves_towards_its_teacher(key: str) -> None:
     logits = 3 * torch.eye(CLASSES)[y] + 0.3 * hidden @ torch.randn(10, CLASSES)
     edges = torch.randint(NODES, (2, 400))
     labels = y.where(torch.arange(NODES) % 2 == 0, -1)
-    entry = {name: value for name, value in {**TRAINED, **NODES_ALONE}[key].items() if name != "source"}
-    if key == "assistive":  # the truth, then the teachers
-        truth = torch.eye(CLASSES)[y]
-        logits = torch.cat([truth, truth + 0.3 * torch.randn_like(truth), truth + torch.randn_like(truth)], dim=1)
+    entry = dict({**TRAINED, **NODES_ALONE}[key])
+    if key == "assistive":  # a graph has one source for all teachers
+        entry["source"], truth = ["truth", "teacher"], torch.eye(CLASSES)[y]
+        logits = torch.cat([truth + 0.3 * torch.randn_like(truth), truth + torch.randn_like(truth)], dim=1)
     measured: list[float] = []
 
     def train(model: nn.Module, loss: Callable[[Tensor | slice], Tensor], _: int) -> History:
@@ -111,8 +111,7 @@ def test_on_pixels_the_student_moves_towards_its_teacher(key: str) -> None:
     entry = {name: taps.get(value, value) if isinstance(value, str) else value for name, value in entry.items()}
     teacher: Any = _net(8, scale=6.0)
     if key == "assistive":
-        entry["source"] = ["truth", "tough", "tolerant"]
-        teacher = {name: _net(8) for name in entry["source"]}
+        teacher = {name: _net(8) for name in ("tough", "tolerant")}
     learner = densekd.Distillation(_net(6), teacher, [entry], example=images, classes=CLASSES)
     start = copy.deepcopy(learner.student.state_dict())
 

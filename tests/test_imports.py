@@ -59,8 +59,8 @@ def test_arrows_run_one_way(package: str, never: set[str]) -> None:
 ROOMS = {
     "kdlosses": [
         "unit whole arrays options moved extras discover ground safe_pickle shipped text_table taps",
-        "moving_average resized",
-        "reduce registry pointwise class_means squared_error experts schedule auto_weight diagnosis space attack",
+        "moving_average resized soft_targets",
+        "reduce registry pointwise class_means squared_error experts schedule auto_weight diagnosis space attack truth",
         "logit feature relation contrastive",
         "policy adaptation",
         "cli",
@@ -79,8 +79,8 @@ ROOMS = {
     ],
     "densekd": [
         "registry moved checkpoint edges sensors taps pairs shipped",
-        "losses align context compat hub",
-        "term teacher methods wiring cache",
+        "losses align assigned context compat hub",
+        "term truth teacher methods wiring cache",
         "mmlab plain",
         "receptive datasets metrics models bev",
         "runs",

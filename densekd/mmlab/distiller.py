@@ -19,9 +19,11 @@ from densekd.align.adapt import Size
 from densekd.cache.teacher import cached
 from densekd.context import classes_of
 from densekd.methods import ONLINE, Method, method_entries, name_of
+from densekd.mmlab.assigned import Assigned, assigns
 from densekd.mmlab.building import Source, build_model, build_teacher, start_from
 from densekd.mmlab.config import several_teachers
 from densekd.mmlab.probe import blank_sample, blank_size, channels, probe
+from densekd.mmlab.proposals import FEATURES, Proposals, classes_of_proposals, of_proposals, shares_proposals
 from densekd.mmlab.samples import Context, check_labels
 from densekd.registry import MODELS
 from densekd.sensors.batches import check_clouds, image_size
@@ -34,6 +36,7 @@ from densekd.wiring import Wiring, divided, parse_entries
 from kdlosses.auto_weight import Task, uncompiled
 from kdlosses.options import nearest
 from kdlosses.reduce import check_rows, over_processes
+from kdlosses.truth import check_names
 
 
 @MODELS.register_module()
@@ -147,6 +150,8 @@ class Distiller(Wiring, nn.Module):
             terms = parse_entries(distills, balance)
             probed, size = self._connect(terms)
         if teacher_cache is not None:
+            if any(of_proposals(term.student) for term in terms):
+                raise ValueError("teacher_cache keeps what a teacher says of images, not of the student's proposals")
             self.teachers = cached(self.teachers, probed, size, teacher_cache)
         parts: dict[str, nn.Module] = {term.name: term for term in terms}
         peers = {peer.name: peer.model for peer in self._peers()}
@@ -157,6 +162,18 @@ class Distiller(Wiring, nn.Module):
     @property
     def _learner(self) -> nn.Module:
         return self
+
+    @property
+    def _assigns(self) -> bool:
+        return assigns(self)
+
+    def _classes(self, tap: str) -> tuple[int | None, int | None]:
+        shared = of_proposals(tap) and shares_proposals(self)
+        return (classes_of_proposals(self), None) if shared else super()._classes(tap)
+
+    def _taps_of(self, teacher: str, terms: Iterable[Term]) -> set[str]:
+        found = super()._taps_of(teacher, terms)
+        return found | {FEATURES} if any(map(of_proposals, found)) else found
 
     def _find_teachers(
         self, source: Any, checkpoint: Any, momentum: float, online: Sequence[str] | None, unsafe: bool
@@ -169,6 +186,7 @@ class Distiller(Wiring, nn.Module):
         for name in sources:
             if not isinstance(name, str):
                 raise TypeError(f"teacher: the names of several teachers must be strings, got {name!r}")
+        check_names(sources)
         weights = checkpoint if isinstance(checkpoint, Mapping) else dict.fromkeys(sources, checkpoint)
         for name in weights:
             if name not in sources:
@@ -239,12 +257,18 @@ class Distiller(Wiring, nn.Module):
             ) from error
 
     def _check_rows(self, term: Term, student: Sequence[Tensor], teachers: Sequence[Sequence[Tensor]]) -> None:
-        """Raise `ValueError` if rows are proposals: those of the two sides differ, also in number."""
+        """Raise `ValueError` if rows are proposals of which the teacher cannot be asked: those of the sides differ."""
+        teaching = [self.teachers[name] for name, _ in self._asks(term)]
+        shared = all(shares_proposals(each) for each in (self, *(teacher.model for teacher in teaching)))
+        rows = [of_proposals(tap) for tap in (term.student, *term.teachers)]
+        if all(rows) and shared and not any(isinstance(each, Peer) for each in teaching):
+            return
         for tap, levels in ((term.student, student), *zip(term.teachers, teachers)):
             if "roi_head." in tap and any(len(level) != 1 for level in levels):
                 raise ValueError(
                     f"distills entry {term.name!r}: tap {tap!r} yields a row for each proposal; student and teacher "
-                    "have different proposals, so their rows cannot be compared: tap 'neck' or 'rpn_head.rpn_cls'"
+                    "have different proposals, so their rows cannot be compared: tap both at roi_head.bbox_head, of "
+                    "detectors with one box head and frozen teachers, or tap 'neck' or 'rpn_head.rpn_cls'"
                 )
 
     def _terms(self) -> list[Term]:
@@ -285,13 +309,21 @@ class Distiller(Wiring, nn.Module):
         # teachers run first: their memory is free again when the student's graph grows
         asked = {name: self._taps_of(name, active) for name in self.teachers}
         learning = {peer.name for peer in self._peers()}
-        seen = {
-            name: self.teachers[name].run(inputs, data_samples, taps)
+        rows = {name: {tap for tap in taps if of_proposals(tap)} for name, taps in asked.items()}
+        seen: dict[str, Any] = {
+            name: self.teachers[name].run(inputs, data_samples, taps - rows[name])
             for name, taps in asked.items()
             if taps or name in learning
         }
-        with Taps(self, self._own_taps(self._terms())) as student:
+        reads_labels = self._assigns and any("labels" in term.loss.needs for term in active)
+        proposals = Proposals(self) if any(rows.values()) else None
+        context.assigned = proposals or (Assigned(self) if reads_labels else None)
+        with Taps(self, self._own_taps(self._terms())) as student, context.assigned or nullcontext():
             losses = dict(super().forward(inputs, data_samples, mode="loss", **kwargs))
+        for name, taps in rows.items():
+            if proposals is not None and taps:
+                told = proposals.told(self.teachers[name].model, seen[name][FEATURES], taps)
+                seen[name] = {**{tap: seen[name][tap] for tap in asked[name] - taps}, **told}
         task = self._task(losses) if self.training and torch.is_grad_enabled() else None
         with over_processes() if self.training else nullcontext():
             for term in self._terms():

@@ -11,6 +11,8 @@ from mmengine.logging import MessageHub
 from torch import Tensor, nn
 
 from densekd.context import LossInputs, Size, classes_of
+from densekd.mmlab.assigned import Assigned
+from densekd.mmlab.proposals import Proposals
 from densekd.sensors.geometry import on_the_ground
 from densekd.taps.defaults import is_segmenter
 
@@ -38,6 +40,18 @@ class Context(LossInputs):
         super().__init__(image_size, ignore_index)
         self.samples = samples
         self.voxels = voxels or {}
+        self.assigned: Assigned | Proposals | None = None  # of the student's forward, once it has run
+
+    def gather(
+        self, names: Iterable[str], size: tuple[int, ...], where: str | None = None, rows: int = 0, level: int = 0
+    ) -> dict[str, Any]:
+        """What a batch has for a tap; where it has no label map, the labels that the student's head assigned."""
+        names = list(names)
+        found = super().gather(names, size, where, rows, level)
+        if "labels" in names and "labels" not in found and self.assigned is not None:
+            labels = self.assigned.at(size, level)
+            return found if labels is None else {**found, "labels": labels}
+        return found
 
     def of_tap(self, size: tuple[int, ...], rows: int) -> tuple[str, ...]:
         """A tap without a size, with as many rows as the batch has voxels, is a tap of voxels."""

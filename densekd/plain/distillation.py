@@ -22,6 +22,7 @@ from densekd.teacher import MovingAverage, Teacher
 from densekd.wiring import Wiring, parse_entries, single
 from kdlosses.auto_weight import Task, uncompiled
 from kdlosses.reduce import check_rows, over_processes
+from kdlosses.truth import check_names
 
 Convert = Callable[..., Any]
 Call = tuple[tuple[Any, ...], dict[str, Any]]
@@ -137,6 +138,7 @@ class Distillation(Wiring, nn.Module):
         sources = dict(source) if isinstance(source, Mapping) else {"teacher": source}
         if not sources:
             raise ValueError("teacher={} names no teacher; give a module, 'ema', or a dict of them")
+        check_names(sources)
         mine = {id(each) for each in self.student.parameters()}
         teachers: dict[str, Teacher] = {}
         for name, model in sources.items():

@@ -12,7 +12,7 @@ from densekd.context import OF_A_MAP, OF_A_RUN, LossInputs, Size
 from kdlosses import nearest
 
 OF_ROWS = ("labels", "batch", "point_counts", "edge_index", "privacy")
-KEYS = tuple(dict.fromkeys((*OF_A_MAP, *OF_ROWS, *OF_A_RUN)))
+KEYS = tuple(dict.fromkeys((*OF_A_MAP, *OF_ROWS, *OF_A_RUN, "targets")))
 """What a context may hold."""
 
 
@@ -23,8 +23,9 @@ class Given(LossInputs):
         context: any of `KEYS`. `labels`: classes of pixels `(B, H, W)` at any size, of images `(B,)` or of tokens
             `(B, N)`; `label_map` is another name for those of pixels. `boxes`: for each image `(n, 4)`, corners x1, y1,
             x2, y2 in pixels. `masks`: for each image `(n, H, W)`. `progress`: share of the training that is done, 0 to
-            1. `epoch`: its number. `privacy`: how private each pixel `(B, H, W)` or row is, 0 to 1. The others are
-            handed on as they are.
+            1. `epoch`: its number. `targets`: numbers to be predicted `(B, C)` or `(B, C, h, w)`, for entries whose
+            source is 'truth'; NaN where there are none. `privacy`: how private each pixel `(B, H, W)` or row is, 0 to
+            1. The others are handed on as they are.
         image_size: height and width of the images of the batch; None where it has none.
         ignore_index: label that does not count, 255 if not given.
 
@@ -73,6 +74,9 @@ class Given(LossInputs):
                 if not isinstance(each, Tensor) or each.ndim != ndim or (key == "boxes" and each.shape[1] != 4):
                     found = tuple(each.shape) if isinstance(each, Tensor) else type(each).__name__
                     raise ValueError(f"context: {key} must be for each image a tensor {told}, got {found}")
+        targets = self.context.get("targets")
+        if targets is not None and not (isinstance(targets, Tensor) and targets.is_floating_point()):
+            raise TypeError("context: targets must be a tensor of numbers to be predicted; classes are labels")
         progress = self.context.get("progress")
         if progress is not None and (isinstance(progress, str) or not 0 <= progress <= 1):
             raise ValueError(f"context: progress is the share of the training that is done, 0 to 1, got {progress!r}")
@@ -101,6 +105,10 @@ class Given(LossInputs):
     def label_map(self, size: Size) -> Tensor | None:
         """Class of each pixel `(B, H, W)`, as it was given."""
         return self.context[self._maps[0]] if self._maps else None
+
+    def targets(self, size: tuple[int, ...]) -> Tensor | None:
+        """Numbers to be predicted, as they were given."""
+        return self.context.get("targets")
 
     def boxes(self, size: Size) -> list[Tensor] | None:
         """Boxes of each image `(n, 4)`, xyxy in positions of the tap."""

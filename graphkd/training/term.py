@@ -15,8 +15,10 @@ from graphkd.networks.mlp import MLP
 from graphkd.sparse.rows import Matrix, rows
 from graphkd.training.lesson import Lesson
 from graphkd.training.task import task_of
+from graphkd.training.truth import Truth
 from kdlosses.auto_weight import entry_weight
 from kdlosses.reduce import nothing
+from kdlosses.truth import TRUTH, check_loss, check_smoothing, place_of
 
 KNOWN = ("student_channels", "teacher_channels", "channels", "classes")
 """Options of losses that are filled in from student and teacher."""
@@ -39,14 +41,20 @@ class Term(nn.Module):
         lesson: what the student learns from.
         loss: what `kdlosses.build` takes: a key, a dict with a `type`, a function or a module.
         student: `logits`, `hidden` (the last hidden layer) or `hidden:i`.
-        teacher: likewise, the student's if not given. Of several teachers `logits` are those of all, one after the
-            other, as the policies for several teachers want them, and `hidden:i` counts their layers through.
+        teacher: likewise, the student's if not given; the truth has none. Of several teachers `logits` are those of
+            all, one after the other, as the policies for several teachers want them, and `hidden:i` counts their layers
+            through.
         weight: factor of the term in the total loss, at least 0. `'auto'`: the factor at which its gradient, of the
             student's parameters, is as large as that of the loss on the labels, measured in the first steps and then
             kept; `dict(type='auto', ratio=0.5, steps=50)` is half as large, see `kdlosses.auto_weight.AutoWeight`.
+        source: `'teacher'`, `'truth'`, the ground truth of the labelled nodes, or a list of both, one after the other
+            along the channels. The truth is what it is in a dense entry, see `densekd.term.Term`: logits for a loss
+            that takes a softmax or a sigmoid, the targets themselves for another. Other nodes count nothing then.
+        smoothing: of the labels where a source is `'truth'`: the share of all classes alike.
 
     What a loss must know of the two sides, `student_channels`, `teacher_channels`, `channels` (of both, where they
-    agree) and `classes`, is filled in where the entry does not give it.
+    agree), `classes` and `ignore_index`, is filled in where the entry does not give it; so is `truth`, where the first
+    source is the truth.
 
     Raises:
         TypeError, ValueError, KeyError: the entry is wrong; the message says what would be right.
@@ -60,19 +68,26 @@ class Term(nn.Module):
         student: str = "logits",
         teacher: str | None = None,
         weight: float | str | Mapping[str, Any] = 1.0,
+        source: str | Sequence[str] = "teacher",
+        smoothing: float = 0.0,
     ) -> None:
         super().__init__()
-        plain = check_entry(dict(loss=loss, weight=weight))
+        entry = dict(loss=loss, student=student, weight=weight, source=source, smoothing=smoothing)
+        plain = check_entry({**entry, **({} if teacher is None else {"teacher": teacher})})
         self.weight, self.auto = entry_weight(plain.name, weight)
         if "edge_index" in plain.requires:
             lesson.edges()
         self.layer = _layer("student", student, len(model.layers) - 1)
-        source = _layer("teacher", teacher or student, len(lesson.hidden))
-        self.logits = lesson.joined_logits()
-        self.teacher: Matrix = [*lesson.hidden, self.logits][source]
-        mine, theirs = model.widths[self.layer], self.teacher.shape[1]
+        place = _layer("teacher", teacher or student, len(lesson.hidden))
+        self.sources = _listed(source)
+        mine = model.widths[self.layer]
+        self.truth = Truth(plain, lesson, mine, float(smoothing)) if TRUTH in self.sources else None
+        alone = self.sources == [TRUTH]
+        self.teacher: Matrix | None = None if alone else [*lesson.hidden, lesson.joined_logits()][place]
+        self.logits = lesson.teacher
+        theirs = sum(mine if self.teacher is None or each == TRUTH else self.teacher.shape[1] for each in self.sources)
         project = plain.match == "shape" and mine != theirs
-        if project and (self.layer == len(model.layers) - 1 or source == len(lesson.hidden)):
+        if project and (self.layer == len(model.layers) - 1 or place == len(lesson.hidden)):
             raise ValueError(
                 f"distills entry {plain.name!r}: student {student!r} is {mine} wide, teacher "
                 f"{teacher or student!r} {theirs}; logits are not projected"
@@ -81,7 +96,7 @@ class Term(nn.Module):
             raise ValueError(f"distills entry {plain.name!r}: student {student!r} is one wide, the loss needs two")
         self.project: nn.Module = nn.Linear(mine, theirs) if project else nn.Identity()
         known = (theirs if project else mine, theirs, theirs, model.widths[-1])
-        self.loss = kdlosses.build(loss, **dict(zip(KNOWN, known)))
+        self.loss = kdlosses.build(loss, **dict(zip(KNOWN, known)), ignore_index=-1, **place_of(self.sources))
         private = lesson.context(torch.arange(8) % len(lesson), ["privacy"]).get("privacy")
         self._try(*known, private=private)
 
@@ -105,6 +120,8 @@ class Term(nn.Module):
         with torch.random.fork_rng(devices=[]):
             try:
                 copy.deepcopy(self.loss)(student, teacher, **made)
+                if self.truth is not None and self.sources == [TRUTH]:
+                    self.truth.check(self.loss, student, made)
             except (TypeError, ValueError) as error:
                 raise type(error)(f"distills entry {self.loss.name!r}: {error}") from error
 
@@ -123,7 +140,10 @@ class Term(nn.Module):
         if "teacher_logits" in self.loss.needs:
             context = {**context, "teacher_logits": rows(self.logits, nodes)}
         taken = {name: context[name] for name in self.loss.needs if name in context}
-        return self.weight * self.loss(student, rows(self.teacher, nodes), **taken)
+        if self.truth is not None:
+            truth, taken["weight"] = self.truth(context["labels"])
+        each = [truth if source == TRUTH else rows(self.teacher, nodes) for source in self.sources]
+        return self.weight * self.loss(student, each[0] if len(each) == 1 else torch.cat(each, 1), **taken)
 
 
 def check_entry(entry: Mapping[str, Any], task: str = "single-label") -> kdlosses.Loss:
@@ -137,9 +157,11 @@ def check_entry(entry: Mapping[str, Any], task: str = "single-label") -> kdlosse
             raise TypeError(f"a distills entry has no key {key!r}; {kdlosses.nearest(key, known)}")
     if "loss" not in entry:
         raise TypeError(f"a distills entry needs a 'loss', got {dict(entry)}")
+    sources = _listed(entry.get("source", "teacher"))
     with torch.random.fork_rng(devices=[]):  # built twice, drawn once
-        loss = kdlosses.build(entry["loss"], **dict.fromkeys(KNOWN, 8))
+        loss = kdlosses.build(entry["loss"], **dict.fromkeys(KNOWN, 8), **place_of(sources))
     entry_weight(loss.name, entry.get("weight", 1.0))
+    _check_sources(loss, entry, sources, task)
     if loss.maps:
         raise ValueError(f"distills entry {loss.name!r}: the loss needs maps (N, C, H, W), a graph has nodes (N, C)")
     for name in loss.requires:
@@ -160,6 +182,33 @@ def check_entry(entry: Mapping[str, Any], task: str = "single-label") -> kdlosse
         if entry.get(whose) is not None:
             _layer(whose, entry[whose], None)
     return loss
+
+
+def _check_sources(loss: kdlosses.Loss, entry: Mapping[str, Any], sources: list[Any], task: str) -> None:
+    """Raise `TypeError` or `ValueError` unless an entry can learn from its sources."""
+    where = f"distills entry {loss.name!r}"
+    if not sources or any(sources.count(each) > 1 or each not in ("teacher", TRUTH) for each in sources):
+        raise ValueError(f"{where}: source is 'teacher', {TRUTH!r}, or a list of both, got {entry['source']!r}")
+    smoothing = check_smoothing(loss.name, entry.get("smoothing", 0.0), TRUTH in sources)
+    if len(sources) > 1 and loss.match == "shape":
+        raise ValueError(f"{where}: it takes one teacher, not several sources; use one for several, such as 'average'")
+    if TRUTH not in sources:
+        return
+    try:
+        check_loss(loss)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    for whose in ("student", "teacher"):
+        if entry.get(whose) not in (None, "logits"):
+            raise ValueError(f"{where}: source {TRUTH!r} has a value for each class, {whose}={entry[whose]!r} has not")
+    if entry.get("teacher") is not None and sources == [TRUTH]:
+        raise ValueError(f"{where}: source {TRUTH!r} has no tap: leave teacher= out")
+    if smoothing and task == "regression":
+        raise ValueError(f"{where}: smoothing is of labels, the targets are numbers")
+
+
+def _listed(source: Any) -> list[Any]:
+    return list(source) if isinstance(source, list | tuple) else [source]
 
 
 def _over_classes(loss: kdlosses.Loss) -> bool:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -9,14 +10,14 @@ from kdlosses.reduce import weighted_mean
 from kdlosses.registry import register
 
 
-@register(match="positions", categorical=False)
+@register(match="positions", categorical=False, over_classes=False)
 def assistive(
     student: Tensor,
     teacher: Tensor,
+    truth: Literal["first"],
     beyond: Sequence[float] = (1.9, 1.8),
     within: Sequence[float] = (-0.45, -0.4),
     share: Sequence[float] = (1.0, 1.0),
-    truth: str | None = None,
     weight: Tensor | None = None,
 ) -> Tensor:
     r"""Regression with a tough and a tolerant teacher: each attracts a student of larger error, repels one of smaller.
@@ -36,38 +37,32 @@ def assistive(
     Args:
         student: predictions `(N, C, *)`.
         teacher: `(N, (1 + K) C, *)`: the truth, then the K teachers, the tolerant one last, all along axis 1. With no
-            teacher at all it is $3 e$, and `truth='first'` must say that what is given is the truth.
+            teacher at all it is $3 e$.
+        truth: `'first'`: the first C channels of the teacher are the truth. An entry with
+            `source=['truth', 'tough', 'tolerant']` need not say so; elsewhere a teacher would be taken for the truth.
         beyond: $\varphi^+$ of each teacher.
         within: $\varphi^-$ of each teacher.
         share: $\lambda$ of each teacher (the authors record none).
-        truth: `'first'`: the first C channels of the teacher are the truth, even if there are no others. Must be given
-            where there are no others: the prediction of a single teacher is easily taken for it.
         weight: `(N, *)`, positions to count.
 
     Raises:
-        ValueError: one set of channels alone, and `truth` does not say that it is the truth; the teacher's channels are
-            not those of the truth and of as many teachers as there are numbers; these are not as many in each list.
+        ValueError: the teacher's channels are not those of the truth and of as many teachers as there are numbers;
+            these are not as many in each list.
+
+    The tolerant teacher learns soft targets, see `kdlosses.soft_targets.SoftTargets`, the tough one the truth.
 
     Paper: Fard and Mahoor, "Facial Landmark Points Detection Using Knowledge Distillation-Based Neural Networks", 2022.
     Mean over all elements: factor 1.
 
     >>> truth, tough, tolerant = torch.tensor([[0.0]]), torch.tensor([[1.0]]), torch.tensor([[-2.0]])
     >>> stacked = torch.cat([truth, tough, tolerant], dim=1)
-    >>> round(assistive(torch.tensor([[1.5]]), stacked).item(), 2)  # 3 * 1.5 + 1.9 * 0.5 - 0.4 * 0.5
+    >>> round(assistive(torch.tensor([[1.5]]), stacked, truth="first").item(), 2)  # 3 * 1.5 + 1.9 * 0.5 - 0.4 * 0.5
     5.25
     """
-    if truth not in (None, "first"):
-        raise ValueError(f"assistive: truth must be 'first', its place among the teacher's channels, got {truth!r}")
     if not len(beyond) == len(within) == len(share):
         raise ValueError(
             f"assistive: beyond, within and share need a number for each teacher, got {len(beyond)}, {len(within)} and "
             f"{len(share)}"
-        )
-    if truth is None and teacher.shape[1] == student.shape[1]:
-        raise ValueError(
-            f"assistive: the teacher has as many channels as the student, {student.shape[1]}: it must hold the truth, "
-            f"then the predictions of {len(beyond)} teachers. If this is the truth, and there are no teachers, say "
-            "truth='first'"
         )
     target, *teachers = teacher.split(student.shape[1], dim=1)
     if teacher.shape[1] % student.shape[1] or (teachers and len(teachers) != len(beyond)):

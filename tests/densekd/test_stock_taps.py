@@ -67,12 +67,12 @@ def test_heads_with_a_classifier_for_each_level(path: str, levels: int) -> None:
     assert losses["distill.loss_kl"].requires_grad
 
 
-def test_rows_of_proposals_are_not_compared() -> None:
+def test_rows_of_proposals_are_not_compared_with_positions() -> None:
     config = small(stock("mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py"))
     with DefaultScope.overwrite_default_scope("mmdet"):
         teacher = MODELS.build(config.model)
     assert default_taps(teacher) == {"features": "neck"}
-    entry = {"loss": "mse", "student": "roi_head.bbox_head.fc_cls"}
+    entry = {"loss": "mse", "student": "roi_head.bbox_head.fc_cls", "teacher": "rpn_head.rpn_cls"}
     with pytest.raises(ValueError, match=r"'roi_head\.bbox_head\.fc_cls' yields a row for each proposal"):
         Distiller(student=config, teacher=teacher, distills=[entry])
 

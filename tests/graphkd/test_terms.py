@@ -149,7 +149,7 @@ def required(key: str) -> list[str]:
     return [p.name for p in options if p.default is p.empty and p.name not in ("student", "teacher", *kdlosses.CONTEXT)]
 
 
-UNSAID = {"assistive": "truth='first'", "swing": "name classes, private="}
+UNSAID = {"swing": "name classes, private="}
 """What a loss must be told, and nobody can know."""
 
 
@@ -191,7 +191,7 @@ def test_widths_and_classes_are_filled_in_as_on_maps() -> None:
         shapes = [tuple(p.shape) for p in loss.parameters()]
         assert (theirs, mine) in shapes
     within = Term.parse(dict(loss=dict(type="ramp", loss="dac_kl")), model, lesson).loss
-    assert within.filled == {"classes"}
+    assert within.filled == {"classes", "ignore_index"}
     projected = Term.parse(dict(loss="comodo", student="hidden"), model, lesson)
     assert projected.loss.loss.queue.items.shape[1] == 7  # the student is projected onto the teacher
     assert projected.project.weight.shape == (7, 6)

@@ -6,7 +6,7 @@ import torch
 from contract.entry import LossContract
 from torch import Tensor
 
-from kdlosses import assistive
+from kdlosses import assistive, build
 
 CONTRACT = LossContract("assistive", options=dict(truth="first"))
 
@@ -37,7 +37,8 @@ def test_formula(share: tuple[float, float]) -> None:
     s, g, tough, tolerant = rng.normal(size=(4, 50, 6))
     s[0], tough[1], s[2] = g[0], g[1], tolerant[2]  # at the truth, a teacher without error, exactly at a teacher
     w = rng.random(50)
-    value = assistive(torch.from_numpy(s), stack(g, tough, tolerant), share=share, weight=torch.from_numpy(w))
+    stacked = stack(g, tough, tolerant)
+    value = assistive(torch.from_numpy(s), stacked, "first", share=share, weight=torch.from_numpy(w))
     expected = np.average(reflected(s, g, [tough, tolerant], share).mean(1), weights=w)
     np.testing.assert_allclose(value.item(), expected, rtol=1e-10)
 
@@ -45,22 +46,23 @@ def test_formula(share: tuple[float, float]) -> None:
 def test_zero_at_the_truth_and_the_same_on_both_sides() -> None:
     s, g, tough, tolerant = torch.randn(4, 30, 3)
     stacked = torch.cat([g, tough, tolerant], dim=1)
-    assert assistive(g, stacked) == 0
-    torch.testing.assert_close(assistive(2 * g - s, stacked), assistive(s, stacked))
+    assert assistive(g, stacked, "first") == 0
+    torch.testing.assert_close(assistive(2 * g - s, stacked, "first"), assistive(s, stacked, "first"))
     other_side = torch.cat([g, 2 * g - tough, tolerant], dim=1)
-    torch.testing.assert_close(assistive(s, other_side), assistive(s, stacked))
+    torch.testing.assert_close(assistive(s, other_side, "first"), assistive(s, stacked, "first"))
 
 
 def test_main_term_is_continuous_at_the_tolerant_error() -> None:
     stacked = torch.tensor([[0.0, 1.0, 2.0]], dtype=torch.float64)
-    at = [assistive(torch.tensor([[e]], dtype=torch.float64), stacked, share=(0, 0)) for e in (2 - 1e-9, 2 + 1e-9)]
+    beside = torch.tensor([2 - 1e-9, 2 + 1e-9], dtype=torch.float64)
+    at = [assistive(e.view(1, 1), stacked, "first", share=(0, 0)) for e in beside]
     torch.testing.assert_close(at[0], at[1])
 
 
 def test_least_value_lies_beside_the_truth() -> None:
     e = torch.linspace(0, 3, 3001, dtype=torch.float64)
     stacked = torch.tensor([[0.0, 1.0, -1.0]], dtype=torch.float64)
-    values = [assistive(x.view(1, 1), stacked).item() for x in e]
+    values = [assistive(x.view(1, 1), stacked, "first").item() for x in e]
     assert e[int(np.argmin(values))] == 0.15
     np.testing.assert_allclose(min(values), -0.2725)
 
@@ -71,18 +73,20 @@ def test_without_teachers_it_is_three_times_the_absolute_error() -> None:
 
 
 def test_one_teacher_is_not_taken_for_the_truth() -> None:
-    with pytest.raises(ValueError, match=r"as many channels as the student, 4: it must hold the truth.*truth='first'"):
-        assistive(torch.zeros(5, 4), torch.zeros(5, 4))
+    with pytest.raises(TypeError, match="requires the option 'truth'"):
+        build("assistive")
+    with pytest.raises(TypeError, match="truth"):
+        assistive(torch.zeros(5, 4), torch.zeros(5, 12))
     with pytest.raises(ValueError, match="truth must be 'first'"):
         assistive(torch.zeros(5, 4), torch.zeros(5, 12), truth="labels")
 
 
 def test_another_number_of_teachers_is_named() -> None:
     with pytest.raises(ValueError, match=r"needs 3 times the student's 4 channels .* got 8"):
-        assistive(torch.zeros(5, 4), torch.zeros(5, 8))
+        assistive(torch.zeros(5, 4), torch.zeros(5, 8), "first")
 
 
 @pytest.mark.parametrize("options", [dict(within=(-0.4,)), dict(share=(0.1,)), dict(share=(0.1, 0.1, 0.1))])
 def test_a_teacher_without_its_numbers_is_not_dropped(options: dict[str, tuple[float, ...]]) -> None:
     with pytest.raises(ValueError, match="beyond, within and share need a number for each teacher, got 2, "):
-        assistive(torch.zeros(5, 4), torch.zeros(5, 12), **options)
+        assistive(torch.zeros(5, 4), torch.zeros(5, 12), "first", **options)

@@ -1,0 +1,9 @@
+# Norm and direction on the levels of the neck, where the detector's own assigner says that there is an object.
+_base_ = "../plain/gfl_r18_w16_digits.py"
+model = dict(
+    _delete_=True,
+    type="densekd.Distiller",
+    student=_base_.model,
+    teacher="{{fileDirname}}/../plain/gfl_r18_w32_digits.py",
+    method="nd",
+)

@@ -1,0 +1,130 @@
+"""What the dense head of a detector assigns to its priors while it computes its losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_OF_AN_IMAGE = "_get_targets_single"
+"""What YOLOX calls for each image; it has no `get_targets`."""
+
+
+def assigns(model: Any) -> bool:
+    """Whether a model is a detector whose dense head has a method that assigns labels, see `Assigned`."""
+    return _method_of(getattr(model, "bbox_head", None)) is not None
+
+
+def _method_of(head: Any) -> str | None:
+    dense = isinstance(head, nn.Module) and hasattr(head, "loss_by_feat") and hasattr(head, "cls_out_channels")
+    return next((name for name in ("get_targets", _OF_AN_IMAGE) if dense and hasattr(head, name)), None)
+
+
+@contextmanager
+def replaced(module: nn.Module, methods: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
+    """Other methods of one module, for as long as it lasts."""
+    own = vars(module)
+    before = {name: own[name] for name in methods if name in own}
+    own.update(methods)
+    try:
+        yield
+    finally:
+        for name in methods:
+            own.pop(name)
+        own.update(before)
+
+
+class Assigned:
+    """Context manager that records the labels which a one-stage detector assigns to its priors in one forward.
+
+    They are those of its own assigner, from its own predictions where it reads these: nothing is assigned twice. Of
+    several calls, as RepPoints makes for its two stages, the last counts: it is that of the classes.
+
+    Args:
+        model: for which `assigns` holds; it runs in `mode='loss'`.
+
+    Attributes:
+        levels: class of each prior `(B, A, h, w)`, level by level; K, after the last class, is background, -1 is
+            ignored. The head has a sigmoid a class, so that its background is 0 in all of them.
+
+    Raises:
+        ValueError: the head returns its targets in another form.
+    """
+
+    levels: list[Tensor]
+
+    def __init__(self, model: Any) -> None:
+        self._head: Any = model.bbox_head
+        self._name = str(_method_of(self._head))
+        self.levels = []
+
+    def __enter__(self) -> Assigned:
+        targets, losses = getattr(self._head, self._name), self._head.loss_by_feat
+        calls: list[Any] = []
+
+        def recorded(*args: Any, **kwargs: Any) -> Any:
+            calls.append(targets(*args, **kwargs))
+            return calls[-1]
+
+        def sized(scores: Sequence[Tensor], *args: Any, **kwargs: Any) -> Any:
+            calls.clear()
+            found = losses(scores, *args, **kwargs)
+            self.levels = self._read(calls, scores)
+            return found
+
+        self._replaced = replaced(self._head, {self._name: recorded, "loss_by_feat": sized})
+        self._replaced.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._replaced.__exit__(kind, error, trace)
+
+    def _read(self, calls: list[Any], scores: Sequence[Tensor]) -> list[Tensor]:
+        cells = [each.shape[-2] * each.shape[-1] for each in scores]
+        images = len(scores[0])
+        if self._name == _OF_AN_IMAGE:
+            each = torch.stack([_of_image(call, self._head.num_classes) for call in calls])
+            labels = each.split([count * each.shape[1] // sum(cells) for count in cells], 1)
+        else:
+            labels = _of_levels(calls[-1]) if calls else []
+        if len(labels) != len(cells) or any(each.numel() % (images * count) for each, count in zip(labels, cells)):
+            raise ValueError(
+                f"{type(self._head).__name__} returns its targets in a form that is not known: losses that read "
+                "labels of a detector's positions do not run on it"
+            )
+        return [each.reshape(images, *level.shape[-2:], -1).permute(0, 3, 1, 2) for each, level in zip(labels, scores)]
+
+    def at(self, size: tuple[int, ...], level: int) -> Tensor | None:
+        """Labels of a tap's level of a height and width `(B, A, h, w)`; None where the head has no such level.
+
+        `level` tells apart levels of one size.
+        """
+        fits = [i for i, each in enumerate(self.levels) if each.shape[2:] == torch.Size(size)]
+        return self.levels[level if level in fits else fits[0]] if fits else None
+
+
+def _of_levels(targets: Any) -> list[Tensor]:
+    """Labels of each level: the first list of whole numbers in what `get_targets` returns; -1 where a weight is 0."""
+    lists = [each for each in targets if isinstance(each, list | tuple) and each and isinstance(each[0], Tensor)]
+    place = next((i for i, each in enumerate(lists) if not each[0].is_floating_point()), None)
+    if place is None:
+        return []
+    labels, after = lists[place], lists[place + 1 : place + 2]
+    if not after or any(weight.shape != each.shape for weight, each in zip(after[0], labels)):
+        return list(labels)  # every one counts
+    return [each.where(weight > 0, -1) for each, weight in zip(labels, after[0])]
+
+
+def _of_image(targets: Any, classes: int) -> Tensor:
+    """Labels of the priors of an image of YOLOX, of which the targets are those of its positive ones."""
+    positive, of_classes = targets[0], targets[1]
+    labels = positive.new_full(positive.shape, classes, dtype=torch.long)
+    told = of_classes.argmax(1).where(of_classes.sum(1) > 0, classes)  # of an overlap of 0 no class is asked for
+    labels[positive] = told
+    return labels
