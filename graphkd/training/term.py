@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 
 import kdlosses
+from graphkd.data.targets import known as labelled
 from graphkd.networks.mlp import MLP
 from graphkd.sparse.rows import Matrix, rows
 from graphkd.training.lesson import Lesson
 from graphkd.training.task import task_of
 from kdlosses.auto_weight import entry_weight
+from kdlosses.heads import head_spec
 from kdlosses.reduce import nothing
 
 KNOWN = ("student_channels", "teacher_channels", "channels", "classes")
@@ -44,6 +46,9 @@ class Term(nn.Module):
         weight: factor of the term in the total loss, at least 0. `'auto'`: the factor at which its gradient, of the
             student's parameters, is as large as that of the loss on the labels, measured in the first steps and then
             kept; `dict(type='auto', ratio=0.5, steps=50)` is half as large, see `kdlosses.auto_weight.AutoWeight`.
+        head: a learned head between a hidden layer of the student and the loss: `'linear'`, `'mlp'`, `'branch'`,
+            `'module:name'`, a class or a dict, see `kdlosses.heads.head_spec`. It is learnt beside the student and
+            thrown away after. The weight of the term is that of the head's own loss on labels, `label_loss`, too.
 
     What a loss must know of the two sides, `student_channels`, `teacher_channels`, `channels` (of both, where they
     agree) and `classes`, is filled in where the entry does not give it.
@@ -60,9 +65,10 @@ class Term(nn.Module):
         student: str = "logits",
         teacher: str | None = None,
         weight: float | str | Mapping[str, Any] = 1.0,
+        head: Any = None,
     ) -> None:
         super().__init__()
-        plain = check_entry(dict(loss=loss, weight=weight))
+        plain = check_entry(dict(loss=loss, student=student, teacher=teacher, weight=weight, head=head))
         self.weight, self.auto = entry_weight(plain.name, weight)
         if "edge_index" in plain.requires:
             lesson.edges()
@@ -71,7 +77,13 @@ class Term(nn.Module):
         self.logits = lesson.joined_logits()
         self.teacher: Matrix = [*lesson.hidden, self.logits][source]
         mine, theirs = model.widths[self.layer], self.teacher.shape[1]
-        project = plain.match == "shape" and mine != theirs
+        self.hard, self.head = lesson.task.hard, None if head is None else head_spec(head)
+        self.between: nn.Module | None = None
+        if self.head is not None:
+            classes = theirs if plain.match == "shape" else model.widths[-1]
+            self.between = self.head.build(torch.zeros(2, mine, dtype=model.layers[-1].weight.dtype), classes)
+            mine = self.head.classes or classes
+        project = plain.match == "shape" and mine != theirs and self.head is None
         if project and (self.layer == len(model.layers) - 1 or source == len(lesson.hidden)):
             raise ValueError(
                 f"distills entry {plain.name!r}: student {student!r} is {mine} wide, teacher "
@@ -115,7 +127,7 @@ class Term(nn.Module):
         return cls(model, lesson, **entry)
 
     def forward(self, outputs: Sequence[Tensor], nodes: Tensor | slice, context: Mapping[str, Any]) -> Tensor:
-        student = self.project(outputs[self.layer])
+        student = self.project(outputs[self.layer]) if self.between is None else self.between(outputs[self.layer])
         if not self.weight or not self.loss.active(**context):
             return nothing(student)
         if "student_logits" in self.loss.needs:
@@ -123,7 +135,12 @@ class Term(nn.Module):
         if "teacher_logits" in self.loss.needs:
             context = {**context, "teacher_logits": rows(self.logits, nodes)}
         taken = {name: context[name] for name in self.loss.needs if name in context}
-        return self.weight * self.loss(student, rows(self.teacher, nodes), **taken)
+        value = self.loss(student, rows(self.teacher, nodes), **taken)
+        if self.head is not None and self.head.label_loss:
+            told = labelled(context["labels"])
+            if told.any():
+                value = value + self.head.label_loss * self.hard(student[told], context["labels"][told])
+        return self.weight * value
 
 
 def check_entry(entry: Mapping[str, Any], task: str = "single-label") -> kdlosses.Loss:
@@ -140,6 +157,18 @@ def check_entry(entry: Mapping[str, Any], task: str = "single-label") -> kdlosse
     with torch.random.fork_rng(devices=[]):  # built twice, drawn once
         loss = kdlosses.build(entry["loss"], **dict.fromkeys(KNOWN, 8))
     entry_weight(loss.name, entry.get("weight", 1.0))
+    if entry.get("head") is not None:
+        head_spec(entry["head"])
+        if entry.get("teacher") is None:
+            raise ValueError(
+                f"distills entry {loss.name!r}: a head needs teacher=..., say 'logits', which it is to match"
+            )
+    middle = "a head" if entry.get("head") is not None else "the loss" if "student_logits" in loss.needs else ""
+    if middle and entry.get("student", "logits") == "logits":
+        raise ValueError(
+            f"distills entry {loss.name!r}: {middle} stands on a hidden layer, student='hidden' or 'hidden:i', not on "
+            "the logits"
+        )
     if loss.maps:
         raise ValueError(f"distills entry {loss.name!r}: the loss needs maps (N, C, H, W), a graph has nodes (N, C)")
     for name in loss.requires:
