@@ -81,7 +81,7 @@ class Term(nn.Module):
         self.between: nn.Module | None = None
         if self.head is not None:
             classes = theirs if plain.match == "shape" else model.widths[-1]
-            self.between = self.head.build(torch.zeros(2, mine, dtype=model.layers[-1].weight.dtype), classes)
+            self.between = self.head.build(torch.zeros(2, mine, dtype=next(model.parameters()).dtype), classes)
             mine = self.head.classes or classes
         project = plain.match == "shape" and mine != theirs and self.head is None
         if project and (self.layer == len(model.layers) - 1 or source == len(lesson.hidden)):

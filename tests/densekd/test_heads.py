@@ -17,6 +17,7 @@ from densekd.mmlab.config import control
 from densekd.taps.reader import Taps
 
 from .conftest import CONFIGS, TinySegmenter, seg_batch
+from .methods.teaching import gap, scenes_of_pixels
 
 TAP = "decode_head.conv_seg"
 BRANCH = {"loss": "ofa", "student": "backbone", "teacher": TAP, "head": {"type": "branch", "label_loss": 0.1}}
@@ -105,3 +106,11 @@ def test_a_student_with_two_heads_is_trained_saved_and_exported_with_both(seg_te
 def test_a_student_without_the_output_layer_is_told_how_to_get_it(method: str, seg: Config) -> None:
     with pytest.raises(ValueError, match=f"method '{method}' needs a student whose last layer .*densekd.WithOutput"):
         Distiller(student=seg, teacher="ema", method=method)
+
+
+@pytest.mark.parametrize("method", ["dual_head", "ofa"])
+def test_the_student_learns_through_its_heads(method: str) -> None:
+    """On unseen scenes the taught student costs less than one whose heads alone learn on its features: the control."""
+    pair = CONFIGS / "seg.py", CONFIGS / "seg_teacher.py"
+    taught, control = (gap(*pair, method, scenes_of_pixels, taught=taught) for taught in (True, False))
+    assert taught < 0.95 * control
