@@ -99,9 +99,8 @@ class LELP(nn.Module):
         z = resized("lelp", "teacher_logits", teacher_logits, teacher).movedim(1, -1).flatten(0, -2).double()
         h = teacher.movedim(1, -1).flatten(0, -2).double()
         w = torch.ones_like(h[:, 0]) if weight is None else weight.flatten().to(h)
-        h, z, w = h[w > 0], z[w > 0], w[w > 0]
-        if not len(h) or not h.isfinite().all() or not z.isfinite().all():
-            return
+        keep = (w > 0) & h.isfinite().all(1) & z.isfinite().all(1)
+        h, z, w = h[keep], z[keep], w[keep]
         x = torch.cat([torch.ones_like(h[:, :1]), h], 1)
         own = F.one_hot(z.argmax(1), self.classes).to(h) * w[:, None]
         second = torch.stack([(x * own[:, c : c + 1]).T @ x for c in range(self.classes)])  # counts, sums, products
@@ -110,13 +109,16 @@ class LELP(nn.Module):
         self.seen += 1
 
     @torch.no_grad()
-    def fit(self) -> None:
-        """Make the directions of what `observe` took in, in all processes."""
+    def fit(self) -> bool:
+        """Make the directions of what `observe` took in, in all processes; False where that was no position."""
         assert self.moments is not None
         if dist.is_available() and dist.is_initialized():
             for each in self.moments:
                 dist.all_reduce(each)
         second, products = (each.cpu() for each in self.moments)
+        self.moments, self.seen = None, 0
+        if not second[:, 0, 0].any():
+            return False
         head = torch.linalg.lstsq(second.sum(0), products, driver="gelsd").solution[1:].T  # (C, D)
         head = head - head.mean(0)
         unseen = torch.eye(head.shape[1]).to(head) - torch.linalg.pinv(head, rtol=1e-6) @ head
@@ -136,7 +138,7 @@ class LELP(nn.Module):
         self.directions.copy_(torch.cat(directions))
         self.offsets.copy_(torch.cat(offsets))
         self.fitted.fill_(True)
-        self.moments = None
+        return True
 
     @property
     def _is_fitted(self) -> bool:
@@ -158,9 +160,8 @@ class LELP(nn.Module):
         if not torch.compiler.is_compiling() and not self._is_fitted:
             if self.training:
                 self.observe(teacher, teacher_logits, weight)
-            if self.seen < self.fit_steps:
+            if self.seen < self.fit_steps or not self.fit():
                 return 0 * (student.sum() + teacher.sum())  # not a number where they are none
-            self.fit()
         log_q = F.log_softmax((student / self.tau).movedim(1, -1), dim=-1)
         target = self.targets(teacher, teacher_logits).flatten(-2)
         return -(self.tau**2) * weighted_mean((target * log_q).sum(-1), weight)

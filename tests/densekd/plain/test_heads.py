@@ -168,6 +168,15 @@ def test_two_heads_learn_apart_and_predict_together() -> None:
     torch.testing.assert_close(plain.eval()(IMAGES).exp(), mixed)
 
 
+def test_the_second_head_may_be_of_one_sigmoid() -> None:
+    torch.manual_seed(0)
+    student = with_output(Net(classes=1), "head", "two_heads")
+    model = learner(dict(loss="kl", student="head.second", teacher="head"), student=student, teacher=Net(8, classes=1))
+    z, t = student.head.second(student.two(student.one(IMAGES))), model.teachers["teacher"].model(IMAGES)
+    both = [torch.cat([torch.zeros_like(each), each], 1) for each in (z, t)]
+    torch.testing.assert_close(model(IMAGES)[1]["kl"], kdlosses.kl(*both))
+
+
 def test_subclasses_learn_what_the_logits_of_a_teacher_do_not_show() -> None:
     """The teacher's classes tell of the first channel alone; the student's subclasses come to tell of the others."""
     torch.manual_seed(0)
