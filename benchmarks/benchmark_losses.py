@@ -117,6 +117,8 @@ def case(key: str, shape: tuple[int, ...]) -> Case:
     student, teacher = (2 * torch.randn(shape)).requires_grad_(), 2 * torch.randn(n, theirs, *space)
     widths = dict(student_channels=channels, teacher_channels=channels, channels=channels)
     classes = channels if _kind(key) == "logit" else CLASSES
+    if key == "lelp":  # a student of four logits a class
+        classes, widths["teacher_channels"] = channels // 4, theirs
     loss = kdlosses.build(dict(type=key, **_options(key, n, channels)), **widths, classes=classes)
     labels = torch.randint(min(CLASSES, channels), (n, *space))
     if key == "prokd":
@@ -152,10 +154,6 @@ def _options(key: str, n: int, channels: int) -> dict[str, Any]:
         return dict(size=n, k=n // 16)
     if key == "crd":
         return dict(samples=2 * n, negatives=n)
-    if key == "lelp":  # a student of four logits a class
-        draw = torch.Generator().manual_seed(1)
-        head, embeddings = (torch.randn(rows, 64, generator=draw) for rows in (channels // 4, 500))
-        return dict(head_weight=head, head_bias=torch.zeros(len(head)), embeddings=embeddings, subclasses=4)
     others: dict[str, dict[str, Any]] = {
         "comodo": dict(size=n),
         "rkd": dict(angle=0.0),

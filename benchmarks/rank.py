@@ -34,7 +34,7 @@ KINDS = ("logit", "feature")
 EXCLUDED = {
     "assistive": "its teacher is the truth stacked with several regressors",
     "crkd": "it is for classes that the teacher does not know",
-    "lelp": "it needs the teacher's classifier and embeddings fitted beforehand",
+    "lelp": "its student has several logits a class",
     "swing": "it is kl but where something is private",
     "sinkd": "it pairs all positions with all, at twenty times the cost of the others",
     "uskd": "it has no teacher",

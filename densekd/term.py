@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 import kdlosses
-from densekd.align.adapt import ADAPT, Size, adapts, join
+from densekd.align.adapt import ADAPT, Size, adapts, join, lay_out
 from densekd.assigned import of_locations, of_sigmoids
 from densekd.context import LOGITS, OF_A_RUN, WHERE, LossInputs
 from densekd.truth import Truth
 from kdlosses.auto_weight import AutoWeight, entry_weight
+from kdlosses.heads import HeadSpec, head_spec, label_loss
 from kdlosses.truth import TRUTH, check_smoothing, place_of
 
 KNOWN = ("student_channels", "teacher_channels", "channels", "classes")
@@ -56,6 +57,10 @@ class Term(nn.Module):
             a weight that is measured, where head and loss have weights of classes and of positions, else 'equal': a
             loss that shall pull as hard as the task then pulls where the task does, not at the most frequent class.
         smoothing: of the labels where a source is `'truth'`: the share of all classes alike.
+        head: a learned head between the tap that learns and the loss, for class logits of a middle layer: `'linear'`,
+            `'mlp'`, `'branch'`, `'module:name'`, a class or a dict, see `kdlosses.heads.head_spec`. A tap of several
+            levels has a head for each; one map of the teacher then serves all. Heads are trained with the student and
+            are no part of it. The weight of the entry is that of `label_loss`, too.
 
     Options that follow from the models, `student_channels`, `teacher_channels`, `channels` (of both, where they agree)
     and `classes`, are filled in where the entry does not give them; so is `truth`, where the first source is the truth.
@@ -84,6 +89,7 @@ class Term(nn.Module):
         back: bool = False,
         class_weight: str | Sequence[float] | None = None,
         smoothing: float = 0.0,
+        head: Any = None,
     ) -> None:
         super().__init__()
         if not (name is None or isinstance(name, str)):
@@ -106,6 +112,7 @@ class Term(nn.Module):
         self.sigmoid: tuple[bool, list[bool]] = False, [False] * len(self.sources)
         self.weight, self.auto = entry_weight(self.name, weight)
         self.class_weight = _class_weight(self.name, class_weight)
+        self.head, self.heads = self._head_spec(head, teacher), nn.ModuleList()
         self.register_buffer("by_class", None, persistent=False)
         share = check_smoothing(self.name, smoothing, TRUTH in self.sources)
         if not isinstance(back, bool):
@@ -155,6 +162,31 @@ class Term(nn.Module):
             raise ValueError(f"distills entry {self.name!r}: its loss needs the logits of one teacher, not several")
         if len(self.sources) > 1 and adapt in LEARNED and adapt != "cat":
             raise ValueError(f"distills entry {self.name!r}: adapt={adapt!r} projects onto one teacher, not several")
+
+    def _head_spec(self, head: Any, teacher: Any) -> HeadSpec | None:
+        if head is None:
+            return None
+        if TRUTH in self.sources:
+            raise ValueError(
+                f"distills entry {self.name!r}: a head has no meaning where a source is {TRUTH!r}: its own loss on the "
+                "labels is head=dict(..., label_loss=1.0)"
+            )
+        if self.how not in ("auto", "none", "resize", "tokens"):
+            raise ValueError(f"distills entry {self.name!r}: the head makes logits, which adapt={self.how!r} would mix")
+        if not teacher:
+            raise ValueError(
+                f"distills entry {self.name!r}: a head needs teacher=..., the tap that it is to match, such as that of "
+                "the teacher's logits"
+            )
+        try:
+            return head_spec(head)
+        except (KeyError, TypeError, ValueError) as error:
+            raise type(error)(f"distills entry {self.name!r}: {error.args[0]}") from error
+
+    @property
+    def mixes(self) -> bool:
+        """Whether what stands between tap and loss makes other channels than the tap's."""
+        return self.how in LEARNED or self.head is not None
 
     @property
     def asks_logits(self) -> bool:
@@ -207,9 +239,11 @@ class Term(nn.Module):
             binary = sigmoid is not None and sigmoid[0]
             truth = () if self.truth is None else self.truth.blank(student, classes, binary)
             learner, guide = self._sides(student, teachers, image_size, truth)
-            self._check_sides(learner, guide)
             self.levels = len(learner), len(guide)
-            self.adapt = adapts(learner, guide, image_size, self.loss.match, self.how).to(learner[0].device)
+            learner, guide = self._with_heads(learner, guide, image_size)
+            self._check_sides(learner, guide)
+            how = "resize" if self.head is not None and self.how != "none" else self.how
+            self.adapt = adapts(learner, guide, image_size, self.loss.match, how).to(learner[0].device)
             with torch.no_grad():  # in evaluation mode a blank image does not change batch statistics
                 pairs = self.adapt.eval()(learner, guide, image_size)
             self.adapt.train()
@@ -279,6 +313,49 @@ class Term(nn.Module):
         teachers = [[self._of_teacher(level, flag) for level in levels] for levels, flag in zip(teachers, its)]
         teacher = join(student, teachers, image_size, self.how)
         return (teacher, student) if self.back else (student, teacher)
+
+    def _with_heads(
+        self, learner: Sequence[Tensor], guide: Sequence[Tensor], image_size: Size | None
+    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Build the heads, and return what they make of the levels of a probe."""
+        if self.head is None:
+            return learner, guide
+        if len(guide) not in (1, len(learner)):
+            raise ValueError(f"the tap of the head yields {len(learner)} tensors, the other side {len(guide)}")
+        sigmoids = len(guide[0]) // len(learner[0])
+        if sigmoids > 1 and self.head.label_loss:
+            raise ValueError(f"a head with {sigmoids} sigmoids at each position has no loss on a label map")
+        classes = sigmoids if sigmoids > 1 else width(guide[0]) // len(self.sources)
+        with torch.no_grad():
+            self.heads = nn.ModuleList(
+                self.head.build(lay_out(s, t, image_size)[0], classes)
+                for s, t in zip(learner, len(learner) * list(guide) if len(guide) == 1 else guide)
+            )
+            self.heads.eval()
+            made = self._headed(learner, guide, image_size)
+        self.heads.train()
+        return made
+
+    def _headed(
+        self, learner: Sequence[Tensor], guide: Sequence[Tensor], image_size: Size | None
+    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """What the heads make of each level, beside what it is compared with."""
+        if not self.heads:
+            return learner, guide
+        guide = len(learner) * list(guide) if len(guide) == 1 else guide
+        pairs = [lay_out(s, t, image_size) for s, t in zip(learner, guide)]
+        made = [head(s) for head, (s, _) in zip(self.heads, pairs)]
+        made = [two_classes(z) if len(z) < len(t) else z for z, (_, t) in zip(made, pairs)]
+        return made, [t for _, t in pairs]
+
+    def _label_loss(self, logits: Tensor, context: LossInputs) -> Tensor:
+        labels = context.gather(["labels"], tuple(logits.shape[2:]), None, len(logits)).get("labels")
+        if labels is None:
+            raise ValueError(
+                f"distills entry {self.name!r}: label_loss of its head requires the class of each position, but this "
+                f"batch has no {context.LABELS} for its tap: tap a map and give label maps, or leave label_loss out"
+            )
+        return label_loss(logits, labels, context.ignore_index)
 
     def _of_teacher(self, level: Tensor, sigmoid: bool) -> Tensor:
         single = sigmoid and level.shape[1] == 1
@@ -388,10 +465,13 @@ class Term(nn.Module):
             )
         told = {} if logits is None else dict(zip(LOGITS, reversed(logits) if self.back else logits))
         losses = []
+        learner, guide = self._headed(learner, guide, context.image_size)
         for level, (s, t) in enumerate(self.adapt(learner, guide, context.image_size)):
             found = self._for_each_class(self._gathered(context, tuple(s.shape[2:]), len(s), level), s)
             self._check_labels(found, context)
             losses.append(self.loss(s, t, **found, **told))
+            if self.head is not None and self.head.label_loss:
+                losses.append(self.head.label_loss * self._label_loss(s, context))
         return self.weight * torch.stack(losses).sum()
 
     def _gathered(self, context: LossInputs, size: tuple[int, ...], rows: int, level: int) -> dict[str, Any]:

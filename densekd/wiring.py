@@ -14,7 +14,7 @@ from densekd.align.adapt import Size, as_map
 from densekd.context import LossInputs, class_weight_of, classes_of
 from densekd.taps.defaults import is_segmenter, sigmoid_logits
 from densekd.teacher import Peer, Teacher
-from densekd.term import LEARNED, Term, two_classes, width
+from densekd.term import Term, two_classes, width
 from kdlosses.auto_weight import AutoWeight, Task
 from kdlosses.diagnosis import Diagnosis
 from kdlosses.truth import TRUTH
@@ -119,9 +119,19 @@ class Wiring:
                 for (name, tap), levels in zip(self._asks(term), each)
             ],
         )
+        if not term.back and term.student == logits and (term.head is not None or "student_logits" in term.loss.needs):
+            what = "its head" if term.head is not None else f"loss {term.loss.name!r}"
+            raise ValueError(
+                f"distills entry {term.name!r}: {what} stands on a middle layer, but the tap {logits!r} yields the "
+                "logits: tap a layer before them, such as their input '" + f"{logits}:in'"
+            )
         if term.class_map is not None:
             self._check_class_map(term, student, each, binary)
-        elif term.student == logits and (len(each) > 1 or (term.loss.match == "shape" and term.how == "auto")):
+        elif (
+            term.head is None
+            and term.student == logits
+            and (len(each) > 1 or (term.loss.match == "shape" and term.how == "auto"))
+        ):
             pairs = [(student[0], binary[0]), *((levels[0], flag) for levels, flag in zip(each, binary[1]))]
             mine_classes, *its = [2 if flag and term.categorical else width(level) for level, flag in pairs]
             self._check_classes(term.name, mine_classes, its)
@@ -158,7 +168,7 @@ class Wiring:
                     f"yields a feature of {channels} channels: tap the logits"
                 )
         mine = 2 if binary[0] and term.categorical and student[0].shape[1] == 1 else width(student[0])
-        if len(term.class_map) != mine and term.how not in LEARNED:
+        if len(term.class_map) != mine and not term.mixes:
             raise ValueError(
                 f"distills entry {term.name!r}: the student has {mine} classes, but class_map has "
                 f"{len(term.class_map)} entries: give one class of the teacher for each"
@@ -245,7 +255,12 @@ class Wiring:
             return
         self._diagnosis.softmax(term.name, its[0], term.tau)
         classes = self._classes(term.student)[0]
-        if term.class_map is None and not term.back and width(mine[0]) == width(its[0]) == classes:
+        if (
+            term.class_map is None
+            and not term.back
+            and term.head is None
+            and width(mine[0]) == width(its[0]) == classes
+        ):
             own, other = _agreement(mine[0], context), _agreement(its[0], context)
             if own is not None and other is not None:
                 self._diagnosis.agreement(term.name, own, other)

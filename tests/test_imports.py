@@ -61,6 +61,7 @@ ROOMS = {
         "unit whole arrays options moved extras discover ground safe_pickle shipped text_table taps",
         "moving_average resized soft_targets",
         "reduce registry pointwise class_means squared_error experts schedule auto_weight diagnosis space attack truth",
+        "heads outputs",
         "logit feature relation contrastive",
         "policy adaptation",
         "cli",

@@ -241,10 +241,10 @@ def assistive(
     return loss.mean()
 
 
-def lelp(student: Tensor, teacher: Tensor, own: Any) -> Tensor:
-    h = teacher.movedim(1, -1).flatten(0, -2)
+def lelp(student: Tensor, teacher: Tensor, teacher_logits: Tensor, own: Any) -> Tensor:
+    h, z = (x.movedim(1, -1).flatten(0, -2) for x in (teacher, teacher_logits))
     log_q = F.log_softmax(student.movedim(1, -1).flatten(0, -2), dim=1)
-    p = F.softmax(h @ own.head_weight.T + own.head_bias, dim=1)
+    p = F.softmax(z, dim=1)
     score = (h @ own.directions.T - own.offsets).reshape(len(h), -1, own.subclasses)
     target = p.unsqueeze(2) * F.softmax(score, dim=2)
     return -(target.flatten(1) * log_q).sum(1).mean()

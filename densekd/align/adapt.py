@@ -86,13 +86,9 @@ class Adapt(nn.Module):
         return self.match not in ("samples", "channels") and self.how != "none"
 
     def _lay_out(self, student: Tensor, teacher: Tensor, image_size: Size | None) -> tuple[Tensor, Tensor]:
-        if self.how not in ("auto", "conv1x1", "tokens", "gl_mixer") or 3 not in (student.ndim, teacher.ndim):
+        if self.how not in ("auto", "conv1x1", "tokens", "gl_mixer"):
             return student, teacher
-        if student.ndim == teacher.ndim and student.shape[1] == teacher.shape[1]:
-            return student.transpose(1, 2), teacher.transpose(1, 2)
-        if {student.ndim, teacher.ndim} <= {3, 4} and image_size is not None:
-            return as_map(student, image_size), as_map(teacher, image_size)
-        return student, teacher
+        return lay_out(student, teacher, image_size)
 
     def _check(self, student: Tensor, teacher: Tensor) -> None:
         a, b = list(student.shape), list(teacher.shape)
@@ -105,6 +101,17 @@ class Adapt(nn.Module):
                 f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)} cannot be aligned"
                 + ("" if self.how == "auto" else f" by adapt={self.how!r}")
             )
+
+
+def lay_out(student: Tensor, teacher: Tensor, image_size: Size | None) -> tuple[Tensor, Tensor]:
+    """Put the channels of tokens `(B, N, C)` on axis 1: as `(B, C, N)` where both sides have N, else as maps."""
+    if 3 not in (student.ndim, teacher.ndim):
+        return student, teacher
+    if student.ndim == teacher.ndim and student.shape[1] == teacher.shape[1]:
+        return student.transpose(1, 2), teacher.transpose(1, 2)
+    if {student.ndim, teacher.ndim} <= {3, 4} and image_size is not None:
+        return as_map(student, image_size), as_map(teacher, image_size)
+    return student, teacher
 
 
 REGISTERS = 8

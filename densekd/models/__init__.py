@@ -4,5 +4,6 @@ from densekd.models.cutmix import CutMixPreProcessor
 from densekd.models.efficientnet_lite import EfficientNetLite
 from densekd.models.label_assisted import LabelAssistedEncoderDecoder
 from densekd.models.selfmix import SelfMixPreProcessor
+from densekd.models.with_output import WithOutput
 
-__all__ = ["CutMixPreProcessor", "EfficientNetLite", "LabelAssistedEncoderDecoder", "SelfMixPreProcessor"]
+__all__ = ["CutMixPreProcessor", "EfficientNetLite", "LabelAssistedEncoderDecoder", "SelfMixPreProcessor", "WithOutput"]

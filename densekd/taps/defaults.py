@@ -105,7 +105,8 @@ def sigmoid_logits(model: nn.Module, spec: str, channels: int | None = None) -> 
         return False
     plain = head_of(model) if channels == 1 else None
     if plain is not None and plain.classes in (1, None):
-        return all(not each.path or f"{plain.logits}.".startswith(f"{each.path}.") for each in taps)
+        last = f"{plain.logits}."
+        return all(not each.path or last.startswith(f"{each.path}.") or each.path.startswith(last) for each in taps)
     return all(_is_sigmoid(model, each.path) for each in taps)
 
 
@@ -114,7 +115,7 @@ def _is_sigmoid(model: Any, path: str) -> bool:
     for depth in range(len(names), 0, -1):
         head, inside = model.get_submodule(".".join(names[:depth])), names[depth:]
         if hasattr(head, "loss_decode"):
-            return is_binary(head) and (not inside or "seg" in inside[-1])
+            return is_binary(head) and (not inside or "seg" in inside[0])
         if getattr(head, "use_sigmoid_cls", False) or hasattr(head, "heatmap_head"):
             return bool(inside) and inside[0] in (*CLASSIFIERS, "rpn_cls")
     return False

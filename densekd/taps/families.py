@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from kdlosses.outputs import Output
+
 HEADS = (
     *("decode_head.classifier", "segmentation_head.classifier", "segmentation_head"),  # transformers, smp
     *("classifier", "head.head", "heads.head", "head.fc", "head", "fc"),  # classifiers; transformers' DPT
@@ -46,6 +48,8 @@ def head_of(model: nn.Module) -> Head | None:
         return None
     last = _last(path, parts[path])
     layer: Any = parts[last]
+    if isinstance(layer, Output):
+        return Head(last, f"{last}:in", isinstance(layer.layer, nn.Conv2d), layer.classes)
     if isinstance(layer, nn.Conv2d):
         return Head(last, f"{last}:in", True, layer.out_channels)
     if isinstance(layer, nn.Linear):
@@ -58,7 +62,7 @@ def head_of(model: nn.Module) -> Head | None:
 def _last(path: str, module: nn.Module) -> str:
     """Path of the layer that makes the logits: inside of sequences, and of what has a single part."""
     parts = [(name, part) for name, part in module.named_children() if not _passes(part)]
-    if parts and (isinstance(module, nn.Sequential) or len(parts) == 1):
+    if parts and not isinstance(module, Output) and (isinstance(module, nn.Sequential) or len(parts) == 1):
         name, part = parts[-1]
         return _last(f"{path}.{name}", part)
     return path

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -32,3 +34,13 @@ def digits(neighbours: int = 5) -> Graph:
     one_way = torch.stack([torch.arange(len(y)).repeat_interleave(neighbours), near.flatten()])
     edges = both_ways(one_way).unique(dim=1)
     return Graph(torch.from_numpy((images / 16).astype(np.float32)), edges, y, 10, torch.arange(len(y)))
+
+
+def parity() -> Graph:
+    """The digits, of which it is to be told whether they are even or odd: two classes of five kinds each.
+
+    >>> parity().num_classes
+    2
+    """
+    graph = digits()
+    return replace(graph, y=graph.y % 2, num_classes=2)

@@ -77,6 +77,10 @@ class MLP(nn.Module):
             found.append(_linear(last, x))
         return [each.to(given, torch.float32 if self.amp else each.dtype) for each in found]
 
+    def last_features(self, x: Tensor) -> Tensor:
+        """What the last layer reads: the last hidden layer after dropout, or the input where there is none."""
+        return self.dropout(self.outputs(x)[-2]) if len(self.layers) > 1 else x
+
     @torch.no_grad()
     def rescale(self, scale: Tensor, mean: Tensor) -> None:
         """Multiply the outputs by `scale` `(C,)` and add `mean`, in the weights of the last layer.

@@ -26,6 +26,8 @@ def labels(methods: list[Any]) -> list[str]:
     ['glnn', 'ffg2m(lam=0.2)', 'ffg2m(lam=0.5)']
     >>> labels([dict(type="terms", distills=[dict(loss=dict(type="until", loss="kl"))])])
     ['terms(until(kl))']
+    >>> labels([dict(type="terms", distills=[dict(loss="kl"), dict(loss="ofa", student="hidden", head="branch")])])
+    ['terms(kl, ofa+branch)']
     """
     short = [_label(method) for method in methods]
     return [name if short.count(name) == 1 else _label(method, True) for name, method in zip(short, methods)]
@@ -34,7 +36,10 @@ def labels(methods: list[Any]) -> list[str]:
 def _label(spec: Any, full: bool = False) -> str:
     if not isinstance(spec, dict):
         return str(spec)
-    inside = [_label(entry["loss"], full) for entry in spec.get("distills", ())]
+    inside = [
+        "+".join(_label(entry[key], full) for key in ("loss", "head") if entry.get(key))
+        for entry in spec.get("distills", ())
+    ]
     inside += [_label(spec[key], full) for key in ("method", "loss") if key in spec]
     rest = {key: value for key, value in spec.items() if key not in ("type", "distills", "method", "loss")}
     inside += [f"{key}={value}" for key, value in rest.items() if full]

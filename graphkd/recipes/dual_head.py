@@ -13,6 +13,7 @@ from graphkd.rules.align_gradients import align_gradients
 from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History
+from kdlosses.heads import head_spec
 
 
 @recipe()
@@ -54,17 +55,14 @@ def dual_head(
         return supervised(model, lesson)
     teacher, distill, nothing = lesson.teacher_logits(), kdlosses.build(loss), torch.zeros(())
     width, classes = model.widths[-2:]
-    second = (
-        nn.Sequential(nn.Linear(width, wide), nn.ReLU(), nn.Dropout(dropout), nn.Linear(wide, classes))
-        if wide
-        else nn.Linear(width, classes)
-    ).to(next(model.parameters()).dtype)
+    head = head_spec(dict(type="mlp", wide=wide, dropout=dropout) if wide else "linear")
+    second = head.build(torch.zeros(2, width, dtype=next(model.parameters()).dtype), classes)
     body = [parameter for layer in list(model.layers)[:-1] for parameter in layer.parameters()]
 
     def step(nodes: Tensor | slice) -> Tensor:
         context = lesson.context(nodes, distill.needs)
         taken = {name: context[name] for name in distill.needs if name in context}
-        features = model.dropout(model.outputs(rows(lesson.x, nodes))[-2])
+        features = model.last_features(rows(lesson.x, nodes))
         soft = (1 - lam) * distill(second(features), rows(teacher, nodes), **taken)
         hard = lam * lesson.hard_loss(model) if lam > 0 else nothing
         if not align or lam == 0:

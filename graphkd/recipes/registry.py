@@ -45,7 +45,7 @@ SPACES: dict[str, Mapping[str, Dimension]] = {}
 
 HANDS_ON = {
     *("adagmlp", "dho", "dual_head", "m2m", "pruned", "quant_distill", "random_teacher", "rounded", "simmlp"),
-    *("talking", "tined", "weight_align"),
+    *("lelp", "talking", "tined", "weight_align"),
 }
 """The recipes that read or change the parameters of their student themselves: they run on the CPU."""
 ONE_PROCESS = {"hard", "tgeo"}

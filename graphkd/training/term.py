@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 import kdlosses
+from graphkd.data.targets import known as labelled
 from graphkd.networks.mlp import MLP
 from graphkd.sparse.rows import Matrix, rows
 from graphkd.training.lesson import Lesson
 from graphkd.training.task import task_of
 from graphkd.training.truth import Truth
 from kdlosses.auto_weight import entry_weight
+from kdlosses.heads import head_spec
 from kdlosses.reduce import nothing
 from kdlosses.truth import TRUTH, check_loss, check_smoothing, place_of
 
@@ -51,6 +53,9 @@ class Term(nn.Module):
             along the channels. The truth is what it is in a dense entry, see `densekd.term.Term`: logits for a loss
             that takes a softmax or a sigmoid, the targets themselves for another. Other nodes count nothing then.
         smoothing: of the labels where a source is `'truth'`: the share of all classes alike.
+        head: a learned head between a hidden layer of the student and the loss: `'linear'`, `'mlp'`, `'branch'`,
+            `'module:name'`, a class or a dict, see `kdlosses.heads.head_spec`. It is learnt beside the student and
+            thrown away after. The weight of the term is that of the head's own loss on labels, `label_loss`, too.
 
     What a loss must know of the two sides, `student_channels`, `teacher_channels`, `channels` (of both, where they
     agree), `classes` and `ignore_index`, is filled in where the entry does not give it; so is `truth`, where the first
@@ -70,9 +75,10 @@ class Term(nn.Module):
         weight: float | str | Mapping[str, Any] = 1.0,
         source: str | Sequence[str] = "teacher",
         smoothing: float = 0.0,
+        head: Any = None,
     ) -> None:
         super().__init__()
-        entry = dict(loss=loss, student=student, weight=weight, source=source, smoothing=smoothing)
+        entry = dict(loss=loss, student=student, weight=weight, source=source, smoothing=smoothing, head=head)
         plain = check_entry({**entry, **({} if teacher is None else {"teacher": teacher})})
         self.weight, self.auto = entry_weight(plain.name, weight)
         if "edge_index" in plain.requires:
@@ -86,7 +92,13 @@ class Term(nn.Module):
         self.teacher: Matrix | None = None if alone else [*lesson.hidden, lesson.joined_logits()][place]
         self.logits = lesson.teacher
         theirs = sum(mine if self.teacher is None or each == TRUTH else self.teacher.shape[1] for each in self.sources)
-        project = plain.match == "shape" and mine != theirs
+        self.hard, self.head = lesson.task.hard, None if head is None else head_spec(head)
+        self.between: nn.Module | None = None
+        if self.head is not None:
+            classes = theirs if plain.match == "shape" else model.widths[-1]
+            self.between = self.head.build(torch.zeros(2, mine, dtype=next(model.parameters()).dtype), classes)
+            mine = self.head.classes or classes
+        project = plain.match == "shape" and mine != theirs and self.head is None
         if project and (self.layer == len(model.layers) - 1 or place == len(lesson.hidden)):
             raise ValueError(
                 f"distills entry {plain.name!r}: student {student!r} is {mine} wide, teacher "
@@ -132,7 +144,7 @@ class Term(nn.Module):
         return cls(model, lesson, **entry)
 
     def forward(self, outputs: Sequence[Tensor], nodes: Tensor | slice, context: Mapping[str, Any]) -> Tensor:
-        student = self.project(outputs[self.layer])
+        student = self.project(outputs[self.layer]) if self.between is None else self.between(outputs[self.layer])
         if not self.weight or not self.loss.active(**context):
             return nothing(student)
         if "student_logits" in self.loss.needs:
@@ -143,7 +155,12 @@ class Term(nn.Module):
         if self.truth is not None:
             truth, taken["weight"] = self.truth(context["labels"])
         each = [truth if source == TRUTH else rows(self.teacher, nodes) for source in self.sources]
-        return self.weight * self.loss(student, each[0] if len(each) == 1 else torch.cat(each, 1), **taken)
+        value = self.loss(student, each[0] if len(each) == 1 else torch.cat(each, 1), **taken)
+        if self.head is not None and self.head.label_loss:
+            told = labelled(context["labels"])
+            if told.any():
+                value = value + self.head.label_loss * self.hard(student[told], context["labels"][told])
+        return self.weight * value
 
 
 def check_entry(entry: Mapping[str, Any], task: str = "single-label") -> kdlosses.Loss:
@@ -162,6 +179,18 @@ def check_entry(entry: Mapping[str, Any], task: str = "single-label") -> kdlosse
         loss = kdlosses.build(entry["loss"], **dict.fromkeys(KNOWN, 8), **place_of(sources))
     entry_weight(loss.name, entry.get("weight", 1.0))
     _check_sources(loss, entry, sources, task)
+    if entry.get("head") is not None:
+        head_spec(entry["head"])
+        if entry.get("teacher") is None:
+            raise ValueError(
+                f"distills entry {loss.name!r}: a head needs teacher=..., say 'logits', which it is to match"
+            )
+    middle = "a head" if entry.get("head") is not None else "the loss" if "student_logits" in loss.needs else ""
+    if middle and entry.get("student", "logits") == "logits":
+        raise ValueError(
+            f"distills entry {loss.name!r}: {middle} stands on a hidden layer, student='hidden' or 'hidden:i', not on "
+            "the logits"
+        )
     if loss.maps:
         raise ValueError(f"distills entry {loss.name!r}: the loss needs maps (N, C, H, W), a graph has nodes (N, C)")
     for name in loss.requires:
@@ -178,6 +207,11 @@ def check_entry(entry: Mapping[str, Any], task: str = "single-label") -> kdlosse
                 f"which has no meaning for {task} targets; choose "
                 + ("'mse'" if task == "regression" else "'binary_kl' or 'mse'")
             )
+    if entry.get("head") is not None:
+        raise ValueError(
+            f"{where}: a head has no meaning where a source is {TRUTH!r}: its own loss on the labels is "
+            "head=dict(..., label_loss=1.0)"
+        )
     for whose in ("student", "teacher"):
         if entry.get(whose) is not None:
             _layer(whose, entry[whose], None)

@@ -24,17 +24,19 @@ def ofa(
 
     with $p, q$ the softmax of $z^t / \tau, z^s / \tau$ and no factor $\tau^2$. $\gamma = 1$ is the cross-entropy
     between teacher and student, $H(p)$ at best. $\gamma > 1$ raises the weight of the label above $p_y$ and lowers the
-    others; the target no longer sums to 1, so the size of the gradient depends on $\gamma$.
+    others; the target no longer sums to 1, so the size of the gradient depends on $\gamma$. A position without a label
+    has no target class: there $\gamma = 1$, which is our own.
 
-    The paper applies it to the last logits and to a classifier on each stage of the student: one entry each.
+    The paper applies it to the last logits and to the logits of a branch on each stage of the student, which makes
+    features of unlike architectures comparable: `head='branch'` of an entry, see `kdlosses.heads`.
 
     Args:
         student: logits `(N, C, *)`.
         teacher: logits `(N, C, *)`.
-        labels: `(N, *)`, class indices; negative or `ignore_index` means weight 0.
+        labels: `(N, *)`, class indices; negative or `ignore_index`: no label.
         gamma: enhancement (paper: 1 to 1.5 by pair).
         tau: temperature.
-        ignore_index: label that marks a position to leave out.
+        ignore_index: label that marks a position without a label.
         weight: `(N, *)`, positions to count.
 
     Paper: Hao et al., "One-for-All: Bridge the Gap Between Heterogeneous Architectures in Knowledge Distillation",
@@ -45,7 +47,8 @@ def ofa(
     >>> ofa(z, z, labels=torch.tensor([0]), gamma=2.0).item()  # target (1.25, 0.25) times log(2)
     1.0397...
     """
-    labels, weight = labelled(labels, weight, ignore_index, student.shape[1])
+    labels, known = labelled(labels, None, ignore_index, student.shape[1])
     y, p = labels.unsqueeze(1), F.softmax(teacher / tau, dim=1)
     target = p.pow(gamma).scatter(1, y, (p.gather(1, y) + 1).pow(gamma) - 1)
+    target = target.where(known.unsqueeze(1), p)
     return -weighted_mean((target * F.log_softmax(student / tau, dim=1)).sum(1), weight)

@@ -230,7 +230,7 @@ def test_a_perfect_student_pays_for_nothing_but_what_has_a_reason(name: str) -> 
     costs = terms_of(other(**found.batch(other), mode="loss"))
     for term, value in terms_of(model(**found.batch(model), mode="loss")).items():
         part = model.distill[term]
-        learned = any(True for _ in part.adapt.parameters())
+        learned = any(True for between in (part.adapt, part.heads) for _ in between.parameters())
         losses = [entry_of(LossContract, each.name) for each in part.modules() if isinstance(each, kdlosses.Loss)]
         free = not learned and not any(loss.no_fixed_point or loss.entropy for loss in losses)
         nothing = abs(value) <= 1e-3 * abs(costs[term])  # what rounding leaves

@@ -24,7 +24,7 @@ ENTRIES: list[dict[str, Any]] = [
     {"loss": "kl", "student": TAP, "where": "labelled"},
     {"loss": "dkd", "student": TAP},
     {"loss": "ofa", "student": TAP},
-    {"loss": "uskd", "student": TAP},  # its target has a mean of its own
+    {"loss": "uskd", "student": "backbone"},  # its target has a mean of its own
     {"loss": "mse", "student": "backbone", "where": "labelled"},
     {"loss": "bpkd_edge", "student": TAP},
     {"loss": {"type": "bsd_region", "cells": 4}, "student": "backbone"},

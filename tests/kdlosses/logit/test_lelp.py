@@ -11,85 +11,97 @@ from kdlosses import LELP, kl
 
 CONTRACT = LossContract(
     "lelp",
-    options=dict(head_weight=np.eye(5)[[0, 1, 2, 3, 3]], head_bias=np.zeros(5), embeddings=np.eye(5), subclasses=1),
     no_fixed_point="the teacher is an embedding, the student logits",
-    no_two_classes="it is built for the classes of a fitted classifier",
 )
 
 RNG = np.random.default_rng(0)
 W, B, H = RNG.normal(size=(2, 8)), RNG.normal(size=2), RNG.normal(size=(60, 8)) * np.arange(1, 9)
+Z = H @ W.T + B
 
 
-def build(**options: float) -> LELP:
-    return LELP(W, B, H, subclasses=3, **options).double()  # type: ignore[arg-type]
+def build(subclasses: int = 3, **options: float) -> LELP:
+    loss = LELP(2 * subclasses, teacher_channels=8, classes=2, **options).double()  # type: ignore[arg-type]
+    loss.observe(torch.from_numpy(H), torch.from_numpy(Z))
+    loss.fit()
+    return loss
+
+
+def drawn(n: int = 9) -> tuple[np.ndarray, np.ndarray]:
+    h = RNG.normal(size=(n, 8)) * 3
+    return h, h @ W.T + B
 
 
 def test_targets_follow_the_principal_directions_of_each_class() -> None:
     loss = build(subclass_tau=2.0)
     turn = torch.Generator().manual_seed(0)
-    h = RNG.normal(size=(9, 8)) * 3
-    target = loss.targets(torch.from_numpy(h)).numpy()
-    p = softmax(h @ W.T + B, axis=1)
+    h, z = drawn()
+    target = loss.targets(torch.from_numpy(h), torch.from_numpy(z)).numpy()
+    p = softmax(z, axis=1)
     np.testing.assert_allclose(target.sum(2), p, rtol=1e-5)
-    unseen = np.eye(8) - W.T @ np.linalg.solve(W @ W.T, W)
+    seen = (W[0] - W[1]) / np.linalg.norm(W[0] - W[1])
+    unseen = np.eye(8) - np.outer(seen, seen)
     for c in range(2):
-        own = (H @ unseen)[(H @ W.T + B).argmax(1) == c]
+        own = (H @ unseen)[Z.argmax(1) == c]
         pca = PCA(n_components=3).fit(own)
         q = torch.linalg.qr(torch.randn(3, 3, generator=turn, dtype=torch.float64)).Q.numpy()
         sigma = np.sqrt((pca.transform(own) ** 2).mean())
-        sign = np.sign(np.diag(pca.components_ @ np.linalg.svd(own - own.mean(0))[2][:3].T))  # that of PCA is its own
-        score = (pca.transform(h @ unseen) * sign) @ q.T / sigma
+        found = loss.directions[3 * c : 3 * c + 3].numpy() * sigma
+        np.testing.assert_allclose(np.abs(q.T @ found), np.abs(pca.components_), rtol=1e-4, atol=1e-6)
+        score = (h @ unseen - pca.mean_) @ found.T / sigma
         np.testing.assert_allclose(target[:, c], p[:, c, None] * softmax(score / 2, axis=1), rtol=1e-4, atol=1e-7)
 
 
 def test_formula() -> None:
-    loss, s, h, w = build(tau=2.0), RNG.normal(size=(9, 6)), RNG.normal(size=(9, 8)), RNG.random(9)
-    target = loss.targets(torch.from_numpy(h)).numpy().reshape(9, 6)
+    loss, s, (h, z), w = build(tau=2.0), RNG.normal(size=(9, 6)), drawn(), RNG.random(9)
+    h, z = map(torch.from_numpy, (h, z))
+    target = loss.targets(h, z).numpy().reshape(9, 6)
     each = -4 * (target * log_softmax(s / 2, axis=1)).sum(1)
-    value = loss(*map(torch.from_numpy, (s, h)), weight=torch.from_numpy(w))
+    value = loss(torch.from_numpy(s), h, teacher_logits=z, weight=torch.from_numpy(w))
     np.testing.assert_allclose(value.item(), np.average(each, weights=w), rtol=1e-10)
 
 
 def test_one_subclass_is_the_cross_entropy_form_of_kl() -> None:
-    loss = LELP(W, B, H, subclasses=1, tau=3.0).double()
-    s, h = torch.randn(9, 2).double(), torch.randn(9, 8).double()
-    logits = h @ loss.head_weight.T + loss.head_bias
-    entropy = torch.distributions.Categorical(logits=logits / 3).entropy().mean()
-    torch.testing.assert_close(loss(s, h), kl(s, logits, tau=3.0) + 9 * entropy)
+    loss, s, (h, z) = build(1, tau=3.0), torch.randn(9, 2).double(), map(torch.from_numpy, drawn())
+    entropy = torch.distributions.Categorical(logits=z / 3).entropy().mean()
+    torch.testing.assert_close(loss(s, h, teacher_logits=z), kl(s, z, tau=3.0) + 9 * entropy)
 
 
 def test_classifier_does_not_see_the_directions() -> None:
     loss = build()
-    h = torch.randn(5, 8).double()
-    moved = h + torch.randn(5, 6).double() @ loss.directions
-    torch.testing.assert_close(loss.targets(moved).sum(2), loss.targets(h).sum(2), rtol=1e-5, atol=1e-7)
-    assert not torch.allclose(loss.targets(moved), loss.targets(h), rtol=1e-2)
+    told = loss.directions @ torch.from_numpy(W).T
+    torch.testing.assert_close(told[:, 0], told[:, 1], rtol=1e-5, atol=1e-6)  # what both classes share tells nothing
 
 
-def test_class_logits_add_up_the_subclasses() -> None:
-    loss, s = build(), torch.randn(2, 6, 4, 4).double()
-    p = s.softmax(1).unflatten(1, (2, 3)).sum(2)
-    torch.testing.assert_close(loss.class_logits(s).softmax(1), p)
+def test_the_first_steps_of_training_fit_and_teach_nothing() -> None:
+    loss, s = LELP(6, teacher_channels=8, classes=2, fit_steps=2), torch.zeros(30, 6, requires_grad=True)
+    halves = [(torch.from_numpy(H[k]).float(), torch.from_numpy(Z[k]).float()) for k in (slice(30), slice(30, 60))]
+    assert loss.eval()(s, halves[0][0], teacher_logits=halves[0][1]) == 0
+    assert loss.train()(s, halves[0][0], teacher_logits=halves[0][1]) == 0
+    assert loss(s, halves[1][0], teacher_logits=halves[1][1]) > 1
+    torch.testing.assert_close(loss.directions.double(), build().directions, rtol=1e-3, atol=1e-4)
+    again = LELP(6, teacher_channels=8, classes=2, fit_steps=2)
+    again.load_state_dict(loss.state_dict())
+    assert torch.equal(again(s, halves[0][0], teacher_logits=halves[0][1]), loss(s, *halves[0]))
 
 
-def test_seed_and_checkpoint_settle_the_turn() -> None:
-    h = torch.randn(5, 8).double()
-    torch.testing.assert_close(build(seed=3).targets(h), build(seed=3).targets(h))
-    other = build(seed=4)
-    assert not torch.allclose(other.targets(h), build(seed=3).targets(h))
-    other.load_state_dict(build(seed=3).state_dict())
-    torch.testing.assert_close(other.targets(h), build(seed=3).targets(h))
+def test_seed_settles_the_turn() -> None:
+    h, z = map(torch.from_numpy, drawn())
+    torch.testing.assert_close(build(seed=3).targets(h, z), build(seed=3).targets(h, z))
+    assert not torch.allclose(build(seed=4).targets(h, z), build(seed=3).targets(h, z))
 
 
 def test_class_without_embeddings_takes_the_directions_of_all() -> None:
-    loss = LELP(W, [100.0, -100.0], H, subclasses=3)
-    assert loss.targets(torch.randn(5, 8)).isfinite().all()
+    loss = LELP(6, teacher_channels=8, classes=2)
+    loss.observe(torch.from_numpy(H), torch.from_numpy(Z - [0.0, 1000.0]))
+    loss.fit()
+    assert loss.directions.isfinite().all()
+    assert loss.directions[3:].abs().max() > 0
 
 
 def test_what_does_not_fit_raises() -> None:
-    with pytest.raises(ValueError, match="7 subclasses do not fit: the classifier leaves 6 directions of 8"):
-        LELP(W, B, H, subclasses=7)
-    with pytest.raises(ValueError, match=r"got \(2, 8\), \(3,\) and \(60, 8\)"):
-        LELP(W, np.zeros(3), H, subclasses=2)
-    with pytest.raises(ValueError, match="expected 6 logits and embeddings of 8 channels"):
-        build()(torch.randn(4, 5).double(), torch.randn(4, 8).double())
+    with pytest.raises(ValueError, match="8 subclasses do not fit: a classifier of 2 classes leaves 7 of 8 directions"):
+        LELP(16, teacher_channels=8, classes=2)
+    with pytest.raises(ValueError, match="the student has 7 logits, no multiple of 2 classes"):
+        LELP(7, teacher_channels=8, classes=2)
+    with pytest.raises(ValueError, match="teacher_logits of 2 classes"):
+        build()(torch.randn(4, 6).double(), torch.randn(4, 8).double(), teacher_logits=torch.randn(4, 3).double())

@@ -37,6 +37,7 @@ def test_enhancement_goes_on_pushing_the_label() -> None:
     assert (s.grad.gather(1, y[:, None]) < 0).all()
 
 
-def test_ignored_positions_do_not_count() -> None:
+def test_positions_without_a_label_have_the_target_of_the_teacher() -> None:
     s, t, y = torch.randn(4, 4), torch.randn(4, 4), torch.tensor([0, 255, 2, -1])
-    torch.testing.assert_close(ofa(s, t, labels=y, gamma=1.5), ofa(s[[0, 2]], t[[0, 2]], labels=y[[0, 2]], gamma=1.5))
+    told, untold = (ofa(s[k], t[k], labels=y[k].clamp(0, 3), gamma=g) for k, g in (([0, 2], 1.5), ([1, 3], 1.0)))
+    torch.testing.assert_close(ofa(s, t, labels=y, gamma=1.5), (told + untold) / 2)

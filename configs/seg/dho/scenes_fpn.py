@@ -1,0 +1,4 @@
+_base_ = "../../_base_/tables/scenes_fpn.py"
+model = dict(
+    student=dict(_delete_=True, type="densekd.WithOutput", of=_base_.model.student, output="two_heads"), method="dho"
+)
