@@ -62,7 +62,7 @@ ROOMS = {
         "moving_average resized",
         "reduce registry pointwise class_means squared_error experts schedule auto_weight diagnosis space attack",
         "logit feature relation contrastive",
-        "policy adaptation",
+        "policy adaptation rules",
         "cli",
     ],
     "graphkd": [

@@ -19,7 +19,7 @@ from mkdocs.structure.files import File, Files, InclusionLevel  # noqa: E402
 
 import densekd.losses  # noqa: E402  registers the losses that need maps
 import graphkd.rules  # noqa: E402
-import kdlosses  # noqa: E402
+import kdlosses.rules  # noqa: E402
 from densekd.methods import METHODS  # noqa: E402
 from densekd.pairs import ROWS  # noqa: E402
 from graphkd.links.recipes import LINK_RECIPES  # noqa: E402
@@ -263,10 +263,11 @@ def _required(argument: inspect.Parameter) -> bool:
 
 
 def _rules() -> str:
-    lines = ["# Rules that recipes call", "", "Plain functions and modules of `graphkd.rules`.", ""]
-    for name in sorted(graphkd.rules.__all__, key=str.lower):
-        rule = getattr(graphkd.rules, name)
-        lines += [f"## `{name}`", "", markdown(inspect.getdoc(rule) or "", level=3), ""]
+    lines = ["# Rules that recipes and policies call", ""]
+    lines += ["Plain functions and modules of `kdlosses.rules`, and of `graphkd.rules` where graphs alone use them.", ""]
+    rules = {name: getattr(home, name) for home in (kdlosses.rules, graphkd.rules) for name in home.__all__}
+    for name in sorted(rules, key=str.lower):
+        lines += [f"## `{name}`", "", markdown(inspect.getdoc(rules[name]) or "", level=3), ""]
     return "\n".join(lines)
 
 

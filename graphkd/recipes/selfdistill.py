@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from graphkd.recipes.registry import RECIPES, recipe
-from graphkd.rules.selfdistill_weight import selfdistill_weight
+from kdlosses.rules.selfdistill_weight import selfdistill_weight
 from graphkd.sparse.rows import rows
 from graphkd.spec import resolve
 from graphkd.training.lesson import Lesson
@@ -39,7 +39,7 @@ def selfdistill(
     $$ \lambda = a^* = \frac{\langle y - g, f - g \rangle}{\| f - g \|^2} \text{ on held-out labels}, \qquad
        L = L_\mathrm{method}(\lambda) $$
 
-    See `graphkd.rules.selfdistill_weight`: f is the student after a fit to the labels alone, g after one to the
+    See `kdlosses.rules.selfdistill_weight`: f is the student after a fit to the labels alone, g after one to the
     teacher alone, both without a part of the labels; then the student is fitted anew with $\lambda$ and all labels.
     Cross-entropy is linear in its target as the squared error of the paper is, so that `glnn` with $\lambda$ fits the
     mixed target there where both exist; for a network the closed form remains an approximation. The teacher has seen

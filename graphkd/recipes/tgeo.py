@@ -10,8 +10,8 @@ from torch import Tensor, nn
 import kdlosses
 from graphkd.recipes.registry import recipe
 from graphkd.recipes.terms import terms
-from graphkd.rules.fusion_ratio import FusionRatio
-from graphkd.rules.stratified import stratified
+from kdlosses.rules.fusion_ratio import FusionRatio
+from kdlosses.rules.stratified import stratified
 from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 import kdlosses
 from graphkd.recipes.registry import recipe
-from graphkd.rules.votes import Votes
+from kdlosses.rules.votes import Votes
 from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History

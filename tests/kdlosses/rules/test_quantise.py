@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from graphkd.rules import EvenPoints, LearntPoints, bake, quantise
+from kdlosses.rules import EvenPoints, LearntPoints, bake, quantise
 
 W = torch.randn(30, 21, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 

@@ -6,7 +6,7 @@ import torch
 from sklearn.datasets import load_diabetes
 from sklearn.kernel_ridge import KernelRidge
 
-from graphkd.rules import selfdistill_weight
+from kdlosses.rules import selfdistill_weight
 
 
 def test_it_is_the_best_of_a_grid_of_kernel_ridge_fits() -> None:

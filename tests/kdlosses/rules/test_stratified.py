@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from graphkd.rules import stratified
+from kdlosses.rules import stratified
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from scipy.stats import entropy
 
-from graphkd.rules import class_means, conditional_information, mcmi
+from kdlosses.rules import class_means, conditional_information, mcmi
 
 Z = torch.randn(40, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 Y = torch.randint(4, (40,), generator=torch.Generator().manual_seed(1))

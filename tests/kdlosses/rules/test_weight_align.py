@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from graphkd.rules import weight_align
+from kdlosses.rules import weight_align
 
 
 @pytest.mark.parametrize("layer", [nn.Linear(5, 7), nn.Conv2d(5, 7, 1)])

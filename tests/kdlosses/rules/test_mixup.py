@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import beta, kstest
 
-from graphkd.rules import mixed, mixup
+from kdlosses.rules import mixed, mixup
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from graphkd.rules import FusionRatio
+from kdlosses.rules import FusionRatio
 
 N, C = 12, 4
 

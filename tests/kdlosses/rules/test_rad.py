@@ -8,7 +8,7 @@ import torch
 from scipy.optimize import linprog
 from torch import Tensor
 
-from graphkd.rules import rad
+from kdlosses.rules import rad
 
 
 def gains_of(n: int, seed: int) -> Tensor:

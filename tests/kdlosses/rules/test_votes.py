@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from graphkd.rules.votes import Votes
+from kdlosses.rules.votes import Votes
 
 
 def test_it_is_the_mean_of_the_last_predictions() -> None:

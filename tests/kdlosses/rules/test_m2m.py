@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import kdlosses
-from graphkd.rules import Spliced, stitch
+from kdlosses.rules import Spliced, stitch
 
 
 def meta() -> list[nn.Module]:

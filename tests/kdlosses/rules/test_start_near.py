@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from graphkd.rules import start_near
+from kdlosses.rules import start_near
 
 
 def net(seed: int, width: int = 400) -> nn.Sequential:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from graphkd.rules import domain_weights
+from kdlosses.rules import domain_weights
 
 STUDENT, TEACHER = torch.tensor([2.0, 1.0, 0.5, 3.0]), torch.tensor([1.0, 0.25, 0.75, 3.0])
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from graphkd.rules.similar import source_weights, task_similarity
+from kdlosses.rules.similar import source_weights, task_similarity
 
 
 def test_similarity_is_the_kernel_alignment_with_the_labels() -> None:
