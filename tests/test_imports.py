@@ -80,7 +80,7 @@ ROOMS = {
     "densekd": [
         "registry moved checkpoint edges sensors taps pairs shipped",
         "losses align context compat hub",
-        "term teacher methods wiring cache",
+        "term teacher methods wiring cache policies",
         "mmlab plain",
         "receptive datasets metrics models bev",
         "runs",
@@ -162,7 +162,7 @@ def test_the_core_of_densekd_needs_torch_alone() -> None:
         """
 import importlib, pkgutil
 import torch, densekd
-core = "term teacher wiring context taps align losses methods sensors checkpoint pairs shipped plain".split()
+core = "term teacher wiring context taps align losses methods sensors checkpoint pairs shipped policies plain".split()
 for name in core:
     room = importlib.import_module(f"densekd.{name}")
     for part in pkgutil.walk_packages(getattr(room, "__path__", ()), f"densekd.{name}."):

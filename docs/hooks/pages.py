@@ -264,7 +264,10 @@ def _required(argument: inspect.Parameter) -> bool:
 
 def _rules() -> str:
     lines = ["# Rules that recipes and policies call", ""]
-    lines += ["Plain functions and modules of `kdlosses.rules`, and of `graphkd.rules` where graphs alone use them.", ""]
+    lines += [
+        "Plain functions and modules of `kdlosses.rules`, and of `graphkd.rules` where graphs alone use them.",
+        "",
+    ]
     rules = {name: getattr(home, name) for home in (kdlosses.rules, graphkd.rules) for name in home.__all__}
     for name in sorted(rules, key=str.lower):
         lines += [f"## `{name}`", "", markdown(inspect.getdoc(rules[name]) or "", level=3), ""]

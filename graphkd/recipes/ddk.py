@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphkd.recipes.registry import RECIPES, recipe
-from kdlosses.rules.domain_weights import domain_weights
 from graphkd.sparse.rows import rows
 from graphkd.spec import resolve
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History
+from kdlosses.rules.domain_weights import domain_weights
 
 
 @recipe(reads_edges=True)

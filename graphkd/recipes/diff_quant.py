@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 import kdlosses
 from graphkd.recipes.registry import RECIPES, recipe
-from kdlosses.rules.quantise import bake, quantise
 from graphkd.sparse.rows import rows
 from graphkd.spec import resolve
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History
+from kdlosses.rules.quantise import bake, quantise
 
 
 @recipe()

@@ -10,10 +10,10 @@ import kdlosses
 from graphkd.networks.mlp import MLP
 from graphkd.recipes.registry import recipe
 from graphkd.recipes.supervised import supervised
-from kdlosses.rules.m2m import Spliced, stitch
 from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History, Schedule, train
+from kdlosses.rules.m2m import Spliced, stitch
 
 
 @recipe()

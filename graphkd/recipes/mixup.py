@@ -9,12 +9,12 @@ from torch import Tensor, nn
 import kdlosses
 from graphkd.recipes.registry import recipe
 from graphkd.recipes.terms import terms
-from kdlosses.rules.mixup import mixed
-from kdlosses.rules.mixup import mixup as drawn
 from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History
 from kdlosses.experts import consensus
+from kdlosses.rules.mixup import mixed
+from kdlosses.rules.mixup import mixup as drawn
 from kdlosses.space import Range
 
 

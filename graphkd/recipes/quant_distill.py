@@ -4,9 +4,9 @@ from torch import nn
 
 from graphkd.recipes.registry import recipe
 from graphkd.recipes.terms import terms
-from kdlosses.rules.quantise import bake, quantise
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History
+from kdlosses.rules.quantise import bake, quantise
 
 
 @recipe()

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 import kdlosses
 from graphkd.networks.mlp import MLP
 from graphkd.recipes.registry import recipe
-from kdlosses.rules.start_near import start_near
 from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History, Schedule, train
+from kdlosses.rules.start_near import start_near
 
 
 @recipe()

@@ -7,10 +7,10 @@ from typing import Any
 from torch import nn
 
 from graphkd.recipes.registry import RECIPES, recipe
-from kdlosses.rules.quantise import bake, quantise
 from graphkd.spec import resolve
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History
+from kdlosses.rules.quantise import bake, quantise
 
 
 @recipe()

@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from graphkd.recipes.registry import RECIPES, recipe
-from kdlosses.rules.selfdistill_weight import selfdistill_weight
 from graphkd.sparse.rows import rows
 from graphkd.spec import resolve
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History
+from kdlosses.rules.selfdistill_weight import selfdistill_weight
 
 
 @dataclass

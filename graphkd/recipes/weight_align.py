@@ -5,10 +5,10 @@ from typing import Any
 
 from graphkd.networks.mlp import MLP
 from graphkd.recipes.registry import RECIPES, recipe
-from kdlosses.rules.weight_align import weight_align as align
 from graphkd.spec import resolve
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History
+from kdlosses.rules.weight_align import weight_align as align
 
 
 @recipe()

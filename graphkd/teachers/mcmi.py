@@ -3,10 +3,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from graphkd.data import Setting
-from kdlosses.rules.mcmi import mcmi as loss_of
 from graphkd.teachers.call import call
 from graphkd.teachers.registry import tune
 from graphkd.training.loop import History, Schedule, train
+from kdlosses.rules.mcmi import mcmi as loss_of
 
 
 @tune

@@ -1,0 +1,109 @@
+"""Policies in runs of OpenMMLab's models."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.hooks import Hook
+
+from densekd import distill, prepare, train
+from densekd.checkpoint import read
+
+LOGITS = "decode_head.conv_seg"
+
+
+class Seen(Hook):
+    """The images of each step."""
+
+    def __init__(self) -> None:
+        self.images: list[str] = []
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        self.images += [sample.metainfo["img_path"] for sample in data_batch["data_samples"]]
+
+
+def ran(config: Config, folder: Path, policies: list[Any], steps: int = 6, **options: Any) -> tuple[Any, list[str]]:
+    """The runner after a training, and the images that it has seen."""
+    config = copy.deepcopy(config)
+    config.train_cfg.update(max_iters=steps, val_interval=100)
+    config.custom_hooks = [ConfigDict(type="densekd.Policies", policies=policies)]
+    prepare(config, work_dir=folder, seed=0, **options)
+    seen = Seen()
+    return train(config, [seen]), seen.images
+
+
+def two_domains(config: Config) -> Config:
+    part = config.train_dataloader.dataset
+    other = dict(part, seed=1, pipeline=[dict(type="PackSegInputs")])
+    config.train_dataloader.dataset = dict(type="ConcatDataset", datasets=[part, other])
+    return config
+
+
+@pytest.fixture
+def taught(seg: Config, seg_teacher: dict[str, str]) -> Config:
+    return distill(seg, **seg_teacher, distills=[dict(loss="kl", student=LOGITS)])
+
+
+def test_a_share_of_the_images_and_weights_that_follow(taught: Config, tmp_path: Path) -> None:
+    runner, images = ran(taught, tmp_path, [dict(type="pruned", keep=0.25)])
+    assert len(images) == 12
+    assert len({*images}) == 4
+    assert runner.model.task_weight == 0.25
+    assert runner.model.distill.kl.weight == 1.75
+
+
+def test_what_is_measured_leaves_no_trace_and_is_resumed(taught: Config, tmp_path: Path) -> None:
+    """DDK looks at the data and the models; but for what is drawn the training is as without it, and it resumes."""
+    config = two_domains(taught)
+    spec: dict[str, Any] = dict(type="ddk", every=2, look=2, gap="teacher", smoothing=0.1)
+    whole, images = ran(config, tmp_path / "whole", [spec])
+    weights = [hook for hook in whole.hooks if type(hook).__name__ == "Policies"][0].policies[0].weights
+    assert weights.sum().item() == pytest.approx(1)
+    assert weights[0] != weights[1]
+    ran(config, tmp_path / "parts", [spec], steps=6) if False else None
+    part, _ = ran(config, tmp_path / "parts", [spec], steps=4)
+    again, rest = ran(config, tmp_path / "parts", [spec], resume=True)
+    assert rest == images[8:]
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, again.model.state_dict()[name]), name
+
+
+def test_checkpoints_hold_the_quantised_student_under_plain_names(taught: Config, seg: Config, tmp_path: Path) -> None:
+    taught.train_cfg.update(max_iters=4)
+    runner, _ = ran(taught, tmp_path, [dict(type="quantised", bits=2, bucket=64)], steps=4)
+    saved = read(tmp_path / "iter_4.pth")["state_dict"]
+    assert saved.keys() == runner.model.state_dict().keys()
+    assert not any("parametrizations" in name for name in saved)
+    weight = saved["backbone.layer2.0.conv1.weight"]
+    assert all(len(bucket.unique()) <= 4 for bucket in weight.flatten().view(-1, 64))
+    assert torch.equal(weight, runner.model.state_dict()["backbone.layer2.0.conv1.weight"])
+    assert len(saved["backbone.layer2.0.bn1.weight"].unique()) > 4
+
+
+def test_a_quantised_student_goes_on_from_its_full_precision(taught: Config, tmp_path: Path) -> None:
+    spec = dict(type="quantised", bits=2, bucket=64)
+    whole, _ = ran(taught, tmp_path / "whole", [spec], steps=4)
+    ran(taught, tmp_path / "parts", [spec], steps=2)
+    again, _ = ran(taught, tmp_path / "parts", [spec], steps=4, resume=True)
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, again.model.state_dict()[name]), name
+
+
+def test_the_control_goes_without_what_needs_a_teacher(seg: Config, tmp_path: Path) -> None:
+    _, images = ran(seg, tmp_path, [dict(type="ddk"), dict(type="weight_align", old=5)], steps=2)
+    assert len(images) == 4
+
+
+def test_what_is_wrong_is_said_before_training(taught: Config, tmp_path: Path) -> None:
+    with pytest.raises(KeyError, match="no policy of a run is called 'prund'; did you mean 'pruned'"):
+        ran(taught, tmp_path / "a", ["prund"])
+    with pytest.raises(ValueError, match="policy 'ddk' needs domains in the training data"):
+        ran(taught, tmp_path / "b", ["ddk"])
+    with pytest.raises(ValueError, match="has 11 rows of weights, of which 1 to 10 can be of old classes, got 11"):
+        ran(taught, tmp_path / "c", [dict(type="weight_align", old=11)])
+    assert not [*tmp_path.rglob("*.pth")]
