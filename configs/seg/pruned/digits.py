@@ -1,4 +1,4 @@
-# A quarter of the scenes at random, in as many steps; the labels count a quarter, the teacher, which knows all, 1.75 times.
+# A quarter of the scenes at random, in as many steps; labels count a quarter, the teacher, which knows all, 1.75 times.
 _base_ = "../plain/semantic_fpn_r18_w16_digits.py"
 model = dict(
     _delete_=True,
