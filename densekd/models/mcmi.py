@@ -22,9 +22,9 @@ class MCMILoss(nn.Module):
 
     over the labelled pixels of a batch, with Q the mean prediction of the pixels of a class in it, see
     `kdlosses.rules.mcmi`. A teacher that was trained so predicts pixels of a class less alike, and a student learns
-    more from it. It stands where `CrossEntropyLoss` would, `loss_decode=dict(type='densekd.MCMILoss')`, in the config of the
-    teacher: trained from its `start` on, or fine-tuned with `load_from` and `start=0`. A plain teacher is tuned by
-    `densekd.fit(teacher, loss=...)` with that rule.
+    more from it. It stands where `CrossEntropyLoss` would, `loss_decode=dict(type='densekd.MCMILoss')`, in the config
+    of the teacher: trained from its `start` on, or fine-tuned with `load_from` and `start=0`. A plain teacher is tuned
+    by `densekd.fit(teacher, loss=...)` with that rule.
 
     Args:
         lam: $\lambda$; 0 is cross-entropy.

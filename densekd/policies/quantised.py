@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from densekd.policies.registry import policy
 from densekd.policies.run import Policy, Run, alone
+from densekd.teacher import MovingAverage
 from kdlosses.rules.quantise import bake, quantise
 
 
@@ -29,7 +31,7 @@ class Quantised(Policy):
         ends: quantise the first and the last layer too.
 
     Raises:
-        ValueError: an option is out of range, or there is no layer to quantise.
+        ValueError: an option is out of range, there is no layer to quantise, or a teacher is made of the student.
 
     Paper: Polino et al., "Model Compression via Distillation and Quantization", ICLR 2018: quantised distillation, and,
     with `learnt` and the student itself in full precision as teacher, differentiable quantisation.
@@ -43,11 +45,24 @@ class Quantised(Policy):
         self.exact = bits >= 32
 
     def start(self, run: Run) -> None:
+        following = [name for name, each in run.guides.items() if isinstance(each, MovingAverage)]
+        if following and not self.exact:
+            raise ValueError(
+                f"policy 'quantised': teacher {following[0]!r} is made of the student, whose weights are quantised: "
+                "give another"
+            )
         self.student = run.student
         self.learned = {name for name, each in run.student.named_parameters() if each.requires_grad}
         if not self.exact:
             with alone(run.student):
                 quantise(run.student, **self.options)
+
+    def saved(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        found = {name: value for name, value in state.items() if ".parametrizations." not in name}
+        for name, layer in self.student.named_modules():
+            if parametrize.is_parametrized(layer, "weight"):
+                found[f"{name}.weight"] = layer.weight.detach().cpu()
+        return found
 
     def finish(self, student: nn.Module) -> None:
         if self.exact:

@@ -209,7 +209,11 @@ class Policy:
         """Before each step; `batch` is the one that the student sees in it."""
 
     def finish(self, student: nn.Module) -> None:
-        """Turn a trained student into what is saved and used; of a run, or a copy of it that is saved on the way."""
+        """Turn the trained student into what is used, in place, after the last step."""
+
+    def saved(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What a checkpoint on the way holds of the student's state: that of the student as `finish` would leave it."""
+        return state
 
     def state(self) -> dict[str, Any]:
         """What a resumed run needs beside `start`: numbers and tensors."""

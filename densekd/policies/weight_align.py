@@ -46,6 +46,12 @@ class WeightAlign(Policy):
                 f"old classes, got {self.old}"
             )
 
+    def saved(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        key, layer = f"{self.path}.weight", nn.Module()
+        layer.weight = nn.Parameter(state[key].clone())
+        weight_align(layer, self.old)
+        return {**state, key: layer.weight.detach()}
+
     def finish(self, student: nn.Module) -> None:
         assert self.path is not None
         weight_align(find(student, self.path), self.old)

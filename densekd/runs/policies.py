@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -81,10 +80,8 @@ class Policies(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         draws = None if self.run.draws is None else self.run.draws.state()
         checkpoint["policies"] = {"draws": draws, "states": [each.state() for each in self.policies]}
-        if any(type(each).finish is not Policy.finish for each in self.policies):
-            finished = copy.deepcopy(self.run.student)
-            self._finish(finished)
-            checkpoint["state_dict"] = {name: value.cpu() for name, value in finished.state_dict().items()}
+        for policy in self.policies:
+            checkpoint["state_dict"] = policy.saved(checkpoint["state_dict"])
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         kept = checkpoint.pop("policies", {})
@@ -93,11 +90,8 @@ class Policies(Hook):
             self._optimiser = checkpoint.pop("optimizer", None)  # of parameters that `start` makes, too
 
     def after_train(self, runner: Runner) -> None:
-        self._finish(self.run.student)
-
-    def _finish(self, student: nn.Module) -> None:
         for policy in self.policies:
-            policy.finish(student)
+            policy.finish(self.run.student)
 
     @staticmethod
     def _optimise_what_is_new(runner: Runner, model: nn.Module) -> None:

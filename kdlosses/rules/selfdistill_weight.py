@@ -1,8 +1,7 @@
 from __future__ import annotations
 
+import torch
 from torch import Tensor
-
-from kdlosses.reduce import weighted_mean
 
 
 def selfdistill_weight(target: Tensor, taught: Tensor, retaught: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -29,13 +28,27 @@ def selfdistill_weight(target: Tensor, taught: Tensor, retaught: Tensor, weight:
     Paper: Borup, Andersen, "Even your Teacher Needs Guidance: Ground-Truth Targets Dampen Regularization Imposed by
     Self-Distillation", NeurIPS 2021.
 
-    >>> import torch
     >>> y = torch.tensor([[1.0], [0.0]])
     >>> selfdistill_weight(y, y, 1 - y).item(), selfdistill_weight(y, y, y).item()
     (1.0, 0.5)
     """
+    return weight_of(selfdistill_products(target, taught, retaught, weight))
+
+
+def selfdistill_products(target: Tensor, taught: Tensor, retaught: Tensor, weight: Tensor | None = None) -> Tensor:
+    """The two sums of `selfdistill_weight`, `(2,)`, to be added up over batches: above and below the line."""
     apart = taught - retaught
-    square = weighted_mean(apart.square().sum(1), weight)
-    product = weighted_mean(((target - retaught) * apart).sum(1), weight)
+    each = torch.stack([((target - retaught) * apart).sum(1), apart.square().sum(1)])
+    counted = each if weight is None else torch.where(weight > 0, each * weight, 0)
+    return counted.flatten(1).sum(1)
+
+
+def weight_of(products: Tensor) -> Tensor:
+    """The weight from the sums of `selfdistill_products`.
+
+    >>> weight_of(torch.tensor([1.0, 4.0])).item()
+    0.25
+    """
+    product, square = products
     same = square == 0
     return (product / square.masked_fill(same, 1)).masked_fill(same, 0.5)
