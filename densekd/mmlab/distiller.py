@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import inspect
 import logging
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from numbers import Real
@@ -31,7 +30,7 @@ from densekd.taps.defaults import tap as default_tap
 from densekd.taps.reader import Taps
 from densekd.teacher import OF_THE_STUDENT, MovingAverage, Peer, Teacher
 from densekd.term import Term
-from densekd.wiring import Wiring, divided, parse_entries
+from densekd.wiring import Wiring, check_task_weight, divided, parse_entries
 from kdlosses.auto_weight import Task, uncompiled
 from kdlosses.options import nearest
 from kdlosses.reduce import check_rows, over_processes
@@ -140,8 +139,7 @@ class Distiller(Wiring, nn.Module):
     ) -> None:
         if (distills is None) == (method is None):
             raise ValueError("give either distills=[...] or method='...'")
-        if isinstance(task_weight, bool) or not isinstance(task_weight, Real) or not 0 <= task_weight < math.inf:
-            raise ValueError(f"task_weight must be a finite number of at least 0, got {task_weight!r}")
+        check_task_weight(task_weight)
         self.task_weight = float(task_weight)
         for kept in ("diagnosis", "divided"):  # of an earlier distillation
             vars(self).pop(kept, None)
@@ -152,6 +150,7 @@ class Distiller(Wiring, nn.Module):
                 models = {name: each.model for name, each in self.teachers.items()}
                 distills = method_entries(method, self, models)
             terms = parse_entries(distills, balance)
+            check_task_weight(task_weight, terms)
             probed, size = self._connect(terms)
         if teacher_cache is not None:
             self.teachers = cached(self.teachers, probed, size, teacher_cache)

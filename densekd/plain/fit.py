@@ -21,6 +21,7 @@ from densekd.plain.schedule import rate
 from densekd.plain.scores import check_labels, check_split, logits_of, measured, task_loss
 from densekd.policies import build_policies
 from densekd.taps.reader import at_rest
+from densekd.wiring import check_task_weight
 
 
 def fit(
@@ -100,8 +101,7 @@ def fit(
         raise ValueError("distills and method need a teacher: give teacher=...")
     if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
         raise ValueError(f"epochs must be an integer of at least 1, got {epochs!r}")
-    if isinstance(task_weight, bool) or not isinstance(task_weight, int | float) or not 0 <= task_weight < math.inf:
-        raise ValueError(f"task_weight must be a finite number of at least 0, got {task_weight!r}")
+    check_task_weight(task_weight)
     for each in build_policies(policies):
         if each.taught and teacher is None:
             raise ValueError(f"policy {each.name!r} needs a teacher: give teacher=...")
@@ -150,6 +150,7 @@ def fit(
         one = isinstance(output, Tensor) and output.ndim > 1 and output.shape[1] == 1  # the sigmoid of two classes
         learner = model if guide is None else Distillation(model, guide, classes=2 if one else None, **options)
         if isinstance(learner, Distillation):
+            check_task_weight(task_weight, learner._terms)
             learner.connect(*args, **kwargs)
             kept = copy.deepcopy(learner.connectors.state_dict())
             with torch.no_grad(), at_rest(learner):  # a loss that lacks something says so before the control is trained

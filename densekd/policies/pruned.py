@@ -58,7 +58,7 @@ class Pruned(Policy):
         if self.tie and run.terms:
             run.task_weight *= self.keep
             for term in run.terms:
-                term.weight *= 2 - self.keep
+                run.scale("pruned", term, 2 - self.keep)
 
     def kept(self, run: Run) -> Tensor:
         """Which of the samples are kept, `(n,)` bool."""

@@ -137,7 +137,21 @@ class Run(ABC):
         size, indices = max(1, self.batch_size), list(indices)
         for some in (indices[start : start + size] for start in range(0, len(indices), size)):
             with self.aside():
-                yield some, self.seen(self.batch(some), teachers)
+                found = self.seen(self.batch(some), teachers)
+            yield some, found
+
+    def scale(self, policy: str, term: Any, factor: float) -> None:
+        """Multiply the weight of an entry before the training.
+
+        Raises:
+            ValueError: its weight is measured, which would undo that.
+        """
+        if term.auto is not None:
+            raise ValueError(
+                f"policy {policy!r} changes the weight of entry {term.name!r}, which is measured ('auto'): give a "
+                "number"
+            )
+        term.weight *= factor
 
     def met(self, student: Tensor, teachers: dict[str, Tensor], labels: Tensor) -> Seen:
         """What models said of a batch and its labels, of maps at the size of the student's logits.

@@ -66,7 +66,7 @@ class Similar(Policy):
         found = source_weights(torch.tensor(list(self.similarity.values())), self.power, self.nearest)
         self.weights = dict(zip(self.similarity, found.tolist()))
         for term in run.terms:
-            term.weight *= self.weights[term.sources[0]]
+            run.scale("similar", term, self.weights[term.sources[0]])
 
     def _similarity(self, run: Run, teacher: str, images: list[int]) -> float:
         rows: list[Tensor] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -143,8 +144,7 @@ class OpenMMLabRun(Run):
 
     def seen(self, batch: Any, teachers: Iterable[str] = ()) -> Seen:
         model: Any = self.student
-        data = model.data_preprocessor(batch, True)
-        images, samples = data["inputs"], data["data_samples"]
+        images, samples = self._ready(batch)
         spec = default_tap(model, "logits")
         with Taps(model, [spec]) as taps:
             model(images, samples, mode="tensor")
@@ -157,11 +157,15 @@ class OpenMMLabRun(Run):
         return self.met(student, told, self._labels(images, samples, student))
 
     def features(self, teacher: str, batch: Any) -> tuple[Tensor, Tensor]:
-        model: Any = self.student
-        data = model.data_preprocessor(batch, True)
-        images, samples = data["inputs"], data["data_samples"]
+        images, samples = self._ready(batch)
         found = self._read(teacher, default_tap(self.teachers[teacher], "features"), images, samples)[-1]
         return found, self._labels(images, samples, found)
+
+    def _ready(self, batch: Any) -> tuple[Any, Any]:
+        """A batch as the preprocessor makes it of a copy: it pads the label maps of samples in place."""
+        model: Any = self.student
+        data = model.data_preprocessor(copy.deepcopy(batch), True)
+        return data["inputs"], data["data_samples"]
 
     def _labels(self, images: Any, samples: Any, maps: Tensor) -> Tensor:
         """Classes of the positions of maps."""

@@ -11,8 +11,10 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 
-from densekd import distill, prepare, train
+from densekd import Distiller, distill, prepare, train
 from densekd.checkpoint import read
+
+from ..conftest import seg_batch
 
 LOGITS = "decode_head.conv_seg"
 
@@ -57,6 +59,21 @@ def test_a_share_of_the_images_and_weights_that_follow(taught: Config, tmp_path:
     assert runner.model.distill.kl.weight == 1.75
 
 
+def test_the_task_counts_as_much_as_is_said(taught: Config, seg_teacher: dict[str, str]) -> None:
+    entries = dict(distills=[dict(loss="kl", student=LOGITS)], **seg_teacher)
+    losses = []
+    for weight in (1.0, 0.25):
+        torch.manual_seed(0)
+        model = Distiller(student=taught.model.student, **entries, task_weight=weight).train()
+        losses.append(model(**seg_batch(model), mode="loss"))
+    for name in ("decode.loss_ce", "aux.loss_ce"):
+        torch.testing.assert_close(losses[1][name], 0.25 * losses[0][name])
+    torch.testing.assert_close(losses[1]["decode.acc_seg"], losses[0]["decode.acc_seg"])
+    for wrong in (-1.0, float("nan"), True, "half"):
+        with pytest.raises(ValueError, match="task_weight must be a finite number of at least 0"):
+            Distiller(student=taught.model.student, **entries, task_weight=wrong)
+
+
 def test_what_is_measured_leaves_no_trace_and_is_resumed(taught: Config, tmp_path: Path) -> None:
     """DDK looks at the data and the models; but for what is drawn the training is as without it, and it resumes."""
     config = two_domains(taught)
@@ -91,6 +108,35 @@ def test_a_quantised_student_goes_on_from_its_full_precision(taught: Config, tmp
     again, _ = ran(taught, tmp_path / "parts", [spec], steps=4, resume=True)
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, again.model.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("name", ["tgeo", "snapshots", "similar"])
+def test_policies_of_teachers_act(name: str, seg: Config, seg_teacher: dict[str, str], tmp_path: Path) -> None:
+    trained, weights = seg_teacher["teacher"], seg_teacher["checkpoint"]
+    entry = dict(student=LOGITS, loss="kl")
+    options: dict[str, dict[str, Any]] = {
+        "tgeo": dict(**seg_teacher, distills=[dict(entry, loss="tgeo")], task_weight=0.0),
+        "snapshots": dict(teacher="past", distills=[entry]),
+        "similar": dict(
+            teacher=dict(a=trained, b=trained),
+            checkpoint=dict(a=weights, b="random"),
+            distills=[dict(entry, source=source, name=source) for source in "ab"],
+        ),
+    }
+    spec = dict(tgeo=dict(every=1), snapshots=dict(every=1), similar=dict(look=4))[name]
+    runner, images = ran(distill(seg, **options[name]), tmp_path, [dict(type=name, **spec)], steps=2)
+    (policy,) = next(hook.policies for hook in runner.hooks if type(hook).__name__ == "Policies")
+    model = runner.model
+    if name == "tgeo":
+        held = {f"train-{index:05}" for index in policy.held.tolist()}
+        assert len(held) == 3
+        assert not held & {*images}
+        assert all(each.grad is not None for each in policy.fused.ratio.parameters())
+    elif name == "snapshots":
+        assert (policy.taken, model.distill.kl.weight) == (1, 1.0)
+    else:
+        assert policy.weights.keys() == {"a", "b"}
+        assert model.distill.a.weight == pytest.approx(policy.weights["a"])
 
 
 def test_the_control_goes_without_what_needs_a_teacher(seg: Config, tmp_path: Path) -> None:

@@ -7,8 +7,6 @@ from collections import Counter
 
 import pytest
 
-from densekd.policies import POLICIES
-
 from .small import Trace, Watched, eyes, net, scenes, trained
 
 
@@ -56,4 +54,8 @@ def test_shares_out_of_range_and_no_teacher_to_judge() -> None:
         trained(net, None, scenes(4, 0), [dict(type="pruned", by="hard")])
     with pytest.raises(ValueError, match="by must be 'random' or 'hard' or 'easy', got 'best'"):
         trained(net, eyes(), scenes(4, 0), [dict(type="pruned", by="best")])
-    assert POLICIES["pruned"].draws
+    measured = [dict(loss="kl", student="head", weight="auto")]
+    with pytest.raises(ValueError, match="policy 'pruned' changes the weight of entry 'kl', which is measured"):
+        trained(net, eyes(), scenes(4, 0), ["pruned"], distills=measured)
+    with pytest.raises(ValueError, match="weight 'auto' is measured beside the task, whose task_weight is 0"):
+        trained(net, eyes(), scenes(4, 0), [], distills=measured, task_weight=0)

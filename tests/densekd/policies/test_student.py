@@ -36,12 +36,15 @@ def test_the_student_and_its_control_are_left_with_few_values_and_plain_names(le
 
 
 def test_training_with_few_bits_beats_rounding_at_the_end() -> None:
-    data, quick = scenes(24, 1), dict(epochs=6, batch_size=4, test=scenes(12, 2), control=False)
-    spec = dict(type="quantised", bits=2, bucket=1000)
-    taught = trained(lambda: net(8), eyes(), data, [spec], **quick).metrics["student"]["mIoU"]
-    whole = trained(lambda: net(8), eyes(), data, [], **quick).student
-    rounded = trained(whole, None, data, [spec], test=quick["test"], lr=1e-12, epochs=1).metrics["student"]["mIoU"]
-    assert taught > rounded + 0.02
+    data, spec = scenes(24, 1), dict(type="quantised", bits=1, bucket=1000)
+    gains = []
+    for seed in range(2):
+        quick: dict[str, Any] = dict(epochs=6, test=scenes(12, 2), control=False, seed=seed)
+        taught = trained(lambda: net(8), eyes(), data, [spec], **quick)
+        whole = trained(lambda: net(8), eyes(), data, [], **quick).student
+        rounded = trained(whole, None, data, [spec], test=quick["test"], lr=1e-12, epochs=1)
+        gains.append(taught.metrics["student"]["mIoU"] - rounded.metrics["student"]["mIoU"])
+    assert sum(gains) / 2 > 0.02
 
 
 def test_only_the_points_learn() -> None:
