@@ -97,6 +97,7 @@ class Distiller(Wiring, nn.Module):
     """
 
     distill: nn.ModuleDict
+    task_weight: float
 
     def __new__(
         cls, student: Source | None = None, *args: Any, data_preprocessor: Any = None, **kwargs: Any

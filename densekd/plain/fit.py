@@ -102,9 +102,9 @@ def fit(
     if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
         raise ValueError(f"epochs must be an integer of at least 1, got {epochs!r}")
     check_task_weight(task_weight)
-    for each in build_policies(policies):
-        if each.taught and teacher is None:
-            raise ValueError(f"policy {each.name!r} needs a teacher: give teacher=...")
+    for policy in build_policies(policies):
+        if policy.taught and teacher is None:
+            raise ValueError(f"policy {policy.name!r} needs a teacher: give teacher=...")
     if not callable(student):
         raise TypeError(f"the student must be a torch.nn.Module, or a function that returns one, got {student!r}")
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))

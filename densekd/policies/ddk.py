@@ -53,7 +53,7 @@ class DDK(Policy):
         if every < 1 or look < 1:
             raise ValueError(f"policy 'ddk': every and look count from 1, got {every} and {look}")
         self.every, self.looked, self.gap = every, look, gap
-        self.form = dict(smoothing=smoothing, floor=floor)
+        self.form: dict[str, Any] = dict(smoothing=smoothing, floor=floor)
         domain_weights(torch.zeros(2), torch.zeros(2), **self.form)  # what is out of range is said now
         self.asked = teacher
         self.weights: Tensor | None = None

@@ -108,13 +108,13 @@ class TGeo(Policy):
         weight = self._weight(here.labels)
         ratio = self.fused.ratio_of(here.student, told, here.labels, weight)
         up, down = (self.fused.fused(each, told, here.labels, ratio, weight) for each in moved)
-        self.optimiser.zero_grad()
         ((down - up) * length / (2 * self.ahead)).backward()
         self.fused.ratio.requires_grad_(False)
         if dist.is_available() and dist.is_initialized():
             for each in self.fused.ratio.parameters():
                 dist.all_reduce(each.grad)
         self.optimiser.step()
+        self.optimiser.zero_grad()  # the student's optimiser may hold these parameters as well
 
     def _surprise(self, run: Run, seen: Seen) -> Tensor:
         surprise, known = run.surprise(seen.student, seen.labels)

@@ -38,7 +38,7 @@ class WeightAlign(Policy):
 
     def start(self, run: Run) -> None:
         self.path = Tap.parse(tap(run.student, "logits")).path if self.path is None else self.path
-        self.layer = find(run.student, self.path)
+        self.layer: Any = find(run.student, self.path)
         rows = len(self.layer.weight) if isinstance(getattr(self.layer, "weight", None), Tensor) else 0
         if not self.old < rows:
             raise ValueError(
