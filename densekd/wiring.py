@@ -59,7 +59,7 @@ def parse_entries(distills: Any, balance: Any = None) -> list[Term]:
 
 def check_task_weight(value: Any, terms: Sequence[Term] = ()) -> None:
     """Raise `ValueError` if the weight of the task is none, or is 0 where an entry is measured beside the task."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < math.inf:
         raise ValueError(f"task_weight must be a finite number of at least 0, got {value!r}")
     measured = [term.name for term in terms if term.auto is not None]
     if measured and not value:

@@ -39,7 +39,8 @@ class WeightAlign(Policy):
     def start(self, run: Run) -> None:
         self.path = Tap.parse(tap(run.student, "logits")).path if self.path is None else self.path
         self.layer: Any = find(run.student, self.path)
-        rows = len(self.layer.weight) if isinstance(getattr(self.layer, "weight", None), Tensor) else 0
+        weight: Any = getattr(self.layer, "weight", None)
+        rows = len(weight) if isinstance(weight, Tensor) else 0
         if not self.old < rows:
             raise ValueError(
                 f"policy 'weight_align': {self.path!r} has {rows} rows of weights, of which 1 to {rows - 1} can be of "

@@ -132,7 +132,7 @@ class OpenMMLabRun(Run):
             loader.batch_sampler.sampler = vars(loader)["sampler"] = self.draws  # the loader forbids the plain way
 
     @property
-    def task_weight(self) -> float:  # type: ignore[override]
+    def task_weight(self) -> float:
         return getattr(self.student, "task_weight", 1.0)
 
     @task_weight.setter
