@@ -8,7 +8,9 @@ MODELS = registry.Registry(
     locations=["densekd.mmlab.distiller", "densekd.models", "densekd.bev.sentences"],
 )
 HOOKS = registry.Registry(
-    "hook", parent=registry.HOOKS, locations=["densekd.runs.resume", "densekd.runs.teacher_cache"]
+    "hook",
+    parent=registry.HOOKS,
+    locations=["densekd.runs.resume", "densekd.runs.teacher_cache", "densekd.runs.policies"],
 )
 DATASETS = registry.Registry("dataset", parent=registry.DATASETS, locations=["densekd.datasets"])
 TRANSFORMS = registry.Registry("transform", parent=registry.TRANSFORMS, locations=["densekd.datasets"])

@@ -90,6 +90,34 @@ class MovingAverage(Teacher):
         self.steps += 1
 
 
+class Past(MovingAverage):
+    """The student as it was at some point of the training: a frozen copy, which a policy takes anew.
+
+    Until then it is the student as it starts, see `densekd.policies.Snapshots`.
+
+    Args:
+        name: its name in messages.
+        model: a copy of the student.
+    """
+
+    def __init__(self, name: str, model: nn.Module) -> None:
+        super().__init__(name, model)
+
+    def update(self, student: nn.Module) -> None:
+        """Copy the student before the first step, and nothing later."""
+        if not self.steps:
+            self.take(student)
+
+    def take(self, student: nn.Module) -> None:
+        """Copy the student."""
+        move(self.model, student, 0.0)
+        self.steps += 1
+
+
+OF_THE_STUDENT: dict[str, type[MovingAverage]] = {"ema": MovingAverage, "past": Past}
+"""Teachers that are made of the student, by what is written for them."""
+
+
 class Peer(Teacher):
     """An online teacher, trained with the student: by its own losses, and by entries with `back`.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any, Protocol
 
 import torch
@@ -55,6 +56,18 @@ def parse_entries(distills: Any, balance: Any = None) -> list[Term]:
         if names.count(name) > 1:
             raise ValueError(f"two distills entries are called {name!r}; give them a name=... of their own")
     return terms
+
+
+def check_task_weight(value: Any, terms: Sequence[Term] = ()) -> None:
+    """Raise `ValueError` if the weight of the task is none, or is 0 where an entry is measured beside the task."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < math.inf:
+        raise ValueError(f"task_weight must be a finite number of at least 0, got {value!r}")
+    measured = [term.name for term in terms if term.auto is not None]
+    if measured and not value:
+        raise ValueError(
+            f"distills entry {measured[0]!r}: weight 'auto' is measured beside the task, whose task_weight is 0: "
+            "give a number"
+        )
 
 
 def single(levels: Sequence[Tensor]) -> bool:

@@ -63,7 +63,7 @@ ROOMS = {
         "reduce registry pointwise class_means squared_error experts schedule auto_weight diagnosis space attack truth",
         "heads outputs",
         "logit feature relation contrastive",
-        "policy adaptation",
+        "policy adaptation rules",
         "cli",
     ],
     "graphkd": [
@@ -81,7 +81,7 @@ ROOMS = {
     "densekd": [
         "registry moved checkpoint edges sensors taps pairs shipped",
         "losses align assigned context compat hub",
-        "term truth teacher methods wiring cache",
+        "term truth teacher methods wiring cache policies",
         "mmlab plain",
         "receptive datasets metrics models bev",
         "runs",
@@ -163,7 +163,7 @@ def test_the_core_of_densekd_needs_torch_alone() -> None:
         """
 import importlib, pkgutil
 import torch, densekd
-core = "term teacher wiring context taps align losses methods sensors checkpoint pairs shipped plain".split()
+core = "term teacher wiring context taps align losses methods sensors checkpoint pairs shipped policies plain".split()
 for name in core:
     room = importlib.import_module(f"densekd.{name}")
     for part in pkgutil.walk_packages(getattr(room, "__path__", ()), f"densekd.{name}."):

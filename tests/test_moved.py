@@ -14,6 +14,7 @@ import graphkd.links
 import graphkd.losses
 import graphkd.moved
 import graphkd.recipes
+import graphkd.rules
 import kdlosses.policy
 from graphkd.recipes import RECIPES
 from graphkd.spec import resolve
@@ -27,6 +28,7 @@ NAMES = [
     ("graphkd.losses", graphkd.losses._MOVED),
     ("densekd.losses", densekd.losses._MOVED),
     ("graphkd.recipes", graphkd.recipes._MOVED),
+    ("graphkd.rules", graphkd.rules._MOVED),
     ("kdlosses.policy", kdlosses.policy._MOVED),
     ("graphkd.losses", graphkd.losses._MOVED),
     ("densekd.losses", densekd.losses._MOVED),

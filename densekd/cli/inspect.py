@@ -125,7 +125,7 @@ def main(arguments: list[str] | None = None) -> None:
     sources: dict[str, Any] = called(args.teacher) if args.teacher else teachers_of(own)
     with quiet():
         models = {"student": build_model(control(config))[0]}
-        models |= {name: build_model(source)[0] for name, source in sources.items() if source != "ema"}
+        models |= {name: build_model(source)[0] for name, source in sources.items() if source not in ("ema", "past")}
         size = tuple(args.size) if args.size else blank_size(list(models.values()))
         found = table(models, size, args.filter)
         taps = {name: default_taps(model) for name, model in models.items()}
@@ -133,4 +133,5 @@ def main(arguments: list[str] | None = None) -> None:
     for name, each in taps.items():
         print(f"default taps of {'the ' * (name in ('student', 'teacher'))}{name}: {each or 'none known'}")
     for name in sorted(sources.keys() - models.keys()):
-        print(f"{name}: 'ema', the moving average of the student, with the same taps")
+        what = "the moving average of the student" if sources[name] == "ema" else "an earlier state of the student"
+        print(f"{name}: {sources[name]!r}, {what}, with the same taps")

@@ -30,9 +30,9 @@ from densekd.sensors.batches import check_clouds, image_size
 from densekd.taps.defaults import default_taps
 from densekd.taps.defaults import tap as default_tap
 from densekd.taps.reader import Taps
-from densekd.teacher import MovingAverage, Peer, Teacher
+from densekd.teacher import OF_THE_STUDENT, MovingAverage, Peer, Teacher
 from densekd.term import Term
-from densekd.wiring import Wiring, divided, parse_entries
+from densekd.wiring import Wiring, check_task_weight, divided, parse_entries
 from kdlosses.auto_weight import Task, uncompiled
 from kdlosses.options import nearest
 from kdlosses.reduce import check_rows, over_processes
@@ -53,7 +53,8 @@ class Distiller(Wiring, nn.Module):
     Args:
         student: model config, config path, `pkg::path`, or a live module, which then becomes the distiller itself. The
             `load_from` of a whole config initialises the student.
-        teacher: likewise; `'ema'` for the student's own moving average; a network that others trained, such as
+        teacher: likewise; `'ema'` for the student's own moving average, `'past'` for what it was before, see
+            `densekd.policies.Snapshots`; a network that others trained, such as
             `'hf:FOLDER_OR_NAME'`, see `densekd.hub.ready.features_of`; or a dict of several, by name. Its weights come
             from `checkpoint`; a live module keeps its own, as does one that others trained.
         distills: entries, see `densekd.term.Term`.
@@ -69,6 +70,7 @@ class Distiller(Wiring, nn.Module):
             `densekd.TeacherCache`, which `densekd.prepare` adds.
         balance: `'auto'` weighs the entries by their gradients in place of their own weights, see
             `densekd.wiring.parse_entries`.
+        task_weight: factor of the student's own losses; at 0 the teachers alone teach.
         data_preprocessor: for the student, as mmengine hands it to any model.
 
     While it trains, a step in 25 is looked at, and what is wrong is logged once each, see
@@ -98,6 +100,7 @@ class Distiller(Wiring, nn.Module):
     """
 
     distill: nn.ModuleDict
+    task_weight: float
 
     def __new__(
         cls, student: Source | None = None, *args: Any, data_preprocessor: Any = None, **kwargs: Any
@@ -135,10 +138,13 @@ class Distiller(Wiring, nn.Module):
         unsafe: bool = False,
         teacher_cache: str | Path | Mapping[str, Any] | None = None,
         balance: str | Mapping[str, Any] | None = None,
+        task_weight: float = 1.0,
         data_preprocessor: Any = None,
     ) -> None:
         if (distills is None) == (method is None):
             raise ValueError("give either distills=[...] or method='...'")
+        check_task_weight(task_weight)
+        self.task_weight = float(task_weight)
         for kept in ("diagnosis", "divided"):  # of an earlier distillation
             vars(self).pop(kept, None)
         with torch.random.fork_rng(devices=[]):  # the student must start as it would without a teacher
@@ -148,6 +154,7 @@ class Distiller(Wiring, nn.Module):
                 models = {name: each.model for name, each in self.teachers.items()}
                 distills = method_entries(method, self, models)
             terms = parse_entries(distills, balance)
+            check_task_weight(task_weight, terms)
             probed, size = self._connect(terms)
         if teacher_cache is not None:
             if any(of_proposals(term.student) for term in terms):
@@ -193,7 +200,11 @@ class Distiller(Wiring, nn.Module):
                 raise ValueError(f"checkpoint names the teacher {name!r}; there is {', '.join(map(repr, sources))}")
         if isinstance(momentum, bool) or not isinstance(momentum, Real) or not 0 <= momentum < 1:
             raise ValueError(f"momentum, of a teacher that is 'ema', must be a number in [0, 1), got {momentum!r}")
-        learners = [name for name, each in sources.items() if each != "ema" and "." not in name and "loss" not in name]
+        learners = [
+            name
+            for name, each in sources.items()
+            if each not in (*OF_THE_STUDENT,) and "." not in name and "loss" not in name
+        ]
         online = learners if online is None else online
         if not isinstance(online, list | tuple | set) or not all(name in learners for name in online):
             raise ValueError(
@@ -204,8 +215,9 @@ class Distiller(Wiring, nn.Module):
         for name, each in sources.items():
             if each is self:
                 raise ValueError(f"teacher {name!r} is the student itself; write 'ema' for its moving average")
-            if isinstance(each, str) and each == "ema":
-                teachers[name] = MovingAverage(name, self._plain_copy(), momentum)
+            if isinstance(each, str) and each in OF_THE_STUDENT:
+                options = (momentum,) if each == "ema" else ()
+                teachers[name] = OF_THE_STUDENT[each](name, self._plain_copy(), *options)
             else:
                 teachers[name] = build_teacher(name, each, weights.get(name), unsafe, name in online)
             teachers[name].model.to(next(self.parameters()).device)
@@ -319,7 +331,7 @@ class Distiller(Wiring, nn.Module):
         proposals = Proposals(self) if any(rows.values()) else None
         context.assigned = proposals or (Assigned(self) if reads_labels else None)
         with Taps(self, self._own_taps(self._terms())) as student, context.assigned or nullcontext():
-            losses = dict(super().forward(inputs, data_samples, mode="loss", **kwargs))
+            losses = times(self.task_weight, super().forward(inputs, data_samples, mode="loss", **kwargs))
         for name, taps in rows.items():
             if proposals is not None and taps:
                 told = proposals.told(self.teachers[name].model, seen[name][FEATURES], taps)
@@ -388,6 +400,21 @@ def total(losses: Mapping[str, Any]) -> Tensor:
     """Sum of the losses as mmengine sums them: all whose name contains 'loss', each in the mean."""
     parts = [part for name, loss in losses.items() if "loss" in name for part in _listed(loss)]
     return torch.stack([part.mean().float() for part in parts]).sum()
+
+
+def times(factor: float, losses: Mapping[str, Any]) -> dict[str, Any]:
+    """Losses times a factor; what is no loss by its name stays.
+
+    >>> times(0.5, {"loss_a": torch.tensor(4.0), "loss_b": [torch.tensor(2.0)], "acc": 1.0})
+    {'loss_a': tensor(2.), 'loss_b': [tensor(1.)], 'acc': 1.0}
+    """
+    if factor == 1:
+        return dict(losses)
+    scaled: dict[str, Any] = {}
+    for name, loss in losses.items():
+        several = [factor * each for each in _listed(loss)] if "loss" in name else []
+        scaled[name] = (several if isinstance(loss, list | tuple) else several[0]) if "loss" in name else loss
+    return scaled
 
 
 def _listed(loss: Any) -> list[Tensor]:

@@ -18,7 +18,7 @@ from densekd.taps.defaults import default_taps
 from densekd.taps.defaults import tap as default_tap
 from densekd.taps.families import patch_of
 from densekd.taps.reader import Taps, at_rest, never_fired
-from densekd.teacher import MovingAverage, Teacher
+from densekd.teacher import OF_THE_STUDENT, MovingAverage, Teacher
 from densekd.wiring import Wiring, parse_entries, single
 from kdlosses.auto_weight import Task, uncompiled
 from kdlosses.reduce import check_rows, over_processes
@@ -47,8 +47,8 @@ class Distillation(Wiring, nn.Module):
 
     Args:
         student: the model that learns.
-        teacher: a trained model, which is frozen; `'ema'` for the student's own moving average; or a dict of several,
-            by name.
+        teacher: a trained model, which is frozen; `'ema'` for the student's own moving average; `'past'` for what it
+            was before, see `densekd.policies.Snapshots`; or a dict of several, by name.
         distills: entries, see `densekd.term.Term`; taps are paths of modules, see `densekd.Taps`.
         method: name of a method instead of `distills`, see `densekd.methods`, or a dict with the name as `type` and
             options.
@@ -142,11 +142,12 @@ class Distillation(Wiring, nn.Module):
         mine = {id(each) for each in self.student.parameters()}
         teachers: dict[str, Teacher] = {}
         for name, model in sources.items():
-            if isinstance(model, str) and model == "ema":
-                teachers[name] = MovingAverage(name, copy.deepcopy(self._learner), momentum)
+            if isinstance(model, str) and model in OF_THE_STUDENT:
+                options = (momentum,) if model == "ema" else ()
+                teachers[name] = OF_THE_STUDENT[model](name, copy.deepcopy(self._learner), *options)
                 continue
             if not isinstance(model, nn.Module):
-                raise TypeError(f"teacher {name!r} must be a torch.nn.Module or 'ema', got {model!r}")
+                raise TypeError(f"teacher {name!r} must be a torch.nn.Module, 'ema' or 'past', got {model!r}")
             shared = sum(id(each) in mine for each in model.parameters())
             if shared:
                 raise ValueError(

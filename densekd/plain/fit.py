@@ -16,9 +16,12 @@ from densekd.methods import Method
 from densekd.plain.batches import Data, first, inputs, labels_of, loader, moved
 from densekd.plain.distillation import Convert, Distillation, check_student
 from densekd.plain.outcome import Outcome, Result
+from densekd.plain.running import PlainRun
 from densekd.plain.schedule import rate
 from densekd.plain.scores import check_labels, check_split, logits_of, measured, task_loss
+from densekd.policies import build_policies
 from densekd.taps.reader import at_rest
+from densekd.wiring import check_task_weight
 
 
 def fit(
@@ -31,6 +34,8 @@ def fit(
     distills: Sequence[Mapping[str, Any]] | None = None,
     method: Method | None = None,
     balance: str | Mapping[str, Any] | None = None,
+    policies: Sequence[Any] = (),
+    task_weight: float = 1.0,
     control: bool = True,
     convert: Convert | Mapping[str, Convert] | None = None,
     epochs: int = 20,
@@ -60,6 +65,9 @@ def fit(
         distills: see `densekd.Distillation`.
         method: likewise.
         balance: likewise.
+        policies: what changes the data, the weights or the student, see `densekd.policies`: names, dicts with a name as
+            `type` and options, or policies. The control has those that need no teacher.
+        task_weight: factor of the task's loss beside a teacher; at 0 the teacher alone teaches.
         control: whether to train the control.
         convert: see `densekd.Distillation`.
         epochs: passes over the training data.
@@ -76,7 +84,8 @@ def fit(
         log: takes a line for each epoch.
 
     Raises:
-        TypeError, ValueError, KeyError: wrong arguments, see `densekd.Distillation`; before training starts.
+        TypeError, ValueError, KeyError: wrong arguments, see `densekd.Distillation` and the policies; before training
+            starts.
         FloatingPointError: the loss is no longer finite.
 
     Example:
@@ -92,6 +101,10 @@ def fit(
         raise ValueError("distills and method need a teacher: give teacher=...")
     if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
         raise ValueError(f"epochs must be an integer of at least 1, got {epochs!r}")
+    check_task_weight(task_weight)
+    for policy in build_policies(policies):
+        if policy.taught and teacher is None:
+            raise ValueError(f"policy {policy.name!r} needs a teacher: give teacher=...")
     if not callable(student):
         raise TypeError(f"the student must be a torch.nn.Module, or a function that returns one, got {student!r}")
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -124,8 +137,8 @@ def fit(
             found.update({key if split == "test" else f"val {key}": value for key, value in score(model, each).items()})
         return found
 
-    def ready(guide: Any) -> nn.Module:
-        """A student, alone or as a distillation, which has seen a batch."""
+    def ready(guide: Any) -> PlainRun:
+        """A run of a student, alone or as a distillation, which has seen a batch and has its policies started."""
         torch.manual_seed(seed)
         model = copy.deepcopy(student) if isinstance(student, nn.Module) else student()
         check_student(model)
@@ -137,6 +150,7 @@ def fit(
         one = isinstance(output, Tensor) and output.ndim > 1 and output.shape[1] == 1  # the sigmoid of two classes
         learner = model if guide is None else Distillation(model, guide, classes=2 if one else None, **options)
         if isinstance(learner, Distillation):
+            check_task_weight(task_weight, learner._terms)
             learner.connect(*args, **kwargs)
             kept = copy.deepcopy(learner.connectors.state_dict())
             with torch.no_grad(), at_rest(learner):  # a loss that lacks something says so before the control is trained
@@ -144,7 +158,11 @@ def fit(
             learner.connectors.load_state_dict(kept)
         if loss is None:
             check_labels(output, labels, ignore_index)
-        return learner
+        chosen = [each for each in build_policies(policies) if guide is not None or not each.taught]
+        factor = 1.0 if guide is None else task_weight
+        run = PlainRun(learner, chosen, train, batch_size, epochs, seed, factor, ignore_index, where)
+        run.start(batches())
+        return run
 
     def of_val(model: nn.Module) -> Any:
         """What a model yields for the first batch of the validation data."""
@@ -152,10 +170,10 @@ def fit(
         with torch.no_grad(), at_rest(model.to(where)):
             return model(*args, **kwargs)
 
-    def trained(role: str, learner: nn.Module) -> Outcome:
-        start, data = time.perf_counter(), batches()
-        steps = epochs * len(data)
-        model: nn.Module = learner.student if isinstance(learner, Distillation) else learner
+    def trained(role: str, run: PlainRun) -> Outcome:
+        start, learner, model, steps = time.perf_counter(), run.learner, run.student, run.steps
+        data = batches()
+        data = data if run.draws is None else run.loader
         optimiser = torch.optim.AdamW(learner.parameters(), lr=lr, weight_decay=weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, steps))
         scaler = torch.amp.GradScaler(where.type, enabled=mixed and half is torch.float16)
@@ -165,15 +183,17 @@ def fit(
             total = 0.0
             for step, batch in enumerate(data, epoch * len(data)):
                 batch = moved(batch, where)
+                run.before(step, batch)
                 (args, kwargs), labels = inputs(batch), labels_of(batch)
                 with torch.autocast(where.type, half, enabled=mixed):
                     if isinstance(learner, Distillation):
                         context = dict(labels=labels, progress=step / steps, epoch=epoch)
-                        task = lambda output, labels=labels: criterion(output, labels)  # noqa: E731
+                        task = lambda output, labels=labels: run.task_weight * criterion(output, labels)  # noqa: E731
                         output, losses = learner(*args, context=context, task=task, **kwargs)
                     else:
                         output, losses = learner(*args, **kwargs), {}
-                    value = criterion(output, labels) + sum(losses.values())
+                    value = criterion(output, labels)
+                    value = (value if run.task_weight == 1 else run.task_weight * value) + sum(losses.values())
                 if not isinstance(value, Tensor) or value.ndim:
                     got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
                     raise TypeError(f"loss(output, labels) must return a tensor without axes, got {got}")
@@ -192,22 +212,23 @@ def fit(
         if not weights:
             raise FloatingPointError(f"the {name} of the {role} was never a number")
         model.load_state_dict(weights)
-        return Outcome(model, metrics(model), chosen, time.perf_counter() - start)
+        for policy in run.policies:
+            policy.finish(model)
+        return Outcome(model, metrics(model), chosen, time.perf_counter() - start, list(run.policies))
 
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        learners = {"control": ready(None)} if teacher is None or control else {}
-        learners = {"student": learners["control"]} if teacher is None else {**learners, "student": ready(teacher)}
+        runs = {"control": ready(None)} if teacher is None or control else {}
+        runs = {"student": runs["control"]} if teacher is None else {**runs, "student": ready(teacher)}
         guides = _measurable(teacher, convert)
         if metric is None:
-            learner = learners["student"]
-            found = of_val(learner.student if isinstance(learner, Distillation) else learner)
+            found = of_val(runs["student"].student)
             for split, each in splits.items():
                 check_split(split, found, each, ignore_index)
             for role in [role for role, model in guides.items() if _classes(of_val(model)) != _classes(found)]:
                 log(f"{role}: not measured, its output is no logits of the student's classes")
                 del guides[role]
         outcomes = {role: Outcome(model, metrics(model)) for role, model in guides.items()}
-        outcomes.update({role: trained(role, learner) for role, learner in learners.items()})
+        outcomes.update({role: trained(role, run) for role, run in runs.items()})
         chosen = f"val {name}"
         for role in guides if "control" in outcomes else ():
             its, untaught = (outcomes[each].metrics[chosen] for each in (role, "control"))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import nn
 
 from densekd.edges import WIDTH
+from densekd.policies.run import Policy
 from kdlosses.text_table import table
 
 
@@ -19,12 +20,14 @@ class Outcome:
         metrics: see `Result`.
         epoch: that epoch, from 1.
         seconds: wall-clock time of the training, 0 for a teacher that was trained before.
+        policies: of the run, as they are after it.
     """
 
     model: nn.Module
     metrics: dict[str, float]
     epoch: int = 0
     seconds: float = 0.0
+    policies: list[Policy] = field(default_factory=list)
 
 
 @dataclass

@@ -388,7 +388,7 @@ def _teachers(config: Config) -> dict[str | None, Any]:
     if isinstance(teacher, dict) and "type" in teacher and getattr(MODELS.get(teacher["type"]), "reads_truth", False):
         return {}
     named = teacher.items() if several_teachers(teacher) else [(None, teacher)]
-    return {name: each for name, each in named if each != "ema" and not is_ready_made(each)}
+    return {name: each for name, each in named if each not in ("ema", "past") and not is_ready_made(each)}
 
 
 def _trained(config: Config) -> dict[str | None, str]:

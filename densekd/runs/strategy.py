@@ -16,6 +16,7 @@ from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from densekd.mmlab.config import is_taught, several_teachers
+from densekd.teacher import OF_THE_STUDENT
 
 STRATEGIES = {"ddp": "DDPStrategy", "fsdp": "FSDPStrategy", "deepspeed": "DeepSpeedStrategy"}
 _SET = {
@@ -109,9 +110,10 @@ def _refuse_averages(config: Config, kind: str) -> None:
     """A moving average needs the student's whole weights, of which each process holds a part."""
     teacher: Any = config.model.get("teacher") if is_taught(config) else None
     names = teacher.values() if several_teachers(teacher) else [teacher]
-    if "ema" in [each for each in names if isinstance(each, str)]:
+    for each in (each for each in names if isinstance(each, str) and each in OF_THE_STUDENT):
         raise ValueError(
-            f"teacher 'ema' follows the student's weights, which {kind} divides among the processes: use --strategy ddp"
+            f"teacher {each!r} follows the student's weights, which {kind} divides among the processes: use --strategy "
+            "ddp"
         )
 
 

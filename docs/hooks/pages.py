@@ -19,9 +19,10 @@ from mkdocs.structure.files import File, Files, InclusionLevel  # noqa: E402
 
 import densekd.losses  # noqa: E402  registers the losses that need maps
 import graphkd.rules  # noqa: E402
-import kdlosses  # noqa: E402
+import kdlosses.rules  # noqa: E402
 from densekd.methods import METHODS  # noqa: E402
 from densekd.pairs import ROWS  # noqa: E402
+from densekd.policies import POLICIES  # noqa: E402
 from graphkd.links.recipes import LINK_RECIPES  # noqa: E402
 from graphkd.recipes import RECIPES  # noqa: E402
 from graphkd.teachers import TEACHERS  # noqa: E402
@@ -158,7 +159,12 @@ def _pages() -> Iterator[tuple[str, str]]:
     yield "reference/index.md", _reference(losses)
     for key, loss in losses.items():
         yield f"reference/losses/{key}.md", _loss_page(key, loss, named.get(("loss", key), ()))
-    for what, parts in (("recipes", GRAPH_RECIPES), ("methods", METHODS), ("teachers", TEACHERS)):
+    for what, parts in (
+        ("recipes", GRAPH_RECIPES),
+        ("methods", METHODS),
+        ("policies", POLICIES),
+        ("teachers", TEACHERS),
+    ):
         for name, part in parts.items():
             yield f"reference/{what}/{name}.md", _part_page(name, part, named.get((what, name), ()))
     yield "reference/rules.md", _rules()
@@ -178,14 +184,15 @@ def _reference(losses: Mapping[str, Any]) -> str:
     lines = [
         "# Reference",
         "",
-        "Every loss, recipe, method and teacher, made of its docstring. Also: [the Python interface](api.md), "
-        "[rules that recipes call](rules.md).",
+        "Every loss, recipe, method, policy and teacher, made of its docstring. Also: [the Python interface](api.md), "
+        "[rules that recipes and policies call](rules.md).",
         "",
     ]
     for title, what, parts in (
         ("Recipes: graph to student", "recipes", RECIPES),
         ("Recipes for links", "recipes", LINK_RECIPES),
         ("Methods: segmenters and detectors", "methods", METHODS),
+        ("Policies of a run: data, weights, students", "policies", POLICIES),
         ("Teachers on graphs", "teachers", TEACHERS),
     ):
         lines += [f"## {title}", "", *_listed(what, parts)]
@@ -263,10 +270,14 @@ def _required(argument: inspect.Parameter) -> bool:
 
 
 def _rules() -> str:
-    lines = ["# Rules that recipes call", "", "Plain functions and modules of `graphkd.rules`.", ""]
-    for name in sorted(graphkd.rules.__all__, key=str.lower):
-        rule = getattr(graphkd.rules, name)
-        lines += [f"## `{name}`", "", markdown(inspect.getdoc(rule) or "", level=3), ""]
+    lines = ["# Rules that recipes and policies call", ""]
+    lines += [
+        "Plain functions and modules of `kdlosses.rules`, and of `graphkd.rules` where graphs alone use them.",
+        "",
+    ]
+    rules = {name: getattr(home, name) for home in (kdlosses.rules, graphkd.rules) for name in home.__all__}
+    for name in sorted(rules, key=str.lower):
+        lines += [f"## `{name}`", "", markdown(inspect.getdoc(rules[name]) or "", level=3), ""]
     return "\n".join(lines)
 
 

@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphkd.recipes.registry import RECIPES, recipe
-from graphkd.rules.domain_weights import domain_weights
 from graphkd.sparse.rows import rows
 from graphkd.spec import resolve
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History
+from kdlosses.rules.domain_weights import domain_weights
 
 
 @recipe(reads_edges=True)
@@ -30,7 +30,7 @@ def ddk(
     r"""Domain sampling: draw more nodes from domains where the student is furthest behind its teacher.
 
     A step of any method sees nodes drawn with replacement, domain d with probability $w_d$ and within it all alike.
-    Every E epochs $w$ follows `graphkd.rules.domain_weights` for the losses
+    Every E epochs $w$ follows `kdlosses.rules.domain_weights` for the losses
 
     $$ \ell^s_d = \frac{1}{|V_d|} \sum_{i \in V_d} H(p^t_i, p^s_i), \qquad
        \ell^t_d = \frac{1}{|V_d|} \sum_{i \in V_d} H(p^t_i), $$

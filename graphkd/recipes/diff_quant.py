@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 import kdlosses
 from graphkd.recipes.registry import RECIPES, recipe
-from graphkd.rules.quantise import bake, quantise
 from graphkd.sparse.rows import rows
 from graphkd.spec import resolve
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History
+from kdlosses.rules.quantise import bake, quantise
 
 
 @recipe()
@@ -34,7 +34,7 @@ def diff_quant(
          + (1 - \lambda) \frac{\tau^2}{N} \sum_i \mathrm{KL}(p^\theta_i \,\|\, p_i), \qquad z = f_{q_p(\theta)}(x) $$
 
     The student is taught by `method` in full precision and then teaches itself: $\theta$ is frozen, p learns, see
-    `graphkd.rules.LearntPoints`.
+    `kdlosses.rules.LearntPoints`.
 
     Args:
         model: the student, trained in place.

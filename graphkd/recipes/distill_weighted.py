@@ -7,10 +7,10 @@ import kdlosses
 from graphkd.networks.mlp import MLP
 from graphkd.recipes.registry import recipe
 from graphkd.recipes.supervised import supervised
-from graphkd.rules.similar import source_weights, task_similarity
 from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History
+from kdlosses.rules.similar import source_weights, task_similarity
 from kdlosses.space import Range
 
 

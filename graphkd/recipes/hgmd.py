@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 from graphkd.recipes.registry import recipe
 from graphkd.recipes.supervised import supervised
-from graphkd.rules.mixup import beta as drawn_beta
 from graphkd.sparse.edges import EdgeTargets, degree, drop_self_loops, neighbour_targets
 from graphkd.sparse.rows import rows
 from graphkd.sparse.sampling import keep_for_hard, similarity
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History, each_epoch
+from kdlosses.rules.mixup import beta as drawn_beta
 from kdlosses.space import Range
 
 MODES = ("plain", "weight", "mixup")

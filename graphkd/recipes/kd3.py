@@ -10,11 +10,11 @@ from graphkd.networks.mlp import MLP
 from graphkd.recipes.registry import recipe
 from graphkd.recipes.supervised import supervised
 from graphkd.rules.mix_statistics import mix_statistics
-from graphkd.rules.mixup import mixup as drawn
 from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History
 from kdlosses.policy.confident import Confident, confidence
+from kdlosses.rules.mixup import mixup as drawn
 from kdlosses.space import Range
 
 

@@ -10,10 +10,10 @@ import kdlosses
 from graphkd.networks.mlp import MLP
 from graphkd.recipes.registry import recipe
 from graphkd.recipes.supervised import supervised
-from graphkd.rules.m2m import Spliced, stitch
 from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History, Schedule, train
+from kdlosses.rules.m2m import Spliced, stitch
 
 
 @recipe()
@@ -35,7 +35,7 @@ def m2m(
 
     A wide and a narrow MLP of the student's depth learn from the graph's teacher by L, which is `glnn`. For each layer
     i, the wide one's and the student's stand in turn in the place of the narrow one's, joined to it by stitches
-    (`graphkd.rules.Spliced`); the second term trains the stitches of both paths. Then stitches, narrow and wide
+    (`kdlosses.rules.Spliced`); the second term trains the stitches of both paths. Then stitches, narrow and wide
     network are dropped, and the student's layers are trained together by L.
 
     Args:

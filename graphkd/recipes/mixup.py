@@ -9,12 +9,12 @@ from torch import Tensor, nn
 import kdlosses
 from graphkd.recipes.registry import recipe
 from graphkd.recipes.terms import terms
-from graphkd.rules.mixup import mixed
-from graphkd.rules.mixup import mixup as drawn
 from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History
 from kdlosses.experts import consensus
+from kdlosses.rules.mixup import mixed
+from kdlosses.rules.mixup import mixup as drawn
 from kdlosses.space import Range
 
 
@@ -35,7 +35,7 @@ def mixup(
          + (1 - \lambda) \, \ell\big(z^s(\tilde x), \log \tilde p^t\big), \qquad
        \tilde v_i = \kappa_i v_i + (1 - \kappa_i) v_{\pi(i)} $$
 
-    with pairs and proportions drawn anew in each step, see `graphkd.rules.mixup`. Labelled nodes are mixed among
+    with pairs and proportions drawn anew in each step, see `kdlosses.rules.mixup`. Labelled nodes are mixed among
     themselves; edges are not touched. With `ask` the teacher is asked about the mixed features, with which a node
     stands where it stood, as the paper's teacher sees mixed images: $z^t(\tilde x)$ in place of $\log \tilde p^t$.
     Without, its two predictions are mixed, which is our own form and needs no more than a cache.

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from graphkd.recipes.registry import RECIPES, recipe
-from graphkd.rules.stratified import stratified
 from graphkd.sparse.rows import rows
 from graphkd.spec import resolve
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History
+from kdlosses.rules.stratified import stratified
 
 
 @recipe()

@@ -4,9 +4,9 @@ from torch import nn
 
 from graphkd.recipes.registry import recipe
 from graphkd.recipes.terms import terms
-from graphkd.rules.quantise import bake, quantise
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History
+from kdlosses.rules.quantise import bake, quantise
 
 
 @recipe()
@@ -26,7 +26,7 @@ def quant_distill(
          + (1 - \lambda) \frac{\tau^2}{N} \sum_i \mathrm{KL}(p^t_i \,\|\, p_i), \qquad z = f_{q(\theta)}(x) $$
 
     Forward and backward pass see the quantised weights $q(\theta)$, the optimiser moves $\theta$ beneath them, see
-    `graphkd.rules.EvenPoints`; the student is left with the quantised ones, and selected by them.
+    `kdlosses.rules.EvenPoints`; the student is left with the quantised ones, and selected by them.
 
     Args:
         model: the student, trained in place.

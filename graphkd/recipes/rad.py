@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from graphkd.recipes.registry import RECIPES, recipe
-from graphkd.rules.rad import rad as strategy
 from graphkd.sparse.rows import rows
 from graphkd.spec import resolve
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History
+from kdlosses.rules.rad import rad as strategy
 
 
 @recipe()
@@ -34,7 +34,7 @@ def rad(
     $$ g_i = 1 - (q_{i(1)} - q_{i(2)}) $$
 
     of a query, one minus the margin between its two most probable classes, and 1 / R of the budget is drawn without
-    replacement from the distribution `graphkd.rules.rad` for these gains. Then the method goes on with the answers so
+    replacement from the distribution `kdlosses.rules.rad` for these gains. Then the method goes on with the answers so
     far. Labels of labelled nodes are free and are used as the method does.
 
     Args:

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 import kdlosses
 from graphkd.networks.mlp import MLP
 from graphkd.recipes.registry import recipe
-from graphkd.rules.start_near import start_near
 from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History, Schedule, train
+from kdlosses.rules.start_near import start_near
 
 
 @recipe()
@@ -34,7 +34,7 @@ def random_teacher(
     Args:
         model: the student, changed in place.
         lesson: its labels serve the probe alone; a teacher in it is not looked at.
-        near: where the student starts, see `graphkd.rules.start_near`: 0 at the teacher, 1 anywhere.
+        near: where the student starts, see `kdlosses.rules.start_near`: 0 at the teacher, 1 anywhere.
         lr: learning rate of Adam.
         epochs: of the distillation; the last is kept.
         tau: temperature.

@@ -7,10 +7,10 @@ from typing import Any
 from torch import nn
 
 from graphkd.recipes.registry import RECIPES, recipe
-from graphkd.rules.quantise import bake, quantise
 from graphkd.spec import resolve
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History
+from kdlosses.rules.quantise import bake, quantise
 
 
 @recipe()
@@ -30,7 +30,7 @@ def rounded(
     Args:
         model: the student, trained in place.
         lesson: what the method needs.
-        bits: of a weight, see `graphkd.rules.EvenPoints`.
+        bits: of a weight, see `kdlosses.rules.EvenPoints`.
         bucket: weights that share a scale.
         ends: round the first and the last layer too.
         method: any recipe.

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 import kdlosses
 from graphkd.recipes.registry import recipe
 from graphkd.recipes.terms import terms
-from graphkd.rules.fusion_ratio import FusionRatio
-from graphkd.rules.stratified import stratified
 from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History
 from kdlosses.class_means import class_means
+from kdlosses.rules.fusion_ratio import FusionRatio
+from kdlosses.rules.stratified import stratified
 
 
 @recipe()

@@ -5,10 +5,10 @@ from torch import Tensor, nn
 
 import kdlosses
 from graphkd.recipes.registry import recipe
-from graphkd.rules.votes import Votes
 from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History
+from kdlosses.rules.votes import Votes
 from kdlosses.space import Range
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from graphkd.networks.mlp import MLP
 from graphkd.recipes.registry import RECIPES, recipe
-from graphkd.rules.weight_align import weight_align as align
 from graphkd.spec import resolve
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History
+from kdlosses.rules.weight_align import weight_align as align
 
 
 @recipe()
@@ -21,7 +21,7 @@ def weight_align(
 ) -> History:
     """Any recipe, then scale the last layer's weights of new classes to the norm of the old ones.
 
-    See `graphkd.rules.weight_align`. The epoch was chosen before that, by the accuracy without it, which is also what
+    See `kdlosses.rules.weight_align`. The epoch was chosen before that, by the accuracy without it, which is also what
     the history holds.
 
     Args:

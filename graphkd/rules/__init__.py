@@ -1,15 +1,28 @@
-"""Rules for weights, samples and networks that recipes call: plain functions and modules, one rule per file."""
+"""Rules for weights, samples and networks that graph recipes alone call, one rule per file; see `kdlosses.rules`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kdlosses.discover import definitions
+from kdlosses.moved import moved_modules, moved_name
 
 _FOUND = definitions(__name__, __path__)
 globals().update(_FOUND)
 __all__ = sorted(_FOUND)
 
-if TYPE_CHECKING:
+_MOVED = {
+    name: f"kdlosses.rules.{name}"
+    for name in (
+        *("EvenPoints", "FusionRatio", "LearntPoints", "Spliced", "Votes", "bake", "beta", "class_means"),
+        *("conditional_information", "domain_weights", "from_unit", "mcmi", "mixed", "mixup", "quantise", "rad"),
+        *("selfdistill_weight", "source_weights", "start_near", "stitch", "stratified", "task_similarity", "to_unit"),
+        "weight_align",
+    )
+}  # what pixels need as well
+_MODULES = ("fusion_ratio", "m2m", "similar", "votes")  # the others have the name of what they define
+moved_modules({f"{__name__}.{name}": f"kdlosses.rules.{name}" for name in _MODULES})
 
-    def __getattr__(name: str) -> Any: ...
+
+def __getattr__(name: str) -> Any:
+    return moved_name(__name__, name, _MOVED)

@@ -3,10 +3,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from graphkd.data import Setting
-from graphkd.rules.mcmi import mcmi as loss_of
 from graphkd.teachers.call import call
 from graphkd.teachers.registry import tune
 from graphkd.training.loop import History, Schedule, train
+from kdlosses.rules.mcmi import mcmi as loss_of
 
 
 @tune
@@ -19,7 +19,7 @@ def mcmi(
     weight_decay: float = 5e-4,
     epochs: int = 20,
 ) -> History:
-    r"""Fine-tune a trained teacher to spread its predictions within a class, see `graphkd.rules.mcmi`.
+    r"""Fine-tune a trained teacher to spread its predictions within a class, see `kdlosses.rules.mcmi`.
 
     The last epoch is kept: to choose one by its accuracy would choose the least change. On a graph the training labels
     are few, and what is spread is their nodes alone.

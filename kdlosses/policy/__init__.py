@@ -12,59 +12,26 @@ _FOUND = discover(__name__, __path__, LOSSES)
 globals().update(_FOUND)
 __all__ = sorted(_FOUND)
 
-_RULES = [
-    "align_gradients",
-    "dho",
-    "diswot",
-    "domain_weights",
-    "feature_mask",
-    "fusion_ratio",
-    "m2m",
-    "mcmi",
-    "mix_statistics",
-    "mixup",
-    "quantise",
-    "rad",
-    "selfdistill_weight",
-    "similar",
-    "start_near",
-    "stratified",
-    "votes",
-    "weight_align",
-]  # what graph recipes alone use; the modules are in graphkd.rules now
-_NAMES = [
-    "EvenPoints",
-    "FeatureMask",
-    "FoldedHeads",
-    "FusionRatio",
-    "LearntPoints",
-    "Spliced",
-    "Votes",
-    "align_gradients",
-    "bake",
-    "class_means",
-    "conditional_information",
-    "diswot",
-    "domain_weights",
-    "mcmi",
-    "mix_heads",
-    "mix_statistics",
-    "mixed",
-    "mixup",
-    "quantise",
-    "rad",
-    "selfdistill_weight",
-    "source_weights",
-    "start_near",
-    "stitch",
-    "stratified",
-    "task_similarity",
-    "weight_align",
-]
-
-moved_modules({f"{__name__}.{rule}": f"graphkd.rules.{rule}" for rule in _RULES if rule not in _NAMES})
+_RULES = {
+    "graphkd": {
+        **dict(align_gradients=["align_gradients"], dho=["FoldedHeads", "mix_heads"], diswot=["diswot"]),
+        **dict(feature_mask=["FeatureMask"], mix_statistics=["mix_statistics"]),
+    },
+    "kdlosses": {
+        **dict(domain_weights=["domain_weights"], fusion_ratio=["FusionRatio"], m2m=["Spliced", "stitch"]),
+        **dict(mcmi=["class_means", "conditional_information", "mcmi"], mixup=["mixed", "mixup"]),
+        **dict(quantise=["EvenPoints", "LearntPoints", "bake", "quantise"], rad=["rad"]),
+        **dict(selfdistill_weight=["selfdistill_weight"], similar=["source_weights", "task_similarity"]),
+        **dict(start_near=["start_near"], stratified=["stratified"], votes=["Votes"], weight_align=["weight_align"]),
+    },
+}  # by package the modules of `rules`, which were here, and what they define
+_MOVED: dict[str, str] = {}
+for _package, _modules in _RULES.items():
+    for _module, _names in _modules.items():
+        _MOVED |= {name: f"{_package}.rules.{name}" for name in _names}
+        if _module not in _names:
+            moved_modules({f"{__name__}.{_module}": f"{_package}.rules.{_module}"})
 moved_modules({f"{__name__}.ensemble": "kdlosses.experts", f"{__name__}.schedule": "kdlosses.schedule"})
-_MOVED = {name: f"graphkd.rules.{name}" for name in _NAMES}
 _MOVED |= {name: f"kdlosses.experts.{name}" for name in ("experts", "mixture")}
 _MOVED["confidence"] = "kdlosses.policy.confident.confidence"
 

@@ -42,6 +42,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_part_has_a_page(site: Path) -> None:
     import kdlosses
     from densekd.methods import METHODS
+    from densekd.policies import POLICIES
     from graphkd.recipes import RECIPES
     from graphkd.teachers import TEACHERS
 
@@ -49,6 +50,7 @@ def test_every_part_has_a_page(site: Path) -> None:
         ("losses", kdlosses.LOSSES),
         ("recipes", RECIPES),
         ("methods", METHODS),
+        ("policies", POLICIES),
         ("teachers", TEACHERS),
     ):
         missing = [

@@ -17,12 +17,12 @@ from graphkd import Cache, StudentClassifier, cpf_split, digits, make_setting, t
 from graphkd.data import Setting
 from graphkd.recipes import RECIPES
 from graphkd.recipes.krd import fitted_power
-from graphkd.rules.mixup import beta
 from graphkd.sparse.edges import neighbour_targets
 from graphkd.sparse.sampling import EdgeDraws, keep_for_hard, keep_reliable, similarity
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import Clock, History
 from kdlosses import build
+from kdlosses.rules.mixup import beta
 
 CONTRACT = RecipeContract("krd", options=dict(start=0), undrawn=dict(start=0), short=dict(start=0))
 

@@ -21,11 +21,11 @@ from graphkd.pipeline.outcome import Outcome
 from graphkd.pipeline.train_student import train_student
 from graphkd.pipeline.train_teacher import train_teacher
 from graphkd.recipes import RECIPES, hard, kd3, mixup, talking, terms, tgeo
-from graphkd.rules import FusionRatio
-from graphkd.rules import mixup as drawn
 from graphkd.students.classifier import StudentClassifier
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import Clock, History, Schedule, train
+from kdlosses.rules import FusionRatio
+from kdlosses.rules import mixup as drawn
 
 CONTRACT = [
     RecipeContract(

@@ -28,10 +28,10 @@ from graphkd.pipeline.outcome import Outcome
 from graphkd.pipeline.train_student import train_student
 from graphkd.pipeline.train_teacher import train_teacher
 from graphkd.recipes import dho, dual_head, m2m
-from graphkd.rules import conditional_information
 from graphkd.teachers import TEACHERS
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History, Schedule, train
+from kdlosses.rules import conditional_information
 
 CONTRACT = [
     RecipeContract("incremental", options=dict(memory=10**6), undrawn=dict(memory=10**6), without_edges=dict(old=2)),

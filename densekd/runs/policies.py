@@ -1,0 +1,209 @@
+"""The hook that has policies act in a run of OpenMMLab's models."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmengine.dist import get_rank, get_world_size
+from mmengine.hooks import EMAHook, Hook
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.runner import IterBasedTrainLoop, Runner
+from torch import Tensor, nn
+
+from densekd.cache.teacher import CachedTeacher
+from densekd.context import classes_of
+from densekd.mmlab.distiller import Distiller
+from densekd.mmlab.samples import Context
+from densekd.policies import Policy, Run, Seen, build_policies
+from densekd.policies.draws import Draws
+from densekd.registry import HOOKS
+from densekd.runs.resume import random_state, restore_random_state
+from densekd.sensors.batches import image_size
+from densekd.taps.defaults import sigmoid_logits
+from densekd.taps.defaults import tap as default_tap
+from densekd.taps.reader import Taps, at_rest
+from densekd.term import two_classes
+
+
+@HOOKS.register_module()
+class Policies(Hook):
+    """Have policies change the data, the weights or the student of a run, see `densekd.policies`.
+
+        custom_hooks = [dict(type="densekd.Policies", policies=[dict(type="pruned", keep=0.5)])]
+
+    A student without a teacher, such as the control of a comparison, has those that need none. A checkpoint holds the
+    finished student, and what a resumed run needs to go on from the one that is in training.
+
+    Args:
+        policies: what `densekd.policies.registry.build_policies` takes.
+    """
+
+    priority = "VERY_LOW"
+
+    def __init__(self, policies: Sequence[Any]) -> None:
+        self.policies = build_policies(policies)
+        self._kept: dict[str, Any] = {}
+        self._optimiser: dict[str, Any] | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        model: Any = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if not isinstance(model, Distiller):
+            for each in (each for each in self.policies if each.taught):
+                print_log(f"policy {each.name!r} needs a teacher: this student has none, and goes without it")
+            self.policies = [each for each in self.policies if not each.taught]
+        finishing = [each.name for each in self.policies if type(each).finish is not Policy.finish]
+        if finishing and any(isinstance(hook, EMAHook) for hook in runner.hooks):
+            raise ValueError(
+                f"policy {finishing[0]!r} changes the weights that are saved, and so does mmengine's EMAHook: remove it"
+            )
+        self.run = OpenMMLabRun(runner, model, any(each.draws for each in self.policies))
+        for policy in self.policies:
+            policy.start(self.run)
+        self._optimise_what_is_new(runner, model)
+        if self._optimiser is not None:
+            runner.optim_wrapper.load_state_dict(self._optimiser)
+        if self._kept:
+            if self.run.draws is not None:
+                self.run.draws.load(self._kept["draws"])
+            for policy, state in zip(self.policies, self._kept["states"], strict=True):
+                policy.load(state)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        self.run.step = runner.iter
+        for policy in self.policies:
+            policy.step(self.run, data_batch)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        draws = None if self.run.draws is None else self.run.draws.state()
+        checkpoint["policies"] = {"draws": draws, "states": [each.state() for each in self.policies]}
+        for policy in self.policies:
+            checkpoint["state_dict"] = policy.saved(checkpoint["state_dict"])
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        kept = checkpoint.pop("policies", {})
+        if runner._resume:
+            self._kept = kept
+            self._optimiser = checkpoint.pop("optimizer", None)  # of parameters that `start` makes, too
+
+    def after_train(self, runner: Runner) -> None:
+        for policy in self.policies:
+            policy.finish(self.run.student)
+
+    @staticmethod
+    def _optimise_what_is_new(runner: Runner, model: nn.Module) -> None:
+        """Add parameters that a policy made to the optimiser's first group."""
+        if not hasattr(runner.optim_wrapper, "optimizer"):  # several of them
+            return
+        groups = runner.optim_wrapper.optimizer.param_groups
+        known = {id(each) for group in groups for each in group["params"]}
+        groups[0]["params"] += [each for each in model.parameters() if each.requires_grad and id(each) not in known]
+
+
+class OpenMMLabRun(Run):
+    """What policies look at and change in a training by mmengine's runner.
+
+    Args:
+        runner: of the training.
+        model: the student, with its teachers if it is a distiller.
+        draws: whether a policy decides which samples are drawn: its sampler takes the place of the loader's.
+    """
+
+    def __init__(self, runner: Runner, model: nn.Module, draws: bool) -> None:
+        self.student = model
+        self.terms = model._terms() if isinstance(model, Distiller) else []
+        self.guides = model.teachers if isinstance(model, Distiller) else {}
+        loop: Any = runner.train_loop
+        loader = loop.dataloader
+        self.data, self._collate = loader.dataset, loader.collate_fn
+        self.batch_size = (loader.batch_sampler.batch_size or 1) * get_world_size()
+        self.steps, self.seed = loop.max_iters, runner.seed
+        self.step, self.resumed = loop.iter, loop.iter > 0
+        self.ignore_index = 255 if (ignored := classes_of(model)[1]) is None else ignored
+        self.draws = None
+        if draws:
+            endless = isinstance(loop, IterBasedTrainLoop)
+            length = None if endless else len(loader) * loader.batch_sampler.batch_size
+            self.draws = Draws(len(self.data), length, self.seed, get_rank(), get_world_size())
+            loader.batch_sampler.sampler = vars(loader)["sampler"] = self.draws  # the loader forbids the plain way
+
+    @property
+    def task_weight(self) -> float:
+        return getattr(self.student, "task_weight", 1.0)
+
+    @task_weight.setter
+    def task_weight(self, value: float) -> None:
+        self.student.task_weight = value  # type: ignore[assignment]
+
+    def batch(self, indices: Sequence[int]) -> Any:
+        return self._collate([self.data[index] for index in indices])
+
+    def seen(self, batch: Any, teachers: Iterable[str] = ()) -> Seen:
+        model: Any = self.student
+        images, samples = self._ready(batch)
+        spec = default_tap(model, "logits")
+        with Taps(model, [spec]) as taps:
+            model(images, samples, mode="tensor")
+        student = _logits(model, spec, taps[spec])
+        told = {}
+        for name in teachers:
+            teacher = self.teachers[name]
+            spec = default_tap(teacher, "logits")
+            told[name] = _logits(teacher, spec, self._read(name, spec, images, samples))
+        return self.met(student, told, self._labels(images, samples, student))
+
+    def features(self, teacher: str, batch: Any) -> tuple[Tensor, Tensor]:
+        images, samples = self._ready(batch)
+        found = self._read(teacher, default_tap(self.teachers[teacher], "features"), images, samples)[-1]
+        return found, self._labels(images, samples, found)
+
+    def _ready(self, batch: Any) -> tuple[Any, Any]:
+        """A batch as the preprocessor makes it of a copy: it pads the label maps of samples in place."""
+        model: Any = self.student
+        data = model.data_preprocessor(copy.deepcopy(batch), True)
+        return data["inputs"], data["data_samples"]
+
+    def _labels(self, images: Any, samples: Any, maps: Tensor) -> Tensor:
+        """Classes of the positions of maps."""
+        labels = Context(samples, image_size(images), self.ignore_index).labels((maps.shape[2], maps.shape[3]))
+        size = (len(maps), *maps.shape[2:])
+        return maps.new_full(size, self.ignore_index, dtype=torch.long) if labels is None else labels
+
+    @torch.no_grad()
+    def _read(self, name: str, spec: str, images: Any, samples: Any) -> list[Tensor]:
+        """What a teacher yields at a tap for the student's preprocessed batch."""
+        teacher = self.guides[name]
+        if isinstance(teacher, CachedTeacher):
+            raise ValueError(
+                f"a policy asks teacher {name!r} itself, which has only its cache: train without teacher_cache"
+            )
+        with at_rest(teacher.model), Taps(teacher.model, [spec]) as taps:
+            teacher.model(teacher._renormalise(images, samples), samples, mode="tensor")
+        return taps[spec]
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        state = random_state()
+        try:
+            yield
+        finally:
+            restore_random_state(state)
+
+
+def _logits(model: nn.Module, spec: str, levels: Sequence[Tensor]) -> Tensor:
+    """Class logits of positions, of which there must be one map.
+
+    Raises:
+        ValueError: there are several, or rows of proposals.
+    """
+    if len(levels) != 1 or levels[0].ndim != 4:
+        raise ValueError(
+            f"a policy compares the class logits of pixels, {type(model).__name__} yields {len(levels)} tensors at "
+            f"{spec!r}: it is for segmenters"
+        )
+    (level,) = levels
+    return two_classes(level) if level.shape[1] == 1 and sigmoid_logits(model, spec, 1) else level

@@ -1,0 +1,147 @@
+"""Policies in runs of OpenMMLab's models."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.hooks import Hook
+
+from densekd import Distiller, distill, prepare, train
+from densekd.checkpoint import read
+
+from ..conftest import seg_batch
+
+LOGITS = "decode_head.conv_seg"
+
+
+class Seen(Hook):
+    """The images of each step."""
+
+    def __init__(self) -> None:
+        self.images: list[str] = []
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        self.images += [sample.metainfo["img_path"] for sample in data_batch["data_samples"]]
+
+
+def ran(config: Config, folder: Path, policies: list[Any], steps: int = 6, **options: Any) -> tuple[Any, list[str]]:
+    """The runner after a training, and the images that it has seen."""
+    config = copy.deepcopy(config)
+    config.train_cfg.update(max_iters=steps, val_interval=100)
+    config.custom_hooks = [ConfigDict(type="densekd.Policies", policies=policies)]
+    prepare(config, work_dir=folder, seed=0, **options)
+    seen = Seen()
+    return train(config, [seen]), seen.images
+
+
+def two_domains(config: Config) -> Config:
+    part = config.train_dataloader.dataset
+    other = dict(part, seed=1, pipeline=[dict(type="PackSegInputs")])
+    config.train_dataloader.dataset = dict(type="ConcatDataset", datasets=[part, other])
+    return config
+
+
+@pytest.fixture
+def taught(seg: Config, seg_teacher: dict[str, str]) -> Config:
+    return distill(seg, **seg_teacher, distills=[dict(loss="kl", student=LOGITS)])
+
+
+def test_a_share_of_the_images_and_weights_that_follow(taught: Config, tmp_path: Path) -> None:
+    runner, images = ran(taught, tmp_path, [dict(type="pruned", keep=0.25)])
+    assert len(images) == 12
+    assert len({*images}) == 4
+    assert runner.model.task_weight == 0.25
+    assert runner.model.distill.kl.weight == 1.75
+
+
+def test_the_task_counts_as_much_as_is_said(taught: Config, seg_teacher: dict[str, str]) -> None:
+    entries = dict(distills=[dict(loss="kl", student=LOGITS)], **seg_teacher)
+    losses = []
+    for weight in (1.0, 0.25):
+        torch.manual_seed(0)
+        model = Distiller(student=taught.model.student, **entries, task_weight=weight).train()
+        losses.append(model(**seg_batch(model), mode="loss"))
+    for name in ("decode.loss_ce", "aux.loss_ce"):
+        torch.testing.assert_close(losses[1][name], 0.25 * losses[0][name])
+    torch.testing.assert_close(losses[1]["decode.acc_seg"], losses[0]["decode.acc_seg"])
+    for wrong in (-1.0, float("nan"), True, "half"):
+        with pytest.raises(ValueError, match="task_weight must be a finite number of at least 0"):
+            Distiller(student=taught.model.student, **entries, task_weight=wrong)
+
+
+def test_a_resumed_run_is_the_uninterrupted_one(taught: Config, tmp_path: Path) -> None:
+    """DDK has looked at data and models, and the optimiser moves weights that no checkpoint shows."""
+    config = two_domains(taught)
+    policies = [
+        dict(type="ddk", every=1, look=2, gap="teacher", smoothing=0.1),
+        dict(type="quantised", bits=2, bucket=64),
+    ]
+    whole, images = ran(config, tmp_path / "whole", policies, steps=4)
+    (hook,) = (hook for hook in whole.hooks if type(hook).__name__ == "Policies")
+    weights = hook.policies[0].weights
+    assert weights.sum().item() == pytest.approx(1)
+    assert weights[0] != weights[1]
+    ran(config, tmp_path / "parts", policies, steps=2)
+    again, rest = ran(config, tmp_path / "parts", policies, steps=4, resume=True)
+    assert rest == images[4:]
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, again.model.state_dict()[name]), name
+
+
+def test_checkpoints_hold_the_quantised_student_under_plain_names(taught: Config, seg: Config, tmp_path: Path) -> None:
+    taught.train_cfg.update(max_iters=4)
+    runner, _ = ran(taught, tmp_path, [dict(type="quantised", bits=2, bucket=64)], steps=4)
+    saved = read(tmp_path / "iter_4.pth")["state_dict"]
+    assert saved.keys() == runner.model.state_dict().keys()
+    assert not any("parametrizations" in name for name in saved)
+    weight = saved["backbone.layer2.0.conv1.weight"]
+    assert all(len(bucket.unique()) <= 4 for bucket in weight.flatten().view(-1, 64))
+    assert torch.equal(weight, runner.model.state_dict()["backbone.layer2.0.conv1.weight"])
+    assert len(saved["backbone.layer2.0.bn1.running_mean"].unique()) > 4
+
+
+@pytest.mark.parametrize("name", ["tgeo", "snapshots", "similar"])
+def test_policies_of_teachers_act(name: str, seg: Config, seg_teacher: dict[str, str], tmp_path: Path) -> None:
+    trained, weights = seg_teacher["teacher"], seg_teacher["checkpoint"]
+    entry = dict(student=LOGITS, loss="kl")
+    options: dict[str, dict[str, Any]] = {
+        "tgeo": dict(**seg_teacher, distills=[dict(entry, loss="tgeo")], task_weight=0.0),
+        "snapshots": dict(teacher="past", distills=[entry]),
+        "similar": dict(
+            teacher=dict(a=trained, b=trained),
+            checkpoint=dict(a=weights, b="random"),
+            distills=[dict(entry, source=source, name=source) for source in "ab"],
+        ),
+    }
+    spec = dict(tgeo=dict(every=1), snapshots=dict(every=1), similar=dict(look=4))[name]
+    runner, images = ran(distill(seg, **options[name]), tmp_path, [dict(type=name, **spec)], steps=2)
+    (policy,) = next(hook.policies for hook in runner.hooks if type(hook).__name__ == "Policies")
+    model = runner.model
+    if name == "tgeo":
+        held = {f"train-{index:05}" for index in policy.held.tolist()}
+        assert len(held) == 3
+        assert not held & {*images}
+        assert len(policy.optimiser.state) == len(list(policy.fused.ratio.parameters()))
+    elif name == "snapshots":
+        assert (policy.taken, model.distill.kl.weight) == (1, 1.0)
+    else:
+        assert policy.weights.keys() == {"a", "b"}
+        assert model.distill.a.weight == pytest.approx(policy.weights["a"])
+
+
+def test_the_control_goes_without_what_needs_a_teacher(seg: Config, tmp_path: Path) -> None:
+    _, images = ran(seg, tmp_path, [dict(type="ddk"), dict(type="weight_align", old=5)], steps=2)
+    assert len(images) == 4
+
+
+def test_what_is_wrong_is_said_before_training(taught: Config, tmp_path: Path) -> None:
+    with pytest.raises(KeyError, match="no policy of a run is called 'prund'; did you mean 'pruned'"):
+        ran(taught, tmp_path / "a", ["prund"])
+    with pytest.raises(ValueError, match="has 11 rows of weights, of which 1 to 10 can be of old classes, got 11"):
+        ran(taught, tmp_path / "c", [dict(type="weight_align", old=11)])
+    assert not [*tmp_path.rglob("*.pth")]
