@@ -16,6 +16,7 @@ _HOME = {
     "Distiller": "densekd.mmlab.distiller",
     "Distillation": "densekd.plain.distillation",
     "fit": "densekd.plain.fit",
+    "federate": "densekd.plain.federate",
     "BoundaryIoU": "densekd.metrics",
     "ExactResume": "densekd.runs.resume",
     "Taps": "densekd.taps.reader",
