@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from kdlosses.experts import mixture
 from kdlosses.options import nearest
+from kdlosses.policy.knfu import KnFu as Fusion
 from kdlosses.registry import build
 from kdlosses.text_table import table
 
@@ -68,14 +69,17 @@ class Client(Protocol):
     """A model with data of its own.
 
     Attributes:
-        model: its network.
         labelled: number of positions that it learns from, its weight in a mean of models.
         depth: how many of its layers can be compared with those of others, the logits included.
     """
 
-    model: nn.Module
     labelled: int
     depth: int
+
+    @property
+    def model(self) -> nn.Module:
+        """Its network."""
+        ...
 
     def learn(self, turn: int, told: Message | None) -> None:
         """Train for one round, from its own labels and from what it was told."""
@@ -221,14 +225,12 @@ class KnFu(Local):
     asks = "answers"
 
     def __init__(self, nearest: int | None = None, temperature: float = 0.5) -> None:
-        build(dict(type="knfu", nearest=nearest, temperature=temperature))  # which checks them
-        self.options = dict(nearest=nearest, temperature=temperature)
+        self.options: dict[str, Any] = dict(nearest=nearest, temperature=temperature)
+        build(dict(type="knfu", **self.options))  # which checks them
 
     def weights(self, each: Tensor) -> Tensor:
         """How much each client `(K, K)`, a row, hears each other one, from the logits `(T, K, C, *)` of all."""
-        rows = [
-            build(dict(type="knfu", local=client, **self.options)).loss.weights(each) for client in range(each.shape[1])
-        ]
+        rows = [Fusion(local=client, **self.options).weights(each) for client in range(each.shape[1])]
         return torch.stack(rows)
 
     def fuse(self, said: Sequence[Message], sizes: Sequence[int]) -> list[Message]:

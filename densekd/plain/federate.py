@@ -175,7 +175,7 @@ class MapClient:
             value = task_loss(output, labels, self.ignore_index)
             if answers is not None and isinstance(learner, Distillation):
                 says, args, kwargs = next(answers)
-                learner.teachers["teacher"].model.now = says  # type: ignore[assignment]
+                learner.teachers["teacher"].model.now = says
                 _, losses = learner(*args, context=dict(progress=step / steps), **kwargs)
                 value = value + options["pull"] * sum(losses.values())
             elif told is not None:
