@@ -17,6 +17,7 @@ _HOME = {
     "Distillation": "densekd.plain.distillation",
     "fit": "densekd.plain.fit",
     "selfdistill": "densekd.plain.selfdistill",
+    "federate": "densekd.plain.federate",
     "BoundaryIoU": "densekd.metrics",
     "ExactResume": "densekd.runs.resume",
     "Taps": "densekd.taps.reader",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from graphkd.links import LinkResult, LinkStudent, distill_links
     from graphkd.pipeline.compare import compare
     from graphkd.pipeline.distill import distill
+    from graphkd.pipeline.federate import federate
     from graphkd.pipeline.outcome import Result
     from graphkd.pipeline.ranking import rank_students
     from graphkd.pipeline.train_student import train_student
@@ -47,6 +48,7 @@ _LAZY = {
     "digits": "graphkd.data",
     "distill": "graphkd.pipeline.distill",
     "distill_links": "graphkd.links",
+    "federate": "graphkd.pipeline.federate",
     "load": "graphkd.data",
     "make_setting": "graphkd.data",
     "prepare": "graphkd.data",
@@ -70,6 +72,7 @@ __all__ = [
     "digits",
     "distill",
     "distill_links",
+    "federate",
     "load",
     "losses",
     "make_setting",

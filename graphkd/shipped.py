@@ -2,5 +2,5 @@
 
 from kdlosses.shipped import Shipped
 
-CONFIGS = Shipped("graphkd", ("graph", "links", "tasks"))
+CONFIGS = Shipped("graphkd", ("graph", "links", "tasks", "federated"))
 """`graph/` may be left out."""

@@ -2,14 +2,21 @@
 
     densekd pretrain STUDENT.py --teacher lite2 --images photos --out pretrained
     densekd pretrain my_package:backbone --teacher hf:dinov2-folder lite2 --images photos --out pretrained
+    densekd pretrain STUDENT.py --masked mae --images photos --out rebuilt
+    densekd pretrain SMALL.py --masked g2sd --teacher rebuilt --images photos --out generic
 
 It leaves `backbone.pth` for a config of OpenMMLab (`load_from`, or `init_cfg` of the backbone with
 `prefix='backbone.'`), `backbone.safetensors` for others, and `backbone.json`, which says how it was made.
+
+With `--masked` most patches are hidden: `mae` rebuilds them, without a teacher; `dmae` also learns what teachers yield
+for the visible ones; `further` does so from what it became itself, from where it started; `g2sd` learns from the
+decoder of what `--masked mae` left in a folder, the generic stage of a student that `densekd train --method g2sd` ends.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from fnmatch import fnmatch
 from pathlib import Path
@@ -26,9 +33,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--teacher",
         nargs="+",
-        required=True,
-        help="hf:FOLDER_OR_NAME of transformers; lite0, lite1, lite2 (EfficientNet-Lite); or module:name of a function",
+        default=[],
+        help="hf:FOLDER_OR_NAME of transformers; lite0, lite1, lite2 (EfficientNet-Lite); module:name of a function; "
+        "with --masked g2sd the folder of a training with --masked mae",
     )
+    parser.add_argument("--masked", choices=("mae", "dmae", "g2sd", "further"), help="hide most patches of the images")
+    parser.add_argument("--hidden", type=positive, help="with --masked: share of the patches (default: 0.75)")
+    parser.add_argument("--patch", type=whole(1), help="with --masked: side of a hidden square in pixels")
     parser.add_argument("--images", type=Path, required=True, help="folder, with those below it")
     parser.add_argument("--match", nargs="+", metavar="PATTERN", help="names of files to use, such as '0016E5_*'")
     parser.add_argument("--out", type=Path, required=True, help="folder for the backbone and the state of the training")
@@ -50,7 +61,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on with the training in --out")
     again.add_argument("--overwrite", action="store_true", help="replace the training in --out")
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    if bool(args.teacher) == (args.masked in ("mae", "further")):
+        parser.error("--teacher is missing" if not args.teacher else f"--masked {args.masked} has no --teacher")
+    for option in ("hidden", "patch"):
+        if getattr(args, option) is not None and not args.masked:
+            parser.error(f"--{option} goes with --masked")
+    if args.masked and args.loss != "mse":
+        parser.error(f"--loss goes without --masked: {args.masked} has its own")
+    return args
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -60,7 +79,8 @@ def main(arguments: list[str] | None = None) -> None:
     import torch
 
     from densekd.hub.files import MMENGINE, PLAIN, SIDECAR, write_backbone
-    from densekd.hub.images import broken_images, find_images
+    from densekd.hub.images import broken_images, find_images, held_out
+    from densekd.hub.masked import MaskedPretraining, further
     from densekd.hub.pretrain import STATE, Pretraining
     from densekd.hub.ready import features_of
     from kdlosses.cli.logs import commit, versions
@@ -77,7 +97,8 @@ def main(arguments: list[str] | None = None) -> None:
             raise ValueError(f"the teacher {name} is named twice")
     torch.manual_seed(args.seed)
     student = student_of(args.student, args.from_scratch)
-    teachers = {name.replace(".", "_"): features_of(name) for name in args.teacher}
+    guide = guide_of(args.teacher) if args.masked == "g2sd" else None
+    teachers = {} if guide else {name.replace(".", "_"): features_of(name) for name in args.teacher}
     images = find_images(args.images)
     if args.match:
         images = [path for path in images if any(fnmatch(path.name, pattern) for pattern in args.match)]
@@ -88,10 +109,9 @@ def main(arguments: list[str] | None = None) -> None:
         print(said)
     if broken and not args.skip_broken:
         raise ValueError(f"{len(broken)} of {len(images)} images cannot be read: mend them, or give --skip-broken")
-    training = Pretraining(
-        student,
-        teachers,
-        [path for path in images if path not in broken],
+    images = [path for path in images if path not in broken]
+    learn, validate = held_out(images, args.held_out)
+    options: dict[str, Any] = dict(
         steps=args.steps,
         batch=args.batch,
         size=tuple(args.size),
@@ -103,16 +123,27 @@ def main(arguments: list[str] | None = None) -> None:
         amp=args.amp,
         device=args.device,
     )
-    if args.resume:
+    hiding = dict(hidden=0.75 if args.hidden is None else args.hidden, patch=args.patch)
+    if args.masked is None:
+        training = Pretraining(student, teachers, images, **options)
+    elif args.masked != "further":
+        training = MaskedPretraining(student, teachers, images, kind=args.masked, guide=guide, **hiding, **options)
+    if args.resume and args.masked != "further":
         training.resume(state)
     frozen = sum(weight.numel() for weight in student.network.parameters() if not weight.requires_grad)
     print(f"{'student':<10}{student.told()}{f'; {frozen:,} of them frozen, as its config says' if frozen else ''}")
     for each in teachers.values():
         print(f"{'teacher':<10}{each.told()}")
-    print(f"{'images':<10}{len(training.images)} to learn from, {len(training.validation)} held out", flush=True)
+    if guide is not None:
+        print(f"{'guide':<10}{guide.features.told()}, with its decoder")
+    print(f"{'images':<10}{len(learn)} to learn from, {len(validate)} held out", flush=True)
     start = time.perf_counter()
     try:
-        training.run(args.out, args.every, lambda line: print(line, flush=True))
+        if args.masked == "further":
+            told = dict(every=args.every, say=_say, resume=args.resume)
+            training = further(student, images, args.out, **told, **hiding, **options)
+        else:
+            training.run(args.out, args.every, _say)
     except KeyboardInterrupt:
         again = " with --resume goes on from the last validation" if state.exists() else " begins anew"
         raise SystemExit(f"interrupted; the same command{again}") from None
@@ -124,6 +155,31 @@ def main(arguments: list[str] | None = None) -> None:
     facts |= dict(commit=commit())
     write_backbone(args.out, student.network, facts)
     print(f"{'weights':<10}{args.out / MMENGINE}")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def guide_of(folders: list[str]) -> Any:
+    """The masked auto-encoder that `--masked mae` left in a folder, as the guide of `--masked g2sd`.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: several folders, or a training of another kind.
+    """
+    from densekd.hub.files import SIDECAR
+    from densekd.hub.masked import autoencoder
+
+    if len(folders) > 1:
+        raise ValueError(f"--masked g2sd has one teacher, got {len(folders)}")
+    folder = Path(folders[0])
+    if not (folder / SIDECAR).exists():
+        raise FileNotFoundError(
+            f"{folder} has no {SIDECAR}: --masked g2sd learns from what --masked mae left in a folder"
+        )
+    facts = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))
+    return autoencoder(student_of(facts["student"], from_scratch=True), folder)
 
 
 def student_of(source: str, from_scratch: bool = False) -> Any:

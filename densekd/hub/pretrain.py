@@ -55,6 +55,9 @@ class Pretraining:
         TypeError, FloatingPointError: a network yields no maps, or nothing to learn from.
     """
 
+    alone = False
+    """Whether it may have no teacher."""
+
     def __init__(
         self,
         student: Features,
@@ -74,7 +77,7 @@ class Pretraining:
         amp: bool = False,
         device: str | torch.device | None = None,
     ) -> None:
-        if not teachers:
+        if not teachers and not self.alone:
             raise ValueError("pre-training needs a teacher")
         if min(steps, batch, *size) < 1 or rate <= 0 or decay < 0 or not 0 < least <= 1:
             raise ValueError(
@@ -162,11 +165,11 @@ class Pretraining:
     def validate(self) -> dict[str, float]:
         """Return the loss on the images held out, of each teacher and their mean."""
         self.student.eval()
-        sums = dict.fromkeys(self.teachers, 0.0)
-        for pixels in self._in_turn(self.validation):
-            found = self._losses(pixels, progress=self.step / self.steps, epoch=0)
+        sums: dict[str, float] = {}
+        for place, pixels in enumerate(self._in_turn(self.validation)):
+            found = self._losses(pixels, progress=self.step / self.steps, epoch=0, place=place)
             for name, loss in found.items():
-                sums[name] += loss.item() * len(pixels) / len(self.validation)
+                sums[name] = sums.get(name, 0.0) + loss.item() * len(pixels) / len(self.validation)
         each = {f"held_out {name}": value for name, value in sums.items()} if len(sums) > 1 else {}
         return {"step": self.step, "held_out": sum(sums.values()) / len(sums), **each}
 

@@ -17,11 +17,10 @@ def dmae(student: nn.Module, teacher: nn.Module) -> list[dict[str, Any]]:
     matched one by one, class tokens too; else they are read as maps without class tokens, the student's resized to the
     teacher's. The teacher's forward stops after its block.
 
-    The published method is pre-training: both see the visible quarter of the patches, and the student also reconstructs
-    the others. Here both see the whole image, and the student's own loss replaces the reconstruction. Masked inputs
-    would cost a second forward of the student, as its own loss needs the image whole. A transform of the pipeline that
-    blanks patches, such as mmseg's `RandomCutOut`, masks for both without one, and then for the student's own loss,
-    too; all tokens still count.
+    The published method is pre-training: both see the visible quarter of the patches, and the student also rebuilds
+    the others. That is `densekd pretrain --masked dmae`, which needs no labels. Here, beside the labels, both see the
+    whole image, and the student's own loss replaces the reconstruction: masked inputs would cost a second forward of
+    the student, as its own loss needs the image whole.
 
     Raises:
         ValueError: one of the backbones has no transformer blocks.

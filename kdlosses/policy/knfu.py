@@ -24,6 +24,8 @@ class KnFu(nn.Module):
     how much it says so. The local model is at distance 0 from itself and always among the peers. Peers that agree leave
     the target as it is; one whose classes are others gets next to no weight.
 
+    For clients that learn in rounds see `graphkd.federate` and `densekd.federate`.
+
     This is our own form: the paper's was not found. The means are those of the positions of the call.
 
     Args:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from mmengine.runner import load_checkpoint
-from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -38,19 +36,6 @@ class Broken(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return images[:, :, ::8, ::8] / 0
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Squares on a ground, of random places and colours."""
-    folder = tmp_path_factory.mktemp("photos")
-    random = np.random.default_rng(0)
-    for n in range(24):
-        pixels = np.full((40, 48, 3), random.integers(0, 256, 3), np.uint8)
-        for top, left in random.integers(0, 32, (3, 2)):
-            pixels[top : top + 12, left : left + 12] = random.integers(0, 256, 3)
-        Image.fromarray(pixels).save(folder / f"{n:02}.png")
-    return folder
 
 
 def training(photos: Path, seed: int = 0, **options: object) -> Pretraining:

@@ -1,0 +1,264 @@
+"""Clients with images of their own learn in rounds: models on maps for the loop of `kdlosses.rounds`."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+import kdlosses
+from densekd.plain.batches import Data, first, inputs, labels_of, loader, moved
+from densekd.plain.distillation import Distillation, check_student
+from densekd.plain.scores import check_split, logits_of, measured, task_loss
+from densekd.taps.reader import Taps, at_rest
+from kdlosses.class_means import class_means
+from kdlosses.rounds import Federation, Local, Message, Traffic, check, method_of, run
+
+PARTS = ("train", "val", "test")
+
+
+def federate(
+    student: nn.Module | Callable[[], nn.Module],
+    method: str | Mapping[str, Any] | Local = "knfu",
+    *,
+    clients: Sequence[Mapping[str, Data]],
+    transfer: Data | None = None,
+    layers: Sequence[str] = (),
+    distills: Sequence[Mapping[str, Any]] = ({"loss": "kl"},),
+    rounds: int = 10,
+    epochs: int = 1,
+    batch_size: int = 8,
+    lr: float = 1e-3,
+    weight_decay: float = 0.01,
+    pull: float = 1.0,
+    seed: int = 0,
+    ignore_index: int = 255,
+    device: str | torch.device | None = None,
+    traffic: Traffic | None = None,
+    log: Callable[[str], None] | None = None,
+) -> Federation:
+    """Train a model at each of several clients with images of their own, in rounds, in one process.
+
+    In each round each client learns, from its labels and, after the first round, from what it was told; then it says
+    what the method asks for. Each client's round is chosen by the mIoU (of images with one label the accuracy) on its
+    own validation data, and that on its own test data is reported. AdamW, at a constant learning rate, begins anew in
+    each round.
+
+    Where predictions are exchanged a step takes a batch of the client's own images and one of the shared images, for
+    which the entries of `distills` compare its logits with those that it was told. Layers of `fedd2s` are compared on
+    the client's own images, position by position with the mean of their class: hidden ones by `mse`, the last by `kl`.
+
+    Args:
+        student: the model, which is not changed, or a function that makes one, called under the seed.
+        method: a name of `kdlosses.rounds.METHODS`, `local`, `fedavg`, `average`, `knfu` or `fedd2s`, as
+            `dict(type=name, **options)`, or a `kdlosses.rounds.Local` of one's own.
+        clients: for each its data sets `train`, `val` and `test`, as of `fit`.
+        transfer: images that all clients have, as pairs or dicts like the others; their labels are not read.
+        layers: paths of modules that `fedd2s` compares, from the shallowest to the one that yields the logits.
+        distills: entries between the logits and those that were told, without taps, see `densekd.Distillation`.
+        rounds: how many.
+        epochs: passes over its own training data in a round.
+        batch_size: of data sets.
+        lr: learning rate.
+        weight_decay: of AdamW.
+        pull: weight of what a client was told; its labels have 1.
+        seed: of the weights, which are the same at all clients, and of the order of the data.
+        ignore_index: label that does not count.
+        device: the GPU if there is one, if not given.
+        traffic: counts bytes.
+        log: takes a line for each round.
+
+    Raises:
+        ValueError: no client, a client without a data set, no `transfer` or `layers` where the method needs it, a
+            number out of range; before anything is trained.
+        TypeError: the method has no such option, or a data set is none.
+        KeyError: unknown method; names the nearest.
+
+    Example:
+        >>> data = [(torch.full((3, 8, 8), k / 3.0), torch.full((8, 8), k)) for k in range(3)]
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 3, 1))
+        >>> each = [dict(train=data, val=data, test=data)] * 2
+        >>> result = federate(net, "knfu", clients=each, transfer=data, rounds=2, device="cpu")
+        >>> result.traffic.up[0, 1] == 3 * 3 * 8 * 8 * 4  # images, classes, height, width, bytes
+        True
+    """
+    server = method_of(method)
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    for place, each in enumerate(clients):
+        missing = [part for part in PARTS if part not in each]
+        if missing:
+            raise ValueError(f"client {place} has no data set {missing[0]!r}: give it train, val and test")
+    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
+        raise ValueError(f"epochs must be an integer of at least 1, got {epochs!r}")
+    if server.asks == "answers" and transfer is None:
+        raise ValueError(f"{type(server).__name__} exchanges predictions of shared images: give transfer=...")
+    if server.asks == "means" and not layers:
+        raise ValueError(f"{type(server).__name__} compares layers: give layers=[...], the last yields the logits")
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        made = []
+        for place, each in enumerate(clients):
+            torch.manual_seed(seed)
+            model = copy.deepcopy(student) if isinstance(student, nn.Module) else student()
+            check_student(model)
+            options = dict(lr=lr, weight_decay=weight_decay, epochs=epochs, batch_size=batch_size, pull=pull)
+            shared = None if transfer is None else loader(transfer, batch_size)
+            made.append(MapClient(model.to(where), each, shared, layers, distills, options, seed, place, ignore_index))
+        check(made, server, rounds)
+        return run(made, server, rounds, traffic, log)
+
+
+class Told(nn.Module):
+    """A teacher that repeats what its client was told of the shared images; `now` is that of the batch."""
+
+    now: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logits = nn.Identity()
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        return self.logits(self.now)
+
+
+class MapClient:
+    """A client of `kdlosses.rounds` with images; see `federate` for what it is given."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Mapping[str, Data],
+        shared: DataLoader | None,
+        layers: Sequence[str],
+        distills: Sequence[Mapping[str, Any]],
+        options: Mapping[str, Any],
+        seed: int,
+        place: int,
+        ignore_index: int,
+    ) -> None:
+        self.model, self.shared, self.layers, self.distills = model, shared, list(layers), distills
+        self.options, self.seed, self.place, self.ignore_index = options, seed, place, ignore_index
+        self.where = next(model.parameters()).device
+        self.data, size = data["train"], options["batch_size"]
+        self.plain, self.valid, self.tested = (loader(data[part], size) for part in PARTS)
+        with torch.no_grad(), at_rest(model), Taps(model, self.layers) as taps:
+            args, kwargs = inputs(moved(first(self.plain), self.where))
+            logits = logits_of(model(*args, **kwargs))
+            self.classes = logits.shape[1]
+            if self.layers and [each.shape[1] for each in taps[self.layers[-1]]] != [self.classes]:
+                raise ValueError(f"the last of layers, {self.layers[-1]!r}, must yield the {self.classes} logits")
+            for part, each in zip(PARTS, (self.plain, self.valid, self.tested)):
+                check_split(f"client {place}, {part}", logits, each, ignore_index)
+        self.labelled, self.depth = len(self.plain.dataset), len(self.layers)  # type: ignore[arg-type]
+
+    def learn(self, turn: int, told: Message | None) -> None:
+        options, drawn = self.options, self.seed + 1009 * self.place + 100_003 * turn
+        torch.manual_seed(drawn)
+        data = loader(self.data, options["batch_size"], torch.Generator().manual_seed(drawn))
+        answers = self._answers(told) if told is not None and told.what == "answers" else None
+        learner: nn.Module = self.model if answers is None else self._taught(next(answers))
+        optimiser = torch.optim.AdamW(learner.parameters(), lr=options["lr"], weight_decay=options["weight_decay"])
+        steps = options["epochs"] * len(data)
+        learner.train()
+        for step in range(steps):
+            if step % len(data) == 0:
+                batches = iter(data)
+            batch = moved(next(batches), self.where)
+            (args, kwargs), labels = inputs(batch), labels_of(batch)
+            with Taps(self.model, self.layers) as taps:
+                output = self.model(*args, **kwargs)
+                levels = {name: taps[name][0] for name in self.layers}
+            value = task_loss(output, labels, self.ignore_index)
+            if answers is not None and isinstance(learner, Distillation):
+                says, args, kwargs = next(answers)
+                learner.teachers["teacher"].model.now = says
+                _, losses = learner(*args, context=dict(progress=step / steps), **kwargs)
+                value = value + options["pull"] * sum(losses.values())
+            elif told is not None:
+                value = value + options["pull"] * self._apart(levels, labels, told)
+            optimiser.zero_grad()
+            value.backward()
+            optimiser.step()
+        self.model.eval()
+
+    def _taught(self, batch: tuple[Tensor, Any, Any]) -> Distillation:
+        teacher = Told()
+        teacher.now, args, kwargs = batch
+        entries = [
+            {"student": ":logits" if hasattr(self.model, "config") else ":", "teacher": "logits", **each}
+            for each in self.distills
+        ]
+        distillation = Distillation(self.model, teacher, entries, ignore_index=self.ignore_index, classes=self.classes)
+        distillation.connect(*args, **kwargs)
+        return distillation
+
+    def _answers(self, told: Message) -> Iterator[tuple[Tensor, Any, Any]]:
+        """Batches of the shared images over and over, each with what was told of it."""
+        assert self.shared is not None
+        while True:
+            start = 0
+            for batch in self.shared:
+                args, kwargs = inputs(moved(batch, self.where))
+                count = next(iter((*args, *kwargs.values()))).shape[0]
+                yield told.tensors["logits"][start : start + count], args, kwargs
+                start += count
+
+    def _apart(self, levels: Mapping[str, Tensor], labels: Tensor, told: Message) -> Tensor:
+        """Losses between layers and the means of the classes of their positions."""
+        found = []
+        for place, name in enumerate(self.layers[: len(told.tensors)]):
+            at, level = _at(labels, levels[name]), levels[name]
+            weight = (at != self.ignore_index).to(level.dtype)
+            mean = told.tensors[str(place)][at.masked_fill(weight == 0, 0)].movedim(-1, 1)
+            loss = kdlosses.kl if place == self.depth - 1 else kdlosses.mse
+            found.append(loss(level, mean, weight=weight))
+        return torch.stack(found).sum()
+
+    @torch.no_grad()
+    def say(self, what: str, layers: int) -> Message:
+        if what == "weights":
+            return Message(what, copy.deepcopy(self.model.state_dict()))
+        self.model.eval()
+        if what == "answers":
+            assert self.shared is not None
+            each = [inputs(moved(batch, self.where)) for batch in self.shared]
+            return Message(
+                what, {"logits": torch.cat([logits_of(self.model(*args, **kwargs)) for args, kwargs in each])}
+            )
+        found: dict[str, Tensor] = {}
+        for batch in self.plain:
+            batch = moved(batch, self.where)
+            args, kwargs = inputs(batch)
+            with Taps(self.model, self.layers[:layers]) as taps:
+                self.model(*args, **kwargs)
+            for place, name in enumerate(self.layers[:layers]):
+                level = taps[name][0]
+                at = _at(labels_of(batch), level).flatten()
+                weight = (at != self.ignore_index).to(level.dtype)
+                rows = level.movedim(1, -1).flatten(0, -2)
+                mean, count = class_means(rows, at.masked_fill(weight == 0, 0), weight, self.classes)
+                before = found.get(f"count {place}", torch.zeros_like(count))
+                share = (count / (before + count).clamp_min(1)).unsqueeze(1)
+                found[f"{place}"] = torch.lerp(found.get(f"{place}", torch.zeros_like(mean)), mean, share)
+                found[f"count {place}"] = before + count
+        return Message(what, found)
+
+    def val(self) -> tuple[float, ...]:
+        return (self._scored(self.valid),)
+
+    def test(self) -> float:
+        return self._scored(self.tested)
+
+    def _scored(self, batches: DataLoader) -> float:
+        return next(iter(measured(self.model.eval(), batches, self.ignore_index).values()))
+
+
+def _at(labels: Tensor, level: Tensor) -> Tensor:
+    """Label of each position of a map `(B, C, h, w)`, by nearest neighbour; of rows the labels as they are."""
+    if labels.ndim != 3:
+        return labels.long()
+    return F.interpolate(labels[:, None].float(), size=level.shape[2:], mode="nearest")[:, 0].long()

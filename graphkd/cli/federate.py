@@ -1,0 +1,124 @@
+"""Clients with parts of one graph learn in rounds, in one process.
+
+    graphkd federate graphkd::federated/digits.py --seeds 3
+
+For each seed each method of the config is run with the same clients: `local` is each client alone, the control. The
+table shows the mean over the clients of the accuracy on their own test nodes, their deviation, the worst, and the bytes
+that all of them sent and got. One JSON log holds all runs, with rounds and bytes of each client; a run that was stopped
+goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from graphkd import config as settings
+from graphkd.cli._config import Config
+from graphkd.cli.distill import add_run_options, finished, todo
+from graphkd.data import Graph, load
+from graphkd.pipeline.federate import Federation, federate
+from graphkd.pipeline.logs import labels, log_of
+from graphkd.shipped import CONFIGS
+from graphkd.students.classifier import StudentClassifier
+from kdlosses.cli.logs import Log, reset_peak_memory, write
+from kdlosses.cli.mistakes import one_sentence
+from kdlosses.cli.parser import Parser
+from kdlosses.cli.report import table
+from kdlosses.options import nearest
+
+KEYS = ("data", "clients", "rounds", "shares", "transfer", "student", "methods")
+SELECTION = "round of each client by the accuracy on its own validation nodes, ties by cross-entropy"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run what is missing, and print the table."""
+    parser = Parser(__doc__, "graphkd federate")
+    parser.add_argument(
+        "config", type=CONFIGS.argument, help="a file, or the name of ours: graphkd::federated/digits.py"
+    )
+    add_run_options(parser, "log file; default: results/graph/federated-DATA.json")
+    args = parser.parse_args(arguments)
+    if args.seeds < 1:
+        raise SystemExit(f"--seeds is how many to run, at least 1, got {args.seeds}")
+    name = f"{args.config.parent.name}-{args.config.stem}"
+    out = args.out or Path("results") / "graph" / f"{name}.json"
+    config = read_config(args.config)
+    logs = [] if args.force else finished(out, config)
+    seeds = todo(logs, args.seeds)
+    with (
+        one_sentence(args.config),
+        tqdm(total=len(seeds) * len(config["methods"]), desc=name, unit="run", disable=not seeds) as bar,
+    ):
+        graph = load(config["data"], unsafe=args.unsafe)
+        for seed in seeds:
+            logs += run_seed(graph, config, name, seed, bar.update)
+            write(out, logs)
+    print(table([log for log in logs if log["seed"] < args.seeds]))
+
+
+def read_config(path: Path) -> Config:
+    """Read a config; raise SystemExit for what is wrong with its keys."""
+    with one_sentence(path):
+        config: Config = json.loads(json.dumps(settings.read(path)))
+    for key in config:
+        if key not in KEYS:
+            raise SystemExit(f"{path} has a key {key!r}, which no config of clients has: {nearest(key, KEYS)}")
+    for key in KEYS:
+        if key not in config:
+            raise SystemExit(f"{path} lacks {key!r}")
+    if not isinstance(config["methods"], list) or not config["methods"]:
+        raise SystemExit(f"{path}: methods is a list, and not an empty one; got {config['methods']!r}")
+    config["methods"] = [each if isinstance(each, dict) else {"type": each} for each in config["methods"]]
+    return config
+
+
+def run_seed(graph: Graph, config: Config, name: str, seed: int, tick: Any) -> list[Log]:
+    """Run all methods with one seed; one log for each."""
+    shared = {key: config[key] for key in ("clients", "rounds", "shares", "transfer")}
+    logs = []
+    for method, label in zip(config["methods"], labels(config["methods"])):
+        reset_peak_memory()
+        start = time.perf_counter()
+        result = federate(graph, method, **shared, student=StudentClassifier(**config["student"]), seed=seed)
+        logs.append(make_log(result, config, name, seed, label, time.perf_counter() - start))
+        tick()
+    return logs
+
+
+def make_log(result: Federation, config: Config, name: str, seed: int, method: str, seconds: float) -> Log:
+    """One log, in per cent and megabytes; what each client sent and reached in `clients`."""
+    metrics = result.metrics
+    told = {key: 100 * metrics[key] for key in ("mean", "deviation", "worst")}
+    told |= {f"MB {way}": metrics[f"bytes {way}"] / 1e6 for way in ("up", "down")}
+    role = {"local": "control", "fedavg": "reference"}.get(method, "distilled")
+    log = log_of(
+        "federated",
+        {},
+        result.clients[0].model,
+        None,
+        name=name,
+        role=role,
+        method=method,
+        seed=seed,
+        config=config,
+        metrics=told,
+        selection=SELECTION,
+        schedule=f"{config['rounds']} rounds of {config['student'].get('epochs', 500)} epochs",
+        clients=[
+            {
+                "labelled": client.labelled,
+                "val": 100 * record.val,
+                "test": 100 * record.test,
+                "round": record.turn,
+                "up": [result.traffic.up.get((turn, place), 0) for turn in range(config["rounds"])],
+                "down": [result.traffic.down.get((turn, place), 0) for turn in range(config["rounds"])],
+            }
+            for place, (client, record) in enumerate(zip(result.clients, result.records))
+        ],
+    )
+    return {**log, "seconds": seconds}

@@ -1,0 +1,159 @@
+"""Clients with images of their own."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import densekd
+from densekd.datasets.digits import draw
+from kdlosses.rounds import METHODS, Message, Traffic
+from kdlosses.shares import dealt, proportions
+
+Pairs = list[tuple[Tensor, Tensor]]
+
+
+def net(width: int = 8, classes: int = 11) -> nn.Module:
+    def block(ins: int, step: int) -> list[nn.Module]:
+        return [nn.Conv2d(ins, width, 3, stride=step, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
+
+    body, top = nn.Sequential(*block(3, 2)), nn.Sequential(*block(width, 1))
+    return nn.Sequential(OrderedDict(body=body, top=top, head=nn.Conv2d(width, classes, 1)))
+
+
+def scenes(split: Any, count: int, seed: int = 0) -> Pairs:
+    """Digit scenes for a plain model: pixels of -1 to 1 and label maps."""
+    found = [draw(index, split, size=32, seed=seed) for index in range(count)]
+    return [
+        (torch.from_numpy(each.image).permute(2, 0, 1) / 127.5 - 1, torch.from_numpy(each.mask).long())
+        for each in found
+    ]
+
+
+def clients(spoilt: int | None = None) -> list[dict[str, Pairs]]:
+    """Three clients with unequal shares of the scenes by their first digit, or one of them with noise in its place."""
+    parts: dict[str, list[Pairs]] = {}
+    for split, count in (("train", 24), ("val", 12), ("test", 12)):
+        every = scenes(split, count)
+        first = torch.tensor([int(np.unique(label)[1]) - 1 for _, label in every])
+        parts[split] = [[every[place] for place in own] for own in dealt(first, proportions(10, 3, 1.0, seed=1))]
+    found = [{split: parts[split][place] for split in parts} for place in range(3)]
+    if spoilt is not None:
+        noise = torch.Generator().manual_seed(0)
+        for split, pairs in found[spoilt].items():
+            found[spoilt][split] = [
+                (torch.randn(image.shape, generator=noise), label.roll(5, 0)) for image, label in pairs
+            ]
+    return found
+
+
+QUICK: dict[str, Any] = dict(layers=["body", "top", "head"], rounds=3, batch_size=4, lr=1e-2, device="cpu")
+
+
+class Recorder(Traffic):
+    """Keep all messages, or put those of another run in place of what a client is told."""
+
+    def __init__(self, instead: dict[tuple[str, int, int], Message] | None = None) -> None:
+        super().__init__()
+        self.kept: dict[tuple[str, int, int], Message] = {}
+        self.instead = instead or {}
+
+    def pass_on(self, way: str, turn: int, client: int, message: Message) -> Message:
+        self.kept[way, turn, client] = message
+        return super().pass_on(way, turn, client, self.instead.get((way, turn, client), message))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_of_a_client_reaches_another_one_but_what_it_says(method: str) -> None:
+    shared, plain = scenes("train", 6, seed=9), Recorder()
+    clean = densekd.federate(net, method, clients=clients(), transfer=shared, traffic=plain, **QUICK)
+    told = {key: each for key, each in plain.kept.items() if key[0] == "down" and key[2] != 2}
+    other = densekd.federate(net, method, clients=clients(2), transfer=shared, traffic=Recorder(told), **QUICK)
+    for place in range(2):
+        states = [found.clients[place].model.state_dict() for found in (clean, other)]
+        assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+        assert clean.records[place] == other.records[place]
+    assert clean.records[2] != other.records[2]
+
+
+def test_bytes_are_those_of_what_is_sent_and_deep_layers_leave_first() -> None:
+    found = densekd.federate(net, "fedd2s", clients=clients(), **QUICK)
+    sent = [found.traffic.down[turn, 0] for turn in range(2)]
+    assert sent == [11 * (8 + 8 + 11) * 4, 11 * (8 + 8) * 4]
+    shared = scenes("train", 6, seed=9)
+    found = densekd.federate(net, "knfu", clients=clients(), transfer=shared, **QUICK)
+    assert set(found.traffic.up.values()) == {6 * 11 * 16 * 16 * 4}
+    weights = sum(each.numel() * each.element_size() for each in net().state_dict().values())
+    found = densekd.federate(net, "fedavg", clients=clients(), **QUICK)
+    assert set(found.traffic.down.values()) == {weights}
+    assert len(found.traffic.down) == 9
+
+
+def test_labels_of_the_shared_images_are_not_read() -> None:
+    shared = scenes("train", 6, seed=9)
+    other = [(image, label.roll(7, 0)) for image, label in shared]
+    one, two = (densekd.federate(net, "knfu", clients=clients(), transfer=each, **QUICK) for each in (shared, other))
+    assert one.records == two.records
+
+
+def test_the_means_of_a_client_are_those_of_its_pixels() -> None:
+    (client, *_) = densekd.federate(net, "local", clients=clients(), **{**QUICK, "rounds": 1}).clients
+    said = client.say("means", 3).tensors
+    rows, labels = [], []
+    with torch.no_grad():
+        for image, label in clients()[0]["train"]:
+            level = client.model[:2](image[None])[0]
+            rows.append(level.flatten(1).T.double().numpy())
+            labels.append(label[::2, ::2].flatten().numpy())
+    x, y = np.concatenate(rows), np.concatenate(labels)
+    for digit in range(11):
+        assert said["count 1"][digit] == (y == digit).sum()
+        if (y == digit).any():
+            np.testing.assert_allclose(said["1"][digit], x[y == digit].mean(0), rtol=1e-3, atol=1e-4)
+
+
+def test_knfu_is_better_than_all_predictions_where_clients_are_unlike() -> None:
+    """Two pairs of clients: what one pair calls class 1 the other calls class 2. Alone each is better still, here."""
+
+    def blocks(count: int, seed: int, swapped: bool) -> Pairs:
+        generator = torch.Generator().manual_seed(seed)
+        found = []
+        for _ in range(count):
+            label = torch.randint(3, (4, 4), generator=generator).repeat_interleave(4, 0).repeat_interleave(4, 1)
+            image = torch.eye(3)[label].permute(2, 0, 1) + 0.6 * torch.randn(3, 16, 16, generator=generator)
+            found.append((image, torch.tensor([0, 2, 1])[label] if swapped else label))
+        return found
+
+    each = [
+        dict(train=blocks(2, k, k > 1), val=blocks(6, 10 + k, k > 1), test=blocks(12, 20 + k, k > 1)) for k in range(4)
+    ]
+    given: dict[str, Any] = dict(
+        clients=each, transfer=blocks(8, 99, False), rounds=4, epochs=12, lr=1e-2, device="cpu"
+    )
+    found = {
+        name: densekd.federate(lambda: net(classes=3), name, **given).metrics["mean"] for name in ("average", "knfu")
+    }
+    assert found["knfu"] > found["average"] + 0.03, found
+
+
+def test_what_is_missing_is_named_before_anything_is_trained() -> None:
+    own = clients()
+    for told, given in (
+        ("at least 1, got 0", dict(clients=[])),
+        ("client 1 has no data set 'val'", dict(clients=[own[0], {"train": own[0]["train"]}])),
+        ("a data set is empty", dict(clients=[{**own[0], "test": []}])),
+        ("give transfer=", dict(clients=own)),
+        ("rounds is a whole number from 1, got 0", dict(clients=own, transfer=own[0]["train"], rounds=0)),
+        ("epochs must be an integer of at least 1", dict(clients=own, transfer=own[0]["train"], epochs=0)),
+        ("give layers=", dict(clients=own, method="fedd2s", layers=())),
+        ("'top', must yield the 11 logits", dict(clients=own, method="fedd2s", layers=["body", "top"])),
+    ):
+        with pytest.raises(ValueError, match=told):
+            densekd.federate(net, **{**QUICK, **given})
+    with pytest.raises(KeyError, match="did you mean 'knfu'"):
+        densekd.federate(net, "knfuu", clients=own)
