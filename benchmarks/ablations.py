@@ -3,7 +3,7 @@
 
 The rows are those of `benchmarks/systems.py` that name two students of a config. Beside them stands the control, the
 same student untaught; each system has a log of its own in the folder, which holds the config as it was run. Seeds that
-a log has are not run again. `--list` prints the names, `--report` the table of what is there, without training.
+a log has are not run again. Systems that share all but their methods are trained together. `--list` prints the names, `--report` the table of what is there, without training.
 
 A benefit shows where the mean of the paired differences is above 0 and above their sample standard deviation.
 """
@@ -14,7 +14,7 @@ import argparse
 import json
 import statistics
 import sys
-from contextlib import nullcontext
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,29 +24,13 @@ from systems import SYSTEMS, Measured, System, Without
 from graphkd.cli._config import Config, check, read_config
 from graphkd.cli.distill import finished, run_seed, todo
 from graphkd.data import load
-from graphkd.pipeline.cells import Cells
 from graphkd.pipeline.logs import labels
-from graphkd.training.watch import Run
 from kdlosses.cli.logs import Log, read, write
 from kdlosses.cli.report import spread
 from kdlosses.options import nearest
 
 METRIC = "tran"
 ROWS = {system.key: system for system in SYSTEMS if isinstance(system.nodes_result, Without)}
-
-
-class Shared(Cells):
-    """Cells in which rows with the same teacher share it."""
-
-    def taught(self, views: Any, teacher: Any, seed: int, extras: Any = (), **more: Any) -> Any:
-        key = repr((teacher, seed, sorted(views), sorted(extras)))
-        if key not in _TAUGHT:
-            with super().taught(views, teacher, seed, extras, **more) as found:
-                _TAUGHT[key] = found
-        return nullcontext(_TAUGHT[key])
-
-
-_TAUGHT: dict[str, Any] = {}
 
 
 def config_of(system: System) -> Config:
@@ -65,16 +49,39 @@ def config_of(system: System) -> Config:
     return {**config, "settings": [METRIC], "methods": [named[name] for name in wanted]}
 
 
-def run(system: System, seeds: int, folder: Path) -> list[Log]:
-    """Train what is missing, and return the logs of these seeds."""
-    config, out = config_of(system), folder / f"{system.key}.json"
-    check(config)
-    logs, graph = finished(out, config), load(config["data"])
-    for seed in todo(logs, seeds):
-        cells = Shared(graph, False, Run())
-        logs += run_seed(graph, config, f"{system.key}-digits", seed, lambda: None, cells=cells)
-        write(out, logs)
-    return [log for log in logs if log["seed"] < seeds]
+def run(chosen: Sequence[System], seeds: int, folder: Path) -> None:
+    """Train what is missing. Systems whose configs differ in methods alone share teacher, control and plain students."""
+    groups: dict[str, list[System]] = {}
+    for system in chosen:
+        check(config := config_of(system))
+        groups.setdefault(json.dumps({**config, "methods": None}, sort_keys=True), []).append(system)
+    for group in groups.values():
+        logs = {system.key: finished(folder / f"{system.key}.json", config_of(system)) for system in group}
+        for seed in range(seeds):
+            missing = [system for system in group if seed in todo(logs[system.key], seeds)]
+            for key, found in run_together(missing, seed).items():
+                logs[key] += found
+                write(folder / f"{key}.json", logs[key])
+        for system in group:
+            print(f"{system.key}: {result(system, 'nodes', folder)}", flush=True)
+
+
+def run_together(group: Sequence[System], seed: int) -> dict[str, list[Log]]:
+    """The logs of one seed for each of these systems, as if it had been run alone."""
+    configs = {system.key: config_of(system) for system in group}
+    methods: list[Any] = []
+    for config in configs.values():
+        methods += [method for method in config["methods"] if method not in methods]
+    if not methods:
+        return {}
+    config = {**next(iter(configs.values())), "methods": methods}
+    teacher, control, *students = run_seed(load(config["data"]), config, "", seed, lambda: None)
+    found = {}
+    for key, own in configs.items():
+        mine = [students[methods.index(method)] for method in own["methods"]]
+        named = [teacher, control, *(log | {"method": name} for log, name in zip(mine, labels(own["methods"])))]
+        found[key] = [log | {"name": f"{key}-digits", "config": own} for log in named]
+    return found
 
 
 def result(system: System, side: str, folder: Path | None = None) -> str:
@@ -152,12 +159,10 @@ def main(arguments: list[str] | None = None) -> int:
     if args.list:
         print("\n".join(ROWS))
         return 0
-    for system in chosen:
-        config_of(system)
-    for system in chosen:
-        if not args.report:
-            run(system, args.seeds, args.out)
-        print(f"{system.key}: {result(system, 'nodes', args.out)}", flush=True)
+    if not args.report:
+        run(chosen, args.seeds, args.out)
+    for system in chosen if args.report else ():
+        print(f"{system.key}: {result(system, 'nodes', args.out)}")
     return 0
 
 

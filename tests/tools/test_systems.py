@@ -106,13 +106,17 @@ def test_what_was_run_is_not_run_again(tmp_path: Path) -> None:
     config = tmp_path / "tiny.py"
     config.write_text(TINY)
     tiny = System("Tiny", "glnn", "", nodes=str(config), nodes_result=Without("glnn(lam=0.5)", "supervised"))
-    first = ablations.run(tiny, 1, tmp_path)
+    other = tiny._replace(parts="voting", nodes_result=Without("voting", "glnn(lam=0.5)"))
+    ablations.run([tiny, other], 1, tmp_path)
+    first = logs.read(tmp_path / "glnn.json")
     assert [(log["role"], log["method"]) for log in first] == [
         ("teacher", "sage"),
         ("control", "supervised"),
         ("distilled", "glnn"),
     ]
-    both = ablations.run(tiny, 2, tmp_path)
+    assert [log["method"] for log in logs.read(tmp_path / "voting.json")] == ["sage", "supervised", "voting", "glnn"]
+    ablations.run([tiny], 2, tmp_path)
+    both = logs.read(tmp_path / "glnn.json")
     assert [log["seed"] for log in both] == [0, 0, 0, 1, 1, 1]
     assert both[:3] == first
     control, taught = ([log["metrics"]["tran"] for log in both[k::3]] for k in (1, 2))
