@@ -3,7 +3,8 @@
 
 The rows are those of `benchmarks/systems.py` that name two students of a config. Beside them stands the control, the
 same student untaught; each system has a log of its own in the folder, which holds the config as it was run. Seeds that
-a log has are not run again. Systems that share all but their methods are trained together. `--list` prints the names, `--report` the table of what is there, without training.
+a log has are not run again. Systems that share all but their methods are trained together. `--list` prints the names,
+`--report` the table of what is there, without training.
 
 A benefit shows where the mean of the paired differences is above 0 and above their sample standard deviation.
 """
@@ -50,7 +51,7 @@ def config_of(system: System) -> Config:
 
 
 def run(chosen: Sequence[System], seeds: int, folder: Path) -> None:
-    """Train what is missing. Systems whose configs differ in methods alone share teacher, control and plain students."""
+    """Train what is missing. Systems whose configs differ in methods alone share teacher, control, plain students."""
     groups: dict[str, list[System]] = {}
     for system in chosen:
         check(config := config_of(system))

@@ -115,6 +115,9 @@ def test_what_was_run_is_not_run_again(tmp_path: Path) -> None:
         ("distilled", "glnn"),
     ]
     assert [log["method"] for log in logs.read(tmp_path / "voting.json")] == ["sage", "supervised", "voting", "glnn"]
+    ablations.run([tiny], 1, tmp_path / "alone")
+    alone = logs.read(tmp_path / "alone" / "glnn.json")
+    assert [log["metrics"] for log in alone] == [log["metrics"] for log in first]
     ablations.run([tiny], 2, tmp_path)
     both = logs.read(tmp_path / "glnn.json")
     assert [log["seed"] for log in both] == [0, 0, 0, 1, 1, 1]
