@@ -123,17 +123,21 @@ def verdict(logs: list[Log], taught: str, plain: str) -> str:
 
 
 def compared(mine: dict[int, float], other: dict[int, float]) -> str:
-    """Values by seed with and without an idea, and whether a benefit shows.
+    """Values by seed with and without an idea, and whether a benefit shows; one seed says nothing about that.
 
     >>> compared({0: 92.0, 1: 93.0}, {0: 90.0, 1: 90.0})
-    '92.50 ± 0.71, without 90.00 ± 0.00: +2.50 ± 0.71'
+    '92.50 ± 0.71, without 90.00 ± 0.00: +2.50 ± 0.71 (2 seeds)'
     >>> compared({0: 92.0, 1: 90.0}, {0: 90.0, 1: 91.0})
-    'no benefit shows: 91.00 ± 1.41, without 90.50 ± 0.71: +0.50 ± 2.12'
+    'no benefit shows: 91.00 ± 1.41, without 90.50 ± 0.71: +0.50 ± 2.12 (2 seeds)'
+    >>> compared({0: 90.0}, {0: 91.0})
+    '90.00, without 91.00: -1.00 (one seed)'
     """
     apart = [mine[seed] - other[seed] for seed in sorted({*mine} & {*other})]
     told = f"{spread([*mine.values()])}, without {spread([*other.values()])}: {spread(apart, '+.2f')}"
-    shows = statistics.mean(apart) > (statistics.stdev(apart) if len(apart) > 1 else 0)
-    return told if shows else f"no benefit shows: {told}"
+    if len(apart) < 2:
+        return f"{told} (one seed)"
+    shows = statistics.mean(apart) > statistics.stdev(apart)
+    return f"{'' if shows else 'no benefit shows: '}{told} ({len(apart)} seeds)"
 
 
 def _shifted(path: Path, part: str, told: Measured) -> str:
