@@ -1,4 +1,4 @@
-# What configs share that compare one loss with a plain one on the digits graph: in batches, for losses of pairs of nodes.
+# Configs that compare one loss with a plain one on the digits graph: in batches, for losses of pairs of nodes.
 _base_ = "graph.py"
 data = "digits"
 settings = ["tran"]
