@@ -91,7 +91,7 @@ _MAPS = "it reads places of a map, which nodes have not"
 SHARED = (
     System(
         "TGeo-KD",
-        "tgeo fusion_ratio",
+        "tgeo FusionRatio",
         _GRAPH.format("mixing", "test_the_ratio_moves_towards_whoever_is_right"),
         nodes_result=Without("tgeo", "tgeo(lam=0.5)"),
     ),
@@ -170,7 +170,7 @@ SHARED = (
     ),
     System(
         "Quantised distillation",
-        "quant_distill diff_quant rounded quantise Buckets",
+        "quant_distill diff_quant rounded quantise EvenPoints LearntPoints",
         _GRAPH.format("few_bits", "test_two_bits_taught_are_better_than_two_bits_rounded"),
         nodes_result=Without("quant_distill(bits=2)", "rounded(glnn(lam=0.3), bits=2)"),
     ),
@@ -255,7 +255,7 @@ SHARED = (
     ),
     System(
         "KD3",
-        "kd3 confident MixStatistics",
+        "kd3 confident mix_statistics",
         _GRAPH.format("mixing", "test_kd3_selects_and_weighs_logits_and_features"),
         nodes_result=Without("kd3", "glnn"),
         open="no classifier of the teacher is shared and frozen",
@@ -577,7 +577,7 @@ GRAPHS = (
     ),
     System(
         "LinguGKD",
-        "lingugkd layer_infonce level_weights",
+        "lingugkd layer_infonce LevelWeights",
         _GRAPH.format("lingugkd", "test_a_taught_graph_network_beats_the_same_untaught"),
         pixels="it reads the texts of a graph",
         nodes_result=Without("lingugkd", "glnn"),
