@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
+import ablations  # noqa: E402
+import systems  # noqa: E402
 from mkdocs.structure.files import File, Files, InclusionLevel  # noqa: E402
 
 import densekd.losses  # noqa: E402  registers the losses that need maps
@@ -148,7 +150,7 @@ RESULTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 
 
 GRAPH_RECIPES = {**RECIPES, **LINK_RECIPES}
-IN_MENU = ("reference/index.md", "results/index.md", "architecture.md")
+IN_MENU = ("reference/index.md", "systems.md", "results/index.md", "architecture.md")
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -176,6 +178,7 @@ def _pages() -> Iterator[tuple[str, str]]:
         for name, part in parts.items():
             yield f"reference/{what}/{name}.md", _part_page(name, part, named.get((what, name), ()))
     yield "reference/rules.md", _rules()
+    yield "systems.md", _systems()
     yield "reference/api.md", _api()
     for name, (title, sentence, logs) in RESULTS.items():
         tables = "\n\n".join(_links(table(read(ROOT / "results" / path))) for path in logs)
@@ -331,6 +334,61 @@ def _results() -> str:
 def _links(text: str) -> str:
     """A table of `report` as a section of a page."""
     return re.sub(r"^\*\*(.+?)\*\* \((.+?)\)", r"## \1\n\nSelection: \2.", text, count=1)
+
+
+# --- systems ----------------------------------------------------------------------------------------------------------
+
+
+def _systems() -> str:
+    lines = [
+        "# Systems",
+        "",
+        "Each published system: what it is registered as, a config on nodes and one on pixels, the test of its "
+        "defining idea, and what the idea is worth on small data. Results on nodes are test accuracy on the embedded "
+        "digits graph, with the idea and without, printed from the logs of `python benchmarks/ablations.py` unless a "
+        "log is named; those on pixels are mean IoU on scenes of digits. Mean ± sample standard deviation over seeds, "
+        "the difference paired by seed; control is the same student untaught. A benefit shows where the mean "
+        "difference is above 0 and above its deviation. Such data are easy and small: they tell whether an idea works "
+        "as it is built here, not what a paper gained. *Open* is what a paper has and this has not.",
+        "",
+    ]
+    for title, rows in (
+        ("Of nodes and pixels", systems.SHARED),
+        ("Of graphs", systems.GRAPHS),
+        ("Of dense prediction", systems.DENSE),
+    ):
+        lines += [f"## {title}", "", '<div class="wrap" markdown>', ""]
+        lines += ["| system | parts | on nodes | on pixels | test | open |", "| --- | --- | --- | --- | --- | --- |"]
+        lines += [f"| {' | '.join(_cell(each) for each in _system(system))} |" for system in rows]
+        lines += ["", "</div>", ""]
+    return "\n".join(lines)
+
+
+def _system(system: systems.System) -> list[str]:
+    parts = ", ".join(_linked(part) for part in system.parts.split())
+    sides = [
+        "<br>".join(each for each in (_config(system.config(side)), ablations.result(system, side)) if each)
+        for side in ("nodes", "pixels")
+    ]
+    path, _, test = system.test.partition("::")
+    return [system.name, parts, *sides, f"`{path}` `{test}`" if test else "", system.lacks()]
+
+
+def _config(said: str) -> str:
+    return f"`{said}`" if said.endswith(".py") else said
+
+
+def _linked(part: str) -> str:
+    """A part with links to its pages: there may be a loss and a recipe of one name."""
+    pages = [
+        f"[`{part}`](reference/{what}/{part}.md)"
+        for what, parts in (
+            *(("losses", kdlosses.LOSSES), ("recipes", GRAPH_RECIPES)),
+            *(("methods", METHODS), ("teachers", TEACHERS)),
+        )
+        if part in parts
+    ]
+    return " ".join(pages) or (f"[`{part}`](reference/rules.md)" if part in graphkd.rules.__all__ else f"`{part}`")
 
 
 # --- docstrings -------------------------------------------------------------------------------------------------------

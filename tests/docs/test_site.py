@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import html.parser
 import re
 import shutil
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import systems
 
 ROOT = Path(__file__).parents[2]
 SHOWN = (
@@ -19,6 +21,7 @@ SHOWN = (
     "reference/losses/dac_kl",
     "results/gnn-to-mlp",
     "reference/index",
+    "systems",
 )
 MEASURE = """<script>addEventListener("load", () => {
   const wide = document.documentElement.clientWidth;
@@ -60,6 +63,12 @@ def test_every_part_has_a_page(site: Path) -> None:
             and not (site / "reference" / what / f"{name}.html").is_file()
         ]
         assert missing == []
+
+
+def test_every_system_has_a_row(site: Path) -> None:
+    page = html.unescape((site / "systems.html").read_text())
+    rows = re.findall(r"<tr>\s*<td>(.*?)</td>", page)
+    assert rows == [system.name for system in systems.SYSTEMS]
 
 
 def test_pages_ask_no_other_host(site: Path) -> None:

@@ -90,6 +90,22 @@ def test_pruning_leaves_the_number_of_updates(setting: Setting) -> None:
     assert len(steps) == 12
 
 
+def test_where_little_is_kept_the_teacher_is_worth_more(setting: Setting) -> None:
+    seen = setting.seen
+    teacher = torch.randn(len(seen), 10, generator=torch.Generator().manual_seed(1))
+    teacher += 3 * nn.functional.one_hot(setting.whole.y, 10)
+    gain = {}
+    for keep in (0.1, 1.0):
+        scores = []
+        for lam in (0.5, 1.0):
+            method = dict(type="pruned", keep=keep, method=dict(type="glnn", lam=lam))
+            student = StudentClassifier(hidden=(32,), epochs=60, random_state=0, method=method)
+            student.fit(seen.x, seen.y, teacher=teacher, edge_index=seen.edge_index, labelled=setting.train)
+            scores.append(student.score(setting.whole.x[setting.test], setting.whole.y[setting.test]))
+        gain[keep] = scores[0] - scores[1]
+    assert gain[0.1] > gain[1.0] > 0
+
+
 def test_nothing_pruned_is_the_method_itself_to_the_bit(setting: Setting) -> None:
     one, two = network(), network()
     pruned(one, lesson_of(setting, 300), keep=1.0, method=dict(type="glnn", lam=0.3))

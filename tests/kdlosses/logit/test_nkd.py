@@ -50,6 +50,15 @@ def test_value_of_a_perfect_student() -> None:
     np.testing.assert_allclose(nkd(t, t, labels=y).item(), expected, rtol=1e-12)
 
 
+def test_the_other_classes_are_compared_whatever_the_label_has() -> None:
+    """The other classes are normalised among themselves: what the student gives the label moves its own term alone."""
+    s, t, y = torch.randn(6, 5, dtype=torch.float64), torch.randn(6, 5, dtype=torch.float64), torch.randint(5, (6,))
+    surer = s.scatter_add(1, y[:, None], torch.full((6, 1), 3.0, dtype=torch.float64))
+    p_y = t.softmax(1).gather(1, y[:, None])
+    own = [-(p_y * z.log_softmax(1).gather(1, y[:, None])).mean() for z in (s, surer)]
+    torch.testing.assert_close(nkd(surer, t, labels=y) - own[1], nkd(s, t, labels=y) - own[0])
+
+
 def test_one_class_has_no_others() -> None:
     with pytest.raises(ValueError, match="two classes"):
         nkd(torch.zeros(3, 1), torch.zeros(3, 1), labels=torch.zeros(3, dtype=torch.long))

@@ -49,6 +49,18 @@ def test_rotation_and_scale_change_nothing() -> None:
     torch.testing.assert_close(trg(rotation @ s, 4 * t, k=3), trg(s, t, k=3))
 
 
+def test_only_the_teachers_nearest_tokens_of_any_instance_are_a_tokens_graph() -> None:
+    """Two clusters in orthogonal planes; the student turns one of them against the other."""
+    plane = torch.nn.functional.normalize(torch.rand(2, 6, 2, dtype=torch.float64) + 0.1, dim=2)
+    t = torch.zeros(12, 4, dtype=torch.float64)
+    t[::2, :2], t[1::2, 2:] = plane  # each instance has tokens of both
+    s = t.clone()
+    s[1::2, :2], s[1::2, 2:] = plane[1], 0.0
+    batch = torch.arange(12) // 4
+    assert trg(s, t, k=5, context=0.0, batch=batch) < 1e-12
+    assert trg(s, t, k=6, context=0.0, batch=batch) > 0.01
+
+
 def test_instances_of_one_token_have_no_context() -> None:
     s, t = torch.randn(6, 3), torch.randn(6, 3)
     alone = torch.arange(6)

@@ -1,0 +1,741 @@
+"""The systems that are reproduced: what of each is where, the test of its idea, and what it is compared with.
+
+A row holds what cannot be derived. Registries tell what its parts are, the folders of configs and the rows of
+`densekd.pairs` where it runs, and logs what it is worth: `benchmarks/ablations.py` writes them, and the page of systems
+is made of all that by `docs/hooks/pages.py`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Without(NamedTuple):
+    """Two students of one config on nodes: methods as tables call them, `graphkd.pipeline.logs.labels`."""
+
+    taught: str
+    plain: str
+    """The nearest form without the idea; `supervised` is the control."""
+
+
+class Measured(NamedTuple):
+    """Two rows of a log that another command wrote; `plain` is the control if it is not given."""
+
+    log: str
+    taught: str
+    plain: str = "supervised"
+
+
+class System(NamedTuple):
+    """One published system.
+
+    `name` is the paper's, `parts` what it is registered as, names apart by spaces; what is in no registry has its
+    import path. `test` is the test of the defining idea, `path::name`. The configs on `nodes` and on `pixels` are those
+    in the folder of the first part that has one, if not given here: a path below `configs/`, or, without a `.py`, words
+    why the side has no meaning. `nodes_result` and `pixels_result` say what is compared, or, in words, why nothing is.
+    `open` says what the paper has and this has not,
+    beside what can be seen: a side without a config, no test.
+    """
+
+    name: str
+    parts: str
+    test: str
+    nodes: str = ""
+    pixels: str = ""
+    nodes_result: Without | Measured | str = ""
+    pixels_result: Measured | str = ""
+    open: str = ""
+
+    def config(self, side: str) -> str:
+        """The config on 'nodes' or on 'pixels', as a path below `configs/`; words where there is none; else ''."""
+        from densekd.pairs import ROWS
+
+        said = self.nodes if side == "nodes" else self.pixels
+        tasks = ("graph", "links", "tasks") if side == "nodes" else ("seg", "det", "bev")
+        if said:
+            return said
+        names = [
+            *sorted(path.relative_to(ROOT / "configs").as_posix() for path in (ROOT / "configs").glob("*/*/*.py")),
+            *ROWS,
+        ]
+        for part in self.parts.split():
+            found = [name for name in names if name.split("/")[0] in tasks and name.split("/")[1] == part]
+            small = [name for name in found if Path(name).stem in ("digits", "scenes_fpn", "scenes_mit")]
+            if found:
+                return (small or found)[0]
+        return ""
+
+    def lacks(self) -> str:
+        """All that is open, '' if nothing is."""
+        sides = [f"no config on {side}" for side in ("nodes", "pixels") if not self.config(side)]
+        return "; ".join([each for each in (self.open, *sides, "" if self.test else "no test") if each])
+
+    @property
+    def key(self) -> str:
+        """The name of its log: the first part."""
+        return self.parts.split()[0].rpartition(".")[2]
+
+
+_LOGIT, _FEATURE = "tests/kdlosses/logit/test_{0}.py::{1}", "tests/kdlosses/feature/test_{0}.py::{1}"
+_POLICY, _RULE = "tests/kdlosses/policy/test_{0}.py::{1}", "tests/graphkd/rules/test_{0}.py::{1}"
+_PAIRS, _RELATION = "tests/kdlosses/contrastive/test_{0}.py::{1}", "tests/kdlosses/relation/test_{0}.py::{1}"
+_GRAPH, _DENSE = "tests/graphkd/test_{0}.py::{1}", "tests/densekd/{0}.py::{1}"
+
+_FEATURES_ALONE = "its student reads features alone, its teacher edges: pixels have no graph to leave out"
+_EDGES = "it reads the edges of a graph"
+_MAPS = "it reads places of a map, which nodes have not"
+
+SHARED = (
+    System(
+        "TGeo-KD",
+        "tgeo FusionRatio",
+        _GRAPH.format("mixing", "test_the_ratio_moves_towards_whoever_is_right"),
+        nodes_result=Without("tgeo", "tgeo(lam=0.5)"),
+    ),
+    System(
+        "NKD",
+        "nkd",
+        _LOGIT.format("nkd", "test_the_other_classes_are_compared_whatever_the_label_has"),
+        nodes_result=Without("terms(nkd)", "terms(ofa)"),
+    ),
+    System(
+        "USKD",
+        "uskd",
+        _LOGIT.format("uskd", "test_the_weak_head_learns_and_ranks_the_other_classes_for_the_student"),
+        nodes_result=Without("terms(uskd)", "supervised"),
+    ),
+    System(
+        "MTARD",
+        "mtard",
+        _GRAPH.format("live", "test_mtard_asks_the_robust_teacher_about_the_attacked_features"),
+        nodes_result=Measured("shifted/digits.json:attacked", "mtard", "no attack"),
+    ),
+    System(
+        "RMT",
+        "kdlosses.adaptation.RobustMeanTeacher graphkd.students.adapting.Adapting mean_teacher sce",
+        "tests/kdlosses/test_adaptation.py::test_each_part_adapts_further_than_the_others_without_it",
+        nodes="graph/mean_teacher/digits.py",
+        pixels="it adapts any model while it predicts, see `benchmarks/shifted.py pixels`: no config trains it",
+        nodes_result=Measured("shifted/digits.json:nodes", "robust mean teacher", "as it is"),
+        pixels_result=Measured("shifted/digits.json:pixels", "robust mean teacher", "as it is"),
+    ),
+    System(
+        "DAC-KL",
+        "dac_kl",
+        _LOGIT.format("dac_kl", "test_the_network_finds_the_dense_classes_of_the_teacher"),
+        nodes_result=Without("terms(dac_kl)", "terms(kl)"),
+    ),
+    System(
+        "Facial landmark points",
+        "assistive",
+        _LOGIT.format("assistive", "test_least_value_lies_beside_the_truth"),
+        open="the truth is no source of a term, and there is no tolerant teacher's target",
+    ),
+    System(
+        "HASTE",
+        "until attention_rows",
+        _POLICY.format("until", "test_on_before_the_stop_and_off_from_it_on"),
+        nodes_result=Without("terms(kl, until(cka))", "terms(kl, cka)"),
+        pixels_result="the config is run, not measured",
+    ),
+    System(
+        "DMAE",
+        "dmae",
+        _FEATURE.format("dmae", "test_scale_of_a_token_does_not_matter"),
+        nodes="nodes have no patches to leave out",
+        pixels_result=Measured("seg/scenes_balance", "dmae"),
+        open="no input is masked and none is rebuilt: the loss alone",
+    ),
+    System(
+        "ND",
+        "nd",
+        _FEATURE.format("nd", "test_longer_and_aligned_is_zero_and_zero_is_one"),
+        nodes_result=Without("terms(kl, nd)", "terms(kl)"),
+        open="detectors have no label for each position",
+    ),
+    System(
+        "TRG",
+        "trg",
+        _RELATION.format("trg", "test_only_the_teachers_nearest_tokens_of_any_instance_are_a_tokens_graph"),
+        nodes_result=Without("terms(kl, trg)", "terms(kl)"),
+    ),
+    System(
+        "DDK",
+        "ddk domain_weights",
+        _GRAPH.format("selection", "test_domains_are_drawn_by_their_gap"),
+        nodes_result=Without("ddk", "ddk(floor=1.0)"),
+    ),
+    System(
+        "Quantised distillation",
+        "quant_distill diff_quant rounded quantise EvenPoints LearntPoints",
+        _GRAPH.format("few_bits", "test_two_bits_taught_are_better_than_two_bits_rounded"),
+        nodes_result=Without("quant_distill(bits=2)", "rounded(glnn(lam=0.3), bits=2)"),
+    ),
+    System(
+        "MEAL V2",
+        "meal adversary",
+        _POLICY.format("adversary", "test_a_student_against_whom_it_plays_is_not_told_apart"),
+        nodes="graph/adversary/digits.py",
+        nodes_result=Without("terms(adversary(meal))", "terms(meal)"),
+        pixels_result="the config is run, not measured",
+    ),
+    System(
+        "ERNIE-Tiny",
+        "stages",
+        "tests/densekd/test_schedules.py::test_teachers_take_turns",
+        nodes_result=Without("terms(stages)", "terms(kl)"),
+        pixels_result="the config is run, not measured",
+        open="teacher and loss change by stage, the data do not",
+    ),
+    System(
+        "Distiller",
+        "mi_alpha graphkd.tune densekd.tune",
+        _PAIRS.format("mi_alpha", "test_critic_finds_dependence_and_none_where_there_is_none"),
+        nodes_result=Without("terms(kl, mi_alpha)", "terms(kl)"),
+    ),
+    System(
+        "Cr-KD",
+        "crkd",
+        _LOGIT.format("crkd", "test_new_classes_learn_through_the_factors_alone_and_rest_without"),
+        nodes_result=Without(
+            "terms(crkd(known=[0, 1, 2, 3, 4]), lam=0.5)",
+            "terms(crkd(known=[0, 1, 2, 3, 4], detach_weight=True), lam=0.5)",
+        ),
+        open="new classes have labels here: no discovery of classes",
+    ),
+    System(
+        "COMODO",
+        "comodo",
+        _PAIRS.format("comodo", "test_formula_over_a_run_of_batches"),
+        nodes_result=Without("terms(kl, comodo)", "terms(kl)"),
+    ),
+    System(
+        "DisWOT",
+        "diswot graphkd.rank_students",
+        _GRAPH.format("ranking", "test_students_are_ranked_before_any_is_trained"),
+        nodes="it trains nothing: `graphkd rank` is its command",
+        nodes_result="it trains nothing; the test compares its order with that after training",
+        open="a given list is ranked, with no evolutionary search; no networks of convolutions",
+    ),
+    System(
+        "CMD",
+        "cmd",
+        _PAIRS.format("cmd", "test_attention_finds_the_few_instances_that_tell_a_whole"),
+        nodes_result=Without("terms(kl, cmd)", "terms(kl)"),
+    ),
+    System(
+        "LELP",
+        "lelp",
+        _LOGIT.format("lelp", "test_targets_follow_the_principal_directions_of_each_class"),
+        open="no student has an output for each subclass",
+    ),
+    System(
+        "MST-Distill",
+        "mst_distill",
+        _POLICY.format("mst_distill", "test_the_gate_learns_which_teacher_is_like_the_student"),
+        nodes_result=Without("terms(mst_distill)", "terms(average(kl))"),
+        open="the masks that specialise the teachers are absent",
+    ),
+    System(
+        "DSE",
+        "dse",
+        _GRAPH.format("links", "test_dse_reconstructs_the_scores_that_its_teacher_gives"),
+        pixels="it scores pairs of sentences, here of nodes: a pixel has no partner",
+        nodes_result="links are scored by other measures: see the config",
+    ),
+    System(
+        "LEAF",
+        "leaf",
+        _FEATURE.format("leaf", "test_queries_of_the_student_find_their_document_in_the_index_of_the_teacher"),
+        nodes_result=Without("terms(leaf)", "supervised"),
+        open="a dense export does not keep the output layer",
+    ),
+    System(
+        "KD3",
+        "kd3 confident mix_statistics",
+        _GRAPH.format("mixing", "test_kd3_selects_and_weighs_logits_and_features"),
+        nodes_result=Without("kd3", "glnn"),
+        open="no classifier of the teacher is shared and frozen",
+    ),
+    System(
+        "Swing",
+        "swing",
+        _LOGIT.format("swing", "test_an_attack_learns_little_of_private_positions"),
+        nodes_result="it costs accuracy and buys privacy, which the test's attack measures",
+    ),
+    System(
+        "KnFu",
+        "knfu",
+        _POLICY.format("knfu", "test_a_peer_whose_classes_are_others_gets_next_to_nothing"),
+        nodes_result=Without("terms(knfu)", "terms(average(weights=[1, 0, 0, 0]))"),
+        open="one client learns, in one round",
+    ),
+    System(
+        "FedD2S",
+        "until",
+        _POLICY.format("until", "test_on_before_the_stop_and_off_from_it_on"),
+        nodes="graph/fedd2s/digits.py",
+        nodes_result="not measured yet",
+        open="one client learns, in one round, from teachers that stay as they are",
+    ),
+    System(
+        "BD-KD",
+        "online bd_kd",
+        _LOGIT.format("bd_kd", "test_a_certain_student_has_to_cover_and_one_without_a_clue_to_choose"),
+        nodes_result=Without("online", "online(kl)"),
+    ),
+    System(
+        "HARD",
+        "hard FeatureMask",
+        _GRAPH.format("live", "test_hard_asks_about_the_features_that_the_student_sees"),
+        nodes_result=Without("hard(bound=0.2)", "hard(bound=0.0)"),
+    ),
+    System(
+        "Weight Aligning",
+        "weight_align incremental",
+        _GRAPH.format("network_policies", "test_aligned_weights_bring_the_old_classes_back"),
+        nodes_result=Without("weight_align(incremental)", "incremental"),
+    ),
+    System(
+        "OFA-KD",
+        "ofa",
+        _LOGIT.format("ofa", "test_enhancement_goes_on_pushing_the_label"),
+        nodes_result=Without("terms(ofa(gamma=1.5), lam=0.5)", "terms(ofa, lam=0.5)"),
+        open="no branch reads a stage of the student",
+    ),
+    System(
+        "SinKD",
+        "sinkd",
+        _LOGIT.format("sinkd", "test_without_smoothing_it_is_the_best_assignment"),
+        nodes_result=Without("terms(sinkd)", "terms(kl)"),
+    ),
+    System(
+        "Talking Models",
+        "talking",
+        _FEATURE.format("talking", "test_messages_that_say_nothing_are_not_least"),
+        nodes_result=Without("talking", "glnn"),
+        open="a map by least squares stands for the upper layers of the teacher",
+    ),
+    System(
+        "TAID",
+        "taid",
+        _LOGIT.format("taid", "test_t_rises_and_never_lags_behind_the_line"),
+        nodes_result=Without("terms(taid)", "terms(kl)"),
+    ),
+    System(
+        "Mixup in KD",
+        "mixup std_kd",
+        _GRAPH.format("mixing", "test_mixup_is_its_formula"),
+        nodes_result=Without("mixup(share=1.0)", "mixup(share=0.0)"),
+        pixels_result="the config is run, not measured",
+    ),
+    System(
+        "Data pruning with KD",
+        "pruned stratified",
+        _GRAPH.format("selection", "test_where_little_is_kept_the_teacher_is_worth_more"),
+        nodes_result=Without("pruned(glnn(lam=0.5), keep=0.1)", "pruned(glnn(lam=1.0), keep=0.1)"),
+        open="the share that is kept does not set the weight of the teacher",
+    ),
+    System(
+        "TopKLD",
+        "topk_kl",
+        _LOGIT.format("topk_kl", "test_all_classes_are_kl_and_none_are_rkl"),
+        nodes_result=Without("terms(topk_kl)", "terms(kl)"),
+    ),
+    System(
+        "ProKD",
+        "prokd",
+        _PAIRS.format("prokd", "test_distances_to_prototypes_correct_a_teacher_in_the_other_domain"),
+        nodes_result=Without("terms(prokd)", "terms(kl)"),
+        open="self-training on the student's own labels is not wired",
+    ),
+    System(
+        "MCMI",
+        "mcmi",
+        _GRAPH.format("network_policies", "test_a_tuned_teacher_tells_the_members_of_a_class_apart_and_stays_good"),
+        nodes_result=Without("terms(average(weights=[1, 0]))", "terms(average(weights=[0, 1]))"),
+    ),
+    System(
+        "Self-distillation weights",
+        "selfdistill selfdistill_weight",
+        _RULE.format("selfdistill_weight", "test_it_is_the_best_of_a_grid_of_kernel_ridge_fits"),
+        nodes_result=Without("selfdistill(glnn)", "glnn"),
+        open="one step of self-distillation, so no weight for each step",
+    ),
+    System(
+        "FerKD",
+        "ferkd densekd.SelfMixPreProcessor",
+        _LOGIT.format("ferkd", "test_hard_regions_are_mined_and_calibrated_as_a_whole"),
+        nodes_result=Without("terms(ferkd)", "terms(kl)"),
+    ),
+    System(
+        "m2mKD",
+        "m2m Spliced",
+        _GRAPH.format("network_policies", "test_layers_taught_one_by_one_are_a_head_start"),
+        nodes_result=Without("m2m", "glnn"),
+    ),
+    System(
+        "Data-partition transfer",
+        "partition",
+        _POLICY.format("partition", "test_better_everywhere_is_distillation_and_worse_everywhere_stays"),
+        nodes_result=Without("partition", "glnn"),
+    ),
+    System(
+        "DHKD",
+        "dual_head dhkd align_gradients",
+        _GRAPH.format("network_policies", "test_dual_head_bends_the_side_gradient_on_the_body_alone"),
+        nodes_result=Without("dual_head", "terms(dhkd)"),
+    ),
+    System(
+        "ProC-KD",
+        "prockd",
+        _PAIRS.format("prockd", "test_augmentation_lets_a_task_use_the_teachers_parts"),
+        nodes_result=Without("terms(kl, prockd)", "terms(kl)"),
+    ),
+    System(
+        "Robust Active Distillation",
+        "rad",
+        _RULE.format("rad", "test_it_is_the_maximin_strategy"),
+        nodes_result=Without("rad(budget=0.1)", "rad(budget=0.1, select=random)"),
+    ),
+    System(
+        "Hybrid Distillation",
+        "hybrid",
+        _RELATION.format("hybrid", "test_tokens_like_all_others_are_dropped"),
+        nodes_result=Without("terms(kl, hybrid)", "terms(kl)"),
+        pixels_result=Measured("seg/scenes_balance", "hybrid"),
+    ),
+    System(
+        "G2SD",
+        "g2sd",
+        _FEATURE.format("g2sd", "test_scale_and_shift_of_the_teacher_do_not_matter"),
+        nodes="nodes have no patches to leave out",
+        pixels_result=Measured("seg/scenes_balance", "g2sd"),
+        open="no input is masked: the loss alone",
+    ),
+    System(
+        "DistillNearest, DistillWeighted",
+        "distill_weighted task_similarity source_weights",
+        _RULE.format("similar", "test_a_source_of_the_same_task_is_nearest_and_all_are_shares"),
+        nodes_result=Without("distill_weighted(power=4.0)", "distill_weighted(power=0.0)"),
+    ),
+    System(
+        "Self-distilled further pre-training",
+        "",
+        "",
+        open="all of it: pre-training on masked inputs, and a restart that the result teaches",
+    ),
+    System(
+        "DHO",
+        "dho mix_heads FoldedHeads",
+        _GRAPH.format("network_policies", "test_dho_keeps_the_two_losses_off_the_other_s_head"),
+        nodes_result=Without("dho", "glnn"),
+        open="the heads are folded into one, where the paper mixes two predictions",
+    ),
+    System(
+        "LAPTOP-Diff",
+        "norm_feature",
+        _FEATURE.format("norm_feature", "test_scale_of_a_layer_does_not_matter"),
+        nodes_result=Without("terms(kl, norm_feature)", "terms(kl, mse)"),
+        open="the search of layers to leave out is absent",
+    ),
+    System(
+        "SSLD",
+        "ssld",
+        _LOGIT.format("ssld", "test_is_the_textbook_js"),
+        nodes_result=Without("terms(ssld)", "terms(kl)"),
+    ),
+    System(
+        "SD-DARTS",
+        "voting Votes",
+        _GRAPH.format("online", "test_the_earlier_steps_of_one_network_vote_without_another_teacher"),
+        nodes_result=Without(
+            "voting(lam=0.5, taught=0.0, votes=1.0)",
+            "voting(lam=0.5, taught=0.0, votes=0.0)",
+        ),
+        open="no search of architectures",
+    ),
+    System(
+        "MulKI",
+        "mulki",
+        _POLICY.format("mulki", "test_the_teacher_that_knows_the_class_is_heard"),
+        nodes_result=Without("terms(mulki)", "terms(average)"),
+        open="one stage of four: how teachers are told apart",
+    ),
+    System(
+        "Random teachers",
+        "random_teacher start_near",
+        _GRAPH.format(
+            "network_policies", "test_at_the_random_teacher_there_is_nothing_to_learn_and_next_to_it_there_is"
+        ),
+        nodes_result=Without("random_teacher(near=0.3)", "random_teacher(near=0.0)"),
+    ),
+)
+"""Systems whose ideas ask for neither edges nor maps."""
+
+GRAPHS = (
+    System(
+        "GLNN",
+        "glnn",
+        _GRAPH.format("recipes", "test_a_graph_free_student_is_as_good_on_cold_nodes"),
+        pixels=_FEATURES_ALONE,
+        nodes_result=Without("glnn", "supervised"),
+    ),
+    System(
+        "FF-G2M",
+        "ffg2m ffg2m_low ffg2m_high",
+        _GRAPH.format("losses", "test_high_sees_differences_alone"),
+        pixels=_EDGES,
+        nodes_result=Without("ffg2m", "glnn"),
+    ),
+    System(
+        "KRD",
+        "krd",
+        _GRAPH.format("edge_sampling", "test_reliable_nodes_are_listened_to"),
+        pixels=_EDGES,
+        nodes_result=Without("krd", "glnn"),
+    ),
+    System(
+        "HGMD",
+        "hgmd",
+        _GRAPH.format("edge_sampling", "test_hard_nodes_hear_easy_ones_that_are_like_them"),
+        pixels=_EDGES,
+        nodes_result=Without("hgmd", "glnn"),
+    ),
+    System(
+        "NOSMOG",
+        "nosmog",
+        _GRAPH.format("nosmog", "test_a_student_with_positions_beats_its_control_and_misses_edges_when_cold"),
+        pixels=_EDGES,
+        nodes_result=Without("nosmog", "glnn"),
+    ),
+    System(
+        "VQGraph",
+        "vqgraph vqsage vq_code_kl",
+        _GRAPH.format("vqgraph", "test_the_student_learns_the_codes_of_the_nodes"),
+        pixels=_EDGES,
+        nodes_result=Without("vqgraph", "glnn"),
+    ),
+    System(
+        "AdaGMLP",
+        "adagmlp",
+        _GRAPH.format("adagmlp", "test_members_pay_for_what_those_before_them_fit_badly"),
+        pixels=_FEATURES_ALONE,
+        nodes_result=Without("adagmlp", "glnn"),
+    ),
+    System(
+        "SimMLP",
+        "simmlp",
+        _GRAPH.format("simmlp", "test_it_learns_from_the_edges"),
+        pixels=_EDGES,
+        nodes_result=Without("simmlp", "glnn"),
+    ),
+    System(
+        "TINED",
+        "tined dirichlet",
+        _GRAPH.format("tined", "test_with_the_true_propagation_the_layers_are_the_teacher"),
+        pixels=_EDGES,
+        nodes_result=Without("tined", "glnn"),
+    ),
+    System(
+        "Curvature-aware G2MLP",
+        "curvature caw_w2",
+        _GRAPH.format("curvature", "test_bottlenecks_weigh_more_in_logits_and_clusters_in_what_is_hidden"),
+        pixels=_EDGES,
+        nodes_result=Without("curvature", "glnn"),
+    ),
+    System(
+        "LLP",
+        "llp llp_rank llp_dist",
+        _GRAPH.format("links", "test_a_taught_student_beats_its_control_where_features_say_little"),
+        pixels="it predicts links",
+        nodes_result="links are scored by other measures: see the config",
+    ),
+    System(
+        "GLEM",
+        "glem",
+        _GRAPH.format("glem", "test_the_text_model_learns_from_the_other"),
+        pixels="it reads the texts of a graph",
+        nodes_result=Measured("graph/glem-cane_cora.json", "glem"),
+    ),
+    System(
+        "TAPE",
+        "tape",
+        _GRAPH.format("tape", "test_networks_on_each_are_averaged_and_better_so"),
+        pixels="it reads the texts of a graph",
+        nodes_result="explanations are written by a language model: no run on digits",
+    ),
+    System(
+        "LLM-GNN",
+        "annotator",
+        _GRAPH.format("annotator", "test_a_graph_network_told_no_true_label_knows_more_than_its_annotator"),
+        pixels="it annotates nodes of a graph",
+        nodes_result=Without("annotator", "annotator(select=random, drop=0.0)"),
+    ),
+    System(
+        "LinguGKD",
+        "lingugkd layer_infonce LevelWeights",
+        _GRAPH.format("lingugkd", "test_a_taught_graph_network_beats_the_same_untaught"),
+        pixels="it reads the texts of a graph",
+        nodes_result=Without("lingugkd", "glnn"),
+    ),
+)
+"""Systems of graphs alone."""
+
+
+def _place(name: str, parts: str, test: str, pixels_result: Measured | str, open: str = "") -> System:
+    """A system of dense prediction alone."""
+    return System(name, parts, f"tests/densekd/{test}", nodes=_MAPS, pixels_result=pixels_result, open=open)
+
+
+_OLD = "an earlier form was measured, see the changelog"
+DENSE = (
+    _place(
+        "LAD",
+        "lad",
+        "models/test_label_assisted.py::test_it_teaches_with_the_label",
+        Measured("seg/scenes_fpn", "lad"),
+    ),
+    _place(
+        "MGD, semi-supervised",
+        "mgd_semi mgd_semi_frozen gap_l1 cell_similarity",
+        "test_mgd_semi.py::test_without_any_label_they_learn_from_each_other",
+        _OLD,
+    ),
+    _place(
+        "ACAM-KD",
+        "acam",
+        "losses/test_acam.py::test_a_perfect_student_pays_for_masks_that_are_alike_alone",
+        _OLD,
+    ),
+    _place(
+        "TransKD",
+        "transkd transkd_gl transkd_ea",
+        "test_csf.py::test_what_is_coarser_reaches_what_is_finer_and_not_the_other_way",
+        Measured("seg/scenes_mit", "transkd", "kl"),
+    ),
+    _place(
+        "BPKD",
+        "bpkd bpkd_edge bpkd_body",
+        "losses/test_bpkd.py::test_bands_are_those_of_scipy",
+        Measured("seg/scenes_balance", "bpkd_auto", "kl_auto"),
+    ),
+    _place(
+        "HFD + BSD",
+        "hfd_bsd hfd bsd_pixel bsd_region",
+        "losses/test_bsd_region.py::test_each_cell_is_taught_in_one_direction",
+        _OLD,
+    ),
+    _place(
+        "CIRKD",
+        "cirkd cirkd_pairs cirkd_memory",
+        "losses/test_cirkd_memory.py::test_pixels_of_a_class_are_filed_under_it",
+        Measured("seg/scenes_fpn", "cirkd", "kl"),
+    ),
+    _place(
+        "MasKD",
+        "maskd",
+        "losses/test_maskd.py::test_tokens_that_learn_part_the_map_among_them",
+        Measured("seg/scenes_balance", "maskd_auto"),
+    ),
+    _place(
+        "MGD, masked",
+        "mgd",
+        "losses/test_mgd.py::test_it_learns_to_make_what_was_hidden",
+        Measured("seg/scenes_balance", "mgd_auto"),
+    ),
+    _place(
+        "Af-DCD",
+        "af_dcd",
+        "losses/test_af_dcd.py::test_the_contrast_tells_groups_apart_where_the_error_does_not",
+        "the config is run, not measured on digits",
+    ),
+    _place(
+        "SKD",
+        "skd skd_pairs skd_holistic",
+        "losses/test_skd_holistic.py::test_the_student_learns_not_to_be_told_apart",
+        Measured("seg/scenes_balance", "skd_auto", "kl_auto"),
+    ),
+    _place(
+        "FGD",
+        "fgd",
+        "losses/test_fgd.py::test_a_small_object_counts_as_much_as_a_large_one",
+        "the config is run, not measured on digits",
+    ),
+    _place(
+        "FreeKD",
+        "freekd",
+        "losses/test_freekd.py::test_prompts_say_where_a_student_learns",
+        "the config is run, not measured on digits",
+    ),
+    _place(
+        "UniDistill",
+        "unidistill unidistill_feature unidistill_relation unidistill_response",
+        "bev/test_unidistill_losses.py::test_background_does_not_teach",
+        Measured("bev/lidar_to_camera_world", "unidistill"),
+    ),
+    _place(
+        "PointDistiller",
+        "pointdistiller",
+        "losses/test_pointdistiller.py::test_the_weight_is_proportional_to_one_more_than_the_count",
+        "it distills clouds of points, run on a real frame, not measured",
+    ),
+    _place(
+        "OmniScene",
+        "omniscene omniscene_views instance_text",
+        "bev/test_fusion.py::test_sentences_and_a_larger_detector_teach_a_student_of_views",
+        Measured("bev/lidar_world-omniscene", "omniscene"),
+        "sentences are made from templates, where a language model writes them in the paper",
+    ),
+    _place(
+        "Point cloud DisCo",
+        "densekd.bev.point_disco",
+        "bev/test_point_disco.py::test_an_encoder_learns_without_labels_and_does_not_collapse",
+        Measured("bev/point_disco-lidar_world.json", "point_disco", "untrained"),
+    ),
+    System(
+        "CWD",
+        "cwd",
+        _FEATURE.format("cwd", "test_constant_of_a_channel_changes_nothing"),
+        nodes="the places of a map are what it compares; on nodes, `rank_graph` runs it over the nodes",
+        pixels_result=Measured("seg/scenes_balance", "cwd_auto", "kl_auto"),
+    ),
+    System(
+        "DIST",
+        "dist",
+        _LOGIT.format("dist", "test_probabilities_of_the_same_shape_are_enough"),
+        nodes_result=Without("terms(dist)", "terms(kl)"),
+        pixels_result=Measured("seg/scenes_balance", "dist_auto", "kl_auto"),
+    ),
+    System(
+        "PKD",
+        "pkd",
+        _FEATURE.format("pkd", "test_scale_and_shift_of_a_channel_change_nothing"),
+        nodes=_MAPS,
+        pixels_result=Measured("seg/scenes_balance", "pkd_auto"),
+    ),
+    System(
+        "IFVD",
+        "ifvd",
+        _RELATION.format("ifvd", "test_rotation_scale_and_names_of_classes_change_nothing"),
+        nodes=_MAPS,
+        pixels_result=Measured("seg/scenes_balance", "ifvd_auto"),
+    ),
+)
+"""Systems of dense prediction alone, and the methods that they are compared with."""
+
+SYSTEMS = (*SHARED, *GRAPHS, *DENSE)
+
+PLAIN = frozenset(
+    (
+        *("alpha_div", "binary_kl", "dkd", "jeffreys", "js", "kd", "kl", "pseudo", "rkl", "skew_kl", "skew_rkl", "tvd"),
+        *("label_smoothing", "tfkd_reg", "tfkd_self", "at", "cosine", "hcl", "hint", "mse", "nst", "patient", "vid"),
+        *("cka", "pkt", "rkd", "rsd_gram", "sp", "crd", "cross_modal_mutual", "dino", "infonce", "gkd"),
+        *("anneal", "average", "balance", "milestones", "ramp", "warmup"),
+        *("terms", "supervised", "refined_teacher"),
+    )
+)
+"""Losses, policies, recipes and methods that are parts of other systems, or baselines, and no row."""

@@ -1,0 +1,5 @@
+_base_ = "../../_base_/digits.py"
+methods = [
+    dict(type="terms", distills=[dict(loss="kl")], lam=0.5),
+    dict(type="terms", distills=[dict(loss="ferkd")], lam=0.5),
+]

@@ -1,0 +1,6 @@
+# Two classes are private: what their nodes are told is softened by noise.
+_base_ = "../../_base_/digits.py"
+methods = [
+    dict(type="terms", distills=[dict(loss="kl")], lam=0.5),
+    dict(type="terms", distills=[dict(loss=dict(type="swing", private=[3, 8]))], lam=0.5),
+]
