@@ -207,11 +207,6 @@ def check_entry(entry: Mapping[str, Any], task: str = "single-label") -> kdlosse
                 f"which has no meaning for {task} targets; choose "
                 + ("'mse'" if task == "regression" else "'binary_kl' or 'mse'")
             )
-    if entry.get("head") is not None:
-        raise ValueError(
-            f"{where}: a head has no meaning where a source is {TRUTH!r}: its own loss on the labels is "
-            "head=dict(..., label_loss=1.0)"
-        )
     for whose in ("student", "teacher"):
         if entry.get(whose) is not None:
             _layer(whose, entry[whose], None)
@@ -232,6 +227,11 @@ def _check_sources(loss: kdlosses.Loss, entry: Mapping[str, Any], sources: list[
         check_loss(loss)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
+    if entry.get("head") is not None:
+        raise ValueError(
+            f"{where}: a head has no meaning where a source is {TRUTH!r}: its own loss on the labels is "
+            "head=dict(..., label_loss=1.0)"
+        )
     for whose in ("student", "teacher"):
         if entry.get(whose) not in (None, "logits"):
             raise ValueError(f"{where}: source {TRUTH!r} has a value for each class, {whose}={entry[whose]!r} has not")

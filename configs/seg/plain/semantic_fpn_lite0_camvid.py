@@ -1,5 +1,5 @@
 # The teacher with real features: ImageNet's Lite0, whole frames at half resolution, 600 iterations. Poles, signs and
-# people are few pixels: its classes weigh the square root of median frequency balancing, counted on the training frames.
+# people are few pixels: classes weigh the square root of median frequency balancing, counted on the training frames.
 _base_ = [
     "../../_base_/models/semantic_fpn_lite0.py",
     "../../_base_/datasets/camvid_held_out.py",
