@@ -112,6 +112,7 @@ def test_landmarks_with_a_tough_and_a_tolerant_teacher() -> None:
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "head": (dict(head="linear"), "a head has no meaning where a source is 'truth'"),
     "features": (dict(student="body"), r"a value for each of 4 classes, but tap 'body' yields 5 channels"),
     "input": (dict(student="head:in"), r"'head:in' yields features"),
     "class map": (dict(class_map=[0, 1, 2, 3]), "class_map has no meaning where a source is 'truth'"),

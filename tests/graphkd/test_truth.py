@@ -92,6 +92,7 @@ def test_truth_and_teacher_are_averaged() -> None:
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "head": (dict(head="linear"), "a head has no meaning where a source is 'truth'"),
     "unknown": (dict(source="labels"), "source is 'teacher', 'truth', or a list of both, got 'labels'"),
     "features": (dict(loss="mse", student="hidden"), "a value for each class, student='hidden' has not"),
     "tap": (dict(teacher="logits"), "has no tap"),
