@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,13 @@ def test_what_has_no_meaning_is_named_before_training(change: dict[str, Any], me
 def test_the_name_is_reserved() -> None:
     with pytest.raises(ValueError, match="no teacher may be called 'truth'"):
         taught(dict(loss="kl", student="head", source="truth"), teacher={"truth": Net(7)})
+
+
+def test_boxes_are_no_label_map() -> None:
+    student, teacher = (nn.Sequential(OrderedDict(bbox_head=nn.Conv2d(3, CLASSES, 1))) for _ in range(2))
+    entries = [dict(loss="kl", student="bbox_head", source="truth"), dict(loss="mse", student="bbox_head")]
+    with pytest.raises(ValueError, match="'truth' is of label maps, tap 'bbox_head' of boxes"):
+        densekd.Distillation(student, teacher, entries, example=IMAGES, classes=CLASSES)
 
 
 def test_a_batch_without_labels_is_named() -> None:
