@@ -51,6 +51,11 @@ class Truth:
                 raise ValueError(f"source {TRUTH!r} is of maps (B, C, h, w) or rows (B, C), not {tuple(level.shape)}")
             if self.tap.startswith(("backbone", "neck")) or self.tap.endswith(":in"):
                 raise ValueError(f"source {TRUTH!r} has a value for each class, but tap {self.tap!r} yields features")
+            if self.tap.startswith(("bbox_head", "roi_head", "rpn_head")):
+                raise ValueError(
+                    f"source {TRUTH!r} is of label maps, tap {self.tap!r} of boxes: a detector's own losses teach it "
+                    "their truth; losses that read labels get those that its head assigns"
+                )
             if classes is None and self.as_logits:
                 raise ValueError(
                     f"source {TRUTH!r} has a value for each class, and how many there are is not known: give "

@@ -85,6 +85,7 @@ class Wiring:
     teachers: dict[str, Teacher]
     _logit_taps: dict[str, str]  # of the teachers, where an entry needs logits beside its own taps
     _own_logit_tap: str
+
     @property
     def _assigns(self) -> bool:
         """Whether the student is a detector that says which labels it assigns to its priors."""

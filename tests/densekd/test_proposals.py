@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 import torch
 from mmengine.config import Config
-from torch import Tensor, nn
+from torch import Tensor
 
 import kdlosses
 from densekd import Distiller, read_config
-from densekd.methods import method_entries
 from densekd.mmlab.building import build_model
 from densekd.mmlab.proposals import Proposals, shares_proposals
 
@@ -104,10 +103,3 @@ def test_a_cascade_and_a_cache_are_refused() -> None:
         Distiller(student=cascade, teacher="ema", distills=[dict(loss="mse", student="roi_head.bbox_head.0.fc_cls")])
     with pytest.raises(ValueError, match="not of the student's proposals"):
         taught(dict(loss="kl", student=CLASSIFIER), teacher_cache="cache")
-
-
-def test_one_stage_detectors_have_positions(det: Config) -> None:
-    student: nn.Module = build_model(det)[0]
-    nd, kl = method_entries("nd", student, student)
-    assert (nd["student"], kl["student"], kl["where"]) == ("neck", "bbox_head.retina_cls", "boxes")
-    assert len(method_entries(dict(type="nd", kl=0.0), student, student)) == 1

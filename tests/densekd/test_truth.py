@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 
 import densekd
 import kdlosses
+
+from .conftest import TinySegmenter, seg_batch
 
 CLASSES = 4
 IMAGES = torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
@@ -57,6 +60,22 @@ def test_labels_of_another_size_are_taken_by_nearest() -> None:
     model = taught(dict(loss="kl", student="head", source="truth"))
     large = LABELS.repeat_interleave(3, 1).repeat_interleave(3, 2)
     torch.testing.assert_close(value_of(model, "kl", large), value_of(model, "kl"))
+
+
+def test_the_distiller_of_openmmlab_reads_the_label_maps_of_the_samples() -> None:
+    torch.manual_seed(0)
+    student, teacher = (TinySegmenter(width, channels=11, classes=11) for width in (4, 6))
+    tap = "decode_head.conv_seg"
+    entries = [dict(loss="kl", student=tap, source="truth"), dict(loss="mse", student=tap)]
+    model = densekd.Distiller(student=student, teacher=teacher, distills=entries).eval()
+    batch = seg_batch(model)
+    value = model(**batch, mode="loss")["distill.loss_kl"]
+    logits = model(batch["inputs"])
+    maps = torch.stack([sample.gt_sem_seg.data for sample in batch["data_samples"]]).float()
+    labels = F.interpolate(maps, size=logits.shape[2:], mode="nearest")[:, 0].long()
+    torch.testing.assert_close(value, F.cross_entropy(logits, labels, ignore_index=255), rtol=1e-4, atol=1e-6)
+    with pytest.raises(ValueError, match="no teacher may be called 'truth'"):
+        densekd.Distiller(student=student, teacher={"truth": teacher}, distills=entries)
 
 
 def test_truth_and_teacher_are_averaged() -> None:
@@ -135,6 +154,13 @@ def test_what_has_no_meaning_is_named_before_training(change: dict[str, Any], me
 def test_the_name_is_reserved() -> None:
     with pytest.raises(ValueError, match="no teacher may be called 'truth'"):
         taught(dict(loss="kl", student="head", source="truth"), teacher={"truth": Net(7)})
+
+
+def test_boxes_are_no_label_map() -> None:
+    student, teacher = (nn.Sequential(OrderedDict(bbox_head=nn.Conv2d(3, CLASSES, 1))) for _ in range(2))
+    entries = [dict(loss="kl", student="bbox_head", source="truth"), dict(loss="mse", student="bbox_head")]
+    with pytest.raises(ValueError, match="'truth' is of label maps, tap 'bbox_head' of boxes"):
+        densekd.Distillation(student, teacher, entries, example=IMAGES, classes=CLASSES)
 
 
 def test_a_batch_without_labels_is_named() -> None:

@@ -196,7 +196,7 @@ def test_widths_and_classes_are_filled_in_as_on_maps() -> None:
     assert projected.loss.loss.queue.items.shape[1] == 7  # the student is projected onto the teacher
     assert projected.project.weight.shape == (7, 6)
     stated = Term.parse(dict(loss=dict(type="nd", classes=9, channels=7), student="hidden"), model, lesson).loss
-    assert stated.filled == set()
+    assert stated.filled == {"ignore_index"}
 
 
 def test_parameters_of_a_loss_are_drawn_once() -> None:
