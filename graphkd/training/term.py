@@ -182,7 +182,8 @@ def check_entry(entry: Mapping[str, Any], task: str = "single-label") -> kdlosse
             raise ValueError(f"distills entry {loss.name!r}: the loss reads class labels, the targets are {task}")
         inside = [each.name for each in (loss, *loss.modules()) if isinstance(each, kdlosses.Loss)]
         sigmoid = task == "regression" and task_of("multi-label").soft in inside
-        if entry.get("student", "logits") == "logits" and (sigmoid or _over_classes(loss)):
+        of_logits = entry.get("student", "logits") == "logits" or entry.get("head") is not None
+        if of_logits and (sigmoid or _over_classes(loss)):
             raise ValueError(
                 f"distills entry {loss.name!r}: the loss takes a {'sigmoid' if sigmoid else 'softmax'} of the logits, "
                 f"which has no meaning for {task} targets; choose "
