@@ -108,7 +108,10 @@ class Term(nn.Module):
             raise ValueError(f"distills entry {plain.name!r}: student {student!r} is one wide, the loss needs two")
         self.project: nn.Module = nn.Linear(mine, theirs) if project else nn.Identity()
         known = (theirs if project else mine, theirs, theirs, model.widths[-1])
-        self.loss = kdlosses.build(loss, **dict(zip(KNOWN, known)), ignore_index=-1, **place_of(self.sources))
+        try:
+            self.loss = kdlosses.build(loss, **dict(zip(KNOWN, known)), ignore_index=-1, **place_of(self.sources))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"distills entry {plain.name!r}: {error}") from error
         private = lesson.context(torch.arange(8) % len(lesson), ["privacy"]).get("privacy")
         self._try(*known, private=private)
 
@@ -185,23 +188,24 @@ def check_entry(entry: Mapping[str, Any], task: str = "single-label") -> kdlosse
             raise ValueError(
                 f"distills entry {loss.name!r}: a head needs teacher=..., say 'logits', which it is to match"
             )
+    if loss.maps:
+        raise ValueError(f"distills entry {loss.name!r}: the loss needs maps (N, C, H, W), a graph has nodes (N, C)")
+    for name in loss.requires:
+        if name not in ON_NODES:
+            raise ValueError(f"distills entry {loss.name!r}: the loss needs {name}, which a graph does not have")
     middle = "a head" if entry.get("head") is not None else "the loss" if "student_logits" in loss.needs else ""
     if middle and entry.get("student", "logits") == "logits":
         raise ValueError(
             f"distills entry {loss.name!r}: {middle} stands on a hidden layer, student='hidden' or 'hidden:i', not on "
             "the logits"
         )
-    if loss.maps:
-        raise ValueError(f"distills entry {loss.name!r}: the loss needs maps (N, C, H, W), a graph has nodes (N, C)")
-    for name in loss.requires:
-        if name not in ON_NODES:
-            raise ValueError(f"distills entry {loss.name!r}: the loss needs {name}, which a graph does not have")
     if task != "single-label":
         if "labels" in loss.requires:
             raise ValueError(f"distills entry {loss.name!r}: the loss reads class labels, the targets are {task}")
         inside = [each.name for each in (loss, *loss.modules()) if isinstance(each, kdlosses.Loss)]
         sigmoid = task == "regression" and task_of("multi-label").soft in inside
-        if entry.get("student", "logits") == "logits" and (sigmoid or _over_classes(loss)):
+        of_logits = entry.get("student", "logits") == "logits" or entry.get("head") is not None
+        if of_logits and (sigmoid or _over_classes(loss)):
             raise ValueError(
                 f"distills entry {loss.name!r}: the loss takes a {'sigmoid' if sigmoid else 'softmax'} of the logits, "
                 f"which has no meaning for {task} targets; choose "

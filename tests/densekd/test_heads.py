@@ -39,7 +39,11 @@ def config() -> Config:
 
 
 CONTRACT = [
-    MethodContract("dho", models=lambda: pspnet_of("two_heads"), no_twin=""),
+    MethodContract(
+        "dho",
+        models=lambda: pspnet_of("two_heads"),
+        no_fixed_point={"kl": "a twin predicts by both of its heads, and the second alone learns of it"},
+    ),
     MethodContract("lelp", models=lambda: pspnet_of("subclasses"), options={"fit_steps": 1}),
 ]
 

@@ -19,6 +19,7 @@ from graphkd.config import read
 from graphkd.data import NAMES, load
 from graphkd.recipes import RECIPES
 from graphkd.spec import resolve
+from kdlosses.discover import imported
 
 ROOT = Path(__file__).parents[2]
 TOOL = [sys.executable, str(ROOT / "tools" / "distill_graph.py")]
@@ -121,6 +122,9 @@ def test_every_config_names_what_exists(path: Path) -> None:
     config = read_config(path)
     data = config["data"]
     name = data if isinstance(data, str) else data["type"]
+    if ":" in name:  # a function of the module of that name
+        assert callable(imported("graph", name))
+        name = name.partition(":")[0].rpartition(".")[2]
     if isinstance(data, str) or "split" in data:  # a graph that is drawn may be drawn in several ways
         assert path.stem == (name if isinstance(data, str) else f"{name}_{data['split']}")
     assert name in (*NAMES, "hubs")

@@ -24,9 +24,8 @@ from graphkd.training.lesson import Lesson
 from graphkd.training.loop import History
 from graphkd.training.term import Term
 
-CONTRACT = RecipeContract(
-    "lelp", options=dict(subclasses=1), short=dict(subclasses=1), without_edges=dict(subclasses=1)
-)
+ONE = dict(subclasses=1)
+CONTRACT = RecipeContract("lelp", options=ONE, undrawn=ONE, short=ONE, without_edges=ONE)
 
 QUICK = StudentClassifier(hidden=(32, 24), dropout=0.3, epochs=20)
 OFA = dict(loss="ofa", student="hidden:0", teacher="logits", head="branch")
