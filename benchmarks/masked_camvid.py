@@ -7,7 +7,7 @@ A larger transformer learns to rebuild hidden patches of the training frames, th
 one has the labels of 40 frames. The control has these alone; all others have the teacher's first class at each pixel
 beside them, which is the specific stage of G2SD. They start from random weights, or from what a masked stage on all
 frames, without labels, left: `g2sd`, the generic stage, `dmae`, `mae` or `further`. Frames are 96 x 128. Every sixth
-training frame chooses the epoch, the 101 validation frames of CamVid are the test data. Finished runs are not run again.
+training frame chooses the epoch, the 101 validation frames of CamVid are the test data. Finished runs are kept.
 """
 
 from __future__ import annotations
