@@ -7,7 +7,7 @@ A larger transformer learns to rebuild hidden patches of the training frames, th
 one has the labels of 40 frames. The control has these alone; all others have the teacher's first class at each pixel
 beside them, which is the specific stage of G2SD. They start from random weights, or from what a masked stage on all
 frames, without labels, left: `g2sd`, the generic stage, `dmae`, `mae` or `further`. Frames are 96 x 128. Every sixth
-training frame chooses the epoch, the 101 validation frames of CamVid are the test data. Finished runs are not run again.
+training frame chooses the epoch, the 101 validation frames of CamVid are the test data. Finished runs are kept.
 """
 
 from __future__ import annotations
@@ -129,14 +129,12 @@ def run_seed(seed: int, data: dict[str, Any], images: list[Path], steps: int, ep
             held_out |= {stage: history} if history else {}
             student = Segmenter(small.network, 32)
             entries = [dict(loss="pseudo", student=":", teacher=":")]
-            found = densekd.fit(student, teacher.student, train=data["few"], distills=entries, epochs=epochs, **fitted)
-            for role, outcome in found.outcomes.items():
-                if role != "teacher":
-                    name = "labels" if role == "control" else "specific"
-                    method = f"{stage}, then {name}" if stage != "none" else name
-                    logs.append(
-                        log_of("control" if role == "control" else "distilled", method, seed, outcome, schedule)
-                    )
+            own: dict[str, Any] = dict(train=data["few"], distills=entries, epochs=epochs, control=stage == "none")
+            outcomes = densekd.fit(student, teacher.student, **own, **fitted).outcomes
+            if stage == "none":
+                logs.append(log_of("control", "labels", seed, outcomes["control"], schedule))
+            method = "specific" if stage == "none" else f"{stage}, then specific"
+            logs.append(log_of("distilled", method, seed, outcomes["student"], schedule))
     return [
         {**log, "held_out": {k: [h[0]["held_out"], h[-1]["held_out"]] for k, h in held_out.items()}} for log in logs
     ]

@@ -286,7 +286,7 @@ def method_of(spec: str | Mapping[str, Any] | Local) -> Local:
 
     >>> method_of("fedavgg")
     Traceback (most recent call last):
-    KeyError: "no federated method is called 'fedavgg'; did you mean 'fedavg' or 'average'?"
+    KeyError: "no federated method is called 'fedavgg'; did you mean 'fedavg'?"
     """
     if isinstance(spec, Local):
         return spec

@@ -95,10 +95,6 @@ def federate(
             raise ValueError(f"client {place} has no data set {missing[0]!r}: give it train, val and test")
     if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
         raise ValueError(f"epochs must be an integer of at least 1, got {epochs!r}")
-    if server.asks == "answers" and transfer is None:
-        raise ValueError(f"{type(server).__name__} exchanges predictions of shared images: give transfer=...")
-    if server.asks == "means" and not layers:
-        raise ValueError(f"{type(server).__name__} compares layers: give layers=[...], the last yields the logits")
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         made = []
         for place, each in enumerate(clients):
@@ -109,6 +105,10 @@ def federate(
             shared = None if transfer is None else loader(transfer, batch_size)
             made.append(MapClient(model.to(where), each, shared, layers, distills, options, seed, place, ignore_index))
         check(made, server, rounds)
+        if server.asks == "answers" and transfer is None:
+            raise ValueError(f"{type(server).__name__} exchanges predictions of shared images: give transfer=...")
+        if server.asks == "means" and not layers:
+            raise ValueError(f"{type(server).__name__} compares layers: give layers=[...], the last yields the logits")
         return run(made, server, rounds, traffic, log)
 
 

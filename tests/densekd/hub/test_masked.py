@@ -14,13 +14,16 @@ from mmseg.models.backbones import MixVisionTransformer, VisionTransformer
 from torch import Tensor, nn
 from transformers import Dinov2Config, Dinov2Model
 
+from densekd import build_model
 from densekd.cli.pretrain import main
 from densekd.hub.features import Features
 from densekd.hub.images import find_images
 from densekd.hub.masked import Autoencoder, MaskedPretraining, autoencoder, further
 from densekd.hub.masking import Masking, as_grid, enlarged, patch_for, transformer_blocks
 from densekd.hub.rebuilding import Decoder, patches, rebuilt
+from densekd.methods import method_entries
 
+from ..conftest import CONFIGS
 from .test_pretrain import backbone
 
 HERE = __name__
@@ -333,3 +336,13 @@ def test_the_commands_of_both_stages(photos: Path, tmp_path: Path, capsys: pytes
         with pytest.raises(SystemExit):
             main([f"{HERE}:small", *wrong, "--out", str(tmp_path / "no"), *rest])
         assert told in capsys.readouterr().err
+
+
+def test_after_the_generic_stage_g2sd_is_the_specific_one_alone() -> None:
+    model, _ = build_model(CONFIGS / "seg.py")
+    (entry,) = method_entries(dict(type="g2sd", generic=0.0), model, model)
+    assert (entry["loss"], entry["student"]) == ("pseudo", "decode_head.conv_seg")
+    both = method_entries("g2sd", model, model)
+    assert [each["name"] for each in both] == ["generic", "specific"]
+    with pytest.raises(ValueError, match=r"share of the training that is the first stage, in \[0, 1\), got 1\.0"):
+        method_entries(dict(type="g2sd", generic=1.0), model, model)

@@ -130,15 +130,20 @@ def test_knfu_is_better_than_all_predictions_where_clients_are_unlike() -> None:
         return found
 
     each = [
-        dict(train=blocks(2, k, k > 1), val=blocks(6, 10 + k, k > 1), test=blocks(12, 20 + k, k > 1)) for k in range(4)
+        dict(train=2 * blocks(2, k, k > 1), val=blocks(6, 10 + k, k > 1), test=blocks(12, 20 + k, k > 1))
+        for k in range(4)
     ]
     given: dict[str, Any] = dict(
-        clients=each, transfer=blocks(8, 99, False), rounds=4, epochs=12, lr=1e-2, device="cpu"
+        clients=each, transfer=blocks(8, 99, False), rounds=4, epochs=10, lr=1e-2, device="cpu"
     )
-    found = {
-        name: densekd.federate(lambda: net(classes=3), name, **given).metrics["mean"] for name in ("average", "knfu")
-    }
-    assert found["knfu"] > found["average"] + 0.03, found
+    average, knfu = (
+        densekd.federate(lambda: net(classes=3), method, **given).records
+        for method in ("average", dict(type="knfu", temperature=0.02))
+    )
+    last = [sum(each.vals[-1] for each in records) / 4 for records in (average, knfu)]
+    assert last[1] > last[0] + 0.05, (
+        last
+    )  # after all rounds: the best of them may be the first, in which nobody is told
 
 
 def test_what_is_missing_is_named_before_anything_is_trained() -> None:
