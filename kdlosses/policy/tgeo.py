@@ -40,7 +40,7 @@ class TGeo(nn.Module):
         context: what the loss inside names.
 
     Raises:
-        ValueError: the loss takes no weight.
+        ValueError: the loss takes no weight, or the logits are of other classes.
 
     Paper: Hu et al., "Less or More From Teacher: Exploiting Trilateral Geometry For Knowledge Distillation", ICLR 2024,
     whose samples are images; the mean over the data so far, in place of one taken beforehand, is ours.
@@ -63,6 +63,8 @@ class TGeo(nn.Module):
     def forward(
         self, student: Tensor, teacher: Tensor, labels: Tensor, weight: Tensor | None = None, **context: Any
     ) -> Tensor:
+        if student.shape[1] != len(self.means.seen):
+            raise ValueError(f"tgeo: built for {len(self.means.seen)} classes, the logits have {student.shape[1]}")
         if self.training:
             rows = teacher.softmax(1).movedim(1, -1).flatten(0, -2)
             counted = None if weight is None else weight.flatten()

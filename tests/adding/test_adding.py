@@ -184,23 +184,47 @@ def variation(student: nn.Module, teacher: nn.Module, tau: float = 1.0) -> list[
     taps = {"student": tap(student, "logits"), "teacher": tap(teacher, "logits")}
     return [{"loss": {"type": "tvd", "tau": tau}, **taps, "weight": 1.0, "name": "variation"}]
 ''',
+    "densekd/policies/first_half.py": '''
+from __future__ import annotations
+
+import torch
+
+from densekd.policies.registry import policy
+from densekd.policies.run import Policy, Run
+
+
+@policy("first_half")
+class FirstHalf(Policy):
+    """Draw from the first half of the data alone.
+
+    Paper: none, this is an example.
+    """
+
+    draws = True
+
+    def start(self, run: Run) -> None:
+        count = len(run.data)
+        run.sampler().set((torch.arange(count) < count / 2).double(), at=0)
+''',
 }
 NAMES = ("bridged", "every_third", "squared", "gcn_twice", "variation")
 FOUND = """
 import itertools, sys
 sys.path.insert(0, "docs/hooks")
-import kdlosses, graphkd.recipes, graphkd.teachers, densekd.methods, pages
+import kdlosses, graphkd.recipes, graphkd.teachers, densekd.methods, densekd.policies, pages
 
 assert kdlosses.build("bridged", student_channels=3, teacher_channels=4).name == "bridged"
 assert kdlosses.build(dict(type="every_third", loss="mse")).needs == ("weight", "epoch")
 assert {"Bridged", "EveryThird"} <= {*kdlosses.__all__}
 assert "squared" in graphkd.recipes.__all__ and "gcn_twice" in graphkd.teachers.__all__
 assert "variation" in densekd.methods.__all__
+assert "FirstHalf" in densekd.policies.__all__ and densekd.policies.build_policies(["first_half"])[0].draws
 quick = graphkd.StudentClassifier(hidden=(32,), epochs=20)
 teacher = dict(type="gcn_twice", epochs=20)
 result = graphkd.distill(graphkd.load("digits"), teacher, "squared", student=quick, setting="tran")
 assert result.metrics["student"]["tran"] > 0.5
 made = dict(itertools.takewhile(lambda page: page[0] != "reference/rules.md", pages._pages()))
+assert "policies/first_half.md" in made["reference/index.md"]
 for what, name in zip(("losses", "losses", "recipes", "teachers", "methods"), NAMES):
     assert f"{what}/{name}.md" in made["reference/index.md"], name
     assert "## Options" in made[f"reference/{what}/{name}.md"] or what in ("teachers", "methods")

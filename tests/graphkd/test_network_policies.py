@@ -153,6 +153,28 @@ def test_a_given_weight_is_the_method_itself(setting: Setting, taught: Outcome) 
         studied(setting, taught, "selfdistill", method=dict(type="glnn", lam=0.5))
 
 
+def test_each_step_learns_from_the_student_of_the_step_before(setting: Setting, taught: Outcome) -> None:
+    seen = setting.seen
+    quick = dict(epochs=20, random_state=0)
+
+    def fitted(method: dict[str, object], teacher: torch.Tensor) -> StudentClassifier:
+        student = StudentClassifier((16,), 0.0, method=method, **quick)
+        return student.fit(seen.x, seen.y, teacher=teacher, labelled=setting.train)
+
+    first = 2 * torch.randn(len(seen), 10, generator=torch.Generator().manual_seed(0))
+    both = fitted(dict(type="selfdistill", steps=2, lam=0.4), first)
+    teacher = first
+    for _ in range(2):
+        by_hand = fitted(dict(type="glnn", lam=0.4), teacher)
+        teacher = torch.from_numpy(by_hand.predict_proba(seen.x)).log().float()
+    np.testing.assert_allclose(both.predict_proba(seen.x), by_hand.predict_proba(seen.x), atol=1e-4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        one, two = (fitted(dict(type="selfdistill", steps=steps), first).history_ for steps in (1, 2))
+    assert two.label_weights[0] == one.label_weight
+    assert two.label_weights[1] == two.label_weight != one.label_weight  # of another teacher
+
+
 def test_the_student_of_a_random_teacher_ends_in_a_probe_and_knows_no_other_teacher(
     setting: Setting, taught: Outcome
 ) -> None:

@@ -1,5 +1,5 @@
 # Scenes of two domains, drawn by the gap between student and teacher on each.
-_base_ = ["../plain/semantic_fpn_r18_w16_digits.py", "../../_base_/datasets/digits_seg_domains.py"]
+_base_ = "../plain/semantic_fpn_r18_w16_digits_domains.py"
 model = dict(
     _delete_=True,
     type="densekd.Distiller",

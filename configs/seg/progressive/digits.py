@@ -1,5 +1,5 @@
 # A stage changes data and loss: scenes of other light and what the teacher sees, then plain scenes and what it says.
-_base_ = ["../plain/semantic_fpn_r18_w16_digits.py", "../../_base_/datasets/digits_seg_domains.py"]
+_base_ = "../plain/semantic_fpn_r18_w16_digits_domains.py"
 model = dict(
     _delete_=True,
     type="densekd.Distiller",

@@ -239,7 +239,7 @@ def test_a_loader_with_a_generator_of_its_own_shows_both_the_same_batches() -> N
         (dict(val=[*scenes(9, 1), of_class(7)]), ValueError, r"val: labels \[7\] are out of range"),
         (dict(test=[*scenes(9, 1), of_class(-1)]), ValueError, r"test: labels \[-1\] are out of range"),
         (dict(val=[of_class(255)] * 2), ValueError, "val: each label is 255, which does not count"),
-        (dict(teacher=lambda: net(), method="kl"), TypeError, "must be a torch.nn.Module or 'ema'"),
+        (dict(teacher=lambda: net(), method="kl"), TypeError, "must be a torch.nn.Module, 'ema' or 'past'"),
         (dict(teacher=net(8), method="kll"), KeyError, "kl"),
         (dict(lr=1e30, epochs=3), FloatingPointError, "lower lr"),
     ],

@@ -9,7 +9,12 @@ from scipy.special import log_softmax, rel_entr, softmax
 import kdlosses
 from kdlosses.policy.tgeo import TGeo
 
-CONTRACT = LossContract("tgeo", no_fixed_point="it holds the loss of the labels", entropy="likewise")
+CONTRACT = LossContract(
+    "tgeo",
+    no_fixed_point="it holds the loss of the labels",
+    entropy="likewise",
+    stopped="the ratio is a constant, though it sees the student",
+)
 
 
 def built(classes: int = 3, seed: int = 0) -> TGeo:
@@ -64,6 +69,11 @@ def test_a_pixel_is_a_node() -> None:
 def test_without_labels_the_teacher_alone_teaches() -> None:
     s, t = torch.randn(9, 3), torch.randn(9, 3)
     torch.testing.assert_close(built()(s, t, labels=torch.full((9,), 255)), kdlosses.kl(s, t))
+
+
+def test_other_classes_are_named() -> None:
+    with pytest.raises(ValueError, match="tgeo: built for 3 classes, the logits have 4"):
+        built()(torch.zeros(2, 4), torch.zeros(2, 4), labels=torch.zeros(2, dtype=torch.long))
 
 
 def test_a_loss_without_a_weight_is_refused() -> None:
