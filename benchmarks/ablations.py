@@ -145,7 +145,7 @@ def _shifted(path: Path, part: str, told: Measured) -> str:
     runs = json.loads(path.read_text())["runs"][part]
     metric = list(runs[0][told.taught])[-1]
     values = [{seed: run[name][metric] for seed, run in enumerate(runs)} for name in (told.taught, told.plain)]
-    return compared(*values)
+    return f"{metric}, {compared(*values)}"
 
 
 def main(arguments: list[str] | None = None) -> int:

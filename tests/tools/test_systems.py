@@ -12,6 +12,7 @@ from systems import Measured, System, Without
 
 import densekd
 import densekd.losses
+import graphkd.losses
 import graphkd.rules
 import kdlosses
 from densekd.methods import METHODS
@@ -55,17 +56,17 @@ def test_its_configs_are_read(system: System) -> None:
         assert "model" in densekd.read_config(ROOT / "configs" / pixels)
 
 
-@ROWS
-def test_what_a_row_lacks_it_says(system: System) -> None:
-    """Words stand where a side has no meaning; nothing at all is left to be open."""
-    lacks = not (system.test and system.config("nodes") and system.config("pixels"))
-    assert system.open or not lacks
+def test_what_is_not_there_is_open() -> None:
+    row = System("A paper", "no_such_part", "", pixels="it reads edges", open="half of it")
+    assert row.lacks() == "half of it; no config on nodes; no test"
+    full = System("A paper", "glnn", "tests/tools/test_systems.py::test_what_is_not_there_is_open", pixels="no map")
+    assert full.lacks() == ""
 
 
 @ROWS
 def test_its_test_would_be_collected(system: System) -> None:
     if not system.test:
-        assert system.open
+        assert "no test" in system.lacks()
         return
     path, name = system.test.split("::")
     assert Path(path).name.startswith("test_")
