@@ -80,7 +80,8 @@ class System(NamedTuple):
 
 
 _LOGIT, _FEATURE = "tests/kdlosses/logit/test_{0}.py::{1}", "tests/kdlosses/feature/test_{0}.py::{1}"
-_POLICY, _RULE = "tests/kdlosses/policy/test_{0}.py::{1}", "tests/graphkd/rules/test_{0}.py::{1}"
+_POLICY = "tests/kdlosses/policy/test_{0}.py::{1}"
+_OURS = "tests/kdlosses/rules/test_{0}.py::{1}"
 _PAIRS, _RELATION = "tests/kdlosses/contrastive/test_{0}.py::{1}", "tests/kdlosses/relation/test_{0}.py::{1}"
 _GRAPH, _DENSE = "tests/graphkd/test_{0}.py::{1}", "tests/densekd/{0}.py::{1}"
 
@@ -94,6 +95,7 @@ SHARED = (
         "tgeo FusionRatio",
         _GRAPH.format("mixing", "test_the_ratio_moves_towards_whoever_is_right"),
         nodes_result=Without("tgeo", "tgeo(lam=0.5)"),
+        pixels_result="the config is run, not measured",
     ),
     System(
         "NKD",
@@ -105,7 +107,8 @@ SHARED = (
         "USKD",
         "uskd",
         _LOGIT.format("uskd", "test_the_weak_head_learns_and_ranks_the_other_classes_for_the_student"),
-        nodes_result=Without("terms(uskd)", "supervised"),
+        nodes_result=Measured("graph/uskd-digits.json", "terms(uskd(mu=0.1), lam=0.5)"),
+        pixels_result="the config is run, not measured",
     ),
     System(
         "MTARD",
@@ -130,9 +133,9 @@ SHARED = (
     ),
     System(
         "Facial landmark points",
-        "assistive",
-        _LOGIT.format("assistive", "test_least_value_lies_beside_the_truth"),
-        open="the truth is no source of a term, and there is no tolerant teacher's target",
+        "assistive kdlosses.soft_targets.SoftTargets",
+        "tests/densekd/test_truth.py::test_landmarks_with_a_tough_and_a_tolerant_teacher",
+        open="several teachers of numbers are taught by entries of `terms` alone, no config on nodes reaches them",
     ),
     System(
         "HASTE",
@@ -143,18 +146,18 @@ SHARED = (
     ),
     System(
         "DMAE",
-        "dmae",
-        _FEATURE.format("dmae", "test_scale_of_a_token_does_not_matter"),
+        "dmae densekd.hub.masked.MaskedPretraining",
+        "tests/densekd/hub/test_masked.py::test_teacher_and_student_of_dmae_see_the_same_patches",
         nodes="nodes have no patches to leave out",
         pixels_result="the config is run, not measured on digits",
-        open="no input is masked and none is rebuilt: the loss alone",
+        open="what the masked stage is worth is not measured",
     ),
     System(
         "ND",
         "nd",
-        _FEATURE.format("nd", "test_longer_and_aligned_is_zero_and_zero_is_one"),
+        "tests/densekd/methods/test_nd.py::test_objects_come_closer_to_the_means_of_their_class_than_by_labels_alone",
         nodes_result=Without("terms(kl, nd)", "terms(kl)"),
-        open="detectors have no label for each position",
+        pixels_result="the config is run, not measured",
     ),
     System(
         "TRG",
@@ -167,12 +170,14 @@ SHARED = (
         "ddk domain_weights",
         _GRAPH.format("selection", "test_domains_are_drawn_by_their_gap"),
         nodes_result=Without("ddk", "ddk(floor=1.0)"),
+        pixels_result="the config is run, not measured",
     ),
     System(
         "Quantised distillation",
-        "quant_distill diff_quant rounded quantise EvenPoints LearntPoints",
+        "quant_distill diff_quant rounded quantised quantise EvenPoints LearntPoints",
         _GRAPH.format("few_bits", "test_two_bits_taught_are_better_than_two_bits_rounded"),
         nodes_result=Without("quant_distill(bits=2)", "rounded(glnn(lam=0.3), bits=2)"),
+        pixels_result="the config is run, not measured",
     ),
     System(
         "MEAL V2",
@@ -185,10 +190,11 @@ SHARED = (
     System(
         "ERNIE-Tiny",
         "stages",
-        "tests/densekd/test_schedules.py::test_teachers_take_turns",
+        "tests/densekd/policies/test_stages.py::test_a_stage_changes_data_teacher_and_loss_at_one_step",
+        pixels="seg/progressive/digits.py",
         nodes_result=Without("terms(stages)", "terms(kl)"),
         pixels_result="the config is run, not measured",
-        open="teacher and loss change by stage, the data do not",
+        open="on nodes teacher and loss change by stage, the data do not",
     ),
     System(
         "Distiller",
@@ -228,9 +234,10 @@ SHARED = (
     ),
     System(
         "LELP",
-        "lelp",
-        _LOGIT.format("lelp", "test_targets_follow_the_principal_directions_of_each_class"),
-        open="no student has an output for each subclass",
+        "lelp kdlosses.outputs.Subclasses",
+        _GRAPH.format("heads", "test_subclasses_of_two_classes_find_kinds_that_the_labels_do_not_name"),
+        nodes_result=Measured("graph/lelp-digits.json", "lelp(subclasses=5)", "glnn"),
+        pixels_result="the config is run, not measured",
     ),
     System(
         "MST-Distill",
@@ -268,18 +275,20 @@ SHARED = (
     ),
     System(
         "KnFu",
-        "knfu",
-        _POLICY.format("knfu", "test_a_peer_whose_classes_are_others_gets_next_to_nothing"),
-        nodes_result=Without("terms(knfu)", "terms(average(weights=[1, 0, 0, 0]))"),
-        open="one client learns, in one round",
+        "knfu graphkd.federate densekd.federate",
+        _GRAPH.format("federate", "test_knfu_is_better_than_all_predictions_and_than_alone_where_clients_are_unlike"),
+        nodes="federated/digits_alike.py",
+        pixels="clients are any PyTorch models, `densekd.federate`: no config of OpenMMLab trains them",
+        nodes_result=Measured("graph/federated-digits_alike.json", "knfu", "average"),
     ),
     System(
         "FedD2S",
-        "until",
-        _POLICY.format("until", "test_on_before_the_stop_and_off_from_it_on"),
-        nodes="graph/fedd2s/digits.py",
-        nodes_result="not measured yet",
-        open="one client learns, in one round, from teachers that stay as they are",
+        "graphkd.federate densekd.federate",
+        "tests/kdlosses/test_rounds.py::test_deep_layers_leave_before_shallow_ones",
+        nodes="federated/digits.py",
+        pixels="clients are any PyTorch models, `densekd.federate`: no config of OpenMMLab trains them",
+        nodes_result=Measured("graph/federated-digits.json", "fedd2s"),
+        open="the means of each class in each layer are a form of ours",
     ),
     System(
         "BD-KD",
@@ -298,13 +307,14 @@ SHARED = (
         "weight_align incremental",
         _GRAPH.format("network_policies", "test_aligned_weights_bring_the_old_classes_back"),
         nodes_result=Without("weight_align(incremental)", "incremental"),
+        pixels="a policy of a run whose data bring new classes: no config here has such data",
     ),
     System(
         "OFA-KD",
         "ofa",
-        _LOGIT.format("ofa", "test_enhancement_goes_on_pushing_the_label"),
-        nodes_result=Without("terms(ofa(gamma=1.5), lam=0.5)", "terms(ofa, lam=0.5)"),
-        open="no branch reads a stage of the student",
+        _GRAPH.format("heads", "test_a_hidden_layer_tells_the_classes_through_its_head"),
+        nodes_result=Measured("graph/ofa-digits.json", "terms(ofa, ofa+branch)", "terms(ofa)"),
+        pixels_result="the config is run, not measured",
     ),
     System(
         "SinKD",
@@ -337,7 +347,7 @@ SHARED = (
         "pruned stratified",
         _GRAPH.format("selection", "test_where_little_is_kept_the_teacher_is_worth_more"),
         nodes_result=Without("pruned(glnn(lam=0.5), keep=0.1)", "pruned(glnn(lam=1.0), keep=0.1)"),
-        open="the share that is kept does not set the weight of the teacher",
+        pixels_result="the config is run, not measured",
     ),
     System(
         "TopKLD",
@@ -357,13 +367,14 @@ SHARED = (
         "mcmi",
         _GRAPH.format("network_policies", "test_a_tuned_teacher_tells_the_members_of_a_class_apart_and_stays_good"),
         nodes_result=Without("terms(average(weights=[1, 0]))", "terms(average(weights=[0, 1]))"),
+        pixels_result="the config is run, not measured",
     ),
     System(
         "Self-distillation weights",
-        "selfdistill selfdistill_weight",
-        _RULE.format("selfdistill_weight", "test_it_is_the_best_of_a_grid_of_kernel_ridge_fits"),
+        "selfdistill selfdistill_weight densekd.selfdistill",
+        _OURS.format("selfdistill_weight", "test_it_is_the_best_of_a_grid_of_kernel_ridge_fits"),
         nodes_result=Without("selfdistill(glnn)", "glnn"),
-        open="one step of self-distillation, so no weight for each step",
+        pixels="`densekd.selfdistill` trains any PyTorch model again and again: no config of OpenMMLab does",
     ),
     System(
         "FerKD",
@@ -382,12 +393,14 @@ SHARED = (
         "partition",
         _POLICY.format("partition", "test_better_everywhere_is_distillation_and_worse_everywhere_stays"),
         nodes_result=Without("partition", "glnn"),
+        pixels_result="the config is run, not measured",
     ),
     System(
         "DHKD",
         "dual_head dhkd align_gradients",
         _GRAPH.format("network_policies", "test_dual_head_bends_the_side_gradient_on_the_body_alone"),
-        nodes_result=Without("dual_head", "terms(dhkd)"),
+        nodes_result=Measured("graph/dual_head-digits.json", "dual_head", "terms(dhkd)"),
+        pixels_result="the config is run, not measured",
     ),
     System(
         "ProC-KD",
@@ -398,8 +411,9 @@ SHARED = (
     System(
         "Robust Active Distillation",
         "rad",
-        _RULE.format("rad", "test_it_is_the_maximin_strategy"),
+        _OURS.format("rad", "test_it_is_the_maximin_strategy"),
         nodes_result=Without("rad(budget=0.1)", "rad(budget=0.1, select=random)"),
+        pixels_result="the config is run, not measured",
     ),
     System(
         "Hybrid Distillation",
@@ -410,30 +424,33 @@ SHARED = (
     ),
     System(
         "G2SD",
-        "g2sd",
-        _FEATURE.format("g2sd", "test_scale_and_shift_of_the_teacher_do_not_matter"),
+        "g2sd densekd.hub.masked.MaskedPretraining",
+        "tests/densekd/hub/test_masked.py::test_after_the_generic_stage_g2sd_is_the_specific_one_alone",
         nodes="nodes have no patches to leave out",
         pixels_result="the config is run, not measured on digits",
-        open="no input is masked: the loss alone",
+        open="what the generic stage is worth is not shown: see `benchmarks/masked_camvid.py`",
     ),
     System(
         "DistillNearest, DistillWeighted",
-        "distill_weighted task_similarity source_weights",
-        _RULE.format("similar", "test_a_source_of_the_same_task_is_nearest_and_all_are_shares"),
+        "distill_weighted similar task_similarity source_weights",
+        _OURS.format("similar", "test_a_source_of_the_same_task_is_nearest_and_all_are_shares"),
+        pixels="a policy of `densekd.fit` with several teachers: no config has teachers of other tasks",
         nodes_result=Without("distill_weighted(power=4.0)", "distill_weighted(power=0.0)"),
     ),
     System(
         "Self-distilled further pre-training",
-        "",
-        "",
-        open="all of it: pre-training on masked inputs, and a restart that the result teaches",
+        "densekd.hub.masked.further",
+        "tests/densekd/hub/test_masked.py::test_further_starts_from_the_first_weights_and_ends_near_its_later_self",
+        nodes="nodes have no patches to leave out",
+        pixels="`densekd pretrain --masked further` is its command: it needs no config",
+        open="what it is worth is not measured",
     ),
     System(
         "DHO",
-        "dho mix_heads FoldedHeads",
-        _GRAPH.format("network_policies", "test_dho_keeps_the_two_losses_off_the_other_s_head"),
-        nodes_result=Without("dho", "glnn"),
-        open="the heads are folded into one, where the paper mixes two predictions",
+        "dho kdlosses.outputs.TwoHeads",
+        "tests/kdlosses/test_outputs.py::test_two_heads_learn_apart_and_predict_together",
+        nodes_result=Measured("graph/dho-digits.json", "dho", "glnn"),
+        pixels_result="the config is run, not measured",
     ),
     System(
         "LAPTOP-Diff",
@@ -450,12 +467,13 @@ SHARED = (
     ),
     System(
         "SD-DARTS",
-        "voting Votes",
+        "voting snapshots Votes",
         _GRAPH.format("online", "test_the_earlier_steps_of_one_network_vote_without_another_teacher"),
         nodes_result=Without(
             "voting(lam=0.5, taught=0.0, votes=1.0)",
             "voting(lam=0.5, taught=0.0, votes=0.0)",
         ),
+        pixels_result="the config is run, not measured",
         open="no search of architectures",
     ),
     System(
@@ -471,6 +489,7 @@ SHARED = (
         _GRAPH.format(
             "network_policies", "test_at_the_random_teacher_there_is_nothing_to_learn_and_next_to_it_there_is"
         ),
+        pixels="a policy of `densekd.fit`, `start_near`, and `densekd.plain.probe.probed`: no config probes",
         nodes_result=Without("random_teacher(near=0.3)", "random_teacher(near=0.0)"),
     ),
 )

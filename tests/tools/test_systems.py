@@ -15,7 +15,9 @@ import densekd.losses
 import graphkd.losses
 import graphkd.rules
 import kdlosses
+import kdlosses.rules
 from densekd.methods import METHODS
+from densekd.policies import POLICIES
 from graphkd.config import read
 from graphkd.links.recipes import LINK_RECIPES
 from graphkd.recipes import RECIPES
@@ -24,7 +26,8 @@ from kdlosses.cli import logs
 from kdlosses.discover import imported
 
 ROOT = Path(__file__).parents[2]
-REGISTRIES = (kdlosses.LOSSES, RECIPES, LINK_RECIPES, METHODS, TEACHERS, graphkd.rules.__all__)
+RULES = (*graphkd.rules.__all__, *kdlosses.rules.__all__)
+REGISTRIES = (kdlosses.LOSSES, RECIPES, LINK_RECIPES, METHODS, POLICIES, TEACHERS, RULES)
 ROWS = pytest.mark.parametrize("system", systems.SYSTEMS, ids=lambda system: system.name)
 
 
@@ -38,7 +41,7 @@ def test_every_part_is_of_a_system_or_plain() -> None:
     named = {part for system in systems.SYSTEMS for part in system.parts.split()}
     ours = {
         name
-        for parts in (kdlosses.LOSSES, RECIPES, LINK_RECIPES, METHODS)
+        for parts in (kdlosses.LOSSES, RECIPES, LINK_RECIPES, METHODS, POLICIES)
         for name, part in parts.items()
         if part.__module__.split(".")[0] in ("kdlosses", "graphkd", "densekd")
     }
@@ -51,7 +54,8 @@ def test_every_part_is_of_a_system_or_plain() -> None:
 def test_its_configs_are_read(system: System) -> None:
     nodes, pixels = (system.config(side) for side in ("nodes", "pixels"))
     if nodes.endswith(".py"):
-        assert {"data", "teacher", "student", "methods"} <= set(read(ROOT / "configs" / nodes))
+        config = read(ROOT / "configs" / nodes)
+        assert {"data", "student", "methods", "clients" if nodes.startswith("federated/") else "teacher"} <= set(config)
     if pixels.endswith(".py"):
         assert "model" in densekd.read_config(ROOT / "configs" / pixels)
 
