@@ -114,6 +114,7 @@ SHARED = (
         "MTARD",
         "mtard",
         _GRAPH.format("live", "test_mtard_asks_the_robust_teacher_about_the_attacked_features"),
+        pixels="attacks are of plain models, `densekd.plain.adversarial`: no config of OpenMMLab trains with them",
         nodes_result=Measured("shifted/digits.json:attacked", "mtard", "no attack"),
     ),
     System(
@@ -135,6 +136,7 @@ SHARED = (
         "Facial landmark points",
         "assistive kdlosses.soft_targets.SoftTargets",
         "tests/densekd/test_truth.py::test_landmarks_with_a_tough_and_a_tolerant_teacher",
+        pixels="points are given as `context=dict(targets=...)` to any PyTorch model: no config predicts them",
         open="several teachers of numbers are taught by entries of `terms` alone, no config on nodes reaches them",
     ),
     System(
@@ -715,6 +717,8 @@ DENSE = (
         "densekd.bev.point_disco.PointDisCo",
         "bev/test_point_disco.py::test_an_encoder_learns_without_labels_and_does_not_collapse",
         Measured("bev/point_disco-lidar_world.json", "point_disco", "untrained"),
+    )._replace(
+        pixels="it learns from clouds without labels: `densekd points` is its command, with the data of any config"
     ),
     System(
         "CWD",

@@ -83,6 +83,29 @@ _ADE_AF_DCD = dict(method=dict(type="af_dcd", kd=0.5, feature=0.0041, contrast=0
 _VOC_AF_DCD = dict(method=dict(type="af_dcd", feature=0.0041))
 
 
+_LOGITS = "decode_head.conv_seg"
+
+
+def _on_logits(loss: str, **options: Any) -> _Other:
+    """A loss on the logits, in place of `kl`; pixels of a class count as in the task."""
+    return _other(model=dict(distills=[dict(loss=dict(type=loss, **options), student=_LOGITS, class_weight="task")]))
+
+
+def _beside_kl(loss: str, tap: str = "neck:1", **options: Any) -> _Other:
+    """A loss on a feature map beside `kl`, as strong as the task."""
+    entry = dict(loss=dict(type=loss, **options), student=tap, weight="auto")
+    return _other(model=dict(distills=[dict(loss="kl", student=_LOGITS, class_weight="task"), entry]))
+
+
+def _of_two(loss: str, **options: Any) -> _Other:
+    """Two teachers, the wide one and a deep one."""
+    teacher = dict(
+        wide="{configs}/seg/plain/semantic_fpn_r18_w32_scenes.py", deep="{configs}/seg/mgd_semi/deep_scenes.py"
+    )
+    entry = dict(loss=dict(type=loss, **options), student=_LOGITS, source=["wide", "deep"], class_weight="task")
+    return _other(model=dict(teacher=dict(_delete_=True, **teacher), distills=[entry]))
+
+
 def _teacher(name: str) -> dict[str, Any]:
     return dict(teacher=f"{{configs}}/seg/{name}.py")
 
@@ -189,6 +212,19 @@ _SEGMENTATION: dict[str, dict[str, float | _Other | None]] = {
         "hfd_bsd": _other(model=_teacher("plain/segformer_mit_w16_scenes")),
         "lad": _other(model=_teacher("lad/teacher_scenes")),
         "mgd_semi": _other(model=_two_teachers("plain/semantic_fpn_r18_w32_scenes", "mgd_semi/deep_scenes")),
+    },
+    "tables/scenes_losses": {
+        "kl": _on_logits("kl"),
+        "crkd": _on_logits("crkd", known=[0, 1, 2, 3, 4, 5]),
+        "sinkd": _on_logits("sinkd", draw=256),
+        "swing": _on_logits("swing", private=[3, 8]),
+        **{loss: _on_logits(loss) for loss in ("bd_kd", "dac_kl", "ferkd", "ssld", "taid", "topk_kl")},
+        "cmd": _beside_kl("cmd"),
+        "comodo": _beside_kl("comodo", size=512),
+        "trg": _beside_kl("trg"),
+        **{loss: _beside_kl(loss) for loss in ("leaf", "mi_alpha", "norm_feature", "prockd")},
+        "mst_distill": _of_two("mst_distill", teachers=2),
+        **{loss: _of_two(loss) for loss in ("average", "mulki")},
     },
     "tables/scenes_mit": {
         **dict.fromkeys(("bpkd", "cirkd", "cwd", "dist", "dmae", "g2sd", "hybrid", "kl", "pkd")),

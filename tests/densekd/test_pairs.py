@@ -13,6 +13,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.hub import get_config
 
+from densekd.cli.compare import check_one_budget
 from densekd.methods import METHODS
 from densekd.mmlab.config import read_config
 from densekd.pairs import ROWS
@@ -71,13 +72,14 @@ def said(config: Config) -> dict[str, Any]:
 
 def test_the_table_is_whole() -> None:
     """As many rows as there were files, each base used, none of them a file as well."""
-    assert Counter(row.base.split("/")[1] for row in ROWS.values()) == {"pairs": 111, "tables": 69}
+    assert Counter(row.base.split("/")[1] for row in ROWS.values()) == {"pairs": 113, "tables": 89}
     assert {row.base for row in ROWS.values()} == {
         path.relative_to(ROOT / "configs").as_posix()
         for part in ("pairs", "tables")
         for path in (ROOT / "configs" / "_base_" / part).glob("*.py")
     }
-    assert {row.method for row in ROWS.values()} - {*METHODS} == {"mse"}  # beside `acam`: its loss without the masks
+    others = {row.method for row in ROWS.values() if not row.base.endswith("scenes_losses.py")} - {*METHODS}
+    assert others == {"mse"}  # beside `acam`: its loss without the masks
     assert not [name for name in ROWS if (ROOT / "configs" / name).exists()]
 
 
@@ -200,9 +202,16 @@ assert get_config("densekd::seg/cwd/scenes_fpn.py").model.method == "cwd"
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("table", sorted({Path(row.base).stem for row in ROWS.values() if "/tables/" in row.base}))
+def test_configs_of_a_table_share_a_control(table: str) -> None:
+    configs = {name: read_config(name) for name in CONFIGS.matching(f"seg/*/{table}")}
+    assert len(configs) > 5
+    check_one_budget(configs)
+
+
 def test_patterns_of_names() -> None:
     found = CONFIGS.matching("configs/seg/*/scenes_fpn.py")
-    assert len(found) == 14
+    assert len(found) == 17
     assert {*found} >= {"densekd::seg/cwd/scenes_fpn.py", "densekd::seg/lad/scenes_fpn.py"}
     with pytest.raises(FileNotFoundError, match=r"no config of densekd is called like seg/\*/gone"):
         CONFIGS.matching("seg/*/gone")

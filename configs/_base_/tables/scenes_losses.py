@@ -1,0 +1,2 @@
+# The losses that are no method of their own, on the pair of scenes_fpn.py: densekd compare 'seg/*/scenes_losses'
+_base_ = "scenes_fpn.py"
