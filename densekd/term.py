@@ -20,7 +20,7 @@ from densekd.context import LOGITS, OF_A_RUN, WHERE, LossInputs
 from densekd.truth import Truth
 from kdlosses.auto_weight import AutoWeight, entry_weight
 from kdlosses.heads import HeadSpec, head_spec, label_loss
-from kdlosses.truth import TRUTH, check_smoothing, place_of
+from kdlosses.truth import TRUTH, check_smoothing, check_sources, place_of
 
 KNOWN = ("student_channels", "teacher_channels", "channels", "classes")
 """Options of losses that are filled in from the models; so is `ignore_index`, which no loss requires."""
@@ -114,6 +114,7 @@ class Term(nn.Module):
         self.class_weight = _class_weight(self.name, class_weight)
         self.head, self.heads = self._head_spec(head, teacher), nn.ModuleList()
         self.register_buffer("by_class", None, persistent=False)
+        check_sources(self.name, self.loss, self.sources)
         share = check_smoothing(self.name, smoothing, TRUTH in self.sources)
         if not isinstance(back, bool):
             raise TypeError(f"distills entry {self.name!r}: back must be True or False, got {back!r}")

@@ -106,7 +106,7 @@ class Subclasses(Output):
         count: S.
 
     Raises:
-        ValueError: there is but one class.
+        ValueError: there is but one class, or no subclass.
 
     Paper: Loo et al., "Linear Projections of Teacher Embeddings for Few-Class Distillation", 2024; see
     `kdlosses.LELP`.
@@ -118,6 +118,8 @@ class Subclasses(Output):
     def __init__(self, layer: Layer, count: int = 4) -> None:
         super().__init__()
         self.classes = len(layer.weight)
+        if count < 1:
+            raise ValueError(f"subclasses: count must be at least 1, got {count}")
         if self.classes < 2:
             raise ValueError("subclasses: one sigmoid has no subclasses; give the last layer two classes")
         self.layer = like(layer, self.classes * count)

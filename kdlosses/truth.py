@@ -33,10 +33,21 @@ def check_names(teachers: Any) -> None:
 def place_of(sources: Sequence[Any]) -> dict[str, str]:
     """The option `truth` of losses that must know where among the teacher's channels the truth is; none if it is not.
 
+    Where it is not the first of the sources, `check_sources` refuses such a loss.
+
     >>> place_of(["truth", "tough", "tolerant"]), place_of(["tough"])
     ({'truth': 'first'}, {})
     """
-    return {"truth": "first"} if sources[:1] == [TRUTH] else {}
+    return {"truth": "first"} if TRUTH in sources else {}
+
+
+def check_sources(entry: str, loss: Loss, sources: Sequence[Any]) -> None:
+    """Raise `ValueError` if the truth is not where a loss that must know its place looks for it, or is there twice."""
+    if sources.count(TRUTH) > 1:
+        raise ValueError(f"distills entry {entry!r}: source names {TRUTH!r} twice, got {[*sources]}")
+    parts = [part for part in loss.modules() if isinstance(part, Loss)]
+    if TRUTH in sources[1:] and any("truth" in {*part.options, *part.filled} for part in parts):
+        raise ValueError(f"distills entry {entry!r}: its loss takes {TRUTH!r} first, got source={[*sources]}")
 
 
 def check_smoothing(entry: str, smoothing: Any, truth: bool) -> float:

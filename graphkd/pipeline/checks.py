@@ -75,8 +75,8 @@ def _check_task(setting: Setting, teacher: TeacherSpec, count: int) -> None:
     if whole.task == "single-label" and whole.reads is None:
         return
     what = f"{whole.task} targets" if whole.reads is None else whole.reads.what
-    if count > 1:
-        raise ValueError(f"several teachers are for classes of nodes of a plain graph, not for {what}; pass one")
+    if count > 1 and whole.reads is not None:
+        raise ValueError(f"several teachers are for nodes of a plain graph, not for {what}; pass one")
     if isinstance(teacher, Mapping):
         for key in ("tune", "method", "source", "inputs", "known", "task"):
             if key in teacher:

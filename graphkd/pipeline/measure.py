@@ -19,8 +19,8 @@ from graphkd.teachers.ensemble import Ensemble
 from graphkd.training.latency import latency, student_latencies, teacher_latencies
 from graphkd.training.loop import Score
 from graphkd.training.scoring import Measure, measures
+from graphkd.training.task import TASKS
 from graphkd.training.units import Units
-from kdlosses.experts import experts, mixture
 from kdlosses.taps import at_rest
 
 
@@ -130,10 +130,7 @@ def teacher_metrics(
             for answers, edges in zip(found, ((whole.edge_index, whole.edge_weight), known)):
                 answers.append(call(network, x, *edges, whole.num_classes))
     several = len(networks) > 1
-    linked, alone = (
-        mixture(experts(torch.cat(each, 1), setting.whole.num_classes, "teach")) if several else each[0]
-        for each in found
-    )
+    linked, alone = (TASKS[setting.whole.task].together(torch.stack(each, 1)) if several else each[0] for each in found)
     return metrics_of(setting, logits, linked, alone)
 
 

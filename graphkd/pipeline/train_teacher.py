@@ -50,7 +50,7 @@ from graphkd.training.loop import Clock, History, Schedule, train
 from graphkd.training.task import TASKS
 from graphkd.training.units import Units
 from graphkd.training.watch import HERE, Callback, Run
-from kdlosses.experts import experts, mixture
+from kdlosses.experts import experts
 from kdlosses.taps import at_rest
 
 
@@ -209,7 +209,7 @@ def _joined(setting: Setting, outcomes: Sequence[Outcome], views: Sequence[Setti
         keys = outcomes[0].metrics.keys()
         metrics = {key: statistics.mean(outcome.metrics[key] for outcome in outcomes) for key in keys}
         return Outcome(network, metrics, None, None, sum(outcome.seconds for outcome in outcomes), cache, live=live)
-    logits = mixture(experts(torch.from_numpy(cache.logits), classes, "teach"))
+    logits = TASKS[setting.whole.task].together(experts(torch.from_numpy(cache.logits), classes, "teach"))
     val = measures_of(setting)[0].both(logits[setting.observed][setting.val], setting.seen.y[setting.val])[0]
     metrics = metrics_of(setting, logits) if network is None else teacher_metrics(networks, views, setting, logits)
     x = torch.cat(own, 1) if unlike else None
@@ -363,7 +363,7 @@ def _from_cache(setting: Setting, cache: Cache, seed: int, extras: Collection[st
     if cache.own_tasks or not cache.logits.shape[1]:
         return Outcome(None, {}, None, None, 0.0, cache, live=live)  # with unknown tasks, or without logits
     several = [torch.from_numpy(np.array(each.logits)) for each in cache.split()]
-    logits = mixture(torch.stack(several, 1)) if len(several) > 1 else several[0]
+    logits = TASKS[setting.whole.task].together(torch.stack(several, 1)) if len(several) > 1 else several[0]
     val = measures_of(setting)[0].both(logits[setting.observed][setting.val], setting.seen.y[setting.val])[0]
     return Outcome(None, metrics_of(setting, logits), None, val, 0.0, cache, live=live)
 

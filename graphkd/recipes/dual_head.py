@@ -23,7 +23,7 @@ def dual_head(
     *,
     lam: float = 0.5,
     loss: Any = "dhkd",
-    wide: int = 200,
+    wide: int | None = 200,
     dropout: float = 0.1,
     align: bool = True,
 ) -> History:
@@ -41,7 +41,7 @@ def dual_head(
         lesson: with the teacher's logits.
         lam: weight of the labels; 1 is `supervised`.
         loss: of the second head, what `kdlosses.build` takes.
-        wide: hidden width of the second head; 0 makes it linear.
+        wide: hidden width of the second head; None makes it linear.
         dropout: in the second head.
         align: align the gradients.
 

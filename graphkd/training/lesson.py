@@ -17,7 +17,6 @@ from graphkd.sparse.rows import Matrix, rows
 from graphkd.training.latency import hops
 from graphkd.training.loop import Clock, History, rehearsed
 from graphkd.training.task import TASKS, Task
-from kdlosses.experts import mixture
 
 _ROWS = 65_536  # nodes in one forward
 
@@ -84,16 +83,14 @@ class Lesson:
     def teacher_logits(self) -> Matrix:
         """Return the teacher's logits `(N, C)`; raise if there is no teacher.
 
-        Several teachers count as one: the logarithm of the mean of their predictions, in memory.
+        Several teachers count as one: the outputs of the mean of their predictions, in memory.
         """
         if self.own_tasks:
             raise ValueError(
                 "the teachers have their own classes, but this recipe needs the student's; use distill_weighted"
             )
         several = [rows(logits) for _, logits in self.teachers()]
-        if len(several) > 1 and self.task.name != "single-label":
-            raise ValueError(f"several teachers have one prediction of classes alone, not of {self.task.name} targets")
-        return mixture(torch.stack(several, 1)) if len(several) > 1 else self.joined_logits()
+        return self.task.together(torch.stack(several, 1)) if len(several) > 1 else self.joined_logits()
 
     def joined_logits(self) -> Matrix:
         """The logits of all teachers, one after the other: `(N, E C)`."""

@@ -20,7 +20,7 @@ from graphkd.training.truth import Truth
 from kdlosses.auto_weight import entry_weight
 from kdlosses.heads import head_spec
 from kdlosses.reduce import nothing
-from kdlosses.truth import TRUTH, check_loss, check_smoothing, place_of
+from kdlosses.truth import TRUTH, check_loss, check_smoothing, check_sources, place_of
 
 KNOWN = ("student_channels", "teacher_channels", "channels", "classes")
 """Options of losses that are filled in from student and teacher."""
@@ -222,6 +222,7 @@ def _check_sources(loss: kdlosses.Loss, entry: Mapping[str, Any], sources: list[
     where = f"distills entry {loss.name!r}"
     if not sources or any(sources.count(each) > 1 or each not in ("teacher", TRUTH) for each in sources):
         raise ValueError(f"{where}: source is 'teacher', {TRUTH!r}, or a list of both, got {entry['source']!r}")
+    check_sources(loss.name, loss, sources)
     smoothing = check_smoothing(loss.name, entry.get("smoothing", 0.0), TRUTH in sources)
     if len(sources) > 1 and loss.match == "shape":
         raise ValueError(f"{where}: it takes one teacher, not several sources; use one for several, such as 'average'")

@@ -140,7 +140,12 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no weight": (dict(loss="attention_rows"), "takes no weight of positions"),
     "infinite": (dict(loss="rkl"), "no finite value where a class is certain"),
     "one teacher": (dict(source=["truth", "teacher"]), "its loss takes one teacher, but source names 2"),
-    "not first": (dict(loss="assistive", source=["teacher", "truth"]), "requires the option 'truth'"),
+    "not first": (dict(loss="assistive", source=["teacher", "truth"]), "its loss takes 'truth' first, got source="),
+    "told wrong": (
+        dict(loss=dict(type="assistive", truth="first"), source=["teacher", "truth"]),
+        "its loss takes 'truth' first, got source=",
+    ),
+    "twice": (dict(loss="average", source=["truth", "teacher", "truth"]), "source names 'truth' twice"),
     "smoothing": (dict(source=None, smoothing=0.1), "its source is not 'truth'"),
 }
 

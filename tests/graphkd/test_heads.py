@@ -64,6 +64,13 @@ def test_the_loss_is_that_of_the_logits_of_the_head(setting: Setting, label_loss
     torch.testing.assert_close(term(outputs, everyone, lesson.context(everyone, ())), expected)
 
 
+def test_a_second_head_may_be_linear(setting: Setting, taught: Outcome) -> None:
+    method = dict(type="dual_head", wide=None)
+    student = StudentClassifier((8,), method=method, epochs=1, random_state=0)
+    student.fit(setting.seen.x, setting.seen.y, teacher=taught.cache, labelled=setting.train)
+    assert len(student.history_.seconds) == 1
+
+
 def test_heads_are_learnt_and_thrown_away(setting: Setting, taught: Outcome) -> None:
     branches = [{**OFA, "student": f"hidden:{i}", "head": name} for i, name in enumerate(("branch", "mlp"))]
     outcome = studied(setting, taught, dict(loss="ofa"), *branches, lam=0.5)

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from graphkd import Graph, StudentClassifier, StudentRegressor, distill, make_setting
 from graphkd.data import as_graph, describe, split_of
+from graphkd.training.cache import Cache
+from graphkd.training.task import TASKS
 
 QUICK = dict(hidden=(32,), dropout=0.0, epochs=50)
 TEACHER = dict(type="sage", hidden=32, epochs=40)
@@ -76,7 +78,6 @@ def test_features_teach_several_labels(labels: Graph) -> None:
         (dict(scoring="f1_mikro"), r"no scoring is called 'f1_mikro'; did you mean 'f1_micro'"),
         (dict(scoring="f1"), r"scoring='f1' does not measure multi-label targets"),
         (dict(task="regresion"), r"task='regresion', but the graph's is 'multi-label'"),
-        (dict(teacher=[TEACHER, TEACHER]), r"several teachers are for classes of nodes"),
         (dict(teacher={**TEACHER, "tune": "mcmi"}), r"a teacher with 'tune' is for classes"),
         (dict(student=StudentRegressor()), r"of classes or labels take a StudentClassifier"),
         (dict(target="paper"), r"target='paper' is for a HeteroData"),
@@ -86,6 +87,27 @@ def test_what_has_no_meaning_is_refused_before_training(labels: Graph, options: 
     given = {"teacher": {**TEACHER, "epochs": 10**9}, **options}
     with pytest.raises((KeyError, TypeError, ValueError), match=message):
         distill(labels, setting="tran", **given)
+
+
+def test_several_teachers_of_numbers_and_of_labels_speak_by_their_mean() -> None:
+    outputs = torch.randn(5, 3, 4, dtype=torch.float64)
+    several = TASKS["multi-label"].together(outputs).sigmoid()
+    np.testing.assert_allclose(several, (1 / (1 + np.exp(-outputs.numpy()))).mean(1))
+
+    x, edges, group = ring()
+    y = 100.5 + 10 * group + torch.arange(240) % 7
+    graph = Graph.of(SimpleNamespace(x=x, edge_index=edges, y=y))
+    everyone = np.ones(240, dtype=bool)
+    one, two = (
+        Cache((y[:, None] + shift).numpy(), graph.node_id.numpy(), everyone, graph.fingerprint()) for shift in (1, 4)
+    )
+    tough = dict(type="assistive", share=[0.1, 0.1])
+    method = dict(type="terms", lam=0.5, distills=[dict(loss=tough, source=["truth", "teacher"])])
+    student = StudentRegressor(**{**QUICK, "epochs": 2})
+    test = split_of(graph, 0).test
+    for each in (method, "glnn"):
+        result = distill(graph, [one, two], each, student=student, setting="tran")
+        assert result.metrics["teacher"]["tran"] == pytest.approx(r2_score(y[test], y[test] + 2.5))
 
 
 def test_one_hot_labels_are_still_refused() -> None:

@@ -98,7 +98,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "tap": (dict(teacher="logits"), "has no tap"),
     "infinite": (dict(loss="rkl"), "no finite value where a class is certain"),
     "one teacher": (dict(source=["truth", "teacher"]), "takes one teacher, not several sources"),
-    "not first": (dict(loss="assistive", source=["teacher", "truth"]), "requires the option 'truth'"),
+    "not first": (dict(loss="assistive", source=["teacher", "truth"]), "its loss takes 'truth' first, got source="),
     "smoothing": (dict(source="teacher", smoothing=0.1), "its source is not 'truth'"),
 }
 

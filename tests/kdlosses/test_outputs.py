@@ -80,6 +80,8 @@ def test_what_cannot_be_replaced_is_named() -> None:
         with_output(net, "", "two_heads")
     with pytest.raises(ValueError, match="one sigmoid has no subclasses"):
         with_output(net, "1", "subclasses")
+    with pytest.raises(ValueError, match="subclasses: count must be at least 1, got 0"):
+        with_output(nn.Sequential(nn.Linear(3, 4)), "0", dict(type="subclasses", count=0))
     with pytest.raises(ValueError, match="it needs a student whose last layer '1' is 'subclasses', it is a Conv2d"):
         output_at(net, "1", "subclasses", "it")
 

@@ -60,7 +60,7 @@ def test_what_has_no_meaning_is_named() -> None:
             check_smoothing("kl", wrong, truth=True)
     with pytest.raises(ValueError, match="smoothing is of the labels, but its source is not 'truth'"):
         check_smoothing("kl", 0.1, truth=False)
-    assert place_of(["tough", "truth"]) == {}
+    assert place_of(["tough", "tolerant"]) == {}
 
 
 def own(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
