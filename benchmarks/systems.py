@@ -462,7 +462,7 @@ SHARED = (
     System(
         "SSLD",
         "ssld",
-        _LOGIT.format("ssld", "test_is_the_textbook_js"),
+        _LOGIT.format("ssld", "test_unlabelled_data_alone_teach_and_a_teacher_of_another_mind_hardly_pulls"),
         nodes_result=Without("terms(ssld)", "terms(kl)"),
     ),
     System(
