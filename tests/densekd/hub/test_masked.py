@@ -321,6 +321,16 @@ def test_a_pause_changes_nothing(photos: Path, tmp_path: Path) -> None:
         training(photos, "mae", steps=6, hidden=0.5).resume(tmp_path / "b" / "training.pth")
 
 
+def test_g2sd_goes_on_with_the_same_guide_alone(
+    photos: Path, tmp_path: Path, taught: tuple[Features, Autoencoder]
+) -> None:
+    training(photos, "g2sd", guide=taught[1]).save(tmp_path / "training.pth")
+    training(photos, "g2sd", guide=taught[1]).resume(tmp_path / "training.pth")
+    other = training(photos, "mae", large, width=48).autoencoder()
+    with pytest.raises(ValueError, match=r"other options: guide '\w+', now"):
+        training(photos, "g2sd", guide=other).resume(tmp_path / "training.pth")
+
+
 def test_further_starts_from_the_first_weights_and_ends_near_its_later_self(
     photos: Path,
     tmp_path: Path,
