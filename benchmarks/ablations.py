@@ -6,7 +6,8 @@ same student untaught; each system has a log of its own in the folder, which hol
 a log has are not run again. Systems that share all but their methods are trained together. `--list` prints the names,
 `--report` the table of what is there, without training.
 
-A benefit shows where the mean of the paired differences is above 0 and above their sample standard deviation.
+A benefit shows where the mean of the paired differences is above 0 and above their sample standard deviation; a student
+is worse where it is as far below 0.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from kdlosses.cli.report import spread
 from kdlosses.options import nearest
 
 METRIC = "tran"
+MEASURES = {"tran": "accuracy", "mean": "accuracy, mean of the clients"}
+"""What the first metrics of logs are on the page, where their names do not tell."""
 ROWS = {system.key: system for system in SYSTEMS if isinstance(system.nodes_result, Without)}
 
 
@@ -93,7 +96,11 @@ def result(system: System, side: str, folder: Path | None = None) -> str:
     if isinstance(told, Measured):
         path, _, part = told.log.partition(":")
         log = systems.ROOT / "results" / path
-        return f"{_shifted(log, part, told) if part else verdict(read(log), *told[1:])} (`{told.log}`)"
+        if part:
+            return f"{_shifted(log, part, told)} (`{told.log}`)"
+        logs = read(log)
+        metric = next(iter(logs[0]["metrics"]))
+        return f"{MEASURES.get(metric, metric)}: {verdict(logs, *told[1:])} (`{told.log}`)"
     log = (folder or systems.ROOT / "results" / "ablations") / f"{system.key}.json"
     if not log.is_file():
         return "not run"
@@ -129,6 +136,8 @@ def compared(mine: dict[int, float], other: dict[int, float]) -> str:
     '92.50 ± 0.71, without 90.00 ± 0.00: +2.50 ± 0.71 (2 seeds)'
     >>> compared({0: 92.0, 1: 90.0}, {0: 90.0, 1: 91.0})
     'no benefit shows: 91.00 ± 1.41, without 90.50 ± 0.71: +0.50 ± 2.12 (2 seeds)'
+    >>> compared({0: 90.0, 1: 91.0}, {0: 92.0, 1: 93.5})
+    'worse: 90.50 ± 0.71, without 92.75 ± 1.06: -2.25 ± 0.35 (2 seeds)'
     >>> compared({0: 90.0}, {0: 91.0})
     '90.00, without 91.00: -1.00 (one seed)'
     """
@@ -136,8 +145,9 @@ def compared(mine: dict[int, float], other: dict[int, float]) -> str:
     told = f"{spread([*mine.values()])}, without {spread([*other.values()])}: {spread(apart, '+.2f')}"
     if len(apart) < 2:
         return f"{told} (one seed)"
-    shows = statistics.mean(apart) > statistics.stdev(apart)
-    return f"{'' if shows else 'no benefit shows: '}{told} ({len(apart)} seeds)"
+    mean, deviation = statistics.mean(apart), statistics.stdev(apart)
+    word = "" if mean > deviation else "worse: " if mean < -deviation else "no benefit shows: "
+    return f"{word}{told} ({len(apart)} seeds)"
 
 
 def _shifted(path: Path, part: str, told: Measured) -> str:
@@ -145,7 +155,7 @@ def _shifted(path: Path, part: str, told: Measured) -> str:
     runs = json.loads(path.read_text())["runs"][part]
     metric = list(runs[0][told.taught])[-1]
     values = [{seed: run[name][metric] for seed, run in enumerate(runs)} for name in (told.taught, told.plain)]
-    return f"{metric}, {compared(*values)}"
+    return f"{metric}: {compared(*values)}"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,9 @@ class MaskedPretraining(Pretraining):
         self.step = 0
         super().__init__(student, teachers, images, **options)
         self.plan |= dict(kind=kind, hidden=hidden, patch=self.masking.patch, width=width, depth=depth)
+        if guide is not None:
+            weights = b"".join(each.cpu().float().numpy().tobytes() for each in guide.state_dict().values())
+            self.plan["guide"] = sha256(weights).hexdigest()[:16]
 
     def _lessons(self, loss: Any) -> nn.ModuleDict:
         height, width = self.images.size

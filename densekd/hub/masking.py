@@ -15,6 +15,8 @@ from densekd.taps.families import patch_of
 
 _ATTENTION = ("attn", "self_attn", "attention", "self_attention")
 _MIXER = ("ffn", "mlp", "linear1", "intermediate")
+_PLACED = ("rope", "rotary", "rel_pos", "relative_position")
+"""Parts, by how their names begin, of attention that knows the place of each token by its number."""
 _EXTRA = 8
 """Tokens beside the patches, a class token and registers, at most."""
 PATCH = 32
@@ -26,7 +28,8 @@ class Masking:
 
     The pixels of a hidden patch become the mean colour before the network sees them, whatever the network is. Where it
     is a plain vision transformer, whose patches do not overlap, their tokens do not enter its blocks either, so that it
-    works on the visible ones alone; behind the blocks they are zeros.
+    works on the visible ones alone; behind the blocks they are zeros. Blocks that need every token see them all: those
+    with windows, relative positions or rotations (Swin, BEiT, DINOv3).
 
     Args:
         share: of the patches that are hidden; as many in each image.
@@ -81,9 +84,8 @@ class Masking:
         Raises:
             ValueError: its patches do not divide those that are hidden, or its tokens are no patches.
         """
-        patch = patch_of(network)
-        found = transformer_blocks(network) if patch is not None else []
-        if patch is None or not found:
+        patch, found = _patch(network), transformer_blocks(network)
+        if patch is None or not found or _needs_all(network):
             yield
             return
         if patch[0] != patch[1] or self.patch % patch[0]:
@@ -111,15 +113,17 @@ def transformer_blocks(network: nn.Module) -> list[str]:
     """Paths of the blocks of a transformer, first to last: what has attention and a feed-forward part.
 
     As OpenMMLab, transformers, timm, torchvision and `nn.TransformerEncoderLayer` call these; none for other networks.
+    Blocks are of one class: an attention that pools all tokens at the end is none.
 
     >>> transformer_blocks(nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2), 2, enable_nested_tensor=False))
     ['layers.0', 'layers.1']
     """
-    return [
-        name
+    found = [
+        (name, part)
         for name, part in network.named_modules()
         if any(hasattr(part, each) for each in _ATTENTION) and any(hasattr(part, each) for each in _MIXER)
     ]
+    return [name for name, part in found if type(part) is type(found[0][1])]
 
 
 def enlarged(masks: Tensor, by: int) -> Tensor:
@@ -159,8 +163,19 @@ def patch_for(*networks: Features) -> int:
     >>> patch_for(vit), patch_for(vit, cnn)
     (16, 32)
     """
-    sides = [patch_of(each.network) for each in networks]
+    sides = [_patch(each.network) for each in networks]
     return math.lcm(*(PATCH if side is None else math.lcm(*side) for side in sides))
+
+
+def _patch(network: nn.Module) -> tuple[int, int] | None:
+    """Its patches, if its blocks have one width: a transformer of stages, such as Swin, merges them."""
+    widths = {next(network.get_submodule(name).parameters()).shape for name in transformer_blocks(network)}
+    return None if len(widths) > 1 else patch_of(network)
+
+
+def _needs_all(network: nn.Module) -> bool:
+    named = (*network.named_modules(), *network.named_parameters(), *network.named_buffers())
+    return any(name.rpartition(".")[2].startswith(_PLACED) for name, _ in named)
 
 
 def _left(given: tuple[Any, ...], shown: Tensor, patches: int) -> tuple[Any, ...]:

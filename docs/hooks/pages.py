@@ -344,12 +344,15 @@ def _systems() -> str:
         "# Systems",
         "",
         "Each published system: what it is registered as, a config on nodes and one on pixels, the test of its "
-        "defining idea, and what the idea is worth on small data. Results on nodes are test accuracy on the embedded "
-        "digits graph, with the idea and without, printed from the logs of `python benchmarks/ablations.py` unless a "
-        "log is named; those on pixels are mean IoU on scenes of digits. Mean ± sample standard deviation over seeds, "
-        "the difference paired by seed; control is the same student untaught. A benefit shows where the mean "
-        "difference is above 0 and above its deviation. Such data are easy and small: they tell whether an idea works "
-        "as it is built here, not what a paper gained. *Open* is what a paper has and this has not.",
+        "defining idea, and what the idea is worth on small data. A result has the idea, the nearest form without it, "
+        "and their difference. On nodes it is test accuracy in percent on the embedded digits graph, printed from the "
+        "logs of `python benchmarks/ablations.py`; where a log in `results/` is named, in the measure that "
+        "stands first. Mean ± sample standard deviation over seeds, the difference paired by seed. Control is the "
+        "same student untaught; where none is given it is the form without the idea, or was not run. A benefit shows "
+        "where the mean difference is above 0 and above its deviation; *worse* is as far below 0. Of one seed nothing "
+        "is said. Two or three seeds are few, and such data are easy and small: they tell whether an idea works as it "
+        "is built here, not what a paper gained. A taught student may be better than one without the idea and still "
+        "worse than the control. *Open* is what a paper has and this has not, and a side that has no config.",
         "",
     ]
     for title, rows in (
@@ -380,15 +383,23 @@ def _config(said: str) -> str:
 
 def _linked(part: str) -> str:
     """A part with links to its pages: there may be a loss and a recipe of one name."""
-    pages = [
-        f"[`{part}`](reference/{what}/{part}.md)"
-        for what, parts in (
-            *(("losses", kdlosses.LOSSES), ("recipes", GRAPH_RECIPES)),
-            *(("methods", METHODS), ("teachers", TEACHERS)),
-        )
-        if part in parts
-    ]
-    return " ".join(pages) or (f"[`{part}`](reference/rules.md)" if part in graphkd.rules.__all__ else f"`{part}`")
+    registries = {
+        **{"losses": kdlosses.LOSSES, "recipes": GRAPH_RECIPES, "methods": METHODS},
+        **{"policies": POLICIES, "teachers": TEACHERS},
+    }
+    pages = {what: f"reference/{what}/{part}.md" for what, parts in registries.items() if part in parts}
+    if len(pages) > 1:
+        kinds = {
+            "losses": "loss",
+            "recipes": "recipe",
+            "methods": "method",
+            "policies": "policy",
+            "teachers": "teacher",
+        }
+        return f"`{part}` ({', '.join(f'[{kinds[what]}]({page})' for what, page in pages.items())})"
+    return "".join(f"[`{part}`]({page})" for page in pages.values()) or (
+        f"[`{part}`](reference/rules.md)" if part in graphkd.rules.__all__ else f"`{part}`"
+    )
 
 
 # --- docstrings -------------------------------------------------------------------------------------------------------

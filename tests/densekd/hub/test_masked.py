@@ -10,9 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mmseg.models.backbones import MixVisionTransformer, VisionTransformer
+from mmseg.models.backbones import BEiT, MixVisionTransformer, SwinTransformer, VisionTransformer
 from torch import Tensor, nn
-from transformers import Dinov2Config, Dinov2Model
+from transformers import (
+    Dinov2Config,
+    Dinov2Model,
+    DINOv3ViTConfig,
+    DINOv3ViTModel,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+)
 
 from densekd import build_model
 from densekd.cli.pretrain import main
@@ -71,20 +78,54 @@ def mit(embed_dims: int = 8) -> nn.Module:
     )
 
 
+def swin() -> nn.Module:
+    """Its blocks have windows, and its stages merge patches."""
+    shape: dict[str, Any] = dict(depths=(1, 1), num_heads=(2, 2), strides=(4, 2), out_indices=(0, 1), window_size=4)
+    return SwinTransformer(embed_dims=12, drop_path_rate=0.0, **shape)
+
+
+def beit() -> nn.Module:
+    """Its blocks have a bias for each pair of patches."""
+    return BEiT(img_size=SIZE, patch_size=16, embed_dims=24, num_layers=2, num_heads=2, out_indices=(0, 1))
+
+
+SHAPE: dict[str, Any] = dict(hidden_size=24, num_hidden_layers=2, num_attention_heads=2, image_size=64, patch_size=16)
+
+
 class Dino(nn.Module):
     """A model of transformers, with a class token."""
 
+    inner: nn.Module
+
     def __init__(self) -> None:
         super().__init__()
-        shape = dict(hidden_size=24, num_hidden_layers=2, num_attention_heads=2, image_size=64, patch_size=16)
-        self.inner = Dinov2Model(Dinov2Config(**shape))
+        self.inner = Dinov2Model(Dinov2Config(**SHAPE))
 
     def forward(self, images: Tensor) -> Tensor:
-        tokens = self.inner(images).last_hidden_state[:, 1:]
+        tokens = self.inner(images).last_hidden_state[:, -16:]
         return tokens.movedim(1, 2).unflatten(2, (4, 4))
 
 
-NETWORKS = {"plain": Plain, "vit": vit, "mit": mit, "dino": Dino, "convolutions": backbone}
+class Dino3(Dino):
+    """Its blocks turn each patch by its place."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.inner = DINOv3ViTModel(DINOv3ViTConfig(**SHAPE, intermediate_size=48, num_register_tokens=4))
+
+
+class Siglip(Dino):
+    """Behind its blocks an attention pools all patches."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.inner = SiglipVisionModel(SiglipVisionConfig(**SHAPE, intermediate_size=48))
+
+
+NETWORKS = {
+    **{"plain": Plain, "vit": vit, "mit": mit, "dino": Dino, "convolutions": backbone},
+    **{"swin": swin, "beit": beit, "dino3": Dino3, "siglip": Siglip},
+}
 
 
 def features(make: Callable[[], nn.Module], seed: int = 0) -> Features:
@@ -140,7 +181,10 @@ def test_a_vision_transformer_works_on_visible_patches_alone() -> None:
 
 def test_blocks_are_found_in_each_library() -> None:
     counts = {name: len(transformer_blocks(make())) for name, make in NETWORKS.items()}
-    assert counts == {"plain": 3, "vit": 2, "mit": 4, "dino": 2, "convolutions": 0}
+    assert counts.pop("convolutions") == 0
+    assert counts == {"plain": 3, "vit": 2, "mit": 4, "dino": 2, "swin": 2, "beit": 2, "dino3": 2, "siglip": 2}
+    sides = {name: patch_for(features(NETWORKS[name])) for name in ("beit", "dino3", "siglip", "swin")}
+    assert sides == {"beit": 16, "dino3": 16, "siglip": 16, "swin": 32}
 
 
 def test_as_many_patches_are_hidden_in_each_image_and_others_in_each_draw() -> None:
@@ -275,6 +319,16 @@ def test_a_pause_changes_nothing(photos: Path, tmp_path: Path) -> None:
         assert torch.equal(one, other)
     with pytest.raises(ValueError, match=r"hidden 0\.75, now 0\.5"):
         training(photos, "mae", steps=6, hidden=0.5).resume(tmp_path / "b" / "training.pth")
+
+
+def test_g2sd_goes_on_with_the_same_guide_alone(
+    photos: Path, tmp_path: Path, taught: tuple[Features, Autoencoder]
+) -> None:
+    training(photos, "g2sd", guide=taught[1]).save(tmp_path / "training.pth")
+    training(photos, "g2sd", guide=taught[1]).resume(tmp_path / "training.pth")
+    other = training(photos, "mae", large, width=48).autoencoder()
+    with pytest.raises(ValueError, match=r"other options: guide '\w+', now"):
+        training(photos, "g2sd", guide=other).resume(tmp_path / "training.pth")
 
 
 def test_further_starts_from_the_first_weights_and_ends_near_its_later_self(
