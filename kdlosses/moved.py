@@ -27,6 +27,20 @@ def moved_modules(table: Mapping[str, str]) -> None:
         sys.meta_path.append(_Finder())  # last: only for names that no other finder knows
 
 
+def moved_parts(module: str, table: Mapping[str, str]) -> None:
+    """Let `from old import part` import the part from its new place and warn, where the package has the module's name.
+
+    An import of `package.part` sets `package.part` to the module, and would hide a function of that name.
+
+    Args:
+        module: old full name of the module.
+        table: by old name of a part the new full name.
+    """
+    old: Any = ModuleType(module)
+    old.__getattr__ = lambda name: moved_name(module, name, table)
+    sys.modules[module] = old
+
+
 def moved_name(module: str, name: str, table: Mapping[str, str]) -> Any:
     """Return the object of an old name and warn; for a module's `__getattr__`.
 
@@ -69,4 +83,4 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         sys.modules[old] = importlib.import_module(MODULES[old])  # the import statement takes it from there
 
 
-__all__ = ["moved_modules", "moved_name", "warn_renamed"]
+__all__ = ["moved_modules", "moved_name", "moved_parts", "warn_renamed"]

@@ -16,6 +16,7 @@ import graphkd.moved
 import graphkd.recipes
 import graphkd.rules
 import kdlosses.policy
+import kdlosses.rules
 from graphkd.recipes import RECIPES
 from graphkd.spec import resolve
 from kdlosses.moved import MODULES
@@ -56,6 +57,18 @@ def test_an_old_name_is_the_new_one(module: str, name: str, new: str) -> None:
         found = getattr(importlib.import_module(module), name)
     home, _, attribute = new.rpartition(".")
     assert found is getattr(importlib.import_module(home), attribute)
+
+
+def test_an_old_module_with_the_name_of_a_function_has_its_parts_and_hides_it_not() -> None:
+    with pytest.warns(DeprecationWarning, match=r"^graphkd.rules.mcmi.class_means is now kdlosses.rules.class_means; "):
+        from graphkd.rules.mcmi import class_means
+    with pytest.warns(DeprecationWarning, match=r"^graphkd.rules.quantise.quantise is now kdlosses.rules.quantise; "):
+        from graphkd.rules.quantise import quantise
+    assert (class_means, quantise) == (kdlosses.rules.class_means, kdlosses.rules.quantise)
+    with pytest.warns(DeprecationWarning, match=r"^graphkd.rules.quantise is now"):
+        assert graphkd.rules.quantise is quantise
+    with pytest.raises(ImportError):
+        from graphkd.rules.rad import nothing  # noqa: F401
 
 
 @pytest.mark.parametrize("module", ["graphkd", "densekd", "graphkd.data", "graphkd.links", "kdlosses.policy"])

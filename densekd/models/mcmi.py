@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -52,7 +53,7 @@ class MCMILoss(nn.Module):
         **kwargs: Any,
     ) -> None:
         super().__init__()
-        if lam < 0 or not 0 <= start <= 1:
+        if not 0 <= lam < math.inf or not 0 <= start <= 1:
             raise ValueError(f"MCMILoss: lam is not negative and start a share of the training, got {lam} and {start}")
         self.hard = CrossEntropyLoss(class_weight=class_weight, **kwargs)
         self.class_weight, self.lam, self.start, self.loss_weight, self._name = (

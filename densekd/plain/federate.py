@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, SequentialSampler
 
 import kdlosses
 from densekd.plain.batches import Data, first, inputs, labels_of, loader, moved
@@ -58,7 +59,8 @@ def federate(
         method: a name of `kdlosses.rounds.METHODS`, `local`, `fedavg`, `average`, `knfu` or `fedd2s`, as
             `dict(type=name, **options)`, or a `kdlosses.rounds.Local` of one's own.
         clients: for each its data sets `train`, `val` and `test`, as of `fit`.
-        transfer: images that all clients have, as pairs or dicts like the others; their labels are not read.
+        transfer: images that all clients have, as pairs or dicts like the others; their labels are not read;
+            of a `DataLoader` in the order of its data set.
         layers: paths of modules that `fedd2s` compares, from the shallowest to the one that yields the logits.
         distills: entries between the logits and those that were told, without taps, see `densekd.Distillation`.
         rounds: how many.
@@ -78,6 +80,7 @@ def federate(
             number out of range; before anything is trained.
         TypeError: the method has no such option, or a data set is none.
         KeyError: unknown method; names the nearest.
+        FloatingPointError: a client's loss is no longer finite.
 
     Example:
         >>> data = [(torch.full((3, 8, 8), k / 3.0), torch.full((8, 8), k)) for k in range(3)]
@@ -95,6 +98,13 @@ def federate(
             raise ValueError(f"client {place} has no data set {missing[0]!r}: give it train, val and test")
     if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
         raise ValueError(f"epochs must be an integer of at least 1, got {epochs!r}")
+    if isinstance(pull, bool) or not isinstance(pull, int | float) or not 0 <= pull < math.inf:
+        raise ValueError(f"pull is the weight of what a client was told, at least 0, got {pull!r}")
+    shared = None if transfer is None else loader(transfer, batch_size)
+    if shared is not None and not isinstance(getattr(shared.batch_sampler, "sampler", None), SequentialSampler):
+        raise ValueError(
+            "transfer is a DataLoader with an order of its own, but all clients need one: give the data set"
+        )
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         made = []
         for place, each in enumerate(clients):
@@ -102,11 +112,13 @@ def federate(
             model = copy.deepcopy(student) if isinstance(student, nn.Module) else student()
             check_student(model)
             options = dict(lr=lr, weight_decay=weight_decay, epochs=epochs, batch_size=batch_size, pull=pull)
-            shared = None if transfer is None else loader(transfer, batch_size)
             made.append(MapClient(model.to(where), each, shared, layers, distills, options, seed, place, ignore_index))
         check(made, server, rounds)
         if server.asks == "answers" and transfer is None:
             raise ValueError(f"{type(server).__name__} exchanges predictions of shared images: give transfer=...")
+        if server.asks == "answers":
+            for client in made:
+                client.rehearse()
         if server.asks == "means" and not layers:
             raise ValueError(f"{type(server).__name__} compares layers: give layers=[...], the last yields the logits")
         return run(made, server, rounds, traffic, log)
@@ -180,10 +192,24 @@ class MapClient:
                 value = value + options["pull"] * sum(losses.values())
             elif told is not None:
                 value = value + options["pull"] * self._apart(levels, labels, told)
+            if not torch.isfinite(value):
+                raise FloatingPointError(
+                    f"the loss of client {self.place} is {value.item()} in round {turn + 1}: lower lr, or see its data"
+                )
             optimiser.zero_grad()
             value.backward()
             optimiser.step()
         self.model.eval()
+
+    def rehearse(self) -> None:
+        """Raise what the first step from an answer would raise."""
+        assert self.shared is not None
+        args, kwargs = inputs(moved(first(self.shared), self.where))
+        spare = copy.copy(self)
+        spare.model = copy.deepcopy(self.model)
+        with torch.no_grad(), at_rest(spare.model):
+            says = logits_of(spare.model(*args, **kwargs))
+        spare._taught((says, args, kwargs)).train()(*args, context=dict(progress=0.0), **kwargs)
 
     def _taught(self, batch: tuple[Tensor, Any, Any]) -> Distillation:
         teacher = Told()

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
+import kdlosses
 from densekd.plain.batches import inputs, labels_of, moved
 from densekd.plain.fit import fit
 from densekd.plain.outcome import Result
@@ -74,7 +75,9 @@ def selfdistill(
 
     Raises:
         TypeError: `train` is no data set.
-        ValueError: no step, not as many weights, or `held` leaves no image to hold out or to learn from.
+        ValueError: no step, not as many weights, a given weight or `held` is no share, or `held` leaves no image to
+            hold out or to learn from.
+        KeyError: unknown loss; names the nearest.
 
     Paper: Borup, Andersen, "Even your Teacher Needs Guidance: Ground-Truth Targets Dampen Regularization Imposed by
     Self-Distillation", NeurIPS 2021.
@@ -90,6 +93,9 @@ def selfdistill(
     if isinstance(train, DataLoader) or not hasattr(train, "__getitem__") or not hasattr(train, "__len__"):
         raise TypeError(f"selfdistill holds images out: train must be a data set, got a {type(train).__name__}")
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed)).tolist()
+    kdlosses.build(loss)  # what is wrong with it is said now
+    if not 0 < held < 1:
+        raise ValueError(f"selfdistill: held is a share of the images, between 0 and 1, got {held}")
     count = round(held * len(train))
     if weights is None and not 0 < count < len(train):
         raise ValueError(f"selfdistill: held={held} of {len(train)} images leaves none to hold out, or to learn from")

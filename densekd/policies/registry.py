@@ -48,7 +48,8 @@ def build_policies(specs: Any) -> list[Policy]:
     Raises:
         KeyError: no policy of that name; the message names the nearest.
         TypeError: it is no such list, or a policy has no such option, or not of that type.
-        ValueError: an option is out of range, or two policies decide which samples are drawn.
+        ValueError: an option is out of range, or two policies decide which samples are drawn, or change the
+            trained weights.
     """
     if isinstance(specs, str | Mapping) or not isinstance(specs, Sequence):
         raise TypeError(f"policies is a list, such as ['pruned'] or [dict(type='ddk', every=50)], got {specs!r}")
@@ -56,6 +57,9 @@ def build_policies(specs: Any) -> list[Policy]:
     drawing = [each.name for each in found if each.draws]
     if len(drawing) > 1:
         raise ValueError(f"the policies {' and '.join(drawing)} both decide which samples are drawn: give one of them")
+    finishing = [each.name for each in found if type(each).finish is not Policy.finish]
+    if len(finishing) > 1:
+        raise ValueError(f"the policies {' and '.join(finishing)} both change the trained weights: give one of them")
     return found
 
 

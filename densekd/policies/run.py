@@ -207,12 +207,12 @@ class Policy:
     A subclass is registered by `densekd.policies.registry.policy`. None of its methods need do anything.
 
     Attributes:
-        name: that it is registered under.
+        name: that it is registered under, if it is.
         draws: whether it decides which samples are drawn: it sets `run.draws`, and there is one such policy a run.
         taught: whether it needs a teacher; the control goes without it.
     """
 
-    name: ClassVar[str]
+    name: ClassVar[str] = "of one's own"
     draws: ClassVar[bool] = False
     taught: bool = False
 

@@ -47,7 +47,7 @@ class Policies(Hook):
 
     def __init__(self, policies: Sequence[Any]) -> None:
         self.policies = build_policies(policies)
-        self._kept: dict[str, Any] = {}
+        self._kept: dict[str, Any] | None = None
         self._optimiser: dict[str, Any] | None = None
 
     def before_train(self, runner: Runner) -> None:
@@ -62,12 +62,17 @@ class Policies(Hook):
                 f"policy {finishing[0]!r} changes the weights that are saved, and so does mmengine's EMAHook: remove it"
             )
         self.run = OpenMMLabRun(runner, model, any(each.draws for each in self.policies))
+        names = [each.name for each in self.policies]
+        if self._kept is not None and self._kept.get("names") != names:
+            raise ValueError(
+                f"the run to resume had the policies {self._kept.get('names', [])}, this config has {names}: train anew"
+            )
         for policy in self.policies:
             policy.start(self.run)
         self._optimise_what_is_new(runner, model)
         if self._optimiser is not None:
             runner.optim_wrapper.load_state_dict(self._optimiser)
-        if self._kept:
+        if self._kept is not None:
             if self.run.draws is not None:
                 self.run.draws.load(self._kept["draws"])
             for policy, state in zip(self.policies, self._kept["states"], strict=True):
@@ -80,7 +85,8 @@ class Policies(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         draws = None if self.run.draws is None else self.run.draws.state()
-        checkpoint["policies"] = {"draws": draws, "states": [each.state() for each in self.policies]}
+        names, states = [each.name for each in self.policies], [each.state() for each in self.policies]
+        checkpoint["policies"] = {"draws": draws, "names": names, "states": states}
         for policy in self.policies:
             checkpoint["state_dict"] = policy.saved(checkpoint["state_dict"])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kdlosses.discover import definitions
-from kdlosses.moved import moved_modules, moved_name
+from kdlosses.moved import moved_modules, moved_name, moved_parts
 
 _FOUND = definitions(__name__, __path__)
 globals().update(_FOUND)
@@ -20,8 +20,15 @@ _MOVED = {
         "weight_align",
     )
 }  # what pixels need as well
-_MODULES = ("fusion_ratio", "m2m", "similar", "votes")  # the others have the name of what they define
+_MODULES = ("fusion_ratio", "m2m", "similar", "votes")
 moved_modules({f"{__name__}.{name}": f"kdlosses.rules.{name}" for name in _MODULES})
+_PARTS = (
+    *("domain_weights", "mcmi", "mixup", "quantise", "rad", "selfdistill_weight", "start_near", "stratified"),
+    "weight_align",
+)  # modules that have the name of what they define
+for _module in _PARTS:
+    moved_parts(f"{__name__}.{_module}", _MOVED)
+_MOVED["mix_heads"] = "kdlosses.outputs.mix_heads"
 
 
 def __getattr__(name: str) -> Any:

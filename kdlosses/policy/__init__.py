@@ -14,7 +14,7 @@ __all__ = sorted(_FOUND)
 
 _RULES = {
     "graphkd": {
-        **dict(align_gradients=["align_gradients"], dho=["FoldedHeads", "mix_heads"], diswot=["diswot"]),
+        **dict(align_gradients=["align_gradients"], diswot=["diswot"]),
         **dict(feature_mask=["FeatureMask"], mix_statistics=["mix_statistics"]),
     },
     "kdlosses": {
@@ -33,6 +33,7 @@ for _package, _modules in _RULES.items():
             moved_modules({f"{__name__}.{_module}": f"{_package}.rules.{_module}"})
 moved_modules({f"{__name__}.ensemble": "kdlosses.experts", f"{__name__}.schedule": "kdlosses.schedule"})
 _MOVED |= {name: f"kdlosses.experts.{name}" for name in ("experts", "mixture")}
+_MOVED["mix_heads"] = "kdlosses.outputs.mix_heads"
 _MOVED["confidence"] = "kdlosses.policy.confident.confidence"
 
 

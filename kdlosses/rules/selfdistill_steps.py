@@ -33,7 +33,7 @@ def selfdistill_steps(
         the last fit, and the weights as they were found.
 
     Raises:
-        ValueError: no step, or not as many weights.
+        ValueError: no step, not as many weights, or a given one that is no share.
 
     Paper: Borup, Andersen, "Even your Teacher Needs Guidance: Ground-Truth Targets Dampen Regularization Imposed by
     Self-Distillation", NeurIPS 2021.
@@ -47,6 +47,8 @@ def selfdistill_steps(
         raise ValueError(
             f"selfdistill: steps count from 1, each with a weight; got {steps} steps and weights {weights}"
         )
+    if weights is not None and not all(0 <= weight <= 1 for weight in weights):
+        raise ValueError(f"selfdistill: a weight of the labels lies in 0 to 1, got {weights}")
     current = fit(None, 1.0, True) if teacher is None else teacher
     taught = fit(None, 1.0, False) if weights is None else None
     found: list[float] = []

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 import densekd
 from densekd.datasets.digits import draw
@@ -160,5 +161,25 @@ def test_what_is_missing_is_named_before_anything_is_trained() -> None:
     ):
         with pytest.raises(ValueError, match=told):
             densekd.federate(net, **{**QUICK, **given})
+    shared = own[0]["train"]
+    rounds: list[str] = []
+    told: dict[str, Any] = {**QUICK, "clients": own, "transfer": shared, "log": rounds.append}
+    with pytest.raises(ValueError, match="transfer is a DataLoader with an order of its own"):
+        densekd.federate(net, **{**told, "transfer": DataLoader(shared, 2, shuffle=True)})
+    for pull in (-1.0, float("nan"), "half"):
+        with pytest.raises(ValueError, match="pull is the weight of what a client was told"):
+            densekd.federate(net, **told, pull=pull)
+    with pytest.raises(KeyError, match="no loss is called 'kll'"):
+        densekd.federate(net, **told, distills=[dict(loss="kll")])
+    with pytest.raises(ValueError, match="weight 'auto' is measured beside the task"):
+        densekd.federate(net, **told, distills=[dict(loss="kl", weight="auto")])
+    assert not rounds
     with pytest.raises(KeyError, match="did you mean 'knfu'"):
         densekd.federate(net, "knfuu", clients=own)
+
+
+def test_a_client_whose_loss_is_no_number_is_named() -> None:
+    own = clients()
+    own[1] = {**own[1], "train": [(image * float("nan"), label) for image, label in own[1]["train"]]}
+    with pytest.raises(FloatingPointError, match="the loss of client 1 is nan in round 1"):
+        densekd.federate(net, "fedavg", clients=own, **QUICK)

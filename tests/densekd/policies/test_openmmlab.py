@@ -87,6 +87,8 @@ def test_a_resumed_run_is_the_uninterrupted_one(taught: Config, tmp_path: Path) 
     assert weights.sum().item() == pytest.approx(1)
     assert weights[0] != weights[1]
     ran(config, tmp_path / "parts", policies, steps=2)
+    with pytest.raises(ValueError, match=r"the run to resume had the policies \['ddk', 'quantised'\], this config has"):
+        ran(config, tmp_path / "parts", policies[:1], steps=4, resume=True)
     again, rest = ran(config, tmp_path / "parts", policies, steps=4, resume=True)
     assert rest == images[4:]
     for name, value in whole.model.state_dict().items():

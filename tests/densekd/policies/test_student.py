@@ -109,3 +109,9 @@ def test_wrong_bits_are_named_before_training() -> None:
             trained(net, eyes(), DATA, [dict(type="quantised", **wrong)])
     with pytest.raises(ValueError, match="teacher 'teacher' is made of the student, whose weights are quantised"):
         trained(net, "ema", DATA, ["quantised"])
+
+
+def test_one_policy_changes_the_trained_weights() -> None:
+    both: list[Any] = [dict(type="weight_align", old=2), dict(type="quantised", bits=2)]
+    with pytest.raises(ValueError, match="the policies weight_align and quantised both change the trained weights"):
+        trained(net, eyes(), DATA, both)

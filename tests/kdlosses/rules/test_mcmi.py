@@ -64,3 +64,10 @@ def test_unknown_and_masked_positions_count_for_nothing_on_maps_too() -> None:
 def test_an_absent_class_and_an_empty_selection_are_finite() -> None:
     assert class_means(Z, torch.zeros_like(Y))[2].tolist() == [0.25] * 4
     assert mcmi(Z, torch.full_like(Y, -1)) == 0
+
+
+def test_half_precision_stays_finite() -> None:
+    """A class that no member is predicted as has a mean of 0 there."""
+    z, y = torch.tensor([[50.0, -50.0], [-50.0, 50.0], [0.0, 0.0]]), torch.tensor([0, 1, 1])
+    expected = conditional_information(z, y)
+    torch.testing.assert_close(conditional_information(z.half(), y).float(), expected, atol=2e-3, rtol=2e-3)

@@ -48,3 +48,6 @@ def test_given_weights_need_no_fits_to_compare() -> None:
     assert calls == [(1.0, True), (0.2, True), (0.7, True)]
     with pytest.raises(ValueError, match="selfdistill: steps count from 1, each with a weight"):
         selfdistill_steps(fit, lambda f, g: 0.0, steps=3, weights=[0.2])
+    for wrong in (7.0, -0.1, float("nan")):
+        with pytest.raises(ValueError, match="a weight of the labels lies in 0 to 1"):
+            selfdistill_steps(fit, lambda f, g: 0.0, steps=1, weights=[wrong])
