@@ -427,7 +427,7 @@ SHARED = (
     System(
         "G2SD",
         "g2sd densekd.hub.masked.MaskedPretraining",
-        "tests/densekd/hub/test_masked.py::test_after_the_generic_stage_g2sd_is_the_specific_one_alone",
+        "tests/densekd/hub/test_masked.py::test_each_kind_is_learned_on_images_held_out",
         nodes="nodes have no patches to leave out",
         pixels_result=Measured("seg/camvid_mit", "g2sd"),
         open="what the generic stage is worth is not shown: see `benchmarks/masked_camvid.py`",

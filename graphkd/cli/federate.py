@@ -26,10 +26,11 @@ from graphkd.pipeline.logs import labels, log_of
 from graphkd.shipped import CONFIGS
 from graphkd.students.classifier import StudentClassifier
 from kdlosses.cli.logs import Log, reset_peak_memory, write
-from kdlosses.cli.mistakes import one_sentence
+from kdlosses.cli.mistakes import one_sentence, place_to_write
 from kdlosses.cli.parser import Parser
 from kdlosses.cli.report import table
 from kdlosses.options import nearest
+from kdlosses.rounds import method_of
 
 KEYS = ("data", "clients", "rounds", "shares", "transfer", "student", "methods")
 SELECTION = "round of each client by the accuracy on its own validation nodes, ties by cross-entropy"
@@ -50,6 +51,8 @@ def main(arguments: list[str] | None = None) -> None:
     config = read_config(args.config)
     logs = [] if args.force else finished(out, config)
     seeds = todo(logs, args.seeds)
+    if seeds:
+        place_to_write(out.parent, new=False)
     with (
         one_sentence(args.config),
         tqdm(total=len(seeds) * len(config["methods"]), desc=name, unit="run", disable=not seeds) as bar,
@@ -74,6 +77,13 @@ def read_config(path: Path) -> Config:
     if not isinstance(config["methods"], list) or not config["methods"]:
         raise SystemExit(f"{path}: methods is a list, and not an empty one; got {config['methods']!r}")
     config["methods"] = [each if isinstance(each, dict) else {"type": each} for each in config["methods"]]
+    called = labels(config["methods"])
+    for label in called:
+        if called.count(label) > 1:
+            raise SystemExit(f"{path}: methods lists {label!r} twice")
+    with one_sentence(path):
+        for method in config["methods"]:
+            method_of(method)
     return config
 
 

@@ -215,6 +215,13 @@ def test_one_command_prints_the_table_and_goes_on(tmp_path: Path, capsys: pytest
     before = out.read_bytes()
     command.main([str(config), "--seeds", "1", "--out", str(out)])
     assert out.read_bytes() == before
+    for methods, message in (
+        ('["knfu", "knfu"]', "methods lists 'knfu' twice"),
+        ('["local", "knfuu"]', "knfuu.*did you mean 'knfu'"),
+    ):
+        config.write_text(CONFIG.replace('["local", "knfu"]', methods))
+        with pytest.raises(SystemExit, match=message):
+            command.read_config(config)
     config.write_text(CONFIG.replace("rounds", "turns"))
     with pytest.raises(SystemExit, match=r"has a key 'turns', which no config of clients has"):
         command.main([str(config)])
