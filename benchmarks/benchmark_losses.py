@@ -155,6 +155,7 @@ def _options(key: str, n: int, channels: int) -> dict[str, Any]:
     if key == "crd":
         return dict(samples=2 * n, negatives=n)
     others: dict[str, dict[str, Any]] = {
+        "assistive": dict(truth="first"),
         "comodo": dict(size=n),
         "rkd": dict(angle=0.0),
         "swing": dict(private=(1, 3), noise=0.0),

@@ -19,7 +19,7 @@ from kdlosses.reduce import weighted_mean
 class TGeo(Policy):
     r"""Learn the ratio of the loss `tgeo` of `kdlosses` by looking ahead: does a step by it help on held-out images?
 
-    $$ \phi \leftarrow \mathrm{AdamW}\Big(- \nabla_\phi \big\langle \nabla_\theta L(\theta, \phi), v \big\rangle\Big),
+    $$ \phi \leftarrow \mathrm{AdamW}\Big(- \nabla_\phi \big( v \cdot \nabla_\theta L(\theta, \phi) \big)\Big),
        \qquad v = \nabla_\theta L_H(\theta), $$
 
     with $\theta$ the student, $\phi$ the network of the ratio, and $L_H$ the cross-entropy on held-out images H: the

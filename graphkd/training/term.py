@@ -193,7 +193,8 @@ def check_entry(entry: Mapping[str, Any], task: str = "single-label") -> kdlosse
     for name in loss.requires:
         if name not in ON_NODES:
             raise ValueError(f"distills entry {loss.name!r}: the loss needs {name}, which a graph does not have")
-    middle = "a head" if entry.get("head") is not None else "the loss" if "student_logits" in loss.needs else ""
+    on_middle = any(getattr(part, "middle", False) for part in loss.modules())
+    middle = "a head" if entry.get("head") is not None else "the loss" if on_middle else ""
     if middle and entry.get("student", "logits") == "logits":
         raise ValueError(
             f"distills entry {loss.name!r}: {middle} stands on a hidden layer, student='hidden' or 'hidden:i', not on "

@@ -54,6 +54,9 @@ class USKD(nn.Module):
     0.6465...
     """
 
+    middle = True
+    """It stands on a middle layer of the student, not on the logits."""
+
     def __init__(
         self,
         student_channels: int,

@@ -38,8 +38,11 @@ def both(key: str) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def runs_on_nodes(key: str) -> bool:
+    """Whether it is a loss on the logits of nodes."""
     loss = kdlosses.LOSSES[key]
-    return not loss.ground.maps and {*kdlosses.build(spec_of(key), **SIZES).requires} <= {*ON_NODES} - {"batch"}
+    if loss.ground.maps or getattr(loss, "middle", False):
+        return False
+    return {*kdlosses.build(spec_of(key), **SIZES).requires} <= {*ON_NODES} - {"batch"}
 
 
 SIZES = dict.fromkeys(("student_channels", "teacher_channels", "channels", "classes"), C)

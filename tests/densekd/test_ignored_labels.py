@@ -54,15 +54,19 @@ def test_ignored_positions_do_not_count(name: str, ignore_index: int, at: Any) -
     student, teacher = pair(ignore_index)
     options = {**entry_of(LossContract, name).options, **OPTIONS.get(name, {})}
     spec = {"type": name, **{key: value for key, value in options.items() if key != "ignore_index"}}
-    model = Distiller(student=student, teacher=teacher, distills=[{"loss": spec, "student": TAP}]).eval()
+    tap = f"{TAP}:in" if getattr(kdlosses.LOSSES[name], "middle", False) else TAP
+    model = Distiller(student=student, teacher=teacher, distills=[{"loss": spec, "student": tap}]).eval()
     found, maps = batch(model, ignore_index)
-    reference = kdlosses.build(spec, student_channels=5, teacher_channels=5, channels=5, classes=5).eval()
+    widths = [5 if tap == TAP else each.decode_head.conv_seg.in_channels for each in (student, teacher)]
+    sizes = dict(student_channels=widths[0], teacher_channels=widths[1], channels=widths[1])
+    reference = kdlosses.build(spec, **sizes, classes=5).eval()
     reference.load_state_dict(model.distill[name].loss.state_dict())
     value = model(**found, mode="loss")[f"distill.loss_{name}"]
-    with Taps(student, [TAP]) as mine, Taps(teacher, [TAP]) as its:
+    with Taps(student, [TAP, tap]) as mine, Taps(teacher, [TAP, tap]) as its:
         student(found["inputs"]), teacher(found["inputs"])
-    s, t = mine[TAP][0], its[TAP][0]
-    known = {"labels": maps[:, ::2, ::2], "label_map": maps, "student_logits": s.detach(), "teacher_logits": t}
+    s, t = mine[tap][0], its[tap][0]
+    known = {"labels": maps[:, ::2, ::2], "label_map": maps}
+    known |= {"student_logits": mine[TAP][0].detach(), "teacher_logits": its[TAP][0]}
     known["progress"] = torch.tensor(0.5).item()
     expected = reference(s, t, **{key: each for key, each in known.items() if key in reference.needs})
     torch.testing.assert_close(value, expected)

@@ -72,7 +72,7 @@ def said(config: Config) -> dict[str, Any]:
 
 def test_the_table_is_whole() -> None:
     """As many rows as there were files, each base used, none of them a file as well."""
-    assert Counter(row.base.split("/")[1] for row in ROWS.values()) == {"pairs": 113, "tables": 89}
+    assert Counter(row.base.split("/")[1] for row in ROWS.values()) == {"pairs": 113, "tables": 92}
     assert {row.base for row in ROWS.values()} == {
         path.relative_to(ROOT / "configs").as_posix()
         for part in ("pairs", "tables")
