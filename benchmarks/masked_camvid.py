@@ -3,11 +3,12 @@
     python benchmarks/masked_camvid.py
     densekd report results/pretrain/masked_camvid
 
-A larger transformer learns to rebuild hidden patches of the training frames, then the classes of all of them. A smaller
-one has the labels of 40 frames. The control has these alone; all others have the teacher's first class at each pixel
-beside them, which is the specific stage of G2SD. They start from random weights, or from what a masked stage on all
-frames, without labels, left: `g2sd`, the generic stage, `dmae`, `mae` or `further`. Frames are 96 x 128. Every sixth
-training frame chooses the epoch, the 101 validation frames of CamVid are the test data. Finished runs are kept.
+The teacher, a larger transformer, learns to rebuild hidden patches of the training frames, then their classes. The
+student, a smaller one, has the labels of 40 frames. The control learns from these alone; all other students also learn
+the teacher's first class at each pixel, which is the specific stage of G2SD. They start from random weights, or from
+the weights of a masked stage on all frames without labels: `g2sd`, the generic stage, `dmae`, `mae` or `further`.
+Frames are 96 x 128. Every sixth training frame is validation data and chooses the epoch, the 101 validation frames of
+CamVid are the test data. Finished runs are kept.
 """
 
 from __future__ import annotations

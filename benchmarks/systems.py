@@ -36,8 +36,7 @@ class System(NamedTuple):
     import path. `test` is the test of the defining idea, `path::name`. The configs on `nodes` and on `pixels` are those
     in the folder of the first part that has one, if not given here: a path below `configs/`, or, without a `.py`, words
     why the side has no meaning. `nodes_result` and `pixels_result` say what is compared, or, in words, why nothing is.
-    `open` says what the paper has and this has not,
-    beside what can be seen: a side without a config, no test.
+    `open` names what the paper has and this package lacks. Sides without a config and rows without a test are found.
     """
 
     name: str
@@ -483,7 +482,7 @@ SHARED = (
         "mulki",
         _POLICY.format("mulki", "test_the_teacher_that_knows_the_class_is_heard"),
         nodes_result=Without("terms(mulki)", "terms(average)"),
-        open="one stage of four: how teachers are told apart",
+        open="one of four stages: which teacher counts for which class",
     ),
     System(
         "Random teachers",

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from densekd.taps.defaults import is_binary
@@ -15,6 +14,7 @@ from densekd.taps.families import head_of
 from densekd.taps.reader import Tap
 from kdlosses.moved import moved_name
 from kdlosses.reduce import labelled
+from kdlosses.resized import labels_at
 
 Size = tuple[int, int]
 WHERE = ("labelled", "boxes", "labelled_images", "unlabelled_images")
@@ -68,7 +68,7 @@ class LossInputs(ABC):
     def labels(self, size: Size) -> Tensor | None:
         """Class of each position `(B, h, w)`, by nearest neighbour in the label map; ignored pixels stay ignored."""
         maps = self.label_map(size)
-        return None if maps is None else F.interpolate(maps[:, None].float(), size=size, mode="nearest")[:, 0].long()
+        return None if maps is None else labels_at(maps, size)
 
     @abstractmethod
     def label_map(self, size: Size) -> Tensor | None:

@@ -20,7 +20,7 @@ from densekd.context import LOGITS, OF_A_RUN, WHERE, LossInputs
 from densekd.truth import Truth
 from kdlosses.auto_weight import AutoWeight, entry_weight
 from kdlosses.heads import HeadSpec, head_spec, label_loss
-from kdlosses.truth import TRUTH, check_smoothing, check_sources, place_of
+from kdlosses.truth import TRUTH, check_smoothing, check_sources, listed, place_of
 
 KNOWN = ("student_channels", "teacher_channels", "channels", "classes")
 """Options of losses that are filled in from the models; so is `ignore_index`, which no loss requires."""
@@ -94,10 +94,10 @@ class Term(nn.Module):
         super().__init__()
         if not (name is None or isinstance(name, str)):
             raise TypeError(f"distills entry: name must be a string, got {name!r}")
-        if not all(each is None or isinstance(each, str) for each in _listed(source)):
+        if not all(each is None or isinstance(each, str) for each in listed(source)):
             raise TypeError(f"distills entry: source must be the name of a teacher, or a list, got {source!r}")
         self.spec = loss
-        self.sources = _listed(source)
+        self.sources = listed(source)
         known = {**dict.fromkeys(KNOWN, 8), **place_of(self.sources)}
         self.loss = kdlosses.build(loss, **known)  # for what it says of itself, until `fit`
         self.student = student
@@ -549,8 +549,8 @@ def _class_weight(name: str, given: Any) -> Any:
     """Check `class_weight`, and return its numbers as plain floats."""
     if given is None or (isinstance(given, str) and given in ("task", "equal")):
         return given
-    listed = given.tolist() if isinstance(given, np.ndarray | Tensor) else given
-    numbers = list(listed) if isinstance(listed, list | tuple) else []
+    each = given.tolist() if isinstance(given, np.ndarray | Tensor) else given
+    numbers = list(each) if isinstance(each, list | tuple) else []
     right = [isinstance(k, Real) and not isinstance(k, bool) and 0 <= float(k) < math.inf for k in numbers]
     if not all(right) or not any(numbers):
         raise ValueError(
@@ -558,7 +558,3 @@ def _class_weight(name: str, given: Any) -> Any:
             f"all 0; got {given!r}"
         )
     return [float(each) for each in numbers]
-
-
-def _listed(source: Any) -> list[Any]:
-    return list(source) if isinstance(source, list | tuple) else [source]

@@ -133,8 +133,7 @@ class Wiring:
                 for (name, tap), levels in zip(self._asks(term), each)
             ],
         )
-        on_middle = any(getattr(part, "middle", False) for part in term.loss.modules())
-        if not term.back and term.student == logits and (term.head is not None or on_middle):
+        if not term.back and term.student == logits and (term.head is not None or term.loss.middle):
             what = "its head" if term.head is not None else f"loss {term.loss.name!r}"
             raise ValueError(
                 f"distills entry {term.name!r}: {what} stands on a middle layer, but the tap {logits!r} yields the "

@@ -11,11 +11,10 @@ import numpy as np
 from torch import Tensor
 
 from graphkd import moved
-from kdlosses import nearest
 from kdlosses.discover import FromFile, find
 from kdlosses.ground import Ground
 from kdlosses.moved import warn_renamed
-from kdlosses.options import typed
+from kdlosses.options import check_known, typed
 
 _GROUPS = {"method": "recipes", "teacher": "teachers"}
 _BOUNDS = Ground(
@@ -56,9 +55,7 @@ def resolve(
             name = moved.RECIPES[name]
         function = find(what, name, table, _GROUPS.get(what))
     known = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    for key in options:
-        if key not in known:
-            raise TypeError(f"{what} {getattr(name, '__name__', name)!r} has no option {key!r}; {nearest(key, known)}")
+    check_known(f"{what} {getattr(name, '__name__', name)!r}", options, known)
     if what != "method":  # of teachers see `graphkd.pipeline.arguments`
         return function, plain(options)
     bounds = _BOUNDS if function in table.values() else Ground()  # of one's own methods nobody knows them

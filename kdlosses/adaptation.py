@@ -14,6 +14,7 @@ from kdlosses.class_means import ClassMeans
 from kdlosses.moving_average import move
 from kdlosses.reduce import labelled, weighted_mean
 from kdlosses.registry import build
+from kdlosses.resized import labels_at
 from kdlosses.taps import Taps, at_rest
 from kdlosses.unit import unit
 
@@ -221,8 +222,7 @@ def prototypes(
         features = taps[tap][0]
         truth = batch[-1] if labels else logits.argmax(1)
         if features.ndim > 2:
-            size = features.shape[2:]
-            truth = F.interpolate(truth[:, None].float(), size=size, mode="nearest")[:, 0].long()
+            truth = labels_at(truth, features.shape[2:])
             features = features.flatten(2).movedim(1, 2).flatten(0, 1)
         truth = truth.flatten()
         features = features.to(torch.promote_types(features.dtype, torch.float32))

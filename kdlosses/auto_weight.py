@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from kdlosses.options import nearest
+from kdlosses.options import check_known
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -96,9 +96,7 @@ class AutoWeight(nn.Module):
             raise ValueError(
                 f"a weight is a number, 'auto', or dict(type='auto', ratio=..., steps=...), got {weight!r}"
             )
-        for key in options:
-            if key not in ("ratio", "steps"):
-                raise TypeError(f"weight 'auto' has no option {key!r}; {nearest(key, ('ratio', 'steps'))}")
+        check_known("weight 'auto'", options, ("ratio", "steps"))
         return cls(**options)
 
     @property

@@ -28,6 +28,7 @@ class Ground(NamedTuple):
     categorical: bool = False
     maps: bool = False
     over_classes: bool = False
+    middle: bool = False
     least: Mapping[str, float] | None = None  # None: options have no least value
     infinite: frozenset[str] = frozenset()
     most: Mapping[str, float] = MappingProxyType({})

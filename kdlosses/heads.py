@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from kdlosses.discover import find
 from kdlosses.ground import Ground, full
-from kdlosses.options import nearest, typed
+from kdlosses.options import check_known, typed
 from kdlosses.pointwise import Pointwise
 from kdlosses.reduce import labelled, weighted_mean
 
@@ -151,11 +151,8 @@ def head_spec(spec: Any) -> HeadSpec:
         )
     where, given = f"head {name!r}: ", typed(f"head {name!r}: ", _of_any, options, _BOUNDS)
     own = {key: given.pop(key) for key in [*given] if key not in ("classes", "label_loss")}
-    known = [*inspect.signature(make).parameters][2:]
-    for key in own:
-        if key not in known or key == "axes":
-            told = [each for each in known if each != "axes"]
-            raise TypeError(f"head {name!r} has no option {key!r}; {nearest(key, [*told, 'classes', 'label_loss'])}")
+    known = [each for each in [*inspect.signature(make).parameters][2:] if each != "axes"]
+    check_known(f"head {name!r}", own, [*known, "classes", "label_loss"])
     own = typed(where, make, own, _BOUNDS)
     try:
         inspect.signature(make).bind(1, 1, **own)

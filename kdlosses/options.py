@@ -26,6 +26,19 @@ def nearest(word: str, known: Iterable[str], count: int = 3) -> str:
     return f"did you mean {' or '.join(map(repr, found))}?" if found else f"known: {', '.join(known) or 'none'}"
 
 
+def check_known(what: str, options: Iterable[str], known: Iterable[str]) -> None:
+    """Raise TypeError if there is an option that `what` does not have.
+
+    >>> check_known("head 'mlp'", ["width"], ["wide", "dropout"])
+    Traceback (most recent call last):
+    TypeError: head 'mlp' has no option 'width'; did you mean 'wide'?
+    """
+    known = list(known)
+    for key in options:
+        if key not in known:
+            raise TypeError(f"{what} has no option {key!r}; {nearest(key, known)}")
+
+
 @functools.lru_cache(512)
 def options_of(kind: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     """Hyper-parameters of a loss with their annotations as types; of a class those of its `__init__`, without self."""

@@ -35,6 +35,7 @@ def register(
     categorical: bool | None = None,
     maps: bool | None = None,
     over_classes: bool | None = None,
+    middle: bool = False,
     least: Mapping[str, float] | None = None,
     infinite: Sequence[str] = (),
     most: Mapping[str, float] | None = None,
@@ -47,6 +48,7 @@ def register(
     categorical: bool | None = None,
     maps: bool | None = None,
     over_classes: bool | None = None,
+    middle: bool = False,
     least: Mapping[str, float] | None = None,
     infinite: Sequence[str] = (),
     most: Mapping[str, float] | None = None,
@@ -73,6 +75,7 @@ def register(
         over_classes: whether its channels are class logits, of which it takes a softmax: a head with one sigmoid is one
             of two classes to it. By default the losses of `kdlosses.logit` do.
         maps: whether it needs maps `(N, C, H, W)`, and nodes are refused. By default the losses of `densekd` do.
+        middle: whether it is for a middle layer of the student, so that logits are refused.
         least: least values of options for which the rule above does not hold.
         infinite: options that may be positive infinity.
         most: greatest values of options that have one.
@@ -94,7 +97,7 @@ def register(
     """
     if loss is None:
         stated = dict(categorical=categorical, maps=maps, over_classes=over_classes, least=least, infinite=infinite)
-        return functools.partial(register, name=name, match=match, most=most, **stated)
+        return functools.partial(register, name=name, match=match, middle=middle, most=most, **stated)
     key = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", loss.__name__).lower()
     check_free("loss", key, LOSSES)
     _check_signature(key, loss)
@@ -103,6 +106,7 @@ def register(
         loss.__module__.startswith("kdlosses.logit.") if categorical is None else categorical,
         loss.__module__.startswith("densekd.") if maps is None else maps,
         loss.__module__.startswith("kdlosses.logit.") if over_classes is None else over_classes,
+        middle,
         least or {},
         frozenset(infinite),
         most or {},
@@ -215,11 +219,13 @@ class Loss(nn.Module):
         match: what must agree between the two tensors, see `register`.
         categorical: whether it, or a loss inside of it, needs two channels or more, see `register`.
         maps: whether it, or a loss inside of it, needs maps `(N, C, H, W)`, see `register`.
+        middle: whether it, or a loss inside of it, is for a middle layer of the student, see `register`.
     """
 
     match: Match
     categorical: bool
     maps: bool
+    middle: bool
     needs: tuple[str, ...]
     requires: tuple[str, ...]
 
@@ -242,6 +248,7 @@ class Loss(nn.Module):
         own: Ground | None = getattr(loss, "ground", None)
         self.categorical = bool(own and own.categorical) or any(each.categorical for each in inner)
         self.maps = bool(own and own.maps) or any(each.maps for each in inner)
+        self.middle = bool(own and own.middle) or any(each.middle for each in inner)
 
     def forward(self, student: Tensor, teacher: Tensor, **context: Any) -> Tensor:
         unknown = [key for key in context if key not in CONTEXT]

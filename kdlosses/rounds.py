@@ -300,6 +300,11 @@ def method_of(spec: str | Mapping[str, Any] | Local) -> Local:
         raise TypeError(f"federated method {name!r}: {error}") from error
 
 
+def seed_of(seed: int, client: int, turn: int) -> int:
+    """The seed of what a client draws in a round."""
+    return seed + 1009 * client + 100_003 * turn
+
+
 def check(clients: Sequence[Client], method: Local, turns: int) -> None:
     """Raise ValueError for what can be found wrong with clients and rounds before anything is trained."""
     if not clients:

@@ -30,6 +30,15 @@ def check_names(teachers: Any) -> None:
         )
 
 
+def listed(source: Any) -> list[Any]:
+    """The sources of an entry, which names one or several.
+
+    >>> listed("truth"), listed(("teacher", "truth"))
+    (['truth'], ['teacher', 'truth'])
+    """
+    return list(source) if isinstance(source, list | tuple) else [source]
+
+
 def place_of(sources: Sequence[Any]) -> dict[str, str]:
     """The option `truth` of losses that must know where among the teacher's channels the truth is; none if it is not.
 

@@ -18,7 +18,7 @@ from densekd.hub.features import Features
 from densekd.sensors.batches import has_sensors, reads_truth
 from densekd.taps.defaults import default_taps, sigmoid_logits
 from densekd.teacher import Teacher
-from kdlosses.options import nearest
+from kdlosses.options import check_known
 
 Size = tuple[int, int]
 
@@ -50,9 +50,7 @@ class CacheOptions(NamedTuple):
             given = {"path": given}
         if not isinstance(given, Mapping) or not isinstance(given.get("path"), str | Path) or not str(given["path"]):
             raise TypeError(f"teacher_cache must be a folder, or dict(path=..., topk=..., dtype=...), got {given!r}")
-        for key in given:
-            if key not in cls._fields:
-                raise TypeError(f"teacher_cache has no option {key!r}; {nearest(key, list(cls._fields))}")
+        check_known("teacher_cache", given, cls._fields)
         found = cls(**{**given, "path": str(Path(given["path"]).expanduser())})
         if isinstance(found.topk, bool) or not isinstance(found.topk, int) or found.topk < 0:
             raise ValueError(f"teacher_cache: topk must be an integer, 0 or more, got {found.topk!r}")

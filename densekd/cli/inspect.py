@@ -24,6 +24,7 @@ from densekd import build_model, control, default_taps, is_taught, read_config
 from densekd.cli._overrides import add_cfg_options
 from densekd.mmlab.config import override, several_teachers
 from densekd.mmlab.probe import blank_size, forward
+from densekd.teacher import OF_THE_STUDENT
 from kdlosses.cli.parser import Parser
 
 LEGEND = """\
@@ -125,7 +126,7 @@ def main(arguments: list[str] | None = None) -> None:
     sources: dict[str, Any] = called(args.teacher) if args.teacher else teachers_of(own)
     with quiet():
         models = {"student": build_model(control(config))[0]}
-        models |= {name: build_model(source)[0] for name, source in sources.items() if source not in ("ema", "past")}
+        models |= {name: build_model(source)[0] for name, source in sources.items() if source not in [*OF_THE_STUDENT]}
         size = tuple(args.size) if args.size else blank_size(list(models.values()))
         found = table(models, size, args.filter)
         taps = {name: default_taps(model) for name, model in models.items()}

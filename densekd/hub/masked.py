@@ -112,7 +112,7 @@ class MaskedPretraining(Pretraining):
         self.student.eval()
         probe = torch.zeros(1, 3, height, width, device=self.device)
         with torch.enable_grad():
-            maps = self._seen(self.student, probe, masks)[-1]
+            maps = seen(self.student, self.masking, probe, masks)[-1]
         if not maps.requires_grad:
             raise ValueError(f"nothing of the student {self.student.name} can be trained: its weights are frozen")
         lessons = nn.ModuleDict({"decoder": Decoder(maps.shape[1], self.masking.patch, *self.shape)})
@@ -129,16 +129,11 @@ class MaskedPretraining(Pretraining):
         generator = torch.Generator().manual_seed(1_000_003 * self.plan["seed"] + step)
         return self.masking.draw(images, self.images.size, generator).to(self.device)
 
-    def _seen(self, network: Features, pixels: Tensor, masks: Tensor) -> list[Tensor]:
-        """Maps of a network that does not see the hidden patches."""
-        with self.masking.only_visible(network.network, masks):
-            return network(self.masking.hide(network.data_preprocessor(pixels), masks))
-
     def _tokens(self, network: Features, pixels: Tensor, masks: Tensor, depth: Fraction) -> Tensor:
         """Tokens of a block, as a map on the grid of the masks; the network runs no further."""
         tap = block_at(network, depth)
         with Taps(network.network, [tap], stop_after={tap: 1}) as taps:
-            self._seen(network, pixels, masks)
+            seen(network, self.masking, pixels, masks)
         return as_grid(taps[tap][0], masks)
 
     def _losses(self, pixels: Tensor, **context: Any) -> dict[str, Tensor]:
@@ -149,7 +144,7 @@ class MaskedPretraining(Pretraining):
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
             tap = block_at(self.student, STUDENT) if self.kind == "dmae" else ""
             with Taps(self.student.network, [tap] if tap else []) as taps:
-                maps = self._seen(self.student, pixels, masks)
+                maps = seen(self.student, self.masking, pixels, masks)
             states, values = decoder(maps[-1], masks)
             if self.kind != "g2sd":
                 truth = self.student.data_preprocessor(pixels)
@@ -160,15 +155,14 @@ class MaskedPretraining(Pretraining):
                 said = self.lessons["guide"](states).float()
                 found["guide"] = kdlosses.g2sd(said.movedim(2, 1), target.float().movedim(2, 1))
             for name, teacher in self.teachers.items():
-                with torch.no_grad():
-                    if self.kind == "dmae":
-                        target = self._tokens(teacher, pixels, masks, TEACHER)
-                    else:
-                        target = teacher.of_pixels(pixels)[-1]
                 if self.kind == "dmae":
+                    with torch.no_grad():
+                        target = self._tokens(teacher, pixels, masks, TEACHER)
                     mine = as_grid(taps[tap][0], masks)
                     found[name] = self.lessons[name](mine.float(), target.float(), weight=(~masks).float())
                 else:
+                    with torch.no_grad():
+                        target = teacher.of_pixels(pixels)[-1]
                     mine = self.student.of_pixels(pixels)[-1]
                     found[name] = target.shape[1] * kdlosses.mse(mine.float(), target.float())
         return found
@@ -187,9 +181,13 @@ class Autoencoder(nn.Module):
         self.features, self.decoder, self.masking = features, decoder, masking
 
     def forward(self, pixels: Tensor, masks: Tensor) -> Tensor:
-        with self.masking.only_visible(self.features.network, masks):
-            maps = self.features(self.masking.hide(self.features.data_preprocessor(pixels), masks))
-        return self.decoder(maps[-1], masks)[0]
+        return self.decoder(seen(self.features, self.masking, pixels, masks)[-1], masks)[0]
+
+
+def seen(network: Features, masking: Masking, pixels: Tensor, masks: Tensor) -> list[Tensor]:
+    """Maps of a network that does not see the hidden patches of pixels of 0 to 255."""
+    with masking.only_visible(network.network, masks):
+        return network(masking.hide(network.data_preprocessor(pixels), masks))
 
 
 def autoencoder(student: Features, folder: Path) -> Autoencoder:

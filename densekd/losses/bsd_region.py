@@ -8,6 +8,7 @@ from torch import Tensor
 
 from kdlosses import register, weighted_mean
 from kdlosses.reduce import labelled
+from kdlosses.resized import labels_at
 from kdlosses.unit import unit
 
 
@@ -71,8 +72,7 @@ def _labels(
     label_map: Tensor, size: Sequence[int], ignore_index: int, classes: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Classes of a map of this size by nearest neighbour, and which of them count."""
-    labels = F.interpolate(label_map.unsqueeze(1).float(), size=tuple(size), mode="nearest")[:, 0].long()
-    return labelled(labels, None, ignore_index, classes)
+    return labelled(labels_at(label_map, size), None, ignore_index, classes)
 
 
 def _errors(

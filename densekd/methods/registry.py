@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from kdlosses import nearest
 from kdlosses.discover import check_free, find
+from kdlosses.options import check_known
 
 Entries = list[dict[str, Any]]
 Method = str | Mapping[str, Any]
@@ -67,10 +67,7 @@ def method_entries(spec: Method, student: nn.Module, teacher: nn.Module | Mappin
     _, *parameters = inspect.signature(function).parameters.values()
     parts = [each.name for each in parameters if each.default is each.empty]
     options = {} if isinstance(spec, str) else {key: value for key, value in spec.items() if key != "type"}
-    known = [each.name for each in parameters if each.name not in parts]
-    for key in options:
-        if key not in known:
-            raise TypeError(f"method {name!r} has no option {key!r}; {nearest(key, known)}")
+    check_known(f"method {name!r}", options, [each.name for each in parameters if each.name not in parts])
     models = teacher if isinstance(teacher, Mapping) else {"teacher": teacher}
     if len(parts) == 1:
         return function(student, next(iter(models.values())), **options)

@@ -56,13 +56,8 @@ class MCMILoss(nn.Module):
         if not 0 <= lam < math.inf or not 0 <= start <= 1:
             raise ValueError(f"MCMILoss: lam is not negative and start a share of the training, got {lam} and {start}")
         self.hard = CrossEntropyLoss(class_weight=class_weight, **kwargs)
-        self.class_weight, self.lam, self.start, self.loss_weight, self._name = (
-            class_weight,
-            lam,
-            start,
-            loss_weight,
-            loss_name,
-        )
+        self.class_weight, self.lam, self.start = class_weight, lam, start
+        self.loss_weight, self._name = loss_weight, loss_name
 
     @property
     def loss_name(self) -> str:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, SequentialSampler
 
@@ -18,7 +17,8 @@ from densekd.plain.distillation import Distillation, check_student
 from densekd.plain.scores import check_split, logits_of, measured, task_loss
 from densekd.taps.reader import Taps, at_rest
 from kdlosses.class_means import class_means
-from kdlosses.rounds import Federation, Local, Message, Traffic, check, method_of, run
+from kdlosses.resized import labels_at
+from kdlosses.rounds import Federation, Local, Message, Traffic, check, method_of, run, seed_of
 
 PARTS = ("train", "val", "test")
 
@@ -168,7 +168,7 @@ class MapClient:
         self.labelled, self.depth = len(self.plain.dataset), len(self.layers)  # type: ignore[arg-type]
 
     def learn(self, turn: int, told: Message | None) -> None:
-        options, drawn = self.options, self.seed + 1009 * self.place + 100_003 * turn
+        options, drawn = self.options, seed_of(self.seed, self.place, turn)
         torch.manual_seed(drawn)
         data = loader(self.data, options["batch_size"], torch.Generator().manual_seed(drawn))
         answers = self._answers(told) if told is not None and told.what == "answers" else None
@@ -237,7 +237,8 @@ class MapClient:
         """Losses between layers and the means of the classes of their positions."""
         found = []
         for place, name in enumerate(self.layers[: len(told.tensors)]):
-            at, level = _at(labels, levels[name]), levels[name]
+            level = levels[name]
+            at = labels_at(labels, level.shape[2:])
             weight = (at != self.ignore_index).to(level.dtype)
             mean = told.tensors[str(place)][at.masked_fill(weight == 0, 0)].movedim(-1, 1)
             loss = kdlosses.kl if place == self.depth - 1 else kdlosses.mse
@@ -263,7 +264,7 @@ class MapClient:
                 self.model(*args, **kwargs)
             for place, name in enumerate(self.layers[:layers]):
                 level = taps[name][0]
-                at = _at(labels_of(batch), level).flatten()
+                at = labels_at(labels_of(batch), level.shape[2:]).flatten()
                 weight = (at != self.ignore_index).to(level.dtype)
                 rows = level.movedim(1, -1).flatten(0, -2)
                 mean, count = class_means(rows, at.masked_fill(weight == 0, 0), weight, self.classes)
@@ -281,10 +282,3 @@ class MapClient:
 
     def _scored(self, batches: DataLoader) -> float:
         return next(iter(measured(self.model.eval(), batches, self.ignore_index).values()))
-
-
-def _at(labels: Tensor, level: Tensor) -> Tensor:
-    """Label of each position of a map `(B, C, h, w)`, by nearest neighbour; of rows the labels as they are."""
-    if labels.ndim != 3:
-        return labels.long()
-    return F.interpolate(labels[:, None].float(), size=level.shape[2:], mode="nearest")[:, 0].long()

@@ -172,8 +172,7 @@ def fit(
 
     def trained(role: str, run: PlainRun) -> Outcome:
         start, learner, model, steps = time.perf_counter(), run.learner, run.student, run.steps
-        data = batches()
-        data = data if run.draws is None else run.loader
+        data = batches() if run.draws is None else run.loader
         optimiser = torch.optim.AdamW(learner.parameters(), lr=lr, weight_decay=weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, steps))
         scaler = torch.amp.GradScaler(where.type, enabled=mixed and half is torch.float16)

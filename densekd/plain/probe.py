@@ -11,10 +11,10 @@ from torch.utils.data import DataLoader
 
 from densekd.plain.batches import inputs, labels_of, loader, moved
 from densekd.plain.scores import confusion, mean_iou
-from densekd.policies.run import at_size
 from densekd.taps.defaults import tap as default_tap
 from densekd.taps.reader import Taps, at_rest
 from kdlosses.reduce import labelled
+from kdlosses.resized import labels_at
 
 
 def probed(
@@ -102,8 +102,7 @@ def _rows(model: nn.Module, batches: DataLoader, spec: str, ignore_index: int) -
             model(*args, **kwargs)
         if len(taps[spec]) != 1:
             raise ValueError(f"probe: tap {spec!r} yields {len(taps[spec])} tensors, write 'path:i' for one of them")
-        features, labels = taps[spec][0], labels_of(batch)
-        labels = at_size(labels, features.shape[2:])
-        safe, known = labelled(labels, None, ignore_index)
+        features = taps[spec][0]
+        safe, known = labelled(labels_at(labels_of(batch), features.shape[2:]), None, ignore_index)
         found.append((features.movedim(1, -1)[known].cpu(), safe[known].cpu()))
     return found

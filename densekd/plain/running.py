@@ -15,9 +15,9 @@ from densekd.plain.distillation import Distillation
 from densekd.plain.scores import logits_of
 from densekd.policies import Policy, Run, Seen
 from densekd.policies.draws import Draws
-from densekd.policies.run import at_size
 from densekd.taps.defaults import tap as default_tap
 from densekd.taps.reader import Taps
+from kdlosses.resized import labels_at
 
 
 class PlainRun(Run):
@@ -54,7 +54,7 @@ class PlainRun(Run):
         self.student: nn.Module = learner.student if isinstance(learner, Distillation) else learner
         self.terms = learner._terms if isinstance(learner, Distillation) else []
         self.guides = learner.teachers if isinstance(learner, Distillation) else {}
-        self._collate = data.collate_fn if isinstance(data, DataLoader) else default_collate
+        self.collate = data.collate_fn if isinstance(data, DataLoader) else default_collate
         self.data = data.dataset if isinstance(data, DataLoader) else data
         self.batch_size = (data.batch_size or 1) if isinstance(data, DataLoader) else min(batch_size, len(data))
         self.seed, self.task_weight, self.ignore_index, self.device = seed, task_weight, ignore_index, device
@@ -86,9 +86,6 @@ class PlainRun(Run):
         for policy in self.policies:
             policy.step(self, batch)
 
-    def batch(self, indices: Sequence[int]) -> Any:
-        return self._collate([self.data[index] for index in indices])
-
     def seen(self, batch: Any, teachers: Iterable[str] = ()) -> Seen:
         batch = moved(batch, self.device)
         args, kwargs = inputs(batch)
@@ -104,7 +101,7 @@ class PlainRun(Run):
         with torch.no_grad(), Taps(model, [spec]) as taps:
             self._told(teacher, *inputs(batch))
         found = taps[spec][-1]
-        return found, at_size(labels_of(batch), found.shape[2:])
+        return found, labels_at(labels_of(batch), found.shape[2:])
 
     def _told(self, teacher: str, args: Any, kwargs: Any) -> Any:
         """The output of a teacher for the arguments of the student."""

@@ -39,9 +39,8 @@ class Quantised(Policy):
 
     def __init__(self, bits: int = 4, learnt: bool = False, bucket: int = 256, ends: bool = True) -> None:
         self.options: dict[str, Any] = dict(bits=bits, learnt=learnt, bucket=bucket, ends=ends)
-        quantise(
-            nn.Sequential(*(nn.Linear(2, 2) for _ in range(3))), **self.options
-        )  # what is out of range is said now
+        spare = nn.Sequential(*(nn.Linear(2, 2) for _ in range(3)))
+        quantise(spare, **self.options)  # what is out of range is said now
         self.exact = bits >= 32
 
     def start(self, run: Run) -> None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from densekd.policies.run import Policy
 from kdlosses.discover import check_free, find
-from kdlosses.options import nearest, typed
+from kdlosses.options import check_known, typed
 
 POLICIES: dict[str, type[Policy]] = {}
 """Every policy of a run by its name."""
@@ -69,8 +69,5 @@ def _built(spec: Any) -> Policy:
     options = {} if isinstance(spec, str) else {key: value for key, value in spec.items() if key != "type"}
     name = spec if isinstance(spec, str) else spec["type"]
     kind = find("policy of a run", name, POLICIES, "policies")
-    known = list(inspect.signature(kind).parameters)
-    for key in options:
-        if key not in known:
-            raise TypeError(f"policy {name!r} has no option {key!r}; {nearest(key, known)}")
+    check_known(f"policy {name!r}", options, inspect.signature(kind).parameters)
     return kind(**typed(f"policy {name!r}: ", kind, options))

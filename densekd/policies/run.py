@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from densekd.policies.draws import Draws, domains_of
 from densekd.teacher import Teacher
 from kdlosses.reduce import labelled
+from kdlosses.resized import labels_at, resized
 from kdlosses.taps import at_rest
 
 
@@ -39,6 +40,7 @@ class Run(ABC):
         terms: the entries of `distills`; their `weight` may be changed before the first step.
         guides: teachers by name, as the run holds them; none in the training of a control.
         data: the training data, never changed.
+        collate: makes a batch of a list of samples.
         draws: which of its samples are drawn; None where the loop draws as it did, see `Policy.draws`.
         batch_size: of the whole run, over all processes.
         steps: of the whole run.
@@ -52,6 +54,7 @@ class Run(ABC):
     terms: Sequence[Any]
     guides: Mapping[str, Teacher]
     data: Any
+    collate: Callable[[list[Any]], Any]
     draws: Draws | None
     batch_size: int
     steps: int
@@ -66,9 +69,9 @@ class Run(ABC):
         """The networks of the teachers, by name."""
         return {name: each.model for name, each in self.guides.items()}
 
-    @abstractmethod
     def batch(self, indices: Sequence[int]) -> Any:
         """Samples of the training data as a batch, as the loop hands it to the student."""
+        return self.collate([self.data[index] for index in indices])
 
     @abstractmethod
     def seen(self, batch: Any, teachers: Iterable[str] = ()) -> Seen:
@@ -165,10 +168,11 @@ class Run(ABC):
                     f"the student has {student.shape[1]} classes, teacher {name!r} {told.shape[1]}: a policy that "
                     "compares what they say needs the same"
                 )
-        size = student.shape[2:]
-        if len(size) == 2:
-            teachers = {name: resized(told, size) for name, told in teachers.items()}
-        return Seen(student, teachers, at_size(labels, size))
+        if student.ndim == 4:
+            teachers = {
+                name: resized("a policy", f"teacher {name!r}", each, student) for name, each in teachers.items()
+            }
+        return Seen(student, teachers, labels_at(labels, student.shape[2:]))
 
     def surprise(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Cross-entropy `(N, *)` of logits at the labels, and which positions have one."""
@@ -185,20 +189,6 @@ def alone(student: nn.Module) -> Iterator[nn.Module]:
     finally:
         if beside is not None:
             student._modules["distill"] = beside
-
-
-def resized(logits: Tensor, size: Sequence[int]) -> Tensor:
-    """Logits `(N, C, h, w)` at another size, bilinearly."""
-    if tuple(logits.shape[2:]) == tuple(size):
-        return logits
-    return F.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)
-
-
-def at_size(labels: Tensor, size: Sequence[int]) -> Tensor:
-    """Labels of maps `(N, H, W)` at another size, by nearest neighbour; others as they are."""
-    if len(size) != 2 or labels.shape[1:] == tuple(size):
-        return labels
-    return F.interpolate(labels[:, None].float(), size=tuple(size), mode="nearest")[:, 0].long()
 
 
 class Policy:

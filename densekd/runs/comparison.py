@@ -30,6 +30,7 @@ from densekd.registry import MODELS
 from densekd.runs.experiment import check_split, prepare, save_best, train
 from densekd.runs.resume import last_whole_checkpoint, random_state, restore_random_state
 from densekd.runs.teacher_cache import TeacherCache
+from densekd.teacher import OF_THE_STUDENT
 from densekd.term import Term
 from kdlosses.cli.logs import ROOT, SCHEMA, Log, commit, peak_memory, read, reset_peak_memory, versions, write
 
@@ -388,7 +389,7 @@ def _teachers(config: Config) -> dict[str | None, Any]:
     if isinstance(teacher, dict) and "type" in teacher and getattr(MODELS.get(teacher["type"]), "reads_truth", False):
         return {}
     named = teacher.items() if several_teachers(teacher) else [(None, teacher)]
-    return {name: each for name, each in named if each not in ("ema", "past") and not is_ready_made(each)}
+    return {name: each for name, each in named if each not in [*OF_THE_STUDENT] and not is_ready_made(each)}
 
 
 def _trained(config: Config) -> dict[str | None, str]:

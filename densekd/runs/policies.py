@@ -125,7 +125,7 @@ class OpenMMLabRun(Run):
         self.guides = model.teachers if isinstance(model, Distiller) else {}
         loop: Any = runner.train_loop
         loader = loop.dataloader
-        self.data, self._collate = loader.dataset, loader.collate_fn
+        self.data, self.collate = loader.dataset, loader.collate_fn
         self.batch_size = (loader.batch_sampler.batch_size or 1) * get_world_size()
         self.steps, self.seed = loop.max_iters, runner.seed
         self.step, self.resumed = loop.iter, loop.iter > 0
@@ -144,9 +144,6 @@ class OpenMMLabRun(Run):
     @task_weight.setter
     def task_weight(self, value: float) -> None:
         self.student.task_weight = value  # type: ignore[assignment]
-
-    def batch(self, indices: Sequence[int]) -> Any:
-        return self._collate([self.data[index] for index in indices])
 
     def seen(self, batch: Any, teachers: Iterable[str] = ()) -> Seen:
         model: Any = self.student

@@ -30,7 +30,8 @@ from __future__ import annotations
 
 import argparse
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -94,16 +95,11 @@ def main(arguments: list[str] | None = None) -> None:
         runs[out] = path, name, config, cells, logs
     for out, (path, name, config, cells, logs) in runs.items():
         seeds = todo(logs, args.seeds)
-        with (
-            one_sentence(path),
-            tqdm(total=len(seeds) * trainings(config), desc=name, unit="training", disable=not seeds) as bar,
-        ):
+        with one_sentence(path), progress(name, len(seeds) * trainings(config)) as tick:
             for seed in seeds:
-                logs += run_seed(
-                    cells.graph, config, name, seed, lambda: bar.update(), args.save, cells, device=args.device
-                )
+                logs += run_seed(cells.graph, config, name, seed, tick, args.save, cells, device=args.device)
                 write(out, logs)
-        print(table([log for log in logs if log["seed"] < args.seeds]), end="\n\n")
+        print(table_of(logs, args.seeds), end="\n\n")
         for file in students(args.save, name, config, seeds):
             print(f"student {file}")
 
@@ -206,10 +202,15 @@ def add_run_options(parser: argparse.ArgumentParser, out: str) -> None:
     parser.add_argument("--force", action="store_true", help="start anew where a log of another config lies")
 
 
+def check_seeds(seeds: int) -> None:
+    """Raise SystemExit if there is no seed to run."""
+    if seeds < 1:
+        raise SystemExit(f"--seeds is how many to run, at least 1, got {seeds}")
+
+
 def asked_for(args: argparse.Namespace) -> list[tuple[Path | None, str, Config]]:
     """Return file, name and content of each config; there is no file for what the command line says."""
-    if args.seeds < 1:
-        raise SystemExit(f"--seeds is how many to run, at least 1, got {args.seeds}")
+    check_seeds(args.seeds)
     if not args.graph:
         return [(path, f"{path.parent.name}-{path.stem}", read_config(path)) for path in args.configs]
     methods = methods_of(args.method, args.loss)
@@ -219,6 +220,25 @@ def asked_for(args: argparse.Namespace) -> list[tuple[Path | None, str, Config]]
     config |= {"scoring": args.scoring} if args.scoring else {}
     parts = [args.graph, config["teacher"]["type"], *args.scoring, *(args.method + args.loss or ["glnn"])]
     return [(None, "-".join(part.replace(":", ".") for part in parts), config)]
+
+
+@contextmanager
+def progress(name: str, count: int, unit: str = "training") -> Iterator[Callable[[], object]]:
+    """A progress bar of so many trainings, none where nothing is to do; call what it yields after each."""
+    with tqdm(total=count, desc=name, unit=unit, disable=not count) as bar:
+        yield lambda: bar.update()
+
+
+def table_of(logs: list[Log], seeds: int) -> str:
+    """The table of the seeds that were asked for: a log may hold more."""
+    return table([log for log in logs if log["seed"] < seeds])
+
+
+def one_log(args: argparse.Namespace, folder: str) -> tuple[str, Path]:
+    """The name of the run of `args.config`, and the file of its log, in a folder of `results` if `--out` names none."""
+    check_seeds(args.seeds)
+    name = f"{args.config.parent.name}-{args.config.stem}"
+    return name, args.out or Path("results") / folder / f"{name}.json"
 
 
 def todo(logs: list[Log], seeds: int) -> list[int]:

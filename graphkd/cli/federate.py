@@ -15,11 +15,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from graphkd import config as settings
 from graphkd.cli._config import Config
-from graphkd.cli.distill import add_run_options, finished, todo
+from graphkd.cli.distill import add_run_options, finished, one_log, progress, table_of, todo
 from graphkd.data import Graph, load
 from graphkd.pipeline.federate import Federation, federate
 from graphkd.pipeline.logs import labels, log_of
@@ -28,7 +26,6 @@ from graphkd.students.classifier import StudentClassifier
 from kdlosses.cli.logs import Log, reset_peak_memory, write
 from kdlosses.cli.mistakes import one_sentence, place_to_write
 from kdlosses.cli.parser import Parser
-from kdlosses.cli.report import table
 from kdlosses.options import nearest
 from kdlosses.rounds import method_of
 
@@ -44,24 +41,18 @@ def main(arguments: list[str] | None = None) -> None:
     )
     add_run_options(parser, "log file; default: results/graph/federated-DATA.json")
     args = parser.parse_args(arguments)
-    if args.seeds < 1:
-        raise SystemExit(f"--seeds is how many to run, at least 1, got {args.seeds}")
-    name = f"{args.config.parent.name}-{args.config.stem}"
-    out = args.out or Path("results") / "graph" / f"{name}.json"
+    name, out = one_log(args, "graph")
     config = read_config(args.config)
     logs = [] if args.force else finished(out, config)
     seeds = todo(logs, args.seeds)
     if seeds:
         place_to_write(out.parent, new=False)
-    with (
-        one_sentence(args.config),
-        tqdm(total=len(seeds) * len(config["methods"]), desc=name, unit="run", disable=not seeds) as bar,
-    ):
+    with one_sentence(args.config), progress(name, len(seeds) * len(config["methods"]), "run") as tick:
         graph = load(config["data"], unsafe=args.unsafe)
         for seed in seeds:
-            logs += run_seed(graph, config, name, seed, bar.update)
+            logs += run_seed(graph, config, name, seed, tick)
             write(out, logs)
-    print(table([log for log in logs if log["seed"] < args.seeds]))
+    print(table_of(logs, args.seeds))
 
 
 def read_config(path: Path) -> Config:

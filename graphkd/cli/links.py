@@ -9,12 +9,19 @@ trained. One JSON log holds all runs, as that of `graphkd distill` does; a run t
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from graphkd.cli.distill import Config, add_run_options, finished, read_config, todo, trainings
+from graphkd.cli.distill import (
+    Config,
+    add_run_options,
+    finished,
+    one_log,
+    progress,
+    read_config,
+    table_of,
+    todo,
+    trainings,
+)
 from graphkd.data import Graph, load
 from graphkd.links import LINK_RECIPES, LinkOutcome, LinkStudent, split_links, train_link_student, train_link_teacher
 from graphkd.links.distillation import parse_teacher
@@ -25,7 +32,6 @@ from graphkd.training.latency import REPEATS, WARMUP
 from kdlosses.cli.logs import Log, reset_peak_memory, write
 from kdlosses.cli.mistakes import one_sentence
 from kdlosses.cli.parser import Parser
-from kdlosses.cli.report import table
 
 SELECTION = "epoch by validation Hits@{k}, ties by AUC; test edges are read by the evaluation alone"
 PROTOCOL = f"all test pairs scored, features and edges in memory, median of {REPEATS} after {WARMUP} warm-ups"
@@ -39,24 +45,18 @@ def main(arguments: list[str] | None = None) -> None:
     )
     add_run_options(parser, "log file; default: results/links/METHOD-DATA.json")
     args = parser.parse_args(arguments)
-    if args.seeds < 1:
-        raise SystemExit(f"--seeds is how many to run, at least 1, got {args.seeds}")
-    name = f"{args.config.parent.name}-{args.config.stem}"
-    out = args.out or Path("results") / "links" / f"{name}.json"
+    name, out = one_log(args, "links")
     config = read_config(args.config)
     logs = [] if args.force else finished(out, config)
     seeds = todo(logs, args.seeds)
     with one_sentence(args.config):
         graph = load(config["data"], unsafe=args.unsafe)
         check(config, graph)
-    with (
-        one_sentence(args.config),
-        tqdm(total=len(seeds) * trainings(config), desc=name, unit="training", disable=not seeds) as bar,
-    ):
+    with one_sentence(args.config), progress(name, len(seeds) * trainings(config)) as tick:
         for seed in seeds:
-            logs += run_seed(graph, config, name, seed, lambda: bar.update())
+            logs += run_seed(graph, config, name, seed, tick)
             write(out, logs)
-    print(table([log for log in logs if log["seed"] < args.seeds]))
+    print(table_of(logs, args.seeds))
 
 
 def check(config: Config, graph: Graph) -> None:

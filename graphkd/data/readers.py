@@ -32,6 +32,7 @@ from graphkd.extras import needs_extra
 from graphkd.sparse.rows import csr
 from kdlosses import nearest
 from kdlosses.discover import imported
+from kdlosses.options import check_known
 from kdlosses.safe_pickle import damaged
 from kdlosses.whole import whole
 
@@ -159,10 +160,7 @@ def _rule(spec: Any) -> Any:
     kind = options.pop("type", None)
     if kind not in SPLITS:
         raise KeyError(f"no split is called {kind!r}; {nearest(str(kind), SPLITS)}")
-    known = list(inspect.signature(SPLITS[kind]).parameters)[2:]
-    for key in options:
-        if key not in known:
-            raise TypeError(f"split {kind!r} has no option {key!r}; {nearest(key, known)}")
+    check_known(f"split {kind!r}", options, list(inspect.signature(SPLITS[kind]).parameters)[2:])
     return partial(SPLITS[kind], **options)
 
 

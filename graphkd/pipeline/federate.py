@@ -21,7 +21,7 @@ from graphkd.students.classifier import StudentClassifier
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import Clock, History, Schedule, rehearsal, score, train
 from kdlosses.class_means import class_means
-from kdlosses.rounds import Federation, Local, Message, Traffic, check, method_of, run
+from kdlosses.rounds import Federation, Local, Message, Traffic, check, method_of, run, seed_of
 from kdlosses.shares import dealt, proportions
 
 SHARES, PULL = 0.3, 0.5
@@ -157,7 +157,7 @@ class NodeClient:
     def _fit(self, spec: Any, x: Tensor, y: Tensor, turn: int, **more: Any) -> None:
         """Go on with the training of the model, by a recipe; steps are taken over the nodes without a label, if any."""
         recipe, options = resolve("method", spec, RECIPES)
-        each, drawn = self.student, self.seed + 1009 * self.place + 100_003 * turn
+        each, drawn = self.student, seed_of(self.seed, self.place, turn)
         generator, clock = torch.Generator().manual_seed(drawn), Clock()
         schedule = Schedule(each.lr, each.weight_decay, each.epochs, batch_size=each.batch_size)
         free = int((y < 0).sum())

@@ -47,7 +47,7 @@ from graphkd.training.cache import Cache
 from graphkd.training.scoring import ScoringSpec, measures
 from graphkd.training.watch import Event, Run
 from kdlosses.cli.study import PARTS, Attempt, Budget, Study, Tell, check_optuna, search
-from kdlosses.options import nearest, options_of
+from kdlosses.options import check_known, nearest, options_of
 from kdlosses.space import (
     AUTO,
     FACTORS,
@@ -403,9 +403,7 @@ def spaces(
             raise KeyError(f"space: no method here is called {label!r}; {nearest(label, found)}")
         own = searched.get(label) or searched[label.removesuffix(AUTO)]
         for key, value in options.items():
-            known = {*own.options, *found[label]} - {"distills", "method"}
-            if key not in known:
-                raise TypeError(f"space: method {label!r} has no option {key!r}; {nearest(key, known)}")
+            check_known(f"space: method {label!r}", [key], {*own.options, *found[label]} - {"distills", "method"})
             if value is None:
                 found[label].pop(key, None)
                 continue

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from graphkd.data.reads import GraphSet, Hetero, Reads
 from graphkd.teachers.gnn import GNN
 from graphkd.teachers.registry import TEACHERS
-from kdlosses.options import nearest
+from kdlosses.options import check_known
 
 
 class Pooled(nn.Module):
@@ -189,10 +189,7 @@ def _hetero(name: str, reads: Hetero, classes: int, options: dict[str, Any]) -> 
             f"the teacher {name!r} is for one kind of nodes; choose 'sage', 'gat', or a function (in_features, "
             "classes) -> Module of layers for pairs of widths, as torch_geometric.nn.GraphSAGE"
         )
-    known = ("layers", "hidden", "dropout")
-    for key in options:
-        if key not in known:
-            raise TypeError(f"teacher {name!r} on several kinds of nodes has no option {key!r}; {nearest(key, known)}")
+    check_known(f"teacher {name!r} on several kinds of nodes", options, ("layers", "hidden", "dropout"))
     layers, hidden = options.get("layers", 2), options.get("hidden", 64)
     widths = [*[hidden] * (layers - 1), classes]
     convs = [makers[name](width) for width in widths]

@@ -20,7 +20,7 @@ from graphkd.training.truth import Truth
 from kdlosses.auto_weight import entry_weight
 from kdlosses.heads import head_spec
 from kdlosses.reduce import nothing
-from kdlosses.truth import TRUTH, check_loss, check_smoothing, check_sources, place_of
+from kdlosses.truth import TRUTH, check_loss, check_smoothing, check_sources, listed, place_of
 
 KNOWN = ("student_channels", "teacher_channels", "channels", "classes")
 """Options of losses that are filled in from student and teacher."""
@@ -85,7 +85,7 @@ class Term(nn.Module):
             lesson.edges()
         self.layer = _layer("student", student, len(model.layers) - 1)
         place = _layer("teacher", teacher or student, len(lesson.hidden))
-        self.sources = _listed(source)
+        self.sources = listed(source)
         mine = model.widths[self.layer]
         self.truth = Truth(plain, lesson, mine, float(smoothing)) if TRUTH in self.sources else None
         alone = self.sources == [TRUTH]
@@ -177,7 +177,7 @@ def check_entry(entry: Mapping[str, Any], task: str = "single-label") -> kdlosse
             raise TypeError(f"a distills entry has no key {key!r}; {kdlosses.nearest(key, known)}")
     if "loss" not in entry:
         raise TypeError(f"a distills entry needs a 'loss', got {dict(entry)}")
-    sources = _listed(entry.get("source", "teacher"))
+    sources = listed(entry.get("source", "teacher"))
     with torch.random.fork_rng(devices=[]):  # built twice, drawn once
         loss = kdlosses.build(entry["loss"], **dict.fromkeys(KNOWN, 8), **place_of(sources))
     entry_weight(loss.name, entry.get("weight", 1.0))
@@ -193,8 +193,7 @@ def check_entry(entry: Mapping[str, Any], task: str = "single-label") -> kdlosse
     for name in loss.requires:
         if name not in ON_NODES:
             raise ValueError(f"distills entry {loss.name!r}: the loss needs {name}, which a graph does not have")
-    on_middle = any(getattr(part, "middle", False) for part in loss.modules())
-    middle = "a head" if entry.get("head") is not None else "the loss" if on_middle else ""
+    middle = "a head" if entry.get("head") is not None else "the loss" if loss.middle else ""
     if middle and entry.get("student", "logits") == "logits":
         raise ValueError(
             f"distills entry {loss.name!r}: {middle} stands on a hidden layer, student='hidden' or 'hidden:i', not on "
@@ -245,10 +244,6 @@ def _check_sources(loss: kdlosses.Loss, entry: Mapping[str, Any], sources: list[
         raise ValueError(f"{where}: source {TRUTH!r} has no tap: leave teacher= out")
     if smoothing and task == "regression":
         raise ValueError(f"{where}: smoothing is of labels, the targets are numbers")
-
-
-def _listed(source: Any) -> list[Any]:
-    return list(source) if isinstance(source, list | tuple) else [source]
 
 
 def _over_classes(loss: kdlosses.Loss) -> bool:

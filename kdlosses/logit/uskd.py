@@ -10,7 +10,7 @@ from kdlosses.registry import register
 from kdlosses.resized import resized
 
 
-@register(name="uskd", match="samples", categorical=False, over_classes=False)
+@register(name="uskd", match="samples", categorical=False, over_classes=False, middle=True)
 class USKD(nn.Module):
     r"""Self-distillation: soft targets from the student's own label probability, and ranks from a middle layer of it.
 
@@ -53,9 +53,6 @@ class USKD(nn.Module):
     >>> loss(torch.zeros(1, 4), z, labels=y, student_logits=z).item()  # target (2/3, 1/3) against (0.731, 0.269)
     0.6465...
     """
-
-    middle = True
-    """It stands on a middle layer of the student, not on the logits."""
 
     def __init__(
         self,

@@ -40,7 +40,7 @@ def both(key: str) -> tuple[Tensor, Tensor, Tensor]:
 def runs_on_nodes(key: str) -> bool:
     """Whether it is a loss on the logits of nodes."""
     loss = kdlosses.LOSSES[key]
-    if loss.ground.maps or getattr(loss, "middle", False):
+    if loss.ground.maps or loss.ground.middle:
         return False
     return {*kdlosses.build(spec_of(key), **SIZES).requires} <= {*ON_NODES} - {"batch"}
 

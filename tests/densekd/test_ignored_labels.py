@@ -54,7 +54,7 @@ def test_ignored_positions_do_not_count(name: str, ignore_index: int, at: Any) -
     student, teacher = pair(ignore_index)
     options = {**entry_of(LossContract, name).options, **OPTIONS.get(name, {})}
     spec = {"type": name, **{key: value for key, value in options.items() if key != "ignore_index"}}
-    tap = f"{TAP}:in" if getattr(kdlosses.LOSSES[name], "middle", False) else TAP
+    tap = f"{TAP}:in" if kdlosses.LOSSES[name].ground.middle else TAP
     model = Distiller(student=student, teacher=teacher, distills=[{"loss": spec, "student": tap}]).eval()
     found, maps = batch(model, ignore_index)
     widths = [5 if tap == TAP else each.decode_head.conv_seg.in_channels for each in (student, teacher)]

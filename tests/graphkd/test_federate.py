@@ -11,28 +11,16 @@ from typing import Any
 
 import pytest
 import torch
+from contract.recorder import Recorder
 from torch import Tensor
 
 from graphkd import Graph, StudentClassifier, cpf_split, digits, federate
 from graphkd.cli import federate as command
-from kdlosses.rounds import METHODS, Message, Traffic
+from kdlosses.rounds import METHODS, Message
 
 GRAPH = digits()
 SPLIT = cpf_split(GRAPH.y, 0)
 QUICK = StudentClassifier(hidden=(16, 16), dropout=0.0, epochs=3, method=dict(type="glnn", lam=0.5))
-
-
-class Recorder(Traffic):
-    """Keep all messages, or put those of another run in place of what a client is told."""
-
-    def __init__(self, instead: dict[tuple[str, int, int], Message] | None = None) -> None:
-        super().__init__()
-        self.kept: dict[tuple[str, int, int], Message] = {}
-        self.instead = instead or {}
-
-    def pass_on(self, way: str, turn: int, client: int, message: Message) -> Message:
-        self.kept[way, turn, client] = message
-        return super().pass_on(way, turn, client, self.instead.get((way, turn, client), message))
 
 
 def state(model: torch.nn.Module) -> dict[str, Tensor]:

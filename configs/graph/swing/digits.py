@@ -1,4 +1,4 @@
-# Two classes are private: what their nodes are told is softened by noise.
+# Two classes are private: noise softens what the teacher says of their nodes.
 _base_ = "../../_base_/digits.py"
 methods = [
     dict(type="terms", distills=[dict(loss="kl")], lam=0.5),

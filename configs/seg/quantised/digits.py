@@ -1,10 +1,3 @@
-# A student of four bits a weight, trained so beside a teacher in full precision.
-_base_ = "../plain/semantic_fpn_r18_w16_digits.py"
-model = dict(
-    _delete_=True,
-    type="densekd.Distiller",
-    student=_base_.model,
-    teacher="{{fileDirname}}/../plain/semantic_fpn_r18_w32_digits.py",
-    method="kl",
-)
+# A student with four bits a weight, trained with them; its teacher has full precision.
+_base_ = "../kl/digits.py"
 custom_hooks = [dict(type="densekd.Policies", policies=[dict(type="quantised", bits=4)])]

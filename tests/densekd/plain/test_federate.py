@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from contract.recorder import Recorder
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 import densekd
 from densekd.datasets.digits import draw
-from kdlosses.rounds import METHODS, Message, Traffic
+from kdlosses.rounds import METHODS
 from kdlosses.shares import dealt, proportions
 
 Pairs = list[tuple[Tensor, Tensor]]
@@ -54,19 +55,6 @@ def clients(spoilt: int | None = None) -> list[dict[str, Pairs]]:
 
 
 QUICK: dict[str, Any] = dict(layers=["body", "top", "head"], rounds=3, batch_size=4, lr=1e-2, device="cpu")
-
-
-class Recorder(Traffic):
-    """Keep all messages, or put those of another run in place of what a client is told."""
-
-    def __init__(self, instead: dict[tuple[str, int, int], Message] | None = None) -> None:
-        super().__init__()
-        self.kept: dict[tuple[str, int, int], Message] = {}
-        self.instead = instead or {}
-
-    def pass_on(self, way: str, turn: int, client: int, message: Message) -> Message:
-        self.kept[way, turn, client] = message
-        return super().pass_on(way, turn, client, self.instead.get((way, turn, client), message))
 
 
 @pytest.mark.parametrize("method", METHODS)
