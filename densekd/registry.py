@@ -10,7 +10,12 @@ MODELS = registry.Registry(
 HOOKS = registry.Registry(
     "hook",
     parent=registry.HOOKS,
-    locations=["densekd.runs.resume", "densekd.runs.teacher_cache", "densekd.runs.policies"],
+    locations=[
+        "densekd.runs.channels_last",
+        "densekd.runs.policies",
+        "densekd.runs.resume",
+        "densekd.runs.teacher_cache",
+    ],
 )
 DATASETS = registry.Registry("dataset", parent=registry.DATASETS, locations=["densekd.datasets"])
 TRANSFORMS = registry.Registry("transform", parent=registry.TRANSFORMS, locations=["densekd.datasets"])

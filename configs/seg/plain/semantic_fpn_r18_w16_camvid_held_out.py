@@ -5,3 +5,4 @@ _base_ = [
     "../../_base_/schedules/adamw_1k.py",
 ]
 optim_wrapper = dict(optimizer=dict(lr=3e-3))
+custom_hooks = [dict(type="densekd.ChannelsLast")]  # a step takes three quarters of the time on a CPU
