@@ -24,7 +24,7 @@ class ChannelsLast(Hook):
         custom_hooks = [dict(type="densekd.ChannelsLast")]
     """
 
-    def before_run(self, runner: Runner) -> None:
+    def before_train(self, runner: Runner) -> None:  # after the weights were drawn, which goes in the order of memory
         model: Any = runner.model.module if is_model_wrapper(runner.model) else runner.model
         teachers = [getattr(each, "model", None) for each in getattr(model, "teachers", {}).values()]
         for network in [model, *teachers]:
