@@ -30,4 +30,4 @@ class ChannelsLast(Hook):
         for network in [model, *teachers]:
             for layer in network.modules() if isinstance(network, nn.Module) else ():
                 if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-                    layer.to(memory_format=torch.channels_last)
+                    layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)

@@ -6,7 +6,6 @@ import copy
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
