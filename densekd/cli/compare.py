@@ -20,7 +20,9 @@ import argparse
 import copy
 import json
 import multiprocessing
+import os
 import sys
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -287,9 +289,7 @@ def work(todo: list[Job], processes: int, force: bool, metrics: list[str]) -> No
     alone = [job for job in todo if job.role != "distilled"]
     taught = [job for job in todo if job.role == "distilled"]
     number = 0
-    with ProcessPoolExecutor(
-        processes, multiprocessing.get_context("spawn"), torch.set_num_threads, (threads,)
-    ) as pool:
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), begin, (threads,)) as pool:
         for jobs in (alone, taught):
             running = {pool.submit(train, job, force): job for job in jobs}
             for future in as_completed(running):
@@ -302,6 +302,19 @@ def work(todo: list[Job], processes: int, force: bool, metrics: list[str]) -> No
                     raise
                 number += 1
                 print(f"[{number}/{len(todo)}] {title(running[future])}: done", file=sys.stderr, flush=True)
+
+
+def begin(threads: int) -> None:
+    """Begin a process of `work`: so many threads, and an end as soon as the command is no more."""
+    torch.set_num_threads(threads)
+    command = multiprocessing.parent_process()
+
+    def follow() -> None:
+        assert command is not None
+        command.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def train(job: Job, force: bool = False) -> None:

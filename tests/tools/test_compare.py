@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -154,6 +156,27 @@ def test_several_processes_find_what_one_finds(several, tmp_path, capsys) -> Non
     log = json.loads((tmp_path / "out" / "control-seed0.json").read_text())
     assert log["fingerprint"] == alone["fingerprint"]
     assert log["metrics"] == pytest.approx(alone["metrics"], abs=0.5)
+
+
+def test_no_process_outlives_the_command(tmp_path: Path) -> None:
+    """A process that went on alone would write its log beside those of the next command."""
+    code = (
+        "import multiprocessing, os, pathlib, sys, time\n"
+        "from concurrent.futures import ProcessPoolExecutor\n"
+        "from densekd.cli.compare import begin\n"
+        "if __name__ == '__main__':\n"
+        "    context = multiprocessing.get_context('spawn')\n"
+        "    with ProcessPoolExecutor(1, context, begin, (1,)) as pool:\n"
+        "        print(pool.submit(os.getpid).result(), flush=True)\n"
+        "        pool.submit(time.sleep, 600).result()\n"
+    )
+    script = tmp_path / "command.py"
+    script.write_text(code)
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as command:
+        assert command.stdout is not None
+        assert int(command.stdout.readline()) != command.pid
+        command.kill()
+        command.communicate(timeout=30)  # waits for all who may still print
 
 
 def test_what_is_no_table(several, config, tmp_path) -> None:
