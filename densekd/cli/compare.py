@@ -25,7 +25,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -278,7 +278,7 @@ def _identity(config: Config, teacher: str | None) -> str:
 
 
 def work(todo: list[Job], processes: int, force: bool, metrics: list[str]) -> None:
-    """Train one model after the other or several at a time, those with a teacher after the others."""
+    """Train one model after the other or several at a time, those with a teacher after all teachers."""
     if processes == 1:
         for number, job in enumerate(todo, 1):
             print(f"[{number}/{len(todo)}] {title(job)}", file=sys.stderr, flush=True)
@@ -286,22 +286,25 @@ def work(todo: list[Job], processes: int, force: bool, metrics: list[str]) -> No
             logged(job, metrics)
         return
     threads = max(1, torch.get_num_threads() // processes)
-    alone = [job for job in todo if job.role != "distilled"]
-    taught = [job for job in todo if job.role == "distilled"]
+    waiting = [job for job in todo if job.role == "distilled"]
     number = 0
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), begin, (threads,)) as pool:
-        for jobs in (alone, taught):
-            running = {pool.submit(train, job, force): job for job in jobs}
-            for future in as_completed(running):
+        running = {pool.submit(train, job, force): job for job in todo if job.role != "distilled"}
+        while running or waiting:
+            if not any(job.role == "teacher" for job in running.values()):
+                running |= {pool.submit(train, job, force): job for job in waiting}
+                waiting = []
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                job = running.pop(future)
                 try:
                     future.result()
-                    logged(running[future], metrics)
+                    logged(job, metrics)
                 except BaseException:
                     pool.shutdown(wait=False, cancel_futures=True)
-                    print(f"{title(running[future])} failed", file=sys.stderr, flush=True)
+                    print(f"{title(job)} failed", file=sys.stderr, flush=True)
                     raise
                 number += 1
-                print(f"[{number}/{len(todo)}] {title(running[future])}: done", file=sys.stderr, flush=True)
+                print(f"[{number}/{len(todo)}] {title(job)}: done", file=sys.stderr, flush=True)
 
 
 def begin(threads: int) -> None:
