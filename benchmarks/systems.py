@@ -263,10 +263,9 @@ SHARED = (
     ),
     System(
         "KD3",
-        "kd3 confident mix_statistics",
-        _GRAPH.format("mixing", "test_kd3_selects_and_weighs_logits_and_features"),
+        "kd3 confident mix_statistics kdlosses.outputs.SharedClassifier",
+        _GRAPH.format("mixing", "test_the_teachers_classifier_is_the_students_and_its_features_are_learned"),
         nodes_result=Without("kd3", "glnn"),
-        open="no classifier of the teacher is shared and frozen",
     ),
     System(
         "Swing",
@@ -326,9 +325,8 @@ SHARED = (
     System(
         "Talking Models",
         "talking",
-        _FEATURE.format("talking", "test_messages_that_say_nothing_are_not_least"),
+        _GRAPH.format("mixing", "test_a_message_of_the_student_goes_through_the_teachers_own_layers"),
         nodes_result=Without("talking", "glnn"),
-        open="a map by least squares stands for the upper layers of the teacher",
     ),
     System(
         "TAID",
