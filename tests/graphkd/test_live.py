@@ -31,6 +31,7 @@ ASKING = {
     "hard": dict(type="hard", bound=0.5),
     "mixup": dict(type="mixup", ask=True),
     "kd3": dict(type="kd3"),
+    "mst_distill": dict(type="mst_distill"),
     "mtard": dict(type="mtard", steps=2, radius=0.1, step=0.05),
     "talking": dict(type="talking"),
 }
