@@ -267,7 +267,7 @@ SHARED = (
         _GRAPH.format("mixing", "test_the_teachers_classifier_is_the_students_and_its_features_are_learned"),
         nodes_result=Without("kd3", "glnn"),
         pixels_result="the config is run, not measured",
-        open="images of another distribution are not made, on nodes features are",
+        open="on pixels no images of another distribution are made",
     ),
     System(
         "Swing",

@@ -28,14 +28,14 @@ def talking(
     Communication", 2023. Its formulas were not at hand: the terms bear its names; their form and weights are ours.
     """
     ends, before = logits("talking", student, teacher), features("talking", student, teacher)
-    upper = [find(model, ends[side]) for side, model in (("student", student), ("teacher", teacher))]
-    for side, layer in zip(("student", "teacher"), upper):
+    mine, its = find(student, ends["student"]), find(teacher, ends["teacher"])
+    for side, layer in (("student", mine), ("teacher", its)):
         if not isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
             raise ValueError(
                 f"method 'talking': {ends[side]!r} of the {side} is a {type(layer).__name__}; it has to be the linear "
                 "layer or convolution that makes the logits"
             )
-    talk = Conversation(*upper, messages, interaction, consistency)
+    talk = Conversation(mine, its, messages, interaction, consistency)
     return [{"loss": "kl", **ends}, {"loss": talk, **before, "name": "talking"}]
 
 

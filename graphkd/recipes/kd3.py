@@ -10,7 +10,7 @@ from graphkd.networks.with_output import WithOutput
 from graphkd.recipes.registry import recipe
 from graphkd.recipes.supervised import supervised
 from graphkd.rules.mix_statistics import mix_statistics
-from graphkd.sparse.rows import rows
+from graphkd.sparse.rows import Matrix, rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History
 from kdlosses.policy.confident import Confident, confidence
@@ -89,6 +89,7 @@ def kd3(
     soft = kdlosses.build(Confident(loss, kappa))
     parts = nn.ModuleDict({"soft": soft})
     adapter: Any
+    states: Matrix
     if ask:
         adapter, states = _share(model, lesson)
     elif feature > 0:

@@ -109,6 +109,6 @@ def mst_distill(
 
 
 def _mask(channels: int, hidden: int) -> nn.Module:
-    network = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))
-    nn.init.constant_(network[-1].bias, 3.0)  # at first nearly all goes through
-    return network
+    last = nn.Linear(hidden, channels)
+    nn.init.constant_(last.bias, 3.0)  # at first nearly all goes through
+    return nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), last)

@@ -62,11 +62,7 @@ def last_linear(network: nn.Module, forward: Callable[[nn.Module], Tensor], clas
     Raises:
         ValueError: there is none.
     """
-    parts = [
-        each
-        for each in network.modules()
-        if isinstance(getattr(each, "weight", None), Tensor) and each.weight.ndim == 2 and len(each.weight) == classes
-    ]
+    parts = [each for each in network.modules() if _rows(each) == classes]
     _, called = _run(parts, network, forward)
     for place, (module, given, _) in reversed([*enumerate(called)]):
         if isinstance(given, Tensor) and given.ndim == 2 and given.shape[1] == module.weight.shape[1]:
@@ -147,6 +143,12 @@ class _Call(NamedTuple):
     module: Any
     given: Any
     out: Any
+
+
+def _rows(module: nn.Module) -> int | None:
+    """Rows of the weights of a linear layer, one's own or PyG's."""
+    weight = getattr(module, "weight", None)
+    return len(weight) if isinstance(weight, Tensor) and weight.ndim == 2 else None
 
 
 def _place_of(called: list[_Call], place: int, tap: Tap) -> Place:

@@ -61,11 +61,9 @@ class ConfidentFeature(nn.Module):
         weight: Tensor | None = None,
         **context: Any,
     ) -> Tensor:
-        both = [
-            resized("confident_feature", name, logits.detach(), student)
-            for name, logits in (("student_logits", student_logits), ("teacher_logits", teacher_logits))
-        ]
-        sure = confidence(*both, self.kappa).to(student.dtype)
+        own = resized("confident_feature", "student_logits", student_logits, student)
+        other = resized("confident_feature", "teacher_logits", teacher_logits, student)
+        sure = confidence(own, other, self.kappa).to(student.dtype)
         return self.loss(student, teacher, weight=sure if weight is None else sure * weight, **context)
 
     def active(self, **context: Any) -> bool:

@@ -84,7 +84,7 @@ class MSTDistill(nn.Module):
         self.gate = _of_two(classes, hidden, teachers)
         self.masks = nn.ModuleList(_of_two(classes, hidden, classes) for _ in range(teachers if mask else 0))
         for each in self.masks:
-            nn.init.constant_(each[-1].bias, _OPEN)
+            _open(each)
 
     def forward(
         self,
@@ -140,7 +140,10 @@ class MSTDistill(nn.Module):
         return -torch.where(busy, load, 1 / len(load)).log().mean() - math.log(len(load))
 
 
-_OPEN = 3.0  # a mask that has learned nothing lets nearly all through
+@torch.no_grad()
+def _open(mask: Any) -> None:
+    """Have a mask that has learned nothing let nearly all through."""
+    mask[-1].bias.fill_(3.0)
 
 
 def _of_two(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
