@@ -243,9 +243,9 @@ SHARED = (
     System(
         "MST-Distill",
         "mst_distill",
-        _POLICY.format("mst_distill", "test_the_gate_learns_which_teacher_is_like_the_student"),
-        nodes_result=Without("terms(mst_distill)", "terms(average(kl))"),
-        open="the masks that specialise the teachers are absent",
+        _GRAPH.format("several_teachers", "test_each_teacher_is_masked_inside_for_the_student"),
+        nodes_result=Without("mst_distill", "terms(average(kl))"),
+        open="on pixels masks stand on the logits of the teachers, not on their features",
     ),
     System(
         "DSE",
@@ -263,10 +263,11 @@ SHARED = (
     ),
     System(
         "KD3",
-        "kd3 confident mix_statistics",
-        _GRAPH.format("mixing", "test_kd3_selects_and_weighs_logits_and_features"),
+        "kd3 confident confident_feature share_classifier mix_statistics kdlosses.outputs.SharedClassifier",
+        _GRAPH.format("mixing", "test_the_teachers_classifier_is_the_students_and_its_features_are_learned"),
         nodes_result=Without("kd3", "glnn"),
-        open="no classifier of the teacher is shared and frozen",
+        pixels_result="the config is run, not measured",
+        open="on pixels no images of another distribution are made",
     ),
     System(
         "Swing",
@@ -326,9 +327,9 @@ SHARED = (
     System(
         "Talking Models",
         "talking",
-        _FEATURE.format("talking", "test_messages_that_say_nothing_are_not_least"),
+        _GRAPH.format("mixing", "test_a_message_of_the_student_goes_through_the_teachers_own_layers"),
         nodes_result=Without("talking", "glnn"),
-        open="a map by least squares stands for the upper layers of the teacher",
+        pixels_result="the config is run, not measured",
     ),
     System(
         "TAID",
@@ -480,9 +481,8 @@ SHARED = (
     System(
         "MulKI",
         "mulki",
-        _POLICY.format("mulki", "test_the_teacher_that_knows_the_class_is_heard"),
+        _POLICY.format("mulki", "test_each_stage_brings_prototypes_of_two_tasks_where_the_teachers_have_them"),
         nodes_result=Without("terms(mulki)", "terms(average)"),
-        open="one of four stages: which teacher counts for which class",
     ),
     System(
         "Random teachers",

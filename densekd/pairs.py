@@ -209,7 +209,7 @@ _SEGMENTATION: dict[str, dict[str, float | _Other | None]] = {
     },
     "tables/scenes_fpn": {
         **dict.fromkeys(("acam", "bpkd", "cirkd", "cwd", "dist", "ifvd", "kl", "maskd", "mgd", "pkd", "skd")),
-        **dict.fromkeys(("dual_head", "ofa", "uskd")),
+        **dict.fromkeys(("dual_head", "ofa", "talking", "uskd")),
         "hfd_bsd": _other(model=_teacher("plain/segformer_mit_w16_scenes")),
         "lad": _other(model=_teacher("lad/teacher_scenes")),
         "mgd_semi": _other(model=_two_teachers("plain/semantic_fpn_r18_w32_scenes", "mgd_semi/deep_scenes")),

@@ -96,7 +96,7 @@ class Term(nn.Module):
             raise TypeError(f"distills entry: name must be a string, got {name!r}")
         if not all(each is None or isinstance(each, str) for each in listed(source)):
             raise TypeError(f"distills entry: source must be the name of a teacher, or a list, got {source!r}")
-        self.spec = loss
+        self._spec = (loss,)  # in a tuple: a module is a part of this one as its loss alone
         self.sources = listed(source)
         known = {**dict.fromkeys(KNOWN, 8), **place_of(self.sources)}
         self.loss = kdlosses.build(loss, **known)  # for what it says of itself, until `fit`
@@ -260,7 +260,7 @@ class Term(nn.Module):
             self.by_class = None if weights is None else learner[0].new_tensor(weights, dtype=torch.float32)
             sides = dict(student_channels=mine, teacher_channels=its, channels=its)
             known = {**sides, "classes": classes, "ignore_index": ignore_index, **place_of(self.sources)}
-            self.loss = kdlosses.build(self.spec, **{key: value for key, value in known.items() if value is not None})
+            self.loss = kdlosses.build(*self._spec, **{key: value for key, value in known.items() if value is not None})
             for part in self.loss.modules():  # options, files among them, may be for some channels alone
                 check = getattr(part, "check_channels", None)
                 if check is not None and len(self.sources) == 1:

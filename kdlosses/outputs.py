@@ -1,4 +1,4 @@
-"""Output layers that stay in a student and hold more than class logits: a second head, subclasses."""
+"""Output layers that stay in a student and hold more than class logits: a second head, subclasses, the teacher's."""
 
 from __future__ import annotations
 
@@ -131,7 +131,60 @@ class Subclasses(Output):
         return each.logsumexp(-1).movedim(-1, self.axis)
 
 
-OUTPUTS: dict[str, type[Output]] = {"two_heads": TwoHeads, "subclasses": Subclasses}
+class SharedClassifier(Output):
+    r"""A learned map to the width of a teacher's last features, `layer`, then a classifier, which may be the teacher's.
+
+    `share` puts the teacher's own last layer there, $z = W_t A f + b_t$, and freezes it: what the student learns is to
+    have the teacher's features. Until then the classifier learns like any other layer.
+
+    Args:
+        layer: the last layer that there is; another one, to `wide` channels, takes its place.
+        wide: width of the teacher's last features.
+
+    Raises:
+        ValueError: `wide` is no width.
+
+    Paper: Tang et al., "Distribution Shift Matters for Knowledge Distillation with Webly Collected Images", ICCV 2023.
+
+    >>> output, teacher = SharedClassifier(nn.Linear(4, 3), wide=8), nn.Linear(8, 3)
+    >>> output.share(teacher.weight, teacher.bias)
+    >>> features = torch.randn(2, 4)
+    >>> torch.equal(output(features), teacher(output.layer(features)))
+    True
+    """
+
+    def __init__(self, layer: Layer, wide: int = 64) -> None:
+        super().__init__()
+        if wide < 1:
+            raise ValueError(f"shared: wide must be at least 1, got {wide}")
+        self.layer, self.classes = like(layer, wide), len(layer.weight)
+        self.classifier: Any = (
+            nn.Linear(wide, self.classes) if isinstance(layer, nn.Linear) else type(layer)(wide, self.classes, 1)
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.classifier(self.layer(features))
+
+    @torch.no_grad()
+    def share(self, weight: Tensor, bias: Tensor | None) -> None:
+        """Take a classifier `(C, d)`, or `(C, d, 1, 1)`, without a bias if there is none, and freeze it.
+
+        Raises:
+            ValueError: it is of another shape; says which.
+        """
+        own = self.classifier
+        if weight.shape[:2] != own.weight.shape[:2] or weight.numel() != own.weight.numel():
+            raise ValueError(
+                f"shared: the teacher's last layer has weights {tuple(weight.shape)}, the student's place for it "
+                f"{tuple(own.weight.shape)}: the classes must be the same, the output be made with "
+                f"wide={weight.shape[1]}, and a convolution be 1x1"
+            )
+        own.weight.copy_(weight.reshape(own.weight.shape))
+        own.bias.copy_(torch.zeros_like(own.bias) if bias is None else bias)
+        own.requires_grad_(False)
+
+
+OUTPUTS: dict[str, type[Output]] = {"two_heads": TwoHeads, "subclasses": Subclasses, "shared": SharedClassifier}
 """The output layers by name; each is built of the last layer that it replaces."""
 
 

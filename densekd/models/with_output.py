@@ -1,4 +1,4 @@
-"""A model of any config with another output layer: a second head, or subclasses."""
+"""A model of any config with another output layer: a second head, subclasses, a classifier that is the teacher's."""
 
 from __future__ import annotations
 

@@ -26,6 +26,8 @@ class WithOutput(MLP):
         if isinstance(self.layers[-1], nn.Linear):
             if f"{last}second.weight" in state_dict:
                 self.give("two_heads")
+            elif f"{last}classifier.weight" in state_dict:
+                self.give(dict(type="shared", wide=len(state_dict[f"{last}layer.weight"])))
             elif f"{last}layer.weight" in state_dict:
                 self.give(dict(type="subclasses", count=len(state_dict[f"{last}layer.weight"]) // self.widths[-1]))
         super()._load_from_state_dict(state_dict, prefix, *args)

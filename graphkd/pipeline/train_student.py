@@ -47,7 +47,7 @@ def train_student(
     """Train a student on the visible part of a setting; without a teacher, on the labels alone.
 
     `teacher` is what `train_teacher` returns, or the cache of that, which is all that most methods need. Those that ask
-    the teacher about changed features, see `graphkd.recipes.ASKS`, need the network, too.
+    the teacher about changed features or layers, see `graphkd.recipes.ASKS`, need the network, too.
 
     `progress` and `callback` are those of `StudentClassifier.fit`.
 

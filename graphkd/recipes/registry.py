@@ -36,7 +36,7 @@ recipe's option `inputs`."""
 TASKS_OF: dict[str, tuple[str, ...]] = {}
 """The tasks of a recipe by the names of `graphkd.training.task.TASKS`; one that stands around another has its tasks."""
 ASKS: set[str] = set()
-"""The recipes that ask the teacher itself about changed features, and not only its cache, see `Lesson.live_teacher`."""
+"""The recipes that ask the teacher itself, about changed features or layers, see `Lesson.live_teacher`."""
 EDGE_READERS: set[str] = set()
 """The recipes that read the edges of the graph; all count every edge the same."""
 
@@ -45,7 +45,7 @@ SPACES: dict[str, Mapping[str, Dimension]] = {}
 
 HANDS_ON = {
     *("adagmlp", "dho", "dual_head", "m2m", "pruned", "quant_distill", "random_teacher", "rounded", "simmlp"),
-    *("lelp", "talking", "tined", "weight_align"),
+    *("kd3", "lelp", "talking", "tined", "weight_align"),
 }
 """The recipes that read or change the parameters of their student themselves: they run on the CPU."""
 ONE_PROCESS = {"hard", "tgeo"}
@@ -74,7 +74,7 @@ def recipe(
         reads_edges: whether it reads the edges of the graph. It counts all edges the same, so that a graph with weights
             is refused.
         graph_networks: whether its student may itself be a graph network: it calls the model by `lesson.outputs` alone.
-        asks: whether it asks the teacher itself about changed features; it gets it by `lesson.live_teacher(name)`.
+        asks: whether it asks the teacher itself, about changed features or layers: `lesson.live_teacher(name)`.
         tasks: what it may teach, by the names of `graphkd.training.task.TASKS`: it takes its losses on labels and on
             the teacher's outputs from `lesson.task`.
         space: what `graphkd.tune` searches of its options, beside `lam` and `tau`: ranges or lists of choices.

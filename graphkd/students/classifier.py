@@ -162,7 +162,7 @@ class StudentClassifier(ClassifierMixin, BaseEstimator):
             progress: show a bar of the epochs; else nothing is printed.
             callback: called with an `Event` after each epoch, see `graphkd.training.watch`.
             role: what the bar and the events call it.
-            live: the teacher itself, about the rows of `X`, for a method that asks it about changed features.
+            live: the teacher itself, about the rows of `X`, for a method that asks it about changes to them.
 
         Raises:
             ValueError: settings, sizes, labels or the teacher's output do not fit; says which.

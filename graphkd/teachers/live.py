@@ -1,10 +1,10 @@
-"""Trained teachers that are asked about changed features, or edges, while a student learns."""
+"""Trained teachers that are asked about changed features, hidden layers or edges, while a student learns."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -14,7 +14,8 @@ from graphkd.data.graph import Graph
 from graphkd.sparse.edges import by_target
 from graphkd.sparse.neighbours import near
 from graphkd.sparse.rows import Matrix, rows
-from graphkd.teachers.call import call
+from graphkd.teachers.call import call, call_on
+from graphkd.teachers.upper import Place, classifier, hidden_place, put
 from graphkd.training.latency import hops
 from kdlosses.taps import at_rest
 
@@ -46,6 +47,7 @@ class Live:
     x: Matrix | None = None
     back: Callable[[Tensor], Tensor] | None = None
     _alike: dict[int, bool] = field(default_factory=dict, init=False, repr=False)
+    _places: dict[int, Place] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.graphs[0])
@@ -75,28 +77,79 @@ class Live:
         asked = range(len(self.networks)) if which is None else [which % len(self.networks)]
         return torch.cat([self._answer(k, own, nodes, edge_index) for k in asked], 1).to(x.dtype)
 
-    def _answer(self, k: int, x: Tensor, nodes: Tensor | slice, edge_index: Tensor | None) -> Tensor:
+    def upper(self, hidden: Tensor, nodes: Tensor | slice = slice(None), which: int = -1) -> Tensor:
+        """Logits `(n, C)` of nodes whose last hidden layer is another one; all other nodes have their own.
+
+        Gradients go through the teacher's own layers above it to `hidden`, and to no parameter.
+
+        Args:
+            hidden: `(n, d)`, in place of the last hidden layer of the teacher's cache.
+            nodes: their numbers, each once, or `slice(None)` for all.
+            which: number of the teacher; the last if not given.
+
+        Raises:
+            ValueError: the teacher has no hidden layer.
+
+        >>> from graphkd.data import digits
+        >>> from graphkd.teachers import gcn
+        >>> graph, teacher = digits(), gcn(64, 10).eval()
+        >>> hidden = teacher.outputs(graph.x, graph.edge_index)[-2].detach()
+        >>> live = Live([teacher], [graph])
+        >>> torch.allclose(live.upper(hidden), live(graph.x), atol=1e-5)
+        True
+        """
+        k = which % len(self.networks)
+        x = rows(self.graphs[k].x, nodes).to_dense()
+        return self._answer(k, x, nodes, None, hidden).to(hidden.dtype)
+
+    def classifier(self, which: int = -1) -> tuple[Tensor, nn.Linear]:
+        """What the last linear layer of a teacher reads, `(N, d)`, and what follows, at a node without neighbours.
+
+        Raises:
+            ValueError: there is no such layer, or what follows is no linear map.
+
+        >>> from graphkd.data import digits
+        >>> from graphkd.teachers import gcn
+        >>> graph, teacher = digits(), gcn(64, 10)
+        >>> features, linear = Live([teacher], [graph]).classifier()
+        >>> features.shape, torch.allclose(linear.weight, teacher.layers[-1].lin.weight, atol=1e-5)
+        (torch.Size([1797, 64]), True)
+        """
+        network, graph = self.networks[which], self.graphs[which]
+        with _frozen(network), torch.no_grad():
+            return classifier(network, graph)
+
+    def _answer(
+        self, k: int, x: Tensor, nodes: Tensor | slice, edge_index: Tensor | None, hidden: Tensor | None = None
+    ) -> Tensor:
         network, graph = self.networks[k], self.graphs[k]
         edges, weight = graph.edge_index, graph.edge_weight
         if edge_index is not None:
             if weight is not None:
                 raise ValueError("a teacher on a graph with edge_weight is asked about its own edges alone")
             edges = edge_index
+        asked: Tensor | slice = nodes
         with _frozen(network):
             if isinstance(nodes, slice):
-                return call(network, x, edges, weight, graph.num_classes)
-            if edge_index is None and weight is None and self._is_local(k, nodes):
-                return self._nearby(k, x, nodes)
-            moved = rows(graph.x).to_dense().index_copy(0, nodes, x.to(graph.x.dtype))
-            return call(network, moved, edges, weight, graph.num_classes)[nodes]
+                given = x, edges, weight
+            elif edge_index is None and weight is None and self._is_local(k, nodes):
+                given, asked = self._nearby(k, x, nodes), slice(len(nodes))
+            else:
+                given = rows(graph.x).to_dense().index_copy(0, nodes, x.to(graph.x.dtype)), edges, weight
+            with nullcontext() if hidden is None else put(self._hidden_place(k), functools.partial(_in, hidden, asked)):
+                return call(network, *given, graph.num_classes)[asked]
 
-    def _nearby(self, k: int, x: Tensor, nodes: Tensor) -> Tensor:
-        """From what lies around: one hop more than the network looks, for layers that read the degree of a source."""
-        network, graph = self.networks[k], self.graphs[k]
-        around = near(*self._by_target[k], nodes, hops(network) + 1)
-        others = rows(graph.x, around.nodes[len(nodes) :]).to_dense()
-        moved = torch.cat([x.to(others.dtype), others])
-        return call(network, moved, around.edges, None, graph.num_classes)[: len(nodes)]
+    def _nearby(self, k: int, x: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor, None]:
+        """What lies around: one hop more than the network looks, for layers that read the degree of a source."""
+        around = near(*self._by_target[k], nodes, hops(self.networks[k]) + 1)
+        others = rows(self.graphs[k].x, around.nodes[len(nodes) :]).to_dense()
+        return torch.cat([x.to(others.dtype), others]), around.edges, None
+
+    def _hidden_place(self, k: int) -> Place:
+        if k not in self._places:
+            graph = self.graphs[k]
+            self._places[k] = hidden_place(self.networks[k], lambda each: call_on(each, graph), len(graph))
+        return self._places[k]
 
     @torch.no_grad()
     def _is_local(self, k: int, nodes: Tensor) -> bool:
@@ -107,13 +160,24 @@ class Live:
                 self._alike[k] = False
             else:
                 whole = call(network, graph.x, graph.edge_index, None, graph.num_classes)[nodes]
-                part = self._nearby(k, rows(graph.x, nodes).to_dense(), nodes)
+                given = self._nearby(k, rows(graph.x, nodes).to_dense(), nodes)
+                part = call(network, *given, graph.num_classes)[: len(nodes)]
                 self._alike[k] = torch.allclose(part, whole, rtol=1e-3, atol=1e-3)
         return self._alike[k]
 
     @functools.cached_property
     def _by_target(self) -> list[tuple[Tensor, Tensor]]:
         return [by_target(graph.edge_index, len(graph)) for graph in self.graphs]
+
+
+def _in(hidden: Tensor, asked: Tensor | slice, layer: Tensor) -> Tensor:
+    """A hidden layer with other rows where it is asked."""
+    told = hidden.to(layer)
+    if told.shape[1] != layer.shape[1]:
+        raise ValueError(f"the teacher's last hidden layer is {layer.shape[1]} wide, what is put there {told.shape[1]}")
+    if isinstance(asked, slice):
+        return torch.cat([told, layer[len(told) :]])
+    return layer.index_copy(0, asked.to(layer.device), told)
 
 
 @contextmanager

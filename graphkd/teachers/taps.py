@@ -62,10 +62,10 @@ def hidden_layers(
     found: list[Tensor] = []
 
     def keep(module: nn.Module, args: Any, out: Any) -> None:
-        if _fits(out, nodes):
+        if fits(out, nodes):
             found.append(out.clone())  # an activation in place may overwrite it
 
-    hooks = [module.register_forward_hook(keep) for _, module in _message_passing(network)]
+    hooks = [module.register_forward_hook(keep) for _, module in message_passing(network)]
     try:
         logits = forward(network)
     finally:
@@ -108,7 +108,7 @@ def _read(
         except RuntimeError as error:  # overwritten
             raise ValueError(str(error)) from error
         for tensor in layers:
-            if not _fits(tensor, nodes):
+            if not fits(tensor, nodes):
                 raise ValueError(
                     f"tap {tap!r} of {type(network).__name__} yields {tuple(tensor.shape)}, expected a hidden layer "
                     f"({nodes}, d); {nearest(tap, fitting)}"
@@ -117,11 +117,12 @@ def _read(
     return found, logits
 
 
-def _fits(out: Any, nodes: int) -> bool:
+def fits(out: Any, nodes: int) -> bool:
+    """Whether an output is a hidden layer `(N, d)`."""
     return isinstance(out, Tensor) and out.layout is torch.strided and out.ndim == 2 and len(out) == nodes
 
 
-def _message_passing(network: nn.Module) -> list[tuple[str, nn.Module]]:
+def message_passing(network: nn.Module) -> list[tuple[str, nn.Module]]:
     """The outermost message-passing layers of PyG in a network."""
     from torch_geometric.nn import MessagePassing
 

@@ -37,6 +37,10 @@ class Asked(Protocol):
         which: int | None = None,
     ) -> Tensor: ...
 
+    def upper(self, hidden: Tensor, nodes: Tensor | slice = slice(None), which: int = -1) -> Tensor: ...
+
+    def classifier(self, which: int = -1) -> tuple[Tensor, nn.Linear]: ...
+
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
@@ -130,16 +134,16 @@ class Lesson:
         return found[name]
 
     def live_teacher(self, recipe: str) -> Asked:
-        """The teachers, to be asked about changed features or edges; raise if there is only what they once said.
+        """The teachers, to be asked about changed features, layers or edges; raise if there is only what they said.
 
         Called as `live(x, nodes)` it returns logits `(n, E C)`, with a gradient to x and none to the teachers; `which`
         is the number of one of them. What the student must not see is not in their graph either.
         """
         if self.live is None:
             raise ValueError(
-                f"{recipe} asks the teacher about changed features, and there are only its outputs: pass the network "
-                "itself, or a cache with its weights (train_teacher(..., extras=['weights'])), and no features but the "
-                f"graph's own; or {recipe} with ask=False, which takes what the teacher says of them unchanged"
+                f"{recipe} asks the teacher about changed features or layers, and there are only its outputs: pass the "
+                "network itself, or a cache with its weights (train_teacher(..., extras=['weights'])), and no features "
+                f"but the graph's own; or {recipe} with ask=False, which needs no more than these outputs"
             )
         if len(self.live) != len(self) or not (self.live.x is None or self.live.x is self.x):
             raise ValueError(

@@ -24,7 +24,7 @@ TAP = "decode_head.conv_seg"
 BRANCH = {"loss": "ofa", "student": "backbone", "teacher": TAP, "head": {"type": "branch", "label_loss": 0.1}}
 
 
-def pspnet_of(output: str) -> dict[str, Any]:
+def pspnet_of(output: str | dict[str, Any]) -> dict[str, Any]:
     torch.manual_seed(0)
     student = revert_sync_batchnorm(build_model(dict(type="densekd.WithOutput", of=config().model, output=output))[0])
     torch.manual_seed(1)
@@ -44,6 +44,7 @@ CONTRACT = [
         models=lambda: pspnet_of("two_heads"),
         no_fixed_point={"kl": "a twin predicts by both of its heads, and the second alone learns of it"},
     ),
+    MethodContract("kd3", models=lambda: pspnet_of(dict(type="shared", wide=32)), options={"kappa": 0.0}),
     MethodContract("lelp", models=lambda: pspnet_of("subclasses"), options={"fit_steps": 1}),
 ]
 
@@ -123,7 +124,7 @@ def test_both_of_two_heads_may_be_of_one_sigmoid() -> None:
     assert mixed.shape == z.shape
 
 
-@pytest.mark.parametrize("method", ["dho", "lelp"])
+@pytest.mark.parametrize("method", ["dho", "kd3", "lelp"])
 def test_a_student_without_the_output_layer_is_told_how_to_get_it(method: str, seg: Config) -> None:
     with pytest.raises(ValueError, match=f"method '{method}' needs a student whose last layer .*densekd.WithOutput"):
         Distiller(student=seg, teacher="ema", method=method)

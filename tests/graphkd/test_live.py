@@ -30,7 +30,10 @@ GCN_SPEC = dict(type="gcn", hidden=16, epochs=20)
 ASKING = {
     "hard": dict(type="hard", bound=0.5),
     "mixup": dict(type="mixup", ask=True),
+    "kd3": dict(type="kd3"),
+    "mst_distill": dict(type="mst_distill"),
     "mtard": dict(type="mtard", steps=2, radius=0.1, step=0.05),
+    "talking": dict(type="talking"),
 }
 
 
@@ -73,6 +76,13 @@ def test_asked_about_what_is_unchanged_it_says_what_is_in_the_cache(ind: Setting
     torch.testing.assert_close(outcome.live(ind.seen.x), said, atol=1e-4, rtol=1e-4)
     some = torch.randperm(len(ind.seen), generator=torch.Generator().manual_seed(0))[:40]
     torch.testing.assert_close(outcome.live(ind.seen.x[some], some), said[some], atol=1e-4, rtol=1e-4)
+    if not outcome.cache.hidden:
+        with pytest.raises(ValueError, match="has no hidden layer"):
+            outcome.live.upper(said)
+        return
+    hidden = torch.from_numpy(outcome.cache.hidden[-1])[ind.observed]
+    torch.testing.assert_close(outcome.live.upper(hidden), said, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(outcome.live.upper(hidden[some], some), said[some], atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("make", [lambda: GCN(64, 8, 2, 10), Wide], ids=["pyg", "wide"])
@@ -164,7 +174,7 @@ def test_a_table_of_logits_is_refused_by_name_before_anything_is_trained(
     graph: Graph, ind: Setting, taught: Outcome, name: str
 ) -> None:
     method, forever = ASKING[name], StudentClassifier(epochs=10**9)
-    why = f"{name} asks the teacher about changed features, and there are only its outputs: pass the network itself"
+    why = f"{name} asks the teacher about changed features or layers, and there are only its outputs: pass the network"
     assert taught.cache is not None
     one = taught.cache.split()[0]
     logits = np.where(one.observed[:, None], one.logits, np.nan)
@@ -294,3 +304,39 @@ def test_mixup_asks_about_the_mixed_features(ind: Setting, taught: Outcome, less
     assert value.item() == pytest.approx(kl(told.softmax(2).mean(0).log(), model(moved)), rel=1e-3)
     unasked = first_step(lesson, "mixup", watched(), slice(None), lam=0.0, loss="kl")
     assert abs(unasked.item() - value.item()) > 0.01
+
+
+def tapped(network: nn.Module, *taps: str) -> dict[str, Any]:
+    return dict(module=network, taps=list(taps))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: GCN(64, 8, 2, 10),
+        lambda: tapped(GCN(64, 8, 2, 10), "convs.1:in"),
+        lambda: tapped(GCN(64, 8, 3, 10), "act"),
+        lambda: tapped(Wide(), "conv+norm"),
+    ],
+    ids=["found", "input", "in its second call", "several"],
+)
+def test_another_hidden_layer_goes_through_the_layers_above_it(ind: Setting, make: Callable[[], Any]) -> None:
+    """Its own layer gives its own logits; of another one the neighbours hear, too, and the gradient goes through."""
+    torch.manual_seed(0)
+    outcome = train_teacher(ind, make())
+    assert outcome.cache is not None
+    assert outcome.live is not None
+    hidden = torch.from_numpy(outcome.cache.hidden[-1])[ind.observed]
+    said = torch.from_numpy(outcome.cache.logits)[ind.observed]
+    torch.testing.assert_close(outcome.live.upper(hidden), said, atol=1e-4, rtol=1e-4)
+    some = torch.tensor([5, 900, 33])
+    moved = (hidden[some] + 1).requires_grad_()
+    told = outcome.live.upper(moved, some)
+    whole = outcome.live.upper(hidden.index_copy(0, some, moved.detach()))
+    torch.testing.assert_close(told, whole[some], atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(told, said[some], atol=1e-2)
+    assert ((whole - said).abs().amax(1) > 1e-4).sum() > 3
+    told.sum().backward()
+    assert moved.grad is not None
+    assert (moved.grad.abs().sum(1) > 0).all()
+    assert all(parameter.grad is None for parameter in outcome.live.networks[0].parameters())

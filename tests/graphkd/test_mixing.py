@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from graphkd.data import Setting
 from graphkd.networks.mlp import MLP
+from graphkd.networks.with_output import WithOutput
 from graphkd.pipeline.outcome import Outcome
 from graphkd.pipeline.train_student import train_student
 from graphkd.pipeline.train_teacher import train_teacher
@@ -24,6 +25,9 @@ from graphkd.recipes import RECIPES, hard, kd3, mixup, talking, terms, tgeo
 from graphkd.students.classifier import StudentClassifier
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import Clock, History, Schedule, train
+from kdlosses import Talking
+from kdlosses.outputs import SharedClassifier
+from kdlosses.policy.confident import confidence
 from kdlosses.rules import FusionRatio
 from kdlosses.rules import mixup as drawn
 
@@ -37,7 +41,19 @@ CONTRACT = [
     ),
     RecipeContract("mixup", options=dict(share=0.0), undrawn=dict(share=0.0)),
     RecipeContract(
-        "kd3", undrawn=dict(contrast=0.0), learns_less="it leaves out what such a noisy teacher is not sure of"
+        "kd3",
+        options=dict(ask=False),
+        undrawn=dict(contrast=0.0, ask=False),
+        short=dict(ask=False),
+        without_edges=dict(ask=False),
+        learns_less="it leaves out what such a noisy teacher is not sure of",
+    ),
+    RecipeContract(
+        "talking",
+        options=dict(ask=False),
+        undrawn=dict(ask=False),
+        short=dict(ask=False),
+        without_edges=dict(ask=False),
     ),
     RecipeContract("tgeo", undrawn=dict(lam=0.5), short=dict(lam=0.5)),
 ]
@@ -62,10 +78,10 @@ def lesson(setting: Setting, taught: Outcome) -> Lesson:
     )
 
 
-def network() -> MLP:
+def network() -> WithOutput:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return MLP(64, (16,), 10)
+        return WithOutput(64, (16,), 10)
 
 
 def first_step(
@@ -200,7 +216,7 @@ def test_a_mask_without_room_is_plain_distillation(lesson: Lesson) -> None:
 
 def test_kd3_selects_and_weighs_logits_and_features(lesson: Lesson) -> None:
     model = network()
-    value, trained, _ = first_step(kd3, lesson, model, kappa=0.45, feature=2.0, contrast=0.0)
+    value, trained, _ = first_step(kd3, lesson, model, kappa=0.45, feature=2.0, contrast=0.0, ask=False)
     adapter = next(module for name, module in trained.named_modules() if name.endswith("adapter"))
     hidden, logits = (out.detach().double() for out in model.outputs(lesson.x))
     q, p = logits.softmax(1), logits_of(lesson).double().softmax(1)
@@ -230,28 +246,92 @@ def test_kd3_contrast_learns_to_recognise_shifted_features(lesson: Lesson) -> No
     assert before < np.log(128)
 
 
+def test_the_teachers_classifier_is_the_students_and_its_features_are_learned(lesson: Lesson) -> None:
+    """What it is compared with makes the teacher's logits, whatever the neighbours; no step moves the classifier."""
+    model, teacher = network(), lesson.live.networks[0]  # type: ignore[union-attr]
+    value, *_ = first_step(kd3, lesson, model, kappa=0.0, feature=1e6, contrast=0.0)
+    output = model.layers[-1]
+    assert isinstance(output, SharedClassifier)
+    conv = teacher.layers[-1]
+    torch.testing.assert_close(output.classifier.weight, conv.linear.weight, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(output.classifier.bias, conv.linear.bias, atol=1e-5, rtol=1e-4)
+    h, target = torch.from_numpy(np.array(lesson.hidden[-1])).double(), logits_of(lesson).double()
+    w, b = (each.detach().double() for each in (output.classifier.weight, output.classifier.bias))
+    change = np.linalg.lstsq(w.numpy(), (target - h @ w.t() - b).numpy().T, rcond=None)[0].T  # the least there is
+    wanted = h + torch.from_numpy(change)
+    torch.testing.assert_close(wanted @ w.t() + b, target, atol=1e-3, rtol=1e-3)
+    *_, hidden, logits = model.outputs(lesson.x)
+    sure = confidence(logits, target.float()).double()
+    error = ((output.layer(hidden).double() - wanted).square().mean(1) * sure).sum() / sure.sum()
+    assert value.item() == pytest.approx(1e6 * error.item(), rel=1e-3)
+    before = w.clone()
+    taught = network()
+    kd3(taught, trained_longer(lesson))
+    last = taught.layers[-1]
+    assert torch.equal(last.classifier.weight.double(), before)
+    assert (last.layer.weight - output.layer.weight).abs().max() > 0.01
+    again = WithOutput(64, (16,), 10)
+    again.load_state_dict(taught.state_dict())
+    assert torch.equal(again(lesson.x), taught(lesson.x))
+
+
+def test_a_teacher_without_a_linear_classifier_is_named(lesson: Lesson) -> None:
+    class Bent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(64, 10)
+
+        def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+            return self.head(x).tanh()
+
+    live = replace(lesson.live, networks=[Bent()])  # type: ignore[type-var]
+    with pytest.raises(ValueError, match=r"kd3: what the teacher Bent makes .* is no linear map; with ask=False the"):
+        kd3(network(), replace(lesson, live=live))
+
+
 # talking
 
 
 def test_talking_teaches_student_and_coders(lesson: Lesson) -> None:
     model = network()
+    teacher = lesson.live.networks[0]  # type: ignore[union-attr]
+    teacher.zero_grad()  # of its training
     value, trained, _ = first_step(talking, lesson, model)
     value.backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in trained.parameters())
-    assert not any(name.startswith("upper") for name, _ in trained.named_parameters())
+    taught = {id(parameter) for parameter in trained.parameters()}
+    assert all(id(each) not in taught and each.grad is None for each in teacher.parameters())
     plain, *_ = first_step(talking, lesson, model, interaction=0.0, consistency=0.0)
     q, p = model(lesson.x).double().log_softmax(1), logits_of(lesson).double().softmax(1)
     assert plain.item() == pytest.approx((p * (p.log() - q)).sum(1).mean().item(), rel=1e-5)
 
 
-def test_what_stands_for_the_upper_layers_says_nearly_what_the_teacher_says(lesson: Lesson) -> None:
+def test_a_message_of_the_student_goes_through_the_teachers_own_layers(lesson: Lesson) -> None:
+    """What the student says reaches the logits of a neighbour, as no map of a node by itself would have it."""
+    model = network()
+    options = dict(interaction=1.0, consistency=0.0)
+    value, trained, _ = first_step(talking, lesson, model, **options)
+    (talk,) = (module for module in trained.modules() if isinstance(module, Talking))
+    teacher = lesson.live.networks[0]  # type: ignore[union-attr]
+    *_, mine, logits = model.outputs(lesson.x)
+    state, target = torch.from_numpy(np.array(lesson.hidden[-1])), logits_of(lesson)
+    answer = teacher.layers[-1](talk.to_teacher(mine), lesson.edges())
+    expected = (answer - target).square().mean()
+    for said in (logits, model.layers[-1](talk.to_student(state))):
+        expected = expected + F.kl_div(said.log_softmax(1), target.softmax(1), reduction="batchmean")
+    assert value.item() == pytest.approx(expected.item(), rel=1e-4)
+    by_rows, *_ = first_step(talking, lesson, model, ask=False, **options)
+    assert abs(by_rows - value) > 0.01 * value
+
+
+def test_what_stands_for_the_upper_layers_of_rows_says_nearly_what_the_teacher_says(lesson: Lesson) -> None:
     from graphkd.recipes.talking import _readout
 
     hidden, logits = torch.from_numpy(np.array(lesson.hidden[-1])), logits_of(lesson)
     upper = _readout(hidden, logits)
-    assert (upper(hidden).argmax(1) == logits.argmax(1)).float().mean() > 0.95
+    assert (upper(hidden, slice(None)).argmax(1) == logits.argmax(1)).float().mean() > 0.95
     exact = _readout(hidden, hidden @ torch.eye(24, 5) + 3)
-    torch.testing.assert_close(exact(hidden), hidden[:, :5] + 3, atol=0.1, rtol=0.05)
+    torch.testing.assert_close(exact(hidden, slice(None)), hidden[:, :5] + 3, atol=0.1, rtol=0.05)
 
 
 # tgeo
@@ -360,6 +440,6 @@ def test_wrong_options_are_named(
 @pytest.mark.parametrize("recipe", [kd3, talking])
 def test_a_missing_hidden_layer_is_named(lesson: Lesson, recipe: Callable[..., History]) -> None:
     with pytest.raises(ValueError, match="hidden layer of the student"):
-        recipe(network(), replace(lesson, hidden=()))
+        recipe(network(), replace(lesson, hidden=()), ask=False)
     with pytest.raises(ValueError, match="hidden layer of the student"):
         recipe(MLP(64, (), 10), lesson)

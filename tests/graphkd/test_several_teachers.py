@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,15 +19,23 @@ from graphkd.data import Graph, Setting, restrict
 from graphkd.networks.mlp import MLP
 from graphkd.pipeline.outcome import Outcome
 from graphkd.recipes import partition
+from graphkd.recipes.mst_distill import mst_distill
 from graphkd.recipes.mtard import mtard
 from graphkd.training.lesson import Lesson
-from graphkd.training.loop import History
+from graphkd.training.loop import Clock, History
 
 CONTRACT = [
     RecipeContract(
         "mtard",
         options=dict(steps=1, ask=False),
         undrawn=dict(noise=0.0, ask=False),
+        short=dict(ask=False),
+        without_edges=dict(ask=False),
+    ),
+    RecipeContract(
+        "mst_distill",
+        options=dict(ask=False),
+        undrawn=dict(ask=False),
         short=dict(ask=False),
         without_edges=dict(ask=False),
     ),
@@ -282,3 +292,50 @@ def test_partition_names_a_weight_that_is_none(setting: Setting) -> None:
     lesson = Lesson(setting.seen.x, setting.seen.y, lambda *_: History(), torch.Generator())
     with pytest.raises(ValueError, match="lam is the weight of the labels"):
         partition(MLP(64, (16,), 10), lesson, lam=2.0)
+
+
+def test_each_teacher_is_masked_inside_for_the_student(setting: Setting, taught: Outcome) -> None:
+    """Masked features go through its own layers; the student hears that, and only the masks learn from their loss."""
+    assert taught.cache is not None
+    assert taught.live is not None
+    seen, cache = setting.seen, taught.cache.take(setting.observed.numpy())
+    kept: list[Any] = []
+
+    def one_step(trained: nn.Module, loss: Callable[[Tensor | slice], Tensor], count: int) -> History:
+        kept.extend([trained, loss])
+        return History()
+
+    clock = Clock()
+    given = (seen.x, torch.full((len(seen),), -1), one_step, torch.Generator(), cache.logits, seen.edge_index, None)
+    lesson = Lesson(*given, cache.hidden, clock, parts=cache.parts, live=taught.live)
+    torch.manual_seed(0)
+    model = MLP(64, (16,), 10)
+    mst_distill(model, lesson, balance=0.0, rebuild=0.5, start=0.5)
+    (_, policy, masks), loss = kept[0], kept[1]
+    z = model(seen.x).detach()
+    masked, own = [], 0.0
+    for network, mask, h in zip(taught.live.networks, masks, map(torch.from_numpy, cache.hidden)):
+        moved = mask(h).sigmoid() * h
+        masked.append(network.layers[-1](moved, seen.edge_index))
+        apart = (moved - h).square().sum() / h.square().sum()
+        own += (kdlosses.kl(masked[-1], z, tau=4.0) + 0.5 * apart).item() / 2
+    for clock.progress, heard in ((0.5, torch.cat(masked, 1).detach()), (0.4, torch.from_numpy(cache.logits))):
+        assert loss(slice(None)).item() == pytest.approx(policy(z, heard).item() + own, rel=1e-4)
+    before = sum(kdlosses.kl(each, z, tau=4.0).item() for each in masked)
+    optimiser = torch.optim.Adam(masks.parameters(), 0.01)
+    for _ in range(30):
+        optimiser.zero_grad()
+        loss(slice(None)).backward()
+        optimiser.step()
+    after = [
+        taught.live.upper(mask(h).sigmoid() * h, which=k)
+        for k, (mask, h) in enumerate(zip(masks, map(torch.from_numpy, cache.hidden)))
+    ]
+    assert sum(kdlosses.kl(each, z, tau=4.0).item() for each in after) < 0.8 * before
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_a_teacher_without_a_hidden_layer_has_nothing_to_mask(setting: Setting) -> None:
+    outcome = train_teacher(setting, [SAGE, dict(type="sgc", epochs=2)])
+    with pytest.raises(ValueError, match="masks the last hidden layer of each teacher, and one has none: ask=False"):
+        train_student(setting, outcome, "mst_distill", QUICK)

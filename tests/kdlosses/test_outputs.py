@@ -8,7 +8,7 @@ import scipy.special
 import torch
 from torch import nn
 
-from kdlosses.outputs import Subclasses, TwoHeads, like, mix_heads, output_at, with_output
+from kdlosses.outputs import SharedClassifier, Subclasses, TwoHeads, like, mix_heads, output_at, with_output
 
 Z1, Z2 = torch.randn(2, 6, 4, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64).unbind(0)
 
@@ -56,6 +56,24 @@ def test_probabilities_of_a_class_are_the_sums_over_its_subclasses() -> None:
     output, features = Subclasses(nn.Conv2d(5, 4, 1), count=3), torch.randn(2, 5, 6, 6)
     each = softmax(output.layer(features)).reshape(2, 4, 3, 6, 6)
     np.testing.assert_allclose(softmax(output(features)), each.sum(2), rtol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_shared_classifier_is_the_teachers_and_only_the_map_before_it_learns(bias: bool) -> None:
+    teacher, output = nn.Conv2d(7, 4, 1, bias=bias), SharedClassifier(nn.Conv2d(5, 4, 3, padding=1), wide=7)
+    assert all(each.requires_grad for each in output.parameters())  # before it is shared
+    output.share(teacher.weight, teacher.bias)
+    features = torch.randn(2, 5, 6, 6)
+    torch.testing.assert_close(output(features), teacher(output.layer(features)))
+    output(features).sum().backward()
+    assert [name for name, each in output.named_parameters() if each.grad is not None] == ["layer.weight", "layer.bias"]
+    tokens = SharedClassifier(nn.Linear(5, 4), wide=7)
+    tokens.share(teacher.weight, teacher.bias)
+    assert tokens(torch.randn(2, 9, 5)).shape == (2, 9, 4)
+    with pytest.raises(ValueError, match=r"\(4, 8\), the student's place for it \(4, 7\): .* made with wide=8"):
+        tokens.share(torch.zeros(4, 8), None)
+    with pytest.raises(ValueError, match="a convolution be 1x1"):
+        output.share(torch.zeros(4, 7, 3, 3), None)
 
 
 def test_a_layer_is_replaced_and_stays_in_the_state() -> None:

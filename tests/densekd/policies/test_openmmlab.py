@@ -136,6 +136,16 @@ def test_policies_of_teachers_act(name: str, seg: Config, seg_teacher: dict[str,
         assert model.distill.a.weight == pytest.approx(policy.weights["a"])
 
 
+def test_the_teachers_classifier_stays_as_it_is(seg: Config, seg_teacher: dict[str, str], tmp_path: Path) -> None:
+    """It is there after mmengine has initialised the student, and in the checkpoint."""
+    config = distill(seg, **seg_teacher, distills=[dict(loss="kl", student=LOGITS)])
+    config.model.student = dict(type="densekd.WithOutput", of=config.model.student, output=dict(type="shared", wide=32))
+    ran(config, tmp_path, ["share_classifier"], steps=2)
+    student, teacher = (read(path)["state_dict"] for path in (tmp_path / "iter_2.pth", seg_teacher["checkpoint"]))
+    for name in ("weight", "bias"):
+        assert torch.equal(student[f"{LOGITS}.classifier.{name}"], teacher[f"{LOGITS}.{name}"])
+
+
 def test_the_control_goes_without_what_needs_a_teacher(seg: Config, tmp_path: Path) -> None:
     _, images = ran(seg, tmp_path, [dict(type="ddk"), dict(type="weight_align", old=5)], steps=2)
     assert len(images) == 4
