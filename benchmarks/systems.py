@@ -221,11 +221,11 @@ SHARED = (
     ),
     System(
         "DisWOT",
-        "diswot graphkd.rank_students",
-        _GRAPH.format("ranking", "test_students_are_ranked_before_any_is_trained"),
+        "diswot evolve graphkd.rank_students graphkd.search_students densekd.search_students",
+        _GRAPH.format("ranking", "test_the_search_finds_the_best_of_all_that_the_budget_allows"),
         nodes="it trains nothing: `graphkd rank` is its command",
-        nodes_result="it trains nothing; the test compares its order with that after training",
-        open="a given list is ranked, with no evolutionary search; no networks of convolutions",
+        nodes_result="it trains nothing; a test compares its order with that after training",
+        pixels_result="what `densekd rank` finds is not trained",
     ),
     System(
         "CMD",
