@@ -455,10 +455,10 @@ SHARED = (
     ),
     System(
         "LAPTOP-Diff",
-        "norm_feature",
-        _FEATURE.format("norm_feature", "test_scale_of_a_layer_does_not_matter"),
+        "norm_feature prune_layers",
+        _OURS.format("prune_layers", "test_on_a_trained_network_the_choice_is_better_than_chance"),
         nodes_result=Without("terms(kl, norm_feature)", "terms(kl, mse)"),
-        open="the search of layers to leave out is absent",
+        open="layers are left out of live networks: no config of OpenMMLab has a network without some of its blocks",
     ),
     System(
         "SSLD",
