@@ -468,14 +468,14 @@ SHARED = (
     ),
     System(
         "SD-DARTS",
-        "voting snapshots Votes",
-        _GRAPH.format("online", "test_the_earlier_steps_of_one_network_vote_without_another_teacher"),
+        "voting sd_darts Mixed snapshots Votes",
+        _OURS.format("sd_darts", "test_a_network_that_its_past_taught_loses_less_when_its_operations_are_chosen"),
         nodes_result=Without(
             "voting(lam=0.5, taught=0.0, votes=1.0)",
             "voting(lam=0.5, taught=0.0, votes=0.0)",
         ),
         pixels_result="the config is run, not measured",
-        open="no search of architectures",
+        open="the configs have the votes; the search is of live networks, `kdlosses.rules.sd_darts`",
     ),
     System(
         "MulKI",
