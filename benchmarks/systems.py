@@ -221,11 +221,11 @@ SHARED = (
     ),
     System(
         "DisWOT",
-        "diswot graphkd.rank_students",
-        _GRAPH.format("ranking", "test_students_are_ranked_before_any_is_trained"),
+        "diswot evolve graphkd.rank_students graphkd.search_students densekd.search_students",
+        _GRAPH.format("ranking", "test_the_search_finds_the_best_of_all_that_the_budget_allows"),
         nodes="it trains nothing: `graphkd rank` is its command",
-        nodes_result="it trains nothing; the test compares its order with that after training",
-        open="a given list is ranked, with no evolutionary search; no networks of convolutions",
+        nodes_result="it trains nothing; a test compares its order with that after training",
+        pixels_result="what `densekd rank` finds is not trained",
     ),
     System(
         "CMD",
@@ -456,10 +456,10 @@ SHARED = (
     ),
     System(
         "LAPTOP-Diff",
-        "norm_feature",
-        _FEATURE.format("norm_feature", "test_scale_of_a_layer_does_not_matter"),
+        "norm_feature prune_layers",
+        _OURS.format("prune_layers", "test_on_a_trained_network_the_choice_is_better_than_chance"),
         nodes_result=Without("terms(kl, norm_feature)", "terms(kl, mse)"),
-        open="the search of layers to leave out is absent",
+        open="layers are left out of live networks: no config of OpenMMLab has a network without some of its blocks",
     ),
     System(
         "SSLD",
@@ -469,14 +469,14 @@ SHARED = (
     ),
     System(
         "SD-DARTS",
-        "voting snapshots Votes",
-        _GRAPH.format("online", "test_the_earlier_steps_of_one_network_vote_without_another_teacher"),
+        "voting sd_darts Mixed snapshots Votes",
+        _OURS.format("sd_darts", "test_a_network_that_its_past_taught_loses_less_when_its_operations_are_chosen"),
         nodes_result=Without(
             "voting(lam=0.5, taught=0.0, votes=1.0)",
             "voting(lam=0.5, taught=0.0, votes=0.0)",
         ),
         pixels_result="the config is run, not measured",
-        open="no search of architectures",
+        open="the configs have the votes; the search is of live networks, `kdlosses.rules.sd_darts`",
     ),
     System(
         "MulKI",

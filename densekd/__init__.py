@@ -18,6 +18,8 @@ _HOME = {
     "fit": "densekd.plain.fit",
     "selfdistill": "densekd.plain.selfdistill",
     "federate": "densekd.plain.federate",
+    "rank_students": "densekd.plain.ranking",
+    "search_students": "densekd.plain.ranking",
     "BoundaryIoU": "densekd.metrics",
     "ExactResume": "densekd.runs.resume",
     "Taps": "densekd.taps.reader",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from graphkd.pipeline.distill import distill
     from graphkd.pipeline.federate import federate
     from graphkd.pipeline.outcome import Result
-    from graphkd.pipeline.ranking import rank_students
+    from graphkd.pipeline.ranking import rank_students, search_students
     from graphkd.pipeline.train_student import train_student
     from graphkd.pipeline.train_teacher import train_teacher
     from graphkd.pipeline.tuning import tune
@@ -53,6 +53,7 @@ _LAZY = {
     "make_setting": "graphkd.data",
     "prepare": "graphkd.data",
     "rank_students": "graphkd.pipeline.ranking",
+    "search_students": "graphkd.pipeline.ranking",
     "train_student": "graphkd.pipeline.train_student",
     "train_teacher": "graphkd.pipeline.train_teacher",
     "tune": "graphkd.pipeline.tuning",
@@ -78,6 +79,7 @@ __all__ = [
     "make_setting",
     "prepare",
     "rank_students",
+    "search_students",
     "train_student",
     "train_teacher",
     "tune",

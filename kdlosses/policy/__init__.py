@@ -14,11 +14,12 @@ __all__ = sorted(_FOUND)
 
 _RULES = {
     "graphkd": {
-        **dict(align_gradients=["align_gradients"], diswot=["diswot"]),
+        **dict(align_gradients=["align_gradients"]),
         **dict(feature_mask=["FeatureMask"], mix_statistics=["mix_statistics"]),
     },
     "kdlosses": {
-        **dict(domain_weights=["domain_weights"], fusion_ratio=["FusionRatio"], m2m=["Spliced", "stitch"]),
+        **dict(diswot=["diswot"], domain_weights=["domain_weights"], fusion_ratio=["FusionRatio"]),
+        **dict(m2m=["Spliced", "stitch"]),
         **dict(mcmi=["class_means", "conditional_information", "mcmi"], mixup=["mixed", "mixup"]),
         **dict(quantise=["EvenPoints", "LearntPoints", "bake", "quantise"], rad=["rad"]),
         **dict(selfdistill_weight=["selfdistill_weight"], similar=["source_weights", "task_similarity"]),

@@ -236,8 +236,15 @@ def test_students_are_ranked_as_by_the_function(tmp_path: Path, capsys) -> None:
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()[2:]]
     scores = rank_students(digits(), [(8,), (256,), (8, 8)], seeds=[0])
     expected = {", ".join(map(str, hidden)): f"{score:.4f}" for hidden, score in zip(scores.hidden, scores.score)}
-    assert dict(rows) == expected
-    assert [float(score) for _, score in rows] == sorted((float(score) for _, score in rows), reverse=True)
+    assert {hidden: score for hidden, _, score in rows} == expected
+    assert [row[1] for row in rows if row[0] == "8, 8"] == [f"{64 * 8 + 8 + 8 * 8 + 8 + 8 * 10 + 10}"]
+    assert [float(row[2]) for row in rows] == sorted((float(row[2]) for row in rows), reverse=True)
+    main(["--graph", "digits", "--search", "8", "16", "--layers", "2", "--budget", "900", "--seeds", "1"])
+    found = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()[2:]]
+    assert {row[0] for row in found} == {"none", "8", "8, 8", "8, 16"}
+    assert found[-1][2] == min((row[2] for row in found), key=float)
+    _, err = said_by("graphkd", "rank", ["--graph", "digits", "--hidden", "8", "9", "--budget", "9"], capsys)
+    assert "--layers and --budget go with --search" in err
     _, err = said_by("graphkd", "rank", ["--graph", "digits", "--hidden", "8", "8;8"], capsys)
     assert "expected widths with commas between them, 64,64, got '8;8'" in err
 

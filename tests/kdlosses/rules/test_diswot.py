@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from graphkd.rules import diswot
+from kdlosses.rules import diswot
 
 Y = torch.arange(12) % 3
 
@@ -57,3 +57,15 @@ def test_samples_without_a_label_count_for_the_first_term_alone() -> None:
     assert only_first > diswot(student, teacher, Y)
     with pytest.raises(ValueError, match="the student has 4 classes, the teacher 3"):
         diswot(made(0, 5, classes=4), teacher, Y)
+
+
+def test_a_position_of_a_map_is_a_sample() -> None:
+    student, teacher = made(0, 5), made(1, 8)
+    maps = [tuple(each.view(3, 2, 2, -1).movedim(-1, 1) for each in pair) for pair in (student, teacher)]
+    counts = torch.arange(12) % 4 != 0
+    torch.testing.assert_close(diswot(*maps, Y.view(3, 2, 2)), diswot(student, teacher, Y))
+    of_some = diswot(*maps, Y.view(3, 2, 2), weight=counts.view(3, 2, 2))
+    torch.testing.assert_close(of_some, diswot(student, teacher, Y, weight=counts))
+    assert of_some != diswot(student, teacher, Y)
+    with pytest.raises(ValueError, match="a head of one sigmoid has one"):
+        diswot(made(0, 5, classes=1), made(1, 5, classes=1), torch.zeros(12))
