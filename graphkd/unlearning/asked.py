@@ -59,6 +59,9 @@ def links_of(data: Any, split: LinkSplit | None, labels: bool = False) -> tuple[
     Raises:
         ValueError: there are no edges, or graph and split do not fit together.
     """
+    x = getattr(data, "x", None)
+    if x is not None and (x.shape[0] if hasattr(x, "shape") else len(x)) < 2:
+        raise ValueError("the graph has fewer than two nodes, and so no edge: there is nothing to forget")
     graph = as_graph(data, "keep") if labels else link_graph(data)
     _check_graph(graph)
     if split is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -86,7 +85,7 @@ class Task(ABC):
         """The nodes of elements, as often as they occur."""
         return elements.flatten()
 
-    def fit(self, model: nn.Module, schedule: Schedule, seed: int, **told: Any) -> History:
+    def fit(self, model: nn.Module, schedule: Schedule, seed: int) -> History:
         """Train a model in place, as all models of the task are trained; the epoch is chosen on the validation part."""
         generator = torch.Generator().manual_seed(seed)
 
@@ -97,12 +96,5 @@ class Task(ABC):
         loss = functools.partial(self.supervised, model, generator=generator)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return train(
-                model,
-                loss,
-                self.elements.shape[-1],
-                schedule=schedule,
-                evaluate=evaluate,
-                generator=generator,
-                **told,
-            )
+            count = self.elements.shape[-1]
+            return train(model, loss, count, schedule=schedule, evaluate=evaluate, generator=generator)

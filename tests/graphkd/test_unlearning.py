@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +27,7 @@ from graphkd.unlearning import UNLEARNERS, Deletion, fit, shadow_attack
 from graphkd.unlearning.layers import redrawn
 from graphkd.unlearning.unlearning import carried_out, checked_method, prepared
 
-TRAINED = dict(epochs=80, lr=0.02)
+TRAINED = dict(epochs=40, lr=0.03)
 SHORT = {name: dict(type=name, epochs=3) for name in ("d2dgn", "gnndelete", "gradient_ascent")}
 SHORT |= {name: dict(type=name) for name in ("utu", "retrain")}
 
@@ -88,20 +89,24 @@ def same(one: nn.Module, other: nn.Module) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.mark.parametrize("destroyer", ["random", "non_edges"])
-def test_deleted_edges_fall_towards_the_destroyer_and_retained_ones_stay(linker: nn.Module, destroyer: str) -> None:
+def test_deleted_edges_fall_towards_the_destroyer_and_retained_ones_stay(linker: nn.Module) -> None:
     deletion = asked(linker, edges=GONE)
-    spec = dict(type="d2dgn", destroyer=destroyer, epochs=40)
-    taught, _ = carried_out(deletion, checked_method(spec))
-    linked, _ = carried_out(deletion, checked_method("utu"))
-    without, _ = carried_out(deletion, checked_method({**spec, "alpha": 1.0}))
-    (was, now, idle) = (scores(deletion, each, GONE).sigmoid() for each in (linked, taught, without))
+    spec = dict(type="d2dgn", epochs=50)
+    taught, linked, idle = (
+        carried_out(deletion, checked_method(each))[0] for each in (spec, "utu", {**spec, "alpha": 1.0})
+    )
+    goal = scores(deletion, redrawn(linker, deletion.seed), GONE).sigmoid()
+    was, now, without = (
+        (scores(deletion, each, GONE).sigmoid() - goal).abs().mean() for each in (linked, taught, idle)
+    )
+    assert now < 0.6 * was
+    assert without > 0.9 * was  # it is the destroyer that makes it forget
     kept = deletion.after.elements
-    (was_kept, now_kept) = (scores(deletion, each, kept).sigmoid() for each in (linked, taught))
-    assert now.mean() < was.mean() - 0.15
-    assert abs(float(idle.mean() - was.mean())) < 0.05  # it is the destroyer that makes it forget
-    assert abs(float(now_kept.mean() - was_kept.mean())) < 0.1
-    assert float(now_kept.mean() - now.mean()) > float(was_kept.mean() - was.mean()) + 0.1
+    was_kept, now_kept = (scores(deletion, each, kept).sigmoid() for each in (linked, taught))
+    assert (now_kept - was_kept).abs().mean() < 0.1
+    assert (
+        deletion.after.test(taught, deletion.told(taught)) > deletion.after.test(linked, deletion.told(linked)) - 0.03
+    )
 
 
 def test_all_for_the_preserver_moves_nothing_and_all_for_the_destroyer_moves_towards_it(linker: nn.Module) -> None:
@@ -286,10 +291,16 @@ def test_the_model_given_is_as_it_was_and_the_report_is_json(linker: nn.Module, 
 
 
 def test_deletions_one_after_another(linker: nn.Module) -> None:
-    first = unlearn(linker, GRAPH, edges=GONE[:, :10], method=SHORT["gnndelete"], split=LINKS, trained=TRAINED)
+    first = unlearn(linker, GRAPH, edges=GONE[:, :10], method=SHORT["gnndelete"], split=LINKS, trained=dict(epochs=3))
     for method in (SHORT["gnndelete"], SHORT["d2dgn"], SHORT["retrain"]):
         second = unlearn(
-            first.model, first.graph, edges=GONE[:, 10:], method=method, split=first.split, trained=TRAINED, audit=True
+            first.model,
+            first.graph,
+            edges=GONE[:, 10:],
+            method=method,
+            split=first.split,
+            trained=dict(epochs=3),
+            audit=True,
         )
         assert second.split.train.shape[1] == LINKS.train.shape[1] - 30
         assert second.graph.edge_index.shape[1] == GRAPH.edge_index.shape[1] - 60
@@ -301,8 +312,14 @@ def test_networks_of_others_and_predictors_are_unlearned_too() -> None:
     pyg = GCN(16, 32, 2, 8)
     data = SimpleNamespace(x=GRAPH.x, edge_index=GRAPH.edge_index)
     for model in (pyg, LinkGNN(network(16), 16)):
-        for method in (SHORT["d2dgn"], dict(type="d2dgn", form="features", epochs=2), SHORT["gnndelete"]):
-            found = unlearn(model, data, edges=[(int(a), int(b)) for a, b in GONE.T[:2]], method=method)
+        for method in (
+            dict(type="d2dgn", destroyer="non_edges", epochs=2),
+            dict(type="d2dgn", form="features", epochs=2),
+            SHORT["gnndelete"],
+        ):
+            found = unlearn(
+                model, data, edges=[(int(a), int(b)) for a, b in GONE.T[:2]], method=method, trained=dict(epochs=2)
+            )
             assert found.report["after"]["AUC_d"] >= 0
     found = unlearn(LinkGNN(network(16), 16), GRAPH, nodes=[0, 1], method="utu")
     edges = torch.tensor(found.report["removed"]["edges"])
@@ -329,7 +346,7 @@ def test_mistakes_are_named_before_anything_is_trained(linker: nn.Module, classi
         (linker, GRAPH, f"edges names {u}-{v} twice", dict(edges=[(u, v), (u, v)])),
         (linker, GRAPH, "edges is empty", dict(edges=[])),
         (linker, GRAPH, "edges are to be deleted, and nothing would be left", dict(edges=GRAPH.edge_index)),
-        (linker, lone, "the graph of 1 nodes has no edge", dict(edges=[(0, 0)])),
+        (linker, lone, "fewer than two nodes, and so no edge", dict(edges=[(0, 0)])),
         (classifier, GRAPH, "nodes names 160, but the graph has nodes 0 to 159", dict(nodes=[160])),
         (classifier, GRAPH, "nodes names -1", dict(nodes=[-1])),
         (classifier, GRAPH, "nodes names 3 twice", dict(nodes=[3, 4, 3])),
@@ -382,7 +399,7 @@ def test_weights_that_cannot_be_drawn_anew_are_named(linker: nn.Module) -> None:
 
 
 CONFIG = """
-data = "test_unlearning:blocks"
+data = "graphs_of_tests:blocks"
 task = "links"
 teacher = dict(type="gcn", hidden=16, width=8, dropout=0.0, weight_decay=0.0, epochs=5)
 forget = dict(edges=0.05)
@@ -390,7 +407,10 @@ methods = [dict(type="d2dgn", epochs=2), dict(type="gnndelete", epochs=2)]
 """
 
 
-def test_one_command_prints_the_table_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_command_prints_the_table_and_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "graphs_of_tests", SimpleNamespace(blocks=blocks))
     (tmp_path / "mine").mkdir()
     config, out = tmp_path / "mine" / "blocks.py", tmp_path / "log.json"
     config.write_text(CONFIG)
