@@ -205,8 +205,8 @@ def _reference(losses: Mapping[str, Any]) -> str:
     lines = [
         "# Reference",
         "",
-        "Every loss, recipe, method, policy, teacher and way to unlearn, made of its docstring. Also: [the Python interface](api.md), "
-        "[rules that recipes and policies call](rules.md).",
+        "Every loss, recipe, method, policy, teacher and way to unlearn, made of its docstring. Also: "
+        "[the Python interface](api.md), [rules that recipes and policies call](rules.md).",
         "",
     ]
     for title, what, parts in (

@@ -416,7 +416,7 @@ def test_one_command_prints_the_table_and_goes_on(
     config.write_text(CONFIG)
     command.main([str(config), "--seeds", "1", "--out", str(out)])
     text = capsys.readouterr().out
-    for row in ("reference, retrain", "reference, gnndelete", "teacher", "control", "distilled, d2dgn"):
+    for row in ("reference, retrain", "reference, gnndelete", "teacher, gcn", "control", "distilled, d2dgn"):
         assert f"| {row} |" in text
     logs = json.loads(out.read_text())
     assert [log["method"] for log in logs] == ["gcn", "retrain", "utu", "d2dgn", "gnndelete"]
