@@ -28,10 +28,12 @@ from graphkd.pipeline.arguments import built
 from graphkd.pipeline.logs import labels, log_of
 from graphkd.pipeline.teacher_spec import parse_teacher
 from graphkd.shipped import CONFIGS
+from graphkd.training.loop import rehearsal
 from graphkd.unlearning.asked import Asked
 from graphkd.unlearning.deletion import Deletion
 from graphkd.unlearning.figures import Figures, figures, figures_before
 from graphkd.unlearning.membership import shadow_attack
+from graphkd.unlearning.methods import UNLEARNERS
 from graphkd.unlearning.reach import drawn
 from graphkd.unlearning.unlearning import carried_out, checked_method, learned_from, prepared
 from kdlosses.cli.logs import Log, reset_peak_memory, write
@@ -62,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
     with one_sentence(args.config), progress(name, len(seeds) * (3 + len(config["methods"])), "run") as tick:
         graph = load(config["data"], unsafe=args.unsafe)
         for seed in seeds:
-            asked_for(graph, config, seed, train=False)
+            check(asked_for(graph, config, seed, train=False)[0], config)
         for seed in seeds:
             logs += run_seed(graph, config, name, seed, tick)
             write(out, logs)
@@ -94,6 +96,14 @@ def read_config(path: Path) -> Config:
         with one_sentence(path):
             checked_method(method)
     return config
+
+
+def check(deletion: Deletion, config: Config) -> None:
+    """Raise what the first step of a method would raise."""
+    for method in config["methods"]:
+        if method["type"] in UNLEARNERS:
+            with rehearsal():
+                checked_method(method)(deletion)
 
 
 def asked_for(graph: Graph, config: Config, seed: int, train: bool = True) -> tuple[Deletion, Asked, float]:

@@ -199,6 +199,8 @@ def carried_out(deletion: Deletion, run: Callable[[Deletion], nn.Module]) -> tup
     """Unlearn by one method: the model, and what it cost. The deletion may be used again."""
     bill = Bill()
     start = time.perf_counter()
-    found = run(replace(deletion, bill=bill)).requires_grad_(True).eval()
+    found = run(replace(deletion, bill=bill))
     bill.seconds = time.perf_counter() - start
-    return found, bill
+    if not isinstance(found, nn.Module):
+        raise TypeError(f"a way to unlearn returns the unlearned network, this one a {type(found).__name__}")
+    return found.requires_grad_(True).eval(), bill

@@ -430,6 +430,7 @@ def test_one_command_prints_the_table_and_goes_on(
         ("methods = [", 'methods = [dict(type="utu"), ', "'utu' runs in any case"),
         ("forget", "forgets", "has a key 'forgets'.*did you mean 'forget'"),
         ("gnndelete", "d2dgn", "methods lists 'd2dgn.*' twice"),
+        ('type="d2dgn"', 'type="d2dgn", alpha=2.0', "alpha is the weight of what is retained"),
         ("edges=0.05", "edges=0.0001", "0.0001 of .* edges is 0"),
         ("edges=0.05", 'edges=0.05, where="near"', "where is 'in' or 'out'"),
     ):
