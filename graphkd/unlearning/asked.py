@@ -124,8 +124,8 @@ def forget_links(graph: Graph, before: Links, split: LinkSplit | None, edges: An
             test={kind: left(pairs) for kind, pairs in split.test.items()},
             test_none=left(split.test_none),
         )
-        held_back = {"chosen_by": (split.val, split.val_none), "tested_on": (split.all_tested, split.test_none)}
-        before, after = (replace(each, **held_back) for each in (before, after))
+        chosen_by, tested_on = (split.val, split.val_none), (split.all_tested, split.test_none)
+        before, after = (replace(each, chosen_by=chosen_by, tested_on=tested_on) for each in (before, after))
     return Asked(before, after, known[:, leaving], gone, rest, split)
 
 

@@ -24,7 +24,7 @@ def _product_and_sum(bias: Tensor, a: Tensor, b: Tensor, *_: Any, **__: Any) -> 
 
 
 for _function in (_product, _product_and_sum):
-    _function._get_raw = True  # type: ignore[attr-defined]  # FlopCounterMode hands it tensors, not shapes
+    _function._get_raw = True  # type: ignore[union-attr]  # FlopCounterMode hands it tensors, not shapes
 _COUNTED: dict[Any, Callable[..., int]] = {torch.ops.aten.mm: _product, torch.ops.aten.addmm: _product_and_sum}
 
 

@@ -78,14 +78,14 @@ def d2dgn(
 
     else:
         mse = kdlosses.build("mse")
-        known, unknown = deletion.told_layers(preserver), deletion.told_layers(forgetting)
+        knowing, empty = deletion.told_layers(preserver), deletion.told_layers(forgetting)
         gone = task.ends(deletion.deleted)
 
         def loss(batch: Tensor | slice) -> Tensor:
             kept = task.ends(task.kept(batch, deletion.generator))
             h = layered(encoder_of(student), lambda: task.run(student))
-            retained = sum(mse(own[kept], told[kept]) for own, told in zip(h, known))
-            return alpha * retained + (1 - alpha) * sum(mse(own[gone], told[gone]) for own, told in zip(h, unknown))
+            retained = sum(mse(own[kept], told[kept]) for own, told in zip(h, knowing))
+            return alpha * retained + (1 - alpha) * sum(mse(own[gone], told[gone]) for own, told in zip(h, empty))
 
     deletion.train(student, loss, task.steps_over, schedule)
     return student
