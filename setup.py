@@ -10,7 +10,10 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 CONFIGS = {
-    "graphkd": ("graph", "links", "tasks", "federated", "_base_/graph.py", "_base_/links.py"),
+    "graphkd": (
+        *("graph", "links", "tasks", "federated", "unlearning"),
+        *(f"_base_/{name}.py" for name in ("graph", "links", "unlearning")),
+    ),
     "densekd": (
         "seg",
         "det",

@@ -568,6 +568,15 @@ GRAPHS = (
         nodes_result=Without("curvature", "glnn"),
     ),
     System(
+        "D2DGN",
+        "d2dgn graphkd.unlearn",
+        _GRAPH.format("unlearning", "test_deleted_edges_fall_towards_the_destroyer_and_retained_ones_stay"),
+        nodes="unlearning/digits.py",
+        pixels="it forgets edges and nodes of a graph",
+        nodes_result="it has figures of its own, beside retraining and unlinking: see the results",
+        open="its code is not published: weights, start and the choice of the epoch are a form of ours",
+    ),
+    System(
         "LLP",
         "llp llp_rank llp_dist",
         _GRAPH.format("links", "test_a_taught_student_beats_its_control_where_features_say_little"),

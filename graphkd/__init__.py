@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from graphkd.students.classifier import StudentClassifier
     from graphkd.students.regressor import StudentRegressor
     from graphkd.training.cache import Cache
+    from graphkd.unlearning import Unlearned, unlearn
 
 # Loaded on first access, so that `import graphkd` costs next to nothing beyond torch.
 _LAZY = {
@@ -43,6 +44,7 @@ _LAZY = {
     "Split": "graphkd.data",
     "StudentClassifier": "graphkd.students.classifier",
     "StudentRegressor": "graphkd.students.regressor",
+    "Unlearned": "graphkd.unlearning",
     "compare": "graphkd.pipeline.compare",
     "cpf_split": "graphkd.data",
     "digits": "graphkd.data",
@@ -57,6 +59,7 @@ _LAZY = {
     "train_student": "graphkd.pipeline.train_student",
     "train_teacher": "graphkd.pipeline.train_teacher",
     "tune": "graphkd.pipeline.tuning",
+    "unlearn": "graphkd.unlearning",
 }
 
 __all__ = [
@@ -68,6 +71,7 @@ __all__ = [
     "Split",
     "StudentClassifier",
     "StudentRegressor",
+    "Unlearned",
     "compare",
     "cpf_split",
     "digits",
@@ -83,6 +87,7 @@ __all__ = [
     "train_student",
     "train_teacher",
     "tune",
+    "unlearn",
 ]
 
 

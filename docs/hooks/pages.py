@@ -28,6 +28,7 @@ from densekd.policies import POLICIES  # noqa: E402
 from graphkd.links.recipes import LINK_RECIPES  # noqa: E402
 from graphkd.recipes import RECIPES  # noqa: E402
 from graphkd.teachers import TEACHERS  # noqa: E402
+from graphkd.unlearning.methods import UNLEARNERS  # noqa: E402
 from kdlosses.cli.logs import read  # noqa: E402
 from kdlosses.cli.report import table  # noqa: E402
 
@@ -182,6 +183,7 @@ def _pages() -> Iterator[tuple[str, str]]:
         ("methods", METHODS),
         ("policies", POLICIES),
         ("teachers", TEACHERS),
+        ("unlearning", UNLEARNERS),
     ):
         for name, part in parts.items():
             yield f"reference/{what}/{name}.md", _part_page(name, part, named.get((what, name), ()))
@@ -203,8 +205,8 @@ def _reference(losses: Mapping[str, Any]) -> str:
     lines = [
         "# Reference",
         "",
-        "Every loss, recipe, method, policy and teacher, made of its docstring. Also: [the Python interface](api.md), "
-        "[rules that recipes and policies call](rules.md).",
+        "Every loss, recipe, method, policy, teacher and way to unlearn, made of its docstring. Also: "
+        "[the Python interface](api.md), [rules that recipes and policies call](rules.md).",
         "",
     ]
     for title, what, parts in (
@@ -213,6 +215,7 @@ def _reference(losses: Mapping[str, Any]) -> str:
         ("Methods: segmenters and detectors", "methods", METHODS),
         ("Policies of a run: data, weights, students", "policies", POLICIES),
         ("Teachers on graphs", "teachers", TEACHERS),
+        ("Ways to unlearn", "unlearning", UNLEARNERS),
     ):
         lines += [f"## {title}", "", *_listed(what, parts)]
     for kind, sentence in KINDS.items():

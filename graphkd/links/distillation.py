@@ -169,13 +169,18 @@ def distill_links(
 def split_links(data: Any, split: str | Mapping[str, Any] = "tran", seed: int = 0) -> LinkSplit:
     """Split the links of a graph, as `distill_links` does; labels of nodes are not needed."""
     deal, options = resolve("split", split, SPLITS)
+    return deal(link_graph(data), seed, **options)
+
+
+def link_graph(data: Any) -> Graph:
+    """A graph for links, of which edges count in both directions and no labels are needed; weights are refused."""
     graph = data if isinstance(data, Graph) else Graph.of(_without_labels(data))
     if graph.edge_weight is not None:
         raise ValueError("the graph has edge_weight, which links do not use here; remove it")
     if count := one_way(graph):
         edges = graph.edge_index.shape[1]
-        warnings.warn(f"{count} of {edges} edges have no reverse: they count in both directions", stacklevel=3)
-    return deal(graph, seed, **options)
+        warnings.warn(f"{count} of {edges} edges have no reverse: they count in both directions", stacklevel=4)
+    return graph
 
 
 def _without_labels(data: Any) -> Any:

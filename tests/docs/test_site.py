@@ -48,6 +48,7 @@ def test_every_part_has_a_page(site: Path) -> None:
     from densekd.policies import POLICIES
     from graphkd.recipes import RECIPES
     from graphkd.teachers import TEACHERS
+    from graphkd.unlearning.methods import UNLEARNERS
 
     for what, parts in (
         ("losses", kdlosses.LOSSES),
@@ -55,6 +56,7 @@ def test_every_part_has_a_page(site: Path) -> None:
         ("methods", METHODS),
         ("policies", POLICIES),
         ("teachers", TEACHERS),
+        ("unlearning", UNLEARNERS),
     ):
         missing = [
             name

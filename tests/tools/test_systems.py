@@ -22,12 +22,13 @@ from graphkd.config import read
 from graphkd.links.recipes import LINK_RECIPES
 from graphkd.recipes import RECIPES
 from graphkd.teachers import TEACHERS
+from graphkd.unlearning.methods import UNLEARNERS
 from kdlosses.cli import logs
 from kdlosses.discover import imported
 
 ROOT = Path(__file__).parents[2]
 RULES = (*graphkd.rules.__all__, *kdlosses.rules.__all__)
-REGISTRIES = (kdlosses.LOSSES, RECIPES, LINK_RECIPES, METHODS, POLICIES, TEACHERS, RULES)
+REGISTRIES = (kdlosses.LOSSES, RECIPES, LINK_RECIPES, METHODS, POLICIES, TEACHERS, UNLEARNERS, RULES)
 ROWS = pytest.mark.parametrize("system", systems.SYSTEMS, ids=lambda system: system.name)
 
 
@@ -55,7 +56,9 @@ def test_its_configs_are_read(system: System) -> None:
     nodes, pixels = (system.config(side) for side in ("nodes", "pixels"))
     if nodes.endswith(".py"):
         config = read(ROOT / "configs" / nodes)
-        assert {"data", "student", "methods", "clients" if nodes.startswith("federated/") else "teacher"} <= set(config)
+        kind = nodes.split("/")[0]
+        own = {"federated": {"student", "clients"}, "unlearning": {"teacher", "forget"}}
+        assert {"data", "methods"} | own.get(kind, {"student", "teacher"}) <= set(config)
     if pixels.endswith(".py"):
         assert "model" in densekd.read_config(ROOT / "configs" / pixels)
 
