@@ -19,6 +19,7 @@ from graphkd.moved import NAMES
 from kdlosses.moved import moved_name
 
 if TYPE_CHECKING:
+    from graphkd.condensing import Condensed, condense, train_condensed
     from graphkd.data import Graph, Split, cpf_split, digits, load, make_setting, prepare
     from graphkd.links import LinkResult, LinkStudent, distill_links
     from graphkd.pipeline.compare import compare
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 # Loaded on first access, so that `import graphkd` costs next to nothing beyond torch.
 _LAZY = {
     "Cache": "graphkd.training.cache",
+    "Condensed": "graphkd.condensing",
     "Graph": "graphkd.data",
     "LinkResult": "graphkd.links",
     "LinkStudent": "graphkd.links",
@@ -44,6 +46,7 @@ _LAZY = {
     "StudentClassifier": "graphkd.students.classifier",
     "StudentRegressor": "graphkd.students.regressor",
     "compare": "graphkd.pipeline.compare",
+    "condense": "graphkd.condensing",
     "cpf_split": "graphkd.data",
     "digits": "graphkd.data",
     "distill": "graphkd.pipeline.distill",
@@ -53,6 +56,7 @@ _LAZY = {
     "make_setting": "graphkd.data",
     "prepare": "graphkd.data",
     "rank_students": "graphkd.pipeline.ranking",
+    "train_condensed": "graphkd.condensing",
     "train_student": "graphkd.pipeline.train_student",
     "train_teacher": "graphkd.pipeline.train_teacher",
     "tune": "graphkd.pipeline.tuning",
@@ -60,6 +64,7 @@ _LAZY = {
 
 __all__ = [
     "Cache",
+    "Condensed",
     "Graph",
     "LinkResult",
     "LinkStudent",
@@ -68,6 +73,7 @@ __all__ = [
     "StudentClassifier",
     "StudentRegressor",
     "compare",
+    "condense",
     "cpf_split",
     "digits",
     "distill",
@@ -78,6 +84,7 @@ __all__ = [
     "make_setting",
     "prepare",
     "rank_students",
+    "train_condensed",
     "train_student",
     "train_teacher",
     "tune",

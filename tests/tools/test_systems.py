@@ -28,6 +28,8 @@ from kdlosses.discover import imported
 ROOT = Path(__file__).parents[2]
 RULES = (*graphkd.rules.__all__, *kdlosses.rules.__all__)
 REGISTRIES = (kdlosses.LOSSES, RECIPES, LINK_RECIPES, METHODS, POLICIES, TEACHERS, RULES)
+NEEDED = {"federated": "clients", "condensed": "thresholds"}
+"""What the configs of a folder have in place of a teacher."""
 ROWS = pytest.mark.parametrize("system", systems.SYSTEMS, ids=lambda system: system.name)
 
 
@@ -55,7 +57,7 @@ def test_its_configs_are_read(system: System) -> None:
     nodes, pixels = (system.config(side) for side in ("nodes", "pixels"))
     if nodes.endswith(".py"):
         config = read(ROOT / "configs" / nodes)
-        assert {"data", "student", "methods", "clients" if nodes.startswith("federated/") else "teacher"} <= set(config)
+        assert {"data", "student", "methods", NEEDED.get(nodes.split("/")[0], "teacher")} <= set(config)
     if pixels.endswith(".py"):
         assert "model" in densekd.read_config(ROOT / "configs" / pixels)
 
