@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -110,8 +111,8 @@ def mirage(
 
 def _least(thresholds: Any, sizes: list[int]) -> list[int]:
     """The support of each class, in graphs."""
-    single = isinstance(thresholds, float | int) or getattr(thresholds, "ndim", 1) == 0
-    given = [thresholds] * len(sizes) if single else list(thresholds)
+    several = isinstance(thresholds, Sequence | np.ndarray | Tensor)
+    given = list(thresholds) if several else [thresholds] * len(sizes)
     if len(given) != len(sizes):
         raise ValueError(f"thresholds is one number, or one for each of {len(sizes)} classes, got {thresholds!r}")
     found = []
