@@ -40,7 +40,7 @@ def frequent_sets(
         from pandas import DataFrame
     items = sorted({item for each in transactions for item in each})
     place = {item: column for column, item in enumerate(items)}
-    table = np.zeros((len(transactions), len(items)), dtype=bool)
+    table: np.ndarray = np.zeros((len(transactions), len(items)), dtype=bool)
     for row, each in enumerate(transactions):
         table[row, [place[item] for item in each]] = True
     support = table.sum(0)

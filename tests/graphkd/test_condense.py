@@ -20,6 +20,7 @@ import graphkd
 from graphkd.cli import condense as command
 from graphkd.condensing import Condensed, condense, train_condensed
 from graphkd.condensing.frequent import frequent_sets
+from graphkd.condensing.learning import check_student
 from graphkd.condensing.mirage import mirage
 from graphkd.condensing.trees import forest, tree_codes
 from graphkd.data import Graph
@@ -361,6 +362,31 @@ student = dict(hidden=8, dropout=0.0, lr=0.01, epochs=1)
 steps = 2
 scoring = ["roc_auc", "accuracy"]
 """
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "configs" / "condensed").glob("*.py")))
+def test_our_configs_are_read(path: Path) -> None:
+    config = command.read_config(path)
+    assert config["data"]["split"] == dict(type="shares", train=0.8, val=0.1)
+    for network in config["students"]:
+        check_student({**config["student"], "type": network}, config["methods"][0]["hops"])
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "threshold = [0.1]",
+            "has a key 'threshold', which no config of condensed sets has: did you mean 'thresholds'",
+        ),
+        ("thresholds = []", "thresholds is a list, and not an empty one"),
+        ("students = ['gin', 'gin']", "lists 'gin' twice"),
+    ],
+)
+def test_mistakes_in_a_config(line: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "made.py").write_text(f"{CONFIG.format(threshold=0.5)}\n{line}\n")
+    with pytest.raises(SystemExit, match=message):
+        command.main([str(tmp_path / "made.py"), "--out", str(tmp_path / "log.json")])
 
 
 def test_the_command_writes_sets_and_a_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
