@@ -284,6 +284,15 @@ SHARED = (
         nodes_result=Measured("graph/federated-digits_alike.json", "knfu", "average"),
     ),
     System(
+        "Mirage",
+        "graphkd.condensing.mirage.mirage graphkd.condense graphkd.train_condensed",
+        _GRAPH.format("condense", "test_a_student_learns_more_from_few_bytes_of_trees_than_of_graphs"),
+        nodes="condensed/mutag.py",
+        pixels=_EDGES,
+        nodes_result=Measured("graph/condensed-mutag.json", "mirage"),
+        open="labels of edges: no set of graphs here has them",
+    ),
+    System(
         "FedD2S",
         "graphkd.federate densekd.federate",
         "tests/kdlosses/test_rounds.py::test_deep_layers_leave_before_shallow_ones",

@@ -19,6 +19,7 @@ from graphkd.moved import NAMES
 from kdlosses.moved import moved_name
 
 if TYPE_CHECKING:
+    from graphkd.condensing import Condensed, condense, train_condensed
     from graphkd.data import Graph, Split, cpf_split, digits, load, make_setting, prepare
     from graphkd.links import LinkResult, LinkStudent, distill_links
     from graphkd.pipeline.compare import compare
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 # Loaded on first access, so that `import graphkd` costs next to nothing beyond torch.
 _LAZY = {
     "Cache": "graphkd.training.cache",
+    "Condensed": "graphkd.condensing",
     "Graph": "graphkd.data",
     "LinkResult": "graphkd.links",
     "LinkStudent": "graphkd.links",
@@ -46,6 +48,7 @@ _LAZY = {
     "StudentRegressor": "graphkd.students.regressor",
     "Unlearned": "graphkd.unlearning",
     "compare": "graphkd.pipeline.compare",
+    "condense": "graphkd.condensing",
     "cpf_split": "graphkd.data",
     "digits": "graphkd.data",
     "distill": "graphkd.pipeline.distill",
@@ -56,6 +59,7 @@ _LAZY = {
     "prepare": "graphkd.data",
     "rank_students": "graphkd.pipeline.ranking",
     "search_students": "graphkd.pipeline.ranking",
+    "train_condensed": "graphkd.condensing",
     "train_student": "graphkd.pipeline.train_student",
     "train_teacher": "graphkd.pipeline.train_teacher",
     "tune": "graphkd.pipeline.tuning",
@@ -64,6 +68,7 @@ _LAZY = {
 
 __all__ = [
     "Cache",
+    "Condensed",
     "Graph",
     "LinkResult",
     "LinkStudent",
@@ -73,6 +78,7 @@ __all__ = [
     "StudentRegressor",
     "Unlearned",
     "compare",
+    "condense",
     "cpf_split",
     "digits",
     "distill",
@@ -84,6 +90,7 @@ __all__ = [
     "prepare",
     "rank_students",
     "search_students",
+    "train_condensed",
     "train_student",
     "train_teacher",
     "tune",

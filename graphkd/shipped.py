@@ -2,5 +2,5 @@
 
 from kdlosses.shipped import Shipped
 
-CONFIGS = Shipped("graphkd", ("graph", "links", "tasks", "federated", "unlearning"))
+CONFIGS = Shipped("graphkd", ("graph", "links", "tasks", "federated", "unlearning", "condensed"))
 """`graph/` may be left out."""

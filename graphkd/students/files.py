@@ -26,7 +26,12 @@ def write(path: str | Path, network: nn.Module, key: str, meta: dict[str, Any]) 
     Raises:
         OSError: it cannot be written; a file that was there is as it was.
     """
-    text, state = json.dumps(meta), network.state_dict()
+    write_tensors(path, network.state_dict(), key, meta)
+
+
+def write_tensors(path: str | Path, state: dict[str, Tensor], key: str, meta: dict[str, Any]) -> None:
+    """Write tensors by name as `write` does the parameters of a network."""
+    text = json.dumps(meta)
     with whole(path) as draft:
         save_file(state, draft, metadata={key: text, _SUM: _checksum(text, state)})
 

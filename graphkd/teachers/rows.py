@@ -27,7 +27,8 @@ class Pooled(nn.Module):
         dropout: share of the pooled units dropped in training.
         pool: `sum`, `mean` or `max` over the nodes of a graph.
 
-    Shape: features `(M, F)`, edges `(2, E)` and the graph of each node `(M,)` to `(G, C)`.
+    Shape: features `(M, F)`, edges `(2, E)` and the graph of each node `(M,)` to `(G, C)`. With `roots` `(R,)` these
+    nodes alone are pooled, and the graphs are those of each root `(R,)`.
 
     Paper: Xu et al., "How Powerful are Graph Neural Networks?", ICLR 2019: the layers of all depths are read out. They
     are normalised over the batch here and classified together, where the paper classifies each depth and adds up.
@@ -40,18 +41,17 @@ class Pooled(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(sum(widths), classes)
 
-    def row_outputs(self, x: Tensor, edge_index: Tensor, batch: Tensor) -> list[Tensor]:
+    def row_outputs(self, x: Tensor, edge_index: Tensor, batch: Tensor, roots: Tensor | None = None) -> list[Tensor]:
         """Every layer, pooled over each graph, and the logits last."""
         from torch_geometric.utils import scatter
 
         *hidden, last = self.body.outputs(x, edge_index)
-        pooled = [
-            norm(scatter(layer, batch, reduce=self.pool)) for norm, layer in zip(self.norms, [*hidden, last.relu()])
-        ]
+        layers = [layer if roots is None else layer[roots] for layer in (*hidden, last.relu())]
+        pooled = [norm(scatter(layer, batch, reduce=self.pool)) for norm, layer in zip(self.norms, layers)]
         return [*pooled, self.head(self.dropout(torch.cat(pooled, 1)))]
 
-    def forward(self, x: Tensor, edge_index: Tensor, batch: Tensor) -> Tensor:
-        return self.row_outputs(x, edge_index, batch)[-1]
+    def forward(self, x: Tensor, edge_index: Tensor, batch: Tensor, roots: Tensor | None = None) -> Tensor:
+        return self.row_outputs(x, edge_index, batch, roots)[-1]
 
 
 class HeteroGNN(nn.Module):

@@ -29,6 +29,12 @@ from kdlosses.discover import imported
 ROOT = Path(__file__).parents[2]
 RULES = (*graphkd.rules.__all__, *kdlosses.rules.__all__)
 REGISTRIES = (kdlosses.LOSSES, RECIPES, LINK_RECIPES, METHODS, POLICIES, TEACHERS, UNLEARNERS, RULES)
+OF_ITS_OWN = {
+    "federated": {"student", "clients"},
+    "unlearning": {"teacher", "forget"},
+    "condensed": {"student", "thresholds"},
+}
+"""What the configs of a folder have in place of a student and a teacher."""
 ROWS = pytest.mark.parametrize("system", systems.SYSTEMS, ids=lambda system: system.name)
 
 
@@ -56,9 +62,8 @@ def test_its_configs_are_read(system: System) -> None:
     nodes, pixels = (system.config(side) for side in ("nodes", "pixels"))
     if nodes.endswith(".py"):
         config = read(ROOT / "configs" / nodes)
-        kind = nodes.split("/")[0]
-        own = {"federated": {"student", "clients"}, "unlearning": {"teacher", "forget"}}
-        assert {"data", "methods"} | own.get(kind, {"student", "teacher"}) <= set(config)
+        own = OF_ITS_OWN.get(nodes.split("/")[0], {"student", "teacher"})
+        assert {"data", "methods"} | own <= set(config)
     if pixels.endswith(".py"):
         assert "model" in densekd.read_config(ROOT / "configs" / pixels)
 
