@@ -2,5 +2,5 @@
 
 from kdlosses.shipped import Shipped
 
-CONFIGS = Shipped("graphkd", ("graph", "links", "tasks", "federated"))
+CONFIGS = Shipped("graphkd", ("graph", "links", "tasks", "federated", "recommendation"))
 """`graph/` may be left out."""

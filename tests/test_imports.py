@@ -74,7 +74,7 @@ ROOMS = {
         "recipes",
         "students",
         "pipeline",
-        "links",
+        "links recommendation",
         "text",
         "cli",
     ],
