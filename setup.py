@@ -10,7 +10,7 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 CONFIGS = {
-    "graphkd": ("graph", "links", "tasks", "federated", "_base_/graph.py", "_base_/links.py"),
+    "graphkd": ("graph", "links", "tasks", "federated", "recommendation", "_base_/graph.py", "_base_/links.py"),
     "densekd": (
         "seg",
         "det",

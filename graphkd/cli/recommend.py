@@ -37,7 +37,7 @@ from kdlosses.cli.parser import Parser
 from kdlosses.options import nearest
 
 KEYS = ("data", "k", "teacher", "student", "methods")
-CONTROL = "pruned"
+CONTROL = "pruned_supervised"
 SELECTION = "epoch by validation Recall@{k}, ties by NDCG; pairs of the test are read by the evaluation alone"
 PROTOCOL = (
     "wall clock to spread the embeddings over the edges and rank all items for all users, full width, median of "

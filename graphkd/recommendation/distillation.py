@@ -133,7 +133,7 @@ def distill_recommender(
     assert taught.layers is not None
     outcomes = {
         "teacher": taught,
-        "control": train_recommender(parts, taught.layers, "pruned", student, k, seed),
+        "control": train_recommender(parts, taught.layers, "pruned_supervised", student, k, seed),
         "student": train_recommender(parts, taught.layers, method, student, k, seed),
     }
     return RecommendationResult(outcomes["student"].model, outcomes)
@@ -205,7 +205,7 @@ def train_recommendation_teacher(
         network = Teacher(lesson.ties, shape["width"], shape["layers"])
         history = lesson.loop(network, lambda batch: lesson.hard_loss(network(), batch))
     with torch.no_grad():
-        layers = network.spread()
+        layers = [each.detach() for each in network.spread()]
         return _outcome(parts, network.plain(), history, k, layers)
 
 

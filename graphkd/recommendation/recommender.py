@@ -38,8 +38,8 @@ class Recommender:
 
     >>> from graphkd.recommendation import distill_recommender
     >>> quick = dict(epochs=2, runs=1)
-    >>> student = distill_recommender("blocks", dict(layers=2, width=8, epochs=2), "pruned", student=quick).student
-    >>> [len(items) for items in student.recommend([0, 7], k=5)]
+    >>> result = distill_recommender("blocks", dict(layers=2, width=8, epochs=2), "pruned_supervised", student=quick)
+    >>> [len(items) for items in result.student.recommend([0, 7], k=5)]
     [5, 5]
     """
 

@@ -21,13 +21,14 @@ from densekd.policies import POLICIES
 from graphkd.config import read
 from graphkd.links.recipes import LINK_RECIPES
 from graphkd.recipes import RECIPES
+from graphkd.recommendation.recipes import RECOMMENDATION_RECIPES
 from graphkd.teachers import TEACHERS
 from kdlosses.cli import logs
 from kdlosses.discover import imported
 
 ROOT = Path(__file__).parents[2]
 RULES = (*graphkd.rules.__all__, *kdlosses.rules.__all__)
-REGISTRIES = (kdlosses.LOSSES, RECIPES, LINK_RECIPES, METHODS, POLICIES, TEACHERS, RULES)
+REGISTRIES = (kdlosses.LOSSES, RECIPES, LINK_RECIPES, RECOMMENDATION_RECIPES, METHODS, POLICIES, TEACHERS, RULES)
 ROWS = pytest.mark.parametrize("system", systems.SYSTEMS, ids=lambda system: system.name)
 
 
@@ -41,7 +42,7 @@ def test_every_part_is_of_a_system_or_plain() -> None:
     named = {part for system in systems.SYSTEMS for part in system.parts.split()}
     ours = {
         name
-        for parts in (kdlosses.LOSSES, RECIPES, LINK_RECIPES, METHODS, POLICIES)
+        for parts in (kdlosses.LOSSES, RECIPES, LINK_RECIPES, RECOMMENDATION_RECIPES, METHODS, POLICIES)
         for name, part in parts.items()
         if part.__module__.split(".")[0] in ("kdlosses", "graphkd", "densekd")
     }

@@ -12,7 +12,9 @@ from graphkd.training.loop import History
 
 
 @recommendation_recipe
-def pruned(model: WeightedGCN, lesson: RecommendationLesson, *, by: Literal["weight", "chance"] = "weight") -> History:
+def pruned_supervised(
+    model: WeightedGCN, lesson: RecommendationLesson, *, by: Literal["weight", "chance"] = "weight"
+) -> History:
     r"""Prune by one's own weights, without a teacher: the control for students of `lightgnn`.
 
     Edges and entries go by the same steps as in `lightgnn`; the loss is `bpr` alone, an edge counts by its weight.
