@@ -615,6 +615,15 @@ GRAPHS = (
         nodes_result=Without("annotator", "annotator(select=random, drop=0.0)"),
     ),
     System(
+        "LightGNN",
+        "lightgnn pruned_supervised graphkd.distill_recommender",
+        _GRAPH.format("recommendation", "test_a_taught_student_beats_its_control_and_loses_what_is_noise"),
+        nodes="recommendation/lightgnn/blocks.py",
+        pixels="it recommends items to users",
+        nodes_result=Measured("graph/lightgnn-blocks.json", "lightgnn"),
+        open="the contrast of nodes whose masks overlap is absent; two-step edges are the strongest alone",
+    ),
+    System(
         "LinguGKD",
         "lingugkd layer_infonce LevelWeights",
         _GRAPH.format("lingugkd", "test_a_taught_graph_network_beats_the_same_untaught"),

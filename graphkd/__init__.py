@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from graphkd.pipeline.train_student import train_student
     from graphkd.pipeline.train_teacher import train_teacher
     from graphkd.pipeline.tuning import tune
+    from graphkd.recommendation import Recommender, distill_recommender
     from graphkd.students.classifier import StudentClassifier
     from graphkd.students.regressor import StudentRegressor
     from graphkd.training.cache import Cache
@@ -42,6 +43,7 @@ _LAZY = {
     "Graph": "graphkd.data",
     "LinkResult": "graphkd.links",
     "LinkStudent": "graphkd.links",
+    "Recommender": "graphkd.recommendation",
     "Result": "graphkd.pipeline.outcome",
     "Split": "graphkd.data",
     "StudentClassifier": "graphkd.students.classifier",
@@ -53,6 +55,7 @@ _LAZY = {
     "digits": "graphkd.data",
     "distill": "graphkd.pipeline.distill",
     "distill_links": "graphkd.links",
+    "distill_recommender": "graphkd.recommendation",
     "federate": "graphkd.pipeline.federate",
     "load": "graphkd.data",
     "make_setting": "graphkd.data",
@@ -72,6 +75,7 @@ __all__ = [
     "Graph",
     "LinkResult",
     "LinkStudent",
+    "Recommender",
     "Result",
     "Split",
     "StudentClassifier",
@@ -83,6 +87,7 @@ __all__ = [
     "digits",
     "distill",
     "distill_links",
+    "distill_recommender",
     "federate",
     "load",
     "losses",

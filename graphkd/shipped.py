@@ -2,5 +2,5 @@
 
 from kdlosses.shipped import Shipped
 
-CONFIGS = Shipped("graphkd", ("graph", "links", "tasks", "federated", "unlearning", "condensed"))
+CONFIGS = Shipped("graphkd", ("graph", "links", "tasks", "federated", "unlearning", "condensed", "recommendation"))
 """`graph/` may be left out."""

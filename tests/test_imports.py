@@ -74,7 +74,7 @@ ROOMS = {
         "recipes",
         "students",
         "pipeline",
-        "links condensing",
+        "links unlearning condensing recommendation",
         "text",
         "cli",
     ],

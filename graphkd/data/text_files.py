@@ -77,7 +77,7 @@ def read_texts(
     texts: list[str] = []
     labels: list[str] = []
     parts: list[str] = []
-    for where, row in _rows(Path(nodes), (id, text, label)):
+    for where, row in table_rows(Path(nodes), (id, text, label)):
         key = _name(row[id], f"{where}: {id}")
         if not key:
             raise ValueError(f"{where}: the node has no {id}")
@@ -140,7 +140,7 @@ def _edges(edges: str | Path, place: dict[str, int], source: str, target: str, n
     """The ends of all edges, `(2, E)`."""
     ends = []
     more: list[str] = []
-    for where, row in _rows(Path(edges), (source, target)):
+    for where, row in table_rows(Path(edges), (source, target)):
         more = more or [name for name in row if name not in (source, target)]
         ends.append([_end(row[column], column, place, where, nodes) for column in (source, target)])
     found = np.array(ends, dtype=np.int64).reshape(-1, 2).T
@@ -190,7 +190,8 @@ def _end(value: Any, column: str, place: dict[str, int], where: str, nodes: str 
     return place[key]
 
 
-def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[Row]:
+def table_rows(path: Path, columns: tuple[str, ...]) -> Iterator[Row]:
+    """Rows of a `.csv`, `.jsonl` or `.parquet` with these columns among others, and where each stands."""
     read = _READERS.get(path.suffix.lower())
     if read is None:
         raise ValueError(f"{path}: a table is one of {', '.join(_READERS)}")

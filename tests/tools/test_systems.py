@@ -21,6 +21,7 @@ from densekd.policies import POLICIES
 from graphkd.config import read
 from graphkd.links.recipes import LINK_RECIPES
 from graphkd.recipes import RECIPES
+from graphkd.recommendation.recipes import RECOMMENDATION_RECIPES
 from graphkd.teachers import TEACHERS
 from graphkd.unlearning.methods import UNLEARNERS
 from kdlosses.cli import logs
@@ -28,7 +29,10 @@ from kdlosses.discover import imported
 
 ROOT = Path(__file__).parents[2]
 RULES = (*graphkd.rules.__all__, *kdlosses.rules.__all__)
-REGISTRIES = (kdlosses.LOSSES, RECIPES, LINK_RECIPES, METHODS, POLICIES, TEACHERS, UNLEARNERS, RULES)
+REGISTRIES = (
+    *(kdlosses.LOSSES, RECIPES, LINK_RECIPES, RECOMMENDATION_RECIPES, METHODS, POLICIES, TEACHERS, UNLEARNERS),
+    RULES,
+)
 OF_ITS_OWN = {
     "federated": {"student", "clients"},
     "unlearning": {"teacher", "forget"},
@@ -48,7 +52,7 @@ def test_every_part_is_of_a_system_or_plain() -> None:
     named = {part for system in systems.SYSTEMS for part in system.parts.split()}
     ours = {
         name
-        for parts in (kdlosses.LOSSES, RECIPES, LINK_RECIPES, METHODS, POLICIES)
+        for parts in (kdlosses.LOSSES, RECIPES, LINK_RECIPES, RECOMMENDATION_RECIPES, METHODS, POLICIES)
         for name, part in parts.items()
         if part.__module__.split(".")[0] in ("kdlosses", "graphkd", "densekd")
     }
