@@ -56,7 +56,7 @@ def discovery(
         balance: temperature of Q.
 
     Raises:
-        ValueError: all classes are known or none, or no training node is of a new class.
+        ValueError: all classes are known or none, or no training node is of a new class, or of a known one.
 
     Paper: Gu et al., "Class-relation Knowledge Distillation for Novel Class Discovery", ICCV 2023. There the teacher is
     the student as it was after its training on the known classes, images are augmented, and the last layer compares
@@ -71,6 +71,8 @@ def discovery(
     new = (told & ~of_old).nonzero().flatten()
     if not len(new):
         raise ValueError("discovery: no training node is of a class that is not known: there is nothing to discover")
+    if lam > 0 and not of_old.any():
+        raise ValueError("discovery: no training node is of a known class: give labels of these, or lam=0")
     if lam == 1:
         return supervised(model, lesson)
     teacher = lesson.teacher_logits()

@@ -24,6 +24,7 @@ CONTRACT = RecipeContract(
     undrawn=dict(known=[*range(9)], mask=0.0),
     no_control="the labels of new classes are never read",
     reads_labels="that a node is of no known class is read of its label",
+    several_labels="of known classes and of new ones",
     learns_less="no label of one of the classes, and a teacher so noisy that its relations help little",
 )
 
@@ -122,3 +123,5 @@ def test_mistakes(setting: Setting, teacher: Tensor, options: dict[str, Any], sa
 def test_without_a_node_of_a_new_class_there_is_nothing_to_discover(setting: Setting, teacher: Tensor) -> None:
     with pytest.raises(ValueError, match="no training node is of a class that is not known"):
         discovered(setting, teacher, setting.seen.y.clamp_max(4))
+    with pytest.raises(ValueError, match="no training node is of a known class"):
+        discovered(setting, teacher, setting.seen.y.clamp_min(5))

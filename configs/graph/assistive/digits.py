@@ -4,9 +4,11 @@ _base_ = "../../_base_/digits.py"
 data = "graphkd.data.digits:landmarks"
 teacher = [dict(type="sage", epochs=100), dict(type="sage", epochs=100, soft=0.8)]
 student = dict(dropout=0.0)
-_loss = dict(type="assistive", share=[0.1, 0.1])
 methods = [
     dict(type="glnn"),
     dict(type="terms", distills=[dict(loss="mse", source="truth")]),
-    dict(type="terms", distills=[dict(loss=_loss, source=["truth", "teacher"])]),
+    dict(
+        type="terms",
+        distills=[dict(loss=dict(type="assistive", share=[0.1, 0.1]), source=["truth", "teacher"])],
+    ),
 ]
