@@ -32,8 +32,12 @@ from kdlosses.cli.report import spread
 from kdlosses.options import nearest
 
 METRIC = "tran"
-MEASURES = {"tran": "accuracy", "mean": "accuracy, mean of the clients"}
-"""What the first metrics of logs are on the page, where their names do not tell."""
+MEASURES = {
+    "tran": "accuracy",
+    "mean": "accuracy, mean of the clients",
+    "tran matched_accuracy_new": "accuracy on new classes, clusters matched to classes",
+}
+"""What metrics of logs are on the page, where their names do not tell."""
 ROWS = {system.key: system for system in SYSTEMS if isinstance(system.nodes_result, Without)}
 
 
@@ -99,8 +103,8 @@ def result(system: System, side: str, folder: Path | None = None) -> str:
         if part:
             return f"{_shifted(log, part, told)} (`{told.log}`)"
         logs = read(log)
-        metric = next(iter(logs[0]["metrics"]))
-        return f"{MEASURES.get(metric, metric)}: {verdict(logs, *told[1:])} (`{told.log}`)"
+        metric = told.metric or next(iter(logs[0]["metrics"]))
+        return f"{MEASURES.get(metric, metric)}: {verdict(logs, told.taught, told.plain, metric)} (`{told.log}`)"
     log = (folder or systems.ROOT / "results" / "ablations") / f"{system.key}.json"
     if not log.is_file():
         return "not run"
@@ -115,13 +119,13 @@ def _as_logged(told: Without, logs: list[Log]) -> Without:
     return Without(*(name if name == "supervised" else next(named) for name in told))
 
 
-def verdict(logs: list[Log], taught: str, plain: str) -> str:
-    """Both students, their difference, and the control, in the first metric of the logs."""
+def verdict(logs: list[Log], taught: str, plain: str, metric: str = "") -> str:
+    """Both students, their difference, and the control, in a metric of the logs, the first if none is named."""
     groups: dict[str, list[Log]] = {}
     for log in logs:
         if log["role"] in ("control", "distilled"):
             groups.setdefault("control" if log["role"] == "control" else log["method"], []).append(log)
-    metric = next(iter(logs[0]["metrics"]))
+    metric = metric or next(iter(logs[0]["metrics"]))
     mine, other = groups[taught], groups["control" if plain in ("supervised", "untrained") else plain]
     told = compared(*({log["seed"]: log["metrics"][metric] for log in group} for group in (mine, other)))
     if other is groups["control"]:

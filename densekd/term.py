@@ -19,7 +19,7 @@ from densekd.assigned import of_locations, of_sigmoids
 from densekd.context import LOGITS, OF_A_RUN, WHERE, LossInputs
 from densekd.truth import Truth
 from kdlosses.auto_weight import AutoWeight, entry_weight
-from kdlosses.heads import HeadSpec, head_spec, label_loss
+from kdlosses.heads import HeadSpec, head_spec, label_loss, wrong_classes
 from kdlosses.truth import TRUTH, check_smoothing, check_sources, listed, place_of
 
 KNOWN = ("student_channels", "teacher_channels", "channels", "classes")
@@ -335,6 +335,9 @@ class Term(nn.Module):
             self.heads.eval()
             made = self._headed(learner, guide, image_size)
         self.heads.train()
+        wanted = width(made[1][0])
+        if self.loss.match in ("shape", "channels") and self.head.classes not in (None, wanted) and sigmoids == 1:
+            raise ValueError(wrong_classes(self.head.classes, wanted))
         return made
 
     def _headed(
@@ -480,6 +483,7 @@ class Term(nn.Module):
         found = context.gather(self.loss.needs, size, self.where, rows, level)
         if self.truth is not None:
             told = context.told(size)
+            self.truth.watch(told)
             found["weight"] = told if self.where is None else told * found["weight"].to(told.device)
         weight = None if self.by_class is None or len(size) != 2 else context.by_class(self.by_class, size)
         if weight is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +11,9 @@ from torch import Tensor
 from densekd.context import LossInputs
 from kdlosses.registry import Loss
 from kdlosses.truth import TRUTH, check_certain, check_loss, logits_of, one_hot, reads_logits, smoothed
+
+SILENT = 10
+"""Batches without a label, from the first on, after which there is a warning."""
 
 
 class Truth:
@@ -33,6 +37,7 @@ class Truth:
         self.entry, self.tap, self.smoothing = entry, tap, smoothing
         self.as_logits = reads_logits(loss)
         self.binary = False
+        self.silent: int | None = 0  # batches without a label so far, None once there was one or a warning
 
     def blank(self, student: Sequence[Tensor], classes: int | None, binary: bool) -> list[Tensor]:
         """Check the levels of the student's tap, and return the truth of labels that are all of the first class.
@@ -89,6 +94,19 @@ class Truth:
                 )
             found.append(self._of(level, labels, context.ignore_index))
         return found
+
+    def watch(self, told: Tensor) -> None:
+        """Warn where the first batches have no label at any position, `(B, *)` bool: the term is 0 there, for ever."""
+        if self.silent is None:
+            return
+        self.silent = None if bool(told.any()) else self.silent + 1
+        if self.silent == SILENT:
+            self.silent = None
+            warnings.warn(
+                f"distills entry {self.entry!r}: the first {SILENT} batches have no label that counts, so that source "
+                f"{TRUTH!r} teaches nothing: see ignore_index, and the labels of the data",
+                stacklevel=2,
+            )
 
     def _of(self, level: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
         single = self.binary and level.shape[1] == 1

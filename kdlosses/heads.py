@@ -161,6 +161,18 @@ def head_spec(spec: Any) -> HeadSpec:
     return HeadSpec(name, make, own, **given)
 
 
+def wrong_classes(classes: int | None, wanted: int) -> str:
+    """What is wrong with a head of so many classes beside a tap of others.
+
+    >>> wrong_classes(3, 10)
+    'head=dict(classes=3) makes 3 logits, and the tap of the teacher yields 10: leave classes out, or tap what has 3'
+    """
+    return (
+        f"head=dict(classes={classes}) makes {classes} logits, and the tap of the teacher yields {wanted}: leave "
+        f"classes out, or tap what has {classes}"
+    )
+
+
 def _of_any(*, classes: int | None = None, label_loss: float = 0.0) -> None:
     """The options that every head has."""
 

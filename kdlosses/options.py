@@ -39,6 +39,30 @@ def check_known(what: str, options: Iterable[str], known: Iterable[str]) -> None
             raise TypeError(f"{what} has no option {key!r}; {nearest(key, known)}")
 
 
+def checked_seeds(seeds: Any) -> list[int]:
+    """The seeds: so many from 0, or those of a list.
+
+    Raises:
+        TypeError: it is neither a whole number nor a list of them.
+        ValueError: there is no seed, one twice, or one that is not from 0 to 2^32 - 1.
+
+    >>> checked_seeds(2), checked_seeds([3, 5])
+    ([0, 1], [3, 5])
+    """
+    one = isinstance(seeds, numbers.Integral)
+    if isinstance(seeds, bool | str) or not (one or isinstance(seeds, Iterable)):
+        raise TypeError(f"seeds is how many to run, or a list of which, got {seeds!r}")
+    several = list(range(int(seeds)) if one else seeds)
+    if any(isinstance(each, bool) or not isinstance(each, numbers.Integral) for each in several):
+        raise TypeError(f"seeds is how many to run, or a list of which, got {seeds!r}")
+    found = [int(each) for each in several]
+    if not found or len(set(found)) < len(found) or min(found) < 0 or max(found) >= 1 << 32:
+        raise ValueError(
+            f"seeds is how many to run, at least 1, or which, each once, from 0 to 2**32 - 1; got {seeds!r}"
+        )
+    return found
+
+
 @functools.lru_cache(512)
 def options_of(kind: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     """Hyper-parameters of a loss with their annotations as types; of a class those of its `__init__`, without self."""

@@ -247,7 +247,10 @@ class FedD2S(Local):
     last the shallowest alone. What has left is the client's own. The message is smaller from drop to drop. All clients
     begin with the same weights, so that their layers have the same axes.
 
-    That the deep layers leave first is the paper's; means of classes in place of its head at the server are our form.
+    That the deep layers leave first, and that no data are shared, is the paper's. There the server has a head for the
+    outputs of a layer, which learns from the clients and teaches them soft labels, by cross-entropy and divergence both
+    ways. Here it has no network: it gives the means of classes back, which all hidden layers learn by distance and the
+    last one by divergence. So a client sends no output of a single sample. Both are our form.
 
     Paper: Atapour et al., "FedD2S: Personalized Data-Free Federated Knowledge Distillation", 2024.
     """

@@ -7,11 +7,16 @@ A work_dir stands for its latest checkpoint, and for the config that lies in it.
 (batch, channels, H, W), float32, normalised as `mean`, `std` and `bgr_to_rgb` in its metadata say (`null`: not at all),
 of as many channels as the student was trained on, the metadata's `channels`; it yields `logits` (batch, classes, H, W),
 which mmseg predicts from where the whole image is one window. H and W are fixed, batch is not.
+
+A student that learned by the loss `leaf` keeps its output layer: the ONNX model yields `embeddings` (batch, C, h, w) as
+well, in the space of the teacher's features, so that these may be searched with them. Beside the weights the layer is
+`embeddings`: its `tap`, `weight` and `bias`.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import logging
 import sys
@@ -25,19 +30,71 @@ from torch import Tensor, nn
 
 from densekd import build_model, control, load_weights, read_config
 from densekd.taps.defaults import is_segmenter
+from densekd.taps.reader import Taps
 from kdlosses.cli.parser import Parser
+from kdlosses.pointwise import Pointwise
 
 TOLERANCE = 1e-4  # between torch and ONNX, relative where a logit is greater than 1
 
 Size = tuple[int, int]
 
 
-class Answer(nn.Module):
-    """From normalised images to logits of their size, as mmseg makes them before it predicts, or of the head's size."""
+class Embedding(nn.Module):
+    """The output layer of a student that learned by `leaf`: from a tap of it to the teacher's space.
 
-    def __init__(self, model: nn.Module, size: Size, resized: bool = True, channels: int = 3) -> None:
+    Args:
+        tap: of the student, see `densekd.Taps`.
+        weight: `(C_t, C_s)`.
+        bias: `(C_t,)`.
+    """
+
+    def __init__(self, tap: str, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.tap, self.output = tap, Pointwise(weight.shape[1], weight.shape[0])
+        self.output.load_state_dict({"weight": weight, "bias": bias})
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.output(features)
+
+    @classmethod
+    def of(cls, config: Any, state: dict[str, Tensor]) -> Embedding | None:
+        """That of a distiller's config and checkpoint, None where no entry is of `leaf`.
+
+        Raises:
+            ValueError: the checkpoint lacks the layer, or several entries have one.
+        """
+        found = []
+        for entry in config.model.get("distills") or ():
+            loss = entry.get("loss")
+            if (loss.get("type") if isinstance(loss, dict) else loss) == "leaf":
+                found.append((entry["student"], f"distill.{entry.get('name') or 'leaf'}.loss.loss.output."))
+        if not found:
+            return None
+        if len(found) > 1:
+            raise ValueError(f"{len(found)} entries of distills are of 'leaf': a student keeps one output layer")
+        ((tap, place),) = found
+        if f"{place}weight" not in state:
+            raise ValueError(f"the checkpoint lacks {place}weight, the output layer of its entry 'leaf'")
+        return cls(tap, state[f"{place}weight"].float(), state[f"{place}bias"].float())
+
+
+class Answer(nn.Module):
+    """From normalised images to logits of their size, as mmseg makes them before it predicts, or of the head's size.
+
+    With an `Embedding` the embeddings follow.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        size: Size,
+        resized: bool = True,
+        channels: int = 3,
+        embedding: Embedding | None = None,
+    ) -> None:
         super().__init__()
         self.model: Any = model
+        self.embedding = embedding
         self.channels = channels
         self.meta = [{"img_shape": size, "pad_shape": size}]
         self.resized = resized
@@ -47,7 +104,19 @@ class Answer(nn.Module):
         shape = (batch, self.channels, *self.meta[0]["img_shape"])
         return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
-    def forward(self, images: Tensor) -> Tensor:
+    @property
+    def names(self) -> list[str]:
+        """What it yields."""
+        return ["logits"] if self.embedding is None else ["logits", "embeddings"]
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        if self.embedding is None:
+            return self._logits(images)
+        with Taps(self.model, [self.embedding.tap]) as taps:
+            logits = self._logits(images)
+        return logits, self.embedding(taps[self.embedding.tap][0])
+
+    def _logits(self, images: Tensor) -> Tensor:
         return self.model.encode_decode(images, self.meta) if self.resized else self.model(images, mode="tensor")
 
 
@@ -69,7 +138,7 @@ def to_onnx(answer: Answer, path: Path, meta: dict[str, Any]) -> None:
             answer,
             (answer.images(2),),
             input_names=["images"],
-            output_names=["logits"],
+            output_names=answer.names,
             dynamic_shapes=({0: torch.export.Dim("batch")},),
             dynamo=True,
             verbose=False,
@@ -81,9 +150,10 @@ def to_onnx(answer: Answer, path: Path, meta: dict[str, Any]) -> None:
 
 @torch.no_grad()
 def difference(answer: Answer, path: Path, batch: int = 3) -> float:
-    """Return the greatest difference of torch and ONNX on random images, over `max(1, |logit|)`."""
+    """Return the greatest difference of torch and ONNX on random images, over `max(1, |value|)`."""
     images = answer.images(batch)
-    expected = answer(images).numpy()
+    values = answer(images)
+    expected = [each.numpy() for each in (values if isinstance(values, tuple) else (values,))]
     try:
         import onnxruntime
 
@@ -92,12 +162,12 @@ def difference(answer: Answer, path: Path, batch: int = 3) -> float:
         from onnx.reference import ReferenceEvaluator
 
         session = ReferenceEvaluator(str(path))
-    (found,) = session.run(["logits"], {"images": images.numpy()})
-    return float((abs(found - expected) / np.maximum(1, abs(expected))).max())
+    found = session.run(answer.names, {"images": images.numpy()})
+    return max(float((abs(a - b) / np.maximum(1, abs(b))).max()) for a, b in zip(found, expected))
 
 
 @torch.no_grad()
-def answer_of(model: nn.Module, size: Size, resized: bool) -> Answer:
+def answer_of(model: nn.Module, size: Size, resized: bool, embedding: Embedding | None = None) -> Answer:
     """Find out how many channels an image of the student has, by running it.
 
     A preprocessor says so by its mean, unless that is one number for all; else the first convolution does, which some
@@ -111,7 +181,7 @@ def answer_of(model: nn.Module, size: Size, resized: bool) -> Answer:
     tried = dict.fromkeys([*([mean.numel()] if mean is not None and mean.numel() > 1 else []), stem, stem // 4, 3])
     reasons = []
     for channels in filter(None, tried):
-        answer = Answer(model, size, resized, channels).eval()
+        answer = Answer(model, size, resized, channels, embedding).eval()
         try:
             answer(answer.images(2))
         except (RuntimeError, ValueError, IndexError, AssertionError) as error:  # as each network words it
@@ -174,14 +244,18 @@ def main(arguments: list[str] | None = None) -> None:
     from mmengine.model import revert_sync_batchnorm
 
     args = parse(arguments)
-    model: Any = build_model(control(read_config(args.config or config_in(args.checkpoint))))[0]
+    config = read_config(args.config or config_in(args.checkpoint))
+    given = copy.deepcopy(config)
+    model: Any = build_model(control(config))[0]
     checkpoint = load_weights(model, args.checkpoint, args.unsafe_checkpoints)
+    embedding = Embedding.of(given, checkpoint.get("state_dict", checkpoint))
     told = checkpoint.get("meta", {}).get("dataset_meta") or {}
     if args.weights:
         known = {key.removeprefix("module.") for key in checkpoint.get("state_dict", checkpoint)}
         state = {key: value for key, value in model.state_dict().items() if key in known}
         args.weights.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"state_dict": state, "meta": {"dataset_meta": told}}, args.weights)
+        kept = {} if embedding is None else {"embeddings": {"tap": embedding.tap, **embedding.output.state_dict()}}
+        torch.save({"state_dict": state, "meta": {"dataset_meta": told}, **kept}, args.weights)
         print(f"{args.weights}: weights of the plain {type(model).__name__}")
     if not args.out:
         return
@@ -191,12 +265,13 @@ def main(arguments: list[str] | None = None) -> None:
     if size is None:
         sys.exit("the config has no crop size: give --size H W")
     size = (size, size) if isinstance(size, int) else (size[0], size[1])
-    answer = answer_of(revert_sync_batchnorm(model).eval(), size, not args.head_size)
+    answer = answer_of(revert_sync_batchnorm(model).eval(), size, not args.head_size, embedding)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     meta = {**_normalisation(model.data_preprocessor), "channels": answer.channels}
     to_onnx(answer, args.out, {**meta, "classes": list(told.get("classes") or ())})
     shape = f"(batch, {answer.channels}, {size[0]}, {size[1]})"
-    print(f"{args.out}: images {shape} to logits{' of the head' if args.head_size else ''}")
+    also = "" if embedding is None else f", and to embeddings of {embedding.output.out_features} channels"
+    print(f"{args.out}: images {shape} to logits{' of the head' if args.head_size else ''}{also}")
     if args.check:
         apart = difference(answer, args.out)
         print(f"greatest difference from torch: {apart:.1e}")

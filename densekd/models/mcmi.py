@@ -67,10 +67,10 @@ class MCMILoss(nn.Module):
     def forward(
         self, cls_score: Tensor, label: Tensor, weight: Tensor | None = None, ignore_index: int = 255, **kwargs: Any
     ) -> Tensor:
-        """The loss of logits `(N, C, H, W)` at labels `(N, H, W)`."""
+        """The loss of logits `(N, C, H, W)` at labels `(N, H, W)`; pixels weigh in both terms."""
         loss = self.hard(cls_score, label, weight=weight, ignore_index=ignore_index, **kwargs)
         if self.lam and self._progress() >= self.start:
-            safe, known = labelled(label, None, ignore_index, cls_score.shape[1])
+            safe, known = labelled(label, weight, ignore_index, cls_score.shape[1])
             scale = known if self.class_weight is None else known * cls_score.new_tensor(self.class_weight)[safe]
             loss = loss - self.lam * conditional_information(cls_score, safe, ignore_index=-1, weight=scale.float())
         return self.loss_weight * loss

@@ -17,6 +17,7 @@ from densekd.plain.distillation import Distillation, check_student
 from densekd.plain.scores import check_split, logits_of, measured, task_loss
 from densekd.taps.reader import Taps, at_rest
 from kdlosses.class_means import class_means
+from kdlosses.options import check_known
 from kdlosses.resized import labels_at
 from kdlosses.rounds import Federation, Local, Message, Traffic, check, method_of, run, seed_of
 
@@ -78,7 +79,7 @@ def federate(
     Raises:
         ValueError: no client, a client without a data set, no `transfer` or `layers` where the method needs it, a
             number out of range; before anything is trained.
-        TypeError: the method has no such option, or a data set is none.
+        TypeError: the method has no such option, a client has something else than its data sets, or one is none.
         KeyError: unknown method; names the nearest.
         FloatingPointError: a client's loss is no longer finite.
 
@@ -96,6 +97,7 @@ def federate(
         missing = [part for part in PARTS if part not in each]
         if missing:
             raise ValueError(f"client {place} has no data set {missing[0]!r}: give it train, val and test")
+        check_known(f"client {place}", each, PARTS)
     if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
         raise ValueError(f"epochs must be an integer of at least 1, got {epochs!r}")
     if isinstance(pull, bool) or not isinstance(pull, int | float) or not 0 <= pull < math.inf:

@@ -10,6 +10,7 @@ import torch
 
 from densekd.policies.registry import policy
 from densekd.policies.run import Policy, Run
+from kdlosses.policy.stages import check_ends
 
 
 @policy("stages")
@@ -35,11 +36,7 @@ class Stages(Policy):
     draws = True
 
     def __init__(self, parts: Sequence[tuple[float, Any]]) -> None:
-        if any(not isinstance(each, list | tuple) or len(each) != 2 for each in parts):
-            raise ValueError(f"policy 'stages': parts must be pairs (until, domain), got {parts!r}")
-        self.ends = [end for end, _ in parts]
-        if not parts or self.ends != sorted(set(self.ends)) or self.ends[0] <= 0 or self.ends[-1] != 1:
-            raise ValueError(f"policy 'stages': the points of change must rise from above 0 to 1, got {self.ends}")
+        self.ends = check_ends("policy 'stages'", "parts", parts, "domain")
         self.names = [list(of) if isinstance(of, list | tuple) else [of] for _, of in parts]
 
     def start(self, run: Run) -> None:

@@ -40,7 +40,7 @@ from densekd.runs.comparison import (
 from densekd.runs.experiment import check_split, prepare, save_best, train
 from kdlosses.cli.mistakes import place_to_write
 from kdlosses.cli.study import Attempt, Budget, Study, Tell, check_optuna, place_of_best, search
-from kdlosses.options import nearest
+from kdlosses.options import checked_seeds, nearest
 from kdlosses.space import AUTO, FACTORS, RATIOS, TEMPERATURES, Dimension, around_one, has_temperature, reweighed
 from kdlosses.whole import whole
 
@@ -179,20 +179,6 @@ def tune(
         head = f"# The best of {len(found)} trials on validation data: {study.best_trial}.\n"
         draft.write_text(head + best.pretty_text, encoding="utf-8")
     return replace(study, best=best)
-
-
-def checked_seeds(seeds: Any) -> list[int]:
-    """The seeds: so many from 0, or those of a list.
-
-    >>> checked_seeds(2), checked_seeds([3, 5])
-    ([0, 1], [3, 5])
-    """
-    several = list(range(seeds)) if isinstance(seeds, int) and not isinstance(seeds, bool) else seeds
-    if not isinstance(several, list | tuple) or any(isinstance(s, bool) or not isinstance(s, int) for s in several):
-        raise TypeError(f"seeds is how many to run, or a list of which, got {seeds!r}")
-    if not several or len(set(several)) < len(several) or min(several) < 0:
-        raise ValueError(f"seeds is how many to run, at least 1, or which, each once, from 0; got {seeds!r}")
-    return list(several)
 
 
 def check_data(config: Config) -> tuple[str, ...]:

@@ -24,13 +24,13 @@ from typing import Any
 from graphkd.cli._config import DEFAULTS, Config, check, methods_of, read_config, teacher_of
 from graphkd.cli.distill import student_of
 from graphkd.data import load
-from graphkd.pipeline.compare import checked_seeds
 from graphkd.pipeline.tuning import Ranges, tune_on
 from graphkd.shipped import CONFIGS
 from graphkd.training.watch import Run
 from kdlosses.cli.mistakes import one_sentence, place_to_write
 from kdlosses.cli.parser import Parser
 from kdlosses.cli.study import Budget, add_budget, add_range, place_of_best
+from kdlosses.options import checked_seeds
 from kdlosses.space import FACTORS, RATIOS, TEMPERATURES
 from kdlosses.whole import whole
 

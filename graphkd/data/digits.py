@@ -44,3 +44,21 @@ def parity() -> Graph:
     """
     graph = digits()
     return replace(graph, y=graph.y % 2, num_classes=2)
+
+
+def landmarks() -> Graph:
+    """The digits, of which two points are to be told: the centres of the ink in the upper and in the lower half.
+
+    Four numbers, row and column of each point, in pixels from the centre of the image; there is ink in each half.
+
+    >>> graph = landmarks()
+    >>> graph.task, tuple(graph.y.shape)
+    ('regression', (1797, 4))
+    """
+    graph = digits()
+    halves = graph.x.reshape(-1, 2, 4, 8)
+    ink = halves.sum((2, 3)).clamp_min(1e-6)
+    rows = torch.arange(8.0).reshape(2, 4, 1) - 3.5
+    columns = torch.arange(8.0) - 3.5
+    points = torch.stack([(halves * rows).sum((2, 3)) / ink, (halves * columns).sum((2, 3)) / ink], 2)
+    return replace(graph, y=points.flatten(1), num_classes=4, task="regression")

@@ -1,4 +1,4 @@
-"""Restrict a teacher's labels: a shard of the training nodes, some classes, or another task on the same nodes."""
+"""Change a teacher's labels: a shard of the training nodes, some classes, another task, or tolerant numbers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from graphkd.data.setting import Setting
+from kdlosses.soft_targets import SoftTargets
 
 
 def restrict(
@@ -15,6 +16,7 @@ def restrict(
     shard: Sequence[int] | None = None,
     known: Sequence[int] | None = None,
     task: Sequence[int] | None = None,
+    soft: float | None = None,
     seed: int = 0,
 ) -> Setting:
     """Restrict a setting to the labels or the task of one teacher.
@@ -25,6 +27,8 @@ def restrict(
         known: the classes whose labels it sees; it keeps an output for each class of the graph.
         task: for each class of the graph the class of the teacher's own task, -1 where it has no label. It is then
             measured on its own task.
+        soft: of numbers, the share of the variance that its targets keep, see `kdlosses.soft_targets.SoftTargets`,
+            whose axes are those of its training nodes: it is a tolerant teacher. It is measured on the true numbers.
         seed: deals out the shards; the same for all teachers.
 
     Raises:
@@ -39,6 +43,8 @@ def restrict(
     classes = setting.whole.num_classes
     if (known is not None or task is not None) and setting.whole.task != "single-label":
         raise ValueError(f"known and task choose among classes, the targets are {setting.whole.task}; use shard alone")
+    if soft is not None and setting.whole.task != "regression":
+        raise ValueError(f"soft makes numbers tolerant, the targets are {setting.whole.task}: leave it out")
     train, val, test, unseen = setting.train, setting.val, setting.test, setting.unseen
     seen, whole = setting.seen, setting.whole
     if shard is not None:
@@ -60,6 +66,8 @@ def restrict(
         )
         train, val = train[seen.y[train] >= 0], val[seen.y[val] >= 0]
         test, unseen = test[whole.y[test] >= 0], unseen[whole.y[unseen] >= 0]
+    if soft is not None:
+        seen = replace(seen, y=SoftTargets(seen.y[train], soft)(seen.y))
     for what, nodes in (("train on", train), ("select on", val)):
         if not len(nodes):
             raise ValueError(f"a teacher with shard={shard}, known={known}, task={task} has no node to {what}")

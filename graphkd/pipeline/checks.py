@@ -72,6 +72,8 @@ def check_teachers(setting: Setting, teachers: Sequence[TeacherSpec], as_given: 
 def _check_task(setting: Setting, teacher: TeacherSpec, count: int) -> None:
     """Raise ValueError if a teacher is of a kind that there is only for classes of nodes of a plain graph."""
     whole = setting.whole
+    if isinstance(teacher, Mapping) and "soft" in teacher and whole.task != "regression":
+        raise ValueError(f"a teacher with 'soft' is for numbers, the targets are {whole.task}: leave it out")
     if whole.task == "single-label" and whole.reads is None:
         return
     what = f"{whole.task} targets" if whole.reads is None else whole.reads.what

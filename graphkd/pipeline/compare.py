@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from graphkd.data import Graph, Setting, as_graph, make_setting, sorted_undirected, undirected
 from graphkd.data.kinds import Describe
 from graphkd.extras import needs_extra
@@ -20,7 +18,6 @@ from graphkd.pipeline.arguments import (
     Student,
     as_cache,
     as_json,
-    checked_seed,
     checked_student,
     chosen_split,
     last_step,
@@ -48,6 +45,7 @@ from graphkd.training.scoring import ScoringSpec, measures
 from graphkd.training.watch import Run
 from kdlosses.cli.logs import Log, read, reset_peak_memory, write
 from kdlosses.cli.report import table
+from kdlosses.options import checked_seeds
 from kdlosses.whole import whole
 
 
@@ -254,16 +252,6 @@ def compare(
         warnings.warn(f"folder={str(folder)!r} gets no cache: all is in the log already", stacklevel=2)
     names = {"supervised", *(each[0] for each in plan), *(label for each in plan for label, _, _ in each[3])}
     return Comparison([each for each in found if each["seed"] in chosen and each["method"] in names])
-
-
-def checked_seeds(seeds: Any) -> list[int]:
-    """The seeds: so many from 0, or those of a list; TypeError or ValueError if it is neither."""
-    if isinstance(seeds, bool | str) or not isinstance(seeds, int | np.integer | Iterable):
-        raise TypeError(f"seeds is how many to run, or a list of which, got {seeds!r}")
-    found = [checked_seed(each) for each in (seeds if isinstance(seeds, Iterable) else range(seeds))]
-    if not found or len(set(found)) < len(found):
-        raise ValueError(f"seeds is how many to run, at least 1, or which, each once; got {seeds!r}")
-    return found
 
 
 def _settings(settings: Any) -> list[str]:

@@ -56,7 +56,7 @@ def parse_teacher(
     if isinstance(kind, functools.partial) and kind.func in TEACHERS.values() and not kind.args:
         options = {**plain(kind.keywords), **options, "type": kind.func}
     wanted = {field.name: options.pop(field.name) for field in fields(Schedule) if field.name in options}
-    share: dict[str, Any] = {key: options.pop(key) for key in ("shard", "known", "task") if key in options}
+    share: dict[str, Any] = {key: options.pop(key) for key in ("shard", "known", "task", "soft") if key in options}
     tune, taps = options.pop("tune", None), options.pop("taps", None)
     if tune is not None:
         resolve("tune", tune, TUNES)

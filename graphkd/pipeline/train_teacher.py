@@ -71,8 +71,8 @@ def train_teacher(
     A teacher may say by `taps`, paths of modules as `dict(type=builder, taps=['convs.0'])` or `dict(module=network,
     taps=['convs.0'])`, where its hidden layers are read, see `graphkd.teachers.taps`.
 
-    The dict of a teacher to be trained here may also have the options `shard`, `known` and `task` of
-    `graphkd.data.restrict`, which restrict its labels or change its task.
+    The dict of a teacher to be trained here may also have the options `shard`, `known`, `task` and
+    `soft` of `graphkd.data.restrict`, which restrict its labels, change its task or make its targets tolerant.
 
     It may itself be taught by the cache of another teacher, `source`, such as that of a language model, with `method`,
     one of `graphkd.recipes.OF_GRAPH_NETWORKS`. With `inputs`, a number, it reads that hidden layer of the source in

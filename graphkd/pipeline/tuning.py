@@ -31,7 +31,6 @@ from graphkd.pipeline.checks import (
     check_teachers,
     check_writable,
 )
-from graphkd.pipeline.compare import checked_seeds
 from graphkd.pipeline.distill_sampled import is_sampled
 from graphkd.pipeline.logs import labels
 from graphkd.pipeline.outcome import MethodSpec, Outcome, TeacherSpecs
@@ -47,7 +46,7 @@ from graphkd.training.cache import Cache
 from graphkd.training.scoring import ScoringSpec, measures
 from graphkd.training.watch import Event, Run
 from kdlosses.cli.study import PARTS, Attempt, Budget, Study, Tell, check_optuna, search
-from kdlosses.options import check_known, nearest, options_of
+from kdlosses.options import check_known, checked_seeds, nearest, options_of
 from kdlosses.space import (
     AUTO,
     FACTORS,

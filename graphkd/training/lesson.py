@@ -50,7 +50,8 @@ class Lesson:
         x: features `(N, F)` in memory or on disk.
         labels: `(N,)`, -1 where unknown to the student; of other tasks `(N, L)`, see `graphkd.training.task.TASKS`.
             Numbers are standardised, the teacher's outputs likewise, see `graphkd.training.units.Units`.
-        train: the shared training loop with its schedule bound, to be called as `train(model, loss, nodes)`.
+        train: the shared training loop with its schedule bound, to be called as `train(model, loss, nodes)`; with
+            `evaluate=None` it keeps the last epoch, and reads no label of a validation node.
         generator: for whatever a recipe samples.
         teacher: logits `(N, C)` in memory or on disk; of several teachers one after the other, `(N, E C)`.
         edge_index: `(2, E)` among these nodes.
@@ -67,7 +68,7 @@ class Lesson:
 
     x: Matrix
     labels: Tensor
-    train: Callable[[nn.Module, Callable[[Tensor | slice], Tensor], int], History]
+    train: Callable[..., History]
     generator: torch.Generator
     teacher: Matrix | None = None
     edge_index: Tensor | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from graphkd.spec import resolve
 from graphkd.training.loop import Score, score
+from graphkd.training.matched import matched_accuracy
 from graphkd.training.task import TASKS, Task
 from kdlosses.options import nearest
 
-ScoringSpec = str | Callable[..., float]
-_SCORING = "the name of a scorer, a function (estimator, X, y), or a list of these"
+ScoringSpec = str | Mapping[str, Any] | Callable[..., float]
+OWN = {"matched_accuracy": matched_accuracy}
+"""Scorers that scikit-learn has not; with options, as `dict(type=name, ...)`."""
+_SCORING = "the name of a scorer, a dict with a type, a function (estimator, X, y), or a list of these"
 _OF_NUMBERS = ("error", "r2", "explained_variance", "d2_absolute_error_score")
 _OF_PARTITIONS = ("rand_score", "mutual_info_score", "completeness", "homogeneity", "v_measure", "fowlkes")
 _SHARES = ("accuracy", "f1", "precision", "recall", "jaccard", "roc_auc", "average_precision")
@@ -74,8 +78,9 @@ def measures(scoring: ScoringSpec | Sequence[ScoringSpec] | None, task: str, wid
     """The measures that are named, the first of which selects.
 
     Args:
-        scoring: names of scikit-learn's scorers, or scorers of one's own `(estimator, X, y) -> number`; None is the
-            task's own: `accuracy`, `f1_micro` of several labels, `r2` of numbers.
+        scoring: names of scikit-learn's scorers, dicts of those in `OWN`, or scorers of one's own
+            `(estimator, X, y) -> number`; None is the task's own: `accuracy`, `f1_micro` of several labels, `r2` of
+            numbers.
         task: see `graphkd.training.task.TASKS`.
         width: number of classes, labels or numbers.
 
@@ -91,9 +96,10 @@ def measures(scoring: ScoringSpec | Sequence[ScoringSpec] | None, task: str, wid
     KeyError: "no scoring is called 'f1_makro'; did you mean 'f1_macro' or 'f1_micro'?"
     """
     kind = TASKS[task]
-    if not (scoring is None or isinstance(scoring, str | Sequence) or callable(scoring)):
+    if not (scoring is None or isinstance(scoring, str | Mapping | Sequence) or callable(scoring)):
         raise TypeError(f"scoring is {_SCORING}; got {scoring!r}")
-    given = [scoring] if scoring is None or isinstance(scoring, str) or callable(scoring) else list(scoring)
+    one = scoring is None or isinstance(scoring, str | Mapping) or callable(scoring)
+    given: list[Any] = [scoring] if one else [*scoring]  # type: ignore[misc]
     if not given:
         raise ValueError("scoring names no scorer; leave it out for the default")
     found = tuple(_measure(kind.scoring if each is None else each, kind, width) for each in given)
@@ -108,9 +114,13 @@ def _measure(scoring: ScoringSpec, task: Task, width: int) -> Measure:
         return Measure("accuracy", task, None)
     from sklearn.metrics import get_scorer, get_scorer_names
 
-    if isinstance(scoring, str):
+    if isinstance(scoring, Mapping) or (isinstance(scoring, str) and scoring in OWN):
+        scorer, options = resolve("scoring", scoring, OWN)
+        name = "_".join([scorer.__name__, *(value for value in options.values() if isinstance(value, str))])
+        measure = Measure(name, task, functools.partial(scorer, **options))
+    elif isinstance(scoring, str):
         if scoring not in get_scorer_names():
-            raise KeyError(f"no scoring is called {scoring!r}; {nearest(scoring, get_scorer_names(), 2)}")
+            raise KeyError(f"no scoring is called {scoring!r}; {nearest(scoring, [*get_scorer_names(), *OWN], 2)}")
         foreign = _OF_PARTITIONS if task.name == "regression" else _OF_NUMBERS
         if any(word in scoring for word in foreign):
             raise ValueError(f"scoring={scoring!r} does not measure {task.name} targets; the default is {task.scoring}")

@@ -18,7 +18,7 @@ from graphkd.training.lesson import Lesson
 from graphkd.training.task import task_of
 from graphkd.training.truth import Truth
 from kdlosses.auto_weight import entry_weight
-from kdlosses.heads import head_spec
+from kdlosses.heads import head_spec, wrong_classes
 from kdlosses.reduce import nothing
 from kdlosses.truth import TRUTH, check_loss, check_smoothing, check_sources, listed, place_of
 
@@ -97,6 +97,8 @@ class Term(nn.Module):
         if self.head is not None:
             classes = theirs if plain.match == "shape" else model.widths[-1]
             self.between = self.head.build(torch.zeros(2, mine, dtype=next(model.parameters()).dtype), classes)
+            if plain.match == "shape" and self.head.classes not in (None, theirs):
+                raise ValueError(f"distills entry {plain.name!r}: {wrong_classes(self.head.classes, theirs)}")
             mine = self.head.classes or classes
         project = plain.match == "shape" and mine != theirs and self.head is None
         if project and (self.layer == len(model.layers) - 1 or place == len(lesson.hidden)):
@@ -112,6 +114,12 @@ class Term(nn.Module):
             self.loss = kdlosses.build(loss, **dict(zip(KNOWN, known)), ignore_index=-1, **place_of(self.sources))
         except (TypeError, ValueError) as error:
             raise type(error)(f"distills entry {plain.name!r}: {error}") from error
+        parts = [each.loss for each in (self.loss, *self.loss.modules()) if isinstance(each, kdlosses.Loss)]
+        if any(getattr(each, "of_unlabelled", False) for each in parts) and len(lesson.labelled) == len(lesson):
+            raise ValueError(
+                f"distills entry {plain.name!r}: it teaches nodes without a label, and each of the {len(lesson)} nodes "
+                "has one: keep some labels out of the training nodes, or choose another loss, such as 'kl'"
+            )
         private = lesson.context(torch.arange(8) % len(lesson), ["privacy"]).get("privacy")
         self._try(*known, private=private)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdlosses.class_means import ClassMeans, class_means
@@ -10,7 +11,7 @@ from kdlosses.resized import resized
 from kdlosses.unit import unit
 
 
-@register(name="prokd", match="positions")
+@register(name="prokd", match="positions", most={"kappa": 1, "start": 1})
 class ProKD(nn.Module):
     r"""Prototypical distillation: align the teacher's class prototypes of two domains, and teach by distances to them.
 
@@ -31,11 +32,22 @@ class ProKD(nn.Module):
     the gradient of that mean. No gradient of the second term reaches G, none of the first the student. Domain A has its
     labels: cross-entropy there belongs beside it, and `kl` in domain B may.
 
+    From a point of the training on the student trains itself, too, on labels of its own that the prototypes confirm:
+    with $r_i \propto p_i \odot \mathrm{softmax}(z^s_i)$, a constant, and $\hat y_i$ its most probable class,
+
+    $$ L_S = \frac{\sum_{i \in B} w_i \, [\max_c r_{ic} \ge \kappa] \, \mathrm{CE}(z^s_i, \hat y_i)}
+                  {\sum_{i \in B} w_i} $$
+
+    is added, times a weight: what the student finds in domain B, and the teacher has not told it.
+
     Args:
         classes: number of classes.
         teacher_channels: width of the teacher's features.
         tau: temperature.
         momentum: m.
+        self_training: weight of $L_S$; 0 is none.
+        kappa: $\kappa$, how probable a label must be for the student to learn it.
+        start: share of the training that is done before the student trains itself.
         ignore_index: label that marks a position as of domain B, beside negative ones.
 
     `forward`:
@@ -44,14 +56,15 @@ class ProKD(nn.Module):
         teacher_logits: `(N, classes, *)`, of a map at any size: bilinear interpolation.
         labels: `(N, *)`, class indices; negative or `ignore_index` means domain B.
         weight: `(N, *)`, positions to count; in domain B it can carry the confidence of the teacher.
+        progress: share of the training that is done, for the self-training; 1 where nobody tells.
 
     Raises:
         ValueError: the student or the teacher's logits have another number of classes.
 
     Paper: Ge et al., "ProKD: An Unsupervised Prototypical Knowledge Distillation Network for Zero-Resource
     Cross-Lingual Named Entity Recognition", AAAI 2023, for aligning the teacher's prototypes by contrast, and for
-    self-training on distances to prototypes. There the whole teacher is trained; here it is frozen but for G. The
-    formula is our own.
+    self-training of the student by distances to prototypes. There the whole teacher is trained; here it is frozen but
+    for G. The formulas are our own.
 
     >>> import torch
     >>> loss = ProKD(classes=2, teacher_channels=2, tau=1.0)
@@ -61,8 +74,19 @@ class ProKD(nn.Module):
     0.3133
     """
 
+    of_unlabelled = True
+    """It teaches positions without a label."""
+
     def __init__(
-        self, classes: int, teacher_channels: int, tau: float = 0.1, momentum: float = 0.9, ignore_index: int = 255
+        self,
+        classes: int,
+        teacher_channels: int,
+        tau: float = 0.1,
+        momentum: float = 0.9,
+        self_training: float = 0.0,
+        kappa: float = 0.9,
+        start: float = 0.5,
+        ignore_index: int = 255,
     ) -> None:
         super().__init__()
         self.labelled = ClassMeans(classes, teacher_channels, momentum)
@@ -70,9 +94,16 @@ class ProKD(nn.Module):
         self.align = nn.Linear(teacher_channels, teacher_channels, bias=False)
         nn.init.zeros_(self.align.weight)
         self.tau, self.momentum, self.ignore_index = tau, momentum, ignore_index
+        self.self_training, self.kappa, self.start = self_training, kappa, start
 
     def forward(
-        self, student: Tensor, teacher: Tensor, labels: Tensor, teacher_logits: Tensor, weight: Tensor | None = None
+        self,
+        student: Tensor,
+        teacher: Tensor,
+        labels: Tensor,
+        teacher_logits: Tensor,
+        weight: Tensor | None = None,
+        progress: float = 1.0,
     ) -> Tensor:
         count = len(self.labelled.seen)
         for whose, logits in (("student", student), ("teacher_logits", teacher_logits)):
@@ -92,7 +123,15 @@ class ProKD(nn.Module):
         log_p = self._log_nearness(rows.detach(), mu_b.detach(), met_b)
         log_q = student.log_softmax(1).movedim(1, -1).flatten(0, -2)
         each = (log_p.exp() * (log_p - log_q)).sum(1)
+        if self.self_training and progress >= self.start:
+            each = each + self.self_training * self._own(log_p, log_q)
         return align + weighted_mean(each, weight * ~known)
+
+    def _own(self, log_p: Tensor, log_q: Tensor) -> Tensor:
+        """Cross-entropy with the student's own labels, as the prototypes confirm them; 0 where they are not sure."""
+        sure, label = (log_p + log_q.detach()).softmax(1).max(1)
+        hard = F.nll_loss(log_q, label, reduction="none")
+        return torch.where(sure >= self.kappa, hard, 0.0)
 
     def _aligned(self, features: Tensor) -> Tensor:
         """The teacher's features after G, channels last."""

@@ -9,6 +9,23 @@ from kdlosses.reduce import nothing
 from kdlosses.registry import Loss, build, register
 
 
+def check_ends(who: str, option: str, stages: Sequence[Any], what: str) -> tuple[float, ...]:
+    """The points of change of stages, pairs of a point and what the stage has.
+
+    Raises:
+        ValueError: they are no pairs, or their points do not rise from above 0 to 1.
+
+    >>> check_ends("stages", "losses", [(0.5, "mse"), (1.0, "kl")], "loss")
+    (0.5, 1.0)
+    """
+    if any(not isinstance(stage, list | tuple) or len(stage) != 2 for stage in stages):
+        raise ValueError(f"{who}: {option} must be pairs (until, {what}), got {stages!r}")
+    ends = tuple(end for end, _ in stages)
+    if not ends or list(ends) != sorted(set(ends)) or ends[0] <= 0 or ends[-1] != 1:
+        raise ValueError(f"{who}: the points of change must rise from above 0 to 1, got {ends}")
+    return ends
+
+
 @register(match="inner")
 class Stages(nn.Module):
     r"""Several losses in sequence, each for its own stretch of the training.
@@ -45,11 +62,7 @@ class Stages(nn.Module):
 
     def __init__(self, losses: Sequence[tuple[float, Any]] = ((0.5, "mse"), (1.0, "kl"))) -> None:
         super().__init__()
-        if any(not isinstance(stage, list | tuple) or len(stage) != 2 for stage in losses):
-            raise ValueError(f"stages: losses must be pairs (until, loss), got {losses!r}")
-        self.ends = tuple(end for end, _ in losses)
-        if not losses or list(self.ends) != sorted(set(self.ends)) or self.ends[0] <= 0 or self.ends[-1] != 1:
-            raise ValueError(f"stages: the points of change must rise from above 0 to 1, got {self.ends}")
+        self.ends = check_ends("stages", "losses", losses, "loss")
         self.losses = nn.ModuleList(nn.Identity() if loss is None else build(loss) for _, loss in losses)
         told = [loss for loss in self.losses if isinstance(loss, Loss)]
         if not told:

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.model import ExponentialMovingAverage, revert_sync_batchnorm
 
 import kdlosses
-from densekd import Distiller, build_model
+from densekd import Distillation, Distiller, build_model
 from densekd.mmlab.config import control
 from densekd.taps.reader import Taps
 from kdlosses.outputs import with_output
@@ -135,3 +135,10 @@ def test_the_student_learns_through_its_second_head() -> None:
     pair = CONFIGS / "seg.py", CONFIGS / "seg_teacher.py"
     taught, control = (gap(*pair, "dual_head", scenes_of_pixels, taught=taught) for taught in (True, False))
     assert taught < 0.95 * control
+
+
+def test_a_head_of_other_classes_than_the_teacher_is_named() -> None:
+    nets = [torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.Conv2d(4, 5, 1)) for _ in range(2)]
+    entry = dict(loss="ofa", student="0", teacher="1", head=dict(type="linear", classes=3))
+    with pytest.raises(ValueError, match=r"head=dict\(classes=3\) makes 3 logits, and the tap of the teacher yields 5"):
+        Distillation(*nets, [entry], example=torch.randn(1, 3, 4, 4), classes=5)

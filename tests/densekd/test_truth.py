@@ -161,6 +161,18 @@ def test_the_name_is_reserved() -> None:
         taught(dict(loss="kl", student="head", source="truth"), teacher={"truth": Net(7)})
 
 
+def test_labels_that_never_count_are_told_once(recwarn: pytest.WarningsRecorder) -> None:
+    for ignored, warned in ((9, 0), (10, 1)):
+        model = taught(dict(loss="kl", student="head", source="truth"))
+        for _ in range(ignored):
+            assert value_of(model, "kl", torch.full_like(LABELS, 255)) == 0
+        for _ in range(15):  # once there was one, nobody looks again
+            value_of(model, "kl")
+        value_of(model, "kl", torch.full_like(LABELS, 255))
+        said = [str(each.message) for each in recwarn if "the first 10 batches have no label" in str(each.message)]
+        assert len(said) == warned
+
+
 def test_boxes_are_no_label_map() -> None:
     student, teacher = (nn.Sequential(OrderedDict(bbox_head=nn.Conv2d(3, CLASSES, 1))) for _ in range(2))
     entries = [dict(loss="kl", student="bbox_head", source="truth"), dict(loss="mse", student="bbox_head")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,21 @@ def test_a_wrong_head_is_named_before_a_teacher_is_trained(
         distill(
             setting.whole, dict(type="nothing"), dict(type="terms", distills=[entry]), student=QUICK, setting="tran"
         )
+
+
+def test_a_head_of_other_classes_than_the_teacher_is_named(setting: Setting, taught: Outcome) -> None:
+    method = dict(type="terms", distills=[{**OFA, "head": dict(type="branch", classes=3)}])
+    with pytest.raises(
+        ValueError, match=r"head=dict\(classes=3\) makes 3 logits, and the tap of the teacher yields 10"
+    ):
+        train_student(setting, taught, method, QUICK)
+
+
+def test_a_loss_for_nodes_without_a_label_needs_one(setting: Setting, taught: Outcome) -> None:
+    every = replace(setting, seen=setting.whole, train=torch.arange(len(setting.whole)))
+    method = dict(type="terms", distills=[dict(loss="prokd", teacher="hidden")], lam=0.5)
+    with pytest.raises(ValueError, match="it teaches nodes without a label, and each of the 1797 nodes has one"):
+        train_student(every, taught, method, QUICK)
 
 
 # --- subclasses -------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from graphkd import StudentClassifier
 from graphkd.data import Setting
 from graphkd.networks.mlp import MLP
-from graphkd.recipes import ddk, glnn, pruned, rad
+from graphkd.recipes import ddk, glnn, progressive, pruned, rad
 from graphkd.sparse.rows import rows
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import Clock, History, Schedule, train
@@ -25,6 +25,7 @@ from graphkd.training.loop import Clock, History, Schedule, train
 CONTRACT = [
     RecipeContract("pruned", options=dict(keep=1.0), undrawn=dict(keep=1.0)),
     RecipeContract("rad", undrawn=dict(budget=1.0), learns_less="a fifth of the teacher's answers"),
+    RecipeContract("progressive", options=dict(parts=[(1.0, "all")]), undrawn=dict(parts=[(0.5, "all"), (1.0, [1])])),
     RecipeContract("ddk", always_draws="the nodes of every step are a sample"),
 ]
 
@@ -221,3 +222,35 @@ def test_a_share_that_keeps_nothing_is_named(setting: Setting) -> None:
 def test_a_kind_of_domain_that_is_none_is_named(setting: Setting) -> None:
     with pytest.raises(ValueError, match="'class' or 'degree'"):
         ddk(network(), lesson_of(setting), domains="size")
+
+
+@pytest.mark.parametrize("batch_size", [None, 300])
+def test_a_stage_has_nodes_of_its_own(setting: Setting, batch_size: int | None) -> None:
+    steps: list[Tensor] = []
+    lesson = lesson_of(setting, batch_size)
+    said = lesson.teacher_logits().argmax(1)
+    parts = [(0.25, "all"), (0.5, [3, 8]), (1.0, "labelled")]
+    progressive(MLP(64, (8,), 10), lesson, parts=parts, method=watched(steps, []))
+    each = len(steps) // 4
+    first, second, last = (torch.cat(part) for part in (steps[:each], steps[each : 2 * each], steps[2 * each :]))
+    assert first.sort().values.equal(torch.arange(len(lesson)))
+    assert set(said[second].tolist()) == {3, 8}
+    assert set(last.tolist()) == set(setting.train.tolist())
+    if batch_size is None:
+        assert second.unique().equal(torch.isin(said, torch.tensor([3, 8])).nonzero().flatten())
+    else:
+        assert all(len(nodes) == len(nodes.unique()) <= batch_size for nodes in steps)
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ([(0.5, "all")], "points of change must rise from above 0 to 1"),
+        ([(1.0, "everything")], "nodes are 'all', 'labelled' or a list of classes"),
+        (["all"], r"parts must be pairs \(until, nodes\)"),
+        ([(0.5, "all"), (1.0, [11])], r"the stage with \[11\] has no nodes"),
+    ],
+)
+def test_stages_that_are_none_are_named(setting: Setting, parts: list[Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        progressive(MLP(64, (8,), 10), lesson_of(setting), parts=parts)

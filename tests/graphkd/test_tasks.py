@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from sklearn.decomposition import PCA
 from sklearn.metrics import average_precision_score, f1_score, r2_score
 from torch import Tensor, nn
 
 from graphkd import Graph, StudentClassifier, StudentRegressor, distill, make_setting
-from graphkd.data import as_graph, describe, split_of
+from graphkd.config import read
+from graphkd.data import as_graph, describe, digits, load, restrict, split_of
+from graphkd.pipeline.train_student import train_student
+from graphkd.pipeline.train_teacher import train_teacher
 from graphkd.training.cache import Cache
 from graphkd.training.task import TASKS
 
+ROOT = Path(__file__).parents[2]
 QUICK = dict(hidden=(32,), dropout=0.0, epochs=50)
 TEACHER = dict(type="sage", hidden=32, epochs=40)
 
@@ -108,6 +114,33 @@ def test_several_teachers_of_numbers_and_of_labels_speak_by_their_mean() -> None
     for each in (method, "glnn"):
         result = distill(graph, [one, two], each, student=student, setting="tran")
         assert result.metrics["teacher"]["tran"] == pytest.approx(r2_score(y[test], y[test] + 2.5))
+
+
+def test_points_have_a_tough_and_a_tolerant_teacher_by_a_config() -> None:
+    """The tolerant one learns what a shape model draws, and answers so; both are scored on the true points."""
+    config = read(ROOT / "configs" / "graph" / "assistive" / "digits.py")
+    graph = load(config["data"])
+    setting = make_setting(graph, split_of(graph, 0), "tran", 0)
+    y = graph.y[setting.train].double().numpy()
+    shapes = PCA(0.8).fit(y)
+    soft = restrict(setting, soft=0.8)
+    drawn = shapes.inverse_transform(shapes.transform(y))
+    near = np.abs(shapes.transform(y)) < 3 * np.sqrt(shapes.explained_variance_)  # the others are cut
+    np.testing.assert_allclose(soft.seen.y[setting.train][near.all(1)], drawn[near.all(1)], atol=1e-5)
+    assert torch.equal(soft.whole.y, graph.y)
+
+    teachers = [{**each, "epochs": 40} for each in config["teacher"]]
+    taught = train_teacher(setting, teachers)
+    off = []
+    for each in taught.cache.split():
+        says = each.logits[setting.test]
+        off.append(np.square(says - shapes.inverse_transform(shapes.transform(says))).mean())
+    assert off[1] < 0.5 * off[0]
+    student = StudentRegressor(hidden=(16,), dropout=0.0, epochs=60)
+    found = train_student(setting, taught, config["methods"][-1], student)
+    assert found.metrics["tran"] > 0.5
+    with pytest.raises(ValueError, match="a teacher with 'soft' is for numbers, the targets are single-label"):
+        distill(digits(), dict(type="sage", soft=0.8), setting="tran")
 
 
 def test_one_hot_labels_are_still_refused() -> None:

@@ -20,6 +20,7 @@ from densekd import Distiller
 from densekd.cli import export
 from densekd.mmlab.building import build_model
 from densekd.mmlab.config import read_config
+from densekd.taps.reader import Taps
 
 ROOT = Path(__file__).parents[2] / "configs" / "seg"
 FPN = ROOT / "cwd" / "digits.py"
@@ -107,6 +108,38 @@ def test_onnx_answers_as_torch(family: str, tmp_path: Path, capsys: pytest.Captu
     assert export.difference(answer, tmp_path / "student.onnx") < 1e-4
     nn.init.ones_(model.decode_head.conv_seg.bias)
     assert export.difference(answer, tmp_path / "student.onnx") > 0.1
+
+
+def test_a_student_of_leaf_keeps_its_output_layer(tmp_path: Path) -> None:
+    """Its embeddings are those that the loss compares with the teacher's, in ONNX and beside the weights."""
+    config = read_config(FPN)
+    entry = dict(loss="leaf", student="neck:1", name="space")
+    config.model.update(distills=[entry], method=None)
+    config.dump(tmp_path / "digits.py")
+    torch.manual_seed(0)
+    student = read_config(ROOT / "plain" / "semantic_fpn_r18_w16_digits.py")
+    model = Distiller(student=student, teacher=config.model.teacher, distills=[entry], checkpoint="random")
+    model = revert_sync_batchnorm(model).eval()
+    teacher = revert_sync_batchnorm(model.teachers["teacher"].model)
+    torch.save({"state_dict": model.state_dict(), "meta": {}}, tmp_path / "iter_1.pth")
+    out, weights = tmp_path / "student.onnx", tmp_path / "student.pth"
+    given = [str(tmp_path / "iter_1.pth"), str(tmp_path / "digits.py")]
+    export.main([*given, "--out", str(out), "--weights", str(weights), "--size", "64", "64", "--check"])
+    images = torch.randn(2, 3, 64, 64)
+    session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
+    (found,) = session.run(["embeddings"], {"images": images.numpy()})
+    with torch.no_grad(), Taps(model, ["neck:1"]) as mine:
+        model(images, mode="tensor")
+        with Taps(teacher, ["neck:1"]) as its:
+            teacher.eval()(images, mode="tensor")
+        features = mine["neck:1"][0]
+        space = model.distill["space"].loss.loss.output(features)
+        assert found.shape == its["neck:1"][0].shape  # of the teacher's width, which is twice the student's
+    np.testing.assert_allclose(found, space.numpy(), atol=1e-4)
+    layer = torch.load(weights)["embeddings"]
+    assert layer["tap"] == "neck:1"
+    by_hand = torch.einsum("oc,bchw->bohw", layer["weight"], features) + layer["bias"][:, None, None]
+    np.testing.assert_allclose(found, by_hand.numpy(), atol=1e-4)
 
 
 @pytest.mark.parametrize(("channels", "mean"), [(1, None), (1, [127.0]), (3, [127.0]), (4, None), (6, None)], ids=str)

@@ -40,6 +40,17 @@ def test_value_is_cross_entropy_minus_the_spread_within_classes(hub: MessageHub)
     assert MCMILoss(lam=0.0, avg_non_ignore=True)(z, y, ignore_index=255).item() == pytest.approx(hard.item())
 
 
+def test_pixels_of_weight_0_count_in_neither_term(hub: MessageHub) -> None:
+    hub.update_info_dict({"iter": 9, "max_iters": 10})
+    z, y = batch()
+    weight = torch.ones(y.shape)
+    weight[:, 3:] = 0
+    loss = MCMILoss(lam=0.5)
+    found = [loss(each, y, weight=weight, ignore_index=255) for each in (z, torch.cat([z[:, :, :3], -z[:, :, 3:]], 2))]
+    assert found[0] == found[1]
+    assert found[0] != loss(z, y, ignore_index=255)
+
+
 def test_before_its_start_it_is_cross_entropy(hub: MessageHub) -> None:
     z, y = batch()
     loss = MCMILoss(lam=0.5, start=0.8, avg_non_ignore=True)

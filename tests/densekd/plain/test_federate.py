@@ -164,6 +164,8 @@ def test_what_is_missing_is_named_before_anything_is_trained() -> None:
     assert not rounds
     with pytest.raises(KeyError, match="did you mean 'knfu'"):
         densekd.federate(net, "knfuu", clients=own)
+    with pytest.raises(TypeError, match="client 1 has no option 'weight'; known: test, train, val"):
+        densekd.federate(net, **{**told, "clients": [own[0], {**own[1], "weight": 2.0}]})
 
 
 def test_a_client_whose_loss_is_no_number_is_named() -> None:

@@ -95,6 +95,50 @@ def test_distances_to_prototypes_correct_a_teacher_in_the_other_domain() -> None
     assert taught > right + 0.05
 
 
+def test_the_student_trains_itself_on_what_prototypes_confirm() -> None:
+    """Taught alone it ends at the distances; with labels of its own it goes beyond, where both are sure, once begun."""
+    features, logits, _, labels = two_domains()
+    told = dict(labels=labels, teacher_logits=logits)
+    first = ProKD(classes=4, teacher_channels=6, tau=0.2)
+    first(torch.zeros(400, 4), features, **told)
+    p = first.targets(features)[200:].exp().detach()  # G stays the identity: prototypes are the same for all
+    confirmed = (p * p / (p * p).sum(1, keepdim=True)).max(1).values
+    kappa = confirmed.median().item()
+    found = {}
+    for name, weight, progress in (("taught", 0.0, 1.0), ("early", 1.0, 0.4), ("own", 1.0, 0.6)):
+        loss = ProKD(classes=4, teacher_channels=6, tau=0.2, self_training=weight, kappa=kappa)
+        z = torch.zeros(400, 4, requires_grad=True)
+        optimiser = torch.optim.Adam([z], lr=0.05)
+        for _ in range(300):
+            optimiser.zero_grad()
+            loss(z, features, **told, progress=progress).backward()
+            optimiser.step()
+        found[name] = z.detach()[200:].softmax(1)
+    torch.testing.assert_close(found["taught"], p, atol=0.02, rtol=0)
+    assert torch.equal(found["taught"], found["early"])
+    sure, unsure = confirmed > kappa + 0.02, confirmed < kappa - 0.15  # on its way the student is surer than it ends
+    assert sure.sum() > 50
+    assert unsure.sum() > 10
+    assert (1 - found["own"].max(1).values < 0.7 * (1 - p.max(1).values))[sure].all()
+    assert torch.equal(found["own"].argmax(1)[sure], p.argmax(1)[sure])
+    torch.testing.assert_close(found["own"][unsure], p[unsure], atol=0.02, rtol=0)
+
+
+def test_value_of_its_own_labels() -> None:
+    rng = np.random.default_rng(1)
+    s, f, w = rng.normal(size=(30, 3)), rng.normal(size=(30, 4)), rng.random(30)
+    told = dict(labels=torch.arange(30) % 3, teacher_logits=torch.eye(3, dtype=torch.double)[torch.arange(30) % 3])
+    told["labels"][15:] = -1
+    values = []
+    for weight in (0.0, 2.0):
+        loss = ProKD(classes=3, teacher_channels=4, tau=0.5, self_training=weight, kappa=0.5).double()
+        values.append(loss(*map(torch.from_numpy, (s, f)), weight=torch.from_numpy(w), **told).item())
+    p, q = loss.targets(torch.from_numpy(f)).exp().numpy(force=True), softmax(s, axis=1)
+    r = p * q / (p * q).sum(1, keepdims=True)
+    each = np.where(r.max(1) >= 0.5, -np.log(q[np.arange(30), r.argmax(1)]), 0)
+    np.testing.assert_allclose(values[1] - values[0], 2 * np.average(each[15:], weights=w[15:]), rtol=1e-8)
+
+
 def test_logits_of_a_map_come_at_any_size() -> None:
     loss = ProKD(classes=3, teacher_channels=4)
     labels = torch.randint(3, (2, 4, 6))
