@@ -61,6 +61,14 @@ def test_a_perfect_student_costs_nothing(seg: Config, method: str) -> None:
         assert (losses[f"distill.loss_{name}"].abs() < 1e-4) == (name not in LEARNED), name
 
 
+def test_pairs_of_cirkd_are_of_windows(taught: Taught) -> None:
+    whole, pooled = (taught(method={"type": "cirkd", "pool": pool}) for pool in (1, 2))
+    assert pooled.distill["cirkd_pairs"].weight == whole.distill["cirkd_pairs"].weight
+    pooled.load_state_dict(whole.state_dict())
+    each = [model(**seg_batch(model), mode="loss")["distill.loss_cirkd_pairs"] for model in (whole, pooled)]
+    assert each[0] != each[1]
+
+
 def test_a_transformer() -> None:
     config = read_config("mmseg::segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512.py")
     config.model.backbone.pop("init_cfg", None)
