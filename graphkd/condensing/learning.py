@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from graphkd.condensing.condense import set_of_graphs
 from graphkd.condensing.condensed import Condensed
+from graphkd.condensing.methods import set_of_graphs
 from graphkd.data import Graph
 from graphkd.data.reads import GraphSet
 from graphkd.pipeline.arguments import SplitSpec, checked_seed, chosen_split, name_of

@@ -1,4 +1,4 @@
-"""Condense a set of graphs: `condense`."""
+"""Ways to condense a set of graphs by name, and `condense`."""
 
 from __future__ import annotations
 
