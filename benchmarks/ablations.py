@@ -32,7 +32,7 @@ from kdlosses.cli.report import spread
 from kdlosses.options import nearest
 
 METRIC = "tran"
-MEASURES = {"tran": "accuracy", "mean": "accuracy, mean of the clients"}
+MEASURES = {"tran": "accuracy", "mean": "accuracy, mean of the clients", "AUC_d": "retained over deleted edges, AUC"}
 """What the first metrics of logs are on the page, where their names do not tell."""
 ROWS = {system.key: system for system in SYSTEMS if isinstance(system.nodes_result, Without)}
 
