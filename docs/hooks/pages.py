@@ -91,8 +91,8 @@ RESULTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     ),
     "unlearning": (
         "Networks that forget",
-        "A GCN trained on links forgets 2.5 % of its edges, over two seeds. AUC_d, how often a retained edge scores above "
-        "a deleted one; AUC_t, of test edges; MI ratio, how much less likely an attack finds a deleted edge than before; "
+        "A GCN trained on links forgets 2.5 % of its edges, over two seeds. AUC_d, how often a retained edge scores "
+        "above a deleted one; AUC_t, of test edges; MI ratio, how much less an attack finds of deleted edges; "
         "distance of the answers from those of the retrained network, per cent; weights, likewise of the parameters; "
         "millions of operations of a forward pass. The teacher is the trained network before the deletion, the control "
         "takes the edges out of its graph alone. A retrained network forgets as much as is due: an AUC_d far above its "
