@@ -574,8 +574,8 @@ GRAPHS = (
         nodes="unlearning/cora.py",
         pixels="it forgets edges and nodes of a graph",
         nodes_result=Measured("graph/unlearning-cora.json", "d2dgn"),
-        open="its code is not published: weights, start and the choice of the epoch are a form of ours; a class of edges "
-        "is all edges of a class of nodes; no faster than retraining at this size",
+        open="its code is not published: weights, start and the choice of the epoch are a form of ours; a class of "
+        "edges is all edges of a class of nodes; no faster than retraining at this size",
     ),
     System(
         "LLP",
