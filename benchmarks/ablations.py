@@ -35,6 +35,7 @@ METRIC = "tran"
 MEASURES = {
     "tran": "accuracy",
     "mean": "accuracy, mean of the clients",
+    "AUC_d": "retained over deleted edges, AUC",
     "tran matched_accuracy_new": "accuracy on new classes, clusters matched to classes",
 }
 """What metrics of logs are on the page, where their names do not tell."""

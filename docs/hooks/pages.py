@@ -108,6 +108,16 @@ RESULTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "which they are dense again, and to rank all items for all users.",
         ("graph/lightgnn-blocks.json", "graph/lightgnn-lastfm.json"),
     ),
+    "unlearning": (
+        "Networks that forget",
+        "A GCN trained on links forgets 2.5 % of its edges, over two seeds. AUC_d, how often a retained edge scores "
+        "above a deleted one; AUC_t, of test edges; MI ratio, how much less an attack finds of deleted edges; "
+        "distance of the answers from those of the retrained network, per cent; weights, likewise of the parameters; "
+        "millions of operations of a forward pass. The teacher is the trained network before the deletion, the control "
+        "takes the edges out of its graph alone. A retrained network forgets as much as is due: an AUC_d far above its "
+        "own is a trace, too. See `graphkd.unlearning.figures`; `gnndelete` has fewer and larger steps than published.",
+        ("graph/unlearning-digits.json", "graph/unlearning-cora.json"),
+    ),
     "other-tasks": (
         "Other tasks on graphs",
         "Students that need no graph, beside their teacher and an untaught student (control), over three splits. "
