@@ -26,7 +26,7 @@ def balanced(logits: Tensor, tau: float = 0.05, steps: int = 3) -> Tensor:
     Paper: Caron et al., "Unsupervised Learning of Visual Features by Contrasting Cluster Assignments", NeurIPS 2020.
 
     >>> z = torch.tensor([[3.0, 0.0], [2.0, 0.0], [1.0, 0.0], [0.0, 0.0]])  # one cluster, by the logits alone
-    >>> balanced(z).argmax(1)
+    >>> balanced(z, tau=1.0, steps=20).argmax(1)
     tensor([0, 0, 1, 1])
     """
     log_q = logits.double() / tau
