@@ -80,14 +80,15 @@ def mst_distill(
             mask=mask if asked is None else 0.0,
         )
     )
-    inner, nothing = kdlosses.build(loss), torch.zeros(())
+    inner, nothing, dtype = kdlosses.build(loss), torch.zeros(()), next(model.parameters()).dtype
     masks = nn.ModuleList(_mask(states[-1].shape[1], hidden) for states, _ in (teachers if asked is not None else ()))
+    policy.to(dtype), masks.to(dtype)
 
     def specialised(student: Tensor, nodes: Tensor | slice) -> tuple[Tensor, Tensor]:
         """What the masked teachers say, one after the other, and the loss of the masks."""
         own, said = nothing, []
         for place, (states, _) in enumerate(teachers):
-            h = rows(states[-1], nodes)
+            h = rows(states[-1], nodes).to(dtype)
             masked = masks[place](h).sigmoid() * h
             said.append(asked.upper(masked, nodes, place))  # type: ignore[union-attr]
             apart = (masked - h).square().sum() / h.square().sum().clamp_min(1e-12)
