@@ -190,7 +190,7 @@ _SEGMENTATION: dict[str, dict[str, float | _Other | None]] = {
     # Our own tables, one student and one teacher for all methods: nothing is published of them.
     "tables/camvid_fpn": {
         **dict.fromkeys(("acam", "cirkd", "cwd", "dist", "ifvd", "kl", "maskd", "mgd", "pkd", "skd")),
-        **dict.fromkeys(("dual_head", "ofa", "uskd")),
+        **dict.fromkeys(("dual_head", "ofa", "talking", "uskd")),
         "bpkd": _other(model=_SMALL_BPKD),
         "hfd_bsd": _other(model=_teacher("plain/segformer_mit_w16_camvid_500")),
         "lad": _other(model=_teacher("lad/teacher_camvid")),
