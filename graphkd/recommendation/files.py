@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import inspect
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +29,20 @@ def read_rows(path: str | Path, columns: Sequence[int] | Sequence[str] = (0, 1))
         FileNotFoundError: no such file.
         ValueError: a line has no such column, the first line looks like a head, or the file is empty; says where.
     """
-    path, columns = Path(path), tuple(columns)
-    if len(columns) != 2 or columns[0] == columns[1] or not all(isinstance(each, type(columns[0])) for each in columns):
+    path, names = Path(path), tuple(each for each in columns if isinstance(each, str))
+    places = tuple(each for each in columns if isinstance(each, int))
+    if len({*columns}) != 2 or len(columns) != 2 or 2 not in (len(names), len(places)) or min(places, default=0) < 0:
         raise ValueError(f"columns are two numbers or two names, of the user and of the item, got {columns!r}")
-    if isinstance(columns[0], str):
-        read = ((where, [row[name] for name in columns]) for where, row in table_rows(path, columns))
+    found: list[tuple[str, list[Any]]]
+    if names:
+        found = [(where, [row[name] for name in names]) for where, row in table_rows(path, names)]
     else:
-        read = _lines(path, columns)
-    found = list(read)
+        found = list(_lines(path, places))
     if not found:
         raise ValueError(f"{path} has no pair of a user and an item")
     for place, what in enumerate(("user", "item")):
         first, *others = (str(pair[place]) for _, pair in found)
-        if not isinstance(columns[0], str) and not first.isdecimal() and others and all(map(str.isdecimal, others)):
+        if not names and not first.isdecimal() and others and all(map(str.isdecimal, others)):
             raise ValueError(
                 f"{found[0][0]}: {first!r} is no number, as every other {what} is: where the first line names the "
                 "columns, pass their names as columns"
@@ -115,7 +116,7 @@ def load_parts(spec: str | Mapping[str, Any], seed: int = 0, root: str | Path | 
     """
     options = dict(spec) if isinstance(spec, Mapping) else {"type": spec}
     kind = options.pop("type", None)
-    readers = {"blocks": _blocks, "file": read_parts, "lastfm": _lastfm}
+    readers: dict[Any, Callable[..., Parts]] = {"blocks": _blocks, "file": read_parts, "lastfm": _lastfm}
     if kind not in readers:
         raise KeyError(f"no data set of users and items is called {kind!r}; {nearest(str(kind), readers)}")
     read = readers[kind]

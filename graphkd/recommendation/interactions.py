@@ -18,18 +18,19 @@ class Rows(NamedTuple):
     """Pairs as they were given.
 
     Attributes:
-        users: an id for each pair.
+        users: an id for each pair, in a list, an array or a tensor.
         items: likewise.
         where: what messages call pair number k.
     """
 
-    users: Sequence[Any]
-    items: Sequence[Any]
+    users: Any
+    items: Any
     where: Callable[[int], str] = "pair {}".format
 
     def plain(self) -> Rows:
         """The same, with the numbers of arrays and tensors as Python's."""
-        return Rows(*(each.tolist() if hasattr(each, "tolist") else each for each in self[:2]), self.where)
+        users, items = (each.tolist() if hasattr(each, "tolist") else each for each in (self.users, self.items))
+        return Rows(users, items, self.where)
 
 
 @dataclass(frozen=True, eq=False)

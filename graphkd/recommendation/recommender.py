@@ -104,7 +104,8 @@ class Recommender:
         ids = {"user_ids": self.users, "item_ids": self.items}
         if path.suffix == ".npz":
             with whole(path) as draft:
-                np.savez(draft, **arrays, **{name: np.array(each) for name, each in ids.items()})
+                held: dict[str, Any] = {**arrays, **{name: np.array(each) for name, each in ids.items()}}
+                np.savez(draft, **held)
         elif path.suffix == ".safetensors":
             with whole(path) as draft:
                 save_file(arrays, draft, {name: json.dumps(each) for name, each in ids.items()})

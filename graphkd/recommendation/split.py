@@ -64,9 +64,9 @@ def divided(
 
     >>> from graphkd.recommendation.interactions import Rows
     >>> known = Interactions.of(Rows(["ann"] * 10 + ["bob"], [*range(10), 0]))
-    >>> parts = divided(known, least=5)
+    >>> parts = divided(known, val_share=0.2, least=5)
     >>> parts.train.shape[1], parts.val.pairs.shape[1], parts.test.pairs.tolist()[0]
-    (9, 0, [0, 0])
+    (8, 1, [0, 0])
     """
     val_share, test_share = (
         real(name, share, 0, 1) for name, share in (("val_share", val_share), ("test_share", test_share))

@@ -101,7 +101,7 @@ def lightgnn(
     guided = lesson.loop(between, loss_of(between, taught), epochs)
     with torch.no_grad():
         layers_between = between.spread()
-        final = sum(layers_between)
+        final = torch.stack(layers_between).sum(0)
         user, item = lesson.edges
         told = score_share * (final[user] * final[item]).sum(1).sigmoid() + weight_share * between.weight[: len(lesson)]
     history = lesson.prune(model, loss_of(model, layers_between), lambda student: student.weight + told[student.kept])
