@@ -95,7 +95,7 @@ RESULTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "Area under the ROC curve and accuracy of networks on whole test graphs, trained on frequent sets of "
         "computation trees (`mirage`), on random graphs up to the same bytes (control) and on all training graphs "
         "(reference), with the same number of steps. kB are those of what they were trained on, integers in as few "
-        "bytes as hold them. Over two splits; 19 graphs of MUTAG and 100 of IMDB-BINARY are tested.",
+        "bytes as hold them. Each seed is a split; 19 graphs of MUTAG and 100 of IMDB-BINARY are tested.",
         ("graph/condensed-mutag.json", "graph/condensed-imdb_binary.json"),
     ),
     "recommendation": (

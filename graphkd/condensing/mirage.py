@@ -63,10 +63,10 @@ def mirage(
     2024. Its sets are all those that are frequent, which is `frequent`, and it gives thresholds as numbers of graphs.
     Shares, `closed`, `maximal`, `degrees` and `counts` are ours, and so is that trees share their equal branches.
 
-    >>> cycle, path = [[0, 1, 2], [1, 2, 0]], [[0, 1, 3, 4], [1, 0, 4, 3]]
-    >>> graphs = GraphSet(torch.ones(6, 1), torch.tensor([*zip(*cycle)]).T, torch.tensor([0, 0, 0, 1, 1, 1]), 2)
+    >>> ring = torch.tensor([[0, 1, 2], [1, 2, 0]])  # the other graph has three nodes and no edge
+    >>> graphs = GraphSet(torch.ones(6, 1), ring, torch.tensor([0, 0, 0, 1, 1, 1]), 2)
     >>> mirage(graphs, torch.tensor([0, 1]), 2, thresholds=1)
-    Condensed(2 sets of 2-hop trees in place of 2 graphs, 54 bytes)
+    Condensed(2 sets of 2-hop trees in place of 2 graphs, 18 bytes)
     """
     hops, sizes = whole("hops", hops, 1), torch.bincount(y, minlength=classes)
     if sets not in KINDS:
