@@ -609,3 +609,8 @@ def test_a_place_for_students_that_is_a_file_is_named_before_anything_is_trained
     monkeypatch.setattr("graphkd.training.loop.backward", lambda *given: pytest.fail("something was trained"))
     with pytest.raises(SystemExit, match=r"tiny\.py is a file; choose another folder"):
         command.main([str(config), "--seeds", "1", "--out", str(tmp_path / "log.json"), "--save", str(config)])
+
+
+def test_the_file_of_a_method_of_ones_own_lies_in_the_folder() -> None:
+    (file,) = command.students(Path("kept"), "mine", dict(methods=[dict(type="nets/own.py:mine")]), 0)
+    assert file == Path("kept/mine-nets.own.py.mine-seed0.safetensors")
