@@ -4,10 +4,11 @@
 
 For each seed, a split, the training graphs are condensed with each of the config's thresholds, and each network is
 trained on each of these. The thresholds are chosen by the mean validation score of the networks. Beside it the same
-networks are trained on all training graphs (reference) and on graphs drawn at random up to the same bytes (control).
-The table shows the test scores of each network, the bytes of what it was trained on, and the seconds that condensing
-took. One JSON log holds all runs; a run that was stopped goes on. `--save` keeps the condensed sets that were chosen,
-in files that `graphkd.Condensed.load` reads.
+networks are trained on all training graphs (reference) and on graphs drawn at random up to the same bytes (control),
+those of the first method. They have as many layers as the trees have hops, the fewest of any method, if the config does
+not say how many. The table shows the test scores of each network, the bytes of what it was trained on, and the seconds
+that condensing took. One JSON log holds all runs; a run that was stopped goes on. `--save` keeps the condensed sets
+that were chosen, in files that `graphkd.Condensed.load` reads.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from graphkd.cli.distill import add_run_options, finished, one_log, progress, ta
 from graphkd.condensing import Condensed, TrainedOn, condense, train_condensed
 from graphkd.condensing.learning import check_student
 from graphkd.data import Graph, load
-from graphkd.pipeline.logs import labels, log_of, per_cent
+from graphkd.pipeline.logs import in_file_name, labels, log_of, per_cent
 from graphkd.shipped import CONFIGS
 from graphkd.training.scoring import measures
 from kdlosses.cli.logs import Log, reset_peak_memory, versions, write
@@ -68,11 +69,11 @@ def main(arguments: list[str] | None = None) -> None:
     logs = [] if args.force else finished(out, config)
     seeds = todo(logs, args.seeds)
     called = labels(config["methods"])
-    saved = (
-        {(seed, label): args.save / f"{name}-{label}-seed{seed}.safetensors" for seed in seeds for label in called}
-        if (args.save)
-        else {}
-    )
+    saved = {
+        (seed, label): args.save / f"{name}-{in_file_name(label)}-seed{seed}.safetensors"
+        for seed in (seeds if args.save else ())
+        for label in called
+    }
     for file in saved.values():
         if file.exists() and not args.force:
             raise SystemExit(f"{file} is there already: choose another --save, or replace it with --force")
@@ -81,6 +82,8 @@ def main(arguments: list[str] | None = None) -> None:
         found = {seed: candidates(graph, config, seed) for seed in seeds}
         if seeds:
             place_to_write(out.parent, new=False)
+            if args.save:
+                place_to_write(args.save, new=False)
     count = len(config["students"]) * (2 + len(called) * len(config["thresholds"]))
     with one_sentence(args.config), progress(name, len(seeds) * count) as tick:
         for seed in seeds:
@@ -109,6 +112,11 @@ def read_config(path: Path) -> Config:
         if not isinstance(config[key], list) or not config[key]:
             raise SystemExit(f"{path}: {key} is a list, and not an empty one; got {config[key]!r}")
     config["methods"] = [each if isinstance(each, dict) else {"type": each} for each in config["methods"]]
+    for method in config["methods"]:
+        if "thresholds" in method:
+            raise SystemExit(f"{path}: thresholds are those of the config, of which one is chosen; the method has none")
+    if not isinstance(config["student"], dict) or "type" in config["student"]:
+        raise SystemExit(f"{path}: student is a dict of options of all students, whose names are in students")
     for what in (labels(config["methods"]), config["students"]):
         if twice := [each for each in what if what.count(each) > 1]:
             raise SystemExit(f"{path} lists {twice[0]!r} twice")
@@ -121,10 +129,15 @@ def candidates(graph: Graph, config: Config, seed: int) -> list[list[Timed]]:
     found = []
     for method in config["methods"]:
         sets = [timed(graph, {**method, "thresholds": each}, seed) for each in config["thresholds"]]
-        for network in config["students"]:
-            check_student({**config["student"], "type": network}, sets[0].made.hops)
         found.append(sets)
+    for network in config["students"]:
+        check_student({**config["student"], "type": network}, hops_of(found))
     return found
+
+
+def hops_of(found: list[list[Timed]]) -> int:
+    """The fewest hops of the trees of any method, layers of the networks if not given: all are trained on all sets."""
+    return min(sets[0].made.hops or 1 for sets in found)
 
 
 def run_seed(
@@ -137,7 +150,7 @@ def run_seed(
 ) -> tuple[list[Log], list[Condensed]]:
     """Train all networks with one seed; a log for each set that they were trained on, and the sets that were chosen."""
     reset_peak_memory()
-    depth = found[0][0].made.hops
+    depth = hops_of(found)
 
     def trained(made: Condensed) -> list[TrainedOn]:
         outcomes = []

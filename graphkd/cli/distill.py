@@ -52,7 +52,7 @@ from graphkd.data import Graph, load, make_setting, sorted_undirected, split_of
 from graphkd.pipeline.arguments import with_run
 from graphkd.pipeline.cells import Cells
 from graphkd.pipeline.distill_sampled import is_sampled
-from graphkd.pipeline.logs import labels, listed, make_log, teacher_labels
+from graphkd.pipeline.logs import in_file_name, labels, listed, make_log, teacher_labels
 from graphkd.pipeline.outcome import Outcome
 from graphkd.pipeline.teacher_spec import parse_teacher
 from graphkd.pipeline.train_student import train_student
@@ -261,7 +261,7 @@ def students(folder: Path | None, name: str, config: Config, seeds: Sequence[int
     if folder is None:
         return []
     return [
-        folder / f"{name}-{label.replace(':', '.').replace('/', '.')}-{setting}-seed{seed}.safetensors"
+        folder / f"{name}-{in_file_name(label)}-{setting}-seed{seed}.safetensors"
         for seed in seeds
         for setting in config["settings"]
         for label in labels(config["methods"])

@@ -17,12 +17,13 @@ from typing import Any
 from graphkd import config as settings
 from graphkd.cli._config import Config
 from graphkd.cli.distill import add_run_options, finished, one_log, progress, table_of, todo
-from graphkd.pipeline.logs import labels, log_of, per_cent
+from graphkd.pipeline.logs import in_file_name, labels, log_of, per_cent
 from graphkd.recommendation.distillation import (
     RecommendationOutcome,
     check_k,
     parse_student,
     parse_teacher,
+    rehearse,
     train_recommendation_teacher,
     train_recommender,
 )
@@ -60,17 +61,25 @@ def main(arguments: list[str] | None = None) -> None:
     seeds = todo(logs, args.seeds)
     for seed in seeds:
         with one_sentence(args.config):
-            check_k(load_parts(config["data"], seed), config["k"])
+            parts = load_parts(config["data"], seed)
+            check_k(parts, config["k"])
+            for method in config["methods"] if seed == seeds[0] else ():
+                rehearse(parts, config["teacher"], method, config["student"], config["k"], seed)
             for file in students(args.save, name, config, seed):
                 if file.exists() and not args.force:
                     raise FileExistsError(f"{file} is there already: choose another --save, or replace it with --force")
-    if seeds:
-        place_to_write(out.parent, new=False)
+    with one_sentence(args.config):
+        for folder in (out.parent, args.save) if seeds else ():
+            if folder is not None:
+                place_to_write(folder, new=False)
     with one_sentence(args.config), progress(name, len(seeds) * (2 + len(config["methods"]))) as tick:
         for seed in seeds:
             logs += run_seed(config, name, seed, tick, args.save)
             write(out, logs)
     print(table_of(logs, args.seeds))
+    for seed in seeds:
+        for file in students(args.save, name, config, seed):
+            print(f"student {file}")
 
 
 def read_config(path: Path) -> Config:
@@ -100,7 +109,7 @@ def students(folder: Path | None, name: str, config: Config, seed: int) -> list[
     """Files of the students of a seed, method by method; none without a folder."""
     if folder is None:
         return []
-    return [folder / f"{name}-{label}-seed{seed}.safetensors" for label in labels(config["methods"])]
+    return [folder / f"{name}-{in_file_name(label)}-seed{seed}.safetensors" for label in labels(config["methods"])]
 
 
 def run_seed(config: Config, name: str, seed: int, tick: Any, save: Path | None = None) -> list[Log]:

@@ -22,6 +22,7 @@ from graphkd.teachers import TEACHERS
 from graphkd.teachers.rows import built_for
 from graphkd.training.loop import Evaluation, train
 from graphkd.training.scoring import Measure, measures
+from kdlosses.options import nearest
 
 NETWORKS = ("gcn", "gat", "gin", "sage")
 """Those of `graphkd.teachers` whose layers hear of neighbours alone."""
@@ -78,10 +79,14 @@ def train_condensed(
 
     Raises:
         ValueError: a number is out of range, the student has more layers than the trees hops, or features of another
-            width.
-        TypeError: the student has no such option.
+            width, or a split is given without data.
+        TypeError: the student has no such option, or what is given is no condensed set.
         KeyError: unknown student or scorer; names the nearest.
     """
+    if not isinstance(condensed, Condensed):
+        raise TypeError(f"a set is what condense or Condensed.load returns, got {type(condensed).__name__}")
+    if data is None and split is not None:
+        raise ValueError("split says which graphs of data are scored, and there are none: give data, or leave it out")
     seed, steps = checked_seed(seed), whole("steps", steps, 1)
     build, schedule = _parsed(student, condensed.hops)
     size = whole("batch_size", schedule.batch_size or _BATCH, 2)
@@ -123,6 +128,9 @@ def check_student(student: Any, hops: int | None) -> None:
 
 def _parsed(student: Any, hops: int | None) -> tuple[Callable[[Condensed], nn.Module], Any]:
     """A function that builds the network, and its schedule."""
+    named = student.get("type") if isinstance(student, Mapping) else student
+    if isinstance(named, str) and ":" not in named and named not in TEACHERS:
+        raise KeyError(f"no student of a condensed set is called {named!r}; {nearest(named, NETWORKS)}")
     builder, options, schedule, *more = parse_teacher(student)
     if any(more):
         raise ValueError("a student of a condensed set has options of its network and of its schedule alone")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -36,7 +37,7 @@ def condense(
     Raises:
         ValueError: the data are no set of graphs with classes, a class has no training graph, or an option is out of
             range, see `graphkd.condensing.mirage.mirage`.
-        TypeError: the method has no such option.
+        TypeError: the method has no such option, or needs one.
         KeyError: unknown method; names the nearest.
 
     >>> from types import SimpleNamespace
@@ -47,6 +48,9 @@ def condense(
     """
     graph, seed = set_of_graphs(data), checked_seed(seed)
     condenser, options = resolve("condenser", method, CONDENSERS)
+    for each in inspect.signature(condenser).parameters.values():
+        if each.kind is each.KEYWORD_ONLY and each.default is each.empty and each.name not in options:
+            raise TypeError(f"condenser {name_of(condenser)!r} needs the option {each.name!r}")
     parts = chosen_split(graph, split, seed)
     graphs, y = training_part(graph, parts)
     made = condenser(graphs, y, graph.num_classes, seed, **options)
@@ -60,8 +64,8 @@ def set_of_graphs(data: Any) -> Graph:
     if not isinstance(graph.reads, GraphSet) or graph.task != "single-label":
         what = "one graph" if graph.reads is None else graph.reads.what
         raise ValueError(
-            "what is condensed is a set of graphs with classes: a list of Data, or a set by name such as 'mutag'; got "
-            f"{what} with {graph.task} targets"
+            "what is condensed is a set of graphs with classes: a list of Data, or what graphkd.load('mutag') reads; "
+            f"got {what} with {graph.task} targets"
         )
     return graph
 

@@ -58,6 +58,7 @@ def mirage(
     Raises:
         ValueError: features are no whole numbers, a node has an edge to itself, a threshold is out of range or leaves
             no set, or so many that they cannot be listed.
+        TypeError: `degrees` or `counts` is neither True nor False.
 
     Paper: Gupta, Manchanda, Ranu, Bedathur, "Mirage: Model-Agnostic Graph Distillation for Graph Classification", ICLR
     2024. Its sets are all those that are frequent, which is `frequent`, and it gives thresholds as numbers of graphs.
@@ -69,6 +70,9 @@ def mirage(
     Condensed(2 sets of 2-hop trees in place of 2 graphs, 18 bytes)
     """
     hops, sizes = whole("hops", hops, 1), torch.bincount(y, minlength=classes)
+    for name, value in ("degrees", degrees), ("counts", counts):
+        if not isinstance(value, bool):
+            raise TypeError(f"{name} is True or False, got {value!r}")
     if sets not in KINDS:
         raise ValueError(f"sets is one of {', '.join(map(repr, KINDS))}, got {sets!r}")
     least = _least(thresholds, sizes.tolist())
@@ -111,8 +115,9 @@ def mirage(
 
 def _least(thresholds: Any, sizes: list[int]) -> list[int]:
     """The support of each class, in graphs."""
-    several = isinstance(thresholds, Sequence | np.ndarray | Tensor)
-    given = list(thresholds) if several else [thresholds] * len(sizes)
+    if isinstance(thresholds, np.ndarray | Tensor):
+        thresholds = thresholds.tolist()
+    given = list(thresholds) if isinstance(thresholds, Sequence) else [thresholds] * len(sizes)
     if len(given) != len(sizes):
         raise ValueError(f"thresholds is one number, or one for each of {len(sizes)} classes, got {thresholds!r}")
     found = []

@@ -33,6 +33,15 @@ def labels(methods: list[Any]) -> list[str]:
     return [name if short.count(name) == 1 else _label(method, True) for name, method in zip(short, methods)]
 
 
+def in_file_name(label: str) -> str:
+    """A label as a part of the name of a file.
+
+    >>> in_file_name("my/nets.py:mine")
+    'my.nets.py.mine'
+    """
+    return label.replace(":", ".").replace("/", ".")
+
+
 def _label(spec: Any, full: bool = False) -> str:
     if not isinstance(spec, dict):
         return str(spec)

@@ -120,15 +120,11 @@ def distill_recommender(
     """
     seed, method = checked_seed(seed), plain(method)
     check_spec("method", method)
-    recipe, _ = resolve("method", method, RECOMMENDATION_RECIPES)
-    shape, _ = parse_teacher(teacher)
+    parse_teacher(teacher)
     parse_student(student)
     parts = as_parts(data, seed)
     check_k(parts, k)
-    if recipe in RECOMMENDATION_RECIPES.values():
-        with rehearsal():  # finds what is wrong with its options before the teacher is trained
-            nothing = [torch.zeros(parts.users + parts.items, shape["width"])] * (1 + shape["layers"])
-            train_recommender(parts, nothing, method, student, k, seed)
+    rehearse(parts, teacher, method, student, k, seed)
     taught = train_recommendation_teacher(parts, teacher, k, seed)
     assert taught.layers is not None
     outcomes = {
@@ -150,6 +146,23 @@ def as_parts(data: Any, seed: int = 0, root: str | Path | None = None) -> Parts:
             f"data are a name, dict(type=name, **options), Interactions or Parts; got {type(data).__name__}"
         )
     return load_parts(data, seed, root)
+
+
+def rehearse(
+    parts: Parts,
+    teacher: Mapping[str, Any] | None,
+    method: MethodSpec,
+    student: Mapping[str, Any] | None,
+    k: int,
+    seed: int,
+) -> None:
+    """Raise what is wrong with a method of ours by its first step, before the teacher is trained."""
+    recipe, _ = resolve("method", method, RECOMMENDATION_RECIPES)
+    shape, _ = parse_teacher(teacher)
+    if recipe in RECOMMENDATION_RECIPES.values():
+        with rehearsal():
+            nothing = [torch.zeros(parts.users + parts.items, shape["width"])] * (1 + shape["layers"])
+            train_recommender(parts, nothing, method, student, k, seed)
 
 
 def check_k(parts: Parts, k: Any) -> int:
@@ -220,6 +233,12 @@ def train_recommender(
     """Train and prune a student, with the embeddings of a teacher's layers or without."""
     recipe, options = resolve("method", plain(method), RECOMMENDATION_RECIPES)
     layers, target, schedule = parse_student(student)
+    nodes = parts.users + parts.items
+    if teacher is not None and not (isinstance(teacher, list) and {len(each) for each in teacher} == {nodes}):
+        raise ValueError(
+            f"teacher is a list of embeddings ({nodes}, width), those of its layers on the same pairs: take `layers` "
+            "of what train_recommendation_teacher returns"
+        )
     width = _SHAPE["width"] if teacher is None else teacher[0].shape[1]
     lesson = _lesson(parts, check_k(parts, k), schedule, target, teacher, checked_seed(seed))
     with torch.random.fork_rng(devices=[]):

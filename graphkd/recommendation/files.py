@@ -78,7 +78,7 @@ def read_parts(
     duplicates: str = "raise",
     unknown: str = "raise",
     val_share: float = 0.1,
-    test_share: float = 0.2,
+    test_share: float | None = None,
     least: int = LEAST,
     seed: int = 0,
 ) -> Parts:
@@ -86,15 +86,19 @@ def read_parts(
 
     Args:
         train: see `read_rows`.
-        test: likewise; if not given, `test_share` of each user's items is drawn.
+        test: likewise; if not given, pairs are drawn.
         columns: see `read_rows`.
         duplicates: see `Interactions.of`.
-        unknown: see `held`.
+        unknown: see `held`; with `test` alone.
         val_share: see `divided`.
         test_share: likewise.
         least: likewise.
         seed: of what is drawn.
     """
+    if test is None and unknown != "raise":
+        raise ValueError(
+            "unknown says what to do about ids of the file test, and there is none: leave it out, or give test"
+        )
     known = Interactions.of(read_rows(train, columns), duplicates)
     tested: Held | None = None if test is None else held(read_rows(test, columns), known, unknown, duplicates)
     return divided(known, tested, seed, val_share, test_share, least)

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from graphkd.spec import plain
 
 Ids = list[Any]
 """All whole numbers, or all strings."""
@@ -29,7 +30,7 @@ class Rows(NamedTuple):
 
     def plain(self) -> Rows:
         """The same, with the numbers of arrays and tensors as Python's."""
-        users, items = (each.tolist() if hasattr(each, "tolist") else each for each in (self.users, self.items))
+        users, items = (plain(each.tolist() if hasattr(each, "tolist") else list(each)) for each in self[:2])
         return Rows(users, items, self.where)
 
 
@@ -44,6 +45,7 @@ class Interactions:
 
     Raises:
         ValueError: there is no pair, one stands twice, a user has no item, or nobody has an item; names the id.
+        TypeError: an id is neither a string nor a whole number, or ids are of both kinds.
 
     >>> Interactions.of(Rows(["ann", "bob", "ann"], [7, 7, 9])).pairs.tolist()
     [[0, 1, 0], [0, 0, 1]]
@@ -59,7 +61,9 @@ class Interactions:
         if not self.pairs.numel():
             raise ValueError("there is no pair of a user and an item")
         for side, ids, what in zip(self.pairs, (self.users, self.items), ("user", "item")):
-            if len(set(ids)) < len(ids):
+            if not isinstance(ids, list):
+                raise TypeError(f"the ids of {what}s are a list, got {type(ids).__name__}; see Interactions.of")
+            if len(_numbered(ids, what, "place {}".format)) < len(ids):
                 raise ValueError(f"the {what} {next(each for each in ids if ids.count(each) > 1)!r} is listed twice")
             if not 0 <= int(side.min()) <= int(side.max()) < len(ids):
                 raise ValueError(f"pairs name {what}s {int(side.min())} to {int(side.max())} of {len(ids)}")
@@ -166,7 +170,7 @@ def _numbered(ids: Sequence[Any], what: str, where: Callable[[int], str]) -> dic
     found: dict[Any, int] = {}
     kind: type | None = None
     for place, id in enumerate(ids):
-        if isinstance(id, bool | np.bool_) or not isinstance(id, str | int | np.integer):
+        if isinstance(id, bool) or not isinstance(id, str | int):
             raise TypeError(f"{where(place)}: the {what} {id!r} is neither a string nor a whole number")
         if isinstance(id, str) and not id.strip():
             other = "user" if what == "item" else "item"

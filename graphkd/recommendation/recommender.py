@@ -63,10 +63,10 @@ class Recommender:
 
         Raises:
             KeyError: a user is unknown; names the nearest.
+            TypeError: `users` is one id, and no list of them.
             ValueError: there are not so many items, or not so many that a user does not have.
         """
-        ids = list(users)
-        k, place = self._checked(k), torch.tensor([self._of(id) for id in ids], dtype=torch.long)
+        k, (ids, place) = self._checked(k), self._places(users)
         if not len(place):
             return []
         asked, back = place.unique(return_inverse=True)
@@ -85,7 +85,7 @@ class Recommender:
 
     def scores(self, users: Iterable[Any]) -> np.ndarray:
         """The scores of all items for these users, `(n, I)`."""
-        place = torch.tensor([self._of(id) for id in users], dtype=torch.long)
+        _, place = self._places(users)
         with torch.inference_mode():
             return (self.user_embeddings[place] @ self.item_embeddings.T).numpy()
 
@@ -182,9 +182,16 @@ class Recommender:
             )
             return cls(users, items, network, seen)
 
+    def _places(self, users: Iterable[Any]) -> tuple[list[Any], Tensor]:
+        """The ids that are asked about, and their places."""
+        if isinstance(users, str) or not isinstance(users, Iterable):
+            raise TypeError(f"users are a list of ids, got {users!r}: for one user write [{users!r}]")
+        ids = list(users)
+        return ids, torch.tensor([self._of(id) for id in ids], dtype=torch.long)
+
     def _of(self, user: Any) -> int:
         user = user.item() if isinstance(user, np.generic | Tensor) else user
-        if user not in self._place:
+        if not isinstance(user, str | int) or user not in self._place:
             known = {str(id): id for id in self.users}
             hint = (
                 f"did you mean {known[str(user)]!r}?" if str(user) in known else nearest(str(user), [*known][:10_000])

@@ -23,12 +23,20 @@ class Parts:
         train: of these the pairs to learn from, `(2, E)`.
         val: of these the pairs that choose the epoch.
         test: what is reported.
+
+    Raises:
+        ValueError: a part has no pair.
     """
 
     known: Interactions
     train: Tensor
     val: Held
     test: Held
+
+    def __post_init__(self) -> None:
+        for name, pairs in (("train", self.train), ("val", self.val.pairs), ("test", self.test.pairs)):
+            if not pairs.numel():
+                raise ValueError(f"the part {name!r} has no pair of a user and an item")
 
     @property
     def users(self) -> int:
@@ -44,7 +52,7 @@ def divided(
     test: Held | None = None,
     seed: int = 0,
     val_share: float = 0.1,
-    test_share: float = 0.2,
+    test_share: float | None = None,
     least: int = LEAST,
 ) -> Parts:
     """Hold out some items of each user.
@@ -53,14 +61,15 @@ def divided(
 
     Args:
         known: all pairs but those of `test`.
-        test: pairs to be found; if not given, `test_share` of each user's items is drawn.
+        test: pairs to be found; if not given, they are drawn.
         seed: of what is drawn.
         val_share: share of each user's other items that chooses the epoch, rounded down.
-        test_share: rounded down as well.
+        test_share: share of each user's items that is to be found, 0.2 if not given, rounded down as well.
         least: a user with fewer items keeps all of them.
 
     Raises:
-        ValueError: a share is no share, or leaves nothing to choose the epoch by, or nothing to report.
+        ValueError: a share is no share, or leaves nothing to choose the epoch by, or nothing to report; or both `test`
+            and `test_share` are given.
 
     >>> from graphkd.recommendation.interactions import Rows
     >>> known = Interactions.of(Rows(["ann"] * 10 + ["bob"], [*range(10), 0]))
@@ -68,10 +77,13 @@ def divided(
     >>> parts.train.shape[1], parts.val.pairs.shape[1], parts.test.pairs.tolist()[0]
     (8, 1, [0, 0])
     """
-    val_share, test_share = (
-        real(name, share, 0, 1) for name, share in (("val_share", val_share), ("test_share", test_share))
-    )
-    least, generator = whole("least", least, 1), torch.Generator().manual_seed(seed)
+    if test is not None and test_share is not None:
+        raise ValueError("test_share is drawn where there is no test, and there is one: give one of the two")
+    val_share = real("val_share", val_share, 0, 1)
+    test_share = real("test_share", 0.2 if test_share is None else test_share, 0, 1)
+    least, generator = whole("least", least, 1), torch.Generator().manual_seed(whole("seed", seed))
+    if test is not None and not test.pairs.numel():
+        raise ValueError("no pair of the test has both a user and an item of the training: nothing can be found")
     rest, none = known.pairs, torch.zeros(len(known.users), dtype=torch.long)
     if test is None:
         drawn, rest = _drawn(rest, len(none), test_share, least, generator)

@@ -38,8 +38,13 @@ def uniformity(anchors: Tensor, others: Tensor, tau: float = 1.0) -> Tensor:
         others: b, `(m, d)`.
         tau: temperature.
 
+    Raises:
+        ValueError: the temperature is not positive.
+
     >>> import torch
     >>> uniformity(torch.zeros(2, 3), torch.zeros(4, 3)).item()  # log(4)
     1.3862...
     """
+    if not tau > 0:
+        raise ValueError(f"the temperature of the uniformity must be positive, got {tau!r}")
     return (anchors @ others.T / tau).logsumexp(1).mean()

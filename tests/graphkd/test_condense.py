@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import networkx
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -336,13 +337,31 @@ def test_mistakes_of_names_and_of_students() -> None:
         condense(MOTIFS, dict(type="mirage", threshold=0.1))
     with pytest.raises(ValueError, match=r"there may be .* frequent sets: 18 items stand together 1 times"):
         frequent_sets([frozenset(range(18))], 1, "frequent")
+    with pytest.raises(TypeError, match="condenser 'random' needs the option 'bytes'"):
+        condense(MOTIFS, "random")
+    for name in ("degrees", "counts"):
+        with pytest.raises(TypeError, match=f"{name} is True or False, got 'no'"):
+            condense(MOTIFS, {"type": "mirage", name: "no"})
     made = condense(MOTIFS, FOUND)
+    with pytest.raises(KeyError, match="no student of a condensed set is called 'gim'; did you mean 'gin'"):
+        train_condensed(made, "gim")
+    with pytest.raises(TypeError, match=r"is what condense or Condensed\.load returns, got str"):
+        train_condensed("small.safetensors")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="split says which graphs of data are scored, and there are none"):
+        train_condensed(made, "gin", split=SPLIT)
     with pytest.raises(ValueError, match="has 3 layers, and the trees have 2 hops"):
         train_condensed(made, dict(type="gin", layers=3))
     with pytest.raises(ValueError, match="'appnp' is no student of a condensed set"):
         train_condensed(made, "appnp")
     with pytest.raises(ValueError, match="it was made of others"):
         train_condensed(made, "gin", changed(), split=SPLIT)
+
+
+@pytest.mark.parametrize("given", [torch.tensor([0.75, 1.0]), np.array([0.75, 1.0], np.float32), torch.tensor(0.9)])
+def test_thresholds_may_be_arrays(given: Any) -> None:
+    told = given.tolist()
+    one, two = (condense(MOTIFS, {**FOUND, "thresholds": each}) for each in (given, told))
+    assert one.count.tolist() == two.count.tolist()
 
 
 def test_without_mlxtend_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -381,12 +400,34 @@ def test_our_configs_are_read(path: Path) -> None:
         ),
         ("thresholds = []", "thresholds is a list, and not an empty one"),
         ("students = ['gin', 'gin']", "lists 'gin' twice"),
+        ("methods = [dict(type='mirage', thresholds=0.1)]", "thresholds are those of the config"),
+        ("student = dict(type='gcn')", "student is a dict of options of all students"),
     ],
 )
 def test_mistakes_in_a_config(line: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "made.py").write_text(f"{CONFIG.format(threshold=0.5)}\n{line}\n")
     with pytest.raises(SystemExit, match=message):
         command.main([str(tmp_path / "made.py"), "--out", str(tmp_path / "log.json")])
+
+
+def test_the_command_trains_networks_as_deep_as_the_least_trees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "condense_parts", SimpleNamespace(graphs=lambda: MOTIFS))
+    config, out = tmp_path / "made.py", tmp_path / "log.json"
+    more = (
+        "methods = [dict(type='mirage', hops=2), dict(type='mirage', hops=1)]\nthresholds = [0.95]\nstudents = ['gin']"
+    )
+    config.write_text(f"{CONFIG.format(threshold=0.95)}\n{more}\n")
+    run = [str(config), "--seeds", "1", "--out", str(out)]
+    with pytest.raises(SystemExit, match=r"made\.py is a file; choose another folder"):
+        command.main([*run, "--save", str(config)])
+    command.main(run)
+    assert [log["method"] for log in json.loads(out.read_text())[2:]] == ["mirage(hops=2)", "mirage(hops=1)"]
+    config.write_text(f"{config.read_text()}student = dict(layers=2, hidden=8, epochs=1)\n")
+    monkeypatch.setattr("graphkd.training.loop.backward", lambda *given: pytest.fail("something was trained"))
+    with pytest.raises(SystemExit, match="has 2 layers, and the trees have 1 hops"):
+        command.main([*run, "--force"])
 
 
 def test_the_command_writes_sets_and_a_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

@@ -196,6 +196,33 @@ def test_the_loss_of_lightgnn_is_its_formula(layers: list[Tensor]) -> None:
     assert value == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_network_between_has_more_edges_and_is_the_teacher_of_the_student(layers: list[Tensor]) -> None:
+    models: list[WeightedGCN] = []
+    told: list[float] = []
+
+    def loop(model: WeightedGCN, loss: Callable[[Any], Tensor], epochs: int | None = None) -> History:
+        models.append(model)
+        told.append(loss(slice(None)).item())
+        if len(models) == 2:
+            raise StopIteration
+        return History()
+
+    spec = dict(soft=0.7, embed=0.0, uniform=0.0, tau=0.5, layers=2, partners=3, triples=40)
+    with pytest.raises(StopIteration):
+        RECOMMENDATION_RECIPES["lightgnn"](WeightedGCN(ties(), 16, 2), lesson(loop, teacher=layers), **spec)
+    between, student = models
+    joined = partners(ties().ends, PARTS.users, PARTS.users + PARTS.items, 3)
+    assert joined.numel()
+    assert torch.equal(between.ties.ends, torch.cat([ties().ends, joined], 1))
+    replay = lesson(loop)  # draws the same
+    for network, teacher, value in ((between, torch.stack(layers).sum(0), told[0]), (student, between(), told[1])):
+        hard, (u, i, j) = replay.triples(slice(None)), replay.any_triples(40)
+        own, soft = ((each[u] * (each[i] - each[j])).sum(1) / 0.5 for each in (network(), teacher))
+        binary = torch.nn.functional.binary_cross_entropy_with_logits
+        extra = binary(own, soft.sigmoid()) - binary(soft, soft.sigmoid())
+        assert value == pytest.approx((bpr(network(), hard) + 0.7 * extra).item(), rel=1e-4)
+
+
 # --- networks and masks -----------------------------------------------------------------------------------------------
 
 
@@ -333,6 +360,22 @@ def test_what_is_asked_and_not_there_is_named(student: Recommender) -> None:
         student.recommend([3], k=55)
     assert len(student.recommend([3], k=55, again=True)[0]) == 55
     assert student.recommend([], k=5) == []
+    for one in ("ann", 3):
+        for ask in (student.recommend, student.scores):
+            with pytest.raises(
+                TypeError, match=rf"users are a list of ids, got {one!r}: for one user write \[{one!r}\]"
+            ):
+                ask(one)
+    with pytest.raises(KeyError, match=r"no user \[3\] was in the training"):
+        student.recommend([[3]], k=5)
+
+
+def test_ids_of_numpy_are_saved(tmp_path: Path) -> None:
+    users = [np.int64(u) for u in range(4) for _ in range(10)]
+    known = Interactions.of(Rows(users, [np.str_(f"i{(u + k) % 14}") for k, u in enumerate(users)]))
+    parts = divided(known, val_share=0.2, least=5)
+    train_recommender(parts, None, "pruned_supervised", QUICK, k=2).model.save(tmp_path / "r.safetensors")
+    assert Recommender.load(tmp_path / "r.safetensors").users == [0, 1, 2, 3]
 
 
 # --- files and parts --------------------------------------------------------------------------------------------------
@@ -367,6 +410,8 @@ def test_parts_are_drawn_user_by_user() -> None:
     assert torch.equal(torch.cat(found).sort().values, known.codes(known.pairs).sort().values)
     counts = [torch.bincount(each[0], minlength=40).unique().tolist() for each in (parts.val.pairs, parts.test.pairs)]
     assert counts == [[1], [4]]  # of 21: a fifth, then a tenth of the other 17
+    with pytest.raises(ValueError, match="the part 'test' has no pair"):
+        Parts(known, parts.train, parts.val, Held(parts.test.pairs[:, :0], parts.test.lost))
     assert not torch.equal(parts.train, divided(known, seed=4, val_share=0.1, test_share=0.2).train)
 
 
@@ -423,6 +468,10 @@ def test_who_has_nothing_and_what_nobody_has_are_named() -> None:
         Interactions(pairs[:, [0, 1, 0]], ["a", "b"], [7])
     with pytest.raises(ValueError, match="the user 'a' is listed twice"):
         Interactions(pairs, ["a", "a"], [7])
+    with pytest.raises(TypeError, match=r"place 0: the user \('a', 1\) is neither a string nor a whole number"):
+        Interactions(pairs[:, :1], [("a", 1)], [7])
+    with pytest.raises(TypeError, match="the ids of users are a list, got ndarray"):
+        Interactions(pairs, np.array([1, 2]), [7])  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="pair 1: the user 2 is a int, others are not"):
         Interactions.of(Rows(["a", 2], [1, 1]))
     with pytest.raises(TypeError, match=r"pair 0: the item 1\.5 is neither a string nor a whole number"):
@@ -439,8 +488,23 @@ def test_a_test_of_unknown_ids_is_refused_or_missed() -> None:
         held(Rows(["a"], [3]), known)
     with pytest.raises(ValueError, match="pair 0: user 'a' has item 1 in the training already"):
         held(Rows(["a"], [1]), known)
+    with pytest.raises(ValueError, match="no pair of the test has both a user and an item of the training"):
+        divided(known, held(Rows(["c"], [3]), known, unknown="miss"))
     found = held(Rows(["a", "a", "c", "c"], [2, 3, 1, 2]), known, unknown="miss")
     assert (found.pairs.tolist(), found.lost.tolist(), found.strangers) == ([[0], [1]], [1, 0], 1)
+
+
+def test_options_that_nothing_would_read_are_refused(tmp_path: Path) -> None:
+    pairs, test = write(tmp_path / "a.tsv", "a\tx\nb\tx\n"), write(tmp_path / "t.tsv", "a\ty\n")
+    with pytest.raises(ValueError, match="test_share is drawn where there is no test, and there is one"):
+        read_parts(pairs, test, unknown="miss", test_share=0.2)
+    with pytest.raises(ValueError, match="unknown says what to do about ids of the file test, and there is none"):
+        read_parts(pairs, unknown="miss")
+
+
+def test_a_teacher_of_other_pairs_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"teacher is a list of embeddings \(150, width\)"):
+        train_recommender(PARTS, [torch.zeros(149, 8)] * 3, LIGHT, QUICK, k=5)
 
 
 def test_options_that_do_not_fit_are_named_before_anything_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -458,6 +522,7 @@ def test_options_that_do_not_fit_are_named_before_anything_is_trained(monkeypatc
         (ValueError, "runs is a whole number from 1", dict(student=dict(runs=0))),
         (KeyError, "method.*'lightgmm'.*did you mean 'lightgnn'", dict(method="lightgmm")),
         (ValueError, "the temperature tau must be positive", dict(method=dict(type="lightgnn", tau=0.0))),
+        (ValueError, "temperature of the uniformity must be positive", dict(method=dict(LIGHT, uniform_tau=0.0))),
         (ValueError, "lightgnn needs a teacher of 2 layers or more", dict(teacher=few)),
         (TypeError, "data are a name", dict(data=7)),
     ):
@@ -503,7 +568,9 @@ def test_the_command_logs_what_the_api_finds_and_goes_on(tmp_path: Path, capsys:
     assert logs[0]["latency_ms"]["all_users"] > 0
     saved = Recommender.load(kept / f"{tmp_path.name}-tiny-lightgnn-seed0.safetensors")
     assert saved.recommend([0, 1], k=5) == found.model.recommend([0, 1], k=5)
-    assert "| distilled, lightgnn | 1 |" in capsys.readouterr().out
+    table = capsys.readouterr().out
+    assert "| distilled, lightgnn | 1 |" in table
+    assert f"student {kept}" in table
     command.main([str(config), "--seeds", "2", "--out", str(out)])
     assert json.loads(out.read_text())[:4] == logs
 
@@ -511,6 +578,7 @@ def test_the_command_logs_what_the_api_finds_and_goes_on(tmp_path: Path, capsys:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        (("triples=50", "embed_tau=0.0"), "the temperature tau must be positive, got 0.0"),
         (("k = 5", "k = 46"), "k is 46, and there are 45 items"),
         (("layers=2, width", "layrs=2, width"), "teacher has no option 'layrs'"),
         (("triples=50", "triple=50"), "method 'lightgnn' has no option 'triple'"),
@@ -520,14 +588,29 @@ def test_the_command_logs_what_the_api_finds_and_goes_on(tmp_path: Path, capsys:
     ],
 )
 def test_a_wrong_config_ends_in_one_sentence_and_writes_nothing(
-    change: tuple[str, str], said: str, tmp_path: Path
+    change: tuple[str, str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tmp_path / "tiny.py"
     assert change[0] in TINY
     config.write_text(
         TINY.replace(*change).replace('by="weight"', "") if "weight" in change[1] else TINY.replace(*change)
     )
+    monkeypatch.setattr("graphkd.training.loop.backward", lambda *given: pytest.fail("something was trained"))
     with pytest.raises(SystemExit) as ended:
         command.main([str(config), "--seeds", "1", "--out", str(tmp_path / "out" / "log.json")])
     assert re.search(said, str(ended.value)), ended.value
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.py"]
+
+
+def test_a_place_for_students_that_is_a_file_is_named_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = write(tmp_path / "tiny.py", TINY)
+    monkeypatch.setattr("graphkd.training.loop.backward", lambda *given: pytest.fail("something was trained"))
+    with pytest.raises(SystemExit, match=r"tiny\.py is a file; choose another folder"):
+        command.main([str(config), "--seeds", "1", "--out", str(tmp_path / "log.json"), "--save", str(config)])
+
+
+def test_the_file_of_a_method_of_ones_own_lies_in_the_folder() -> None:
+    (file,) = command.students(Path("kept"), "mine", dict(methods=[dict(type="nets/own.py:mine")]), 0)
+    assert file == Path("kept/mine-nets.own.py.mine-seed0.safetensors")
