@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +70,7 @@ def said(config: Config) -> dict[str, Any]:
 
 
 def test_the_table_is_whole() -> None:
-    """As many rows as there were files, each base used, none of them a file as well."""
-    assert Counter(row.base.split("/")[1] for row in ROWS.values()) == {"pairs": 113, "tables": 92}
+    """Each base is used, no row is a file as well."""
     assert {row.base for row in ROWS.values()} == {
         path.relative_to(ROOT / "configs").as_posix()
         for part in ("pairs", "tables")
@@ -211,7 +209,7 @@ def test_configs_of_a_table_share_a_control(table: str) -> None:
 
 def test_patterns_of_names() -> None:
     found = CONFIGS.matching("configs/seg/*/scenes_fpn.py")
-    assert len(found) == 17
+    assert len(found) == sum(name.startswith("seg/") and name.endswith("/scenes_fpn.py") for name in ROWS)
     assert {*found} >= {"densekd::seg/cwd/scenes_fpn.py", "densekd::seg/lad/scenes_fpn.py"}
     with pytest.raises(FileNotFoundError, match=r"no config of densekd is called like seg/\*/gone"):
         CONFIGS.matching("seg/*/gone")
