@@ -36,8 +36,8 @@ class Unlearned:
 
     Attributes:
         model: the unlearned one; the one given is as it was.
-        graph: what is left of the graph: ask the model over its edges. Nodes keep their numbers; those that were
-            deleted have no edge, no feature and no label.
+        graph: what is left of the graph: ask the model over its edges, or where there is a split of links over those
+            of `split.train`. Nodes keep their numbers; those that were deleted have no edge, no feature and no label.
         split: what is left of the split, if there was one.
         report: what was removed, how, at what cost, and the `figures` before and after; it can be written as JSON.
 
@@ -112,8 +112,8 @@ def unlearn(
     deletion, asked = prepared(
         model, data, edges=edges, nodes=nodes, classes=classes, task=task, split=split, trained=trained, seed=seed
     )
-    found, bill = carried_out(deletion, run)
     attack = shadow_attack(deletion) if audit else None
+    found, bill = carried_out(deletion, run)
     retrained = carried_out(deletion, UNLEARNERS["retrain"])[0] if audit else None
     report = {
         "method": as_json(method),

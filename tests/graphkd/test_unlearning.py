@@ -431,6 +431,10 @@ def test_one_command_prints_the_table_and_goes_on(
         ("forget", "forgets", "has a key 'forgets'.*did you mean 'forget'"),
         ("gnndelete", "d2dgn", "methods lists 'd2dgn.*' twice"),
         ('type="d2dgn"', 'type="d2dgn", alpha=2.0', "alpha is the weight of what is retained"),
+        ('type="d2dgn", ', "", "no method is called None"),
+        ("methods = [", "methods = [3, ", "no method is called 3"),
+        ('task = "links"', 'task = "link"', "task is 'links' or 'nodes', got 'link'"),
+        ("hidden=16", "hidden=16, known=[0, 1]", "the teacher has options of `distill`"),
         ("edges=0.05", "edges=0.0001", "0.0001 of .* edges is 0"),
         ("edges=0.05", 'edges=0.05, where="near"', "where is 'in' or 'out'"),
     ):
@@ -571,6 +575,16 @@ def test_networks_that_cannot_be_taught_are_named(linker: nn.Module, classifier:
         unlearn(classifier, GRAPH, nodes={1, 2})
     with pytest.raises(ValueError, match="edges: edge_index holds node numbers, which are integers"):
         unlearn(linker, GRAPH, edges=[(0.5, 1.0)])
+
+
+def test_an_attack_that_has_too_few_data_is_refused_before_anything_is_trained(monkeypatch) -> None:
+    def trained(*given: Any, **named: Any) -> None:
+        raise AssertionError("something was trained")
+
+    monkeypatch.setattr("graphkd.unlearning.deletion.train", trained)
+    path = SimpleNamespace(x=torch.randn(3, 16), edge_index=torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]))
+    with pytest.raises(ValueError, match="too few for an attack on membership"):
+        unlearn(network(8), path, edges=[(0, 1)], audit=True)
 
 
 def test_a_network_of_doubles_forgets_by_gnndelete() -> None:
