@@ -84,22 +84,26 @@ def read_config(path: Path) -> Config:
     for key in ("teacher", "forget"):
         if not isinstance(config[key], dict):
             raise SystemExit(f"{path}: {key} is a dict of options, got {config[key]!r}")
+    if config["task"] not in ("links", "nodes"):
+        raise SystemExit(f"{path}: task is 'links' or 'nodes', got {config['task']!r}")
     if not isinstance(config["methods"], list):
         raise SystemExit(f"{path}: methods is a list, got {config['methods']!r}")
     config["methods"] = [each if isinstance(each, dict) else {"type": each} for each in config["methods"]]
+    with one_sentence(path):
+        for method in config["methods"]:
+            checked_method(method)
     called = labels(config["methods"])
     for label, method in zip(called, config["methods"]):
         if called.count(label) > 1:
             raise SystemExit(f"{path}: methods lists {label!r} twice")
         if method.get("type") in ALWAYS:
             raise SystemExit(f"{path}: {label!r} runs in any case: leave it out of methods")
-        with one_sentence(path):
-            checked_method(method)
     return config
 
 
 def check(deletion: Deletion, config: Config) -> None:
-    """Raise what the first step of a method would raise."""
+    """Raise what the first step of a method, or of the attack, would raise."""
+    deletion.before.shadow(deletion.deleted, torch.Generator())
     for method in config["methods"]:
         if method["type"] in UNLEARNERS:
             with rehearsal():
@@ -113,7 +117,9 @@ def asked_for(graph: Graph, config: Config, seed: int, train: bool = True) -> tu
     """
     task, options = config["task"], dict(config["teacher"])
     width = options.pop("width", 64) if task == "links" else graph.num_classes
-    builder, options, schedule, *_ = parse_teacher(options)
+    builder, options, schedule, *rest = parse_teacher(options)
+    if any(rest):
+        raise ValueError("the teacher has options of `distill`, which unlearning does not read: leave them out")
     split = split_links(graph, "tran", seed) if task == "links" else split_of(graph, seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

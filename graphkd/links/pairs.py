@@ -17,6 +17,15 @@ def once(edge_index: Tensor) -> Tensor:
     return _pairs(codes)
 
 
+def pair_keys(pairs: Tensor, nodes: int) -> Tensor:
+    """One number for each pair `(2, n)` of so many nodes, the same in both directions.
+
+    >>> pair_keys(torch.tensor([[0, 2], [2, 0]]), 3)
+    tensor([2, 2])
+    """
+    return pairs.min(0).values * nodes + pairs.max(0).values
+
+
 class NonEdges:
     """All pairs of different nodes without an edge, in a fixed order, as a sequence that is computed and not stored.
 

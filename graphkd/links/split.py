@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from graphkd.data import Graph
-from graphkd.links.pairs import NonEdges, once
+from graphkd.links.pairs import NonEdges, once, pair_keys
 from graphkd.sparse.rows import rows
 
 
@@ -157,7 +157,7 @@ def of_parts(parts: Sequence[Any]) -> LinkSplit:
     edges = [part.edge_label_index[:, part.edge_label > 0] for part in parts]
     none = [part.edge_label_index[:, part.edge_label <= 0] for part in parts]
     learnt = once(torch.cat([train.edge_index, edges[0]], 1))
-    keys = [_keys(pairs, nodes) for pairs in (learnt, *edges[1:])]
+    keys = [pair_keys(pairs, nodes) for pairs in (learnt, *edges[1:])]
     for what, each in zip(("validation", "test"), keys[1:]):
         if count := int(torch.isin(each, keys[0]).sum()):
             raise ValueError(
@@ -174,11 +174,6 @@ def of_parts(parts: Sequence[Any]) -> LinkSplit:
         {"test": once(edges[2])},
         once(none[2]),
     )
-
-
-def _keys(pairs: Tensor, nodes: int) -> Tensor:
-    """One number for each pair, the same in both directions."""
-    return pairs.min(0).values * nodes + pairs.max(0).values
 
 
 SPLITS = {"tran": tran, "prod": prod}

@@ -13,7 +13,7 @@ from torch import Tensor
 from graphkd.data import Graph, Split, as_graph, undirected
 from graphkd.data.graph import as_edges
 from graphkd.links.distillation import link_graph
-from graphkd.links.pairs import once
+from graphkd.links.pairs import once, pair_keys
 from graphkd.links.split import LinkSplit
 from graphkd.pipeline.arguments import SplitSpec, chosen_split
 from graphkd.sparse.rows import csr
@@ -80,7 +80,15 @@ def nodes_of(data: Any, split: SplitSpec | None, seed: int) -> tuple[Graph, Node
     _check_graph(graph)
     if graph.task != "single-label":
         raise ValueError(f"unlearning of nodes is for one class a node, the graph's task is {graph.task!r}")
-    return graph, Nodes(graph.x, graph.edge_index, graph.y, chosen_split(graph, split, seed), ~_empty(graph))
+    if not (graph.y >= 0).any():
+        raise ValueError("no node of the graph has a label: a model of nodes learns from them")
+    chosen = chosen_split(graph, split, seed)
+    for part, ids in vars(chosen).items():
+        if len(silent := ids[graph.y[ids] < 0]):
+            raise ValueError(
+                f"node {int(silent[0])} of the split's {part} part has no label; leave it out of the split"
+            )
+    return graph, Nodes(graph.x, graph.edge_index, graph.y, chosen, ~_empty(graph))
 
 
 def forget_links(graph: Graph, before: Links, split: LinkSplit | None, edges: Any, nodes: Any, classes: Any) -> Asked:
@@ -130,7 +138,10 @@ def forget_links(graph: Graph, before: Links, split: LinkSplit | None, edges: An
 
 
 def forget_nodes(graph: Graph, before: Nodes, nodes: Any, classes: Any) -> Asked:
-    """Check which nodes are to be forgotten, or all nodes of classes, and take them out; see `forget_links`."""
+    """Check which nodes are to be forgotten, or all nodes of classes, and take them out; see `forget_links`.
+
+    Of deleted nodes that the model has not learned from, no label is read but the classes that are asked for.
+    """
     gone = _nodes(graph, nodes, classes)
     if (again := gone[~before.present[gone]]).numel():
         raise ValueError(f"node {int(again[0])} has no edge, feature or label: there is nothing to forget")
@@ -141,6 +152,9 @@ def forget_nodes(graph: Graph, before: Nodes, nodes: Any, classes: Any) -> Asked
     split, edges = Split(**kept), graph.edge_index
     rest = replace(_without(graph, gone, edges[:, torch.isin(edges, gone).any(0)]), split=split)
     present = before.present.index_fill(0, gone, False)
+    told = torch.zeros_like(present) if classes is None else torch.isin(graph.y, torch.as_tensor(classes))
+    hidden = gone[~torch.isin(gone, before.split.train) & ~told[gone]]
+    before = replace(before, y=before.y.index_fill(0, hidden, -1), split=replace(split, train=before.split.train))
     after = replace(before, edge_index=rest.edge_index, split=split, present=present)
     return Asked(before, after, gone, gone, rest, split)
 
@@ -175,7 +189,10 @@ def _nodes(graph: Graph, nodes: Any, classes: Any) -> Tensor:
 
 def _ids(what: str, given: Any, count: int) -> Tensor:
     """Different numbers from 0 to `count` - 1."""
-    found = torch.as_tensor(given).detach().cpu()
+    try:
+        found = torch.as_tensor(given).detach().cpu()
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise TypeError(f"{what} is a list of ids, which are integers; got {given!r}") from error
     if found.ndim != 1 or found.is_floating_point() or found.is_complex() or found.dtype is torch.bool:
         if not found.numel():
             raise ValueError(f"{what} is empty: name at least one")
@@ -192,15 +209,18 @@ def _ids(what: str, given: Any, count: int) -> Tensor:
 
 def _edges(given: Any, known: Tensor, nodes: int) -> Tensor:
     """Which of the known edges are to leave."""
-    pairs = as_edges(given if isinstance(given, Tensor | np.ndarray) else _turned(given))
+    try:
+        pairs = as_edges(given if isinstance(given, Tensor | np.ndarray) else _turned(given))
+    except ValueError as error:
+        raise ValueError(f"edges: {error}") from error
     if not pairs.shape[1]:
         raise ValueError("edges is empty: name at least one")
     if len(strange := pairs[(pairs < 0) | (pairs >= nodes)]):
         raise ValueError(f"edges names node {int(strange[0])}, but the graph has the nodes 0 to {nodes - 1}")
     if len(twice := _repeated(pairs[0] * nodes + pairs[1])):
         raise ValueError(f"edges names {_pair(int(twice[0]), nodes)} twice")
-    asked = _codes(pairs, nodes)
-    there = _codes(known, nodes)
+    asked = pair_keys(pairs, nodes)
+    there = pair_keys(known, nodes)
     if len(unknown := asked[~torch.isin(asked, there)]):
         raise ValueError(
             f"edges names {_pair(int(unknown[0]), nodes)}, which is none of the {known.shape[1]} edges that the model "
@@ -226,16 +246,12 @@ def _repeated(ids: Tensor) -> Tensor:
     return found[count > 1]
 
 
-def _codes(pairs: Tensor, nodes: int) -> Tensor:
-    return pairs.min(0).values * nodes + pairs.max(0).values
-
-
 def _pair(code: int, nodes: int) -> str:
     return f"{code // nodes}-{code % nodes}"
 
 
 def _minus(pairs: Tensor, gone: Tensor, nodes: int) -> Tensor:
-    return pairs[:, ~torch.isin(_codes(pairs, nodes), _codes(gone, nodes))]
+    return pairs[:, ~torch.isin(pair_keys(pairs, nodes), pair_keys(gone, nodes))]
 
 
 def _empty(graph: Graph) -> Tensor:

@@ -55,7 +55,9 @@ def layered(network: nn.Module, forward: Callable[[], Any], apart: bool = False)
     found: dict[str, Tensor] = {}
 
     def keep(path: str) -> Callable[..., Tensor | None]:
-        def hook(module: nn.Module, arguments: Any, out: Tensor) -> Tensor | None:
+        def hook(module: nn.Module, arguments: Any, out: Any) -> Tensor | None:
+            if not isinstance(out, Tensor):
+                raise ValueError(f"the layer {path!r} yields a {type(out).__name__}, one tensor is needed of it")
             found[path] = out.clone()  # an activation in place may overwrite it
             return out.detach() if apart else None
 
@@ -68,7 +70,22 @@ def layered(network: nn.Module, forward: Callable[[], Any], apart: bool = False)
     finally:
         for each in hooks:
             each.remove()
+    if unused := layers.keys() - found.keys():
+        raise ValueError(f"the layer {min(unused)!r} of {type(network).__name__} is never called: remove it")
     return [found[path] for path in layers]
+
+
+def uncached(model: nn.Module) -> nn.Module:
+    """The model, in place, with layers of PyG that were built with `cached=True` as if they had not been.
+
+    Such a layer answers over the edges that it saw first, whatever it is given.
+    """
+    for module in model.modules():
+        if getattr(module, "cached", False) is True:
+            module.cached = False  # type: ignore[assignment]
+            for name in [name for name in vars(module) if name.startswith("_cached")]:
+                setattr(module, name, None)
+    return model
 
 
 def redrawn(model: nn.Module, seed: int) -> nn.Module:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from graphkd.links.metrics import auc
 from graphkd.links.network import LinkGNN
-from graphkd.links.pairs import NonEdges
+from graphkd.links.pairs import NonEdges, pair_keys
 from graphkd.sparse.edges import both_ways
 from graphkd.sparse.rows import rows
 from graphkd.unlearning.task import Task
@@ -104,7 +104,7 @@ class Links(Task):
         nodes = torch.randperm(len(self.x), generator=generator)[: len(self.x) // 2]
         place = torch.full((len(self.x),), -1).index_copy(0, nodes, torch.arange(len(nodes)))
         size = len(self.x)
-        own = self.elements[:, ~torch.isin(self._codes(self.elements, size), self._codes(deleted, size))]
+        own = self.elements[:, ~torch.isin(pair_keys(self.elements, size), pair_keys(deleted, size))]
         ends = place[own]
         ends = ends[:, (ends >= 0).all(0)]
         ends = ends[:, torch.randperm(ends.shape[1], generator=generator)]
@@ -115,7 +115,3 @@ class Links(Task):
         learnt, chosen, others = ends.split([members, select, ends.shape[1] - members - select], 1)
         none = NonEdges(ends, len(nodes)).sample(select, generator)
         return Links(rows(self.x, nodes), learnt, (chosen, none)), others
-
-    @staticmethod
-    def _codes(pairs: Tensor, nodes: int) -> Tensor:
-        return pairs.min(0).values * nodes + pairs.max(0).values

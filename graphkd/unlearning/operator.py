@@ -14,19 +14,20 @@ class Deleting(nn.Module):
     Args:
         layer: of a graph network, `(N, d)` out; frozen.
         nodes: ids `(n,)` of these nodes.
-        width: d.
+        like: what the layer yields for the whole graph `(N, d)`; W has its width, device and dtype.
         fill: W begins with it everywhere; as the identity if not given.
 
     Raises:
         ValueError: in `forward`, where the layer yields another number of nodes: the ids are those of one graph.
     """
 
-    def __init__(self, layer: nn.Module, nodes: Tensor, width: int, count: int, fill: float | None = None) -> None:
+    def __init__(self, layer: nn.Module, nodes: Tensor, like: Tensor, fill: float | None = None) -> None:
         super().__init__()
-        self.layer, self.count = layer, count
-        self.register_buffer("nodes", nodes)
+        self.layer, self.count = layer, len(like)
+        self.register_buffer("nodes", nodes.to(like.device))
         self.nodes: Tensor
-        self.weight = nn.Parameter(torch.eye(width) if fill is None else torch.full((width, width), fill))
+        matrix = torch.eye(like.shape[1]) if fill is None else torch.full((like.shape[1],) * 2, fill)
+        self.weight = nn.Parameter(matrix.to(like))
 
     def forward(self, *given: Any, **named: Any) -> Tensor:
         h = self.layer(*given, **named)

@@ -5,25 +5,27 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from graphkd.data import Graph
 from graphkd.links.network import LinkGNN
 from graphkd.pipeline.arguments import as_json, check_spec, checked_seed
 from graphkd.spec import resolve
-from graphkd.teachers.call import readable
+from graphkd.teachers.call import kind_of, readable
 from graphkd.training.loop import Schedule
 from graphkd.unlearning.asked import Asked, forget_links, forget_nodes, links_of, nodes_of, only_one
 from graphkd.unlearning.deletion import Bill, Deletion
 from graphkd.unlearning.figures import figures, figures_before
-from graphkd.unlearning.layers import encoder_of
+from graphkd.unlearning.layers import encoder_of, uncached
 from graphkd.unlearning.links import Links
 from graphkd.unlearning.membership import shadow_attack
 from graphkd.unlearning.methods import UNLEARNERS
 from graphkd.unlearning.nodes import Nodes
+from kdlosses.options import check_known
 
 MethodSpec = str | Mapping[str, Any] | Callable[..., nn.Module]
 
@@ -34,8 +36,8 @@ class Unlearned:
 
     Attributes:
         model: the unlearned one; the one given is as it was.
-        graph: what is left of the graph: ask the model over its edges. Nodes keep their numbers; those that were
-            deleted have no edge, no feature and no label.
+        graph: what is left of the graph: ask the model over its edges, or where there is a split of links over those
+            of `split.train`. Nodes keep their numbers; those that were deleted have no edge, no feature and no label.
         split: what is left of the split, if there was one.
         report: what was removed, how, at what cost, and the `figures` before and after; it can be written as JSON.
 
@@ -110,8 +112,8 @@ def unlearn(
     deletion, asked = prepared(
         model, data, edges=edges, nodes=nodes, classes=classes, task=task, split=split, trained=trained, seed=seed
     )
-    found, bill = carried_out(deletion, run)
     attack = shadow_attack(deletion) if audit else None
+    found, bill = carried_out(deletion, run)
     retrained = carried_out(deletion, UNLEARNERS["retrain"])[0] if audit else None
     report = {
         "method": as_json(method),
@@ -136,39 +138,61 @@ def fit(
     seed: int = 0,
 ) -> None:
     """Train a model in place, as `retrain` does; for those who have none, see `unlearn` for the arguments."""
-    learned = learned_from(model, data, task, split, seed)[1]
-    learned.fit(model, schedule_of(task, trained), seed)
+    check_model(model)
+    schedule = schedule_of(task, trained)
+    graph, learned = learned_from(model, data, task, split, checked_seed(seed))
+    check_answers(model, graph, learned)
+    learned.fit(model, schedule, seed)
 
 
 def prepared(
     model: nn.Module, data: Any, *, task: str | None, split: Any, trained: Any, seed: int, **wanted: Any
 ) -> tuple[Deletion, Asked]:
     """Check all that `unlearn` is told but the method; `wanted` are its `edges`, `nodes` and `classes`."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model is a trained graph network, a torch.nn.Module; got a {type(model).__name__}")
+    check_model(model)
     kind = only_one(wanted)
     if task is None:
         task = "links" if kind == "edges" or isinstance(model, LinkGNN) else "nodes"
     if task == "nodes" and kind == "edges":
         raise ValueError("edges are forgotten by a model of links: leave task out, or name nodes or classes")
     schedule = schedule_of(task, trained)
-    model = copy.deepcopy(model)
+    model = uncached(copy.deepcopy(model))
     graph, before = learned_from(model, data, task, split, seed, labels=kind == "classes")
     if isinstance(before, Links):
         asked = forget_links(graph, before, split, **wanted)
     else:
         asked = forget_nodes(graph, before, wanted["nodes"], wanted["classes"])
-    deletion = Deletion(model, asked.before, asked.after, asked.deleted, schedule, seed)
+    check_answers(model, graph, asked.after)
+    return Deletion(model, asked.before, asked.after, asked.deleted, schedule, seed), asked
+
+
+def check_answers(model: nn.Module, graph: Graph, task: Links | Nodes) -> None:
+    """Raise ValueError unless the model can be trained, and gives finite rows for all nodes of the task."""
+    name = f"the model {type(model).__name__}"
+    if (dtype := kind_of(model)[1]).itemsize < 4:
+        raise ValueError(f"{name} is in {dtype}, in which small steps are lost: pass model.float()")
     try:
-        rows = deletion.told(model)
+        with torch.no_grad():
+            rows = task.run(model.eval())
     except (IndexError, RuntimeError, TypeError) as error:
-        raise ValueError(f"the model {type(model).__name__} cannot be run on the graph: {error}") from error
-    if rows.shape != (len(graph), graph.num_classes) and task == "nodes":
+        raise ValueError(f"{name} cannot be run on the graph: {error}") from error
+    if isinstance(task, Nodes) and rows.shape != (len(graph), graph.num_classes):
         raise ValueError(
             f"the model gives {tuple(rows.shape)}; of nodes it is to give logits of {len(graph)} nodes by "
             f"{graph.num_classes} classes"
         )
-    return replace(deletion, bill=Bill()), asked
+    if rows.ndim != 2 or len(rows) != len(graph):
+        raise ValueError(
+            f"the model gives {tuple(rows.shape)}; of links it is to give a row for each of {len(graph)} nodes"
+        )
+    if not rows.isfinite().all():
+        raise ValueError(f"{name} gives NaN or infinite numbers: its training has failed")
+
+
+def check_model(model: Any) -> None:
+    """Raise TypeError unless this is a network."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model is a graph network, a torch.nn.Module; got a {type(model).__name__}")
 
 
 def learned_from(
@@ -191,6 +215,9 @@ def checked_method(method: Any) -> Callable[[Deletion], nn.Module]:
 
 def schedule_of(task: str, trained: Mapping[str, Any] | None) -> Schedule:
     """The schedule by which a model was trained, by default 200 epochs."""
+    if not isinstance(trained, Mapping | None):
+        raise TypeError(f"trained is a dict of how the model was trained, got {trained!r}")
+    check_known("trained", trained or {}, [each.name for each in fields(Schedule)])
     decay = 0.0 if task == "links" else 5e-4
     return Schedule(**{"epochs": 200, "weight_decay": decay, **(trained or {})})
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
-from torch_geometric.nn import GCN
+from torch_geometric.nn import GCN, GATConv, GCNConv
 
 from graphkd import Graph, Split, unlearn
 from graphkd.cli import unlearn as command
@@ -431,6 +431,10 @@ def test_one_command_prints_the_table_and_goes_on(
         ("forget", "forgets", "has a key 'forgets'.*did you mean 'forget'"),
         ("gnndelete", "d2dgn", "methods lists 'd2dgn.*' twice"),
         ('type="d2dgn"', 'type="d2dgn", alpha=2.0', "alpha is the weight of what is retained"),
+        ('type="d2dgn", ', "", "no method is called None"),
+        ("methods = [", "methods = [3, ", "no method is called 3"),
+        ('task = "links"', 'task = "link"', "task is 'links' or 'nodes', got 'link'"),
+        ("hidden=16", "hidden=16, known=[0, 1]", "the teacher has options of `distill`"),
         ("edges=0.05", "edges=0.0001", "0.0001 of .* edges is 0"),
         ("edges=0.05", 'edges=0.05, where="near"', "where is 'in' or 'out'"),
     ):
@@ -438,3 +442,151 @@ def test_one_command_prints_the_table_and_goes_on(
         with pytest.raises(SystemExit, match=message):
             command.main([str(config), "--seeds", "1", "--out", str(tmp_path / "other.json")])
     assert not (tmp_path / "other.json").exists()
+
+
+def test_a_layer_that_keeps_the_edges_it_saw_first_answers_over_those_that_are_left() -> None:
+    class Net(nn.Module):
+        def __init__(self, cached: bool) -> None:
+            super().__init__()
+            self.one, self.two = GCNConv(16, 32, cached=cached), GCNConv(32, 8, cached=cached)
+
+        def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+            return self.two(self.one(x, edge_index).relu(), edge_index)
+
+    plain, cached = Net(False), Net(True)
+    cached.load_state_dict(plain.state_dict())
+    cached(GRAPH.x, torch.cat([LINKS.train, LINKS.train.flip(0)], 1))
+    one, other = (unlearn(each, GRAPH, edges=GONE, method="utu", split=LINKS) for each in (plain, cached))
+    assert one.report["after"] == other.report["after"]
+    assert cached.one.cached
+
+
+@pytest.mark.parametrize("method", ["d2dgn", "gradient_ascent"])
+def test_labels_of_deleted_nodes_that_were_not_learned_are_not_read(classifier: nn.Module, method: str) -> None:
+    spec = dict(type=method, epochs=4)
+    test, y = GRAPH.split.test[:8], GRAPH.y.clone()
+    y[test] = (y[test] + 1) % 4
+    wanted = dict(nodes=torch.cat([test, GRAPH.split.train[:2]]), method=spec, trained=TRAINED)
+    one, other = (unlearn(classifier, each, **wanted) for each in (GRAPH, replace(GRAPH, y=y)))
+    assert same(one.model, other.model)
+    assert one.report["after"] == other.report["after"]
+    assert one.report["before"] == other.report["before"]
+
+
+def test_accuracy_before_and_after_is_of_the_same_nodes(classifier: nn.Module) -> None:
+    found = unlearn(classifier, GRAPH, classes=[2], method="utu")
+    with torch.no_grad():
+        told = classifier.eval()(GRAPH.x, GRAPH.edge_index).argmax(1)
+    test = found.split.test
+    assert found.report["before"]["accuracy"] == float((told == GRAPH.y)[test].double().mean())
+
+
+def test_gnndelete_compares_deleted_ends_with_non_edges_and_others_with_themselves(linker: nn.Module) -> None:
+    """Its first loss in NumPy, from rows of the layers read by hand."""
+    deletion = asked(linker, edges=GONE[:, :3])
+    seen: list[float] = []
+
+    class Watched(Deletion):
+        def train(self, model: nn.Module, loss: Any, *rest: Any, **more: Any) -> Any:
+            seen.append(float(loss(slice(None)).detach()))
+
+    watched = Watched(**{name: getattr(deletion, name) for name in ("model", "before", "after", "deleted", "schedule")})
+    UNLEARNERS["gnndelete"](watched, lam=0.3, start="small")
+    rows = [each.double().numpy() for each in deletion.told_layers(linker)]
+    drawn = deletion.after.strangers(3, torch.Generator().manual_seed(0)).flatten().numpy()
+    gone, sources = deletion.deleted.flatten().numpy(), deletion.before.edge_index.numpy()
+    near, total, h = set(gone.tolist()), 0.0, None
+    for layer, plain in enumerate(rows):
+        near |= set(sources[1][np.isin(sources[0], list(near))].tolist())
+        if h is not None:  # the second layer reads what the first operator has left
+            inner = torch.from_numpy(h).float().relu()
+            with torch.no_grad():
+                h = linker.layers[layer](inner, deletion.after.edge_index).double().numpy()
+        h = plain.copy() if h is None else h.copy()
+        h[list(near)] = h[list(near)].sum(1, keepdims=True) * 1e-3
+        others = sorted(near - set(gone.tolist()))
+        total += 0.3 * np.square(h[gone] - plain[drawn]).mean() + 0.7 * np.square(h[others] - plain[others]).mean()
+    assert seen == [pytest.approx(total, rel=1e-4)]
+
+
+def test_a_destroyer_of_non_edges_learns_no_edge(linker: nn.Module) -> None:
+    seen = []
+
+    class Watched(Deletion):
+        def fit(self, model: nn.Module, task: Any) -> Any:
+            seen.append(task.elements)
+
+        def train(self, *rest: Any, **more: Any) -> Any:
+            pass
+
+    deletion = asked(linker, edges=GONE)
+    watched = Watched(**{name: getattr(deletion, name) for name in ("model", "before", "after", "deleted", "schedule")})
+    UNLEARNERS["d2dgn"](watched, destroyer="non_edges")
+    edges = {frozenset(pair) for pair in deletion.after.elements.T.tolist()}
+    assert seen[0].shape == deletion.after.elements.shape
+    assert not {frozenset(pair) for pair in seen[0].T.tolist()} & edges
+
+
+def test_networks_that_cannot_be_taught_are_named(linker: nn.Module, classifier: nn.Module) -> None:
+    class Odd(nn.Module):
+        def __init__(self, change: Any) -> None:
+            super().__init__()
+            self.inner, self.change = network(16), change
+
+        def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+            return self.change(self.inner(x, edge_index))
+
+    class Attentive(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = GATConv(16, 8)
+
+        def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+            return self.layer(x, edge_index, return_attention_weights=True)[0]
+
+    idle = Odd(lambda h: h)
+    idle.rest = GCNConv(8, 8)
+    of_layers, random = SHORT["gnndelete"], dict(type="d2dgn", form="features", start="random")
+    for model, told, method in (
+        (network(16).half(), "is in torch.float16, in which small steps are lost: pass model.float()", "d2dgn"),
+        (Odd(lambda h: h[:, 0]), "a row for each of 160 nodes", "utu"),
+        (Odd(lambda h: h[:50]), "a row for each of 160 nodes", "utu"),
+        (Odd(lambda h: h * torch.nan), "gives NaN or infinite numbers", "utu"),
+        (idle, "the layer 'rest' of Odd is never called", of_layers),
+        (Attentive(), "the layer 'layer' yields a tuple", of_layers),
+        (LinkGNN(network(16), 16), "does not reach 'predictor.mlp", random),
+    ):
+        with pytest.raises(ValueError, match=re.escape(told)):
+            unlearn(model, GRAPH, edges=GONE, method=method)
+    silent = replace(GRAPH, y=GRAPH.y.index_fill(0, GRAPH.split.val[:1], -1))
+    with pytest.raises(ValueError, match=r"node \d+ of the split's val part has no label"):
+        unlearn(classifier, silent, nodes=[1])
+    with pytest.raises(ValueError, match="no node of the graph has a label"):
+        unlearn(classifier, replace(GRAPH, y=torch.full_like(GRAPH.y, -1), split=None), nodes=[1])
+    with pytest.raises(ValueError, match="logits of 160 nodes by 4 classes"):
+        fit(network(3), GRAPH, task="nodes")
+    with pytest.raises(TypeError, match="a graph network"):
+        fit(3, GRAPH, task="links")
+    with pytest.raises(TypeError, match="trained has no option 'lrr'; did you mean 'lr'"):
+        unlearn(linker, GRAPH, edges=GONE, trained=dict(lrr=0.1))
+    with pytest.raises(TypeError, match="trained is a dict of how the model was trained, got 'x'"):
+        unlearn(linker, GRAPH, edges=GONE, trained="x")
+    with pytest.raises(TypeError, match=r"nodes is a list of ids, which are integers; got \{1, 2\}"):
+        unlearn(classifier, GRAPH, nodes={1, 2})
+    with pytest.raises(ValueError, match="edges: edge_index holds node numbers, which are integers"):
+        unlearn(linker, GRAPH, edges=[(0.5, 1.0)])
+
+
+def test_an_attack_that_has_too_few_data_is_refused_before_anything_is_trained(monkeypatch) -> None:
+    def trained(*given: Any, **named: Any) -> None:
+        raise AssertionError("something was trained")
+
+    monkeypatch.setattr("graphkd.unlearning.deletion.train", trained)
+    path = SimpleNamespace(x=torch.randn(3, 16), edge_index=torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]))
+    with pytest.raises(ValueError, match="too few for an attack on membership"):
+        unlearn(network(8), path, edges=[(0, 1)], audit=True)
+
+
+def test_a_network_of_doubles_forgets_by_gnndelete() -> None:
+    found = unlearn(network(16).double(), GRAPH, edges=GONE, method=SHORT["gnndelete"])
+    assert {each.dtype for each in found.model.parameters()} == {torch.float64}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 import kdlosses
@@ -48,7 +49,8 @@ def d2dgn(
         batch_size: retained elements in a step; all if not given.
 
     Raises:
-        ValueError: alpha or tau is out of range, or nodes are to be forgotten towards non-edges.
+        ValueError: alpha or tau is out of range, nodes are to be forgotten towards non-edges, or `features` does not
+            reach all weights of a student that starts from `random` ones.
 
     Paper: Sinha, Mandal, Kankanhalli, "Distill to Delete: Unlearning in Graph Networks with Knowledge Distillation",
     2023: two teachers, soft targets by KL or features. No code is published: weights, start, the mean in place of a sum
@@ -87,5 +89,18 @@ def d2dgn(
             retained = sum(mse(own[kept], told[kept]) for own, told in zip(h, knowing))
             return alpha * retained + (1 - alpha) * sum(mse(own[gone], told[gone]) for own, told in zip(h, empty))
 
+        if start == "random":
+            _check_reached(student, loss(slice(0, 1)))
+
     deletion.train(student, loss, task.steps_over, schedule)
     return student
+
+
+def _check_reached(student: nn.Module, loss: Tensor) -> None:
+    names, parameters = zip(*student.named_parameters())
+    for name, gradient in zip(names, torch.autograd.grad(loss, parameters, allow_unused=True)):
+        if gradient is None:
+            raise ValueError(
+                f"d2dgn: form='features' does not reach {name!r}, and start='random' leaves it random: take "
+                "start='trained' or form='response'"
+            )

@@ -55,7 +55,7 @@ def gnndelete(
     gone, weights, near = task.ends(deletion.deleted), nn.ParameterList(), []
     for hops, ((path, layer), h) in enumerate(zip(layers_of(network).items(), plain), 1):
         reached = deletion.reach(hops)
-        operator = Deleting(layer, reached.nonzero().flatten(), h.shape[1], len(h), 1e-3 if start == "small" else None)
+        operator = Deleting(layer, reached.nonzero().flatten(), h, 1e-3 if start == "small" else None)
         put(network, path, operator)
         weights.append(operator.weight)
         near.append((reached & ~deletion.forgotten).nonzero().flatten())

@@ -22,14 +22,16 @@ def gradient_ascent(deletion: Deletion, *, epochs: int = 20, lr: float | None = 
         lr: a tenth of the trained model's if not given.
 
     Raises:
-        ValueError: no deleted node has a label.
+        ValueError: the model has learned no label of a deleted node.
 
     Paper: the plainest form of unlearning, a baseline of GNNDelete and of others.
     """
     task = deletion.after
     truth = task.truth(deletion.deleted)
     if not (truth >= 0).any():
-        raise ValueError("gradient_ascent climbs the loss of labels, and no deleted node has one: take another method")
+        raise ValueError(
+            "gradient_ascent climbs the loss of labels, and of no deleted node one was learned: take another method"
+        )
     student = deletion.start()
 
     def loss(batch: Tensor | slice) -> Tensor:
