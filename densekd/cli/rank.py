@@ -19,6 +19,7 @@ from densekd.cli.inspect import quiet
 from densekd.mmlab.config import override
 from densekd.plain.ranking import parameters
 from densekd.runs.ranking import chosen, fields, search
+from kdlosses.cli.mistakes import place_to_write
 from kdlosses.cli.mistakes import whole as whole_number
 from kdlosses.cli.parser import Parser
 from kdlosses.whole import whole
@@ -36,6 +37,8 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     if args.out is not None and args.out.exists():
         parser.error(f"{args.out} exists; remove it or choose another name")
+    if args.out is not None:
+        place_to_write(args.out.parent, new=False)
     config = override(read_config(args.config), args.cfg_options)
     with quiet():
         found = search(config, range(args.seeds))

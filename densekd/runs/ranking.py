@@ -27,8 +27,8 @@ def search(config: Config, seeds: Sequence[int] = (0, 1, 2)) -> Evolved:
 
     See `densekd.search_students`. The config has `search=dict(space=..., budget=...)`. By name the space has the
     choices: values of the field of the config that the name is, `'model.student.backbone.depth': [18, 34]`, or, of
-    another name, dicts of fields and values. Networks are untrained as PyTorch initialises their layers, and see one
-    batch of the training data.
+    another name, one without a dot, dicts of fields and values. Networks are untrained as PyTorch initialises their
+    layers, and see one batch of the training data.
 
     Args:
         config: of a distiller with one teacher.
@@ -52,6 +52,12 @@ def search(config: Config, seeds: Sequence[int] = (0, 1, 2)) -> Evolved:
     if not config.get("train_dataloader"):
         raise ValueError(f"{config.filename} has no train_dataloader, of which a batch is shown to the students")
     space = options.pop("space")
+    for name, choices in space.items():
+        if "." not in name and name not in config and not all(isinstance(each, Mapping) for each in choices):
+            raise ValueError(
+                f"{config.filename} has no field {name}, which search.space names: write the field with all dots, or "
+                "choices that are dicts of fields"
+            )
     with DefaultScope.overwrite_default_scope(config.get("default_scope")):
         batch = first(Runner.build_dataloader(copy.deepcopy(config.train_dataloader), seed=0))
         like: Any = made(lambda: build_model(copy.deepcopy(teacher))[0], 0)
@@ -77,14 +83,14 @@ def search(config: Config, seeds: Sequence[int] = (0, 1, 2)) -> Evolved:
 
 
 def fields(one: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a config that a candidate sets.
+    """The fields of a config that a candidate sets; a name with a dot is a field, whatever its value.
 
     >>> fields({"model.student.depth": 18, "width": {"model.student.width": 8, "model.head.width": 4}})
     {'model.student.depth': 18, 'model.student.width': 8, 'model.head.width': 4}
     """
     found: dict[str, Any] = {}
     for name, choice in one.items():
-        found |= choice if isinstance(choice, Mapping) else {name: choice}
+        found |= choice if isinstance(choice, Mapping) and "." not in name else {name: choice}
     return found
 
 

@@ -56,7 +56,8 @@ def discovery(
         balance: temperature of Q.
 
     Raises:
-        ValueError: all classes are known or none, or no training node is of a new class, or of a known one.
+        ValueError: all classes are known or none, no training node is of a new class, or of a known one, or a number
+            is out of range.
 
     Paper: Gu et al., "Class-relation Knowledge Distillation for Novel Class Discovery", ICCV 2023. There the teacher is
     the student as it was after its training on the known classes, images are augmented, and the last layer compares
@@ -64,6 +65,8 @@ def discovery(
     those of Fini et al., "A Unified Objective for Novel Class Discovery", ICCV 2021.
     """
     check_lam("discovery", lam)
+    if not 0 <= mask < 1 or balance <= 0:
+        raise ValueError(f"discovery: mask is a share from 0 to below 1, balance is above 0; got {mask} and {balance}")
     old = _mask_of(known, model.widths[-1])
     told = lesson.labels >= 0
     of_old = told & old[lesson.labels.clamp_min(0)]

@@ -37,7 +37,7 @@ def progressive(
         method: a recipe that learns node by node.
 
     Raises:
-        ValueError: the points do not rise to 1, or a stage has no nodes.
+        ValueError: the points do not rise to 1, a stage has no nodes, or the method does not learn node by node.
 
     Paper: Su et al., "ERNIE-Tiny: A Progressive Distillation Framework for Pretrained Transformer Compression", 2021:
     general texts, then those of the task. Which nodes are general is our own form, and the lengths of the stages.
@@ -48,6 +48,12 @@ def progressive(
     generator = torch.Generator().manual_seed(lesson.generator.initial_seed() + 1)  # batches stay as they are
 
     def train(trained: nn.Module, loss: Callable[[Tensor | slice], Tensor], count: int, **told: Any) -> History:
+        if count != len(lesson):
+            raise ValueError(
+                f"progressive: the method learns from {count} samples of its own, not from each of the {len(lesson)} "
+                "nodes: take another, such as 'glnn'"
+            )
+
         def step(nodes: Tensor | slice) -> Tensor:
             stage = next((k for k, end in enumerate(ends) if lesson.clock.progress < end), len(ends) - 1)
             group = groups[stage]
@@ -68,7 +74,7 @@ def _nodes(which: Any, lesson: Lesson) -> Tensor | None:
         return None
     if which == "labelled":
         found = lesson.labelled
-    elif isinstance(which, list | tuple):
+    elif isinstance(which, list | tuple) and all(isinstance(each, int) for each in which):
         found = torch.isin(rows(lesson.teacher_logits()).argmax(1), torch.tensor(list(which))).nonzero().flatten()
     else:
         raise ValueError(f"progressive: nodes are 'all', 'labelled' or a list of classes, got {which!r}")

@@ -23,6 +23,7 @@ def matched_accuracy(estimator: Any, X: np.ndarray, y: np.ndarray, *, known: Seq
         of: the samples that count: `all`, those of `known` classes, or those of `new` ones; NaN if there are none.
 
     Raises:
+        TypeError: `known` is no list of whole numbers from 0.
         ValueError: `of` is something else.
 
     >>> class Answers:
@@ -34,6 +35,8 @@ def matched_accuracy(estimator: Any, X: np.ndarray, y: np.ndarray, *, known: Seq
     """
     if of not in ("all", "known", "new"):
         raise ValueError(f"of is 'all', 'known' or 'new', got {of!r}")
+    if not isinstance(known, list | tuple | range) or any(not isinstance(each, int) or each < 0 for each in known):
+        raise TypeError(f"known is a list of numbers of classes, got {known!r}")
     answers, y = np.asarray(estimator.predict(X)), np.asarray(y)
     count = 1 + int(max(answers.max(initial=0), y.max(initial=0), *known))
     table = np.zeros((count, count), dtype=int)

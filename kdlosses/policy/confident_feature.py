@@ -31,7 +31,8 @@ class ConfidentFeature(nn.Module):
         context: what the loss inside names.
 
     Raises:
-        ValueError: `kappa` is not in [0, 1], or the loss takes no weight.
+        ValueError: `kappa` is not in [0, 1], the loss takes no weight, or the logits have not the same two classes or
+            more.
 
     Paper: Tang et al., "Distribution Shift Matters for Knowledge Distillation with Webly Collected Images" (KD3), ICCV
     2023, which aligns weighted features. Its formula was not at hand: threshold and weight are our own.
@@ -61,6 +62,11 @@ class ConfidentFeature(nn.Module):
         weight: Tensor | None = None,
         **context: Any,
     ) -> Tensor:
+        if student_logits.shape[1] != teacher_logits.shape[1] or student_logits.shape[1] < 2:
+            raise ValueError(
+                "confident_feature: it compares two classes or more, the same on both sides, got student_logits "
+                f"{tuple(student_logits.shape)} and teacher_logits {tuple(teacher_logits.shape)}"
+            )
         own = resized("confident_feature", "student_logits", student_logits, student)
         other = resized("confident_feature", "teacher_logits", teacher_logits, student)
         sure = confidence(own, other, self.kappa).to(student.dtype)

@@ -11,7 +11,7 @@ from kdlosses.reduce import weighted_mean
 from kdlosses.registry import build, register
 
 
-@register(name="mst_distill", match="positions", over_classes=True)
+@register(name="mst_distill", match="positions", over_classes=True, most={"start": 1})
 class MSTDistill(nn.Module):
     r"""Several teachers, each specialised to the student by a mask; a gate selects the top k for each position.
 

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kdlosses.options import nearest
+
 
 class Mixed(nn.Module):
     r"""Several operations in one place, with weights that are learned, of a network whose architecture is searched.
@@ -67,7 +69,8 @@ class Plain(nn.Module):
 
 def choices(network: nn.Module) -> dict[str, str]:
     """Name of the strongest operation of each `Mixed` of a network, by its path."""
-    return {path: each.strongest for path, each in network.named_modules() if isinstance(each, Mixed)}
+    every = network.named_modules(remove_duplicate=False)
+    return {path: each.strongest for path, each in every if isinstance(each, Mixed)}
 
 
 def decided(network: nn.Module, chosen: Mapping[str, str] | None = None) -> nn.Module:
@@ -78,14 +81,29 @@ def decided(network: nn.Module, chosen: Mapping[str, str] | None = None) -> nn.M
         chosen: their names by path, such as those that a search found in another network of this shape; the strongest
             if not given.
 
+    Raises:
+        KeyError: a path in `chosen` has no `Mixed`, one has no choice, or there is no such operation.
+
     >>> decided(nn.Sequential(Mixed(skip=nn.Identity(), zero=Zero())))
     Sequential(
       (0): Identity()
     )
     """
-    found = copy.deepcopy(network)
-    for path, name in (choices(network) if chosen is None else chosen).items():
-        parent, _, last = path.rpartition(".")
-        mixed: Any = found.get_submodule(path)
-        setattr(found.get_submodule(parent), last, mixed.operations[name])
-    return found
+    strongest = choices(network)
+    names = strongest if chosen is None else chosen
+    for path in names.keys() ^ strongest.keys():
+        what = "has no choice" if path in strongest else f"is no Mixed of {type(network).__name__}"
+        raise KeyError(f"decided: {path!r} {what}; {nearest(path, strongest)}")
+    return _decided(copy.deepcopy(network), "", names)
+
+
+def _decided(module: Any, path: str, names: Mapping[str, str]) -> nn.Module:
+    if isinstance(module, Mixed):
+        name = names[path]
+        if name not in module.operations:
+            raise KeyError(f"decided: {path!r} has no operation {name!r}; {nearest(name, module.operations)}")
+        return _decided(module.operations[name], f"{path}.operations.{name}".lstrip("."), names)
+    for name, child in module._modules.items():  # as children, but a part that is there twice counts twice
+        if child is not None:
+            setattr(module, name, _decided(child, f"{path}.{name}".lstrip("."), names))
+    return module

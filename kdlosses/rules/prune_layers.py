@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import copy
+import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -61,12 +63,13 @@ def prune_layers(
         layers: paths of those that may go, each with an output of the shape of its first input, none in another:
             blocks with a residual connection.
         output: of a network on a few samples, such as `lambda net: net(images)`; in evaluation mode.
-        share: of all parameters to leave out at least.
+        share: of all parameters to leave out at least. Those that other parts of the network have as well stay, and do
+            not count as left out.
 
     Raises:
         KeyError: there is no such layer.
         ValueError: a share out of range or beyond what the layers have; or a layer within another, that is not called
-            once, or whose output has another shape than its input.
+            once, or whose output has another shape than its input; or an output that is not finite.
 
     Paper: Zhang et al., "LAPTOP-Diff: Layer Pruning and Normalized Distillation for Compressing Diffusion Models",
     2024. The mean over the entries of the output is ours, and changes no choice.
@@ -82,8 +85,9 @@ def prune_layers(
         inside = [other for other in layers if other.startswith(f"{path}.")]
         if inside or list(layers).count(path) > 1:
             raise ValueError(f"prune_layers: {inside[0] if inside else path!r} is left out with {path!r} already")
-    sizes = [_parameters(part) for part in parts]
-    whole = _parameters(model)
+    uses = Counter(id(each) for _, each in model.named_parameters(remove_duplicate=False))
+    sizes = [sum(each.numel() for each in part.parameters() if uses[id(each)] == 1) for part in parts]
+    whole = sum(each.numel() for each in model.parameters())
     if not 0 < share < 1 or sum(sizes) < share * whole:
         raise ValueError(
             f"prune_layers: share is above 0 and below 1, and the layers have {sum(sizes):,} of {whole:,} parameters; "
@@ -94,6 +98,9 @@ def prune_layers(
     with torch.no_grad(), at_rest(student):
         before = output(student)
         losses = {path: _without(student, {path: passed[path]}, output, before) for path in layers}
+        for path, each in losses.items():
+            if not math.isfinite(each):
+                raise ValueError(f"prune_layers: without {path!r} the output changes by {each}: is it finite?")
         chosen = least_loss(list(losses.values()), sizes, share * whole)
         removed = [layers[place] for place in chosen]
         loss = _without(student, {path: passed[path] for path in removed}, output, before)
@@ -127,10 +134,6 @@ def least_loss(losses: Sequence[float], costs: Sequence[int], need: float) -> li
     if front[0][0] < need:
         raise ValueError(f"least_loss: all items cost {sum(costs)}, less than the {need} that are needed")
     return list(front[0][2])
-
-
-def _parameters(module: nn.Module) -> int:
-    return sum(each.numel() for each in module.parameters())
 
 
 def _stand_ins(model: nn.Module, layers: Sequence[str], output: Callable[[nn.Module], Tensor]) -> list[Passed]:
@@ -174,7 +177,7 @@ def _without(
     for path, each in passed.items():
         _put(model, path, each)
     try:
-        return (output(model) - before).square().mean().item()
+        return (output(model) - before).double().square().mean().item()
     finally:
         for path, layer in kept.items():
             _put(model, path, layer)

@@ -78,6 +78,7 @@ def sd_darts(
         ignore_index: label that does not count, as negative ones.
 
     Raises:
+        TypeError: the arguments in a batch are no tuple, or `steps` is no whole number.
         ValueError: no `Mixed` in the network, no batch, or a number out of range.
         FloatingPointError: the loss is no longer finite.
 
@@ -105,9 +106,7 @@ def sd_darts(
     by_alphas = torch.optim.Adam(alphas, alpha_lr)
     past: deque[nn.Module] = deque(maxlen=k)
     losses: list[float] = []
-    for step, (learned, held_out) in enumerate(zip(_endless("train", train), _endless("val", val))):
-        if step == steps:
-            break
+    for step, learned, held_out in zip(range(steps), _endless("train", train), _endless("val", val)):
         if votes > 0 and step and step % every == 0:
             past.append(copy.deepcopy(model).eval().requires_grad_(False))
         _descend(by_alphas, _labels_loss(model(*held_out[0]), held_out[1], ignore_index), alphas)
@@ -140,6 +139,10 @@ def _endless(name: str, batches: Batches) -> Any:
         empty = True
         for batch in batches:
             empty = False
+            if not isinstance(batch, tuple | list) or len(batch) != 2 or not isinstance(batch[0], tuple | list):
+                raise TypeError(
+                    f"sd_darts: a batch of {name} is ((x, ...), labels): the arguments of the network in a tuple"
+                )
             yield batch
         if empty:
             raise ValueError(f"sd_darts: {name} has no batch, or is an iterator, which cannot begin anew: give a list")

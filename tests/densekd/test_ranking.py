@@ -39,6 +39,12 @@ def test_what_cannot_be_searched_is_named() -> None:
     assert before == (config.model.student.backbone.depth, config.model.student.backbone.base_channels) == (18, 16)
     with pytest.raises(ValueError, match=r"has no search=dict\(space="):
         search(read_config("seg/kl/digits"))
+    whole = chosen(config, {"model.student.backbone": {"depth": 34}})
+    assert (whole.model.student.backbone.depth, whole.get("depth")) == (34, None)
+    config.search.space["depht"] = [18, 34]
+    with pytest.raises(ValueError, match="has no field depht, which search"):
+        search(config)
+    del config.search.space["depht"]
     config.search.budgets = 3
     with pytest.raises(ValueError, match="search has no option 'budgets', but space, budget"):
         search(config)

@@ -113,6 +113,8 @@ def test_clusters_are_of_equal_size_and_follow_the_logits() -> None:
         (dict(known=[*range(10)]), "some of the 10 classes are known and some are not"),
         (dict(known=[]), "some of the 10 classes are known and some are not"),
         (dict(known=[0, 10]), "known holds numbers of classes, 0 to 9"),
+        (dict(mask=1.0), "mask is a share from 0 to below 1"),
+        (dict(balance=0.0), "balance is above 0"),
     ],
 )
 def test_mistakes(setting: Setting, teacher: Tensor, options: dict[str, Any], said: str) -> None:
@@ -125,3 +127,8 @@ def test_without_a_node_of_a_new_class_there_is_nothing_to_discover(setting: Set
         discovered(setting, teacher, setting.seen.y.clamp_max(4))
     with pytest.raises(ValueError, match="no training node is of a known class"):
         discovered(setting, teacher, setting.seen.y.clamp_min(5))
+
+
+def test_known_classes_of_a_score_are_numbers() -> None:
+    with pytest.raises(TypeError, match="known is a list of numbers of classes, got 3"):
+        matched_accuracy(None, np.zeros(1), np.zeros(1), known=3)  # type: ignore[arg-type]

@@ -248,9 +248,18 @@ def test_a_stage_has_nodes_of_its_own(setting: Setting, batch_size: int | None) 
         ([(0.5, "all")], "points of change must rise from above 0 to 1"),
         ([(1.0, "everything")], "nodes are 'all', 'labelled' or a list of classes"),
         (["all"], r"parts must be pairs \(until, nodes\)"),
+        ([(1.0, ["a"])], "nodes are 'all', 'labelled' or a list of classes"),
         ([(0.5, "all"), (1.0, [11])], r"the stage with \[11\] has no nodes"),
     ],
 )
 def test_stages_that_are_none_are_named(setting: Setting, parts: list[Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         progressive(MLP(64, (8,), 10), lesson_of(setting), parts=parts)
+
+
+def test_a_method_with_samples_of_its_own_has_no_stages(setting: Setting) -> None:
+    def own(model: nn.Module, lesson: Lesson) -> History:
+        return lesson.train(model, lambda nodes: lesson.hard_loss(model), 7)
+
+    with pytest.raises(ValueError, match="learns from 7 samples of its own"):
+        progressive(MLP(64, (8,), 10), lesson_of(setting), method=own)

@@ -43,3 +43,7 @@ def test_what_cannot_work_is_named() -> None:
 
     with pytest.raises(ValueError, match="'bare' has no argument weight"):
         kdlosses.build(dict(type="confident_feature", loss=bare))
+    f, one = torch.zeros(2, 3), torch.zeros(2, 1)
+    for other in (one, torch.zeros(2, 2)):
+        with pytest.raises(ValueError, match="two classes or more, the same on both sides"):
+            kdlosses.build("confident_feature")(f, f, student_logits=one, teacher_logits=other)

@@ -136,6 +136,8 @@ def test_masks_take_away_what_the_student_cannot_follow_and_leave_the_rest() -> 
 
 
 def test_what_does_not_fit_is_named() -> None:
+    with pytest.raises(ValueError, match="start must be"):
+        built(start=2.0)
     with pytest.raises(ValueError, match="k must be a number of teachers, 1 to 3, got 4"):
         built(k=4)
     with pytest.raises(ValueError, match="got 2 teachers, the gate was built for 3"):

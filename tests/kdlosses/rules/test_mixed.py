@@ -38,3 +38,26 @@ def test_the_strongest_stand_for_all_in_a_copy() -> None:
         assert type(other[1]["inner"]) is nn.Identity
     with pytest.raises(ValueError, match="two operations or more, got 1"):
         Mixed(skip=nn.Identity())
+
+
+def test_what_is_mixed_twice_inside_another_or_as_a_whole_is_decided() -> None:
+    shared = mixed(0)
+    twice = decided(nn.Sequential(shared, shared))
+    assert choices(twice) == {}
+    assert twice[0] is twice[1]
+    assert type(decided(shared, {"": "skip"})) is nn.Identity
+    nested = nn.Sequential(Mixed(inner=mixed(0), skip=nn.Identity()))
+    assert type(decided(nested, {"0": "inner", "0.operations.inner": "zero"})[0]) is Zero
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ({"0": "skipp"}, "'0' has no operation 'skipp'; did you mean 'skip'"),
+        ({"0": "skip", "1": "skip"}, "'1' is no Mixed of Sequential"),
+        ({}, "'0' has no choice"),
+    ],
+)
+def test_choices_that_do_not_fit_are_named(chosen: dict[str, str], said: str) -> None:
+    with pytest.raises(KeyError, match=said):
+        decided(nn.Sequential(mixed(0), nn.ReLU()), chosen)

@@ -151,3 +151,18 @@ def test_what_cannot_be_left_out_is_named(layers: list[str], share: float, messa
         prune_layers(Net(), layers, output, share)
     with pytest.raises(KeyError, match=r"has no module 'block\.0'; nearest: blocks"):
         prune_layers(Net(), ["block.0"], output, 0.1)
+
+
+def test_parameters_that_stay_elsewhere_are_not_left_out() -> None:
+    net = nn.Sequential(*(nn.Linear(4, 4, bias=False) for _ in range(4)))
+    net[1].weight = net[0].weight
+    with pytest.raises(ValueError, match="the layers have 0 of 48 parameters"):
+        prune_layers(net, ["0"], lambda each: each(torch.ones(2, 4)), 0.2)
+    found = prune_layers(net, ["0", "2", "3"], lambda each: each(torch.ones(2, 4)), 0.6)
+    assert found.removed == ["2", "3"]
+
+
+def test_an_output_that_is_not_finite_is_named() -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    with pytest.raises(ValueError, match="without '0' the output changes by nan"):
+        prune_layers(net, ["0", "1"], lambda each: each(torch.full((2, 4), float("nan"))), 0.5)

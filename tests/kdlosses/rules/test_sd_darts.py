@@ -112,3 +112,11 @@ def test_what_cannot_be_searched_is_named(options: dict[str, Any], message: str)
     net, train, val = small()
     with pytest.raises(ValueError, match=message):
         sd_darts(**{**dict(supernet=net, train=train, val=val, steps=2), **options})
+
+
+def test_arguments_without_a_tuple_and_half_a_step_are_named() -> None:
+    net, train, val = small()
+    with pytest.raises(TypeError, match="a batch of train is"):
+        sd_darts(net, [(train[0][0][0], train[0][1])], val, steps=1)
+    with pytest.raises(TypeError, match="integer"):  # it was a loop without an end
+        sd_darts(net, train, val, steps=1.5)  # type: ignore[arg-type]
