@@ -25,6 +25,7 @@ from graphkd.unlearning.links import Links
 from graphkd.unlearning.membership import shadow_attack
 from graphkd.unlearning.methods import UNLEARNERS
 from graphkd.unlearning.nodes import Nodes
+from graphkd.unlearning.task import Task
 from kdlosses.options import check_known
 
 MethodSpec = str | Mapping[str, Any] | Callable[..., nn.Module]
@@ -166,7 +167,7 @@ def prepared(
     return Deletion(model, asked.before, asked.after, asked.deleted, schedule, seed), asked
 
 
-def check_answers(model: nn.Module, graph: Graph, task: Links | Nodes) -> None:
+def check_answers(model: nn.Module, graph: Graph, task: Task) -> None:
     """Raise ValueError unless the model can be trained, and gives finite rows for all nodes of the task."""
     name = f"the model {type(model).__name__}"
     if (dtype := kind_of(model)[1]).itemsize < 4:
