@@ -150,8 +150,8 @@ RESULTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "CamVid. Choices were made on held-out training frames, but that an earlier teacher was below the control was "
         "seen on these. The teacher is an EfficientNet-Lite0 with ImageNet's weights whose classes are "
         "balanced, the student a ResNet-18 of a quarter of the width, from scratch. Students read the teacher's "
-        "outputs from a cache (`--teacher-cache`), and weights are measured. One seed of each method so far, three of the "
-        "control. Latencies are of a busy machine, those of the students with channels last in memory.",
+        "outputs from a cache (`--teacher-cache`), and weights are measured. One seed of each method so far, three of "
+        "the control. Latencies are of a busy machine, those of the students with channels last in memory.",
         ("seg/camvid_lite0",),
     ),
     "pytorch": (
