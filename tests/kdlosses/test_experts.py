@@ -70,7 +70,8 @@ def test_teachers_that_are_the_student_leave_it_where_it_is(key: str) -> None:
     s, _, labels = three(12, 4)
     s.requires_grad_()
     built(key)(s, s.detach().repeat(1, 3), labels=labels).backward()
-    assert (s.grad.abs().max() < 1e-6) == (key != "adversary")
+    moves = ("adversary", "mst_distill")  # the second one's masks specialise the teachers
+    assert (s.grad.abs().max() < 1e-6) == (key not in moves)
 
 
 @every_policy
