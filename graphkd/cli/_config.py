@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from graphkd.recipes import check_method, check_run, inputs_of
 from graphkd.students.classifier import StudentClassifier
 from graphkd.training.cache import Cache
 from graphkd.training.watch import Run
+from kdlosses.cli.mistakes import one_sentence
 from kdlosses.discover import imported
 from kdlosses.options import nearest
 
@@ -79,6 +80,27 @@ def read_config(path: Path) -> Config:
         raise SystemExit(f"{path} {' and '.join(missing + unknown)}")
     if any(isinstance(each, dict) and "cache" in each and len(each) > 1 for each in listed(config["teacher"])):
         raise SystemExit(f"{path}: a teacher from a cache has no other option: dict(_delete_=True, cache=...)")
+    return config
+
+
+def read_keys(path: Path, keys: Sequence[str], kind: str, may_be_empty: bool = False) -> Config:
+    """Read a config that has all of these keys and no other; raise SystemExit for another.
+
+    Its methods, a list, become dicts. `kind` says what it is of, `may_be_empty` that it need not have a method.
+    """
+    with one_sentence(path):
+        config: Config = json.loads(json.dumps(settings.read(path)))  # tuples as lists, as in `read_config`
+    for key in config:
+        if key not in keys:
+            raise SystemExit(f"{path} has a key {key!r}, which no config of {kind} has: {nearest(key, keys)}")
+    for key in keys:
+        if key not in config:
+            raise SystemExit(f"{path} lacks {key!r}")
+    methods = config["methods"]
+    if not isinstance(methods, list) or not (methods or may_be_empty):
+        what = "a list" if may_be_empty else "a list, and not an empty one"
+        raise SystemExit(f"{path}: methods is {what}; got {methods!r}")
+    config["methods"] = [each if isinstance(each, dict) else {"type": each} for each in methods]
     return config
 
 

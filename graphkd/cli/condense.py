@@ -13,16 +13,14 @@ that were chosen, in files that `graphkd.Condensed.load` reads.
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from graphkd import config as settings
-from graphkd.cli._config import Config
-from graphkd.cli.distill import add_run_options, finished, one_log, progress, table_of, todo
+from graphkd.cli._config import Config, read_keys
+from graphkd.cli.distill import add_run_options, begun, progress, table_of
 from graphkd.condensing import Condensed, TrainedOn, condense, train_condensed
 from graphkd.condensing.learning import check_student
 from graphkd.data import Graph, load
@@ -32,7 +30,6 @@ from graphkd.training.scoring import measures
 from kdlosses.cli.logs import Log, reset_peak_memory, versions, write
 from kdlosses.cli.mistakes import one_sentence, place_to_write
 from kdlosses.cli.parser import Parser
-from kdlosses.options import nearest
 
 KEYS = ("data", "methods", "thresholds", "students", "student", "steps", "scoring")
 SELECTION = (
@@ -64,10 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     add_run_options(parser, "log file; default: results/graph/condensed-DATA.json")
     args = parser.parse_args(arguments)
-    name, out = one_log(args, "graph")
-    config = read_config(args.config)
-    logs = [] if args.force else finished(out, config)
-    seeds = todo(logs, args.seeds)
+    name, out, config, logs, seeds = begun(args, "graph", read_config)
     called = labels(config["methods"])
     saved = {
         (seed, label): args.save / f"{name}-{in_file_name(label)}-seed{seed}.safetensors"
@@ -100,18 +94,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 def read_config(path: Path) -> Config:
     """Read a config; raise SystemExit for what is wrong with its keys."""
-    with one_sentence(path):
-        config: Config = json.loads(json.dumps(settings.read(path)))
-    for key in config:
-        if key not in KEYS:
-            raise SystemExit(f"{path} has a key {key!r}, which no config of condensed sets has: {nearest(key, KEYS)}")
-    for key in KEYS:
-        if key not in config:
-            raise SystemExit(f"{path} lacks {key!r}")
-    for key in ("methods", "thresholds", "students", "scoring"):
+    config = read_keys(path, KEYS, "condensed sets")
+    for key in ("thresholds", "students", "scoring"):
         if not isinstance(config[key], list) or not config[key]:
             raise SystemExit(f"{path}: {key} is a list, and not an empty one; got {config[key]!r}")
-    config["methods"] = [each if isinstance(each, dict) else {"type": each} for each in config["methods"]]
     for method in config["methods"]:
         if "thresholds" in method:
             raise SystemExit(f"{path}: thresholds are those of the config, of which one is chosen; the method has none")

@@ -234,11 +234,19 @@ def table_of(logs: list[Log], seeds: int) -> str:
     return table([log for log in logs if log["seed"] < seeds])
 
 
-def one_log(args: argparse.Namespace, folder: str) -> tuple[str, Path]:
-    """The name of the run of `args.config`, and the file of its log, in a folder of `results` if `--out` names none."""
+def begun(
+    args: argparse.Namespace, folder: str, read: Callable[[Path], Config] = read_config
+) -> tuple[str, Path, Config, list[Log], list[int]]:
+    """Name, log file and content of `args.config`, the runs that are done, and the seeds that are missing.
+
+    The log is in a folder of `results` if `--out` names none.
+    """
     check_seeds(args.seeds)
     name = f"{args.config.parent.name}-{args.config.stem}"
-    return name, args.out or Path("results") / folder / f"{name}.json"
+    out = args.out or Path("results") / folder / f"{name}.json"
+    config = read(args.config)
+    logs = [] if args.force else finished(out, config)
+    return name, out, config, logs, todo(logs, args.seeds)
 
 
 def todo(logs: list[Log], seeds: int) -> list[int]:

@@ -10,14 +10,12 @@ goes on.
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
-from graphkd import config as settings
-from graphkd.cli._config import Config
-from graphkd.cli.distill import add_run_options, finished, one_log, progress, table_of, todo
+from graphkd.cli._config import Config, read_keys
+from graphkd.cli.distill import add_run_options, begun, progress, table_of
 from graphkd.data import Graph, load
 from graphkd.pipeline.federate import Federation, federate
 from graphkd.pipeline.logs import labels, log_of
@@ -26,7 +24,6 @@ from graphkd.students.classifier import StudentClassifier
 from kdlosses.cli.logs import Log, reset_peak_memory, write
 from kdlosses.cli.mistakes import one_sentence, place_to_write
 from kdlosses.cli.parser import Parser
-from kdlosses.options import nearest
 from kdlosses.rounds import method_of
 
 KEYS = ("data", "clients", "rounds", "shares", "transfer", "student", "methods")
@@ -41,10 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     add_run_options(parser, "log file; default: results/graph/federated-DATA.json")
     args = parser.parse_args(arguments)
-    name, out = one_log(args, "graph")
-    config = read_config(args.config)
-    logs = [] if args.force else finished(out, config)
-    seeds = todo(logs, args.seeds)
+    name, out, config, logs, seeds = begun(args, "graph", read_config)
     if seeds:
         place_to_write(out.parent, new=False)
     with one_sentence(args.config), progress(name, len(seeds) * len(config["methods"]), "run") as tick:
@@ -57,17 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def read_config(path: Path) -> Config:
     """Read a config; raise SystemExit for what is wrong with its keys."""
-    with one_sentence(path):
-        config: Config = json.loads(json.dumps(settings.read(path)))
-    for key in config:
-        if key not in KEYS:
-            raise SystemExit(f"{path} has a key {key!r}, which no config of clients has: {nearest(key, KEYS)}")
-    for key in KEYS:
-        if key not in config:
-            raise SystemExit(f"{path} lacks {key!r}")
-    if not isinstance(config["methods"], list) or not config["methods"]:
-        raise SystemExit(f"{path}: methods is a list, and not an empty one; got {config['methods']!r}")
-    config["methods"] = [each if isinstance(each, dict) else {"type": each} for each in config["methods"]]
+    config = read_keys(path, KEYS, "clients")
     called = labels(config["methods"])
     for label in called:
         if called.count(label) > 1:

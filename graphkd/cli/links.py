@@ -14,12 +14,9 @@ from typing import Any
 from graphkd.cli.distill import (
     Config,
     add_run_options,
-    finished,
-    one_log,
+    begun,
     progress,
-    read_config,
     table_of,
-    todo,
     trainings,
 )
 from graphkd.data import Graph, load
@@ -45,10 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     add_run_options(parser, "log file; default: results/links/METHOD-DATA.json")
     args = parser.parse_args(arguments)
-    name, out = one_log(args, "links")
-    config = read_config(args.config)
-    logs = [] if args.force else finished(out, config)
-    seeds = todo(logs, args.seeds)
+    name, out, config, logs, seeds = begun(args, "links")
     with one_sentence(args.config):
         graph = load(config["data"], unsafe=args.unsafe)
         check(config, graph)

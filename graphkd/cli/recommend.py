@@ -16,7 +16,7 @@ from typing import Any
 
 from graphkd import config as settings
 from graphkd.cli._config import Config
-from graphkd.cli.distill import add_run_options, finished, one_log, progress, table_of, todo
+from graphkd.cli.distill import add_run_options, begun, progress, table_of
 from graphkd.pipeline.logs import in_file_name, labels, log_of, per_cent
 from graphkd.recommendation.distillation import (
     RecommendationOutcome,
@@ -55,10 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--save", type=Path, metavar="FOLDER", help="keep the students that are trained now")
     add_run_options(parser, "log file; default: results/graph/METHOD-DATA.json")
     args = parser.parse_args(arguments)
-    name, out = one_log(args, "graph")
-    config = read_config(args.config)
-    logs = [] if args.force else finished(out, config)
-    seeds = todo(logs, args.seeds)
+    name, out, config, logs, seeds = begun(args, "graph", read_config)
     for seed in seeds:
         with one_sentence(args.config):
             parts = load_parts(config["data"], seed)

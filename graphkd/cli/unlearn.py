@@ -10,7 +10,6 @@ that was stopped goes on.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,9 +18,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from graphkd import config as settings
-from graphkd.cli._config import Config
-from graphkd.cli.distill import add_run_options, finished, one_log, progress, table_of, todo
+from graphkd.cli._config import Config, read_keys
+from graphkd.cli.distill import add_run_options, begun, progress, table_of
 from graphkd.data import Graph, load, split_of
 from graphkd.links import split_links
 from graphkd.pipeline.arguments import built
@@ -39,7 +37,6 @@ from graphkd.unlearning.unlearning import carried_out, checked_method, learned_f
 from kdlosses.cli.logs import Log, reset_peak_memory, write
 from kdlosses.cli.mistakes import one_sentence, place_to_write
 from kdlosses.cli.parser import Parser
-from kdlosses.options import nearest
 
 KEYS = ("data", "task", "teacher", "forget", "methods")
 ALWAYS = ("retrain", "utu")
@@ -55,10 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     add_run_options(parser, "log file; default: results/graph/unlearning-DATA.json")
     args = parser.parse_args(arguments)
-    name, out = one_log(args, "graph")
-    config = read_config(args.config)
-    logs = [] if args.force else finished(out, config)
-    seeds = todo(logs, args.seeds)
+    name, out, config, logs, seeds = begun(args, "graph", read_config)
     if seeds:
         place_to_write(out.parent, new=False)
     with one_sentence(args.config), progress(name, len(seeds) * (3 + len(config["methods"])), "run") as tick:
@@ -73,22 +67,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 def read_config(path: Path) -> Config:
     """Read a config; raise SystemExit for what is wrong with its keys and methods."""
-    with one_sentence(path):
-        config: Config = json.loads(json.dumps(settings.read(path)))
-    for key in config:
-        if key not in KEYS:
-            raise SystemExit(f"{path} has a key {key!r}, which no config of unlearning has: {nearest(key, KEYS)}")
-    for key in KEYS:
-        if key not in config:
-            raise SystemExit(f"{path} lacks {key!r}")
+    config = read_keys(path, KEYS, "unlearning", may_be_empty=True)
     for key in ("teacher", "forget"):
         if not isinstance(config[key], dict):
             raise SystemExit(f"{path}: {key} is a dict of options, got {config[key]!r}")
     if config["task"] not in ("links", "nodes"):
         raise SystemExit(f"{path}: task is 'links' or 'nodes', got {config['task']!r}")
-    if not isinstance(config["methods"], list):
-        raise SystemExit(f"{path}: methods is a list, got {config['methods']!r}")
-    config["methods"] = [each if isinstance(each, dict) else {"type": each} for each in config["methods"]]
     with one_sentence(path):
         for method in config["methods"]:
             checked_method(method)
