@@ -9,7 +9,7 @@ from kdlosses.registry import build, register
 from kdlosses.resized import resized
 
 
-@register(match="inner")
+@register(match="inner", middle=True)
 class ConfidentFeature(nn.Module):
     r"""Any loss between features, weighted by how sure teacher and student are together of the class.
 
