@@ -1,5 +1,5 @@
 """What distillation costs, as ratios in one run: `python benchmarks/benchmark.py [imports] [dense] [auto] [graph]
-[live] [text] [losses]`.
+[live] [seams] [text] [losses]`.
 
 Each row is printed when it is measured, and how much time is left. Two variants are timed in turn, round after round,
 and the ratio is the median over rounds of the ratio within a round: whatever else the machine does meets both. Memory
@@ -136,6 +136,13 @@ def live() -> Iterable[Ratio]:
     return measure()
 
 
+def seams() -> Iterable[Ratio]:
+    """Heads, the truth as a source, policies, masked images and rounds against what stands inside of them."""
+    from benchmark_seams import measure
+
+    return measure()
+
+
 def text(model: str) -> Iterable[Ratio]:
     """A language model against its students on a graph of texts, and against its own bare forward passes."""
     from benchmark_text import measure
@@ -156,6 +163,7 @@ BENCHMARKS: dict[str, Callable[..., Iterable[Ratio]]] = {
     "auto": auto,
     "graph": graph,
     "live": live,
+    "seams": seams,
     "text": text,
     "losses": losses,
 }

@@ -294,11 +294,10 @@ SHARED = (
     System(
         "FedD2S",
         "graphkd.federate densekd.federate",
-        "tests/kdlosses/test_rounds.py::test_deep_layers_leave_before_shallow_ones",
+        "tests/kdlosses/test_rounds.py::test_a_head_tells_a_client_what_the_labels_of_others_say_of_its_outputs",
         nodes="federated/digits.py",
         pixels="clients are any PyTorch models, `densekd.federate`: no config of OpenMMLab trains them",
         nodes_result=Measured("graph/federated-digits.json", "fedd2s"),
-        open="the server has no head that makes soft labels of a layer's outputs: it gives the means of classes back",
     ),
     System(
         "BD-KD",

@@ -27,9 +27,10 @@ class Message:
     """What a client says, or is told.
 
     Attributes:
-        what: `answers`: logits `(T, C, *)` on the shared set. `weights`: the state of a model. `means`: of each layer
-            that takes part, `0` the shallowest, the mean of each class `(C, d)`, and as `count 0` of how many positions
-            `(C,)`, which nobody is told.
+        what: `answers`: logits `(T, C, *)` on the shared set. `weights`: the state of a model. `outputs`: of the
+            client's own training data the `outputs` `(N, d, *)` of a layer, its number `layer` `()`, 0 the shallowest,
+            `labels` `(N, *)` at its size, -1 where there is none, and its `logits` `(N, C, *)`, likewise. `own`: logits
+            `(N, C, *)` on these data, in the same order.
         tensors: by name.
 
     >>> Message("answers", {"logits": torch.zeros(5, 3)}).bytes
@@ -85,7 +86,7 @@ class Client(Protocol):
         """Train for one round, from its own labels and from what it was told."""
 
     def say(self, what: str, layers: int) -> Message:
-        """What the server asks for; of `means` those of so many layers, counted from the shallowest."""
+        """What the server asks for; `outputs` are those of the last of so many layers, counted from the shallowest."""
         ...
 
     def val(self) -> tuple[float, ...]:
@@ -163,6 +164,9 @@ class Local:
     asks: str | None = None
     """What it asks of the clients, see `Message`; None is nothing."""
 
+    def begin(self) -> None:
+        """Forget what was learned in an earlier run."""
+
     def layers(self, turn: int, turns: int, depth: int) -> int:
         """How many layers take part in a round, counted from the shallowest."""
         return depth
@@ -239,34 +243,92 @@ class KnFu(Local):
 
 
 class FedD2S(Local):
-    r"""The mean of each class in each layer is shared, without a shared set; deep layers leave first.
+    r"""A head at the server tells clients soft labels of their own data, without a shared set; deep layers leave first.
 
-    $$ \bar z_{lc} = \frac{\sum_k n_{kc} z_{klc}}{\sum_k n_{kc}}, \quad l < \Big\lceil D \, (1 - r / R) \Big\rceil $$
+    $$ L = \mathrm{CE}(h_l(z_i), y_i) + \mathrm{KL}(p_i \,\|\, h_l(z_i)), \qquad
+       l = \Big\lceil D \, (1 - r / R) \Big\rceil $$
 
-    in round r of R for the D layers, from the first hidden one to the logits: in the first round all take part, in the
-    last the shallowest alone. What has left is the client's own. The message is smaller from drop to drop. All clients
-    begin with the same weights, so that their layers have the same axes.
+    Of the D layers of the clients, from the first hidden one to the logits, in round r of R they send the outputs
+    $z_i$ of layer l, with their labels $y_i$ and their predictions $p_i$: in the first round the logits, in the last
+    the shallowest layer. The server's head $h_l$, two linear maps with ReLU between them, learns from those of all
+    clients. Its predictions go back, to each client those of its own data, which it learns by its own loss between
+    teacher and student. So knowledge goes both ways, by labels and by divergence, and no input leaves a client. All
+    clients begin with the same weights, so that their layers have the same axes.
 
-    That the deep layers leave first, and that no data are shared, is the paper's. There the server has a head for the
-    outputs of a layer, which learns from the clients and teaches them soft labels, by cross-entropy and divergence both
-    ways. Here it has no network: it gives the means of classes back, which all hidden layers learn by distance and the
-    last one by divergence. So a client sends no output of a single sample. Both are our form.
+    Sizes and steps of the head are ours, and so is the number of rounds that a layer stays.
+
+    Args:
+        steps: of the head in a round, by Adam.
+        lr: its learning rate.
+        wide: its hidden width.
+        batch: positions of a step, drawn at random.
+        divergence: weight of KL beside CE.
+        seed: of its weights and of the positions.
+
+    Raises:
+        ValueError: a number is out of range.
 
     Paper: Atapour et al., "FedD2S: Personalized Data-Free Federated Knowledge Distillation", 2024.
     """
 
-    asks = "means"
+    asks = "outputs"
+
+    def __init__(
+        self,
+        steps: int = 300,
+        lr: float = 0.01,
+        wide: int = 64,
+        batch: int = 1024,
+        divergence: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        for name, value, least in (("steps", steps, 1), ("wide", wide, 1), ("batch", batch, 1), ("seed", seed, 0)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"FedD2S: {name} is a whole number from {least}, got {value!r}")
+        for name, number, open_end in (("lr", lr, True), ("divergence", divergence, False)):
+            if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number < math.inf:
+                raise ValueError(f"FedD2S: {name} is a number of at least 0, got {number!r}")
+            if open_end and number == 0:
+                raise ValueError(f"FedD2S: {name} is above 0, got 0")
+        self.steps, self.lr, self.wide, self.batch = steps, lr, wide, batch
+        self.divergence, self.seed = divergence, seed
+        self.begin()
+
+    def begin(self) -> None:
+        self.heads: dict[int, nn.Module] = {}
+        self.draw = torch.Generator().manual_seed(self.seed)
 
     def layers(self, turn: int, turns: int, depth: int) -> int:
         return -(-depth * (turns - turn) // turns)
 
     def fuse(self, said: Sequence[Message], sizes: Sequence[int]) -> list[Message]:
-        merged = {}
-        for name in (name for name in said[0].tensors if not name.startswith("count")):
-            count = torch.stack([message.tensors[f"count {name}"] for message in said])
-            share = count / count.sum(0).clamp_min(torch.finfo(count.dtype).tiny)
-            merged[name] = torch.einsum("kc,kcd->cd", share, torch.stack([each.tensors[name] for each in said]))
-        return [Message("means", merged)] * len(said)
+        outputs, labels, logits = (
+            torch.cat([message.tensors[name].movedim(1, -1).flatten(0, -2) for message in said])
+            if name != "labels"
+            else torch.cat([message.tensors[name].flatten() for message in said])
+            for name in ("outputs", "labels", "logits")
+        )
+        width, classes = outputs.shape[1], logits.shape[1]
+        layer = int(said[0].tensors["layer"])
+        told = (labels >= 0).nonzero().flatten().cpu()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            fresh = nn.Sequential(nn.Linear(width, self.wide), nn.ReLU(), nn.Linear(self.wide, classes))
+        head = self.heads.setdefault(layer, fresh.to(outputs))
+        optimiser = torch.optim.Adam(head.parameters(), lr=self.lr)
+        divergence = build("kl")
+        with torch.enable_grad():
+            for _ in range(self.steps if len(told) else 0):
+                some = told[torch.randint(len(told), (min(self.batch, len(told)),), generator=self.draw)]
+                guess = head(outputs[some])
+                loss = nn.functional.cross_entropy(guess, labels[some])
+                loss = loss + self.divergence * divergence(guess, logits[some])
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+        with torch.no_grad():
+            each = [head(message.tensors["outputs"].movedim(1, -1)).movedim(-1, 1) for message in said]
+        return [Message("own", {"logits": logits}) for logits in each]
 
 
 METHODS: dict[str, Callable[..., Local]] = {
@@ -314,7 +376,7 @@ def check(clients: Sequence[Client], method: Local, turns: int) -> None:
         raise ValueError("clients is how many share the data, at least 1, got 0")
     if isinstance(turns, bool) or not isinstance(turns, int) or turns < 1:
         raise ValueError(f"rounds is a whole number from 1, got {turns!r}")
-    if method.asks in ("weights", "means"):
+    if method.asks in ("weights", "outputs"):
         shapes = [{name: each.shape for name, each in client.model.state_dict().items()} for client in clients]
         unlike = next((place for place, shape in enumerate(shapes) if shape != shapes[0]), None)
         if unlike is not None:
@@ -347,6 +409,7 @@ def run(
         ValueError: see `check`.
     """
     check(clients, method, turns)
+    method.begin()
     traffic = Traffic() if traffic is None else traffic
     records = [Record() for _ in clients]
     best: list[tuple[float, ...]] = [() for _ in clients]

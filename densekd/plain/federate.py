@@ -11,14 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, SequentialSampler
 
-import kdlosses
 from densekd.plain.batches import Data, first, inputs, labels_of, loader, moved
 from densekd.plain.distillation import Distillation, check_student
 from densekd.plain.scores import check_split, logits_of, measured, task_loss
 from densekd.taps.reader import Taps, at_rest
-from kdlosses.class_means import class_means
 from kdlosses.options import check_known
-from kdlosses.resized import labels_at
+from kdlosses.resized import labels_at, resized
 from kdlosses.rounds import Federation, Local, Message, Traffic, check, method_of, run, seed_of
 
 PARTS = ("train", "val", "test")
@@ -52,8 +50,9 @@ def federate(
     each round.
 
     Where predictions are exchanged a step takes a batch of the client's own images and one of the shared images, for
-    which the entries of `distills` compare its logits with those that it was told. Layers of `fedd2s` are compared on
-    the client's own images, position by position with the mean of their class: hidden ones by `mse`, the last by `kl`.
+    which the entries of `distills` compare its logits with those that it was told. In `fedd2s` these are the client's
+    own training images, once more and in order, with what it was told of each position of the layer; of images with one
+    label a layer's output is its mean over the positions.
 
     Args:
         student: the model, which is not changed, or a function that makes one, called under the seed.
@@ -62,7 +61,7 @@ def federate(
         clients: for each its data sets `train`, `val` and `test`, as of `fit`.
         transfer: images that all clients have, as pairs or dicts like the others; their labels are not read;
             of a `DataLoader` in the order of its data set.
-        layers: paths of modules that `fedd2s` compares, from the shallowest to the one that yields the logits.
+        layers: paths of modules whose outputs `fedd2s` sends, from the shallowest to the one that yields the logits.
         distills: entries between the logits and those that were told, without taps, see `densekd.Distillation`.
         rounds: how many.
         epochs: passes over its own training data in a round.
@@ -103,7 +102,7 @@ def federate(
     if isinstance(pull, bool) or not isinstance(pull, int | float) or not 0 <= pull < math.inf:
         raise ValueError(f"pull is the weight of what a client was told, at least 0, got {pull!r}")
     shared = None if transfer is None else loader(transfer, batch_size)
-    if shared is not None and not isinstance(getattr(shared.batch_sampler, "sampler", None), SequentialSampler):
+    if shared is not None and not in_order(shared):
         raise ValueError(
             "transfer is a DataLoader with an order of its own, but all clients need one: give the data set"
         )
@@ -118,16 +117,41 @@ def federate(
         check(made, server, rounds)
         if server.asks == "answers" and transfer is None:
             raise ValueError(f"{type(server).__name__} exchanges predictions of shared images: give transfer=...")
-        if server.asks == "answers":
+        if server.asks == "outputs" and not layers:
+            raise ValueError(f"{type(server).__name__} reads layers: give layers=[...], the last yields the logits")
+        for place, client in enumerate(made if server.asks == "outputs" else []):
+            if not in_order(client.plain):
+                raise ValueError(
+                    f"client {place}: train is a DataLoader with an order of its own, and {type(server).__name__} "
+                    "tells something of each image: give the data set"
+                )
+            if not alike(client.plain.dataset[0], client.plain.dataset[0]):
+                raise ValueError(
+                    f"client {place}: train yields other images when it is read again, and {type(server).__name__} "
+                    "tells something of each: leave random augmentation out"
+                )
+        if server.asks in ("answers", "outputs"):
             for client in made:
-                client.rehearse()
-        if server.asks == "means" and not layers:
-            raise ValueError(f"{type(server).__name__} compares layers: give layers=[...], the last yields the logits")
+                client.rehearse(client.shared if server.asks == "answers" else client.plain)
         return run(made, server, rounds, traffic, log)
 
 
+def in_order(batches: DataLoader) -> bool:
+    """Whether batches come in the order of the data, each time."""
+    return isinstance(getattr(batches.batch_sampler, "sampler", None), SequentialSampler)
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Whether two samples are the same."""
+    if isinstance(one, Mapping):
+        return all(alike(one[name], other[name]) for name in one)
+    if isinstance(one, list | tuple):
+        return all(map(alike, one, other))
+    return bool(torch.equal(torch.as_tensor(one), torch.as_tensor(other)))
+
+
 class Told(nn.Module):
-    """A teacher that repeats what its client was told of the shared images; `now` is that of the batch."""
+    """A teacher that repeats what its client was told of images; `now` is that of the batch."""
 
     now: Tensor
 
@@ -173,7 +197,7 @@ class MapClient:
         options, drawn = self.options, seed_of(self.seed, self.place, turn)
         torch.manual_seed(drawn)
         data = loader(self.data, options["batch_size"], torch.Generator().manual_seed(drawn))
-        answers = self._answers(told) if told is not None and told.what == "answers" else None
+        answers = None if told is None else self._answers(told)
         learner: nn.Module = self.model if answers is None else self._taught(next(answers))
         optimiser = torch.optim.AdamW(learner.parameters(), lr=options["lr"], weight_decay=options["weight_decay"])
         steps = options["epochs"] * len(data)
@@ -183,17 +207,12 @@ class MapClient:
                 batches = iter(data)
             batch = moved(next(batches), self.where)
             (args, kwargs), labels = inputs(batch), labels_of(batch)
-            with Taps(self.model, self.layers) as taps:
-                output = self.model(*args, **kwargs)
-                levels = {name: taps[name][0] for name in self.layers}
-            value = task_loss(output, labels, self.ignore_index)
+            value = task_loss(self.model(*args, **kwargs), labels, self.ignore_index)
             if answers is not None and isinstance(learner, Distillation):
                 says, args, kwargs = next(answers)
                 learner.teachers["teacher"].model.now = says
                 _, losses = learner(*args, context=dict(progress=step / steps), **kwargs)
                 value = value + options["pull"] * sum(losses.values())
-            elif told is not None:
-                value = value + options["pull"] * self._apart(levels, labels, told)
             if not torch.isfinite(value):
                 raise FloatingPointError(
                     f"the loss of client {self.place} is {value.item()} in round {turn + 1}: lower lr, or see its data"
@@ -203,10 +222,10 @@ class MapClient:
             optimiser.step()
         self.model.eval()
 
-    def rehearse(self) -> None:
-        """Raise what the first step from an answer would raise."""
-        assert self.shared is not None
-        args, kwargs = inputs(moved(first(self.shared), self.where))
+    def rehearse(self, images: DataLoader | None) -> None:
+        """Raise what the first step from what is told of `images` would raise."""
+        assert images is not None
+        args, kwargs = inputs(moved(first(images), self.where))
         spare = copy.copy(self)
         spare.model = copy.deepcopy(self.model)
         with torch.no_grad(), at_rest(spare.model):
@@ -225,27 +244,16 @@ class MapClient:
         return distillation
 
     def _answers(self, told: Message) -> Iterator[tuple[Tensor, Any, Any]]:
-        """Batches of the shared images over and over, each with what was told of it."""
-        assert self.shared is not None
+        """Batches of the shared images, or of its own, over and over, each with what was told of it."""
+        images = self.plain if told.what == "own" else self.shared
+        assert images is not None
         while True:
             start = 0
-            for batch in self.shared:
+            for batch in images:
                 args, kwargs = inputs(moved(batch, self.where))
                 count = next(iter((*args, *kwargs.values()))).shape[0]
                 yield told.tensors["logits"][start : start + count], args, kwargs
                 start += count
-
-    def _apart(self, levels: Mapping[str, Tensor], labels: Tensor, told: Message) -> Tensor:
-        """Losses between layers and the means of the classes of their positions."""
-        found = []
-        for place, name in enumerate(self.layers[: len(told.tensors)]):
-            level = levels[name]
-            at = labels_at(labels, level.shape[2:])
-            weight = (at != self.ignore_index).to(level.dtype)
-            mean = told.tensors[str(place)][at.masked_fill(weight == 0, 0)].movedim(-1, 1)
-            loss = kdlosses.kl if place == self.depth - 1 else kdlosses.mse
-            found.append(loss(level, mean, weight=weight))
-        return torch.stack(found).sum()
 
     @torch.no_grad()
     def say(self, what: str, layers: int) -> Message:
@@ -258,23 +266,21 @@ class MapClient:
             return Message(
                 what, {"logits": torch.cat([logits_of(self.model(*args, **kwargs)) for args, kwargs in each])}
             )
-        found: dict[str, Tensor] = {}
+        name, found = self.layers[layers - 1], []
         for batch in self.plain:
             batch = moved(batch, self.where)
-            args, kwargs = inputs(batch)
-            with Taps(self.model, self.layers[:layers]) as taps:
-                self.model(*args, **kwargs)
-            for place, name in enumerate(self.layers[:layers]):
-                level = taps[name][0]
-                at = labels_at(labels_of(batch), level.shape[2:]).flatten()
-                weight = (at != self.ignore_index).to(level.dtype)
-                rows = level.movedim(1, -1).flatten(0, -2)
-                mean, count = class_means(rows, at.masked_fill(weight == 0, 0), weight, self.classes)
-                before = found.get(f"count {place}", torch.zeros_like(count))
-                share = (count / (before + count).clamp_min(1)).unsqueeze(1)
-                found[f"{place}"] = torch.lerp(found.get(f"{place}", torch.zeros_like(mean)), mean, share)
-                found[f"count {place}"] = before + count
-        return Message(what, found)
+            (args, kwargs), labels = inputs(batch), labels_of(batch)
+            with Taps(self.model, [name]) as taps:
+                logits = logits_of(self.model(*args, **kwargs))
+            level = taps[name][0]
+            if labels.ndim == 1:  # one label an image
+                level = level.flatten(2).mean(2) if level.ndim > 2 else level
+            else:
+                logits = resized("fedd2s", "logits", logits, level)
+            at = labels_at(labels, level.shape[2:])
+            found.append((level, at.masked_fill(at == self.ignore_index, -1), logits))
+        outputs, at, said = (torch.cat(each) for each in zip(*found))
+        return Message(what, dict(layer=torch.tensor(layers - 1), outputs=outputs, labels=at, logits=said))
 
     def val(self) -> tuple[float, ...]:
         return (self._scored(self.valid),)

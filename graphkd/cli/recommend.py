@@ -10,12 +10,10 @@ on. `--save` keeps the students of the seeds that are trained now, in files that
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from graphkd import config as settings
-from graphkd.cli._config import Config
+from graphkd.cli._config import Config, read_keys
 from graphkd.cli.distill import add_run_options, begun, progress, table_of
 from graphkd.pipeline.logs import in_file_name, labels, log_of, per_cent
 from graphkd.recommendation.distillation import (
@@ -35,7 +33,6 @@ from graphkd.training.latency import REPEATS, WARMUP
 from kdlosses.cli.logs import Log, reset_peak_memory, write
 from kdlosses.cli.mistakes import one_sentence, place_to_write
 from kdlosses.cli.parser import Parser
-from kdlosses.options import nearest
 
 KEYS = ("data", "k", "teacher", "student", "methods")
 CONTROL = "pruned_supervised"
@@ -81,17 +78,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def read_config(path: Path) -> Config:
     """Read a config; raise SystemExit for what is wrong with it."""
+    config = read_keys(path, KEYS, "recommenders")
     with one_sentence(path):
-        config: Config = json.loads(json.dumps(settings.read(path)))
-        for key in config:
-            if key not in KEYS:
-                raise KeyError(f"a config of recommenders has no key {key!r}: {nearest(key, KEYS)}")
-        for key in KEYS:
-            if key not in config:
-                raise KeyError(f"the config lacks {key!r}")
-        if not isinstance(config["methods"], list) or not config["methods"]:
-            raise ValueError(f"methods is a list, and not an empty one; got {config['methods']!r}")
-        config["methods"] = [each if isinstance(each, dict) else {"type": each} for each in config["methods"]]
         for method in config["methods"]:
             if [{"type": CONTROL}, *config["methods"]].count(method) > 1:
                 raise ValueError(f"methods lists {method!r} twice, or the control, which is always trained")

@@ -20,11 +20,10 @@ from graphkd.spec import resolve
 from graphkd.students.classifier import StudentClassifier
 from graphkd.training.lesson import Lesson
 from graphkd.training.loop import Clock, History, Schedule, rehearsal, score, train
-from kdlosses.class_means import class_means
 from kdlosses.rounds import Federation, Local, Message, Traffic, check, method_of, run, seed_of
 from kdlosses.shares import dealt, proportions
 
-SHARES, PULL = 0.3, 0.5
+SHARES = 0.3
 _UNREAD = ("patience", "random_state", "scaler", "device", "amp", "scoring")
 
 
@@ -55,7 +54,8 @@ def federate(
     client itself said before the round. The labels are those of its own training nodes. Of edges a recipe sees those
     among the shared nodes. There are no hidden layers of a teacher, and nobody to ask.
 
-    In `fedd2s` each hidden layer learns by `mse`, the logits by `kl`; labels and layers have weight 0.5 each.
+    In `fedd2s` a client learns by the recipe of its student, too, from what it was told of its own training nodes; of
+    edges a recipe sees none there.
 
     Args:
         data: a graph of nodes with classes, as of `distill`.
@@ -147,12 +147,8 @@ class NodeClient:
                 edge_index=self.shared.edge_index,
             )
         else:
-            hidden = [told.tensors[name][y] for name in told.tensors]
-            logits = hidden.pop() if len(hidden) == self.depth else torch.zeros(len(y), self.classes)  # in no entry
-            entries = [dict(loss="mse", student=f"hidden:{place}") for place in range(len(hidden))]
-            entries += [dict(loss="kl")] if len(told.tensors) == self.depth else []
-            spec = dict(type="terms", distills=entries, lam=PULL)
-            self._fit(spec, x, y, turn, teacher=logits, hidden=tuple(hidden))
+            alone = torch.empty(2, 0, dtype=torch.long)
+            self._fit(self.student.method, x, y, turn, teacher=told.tensors["logits"], edge_index=alone)
 
     def _fit(self, spec: Any, x: Tensor, y: Tensor, turn: int, **more: Any) -> None:
         """Go on with the training of the model, by a recipe; steps are taken over the nodes without a label, if any."""
@@ -182,10 +178,9 @@ class NodeClient:
         if what == "answers":
             return Message(what, {"logits": self.model(rows(self.shared.x))})
         x, y = self.train
-        found: dict[str, Tensor] = {}
-        for place, output in enumerate(self.model.outputs(x)[:layers]):
-            found[f"{place}"], found[f"count {place}"] = class_means(output, y, torch.ones(len(y)), self.classes)
-        return Message(what, found)
+        outputs = self.model.outputs(x)
+        layer = torch.tensor(layers - 1)
+        return Message(what, dict(layer=layer, outputs=outputs[layers - 1], labels=y, logits=outputs[-1]))
 
     def val(self) -> tuple[float, ...]:
         return self._scored(*self.valid)

@@ -54,8 +54,8 @@ def evolve(
         seed: of the draws.
 
     Raises:
-        ValueError: an empty space, a number out of range, no allowed candidate among many draws, or a score that is
-            not a number.
+        ValueError: an empty space, a choice that is there twice, a number out of range, no allowed candidate among many
+            draws, or a score that is not a number.
 
     Paper: the search of Dong, Li, Wei, "DisWOT: Student Architecture Search for Distillation WithOut Training",
     CVPR 2023, is such a one; the numbers here are ours.
@@ -66,6 +66,10 @@ def evolve(
     """
     if not any(len(choices) > 1 for choices in space.values()) or not all(map(len, space.values())):
         raise ValueError(f"evolve: a space has choices for each name, two or more for one of them, got {dict(space)}")
+    for name, choices in space.items():
+        twice = next((each for place, each in enumerate(choices) if each in choices[:place]), None)
+        if twice is not None:
+            raise ValueError(f"evolve: {name!r} has the choice {twice!r} twice: leave one out")
     if min(population, generations, parents) < 1 or not 0 < mutation <= 1:
         raise ValueError(
             "evolve: population, generations and parents are at least 1, mutation is above 0 and at most 1, got "

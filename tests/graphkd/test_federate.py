@@ -88,7 +88,11 @@ def test_bytes_are_those_of_what_is_sent() -> None:
     assert found.traffic.up == found.traffic.down == {(turn, k): weights for turn in range(4) for k in range(3)}
     assert len({json.dumps({k: v.tolist() for k, v in state(each.model).items()}) for each in found.clients}) <= 4
     found = federate(GRAPH, "fedd2s", **given)
-    assert [found.traffic.down[turn, 0] for turn in range(3)] == [10 * 42 * 4, 10 * 42 * 4, 10 * 32 * 4]
+    own = found.clients[0].labelled
+    assert [found.traffic.down[turn, 0] for turn in range(3)] == [own * 10 * 4] * 3
+    assert [found.traffic.up[turn, 0] for turn in range(3)] == [
+        8 + own * (width * 4 + 8 + 10 * 4) for width in (10, 10, QUICK.hidden[-1])
+    ]
     assert "kB down" in repr(found)
 
 
@@ -110,19 +114,21 @@ def test_knfu_is_better_than_all_predictions_and_than_alone_where_clients_are_un
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
-def test_what_fedd2s_no_longer_compares_is_the_clients_own(layers: int) -> None:
-    """In one step other means move the layers that take part, and no deeper one."""
-    student = StudentClassifier(hidden=(16, 16), dropout=0.0, epochs=1)
+def test_what_a_client_says_of_a_layer_is_its_output_and_what_it_is_told_moves_it(layers: int) -> None:
+    student = StudentClassifier(hidden=(16, 16), dropout=0.0, epochs=1, method=dict(type="glnn", lam=0.5))
     given: dict[str, Any] = dict(clients=halves(), rounds=1, student=student, split=SPLIT)
     client = federate(GRAPH, "local", **given).clients[0]
-    message = client.say("means", layers).tensors
+    said = client.say("outputs", layers).tensors
+    x, y = client.train
+    assert torch.equal(said["outputs"], client.model.outputs(x)[layers - 1])
+    assert torch.equal(said["logits"], client.model(x))
+    assert torch.equal(said["labels"], y)
     learnt = []
-    for factor in (1.0, 30.0):
+    for turned in (0, 5):
         each = copy.deepcopy(client)
-        each.learn(1, Message("means", {f"{place}": factor * message[f"{place}"] for place in range(layers)}))
+        each.learn(1, Message("own", {"logits": 20 * torch.eye(10)[(y + turned) % 10]}))
         learnt.append(state(each.model))
-    moved = [not torch.equal(*(each[f"layers.{place}.weight"] for each in learnt)) for place in range(3)]
-    assert moved == [True] * layers + [False] * (3 - layers)
+    assert not torch.equal(*(each["layers.2.weight"] for each in learnt))
 
 
 @pytest.mark.parametrize("recipe", ["ffg2m", "mixup", "terms"])

@@ -583,7 +583,7 @@ def test_the_command_logs_what_the_api_finds_and_goes_on(tmp_path: Path, capsys:
         (("layers=2, width", "layrs=2, width"), "teacher has no option 'layrs'"),
         (("triples=50", "triple=50"), "method 'lightgnn' has no option 'triple'"),
         (('by="chance"', 'by="weight"'), "methods lists .* twice, or the control"),
-        (("k = 5", "kk = 5"), "no key 'kk'"),
+        (("k = 5", "kk = 5"), "a key 'kk', which no config of recommenders has"),
         (('type="blocks"', 'type="file", train="no.tsv"'), "data 'file' has no option 'users'"),
     ],
 )

@@ -35,8 +35,8 @@ class Puppet:
             return Message(what, {"weight": self.model.weight.detach().clone()})
         if what == "answers":
             return Message(what, {"logits": torch.randn(6, 2)})
-        told = {f"{place}": torch.zeros(2, 4) for place in range(layers)}
-        return Message(what, told | {f"count {place}": torch.ones(2) for place in range(layers)})
+        outputs, labels, logits = torch.randn(6, 2**layers), torch.arange(6) % 2, torch.randn(6, 2)
+        return Message(what, dict(layer=torch.tensor(layers - 1), outputs=outputs, labels=labels, logits=logits))
 
     def val(self) -> tuple[float, ...]:
         return (self.vals[self.turn] if self.vals else 0.0,)
@@ -120,24 +120,76 @@ def test_deep_layers_leave_before_shallow_ones() -> None:
     client = Puppet()
     found = run([client, Puppet()], server, 7)
     assert client.asked == [3, 3, 3, 2, 2, 1]
-    names = [[*told.tensors] for told in client.heard if told is not None]
-    assert names == [["0", "1", "2"]] * 3 + [["0", "1"]] * 2 + [["0"]]
-    sizes = [found.traffic.down[turn, 0] for turn in range(6)]
-    assert sizes == [96, 96, 96, 64, 64, 32]
+    assert [told.what for told in client.heard if told is not None] == ["own"] * 6
+    assert {found.traffic.down[turn, 0] for turn in range(6)} == {6 * 2 * 4}
+    sizes = [found.traffic.up[turn, 0] for turn in range(6)]
+    assert sizes == [8 + 6 * (4 * width + 8 + 2 * 4) for width in (8, 8, 8, 4, 4, 2)]
+    assert sorted(server.heads) == [0, 1, 2]  # type: ignore[attr-defined]
+    run([client, Puppet()], server, 2)
+    assert sorted(server.heads) == [2]  # type: ignore[attr-defined]
 
 
-def test_means_are_those_of_all_data_at_once() -> None:
-    rows = [torch.randn(n, 4, dtype=torch.float64) for n in (7, 3)]
-    labels = [torch.tensor([0, 0, 0, 1, 1, 0, 1]), torch.tensor([0, 2, 2])]
-    said = []
-    for x, y in zip(rows, labels):
-        count = torch.bincount(y, minlength=3).double()
-        mean = torch.stack([x[y == label].sum(0) / max(1, int(count[label])) for label in range(3)])
-        said.append(Message("means", {"0": mean, "count 0": count}))
-    (found, _) = METHODS["fedd2s"]().fuse(said, [7, 3])
-    x, y = torch.cat(rows).numpy(), torch.cat(labels).numpy()
-    np.testing.assert_allclose(found.tensors["0"], np.stack([x[y == label].mean(0) for label in range(3)]))
-    assert [*found.tensors] == ["0"]  # how many each has is not told
+def of_layer(outputs: torch.Tensor, labels: torch.Tensor, logits: torch.Tensor) -> Message:
+    return Message("outputs", dict(layer=torch.tensor(0), outputs=outputs, labels=labels, logits=logits))
+
+
+def kinds(count: int, unknown: bool, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Outputs in three clusters, their classes, and predictions of someone who has no clue."""
+    draw = torch.Generator().manual_seed(seed)
+    y = torch.arange(count) % 3
+    z = 3 * torch.eye(3)[y] + 0.3 * torch.randn(count, 3, generator=draw)
+    return z, torch.full_like(y, -1) if unknown else y, torch.zeros(count, 3)
+
+
+def test_a_head_tells_a_client_what_the_labels_of_others_say_of_its_outputs() -> None:
+    server, here, there = METHODS["fedd2s"](), kinds(60, True, 0), kinds(30, False, 1)
+    told = server.fuse([of_layer(*here), of_layer(*there)], [60, 30])
+    right = torch.arange(60) % 3
+    assert [each.tensors["logits"].shape for each in told] == [(60, 3), (30, 3)]
+    assert (told[0].tensors["logits"].argmax(1) == right).float().mean() > 0.95
+    server.begin()
+    alone = server.fuse([of_layer(*here)], [60])[0].tensors["logits"]
+    assert (alone.argmax(1) == right).float().mean() < 0.7
+    maps = of_layer(
+        *(each.view(5, 6, *each.shape[1:]).movedim(2, 1) if each.ndim == 2 else each.view(5, 6) for each in there)
+    )
+    server.begin()
+    rows, again = server.fuse([of_layer(*there)], [30])[0], None
+    server.begin()
+    again = server.fuse([maps], [30])[0].tensors["logits"]
+    assert again.shape == (5, 3, 6)
+    torch.testing.assert_close(again.movedim(1, -1).flatten(0, 1), rows.tensors["logits"])
+
+
+def test_the_head_learns_predictions_beside_labels_and_goes_on_where_it_was() -> None:
+    z, y, _ = kinds(90, False, 0)
+    sure = 8 * torch.eye(3)[(y + 1) % 3]  # of a client that calls each class otherwise
+    found = {}
+    for weight in (0.0, 50.0):
+        server = METHODS["fedd2s"](divergence=weight, steps=200)
+        found[weight] = server.fuse([of_layer(z, y, sure)], [90])[0].tensors["logits"].argmax(1)
+    assert (found[0.0] == y).float().mean() > 0.95
+    assert (found[50.0] == (y + 1) % 3).float().mean() > 0.95
+    server, errors = METHODS["fedd2s"](steps=5, divergence=0.0), []
+    for _ in range(4):
+        told = server.fuse([of_layer(z, y, sure)], [90])[0].tensors["logits"]
+        errors.append(nn.functional.cross_entropy(told, y).item())
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 0.5 * errors[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (dict(steps=0), "steps is a whole number from 1, got 0"),
+        (dict(wide=True), "wide is a whole number from 1, got True"),
+        (dict(lr=0.0), "lr is above 0"),
+        (dict(divergence=float("nan")), "divergence is a number of at least 0, got nan"),
+    ],
+)
+def test_a_head_that_cannot_be_is_named(options: dict[str, float], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        method_of(dict(type="fedd2s", **options))
 
 
 def test_what_is_wrong_is_named_before_a_round() -> None:

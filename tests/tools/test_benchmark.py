@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
 import benchmark
 import benchmark_auto
 import benchmark_dense
+import benchmark_seams
 import pytest
 import torch
 from benchmark_losses import case, measure, measured, over_pairs
@@ -95,6 +97,18 @@ def test_the_cost_of_a_measured_weight_of_a_method(capsys: pytest.CaptureFixture
     assert "1 of 1 measured" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="there is no method 'bpdk' to measure; did you mean 'bpkd'"):
         next(benchmark_auto.measure(["bpdk"]))
+
+
+def test_both_sides_of_each_seam_can_be_stepped() -> None:
+    names = []
+    for name, one, other, _ in itertools.chain(benchmark_seams.on_nodes(), benchmark_seams.on_pixels()):
+        names.append(name)
+        one(), other()
+    names += [name for name, *_ in benchmark_seams.of_policies()]
+    for name, one, other, _ in benchmark_seams.of_masks():
+        names.append(name)
+        one(), other()
+    assert len(names) == len(set(names)) == 5 + len(benchmark_seams.POLICIES)
 
 
 def test_a_goal_is_missed_by_what_two_digits_show() -> None:

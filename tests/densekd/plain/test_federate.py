@@ -72,8 +72,11 @@ def test_nothing_of_a_client_reaches_another_one_but_what_it_says(method: str) -
 
 def test_bytes_are_those_of_what_is_sent_and_deep_layers_leave_first() -> None:
     found = densekd.federate(net, "fedd2s", clients=clients(), **QUICK)
-    sent = [found.traffic.down[turn, 0] for turn in range(2)]
-    assert sent == [11 * (8 + 8 + 11) * 4, 11 * (8 + 8) * 4]
+    images = len(clients()[0]["train"])
+    assert [found.traffic.down[turn, 0] for turn in range(2)] == [images * 11 * 16 * 16 * 4] * 2
+    assert [found.traffic.up[turn, 0] for turn in range(2)] == [
+        8 + images * 16 * 16 * (width * 4 + 8 + 11 * 4) for width in (11, 8)
+    ]
     shared = scenes("train", 6, seed=9)
     found = densekd.federate(net, "knfu", clients=clients(), transfer=shared, **QUICK)
     assert set(found.traffic.up.values()) == {6 * 11 * 16 * 16 * 4}
@@ -90,20 +93,30 @@ def test_labels_of_the_shared_images_are_not_read() -> None:
     assert one.records == two.records
 
 
-def test_the_means_of_a_client_are_those_of_its_pixels() -> None:
+def test_what_a_client_says_is_of_the_pixels_of_its_layer() -> None:
     (client, *_) = densekd.federate(net, "local", clients=clients(), **{**QUICK, "rounds": 1}).clients
-    said = client.say("means", 3).tensors
-    rows, labels = [], []
+    said = client.say("outputs", 2).tensors
+    images, labels = (torch.stack(each) for each in zip(*clients()[0]["train"]))
     with torch.no_grad():
-        for image, label in clients()[0]["train"]:
-            level = client.model[:2](image[None])[0]
-            rows.append(level.flatten(1).T.double().numpy())
-            labels.append(label[::2, ::2].flatten().numpy())
-    x, y = np.concatenate(rows), np.concatenate(labels)
-    for digit in range(11):
-        assert said["count 1"][digit] == (y == digit).sum()
-        if (y == digit).any():
-            np.testing.assert_allclose(said["1"][digit], x[y == digit].mean(0), rtol=1e-3, atol=1e-4)
+        level, logits = client.model[:2](images), client.model(images)
+    torch.testing.assert_close(said["outputs"], level)
+    at = labels[:, ::2, ::2]
+    assert torch.equal(said["labels"], torch.where(at == 255, -1, at))
+    assert level.shape[2:] == logits.shape[2:]
+    torch.testing.assert_close(said["logits"], logits)
+
+
+def test_images_that_change_when_they_are_read_again_are_named() -> None:
+    class Noisy(torch.utils.data.Dataset):
+        def __len__(self) -> int:
+            return 4
+
+        def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+            return torch.rand(3, 16, 16), torch.zeros(16, 16, dtype=torch.long)
+
+    first, *rest = clients()
+    with pytest.raises(ValueError, match="client 0: train yields other images when it is read again"):
+        densekd.federate(net, "fedd2s", clients=[{**first, "train": Noisy()}, *rest], **QUICK)
 
 
 def test_knfu_is_better_than_all_predictions_where_clients_are_unlike() -> None:

@@ -73,6 +73,7 @@ def sum_of(one: dict[str, Any]) -> float:
     [
         (dict(a=[1]), {}, "two or more for one of them"),
         (dict(a=[1, 2], b=[]), {}, "a space has choices for each name"),
+        (dict(a=[1, 2], b=[3, 4, 3]), {}, "'b' has the choice 3 twice"),
         (dict(a=[1, 2]), dict(mutation=0.0), "mutation is above 0"),
         (dict(a=[1, 2]), dict(population=0), "are at least 1"),
         (dict(a=[1, 2]), dict(allowed=lambda one: False), "is allowed: widen the budget"),
