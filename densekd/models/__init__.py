@@ -4,6 +4,7 @@ from densekd.models.cutmix import CutMixPreProcessor
 from densekd.models.efficientnet_lite import EfficientNetLite
 from densekd.models.label_assisted import LabelAssistedEncoderDecoder
 from densekd.models.mcmi import MCMILoss
+from densekd.models.mix_distribution import MixDistributionPreProcessor
 from densekd.models.mixup import MixUpPreProcessor
 from densekd.models.selfmix import SelfMixPreProcessor
 from densekd.models.with_output import WithOutput
@@ -13,6 +14,7 @@ __all__ = [
     "EfficientNetLite",
     "LabelAssistedEncoderDecoder",
     "MCMILoss",
+    "MixDistributionPreProcessor",
     "MixUpPreProcessor",
     "SelfMixPreProcessor",
     "WithOutput",

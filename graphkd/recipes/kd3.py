@@ -9,11 +9,11 @@ import kdlosses
 from graphkd.networks.with_output import WithOutput
 from graphkd.recipes.registry import recipe
 from graphkd.recipes.supervised import supervised
-from graphkd.rules.mix_statistics import mix_statistics
 from graphkd.sparse.rows import Matrix, rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History
 from kdlosses.policy.confident import Confident, confidence
+from kdlosses.rules.mix_statistics import mix_statistics
 from kdlosses.rules.mixup import mixup as drawn
 from kdlosses.space import Range
 

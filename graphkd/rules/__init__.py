@@ -15,16 +15,16 @@ _MOVED = {
     name: f"kdlosses.rules.{name}"
     for name in (
         *("EvenPoints", "FusionRatio", "LearntPoints", "Spliced", "Votes", "bake", "beta", "class_means"),
-        *("conditional_information", "diswot", "domain_weights", "from_unit", "mcmi", "mixed", "mixup", "quantise"),
-        *("rad", "selfdistill_weight", "source_weights", "start_near", "stitch", "stratified", "task_similarity"),
-        *("to_unit", "weight_align"),
+        *("conditional_information", "diswot", "domain_weights", "from_unit", "mcmi", "mix_statistics", "mixed"),
+        *("mixup", "quantise", "rad", "selfdistill_weight", "source_weights", "start_near", "stitch", "stratified"),
+        *("task_similarity", "to_unit", "weight_align"),
     )
 }  # what pixels need as well
 _MODULES = ("fusion_ratio", "m2m", "similar", "votes")
 moved_modules({f"{__name__}.{name}": f"kdlosses.rules.{name}" for name in _MODULES})
 _PARTS = (
-    *("diswot", "domain_weights", "mcmi", "mixup", "quantise", "rad", "selfdistill_weight", "start_near"),
-    *("stratified", "weight_align"),
+    *("diswot", "domain_weights", "mcmi", "mix_statistics", "mixup", "quantise", "rad", "selfdistill_weight"),
+    *("start_near", "stratified", "weight_align"),
 )  # modules that have the name of what they define
 for _module in _PARTS:
     moved_parts(f"{__name__}.{_module}", _MOVED)

@@ -15,12 +15,13 @@ __all__ = sorted(_FOUND)
 _RULES = {
     "graphkd": {
         **dict(align_gradients=["align_gradients"]),
-        **dict(feature_mask=["FeatureMask"], mix_statistics=["mix_statistics"]),
+        **dict(feature_mask=["FeatureMask"]),
     },
     "kdlosses": {
         **dict(diswot=["diswot"], domain_weights=["domain_weights"], fusion_ratio=["FusionRatio"]),
         **dict(m2m=["Spliced", "stitch"]),
         **dict(mcmi=["class_means", "conditional_information", "mcmi"], mixup=["mixed", "mixup"]),
+        **dict(mix_statistics=["mix_statistics"]),
         **dict(quantise=["EvenPoints", "LearntPoints", "bake", "quantise"], rad=["rad"]),
         **dict(selfdistill_weight=["selfdistill_weight"], similar=["source_weights", "task_similarity"]),
         **dict(start_near=["start_near"], stratified=["stratified"], votes=["Votes"], weight_align=["weight_align"]),

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graphkd.rules import mix_statistics
+from kdlosses.rules import mix_statistics
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
