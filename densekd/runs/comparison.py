@@ -250,12 +250,13 @@ def config_of(config: Config, role: Role, teacher: str | None = None) -> Config:
 
 
 def rows(config: Config) -> list[str | None]:
-    """Return the names of the teachers that have a row: those whose weights are given, and the one that is trained.
+    """Return the names of the teachers that have a row: those whose weights are given, and those that are trained.
 
     Of several that learn beside the student, and are trained alone for the table only, the first. None is the name of
     the only teacher.
     """
-    return [*given_weights(config), *list(_trained(config))[:1]]
+    trained = list(_trained(config))
+    return [*given_weights(config), *(trained[:1] if learns(config) else trained)]
 
 
 def trained_teachers(config: Config) -> list[str | None]:
@@ -393,22 +394,22 @@ def _teachers(config: Config) -> dict[str | None, Any]:
 
 
 def _trained(config: Config) -> dict[str | None, str]:
-    """The configs of the teachers that the comparison has to train, by name: one, or several that learn.
+    """The configs of the teachers that the comparison has to train, by name.
 
     Raises:
-        ValueError: there are several to train, or one that is not the path of a config.
+        ValueError: one is not the path of a config.
     """
     given = given_weights(config)
     found = {name: each for name, each in _teachers(config).items() if name not in given}
-    if not all(isinstance(each, str) for each in found.values()) or not (len(found) <= 1 or _online(config)):
+    if not all(isinstance(each, str) for each in found.values()):
         raise ValueError(_no_config(config))
     return found
 
 
 def _no_config(config: Config) -> str:
     return (
-        f"{config.filename}: a teacher that can be trained is the path of a config, and there is one; "
-        "checkpoint=... names the weights of any other"
+        f"{config.filename}: a teacher that can be trained is the path of a config; checkpoint=... names weights of any "
+        "other"
     )
 
 

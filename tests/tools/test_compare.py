@@ -247,9 +247,25 @@ def test_one_of_several_teachers_is_trained(config, tmp_path) -> None:
     assert log["fingerprint"] == before
     teacher.write_text(teacher.read_text().replace("max_iters=2", "max_iters=3"))
     assert fingerprint(read_config(config)) != before
-    config.write_text(config.read_text().replace("'ema'", "'{{fileDirname}}/student.py'"))
-    with pytest.raises(ValueError, match="a teacher that can be trained is the path of a config, and there is one"):
+    config.write_text(config.read_text().replace("'ema'", "dict(type='EncoderDecoder')"))
+    with pytest.raises(ValueError, match="a teacher that can be trained is the path of a config; checkpoint="):
         config_of(read_config(config), "teacher")
+
+
+def test_each_of_several_teachers_is_trained_and_has_a_row(config, tmp_path, capsys) -> None:
+    two = "teacher=dict(one='{{fileDirname}}/teacher.py', other='{{fileDirname}}/deep.py'), distills=[dict(loss="
+    two += "'average', student='decode_head.conv_seg', source=['one', 'other'])]"
+    config.write_text(TAUGHT.replace("teacher='{{fileDirname}}/teacher.py', method='cwd'", two))
+    teacher = config.with_name("teacher.py")
+    config.with_name("deep.py").write_text(teacher.read_text().replace("max_iters=2", "max_iters=3"))
+    compare.main([str(config), "--seeds", "1", "--out", str(tmp_path / "out"), "--work-dir", str(tmp_path / "work")])
+    logs = [json.loads(path.read_text()) for path in sorted((tmp_path / "out").glob("*.json"))]
+    assert sorted((log["role"], log["method"]) for log in logs) == [
+        ("control", "supervised"),
+        ("distilled", "average"),
+        ("teacher", "one"),
+        ("teacher", "other"),
+    ]
 
 
 @pytest.mark.parametrize(
