@@ -9,9 +9,9 @@ CONFIG is a student's, with --teacher and --methods, or names a `densekd.Distill
 `checkpoint` in the config, the teacher is measured as it is; else it is trained once, with seed 0, by the schedule of
 its own config, unless it reads nothing but labels. The control is the student without a teacher, trained once for each
 seed. Several configs are one table and share both: they must agree in all but the distiller; teachers of one config
-alone, and each of several, are trained, too. Any metric of the config's evaluator will do, by --metric or else `save_best`, or else all.
-Finished runs are not repeated: the same command goes on where it was stopped, and with one config or method more it
-trains what is new. The log of another version of a config is not overwritten without --force.
+alone, and each of several, are trained, too. Any metric of the config's evaluator will do, by --metric or else
+`save_best`, or else all. Finished runs are not repeated: the same command goes on where it was stopped, and with one
+config or method more it trains what is new. The log of another version of a config is not overwritten without --force.
 """
 
 from __future__ import annotations

@@ -408,8 +408,8 @@ def _trained(config: Config) -> dict[str | None, str]:
 
 def _no_config(config: Config) -> str:
     return (
-        f"{config.filename}: a teacher that can be trained is the path of a config; checkpoint=... names weights of any "
-        "other"
+        f"{config.filename}: a teacher that can be trained is the path of a config; checkpoint=... names the weights "
+        "of any other"
     )
 
 
