@@ -8,6 +8,7 @@ from densekd.models.mix_distribution import MixDistributionPreProcessor
 from densekd.models.mixup import MixUpPreProcessor
 from densekd.models.selfmix import SelfMixPreProcessor
 from densekd.models.with_output import WithOutput
+from densekd.models.without_layers import WithoutLayers
 
 __all__ = [
     "CutMixPreProcessor",
@@ -18,4 +19,5 @@ __all__ = [
     "MixUpPreProcessor",
     "SelfMixPreProcessor",
     "WithOutput",
+    "WithoutLayers",
 ]

@@ -80,11 +80,7 @@ def prune_layers(
     >>> prune_layers(net, ["0", "1", "2"], lambda net: net(torch.ones(1, 2)), share=0.5).removed
     ['0', '2']
     """
-    parts = [find(model, path) for path in layers]
-    for path in layers:
-        inside = [other for other in layers if other.startswith(f"{path}.")]
-        if inside or list(layers).count(path) > 1:
-            raise ValueError(f"prune_layers: {inside[0] if inside else path!r} is left out with {path!r} already")
+    parts = _parts(model, layers)
     uses = Counter(id(each) for _, each in model.named_parameters(remove_duplicate=False))
     sizes = [sum(each.numel() for each in part.parameters() if uses[id(each)] == 1) for part in parts]
     whole = sum(each.numel() for each in model.parameters())
@@ -107,6 +103,42 @@ def prune_layers(
     for path in removed:
         _put(student, path, passed[path])
     return Pruned(student, removed, losses, sum(losses[path] for path in removed), loss)
+
+
+def without_layers(model: nn.Module, layers: Sequence[str]) -> nn.Module:
+    """Put a `Passed` in the place of each of these layers, in the model itself, and return it.
+
+    Args:
+        model: the network.
+        layers: paths, as `prune_layers` found them.
+
+    Raises:
+        KeyError: there is no such layer; names the nearest.
+        ValueError: none is given, one twice or within another, or a residual block that has a `downsample`: it changes
+            the shape of its input.
+
+    >>> net = without_layers(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), ["1"])
+    >>> [type(each).__name__ for each in net]
+    ['Linear', 'Passed']
+    """
+    if isinstance(layers, str) or not layers:
+        raise ValueError(f"layers is a list of paths of layers to leave out, got {layers!r}")
+    for path, part in zip(layers, _parts(model, layers)):
+        if getattr(part, "downsample", None) is not None:
+            raise ValueError(f"prune_layers: {path!r} changes the shape of its input and cannot be left out")
+    for path in layers:
+        _put(model, path, Passed())
+    return model
+
+
+def _parts(model: nn.Module, layers: Sequence[str]) -> list[nn.Module]:
+    """The layers of these paths, none of which is within another."""
+    parts = [find(model, path) for path in layers]
+    for path in layers:
+        inside = [other for other in layers if other.startswith(f"{path}.")]
+        if inside or list(layers).count(path) > 1:
+            raise ValueError(f"prune_layers: {inside[0] if inside else path!r} is left out with {path!r} already")
+    return parts
 
 
 def least_loss(losses: Sequence[float], costs: Sequence[int], need: float) -> list[int]:
