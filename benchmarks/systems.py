@@ -481,7 +481,7 @@ SHARED = (
             "voting(lam=0.5, taught=0.0, votes=1.0)",
             "voting(lam=0.5, taught=0.0, votes=0.0)",
         ),
-        pixels_result="the config, which has the votes, is run, not measured; `kdlosses.rules.sd_darts` searches networks",
+        pixels_result="the config has the votes and is run, not measured; `kdlosses.rules.sd_darts` searches",
     ),
     System(
         "MulKI",
