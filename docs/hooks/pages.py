@@ -136,6 +136,14 @@ RESULTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "methods, see the changelog.",
         ("seg/camvid_fpn", "seg/camvid_mit", "seg/scenes_fpn", "seg/scenes_mit", "seg/camvid-pkd"),
     ),
+    "losses": (
+        "Losses that are no method of their own",
+        "Mean IoU, and mean IoU of the pixels within three of an edge of the labels (bIoU), on scenes of digits, over "
+        "three seeds, beside the untaught student (control). A loss on logits stands in place of `kl`, one on features "
+        "beside it, as strong as the task; pixels of a class count as in the task. `average`, `mst_distill` and "
+        "`mulki` have a second, deep teacher.",
+        ("seg/scenes_losses",),
+    ),
     "measured-weights": (
         "Measured weights",
         "Mean IoU, and mean IoU of the pixels within three of an edge of the labels (bIoU), on scenes of digits of "
