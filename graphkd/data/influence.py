@@ -47,9 +47,7 @@ def with_hops(
     if not len(setting.unseen):
         return Inputs(near, near, near, more)
     alone = rows(graph.x).to_dense().index_copy(0, setting.observed, near.to_dense())
-    linked = alone.index_copy(
-        0, setting.unseen, multi_hop(graph.x, graph.edge_index, hops).to_dense()[setting.unseen]
-    )
+    linked = alone.index_copy(0, setting.unseen, multi_hop(graph.x, graph.edge_index, hops).to_dense()[setting.unseen])
     return Inputs(near, compact(linked), compact(alone), more)
 
 
@@ -93,9 +91,7 @@ def multi_hop(x: Matrix, edge_index: Tensor, hops: int) -> Tensor:
     return compact(total / (hops + 1))
 
 
-def influence(
-    x: Matrix, edge_index: Tensor, score: str = "cosine", reach: int = 2
-) -> Tensor:
+def influence(x: Matrix, edge_index: Tensor, score: str = "cosine", reach: int = 2) -> Tensor:
     r"""How much each node influences the others by way of the edges, `(N,)`, at most 1, without a network.
 
     With the propagation $\tilde A$ of `multi_hop`, k hops and $\hat v = v / \|v\|$,
@@ -107,9 +103,9 @@ def influence(
 
     and the greatest I is 1. The cosine is the published one: node i counts where the features of many nodes, after k
     hops, look like its own. Minimum and maximum are over all pairs, of which a block of rows is held at a time: the
-    cost grows with the square of the number of nodes. The second form is our own, and what the first stands for: how far a
-    change of $x_i$ moves all nodes. It grows with the number of walks of k steps that leave the node, and costs k
-    products with the edges.
+    cost grows with the square of the number of nodes. The second form is our own, and what the first stands for: how
+    far a change of $x_i$ moves all nodes. It grows with the number of walks of k steps that leave the node, and costs
+    k products with the edges.
 
     Args:
         x: features `(N, F)`.
@@ -120,8 +116,8 @@ def influence(
     Raises:
         ValueError: there is no such score, or `reach` is no number from 0.
 
-    Paper: Eskandari et al., "InfGraND: An Influence-Guided GNN-to-MLP Knowledge Distillation", TMLR 2026, with k = 2. In
-    its code the graph has a second self-loop, and with nodes held out the minimum is over these, too; here they are
+    Paper: Eskandari et al., "InfGraND: An Influence-Guided GNN-to-MLP Knowledge Distillation", TMLR 2026, with k = 2.
+    In its code the graph has a second self-loop, and with nodes held out the minimum is over these, too; here they are
     unknown.
 
     >>> star = torch.tensor([[0, 1, 0, 2, 0, 3], [1, 0, 2, 0, 3, 0]])

@@ -36,7 +36,7 @@ class Follower(MLP):
             logits = logits + first.to(given)
             return logits, logits
         out = self.norms[0](first).relu()
-        for layer, norm in zip(layers[1:-1], self.norms[1:]):  # type: ignore[arg-type]
+        for layer, norm in zip(layers[1:-1], self.norms[1:]):
             out = norm(layer(self.dropout(out))).relu()
         return out.to(given), logits + layers[-1](self.dropout(out)).to(given)
 
@@ -95,8 +95,8 @@ class Cascade(nn.Module):
 
         Args:
             confidence: $\theta$, a probability; 0 asks the first student alone, None and no budget all of them.
-            budget: in its place, how many students a node may ask in the mean over `x`, from 1 to all: $\theta$ is the
-                greatest with which that holds.
+            budget: in its place, how many students a node may ask in the mean over `x`, from 1 to all; $\theta$ lets as
+                many ask as that allows.
             x: features `(N, F)` for the budget, such as will be asked about. No label is read.
 
         Raises:
@@ -122,7 +122,10 @@ class Cascade(nn.Module):
         sure = torch.stack([_sure(logits) for logits in self.all_logits(x)[:-1]] or [torch.zeros(0)])
         sure = sure.cummax(0).values.flatten().sort().values  # a node is still here while it was never as sure as theta
         asked = int((budget - 1) * x.shape[0] + 1e-9)
-        self._leave_at(sure[asked].item() if asked < len(sure) else math.inf)
+        if asked >= len(sure):
+            return self._leave_at(math.inf)
+        below = sure[sure < sure[asked]]
+        self._leave_at((sure[asked].item() + (below[-1].item() if len(below) else 0.0)) / 2)  # on no node: it may round
 
     def _leave_at(self, theta: float) -> None:
         self._theta = theta

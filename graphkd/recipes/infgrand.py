@@ -36,13 +36,13 @@ def infgrand(
            \mathrm{KL}(p^t_j \,\|\, p^s_i), $$
 
     where E has every edge and one self-loop a node, both p have the temperature $\tau$ without a factor $\tau^2$, and
-    $I_j$ is the influence of the node that is listened to, see `graphkd.data.influence.influence`: a node learns most from
-    those neighbours that move many nodes. The edges are summed once, before training.
+    $I_j$ is the influence of the node that is listened to, see `graphkd.data.influence.influence`: a node learns most
+    from those neighbours that move many nodes. The edges are summed once, before training.
 
     In `train_student` and `distill` the student, and not the teacher, sees $\tilde x$, the mean of the features over
-    hops, see `graphkd.data.influence.with_hops`; the influence is that of the features as they were. A node that comes with its
-    edges needs one look-up of those, before it is asked about; what the student knows of a node without edges is its
-    own features, $\tilde x = x$. Fitted as a classifier it sees what it is given, and the influence is of that.
+    hops, see `graphkd.data.influence.with_hops`; the influence is that of the features as they were. A node that comes
+    with its edges needs one look-up of those, before it is asked about; what the student knows of a node without edges
+    is its own features, $\tilde x = x$. Fitted as a classifier it sees what it is given, and the influence is of that.
 
     Args:
         model: the student, trained in place.

@@ -36,8 +36,9 @@ def progmlp(
     $$ L_k = \lambda \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(z^k_i, y_i)
          + (1 - \lambda) \Big( \sum_i w^k_i \, \mathrm{KL}_\tau(p^t_i \,\|\, p^k_i)
          + \mu \frac{1}{N} \sum_i \mathrm{KL}_\tau(\tilde p^t_i \,\|\, p^k(\tilde x_i)) \Big), $$
-    $$ w^k_i = \frac{1 - \rho}{N} + \rho \frac{\mathrm{KL}(p^t_i \,\|\, p^{k - 1}_i)}{\sum_j \mathrm{KL}(p^t_j \,\|\, p^{k - 1}_j)},
-       \qquad \tilde v_i = \kappa_i v_i + (1 - \kappa_i) v_{\pi(i)}, \quad \kappa \sim \mathrm{Beta}(k a, k a), $$
+    $$ w^k_i = \frac{1 - \rho}{N}
+         + \rho \frac{\mathrm{KL}(p^t_i \,\|\, p^{k - 1}_i)}{\sum_j \mathrm{KL}(p^t_j \,\|\, p^{k - 1}_j)}, \qquad
+       \tilde v_i = \kappa_i v_i + (1 - \kappa_i) v_{\pi(i)}, \quad \kappa \sim \mathrm{Beta}(k a, k a), $$
 
     while those before it do not move: $z^k = z^{k - 1} + f_k(x, h^{k - 1})$, see `graphkd.networks.cascade.Cascade`. So
 
@@ -48,10 +49,10 @@ def progmlp(
       nearer the two shares are to one half.
 
     In prediction a node leaves after the first student whose greatest probability reaches `confidence`, or a threshold
-    that meets a `budget`, which is found on the features of all seen nodes; no label is read for it. `student.network_.exits(x)`
-    tells how many students each node asks, `student.network_.leave(confidence=...)` or `.leave(budget=..., x=x)` changes it
-    at any time, and a saved or exported student has its exits. Each student has the whole schedule, its epoch is
-    selected by its own predictions, and the history is that of the last.
+    that meets a `budget`, which is found on the features of all seen nodes; no label is read for it.
+    `student.network_.exits(x)` tells how many students each node asks, `student.network_.leave(confidence=...)` or
+    `.leave(budget=..., x=x)` changes it at any time, and a saved or exported student has its exits. Each student has
+    the whole schedule, its epoch is selected by its own predictions, and the history is that of the last.
 
     Args:
         model: the cascade, trained in place.
@@ -68,14 +69,14 @@ def progmlp(
     Raises:
         ValueError: an option is out of range.
 
-    Paper: Lu et al., "ProGMLP: A Progressive Framework for GNN-to-MLP Knowledge Distillation with Efficient Trade-offs",
-    AAAI 2026. Published are the three parts, without code; all formulas here are our own form of them, and so is the
-    rule by which a node leaves.
+    Paper: Lu et al., "ProGMLP: A Progressive Framework for GNN-to-MLP Knowledge Distillation with Efficient
+    Trade-offs", AAAI 2026. Published are the three parts, without code; all formulas here are our own form of them, and
+    so is the rule by which a node leaves.
     """
     check_lam("progmlp", lam)
     if members < 1 or min(tau, alpha) <= 0 or not 0 <= refine <= 1 or not 0 <= mix < float("inf"):
         raise ValueError(
-            "progmlp: members is at least 1, tau and alpha are positive, refine is from 0 to 1 and mix not negative, got "
+            "progmlp: members is at least 1, tau and alpha are positive, refine is from 0 to 1, mix is not negative, got "
             f"{members}, {tau}, {alpha}, {refine} and {mix}"
         )
     if confidence is not None and real("progmlp: confidence", confidence) > 1:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 import kdlosses
 from graphkd.networks.mlp import MLP
+from graphkd.recipes.glnn import glnn
 from graphkd.recipes.registry import recipe
 from graphkd.recipes.supervised import supervised
 from graphkd.sparse.edges import both_ways, drop_self_loops
@@ -39,8 +40,8 @@ def sale_mlp(
     $$ L_S = - \mathrm{mean}_{(u, v)} \log \sigma(g_u \cdot g_v) - \mathrm{mean}_{(u, n)} \log \sigma(- g_u \cdot g_n),
        \qquad g = W h(x) $$
 
-    with pairs (u, v) of different nodes at most `window` steps apart on a walk, nodes n drawn uniformly, h the student's
-    last hidden layer, and a linear map W that learns beside it and is thrown away: after ReLU no product of two h is
+    with pairs (u, v) of different nodes at most `window` steps apart on a walk, nodes n drawn uniformly, h the
+    student's last hidden layer, and a linear map W that learns beside it and is thrown away: after ReLU no product of two h is
     negative. The walks are drawn once, node2vec's with p and q; `back=1, away=1` is DeepWalk, and `length=2, window=1`
     is LINE's first order. In the first epochs $L_S$ is all there is.
 
@@ -66,8 +67,8 @@ def sale_mlp(
         ValueError: an option is out of range, or the student has no hidden layer.
 
     Paper: Pal et al., "SALE-MLP: Structure Aware Latent Embeddings for GNN to Graph-free MLP Distillation", IJCAI 2025.
-    Published are the walk losses, the walks, $\lambda$, $\alpha$ and the epochs on Cora, not the formula: which term each of
-    the two weighs, W, the window, p, q and the draws are our own form.
+    Published are the walk losses, the walks, $\lambda$, $\alpha$ and the epochs on Cora, not the formula: which term each
+    of the two weighs, W, the window, p, q and the draws are our own form.
     """
     check_lam("sale_mlp", lam)
     if min(back, away) <= 0 or structure < 0 or length < 2 or min(walks, window, draw, negatives) < 1 or pretrain < 0:
@@ -79,16 +80,15 @@ def sale_mlp(
         raise ValueError("sale_mlp: the student needs a hidden layer, which the walks shape")
     if lam == 1:
         return supervised(model, lesson)
+    if structure == 0:
+        return glnn(model, lesson, lam=lam)
     teacher, kl, nothing, generator = lesson.teacher_logits(), kdlosses.build("kl"), torch.zeros(()), lesson.generator
     embed = nn.Linear(model.widths[-2], model.widths[-2], bias=False, dtype=next(model.parameters()).dtype)
-    trained = nn.ModuleList([model, embed]) if structure > 0 else model
-    table = walked(lesson, walks, length, back, away) if structure > 0 else None
+    table = walked(lesson, walks, length, back, away)
 
     def loss(nodes: Tensor | slice) -> Tensor:
-        walking = table is not None and lesson.clock.epoch < pretrain
+        walking = lesson.clock.epoch < pretrain
         hard = lesson.hard_loss(model) if lam > 0 and not walking else nothing
-        if table is None:
-            return lam * hard + (1 - lam) * kl(model(rows(lesson.x, nodes)), rows(teacher, nodes))
         ids = torch.arange(len(lesson))[nodes]
         u, v = pairs(table, ids, draw, window, generator)
         n = torch.randint(len(lesson), (len(u), negatives), generator=generator)
@@ -98,7 +98,7 @@ def sale_mlp(
         value = structure * walk_loss(embed(h), u, v, n.view(-1, negatives))
         return value if walking else value + lam * hard + (1 - lam) * kl(z[own], rows(teacher, nodes))
 
-    return lesson.train(trained, loss, len(lesson))
+    return lesson.train(nn.ModuleList([model, embed]), loss, len(lesson))
 
 
 def walked(lesson: Lesson, walks: int, length: int, back: float, away: float) -> Tensor:

@@ -27,7 +27,9 @@ class Walks:
         crow, self._target = by_target(edge_index.flip(0), nodes)
         self._start, self._degree, self._nodes = crow[:-1], crow.diff(), nodes
 
-    def walk(self, nodes: Tensor, steps: int, generator: torch.Generator, back: float = 1.0, away: float = 1.0) -> Tensor:
+    def walk(
+        self, nodes: Tensor, steps: int, generator: torch.Generator, back: float = 1.0, away: float = 1.0
+    ) -> Tensor:
         r"""Return the nodes after each step of a walk from `nodes` `(B,)`, as `(B, steps)`.
 
         The first step is uniform. After that a walk that came from u to v goes on to w with a chance in proportion to
@@ -48,7 +50,7 @@ class Walks:
             if step == 0 or back == away == 1:
                 found.append(self._step(found[-1], generator))
             else:
-                found.append(self._biased(*found[-2:], (1 / back, 1.0, 1 / away), generator))
+                found.append(self._biased(found[-2], found[-1], (1 / back, 1.0, 1 / away), generator))
         return torch.stack(found[1:], 1)
 
     def _step(self, nodes: Tensor, generator: torch.Generator) -> Tensor:
@@ -56,6 +58,8 @@ class Walks:
         degree = self._degree[nodes]
         chosen = (torch.rand(len(nodes), generator=generator, dtype=torch.float64) * degree).long()
         stays = degree == 0
+        if stays.all():
+            return nodes
         return torch.where(stays, nodes, self._target[(self._start[nodes] + chosen).masked_fill(stays, 0)])
 
     def _biased(
@@ -74,7 +78,7 @@ class Walks:
 
     def _joined(self, source: Tensor, target: Tensor) -> Tensor:
         """Whether there is an edge from each source to each target."""
-        if not len(self._target):
+        if not len(self._sorted):
             return torch.zeros(len(source), dtype=torch.bool)
         wanted = source * self._nodes + target
         place = torch.searchsorted(self._sorted, wanted).clamp_max(len(self._sorted) - 1)

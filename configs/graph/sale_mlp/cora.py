@@ -1,7 +1,7 @@
 _base_ = "../../_base_/graph.py"
 data = "cora"
-# lam, structure, pretrain, walks and length are the authors'. Teacher and student are those of the other recipes on this
-# graph.
+# lam, structure, pretrain, walks and length of the second are the authors'. Teacher and student are those of the other
+# recipes on this graph.
 teacher = dict(dropout=0.8, weight_decay=0.01)
 methods = [
     dict(type="glnn"),

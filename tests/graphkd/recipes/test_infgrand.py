@@ -81,7 +81,9 @@ def test_features_are_the_mean_of_powers_and_those_of_a_lone_node_are_its_own() 
     assert torch.equal(multi_hop(x, edges, 0), x)
     words = compact((x > 1.6).float())
     assert words.layout is torch.sparse_csr
-    np.testing.assert_allclose(multi_hop(words, edges[:, :3], 1).to_dense(), multi_hop(words.to_dense(), edges[:, :3], 1).to_dense())
+    np.testing.assert_allclose(
+        multi_hop(words, edges[:, :3], 1).to_dense(), multi_hop(words.to_dense(), edges[:, :3], 1).to_dense()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +152,7 @@ def test_the_loss_is_a_mean_over_edges_weighed_by_who_is_heard(small: Setting) -
 
 
 def test_a_node_learns_from_the_neighbour_that_influences_others() -> None:
-    """A student free to say anything ends at the weighted mean of those that it hears; without influence at the plain."""
+    """A student free to say anything ends at the weighted mean of those that it hears; else at the plain one."""
     edges = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
     graph = Graph(torch.eye(3), edges, torch.tensor([0, 1, 1]), 2, torch.arange(3))
     teacher = torch.tensor([[3.0, 0.0], [0.0, 0.0], [0.0, 3.0]])  # nodes 0 and 2 disagree about what is next to 1
@@ -217,7 +219,10 @@ def test_options_are_checked_before_a_teacher_is_trained(options: dict[str, Any]
         distill(digits(), teacher, dict(type="infgrand", **options), setting="tran")
 
 
-@pytest.mark.parametrize("wrong", [torch.ones(3), torch.zeros(4), torch.tensor([1.0, -1.0, 1.0, 1.0]), torch.tensor([1.0, float("nan"), 1, 1])])
+@pytest.mark.parametrize(
+    "wrong",
+    [torch.ones(3), torch.zeros(4), torch.tensor([1.0, -1.0, 1.0, 1.0]), torch.tensor([1.0, float("nan"), 1, 1])],
+)
 def test_an_influence_that_is_none_is_named(wrong: Tensor) -> None:
     lesson = Lesson(
         *(torch.ones(4, 3), torch.zeros(4).long(), lambda *_: History(), torch.Generator(), torch.ones(4, 2)),
