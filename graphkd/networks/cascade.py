@@ -93,6 +93,8 @@ class Cascade(nn.Module):
     def leave(self, *, confidence: float | None = None, budget: float | None = None, x: Matrix | None = None) -> None:
         r"""Choose where nodes leave, now and in a file that is saved after this.
 
+        Features are as the network reads them: of a student with a scaler `student.scaler_.transform(X)`.
+
         Args:
             confidence: $\theta$, a probability; 0 asks the first student alone, None and no budget all of them.
             budget: in its place, how many students a node may ask in the mean over `x`, from 1 to all; $\theta$ lets as
@@ -136,7 +138,10 @@ class Cascade(nn.Module):
         """Logits of every member on all rows, in evaluation mode, as if no node left; in parts."""
         training = self.training
         self.eval()
-        parts = [[z for _, z in self._steps(rows(x, part))] for part in torch.arange(x.shape[0]).split(1 << 16)]
+        like = next(self.parameters()).dtype
+        parts = [
+            [z for _, z in self._steps(rows(x, part).to(like))] for part in torch.arange(x.shape[0]).split(1 << 16)
+        ]
         self.train(training)
         return [torch.cat(each) for each in zip(*parts)]
 
@@ -211,7 +216,9 @@ class Cascade(nn.Module):
         return answer
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        while f"{prefix}members.{len(self.members)}.carry.weight" in state_dict:
+        held = {name.split(".")[1] for name in (key.removeprefix(prefix) for key in state_dict) if ".carry." in name}
+        del self.members[1 + len(held) :]
+        while len(self.members) < 1 + len(held):
             self.add()
         if prefix + "confidence" in state_dict:
             self._theta = float(state_dict[prefix + "confidence"])

@@ -15,10 +15,9 @@ from graphkd.sparse.rows import rows
 from graphkd.spec import real
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import History
-from kdlosses.space import Range
 
 
-@recipe(inputs=with_hops, reads_edges=True, space=dict(tau=Range(0.5, 4.0, log=True)))
+@recipe(inputs=with_hops, reads_edges=True)
 def infgrand(
     model: nn.Module,
     lesson: Lesson,

@@ -67,7 +67,7 @@ def progmlp(
         budget: in its place, the mean number of students that a node asks, from 1 to K.
 
     Raises:
-        ValueError: an option is out of range.
+        ValueError: an option is out of range, or the student is no `Cascade`.
 
     Paper: Lu et al., "ProGMLP: A Progressive Framework for GNN-to-MLP Knowledge Distillation with Efficient
     Trade-offs", AAAI 2026. Published are the three parts, without code; all formulas here are our own form of them, and
@@ -76,13 +76,17 @@ def progmlp(
     check_lam("progmlp", lam)
     if members < 1 or min(tau, alpha) <= 0 or not 0 <= refine <= 1 or not 0 <= mix < float("inf"):
         raise ValueError(
-            "progmlp: members is at least 1, tau and alpha are positive, refine is from 0 to 1, mix is not negative, got "
+            "progmlp: members is at least 1, tau and alpha are positive, refine is from 0 to 1, mix from 0, got "
             f"{members}, {tau}, {alpha}, {refine} and {mix}"
         )
     if confidence is not None and real("progmlp: confidence", confidence) > 1:
         raise ValueError(f"progmlp: confidence is a probability, from 0 to 1, got {confidence}")
     if budget is not None:
         check_budget(budget, members)
+    if not isinstance(model, Cascade):
+        raise ValueError(f"progmlp: the student is a graphkd.networks.cascade.Cascade, not a {type(model).__name__}")
+    del model.members[1:]  # of an earlier fit, in a method around this one
+    model.leave()
     if lam == 1:
         return supervised(model, lesson)
     teacher, nothing, history = lesson.teacher_logits(), torch.zeros(()), History()

@@ -30,8 +30,8 @@ def sale_mlp(
     window: int = 5,
     back: float = 1.0,
     away: float = 0.5,
-    draw: int = 5,
-    negatives: int = 5,
+    draw: int = 2,
+    negatives: int = 3,
 ) -> History:
     r"""SALE-MLP: random walks shape the student's last hidden layer, so that no graph is needed in the end.
 
@@ -41,9 +41,9 @@ def sale_mlp(
        \qquad g = W h(x) $$
 
     with pairs (u, v) of different nodes at most `window` steps apart on a walk, nodes n drawn uniformly, h the
-    student's last hidden layer, and a linear map W that learns beside it and is thrown away: after ReLU no product of two h is
-    negative. The walks are drawn once, node2vec's with p and q; `back=1, away=1` is DeepWalk, and `length=2, window=1`
-    is LINE's first order. In the first epochs $L_S$ is all there is.
+    student's last hidden layer, and a linear map W that learns beside it and is thrown away: after ReLU no product of
+    two h is negative. The walks are drawn once, node2vec's with p and q; with `back=1, away=1` they are DeepWalk's, and
+    walks of `length=2` are LINE's first order. In the first epochs $L_S$ is all there is.
 
     The embedding is a function of the features, and no table: at a cold start the student knows of a node its features
     alone, and what it learned from the walks of other nodes is how features like these lie to each other. So it answers
@@ -67,8 +67,8 @@ def sale_mlp(
         ValueError: an option is out of range, or the student has no hidden layer.
 
     Paper: Pal et al., "SALE-MLP: Structure Aware Latent Embeddings for GNN to Graph-free MLP Distillation", IJCAI 2025.
-    Published are the walk losses, the walks, $\lambda$, $\alpha$ and the epochs on Cora, not the formula: which term each
-    of the two weighs, W, the window, p, q and the draws are our own form.
+    Published are the walk losses, the walks, $\lambda$, $\alpha$ and the epochs on Cora, not the formula: which term
+    each of the two weighs, W, the window, p, q and the draws are our own form.
     """
     check_lam("sale_mlp", lam)
     if min(back, away) <= 0 or structure < 0 or length < 2 or min(walks, window, draw, negatives) < 1 or pretrain < 0:
@@ -89,12 +89,15 @@ def sale_mlp(
     def loss(nodes: Tensor | slice) -> Tensor:
         walking = lesson.clock.epoch < pretrain
         hard = lesson.hard_loss(model) if lam > 0 and not walking else nothing
+        own: Tensor | slice = slice(None)
+        asked: Tensor | slice = nodes
         ids = torch.arange(len(lesson))[nodes]
         u, v = pairs(table, ids, draw, window, generator)
         n = torch.randint(len(lesson), (len(u), negatives), generator=generator)
-        asked, place = torch.cat([ids, u, v, n.flatten()]).unique(return_inverse=True)
+        if not isinstance(nodes, slice):
+            asked, place = torch.cat([ids, u, v, n.flatten()]).unique(return_inverse=True)
+            own, u, v, n = place.split([len(ids), len(u), len(v), n.numel()])
         *_, h, z = model.outputs(rows(lesson.x, asked))
-        own, u, v, n = place.split([len(ids), len(u), len(v), n.numel()])
         value = structure * walk_loss(embed(h), u, v, n.view(-1, negatives))
         return value if walking else value + lam * hard + (1 - lam) * kl(z[own], rows(teacher, nodes))
 

@@ -125,6 +125,15 @@ def test_it_begins_as_the_mlp_that_the_control_is_and_grows_by_no_correction(hid
     assert torch.equal(networks[1](x), before)
 
 
+def test_a_state_makes_as_many_students_as_it_holds() -> None:
+    (two, x), (three, _) = cascade((9,), 2), cascade((9,), 3)
+    two.leave(confidence=0.7)
+    three.load_state_dict(two.state_dict())
+    assert len(three.members) == 2
+    assert torch.equal(three.exits(x), two.exits(x))
+    assert torch.equal(three(x), two(x))
+
+
 def test_nodes_far_from_the_teacher_weigh_more() -> None:
     student, teacher = 2 * torch.randn(30, 4), 2 * torch.randn(30, 4)
     p, log_q = softmax(teacher.double().numpy(), 1), log_softmax(student.double().numpy(), 1)
