@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -66,6 +68,9 @@ def sale_mlp(
     Raises:
         ValueError: an option is out of range, or the student has no hidden layer.
 
+    Warns:
+        UserWarning: the epoch that was kept is of the first part, in which neither labels nor teacher are heard.
+
     Paper: Pal et al., "SALE-MLP: Structure Aware Latent Embeddings for GNN to Graph-free MLP Distillation", IJCAI 2025.
     Published are the walk losses, the walks, $\lambda$, $\alpha$ and the epochs on Cora, not the formula: which term
     each of the two weighs, W, the window, p, q and the draws are our own form.
@@ -101,7 +106,14 @@ def sale_mlp(
         value = structure * walk_loss(embed(h), u, v, n.view(-1, negatives))
         return value if walking else value + lam * hard + (1 - lam) * kl(z[own], rows(teacher, nodes))
 
-    return lesson.train(nn.ModuleList([model, embed]), loss, len(lesson))
+    history = lesson.train(nn.ModuleList([model, embed]), loss, len(lesson))
+    if history.epochs and history.best_epoch < pretrain:
+        warnings.warn(
+            f"sale_mlp: of {history.epochs} epochs the one that was kept, {history.best_epoch}, is of the first "
+            f"{pretrain}, which learn from walks alone; lower pretrain, or raise epochs or patience",
+            stacklevel=2,
+        )
+    return history
 
 
 def walked(lesson: Lesson, walks: int, length: int, back: float, away: float) -> Tensor:

@@ -1,7 +1,7 @@
 _base_ = "../../_base_/graph.py"
 data = "cora"
-# Nodes without edges: students of features alone, of two hidden layers, which `simmlp` asks for. Options are selected by the
-# validation accuracy in the log.
+# Nodes without edges: students of features alone, of two hidden layers, which `simmlp` asks for. Options are selected
+# by the validation accuracy in the log.
 settings = ["ind"]
 teacher = dict(dropout=0.8, weight_decay=0.01)
 student = dict(hidden=[256, 256], norm="batch")
