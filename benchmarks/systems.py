@@ -84,6 +84,7 @@ _POLICY = "tests/kdlosses/policy/test_{0}.py::{1}"
 _OURS = "tests/kdlosses/rules/test_{0}.py::{1}"
 _PAIRS, _RELATION = "tests/kdlosses/contrastive/test_{0}.py::{1}", "tests/kdlosses/relation/test_{0}.py::{1}"
 _GRAPH, _DENSE = "tests/graphkd/test_{0}.py::{1}", "tests/densekd/{0}.py::{1}"
+_RECIPE = "tests/graphkd/recipes/test_{0}.py::{1}"
 
 _FEATURES_ALONE = "its student reads features alone, its teacher edges: pixels have no graph to leave out"
 _EDGES = "it reads the edges of a graph"
@@ -557,6 +558,31 @@ GRAPHS = (
         _GRAPH.format("simmlp", "test_it_learns_from_the_edges"),
         pixels=_EDGES,
         nodes_result=Without("simmlp", "glnn"),
+    ),
+    System(
+        "InfGraND",
+        "infgrand",
+        _RECIPE.format("infgrand", "test_a_node_learns_from_the_neighbour_that_influences_others"),
+        pixels=_EDGES,
+        nodes_result=Without("infgrand", "infgrand(labels=[0.8, 0.0], edges=[1.0, 0.0])"),
+        open="at a cold start it sees the features as they are, which is a form of ours",
+    ),
+    System(
+        "SALE-MLP",
+        "sale_mlp",
+        _RECIPE.format("sale_mlp", "test_walks_raise_the_accuracy_on_nodes_without_edges"),
+        pixels=_EDGES,
+        nodes_result=Without("sale_mlp", "glnn"),
+        open="its formula is not published: what the two weights scale, the map before the walk loss and the draws are "
+        "a form of ours",
+    ),
+    System(
+        "ProGMLP",
+        "progmlp",
+        _RECIPE.format("progmlp", "test_what_comes_after_an_exit_is_not_computed"),
+        pixels=_FEATURES_ALONE,
+        nodes_result=Without("progmlp(confidence=None)", "glnn"),
+        open="it has no code: formulas, and the rule by which a node leaves, are a form of ours",
     ),
     System(
         "TINED",

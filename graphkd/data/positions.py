@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -16,11 +18,15 @@ from graphkd.sparse.walks import Walks
 
 
 class Inputs(NamedTuple):
-    """Features of a student: of the seen nodes, of the whole graph with its edges, and of the whole graph without."""
+    """Features of a student: of the seen nodes, of the whole graph with its edges, and of the whole graph without.
+
+    `more` is what the recipe is told of each seen node beside them, by name, see `Lesson.extra`.
+    """
 
     seen: Matrix
     linked: Matrix
     alone: Matrix
+    more: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
 def with_positions(

@@ -188,7 +188,7 @@ def fitted_steps(student: Student, given: Inputs | None) -> tuple[Any, list[tupl
         raise ValueError(f"the student's Pipeline fits its steps before the last on features alone: {error}") from error
     found.append(found[1] if given.alone is given.linked else before.transform(_array(given.alone)))
     seen, linked, alone = (x.tocsr() if hasattr(x, "tocsr") else np.asarray(x, np.float32) for x in found)
-    return Inputs(seen, linked, linked if given.alone is given.linked else alone), before.steps
+    return Inputs(seen, linked, linked if given.alone is given.linked else alone, given.more), before.steps
 
 
 def _array(x: Matrix) -> Any:

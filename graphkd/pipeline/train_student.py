@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -106,7 +108,7 @@ def fit(
     return learner.fit(
         features.seen,
         seen.y,
-        teacher=None if cache is None else _shown(cache, setting),
+        teacher=None if cache is None else _shown(cache, setting, features.more),
         edge_index=seen.edge_index if seen.edge_weight is None and seen.reads is None else None,
         labelled=setting.train,
         validation=(rows(features.seen, setting.val), seen.y[setting.val]),
@@ -118,7 +120,8 @@ def fit(
     )
 
 
-def _shown(cache: Cache, setting: Setting) -> Cache:
-    """The rows of the seen nodes; shards of which all rows are seen stay on disk."""
+def _shown(cache: Cache, setting: Setting, more: Mapping[str, np.ndarray]) -> Cache:
+    """The rows of the seen nodes, with `more` of them; shards of which all rows are seen stay on disk."""
     on_disk = isinstance(cache.logits, Shards) and len(setting.observed) == len(cache.logits)
-    return cache if on_disk else cache.take(setting.observed.numpy())
+    shown = cache if on_disk else cache.take(setting.observed.numpy())
+    return replace(shown, more={**more, **shown.more}) if more else shown
