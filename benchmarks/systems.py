@@ -609,6 +609,21 @@ GRAPHS = (
         "edges is all edges of a class of nodes; no faster than retraining at this size",
     ),
     System(
+        "EHDM",
+        "ehdm",
+        _GRAPH.format("ehdm", "test_students_of_heuristics_beat_their_control_and_students_of_noise"),
+        pixels="it predicts links",
+        nodes_result=Measured("links/ehdm-digits.json", "ehdm"),
+    ),
+    System(
+        "LAGNN",
+        "lagnn",
+        _GRAPH.format("lagnn", "test_a_student_without_edges_has_neighbours_all_the_same"),
+        pixels="it generates the neighbours of a node, which a pixel has not lost",
+        nodes_result=Measured("graph/lagnn-digits.json", "lagnn", "glnn"),
+        open="on real graphs no gain of the student over glnn has been shown",
+    ),
+    System(
         "LLP",
         "llp llp_rank llp_dist",
         _GRAPH.format("links", "test_a_taught_student_beats_its_control_where_features_say_little"),

@@ -97,11 +97,12 @@ def run_seed(graph: Graph, config: Config, name: str, seed: int, tick: Callable[
 def make_log(
     config: Config, name: str, seed: int, role: str, method: str, k: int, outcomes: dict[str, LinkOutcome]
 ) -> Log:
-    """One log: of `tran` Hits@K and AUC, of `prod` Hits@K by the kinds of edges; what else there is in `settings`."""
+    """One log: of `tran` Hits@K, AUC, MRR, of `prod` Hits@K by the kinds of edges; what else there is in `settings`."""
     metrics: dict[str, float | None] = {}
     for setting, outcome in outcomes.items():
         if setting == "tran":
             metrics |= {f"hits@{k}": 100 * outcome.hits["test"], "auc": 100 * outcome.auc["test"]}
+            metrics["mrr"] = 100 * outcome.mrr["test"]
             metrics["oracle_test_best"] = per_cent(outcome.oracle_test_best)
         else:
             metrics |= {f"{setting}_{kind}": 100 * value for kind, value in outcome.hits.items()}
@@ -133,5 +134,6 @@ def told(outcome: LinkOutcome) -> dict[str, Any]:
         "oracle_test_best": per_cent(outcome.oracle_test_best),
         "hits": {kind: 100 * value for kind, value in outcome.hits.items()},
         "auc": {kind: 100 * value for kind, value in outcome.auc.items()},
+        "mrr": {kind: 100 * value for kind, value in outcome.mrr.items()},
         "seconds": outcome.seconds,
     }

@@ -10,7 +10,8 @@ from graphkd.links.distillation import (
     train_link_student,
     train_link_teacher,
 )
-from graphkd.links.metrics import auc, hits
+from graphkd.links.heuristics import HEURISTICS, Heuristic
+from graphkd.links.metrics import auc, hits, mrr
 from graphkd.links.pairs import NonEdges, once
 from graphkd.links.recipes import LINK_RECIPES
 from graphkd.links.split import SPLITS, LinkSplit, prod, tran
@@ -18,8 +19,10 @@ from graphkd.links.student import LinkStudent
 from kdlosses.moved import moved_name
 
 __all__ = [
+    "HEURISTICS",
     "LINK_RECIPES",
     "SPLITS",
+    "Heuristic",
     "LinkOutcome",
     "LinkResult",
     "LinkSplit",
@@ -28,6 +31,7 @@ __all__ = [
     "auc",
     "distill_links",
     "hits",
+    "mrr",
     "once",
     "prod",
     "split_links",

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from graphkd.data import Graph, one_way
 from graphkd.data.graph import is_split
+from graphkd.links.heuristics import HEURISTICS, Heuristic, is_heuristic
 from graphkd.links.lesson import LinkLesson
-from graphkd.links.metrics import auc, hits, ranked
+from graphkd.links.metrics import auc, hits, mrr, ranked
 from graphkd.links.network import LinkGNN
 from graphkd.links.recipes import LINK_RECIPES
 from graphkd.links.split import SPLITS, LinkSplit, of_parts
@@ -35,6 +36,7 @@ TeacherSpec = str | Mapping[str, Any] | Callable[..., nn.Module] | LinkGNN
 MethodSpec = str | Mapping[str, Any] | Callable[..., Any]
 Metrics = dict[str, dict[str, float]]
 
+_MEASURES = ("hits", "auc", "mrr")
 _WIDTH = 256  # of a teacher's representations, if not given
 
 
@@ -43,9 +45,10 @@ class LinkOutcome:
     """One trained model and its metrics on one split.
 
     Attributes:
-        model: a `LinkGNN` for a teacher, a `LinkStudent` for a student.
+        model: a `LinkGNN` or a `Heuristic` for a teacher, a `LinkStudent` for a student.
         hits: Hits@K by the kinds of test edges of the split.
         auc: area under the ROC curve, likewise.
+        mrr: mean reciprocal rank, likewise.
         val: validation Hits@K, by which the epoch was chosen.
         oracle_test_best: the best Hits@K of any epoch on the test edges: what selecting on them would have reported.
         seconds: wall-clock time of the training.
@@ -56,6 +59,7 @@ class LinkOutcome:
     model: Any
     hits: dict[str, float]
     auc: dict[str, float]
+    mrr: dict[str, float]
     val: float | None
     oracle_test_best: float | None
     seconds: float
@@ -71,9 +75,9 @@ class LinkResult:
         student: the distilled student.
         hits: Hits@K of `teacher`, `control` and `student` by the kinds of test edges.
         auc: likewise.
-        outcomes: by role, with models.
+        outcomes: by role, with models and the mean reciprocal rank.
 
-    `print(result)` shows both as a table.
+    `print(result)` shows all as a table.
     """
 
     student: LinkStudent
@@ -83,11 +87,10 @@ class LinkResult:
 
     @property
     def metrics(self) -> Metrics:
-        """By role, then by name: `hits` and `auc` of each kind of test edges."""
-        both = (("hits", self.hits), ("auc", self.auc))
+        """By role, then by name: `hits`, `auc` and `mrr` of each kind of test edges."""
         return {
-            role: {f"{name} {kind}": value for name, found in both for kind, value in found[role].items()}
-            for role in self.outcomes
+            role: {f"{name} {kind}": value for name in _MEASURES for kind, value in getattr(each, name).items()}
+            for role, each in self.outcomes.items()
         }
 
     def __repr__(self) -> str:
@@ -109,8 +112,9 @@ def distill_links(
         data: a `Graph`, a PyG `Data`, or anything with `x` and `edge_index`. Edges count in both directions, with a
             warning if some have no reverse; edge weights are refused.
         teacher: a builder of `graphkd.teachers` by name, as `dict(type=name, **options)` (options of the builder and of
-            `Schedule`; `hidden` is the width of representations, too) or as a function, to be trained here; or a
-            trained `LinkGNN`, taken as it is, with a warning: it may have seen test edges.
+            `Schedule`; `hidden` is the width of representations, too) or as a function, to be trained here; a heuristic
+            of `graphkd.links.HEURISTICS`, by name or with options, over the same edges; or a trained `LinkGNN`, taken
+            as it is, with a warning: it may have seen test edges.
         method: a recipe of `LINK_RECIPES` by name, as `dict(type=name, **options)` or as a function.
         student: with the settings wanted; its method and random state are replaced.
         split: one of `SPLITS` by name or as `dict(type=name, **options)`, or a split of one's own: a `LinkSplit`, or
@@ -200,9 +204,14 @@ def _without_labels(data: Any) -> Any:
 
 
 def train_link_teacher(split: LinkSplit, teacher: TeacherSpec = "sage", seed: int = 0, k: int = 20) -> LinkOutcome:
-    """Train a graph network on the training edges of the split, which are also its message-passing edges."""
+    """Train a graph network on the training edges of the split, which are also its message-passing edges.
+
+    A heuristic scores over the training edges, and in the test over those that messages may pass over.
+    """
     seed = checked_seed(seed)
     _check_k(split, k)
+    if is_heuristic(teacher):
+        return _of_heuristic(split, cast("str | Mapping[str, Any]", teacher), k)
     x, known, visible = split.x_seen, both_ways(split.train), both_ways(split.visible)
     history = History()
     if isinstance(teacher, LinkGNN):
@@ -242,6 +251,14 @@ def train_link_teacher(split: LinkSplit, teacher: TeacherSpec = "sage", seed: in
     return outcome
 
 
+def _of_heuristic(split: LinkSplit, spec: str | Mapping[str, Any], k: int) -> LinkOutcome:
+    known = Heuristic(spec, split.train, len(split.seen))
+    shown = Heuristic(spec, split.visible, len(split.x))
+    outcome = _outcome(shown, shown, split, History(score=hits(*ranked(known, split.val, split.val_none), k)), k)
+    outcome.score = known
+    return outcome
+
+
 def _check_k(split: LinkSplit, k: int) -> None:
     few = min(split.val_none.shape[1], split.test_none.shape[1])
     if k > few:
@@ -277,7 +294,10 @@ def train_link_student(
 
 
 def parse_teacher(teacher: Any) -> tuple[Callable[..., nn.Module], dict[str, Any], Schedule, int, float]:
-    """Parse a teacher to be trained: builder, options, schedule, width and dropout of the predictor."""
+    """Parse a teacher: builder, options, schedule, width and dropout of the predictor; a heuristic is not trained."""
+    if is_heuristic(teacher):
+        Heuristic(teacher, torch.tensor([[0], [1]]), 2)  # its options are checked
+        return Heuristic, {}, Schedule(epochs=0), 0, 0.0
     options: dict[str, Any] = plain(dict(teacher)) if isinstance(teacher, Mapping) else {"type": teacher}
     kind = options.get("type")
     if isinstance(kind, nn.Module) or not (isinstance(kind, str) or callable(kind)):
@@ -287,7 +307,7 @@ def parse_teacher(teacher: Any) -> tuple[Callable[..., nn.Module], dict[str, Any
         )
     wanted = {field.name: options.pop(field.name) for field in fields(Schedule) if field.name in options}
     try:
-        builder, options = resolve("teacher", options, TEACHERS)
+        builder, options = resolve("teacher", options, {**HEURISTICS, **TEACHERS})  # names the nearest of both
     except ValueError as error:  # it has no signature
         raise TypeError(f"the teacher {name_of(kind)!r} must be a function (in_features, width): {error}") from error
     if builder in TEACHERS.values():
@@ -304,6 +324,7 @@ def _outcome(model: Any, score: Callable[[Tensor], Tensor], split: LinkSplit, hi
         model,
         {kind: hits(*each, k) for kind, each in found.items()},
         {kind: auc(*each) for kind, each in found.items()},
+        {kind: mrr(*each) for kind, each in found.items()},
         history.score,
         history.oracle,
         sum(history.seconds),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from graphkd.links.pairs import NonEdges
 from graphkd.sparse.edges import both_ways
@@ -31,7 +31,7 @@ class LinkLesson:
 
     x: Matrix
     edges: Tensor
-    train: Callable[[nn.Module, Callable[[Tensor | slice], Tensor], int], History]
+    train: Callable[..., History]
     generator: torch.Generator
     teacher: Callable[[Tensor], Tensor] | None = None
 

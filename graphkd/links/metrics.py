@@ -36,6 +36,16 @@ def auc(edges: Tensor, non_edges: Tensor) -> float:
     return float(roc_auc_score(truth.numpy(), torch.cat([edges, non_edges]).double().numpy()))
 
 
+def mrr(edges: Tensor, non_edges: Tensor) -> float:
+    """Mean reciprocal rank of each edge among the non-edges; one that scores the same stands before it.
+
+    >>> mrr(torch.tensor([3.0, 1.5]), torch.tensor([2.5, 1.5, 0.0]))  # ranks 1 and 3
+    0.6666666666666666
+    """
+    above = len(non_edges) - torch.searchsorted(non_edges.sort().values, edges.contiguous())
+    return (1 / (1 + above.double())).mean().item()
+
+
 def ranked(score: Callable[[Tensor], Tensor], edges: Tensor, non_edges: Tensor) -> tuple[Tensor, Tensor]:
     """Scores of edges and of non-edges, from one call of `score`, pairs `(2, P)` to `(P,)`."""
     one, other = score(torch.cat([edges, non_edges], 1)).split([edges.shape[1], non_edges.shape[1]])

@@ -14,11 +14,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
+from graphkd.links.heuristics import Heuristic
 from graphkd.links.lesson import LinkLesson
 from graphkd.links.metrics import auc, hits, ranked
 from graphkd.links.network import LinkMLP
 from graphkd.links.pairs import once
 from graphkd.links.recipes import LINK_RECIPES
+from graphkd.links.recipes.registry import LINK_NETWORKS, link_network_of
 from graphkd.sparse.rows import Matrix, rows
 from graphkd.spec import real, resolve, whole, widths
 from graphkd.students import files
@@ -51,7 +53,7 @@ class LinkStudent(BaseEstimator):
         random_state: seed of initial parameters, dropout, batches and whatever is sampled.
 
     Attributes:
-        network_: the trained `LinkMLP`.
+        network_: the trained `LinkMLP`, or what the method trains in its place.
         feature_names_in_: names of the columns of `X`, if it was a table.
         history_: see `graphkd.training.loop.History`; its scores are Hits@K.
 
@@ -92,7 +94,7 @@ class LinkStudent(BaseEstimator):
         X: Matrix,
         edges: Tensor,
         *,
-        teacher: Callable[[Tensor], Tensor] | None = None,
+        teacher: Callable[[Tensor], Tensor] | str | Mapping[str, Any] | None = None,
         validation: Ranked | None = None,
         monitor: Ranked | None = None,
     ) -> LinkStudent:
@@ -101,7 +103,8 @@ class LinkStudent(BaseEstimator):
         Args:
             X: features `(n, F)`: array, table, memory-mapped array, scipy CSR or tensor.
             edges: `(2, E)` between rows of `X`, in either direction or both: all that is learnt from.
-            teacher: from pairs `(2, *)` of rows of `X` to logits `(*)`; None trains on the edges alone.
+            teacher: from pairs `(2, *)` of rows of `X` to logits `(*)`; or a heuristic over the edges, by name or as
+                `dict(type=name, **options)`, see `graphkd.links.HEURISTICS`; None trains on the edges alone.
             validation: to choose the best epoch by Hits@K, ties by AUC; without it the last is kept.
             monitor: that only `history_.oracle` is measured on.
 
@@ -113,12 +116,14 @@ class LinkStudent(BaseEstimator):
         method, options = resolve("method", "link_supervised" if teacher is None else self.method, LINK_RECIPES)
         X = self._read(X, reset=True)
         edges = _pairs("edges", edges, X.shape[0])
+        if isinstance(teacher, str | Mapping):
+            teacher = Heuristic(teacher, edges, X.shape[0])
         evaluate = self._evaluation(validation, monitor)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         generator = torch.Generator().manual_seed(seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.network_ = LinkMLP(X.shape[1], self.hidden, self.dropout)
+            self.network_ = link_network_of(method)(X.shape[1], self.hidden, self.dropout)
             loop = functools.partial(train, schedule=schedule, evaluate=evaluate, generator=generator)
             self.history_ = method(self.network_, LinkLesson(X, once(edges), loop, generator, teacher), **options)
         self.network_.eval()
@@ -159,11 +164,12 @@ class LinkStudent(BaseEstimator):
             UserWarning: the method holds a function of your own, which is saved by name, see `StudentClassifier.save`.
         """
         check_is_fitted(self)
-        in_features, inner, width, dropout, _ = self.network_.encoder.shape
+        in_features, hidden, dropout = self.network_.shape
         meta = {
             "in_features": in_features,
-            "hidden": [*inner, width],
+            "hidden": [*hidden],
             "dropout": dropout,
+            "network": type(self.network_).__name__,
             "k": whole("k", self.k, 1),
             "settings": saved_settings(self.get_params(deep=False), LINK_RECIPES),
         }
@@ -185,8 +191,10 @@ class LinkStudent(BaseEstimator):
             student.n_features_in_ = meta["in_features"]
             if "feature_names" in meta:
                 student.feature_names_in_ = np.array(meta["feature_names"], dtype=object)
+            kinds = {each.__name__: each for each in (LinkMLP, *LINK_NETWORKS.values())}
             with torch.device("meta"):
-                student.network_ = LinkMLP(student.n_features_in_, meta["hidden"], meta["dropout"]).eval()
+                network = kinds[meta.get("network", "LinkMLP")]
+                student.network_ = network(student.n_features_in_, meta["hidden"], meta["dropout"]).eval()
             student.network_.load_state_dict(state, assign=True)
         return student
 

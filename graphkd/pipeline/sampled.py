@@ -267,6 +267,11 @@ def check_sampled(teacher: TeacherSpec, mini: Setting, seed: int) -> None:
     if isinstance(teacher, Cache):
         return
     network = parsed(teacher, mini.seen.x.shape[1], mini.seen.num_classes, seed).network
+    if hasattr(network, "auxiliary_loss") and not isinstance(teacher, nn.Module):
+        raise ValueError(
+            f"a {type(network).__name__} has losses of its own over the whole graph, which sampled neighbourhoods are "
+            "not: choose sage, gcn or gat, or scale='full'"
+        )
     if kind_of(network) != (torch.device("cpu"), torch.float32):
         raise ValueError("scale='sampled' applies a ready teacher on the CPU in float32: pass module.cpu().float()")
     with at_rest(network):

@@ -144,6 +144,9 @@ def _train_one(
         torch.manual_seed(seed)
         network = with_taps(built_on(view.seen, builder, options), taps)
         view = readable_setting(network, view)
+        before = getattr(network, "before_training", None)
+        if before is not None and view.seen.reads is None:
+            before(view)
         if builder not in TEACHERS.values():  # one of the user's own, which may read something else
             with at_rest(network), torch.no_grad():
                 outputs(network, view.seen)

@@ -14,6 +14,7 @@ from graphkd.sparse.edges import by_target, drop_self_loops, smoother
 from graphkd.sparse.rows import masked, rows
 from graphkd.training.lesson import Lesson, check_lam
 from graphkd.training.loop import Evaluation, History, Schedule, train
+from graphkd.training.views import disagreement
 from kdlosses.space import Range
 
 
@@ -114,11 +115,8 @@ def refined_teacher(
         if lam > 0:
             value = value + lam * sum(F.cross_entropy(z[told], lesson.labels[told]) for z in views)
         if consistency > 0:
-            found = torch.stack([z.softmax(1) for z in views])
-            mean = found.detach().mean(0) ** sharp
-            mean = mean / mean.sum(1, keepdim=True)
             grown = consistency * min(1.0, 10 * epoch / epochs)
-            value = value + grown * (found - mean).square().sum(2).mean(1).sum()
+            value = value + grown * disagreement(torch.stack([z.softmax(1) for z in views]), sharp)
         return value / len(views)
 
     def collect() -> Evaluation:

@@ -60,7 +60,7 @@ def test_logs_hold_what_the_table_shows_and_a_run_goes_on(
     ]
     for log in first:
         kinds = {"prod_all", "prod_old_old", "prod_old_new", "prod_new_new"}
-        assert log["metrics"].keys() == {"hits@20", "auc", "oracle_test_best", *kinds}
+        assert log["metrics"].keys() == {"hits@20", "auc", "mrr", "oracle_test_best", *kinds}
         assert all(0 <= value <= 100 for value in log["metrics"].values())
         assert log["metrics"]["oracle_test_best"] >= log["metrics"]["hits@20"]
         assert 0 <= log["settings"]["prod"]["val"] <= 100
