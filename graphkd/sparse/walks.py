@@ -22,7 +22,8 @@ class Walks:
     """
 
     def __init__(self, edge_index: Tensor, nodes: int) -> None:
-        crow, self._target = by_target(edge_index.flip(0), nodes)
+        crow, target = by_target(edge_index.flip(0), nodes)
+        self._target = target if len(target) else crow.new_zeros(1)  # where nobody walks, something to index
         self._start, self._degree = crow[:-1], crow.diff()
 
     def walk(self, nodes: Tensor, steps: int, generator: torch.Generator) -> Tensor:

@@ -237,7 +237,7 @@ class LargeGT(StoredGNN):
         return [found, head(F.dropout(found, self.dropout, self.training))]
 
 
-@teacher(weight_decay=5e-4)
+@teacher(weight_decay=0.01)
 def large_gt(
     in_features: int,
     classes: int,

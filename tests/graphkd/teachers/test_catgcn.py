@@ -116,7 +116,7 @@ def test_a_field_that_nobody_had_in_training_counts_as_absent() -> None:
 def test_a_step_draws_some_of_many_fields_and_evaluation_hears_all() -> None:
     torch.manual_seed(0)
     x = torch.ones(1, 40)
-    network = Interactions(40, 8, rho=1.0, cap=4)
+    network = Interactions(40, 8, rho=100.0, cap=4)
     drawn = torch.stack([network(x, torch.empty(2, 0))[0] for _ in range(400)])
     whole = network.eval()(compact(x), torch.empty(2, 0))[0]
     assert drawn[:, :8].std(0).max() > 0.01
