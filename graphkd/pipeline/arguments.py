@@ -75,9 +75,8 @@ def check_options(builder: Callable[..., Any], options: Mapping[str, Any]) -> No
         if name not in options or isinstance(parameter.default, bool):
             continue
         if isinstance(parameter.default, int):
-            least = (
-                0 if name in ("hops", "steps", "concat") or (name == "layers" and builder.__name__ == "hopwise") else 1
-            )
+            may_be_0 = name in ("hops", "reach", "steps", "concat")
+            least = 0 if may_be_0 or (name == "layers" and builder.__name__ == "hopwise") else 1
             whole(name, options[name], least)
         elif isinstance(parameter.default, float):
             real(name, options[name], below=1 if "dropout" in name else math.inf)

@@ -25,7 +25,8 @@ from graphkd.sparse.rows import Matrix, rows
 from graphkd.spec import whole
 from graphkd.teachers.call import kind_of
 from graphkd.teachers.gnn import GNN
-from graphkd.teachers.layerwise import BLOCK, check_layerwise, layerwise, trimmed
+from graphkd.teachers.layerwise import BLOCK, Space, check_layerwise, layerwise, trimmed
+from graphkd.teachers.stored import StoredGNN, blocks, check_stored
 from graphkd.training.cache import Cache
 from graphkd.training.loop import Evaluation, History, Schedule, score, train
 from graphkd.training.parallel import barrier, processes
@@ -66,7 +67,7 @@ def parsed(teacher: TeacherSpec, width: int, classes: int, seed: int) -> Sampled
     if isinstance(teacher, nn.Module):
         return Sampled(teacher, {"type": type(teacher).__name__}, None, None, {})
     options = dict(teacher) if isinstance(teacher, Mapping) else {"type": teacher}
-    fanout = options.pop("fanout", FANOUT)
+    told_fanout, fanout = "fanout" in options, options.pop("fanout", FANOUT)
     parts = parse_teacher({"epochs": EPOCHS, "batch_size": BATCH, **options})
     builder, own, schedule, share, tune, taught, taps = parts
     if taps:
@@ -84,6 +85,10 @@ def parsed(teacher: TeacherSpec, width: int, classes: int, seed: int) -> Sampled
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = built(builder, width, classes, own)
+    if isinstance(network, StoredGNN):
+        if told_fanout:
+            raise ValueError(f"the teacher {name_of(builder)!r} draws neighbours before its training: leave out fanout")
+        fanout = None
     told = {"type": name_of(builder), **bound_options(builder), **own, **vars(schedule), **share, "fanout": fanout}
     layers = len(getattr(network, "layers", ()))
     if isinstance(fanout, list) and len(fanout) != layers:
@@ -116,11 +121,13 @@ def train_sampled(
     network, told, schedule, fanout, share = parsed(teacher, seen.x.shape[1], seen.num_classes, seed)
     assert isinstance(network, GNN)  # checked before anything is trained
     crow, source = by_target(seen.edge_index, len(seen))
+    space = _space(folder)
+    stored = _stored(network, seen.x, crow, source, space)
     history = History()
     if schedule is not None:
         view = restrict(setting, **share, seed=seed)
         with run.watched("teacher") as tell:
-            history = _fit(network, view, schedule, fanout, seed, crow, source, run, tell)
+            history = _fit(network, view, schedule, fanout, seed, crow, source, stored, run, tell)
         network.trained_on = setting.mark()  # type: ignore[assignment]
     trained_on = getattr(network, "trained_on", None)
     warn_unless(trained_on == setting.mark(), f"the {type(network).__name__}", trained_on is not None)
@@ -130,13 +137,15 @@ def train_sampled(
     }
     start = time.perf_counter()
     with at_rest(network):
-        _write(_applied(network, seen.x, crow, source, folder), setting, head, folder)
+        _write(_applied(network, seen.x, crow, source, stored, space), setting, head, folder)
         barrier()
         applied = time.perf_counter() - start
+        cache = Cache.load(folder, fingerprint)
+        found = _outcome(network, setting, cache, history, applied, space)
+        barrier()
         for file in folder.glob("layer-*.npy"):
             file.unlink(missing_ok=True)
-        cache = Cache.load(folder, fingerprint)
-        return _outcome(network, setting, cache, history, applied)
+        return found
 
 
 def _fit(
@@ -147,6 +156,7 @@ def _fit(
     seed: int,
     crow: Tensor,
     source: Tensor,
+    stored: Any,
     run: Run,
     tell: Callback | None,
 ) -> History:
@@ -156,6 +166,8 @@ def _fit(
     watched = setting.val[order.sort().values]
 
     def logits(nodes: Tensor, draws: torch.Generator) -> Tensor:
+        if isinstance(network, StoredGNN):
+            return network.answer(stored, nodes).float().cpu()
         around = near(crow, source, nodes, len(network.layers), fanout, draws)
         x = _dense(network, rows(seen.x, around.nodes)).to(run.device)
         return trimmed(network, x, around._replace(edges=around.edges.to(run.device))).float().cpu()
@@ -190,8 +202,8 @@ def _dense(network: nn.Module, x: Tensor) -> Tensor:
     return x if x.layout is torch.strided or getattr(network, "sparse", False) else x.to_dense()
 
 
-def _applied(network: GNN, x: Matrix, crow: Tensor, source: Tensor, folder: Path) -> Iterator[tuple[int, Tensor]]:
-    """`layerwise` in this process or shared by several; what does not fit into memory lies in `folder` meanwhile."""
+def _space(folder: Path) -> Space:
+    """Where numbers of all nodes go: what does not fit into memory, or is shared by processes, lies in `folder`."""
     rank, size = processes()
     count = itertools.count()
 
@@ -205,18 +217,48 @@ def _applied(network: GNN, x: Matrix, crow: Tensor, source: Tensor, folder: Path
         barrier()
         return torch.from_numpy(np.lib.format.open_memmap(path, "r+"))
 
+    return space
+
+
+def _stored(network: GNN, x: Matrix, crow: Tensor, source: Tensor, space: Space) -> Any:
+    """What a `StoredGNN` reads of a graph; None for others."""
+    if not isinstance(network, StoredGNN):
+        return None
+    return network.store(x, crow, source, share=processes(), space=space, joined=barrier)
+
+
+@torch.inference_mode()
+def _applied(
+    network: GNN, x: Matrix, crow: Tensor, source: Tensor, stored: Any, space: Space
+) -> Iterator[tuple[int, Tensor]]:
+    """First node and logits of one block of nodes after the other, in this process or shared by several."""
+    if isinstance(network, StoredGNN):
+        for nodes in blocks(len(crow) - 1, processes()):
+            yield int(nodes[0]), network.answer(stored, nodes)
+        return
+    rank, size = processes()
     block = min(BLOCK, -(-(len(crow) - 1) // size))  # one for each process, at least
-    return layerwise(network, x, crow, source, block=block, share=(rank, size), space=space, joined=barrier)
+    yield from layerwise(network, x, crow, source, block=block, share=(rank, size), space=space, joined=barrier)
 
 
-def _write(blocks: Iterator[tuple[int, Tensor]], setting: Setting, head: Mapping[str, Any], folder: Path) -> None:
+@torch.inference_mode()
+def _whole(network: GNN, x: Matrix, crow: Tensor, source: Tensor, space: Space) -> Iterator[Tensor]:
+    """Logits of one block of nodes after the other, of all nodes in each process."""
+    if isinstance(network, StoredGNN):
+        stored = _stored(network, x, crow, source, space)
+        yield from (network.answer(stored, nodes) for nodes in blocks(len(crow) - 1))
+    else:
+        yield from (part for _, part in layerwise(network, x, crow, source))
+
+
+def _write(parts: Iterator[tuple[int, Tensor]], setting: Setting, head: Mapping[str, Any], folder: Path) -> None:
     """Write blocks of seen nodes as shards of the cache of the whole graph, NaN where unseen."""
     ids, many = setting.observed, len(setting.whole)
 
     def bound(place: int) -> int:  # node of the whole graph before which the shards of earlier seen nodes end
         return 0 if place == 0 else many if place == len(ids) else int(ids[place])
 
-    while some := list(itertools.islice(blocks, _BLOCKS)):
+    while some := list(itertools.islice(parts, _BLOCKS)):
         begin, stop = some[0][0], some[-1][0] + len(some[-1][1])
         first, end = bound(begin), bound(stop)
         logits = np.full((end - first, some[0][1].shape[1]), np.nan, np.float32)
@@ -227,14 +269,21 @@ def _write(blocks: Iterator[tuple[int, Tensor]], setting: Setting, head: Mapping
         Cache(logits, node_id, observed, **head).save_shard(folder, first, many)
 
 
-def _outcome(network: GNN | None, setting: Setting, cache: Cache, history: History, applied: float) -> Outcome:
+def _outcome(
+    network: GNN | None,
+    setting: Setting,
+    cache: Cache,
+    history: History,
+    applied: float,
+    space: Space = torch.empty,
+) -> Outcome:
     observed = _classes(rows(cache.logits, part) for part in torch.arange(len(setting.whole)).split(BLOCK))
     linked = alone = None
     if setting.name == "ind" and network is not None:
         seen, everything = setting.seen, setting.whole
         known = setting.observed[seen.edge_index]
         linked, alone = (
-            _classes(part for _, part in layerwise(network, everything.x, *by_target(edges, len(everything))))
+            _classes(_whole(network, everything.x, *by_target(edges, len(everything)), space))
             for edges in (everything.edge_index, known)
         )
     val = setting.observed[setting.val]
@@ -277,4 +326,5 @@ def check_sampled(teacher: TeacherSpec, mini: Setting, seed: int) -> None:
     with at_rest(network):
         edges = mini.seen.edge_index
         x = mini.seen.x if getattr(network, "sparse", False) else mini.seen.x.to_dense()
-        check_layerwise(network, x, edges, *by_target(edges, len(mini.seen)))
+        check = check_stored if isinstance(network, StoredGNN) else check_layerwise
+        check(network, x, edges, *by_target(edges, len(mini.seen)))

@@ -39,7 +39,7 @@ from graphkd.pipeline.teacher_spec import listed, parse_teacher
 from graphkd.recipes import OF_GRAPH_NETWORKS
 from graphkd.spec import resolve
 from graphkd.teachers import TEACHERS, TUNES
-from graphkd.teachers.call import call, call_on, outputs, place_of
+from graphkd.teachers.call import call, call_some, outputs, place_of
 from graphkd.teachers.ensemble import Ensemble
 from graphkd.teachers.live import Live
 from graphkd.teachers.taps import with_taps
@@ -235,8 +235,8 @@ def _train_from_labels(
 
     def loss(nodes: Tensor | slice) -> Tensor:
         with run.autocast():
-            logits = call_on(network, seen)
-        hard = TASKS[seen.task].hard(logits[setting.train], labels[setting.train])
+            logits = call_some(network, seen, setting.train)
+        hard = TASKS[seen.task].hard(logits, labels[setting.train])
         return hard if auxiliary is None else hard + auxiliary()
 
     evaluate = evaluation(network, setting, units)

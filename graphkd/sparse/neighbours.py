@@ -11,6 +11,7 @@ from torch import Tensor
 Fanout = int | Sequence[int | None] | None
 """The number of edges into a node that are taken at most: one for all hops, or one a hop. None takes all."""
 _FEW = 1 << 14
+_SECOND = 10  # neighbours of a neighbour that are looked at
 
 
 class Near(NamedTuple):
@@ -107,3 +108,43 @@ def _distinct(count: Tensor, size: int, generator: torch.Generator | None) -> Te
         taken = (chosen[:, :place] == drawn[:, None]).any(1)
         chosen[:, place] = torch.where(taken, last, drawn)
     return chosen
+
+
+def two_hop_sets(crow: Tensor, source: Tensor, nodes: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """For each node itself and others drawn from within two hops, against the direction of edges, `(n, size)`.
+
+    Those drawn are different and equally likely, as far as there are so many; fewer come again in the same order, and a
+    node without neighbours stands for all. At most `size` neighbours of a node are looked at, and ten of each of these,
+    so that hubs cost no more than others.
+
+    Args:
+        crow: where the edges into each node begin, see `by_target`.
+        source: where they come from.
+        nodes: `(n,)`.
+        size: how many, the node itself among them.
+        generator: draws them.
+
+    >>> crow, source = torch.tensor([0, 0, 1, 2, 3]), torch.tensor([0, 1, 2])  # a path 0 -> 1 -> 2 -> 3
+    >>> two_hop_sets(crow, source, torch.tensor([0, 1]), 4, torch.Generator())
+    tensor([[0, 0, 0, 0],
+            [1, 0, 0, 0]])
+    >>> two_hop_sets(crow, source, torch.tensor([3]), 3, torch.Generator()).sort().values
+    tensor([[1, 2, 3]])
+    """
+    if size == 1:
+        return nodes.unsqueeze(1)
+    many = len(crow) - 1
+    first = crow[nodes]
+    row, edge = _drawn(first, crow[nodes + 1] - first, size, generator)
+    near = source[edge].long()
+    first = crow[near]
+    behind, edge = _drawn(first, crow[near + 1] - first, _SECOND, generator)
+    row, found = torch.cat([row, row[behind]]), torch.cat([near, source[edge].long()])
+    key = (row * many + found)[found != nodes[row]].unique()
+    row, found = key // many, key % many
+    order = (row + torch.rand(len(row), generator=generator, dtype=torch.float64)).argsort()
+    count = torch.bincount(row, minlength=len(nodes)).unsqueeze(1)
+    place = count.cumsum(0) - count + torch.arange(size - 1) % count.clamp_min(1)
+    found = torch.cat([found[order], nodes[:1]])  # so that there is something to index
+    others = torch.where(count > 0, found[place.clamp_max(len(found) - 1)], nodes.unsqueeze(1))
+    return torch.cat([nodes.unsqueeze(1), others], 1)

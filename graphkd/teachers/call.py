@@ -42,6 +42,15 @@ def call_on(network: nn.Module, graph: Graph) -> Tensor:
     return _logits(graph.reads.rows_of(network(*given, **named)), len(graph), graph.num_classes)
 
 
+def call_some(network: nn.Module, graph: Graph, nodes: Tensor) -> Tensor:
+    """Return the logits `(n, C)` of some of the nodes of `call_on`; a `GNN` may compute no more than these."""
+    from graphkd.teachers.gnn import GNN
+
+    if graph.reads is not None or graph.edge_weight is not None or not isinstance(network, GNN):
+        return call_on(network, graph)[nodes]
+    return _logits(network.some(*_own(network, graph.x, graph.edge_index), nodes), len(nodes), graph.num_classes)
+
+
 def outputs(network: nn.Module, graph: Graph) -> list[Tensor]:
     """Hidden layers and logits, see `call`; of a network without a method `outputs` like `GNN` see `hidden_layers`.
 

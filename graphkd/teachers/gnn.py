@@ -28,6 +28,9 @@ class GNN(nn.Module):
     reads_edges = True
     """As a student it is shown the edges, see `Lesson.outputs`."""
 
+    pooled = True
+    """Its layers are as wide as the option `hidden`, and may be pooled over graphs, see `graphkd.teachers.rows`."""
+
     def __init__(
         self,
         layers: Sequence[nn.Module],
@@ -55,6 +58,10 @@ class GNN(nn.Module):
             found.append(self.activation(norm(layer(x, edge_index, **more))))
             x = F.dropout(found[-1], self.dropout, self.training)
         return [*found, last(x, edge_index, **more)]
+
+    def some(self, x: Tensor, edge_index: Tensor, nodes: Tensor) -> Tensor:
+        """Logits `(n, C)` of some nodes, for networks that need not compute those of all."""
+        return self(x, edge_index)[nodes]
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         more = {} if edge_weight is None else {"edge_weight": edge_weight}

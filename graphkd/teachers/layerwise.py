@@ -179,7 +179,7 @@ def check_layerwise(network: nn.Module, x: Tensor, edge_index: Tensor, crow: Ten
         source: likewise.
     """
     name, rest = type(network).__name__, "choose sage, gcn or gat, or scale='full'"
-    if not isinstance(network, GNN):
+    if not isinstance(network, GNN) or type(network).outputs is not GNN.outputs:
         raise ValueError(f"a {name} is no stack of graph layers (`graphkd.teachers.gnn.GNN`): {rest}")
     with torch.inference_mode():
         whole = network(x, edge_index)

@@ -171,7 +171,7 @@ def _pooled(build: Callable[..., nn.Module], width: int, classes: int, options: 
     known = inspect.signature(build).parameters
     hidden = options.get("hidden", known["hidden"].default if "hidden" in known else 64)
     body = build(width, hidden, **options)
-    if not isinstance(body, GNN) or hasattr(body, "auxiliary_loss") or hasattr(body, "extras"):
+    if not (isinstance(body, GNN) and body.pooled) or hasattr(body, "auxiliary_loss") or hasattr(body, "extras"):
         raise ValueError(f"the teacher {name!r} cannot be pooled over graphs; choose gin, sage, gcn, gat or appnp")
     rate = options.get("dropout", known["dropout"].default if "dropout" in known else 0.5)
     return Pooled(body, [hidden] * len(body.layers), classes, rate, pool)

@@ -1,0 +1,4 @@
+_base_ = "../../_base_/graph.py"
+data = "digits"
+teacher = dict(type="large_gt", epochs=100)
+methods = [dict(type="glnn")]
