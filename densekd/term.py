@@ -515,7 +515,7 @@ class Term(nn.Module):
         learner, guide = self._headed(learner, guide, context.image_size)
         pairs = self.adapt(learner, guide, context.image_size)
         every = []
-        for level, (s, t) in enumerate(pairs):
+        for level, (s, _) in enumerate(pairs):
             every.append(self._found(context, s, level, None if weights is None else weights[level]))
             self._check_labels(every[-1], context)
             if self.head is not None and self.head.label_loss:

@@ -57,7 +57,9 @@ def crosskd(
         raise ValueError("method 'crosskd': the heads tell other bins a side: reg_max must agree")
     for side, model in (("student", student), ("teacher", teacher)):
         if not model.bbox_head.use_sigmoid_cls:  # type: ignore[union-attr]
-            raise ValueError(f"method 'crosskd': the classes of the {side} share a softmax; it needs a sigmoid for each")
+            raise ValueError(
+                f"method 'crosskd': the classes of the {side} share a softmax; it needs a sigmoid for each"
+            )
     compare = Distances() if distribution else Overlap(student.bbox_head.num_classes)  # type: ignore[union-attr, arg-type]
     entries = []
     for name, weight, loss in (("classes", classes, Quality(beta)), ("boxes", boxes, compare)):
@@ -108,7 +110,7 @@ class CrossHead(nn.Module):
     Features f of a level, before an activation, are brought to the teacher's scale, channel by channel over images and
     positions, and go on through the activation, the convolutions and the last layer that follow in the teacher:
 
-    $$ \tilde f = \frac{f^s - \mu^s}{\sqrt{(\sigma^s)^2 + \epsilon^2}} \, \sigma^t + \mu^t, \qquad \epsilon = 10^{-6}. $$
+    $$ \tilde f = \frac{f^s - \mu^s}{\sqrt{(\sigma^s)^2 + \epsilon^2}} \, \sigma^t + \mu^t, \quad \epsilon = 10^{-6}. $$
 
     The teacher's layers are frozen, as it is in evaluation, batch normalisation among them; the gradient passes them.
     They are no part of this module, whose state has at most the 1x1 convolution that leads to a teacher's width.
@@ -128,8 +130,8 @@ class CrossHead(nn.Module):
 
     Returns:
         Cross predictions and the teacher's, with an axis of the priors: class logits `(B, K, A, h, w)`; corners of
-        boxes `(B, 4, A, h, w)` in pixels, or distributions `(B, 4 (n + 1), 1, h, w)`. And for boxes the teacher's largest
-        class score of each `(B, A, h, w)`.
+        boxes `(B, 4, A, h, w)` in pixels, or distributions `(B, 4 (n + 1), 1, h, w)`. And for boxes the teacher's
+        largest class score of each `(B, A, h, w)`.
     """
 
     def __init__(self, teacher: Any, head: DenseHead, name: str, passed: int, width: int, its: int) -> None:
@@ -257,7 +259,8 @@ class Overlap(nn.Module):
     $$ L = \frac{1}{\max(1, P)} \sum_{i : y_i \ge 0} w_i \Big( 1 - \frac{|A_i \cap B_i|}{|A_i \cup B_i|}
          + \frac{|C_i| - |A_i \cup B_i|}{|C_i|} \Big) $$
 
-    with C the smallest box around A and B, and P the number of priors with an object.
+    with C the smallest box around A and B, and P the number of priors with an object. Where the teacher's box has no
+    area, nothing is compared.
 
     Args:
         classes: how many there are; a label beyond is background.
@@ -278,7 +281,8 @@ class Overlap(nn.Module):
 
         mine, its = (full(each).movedim(1, -1).reshape(-1, 4) for each in (student, teacher.detach()))
         alike = bbox_overlaps(mine, its, mode="giou", is_aligned=True, eps=1e-7).view(labels.shape)
-        return sum_over(1 - alike, (labels >= 0) & (labels < self.classes), weight * (labels >= 0))
+        told = (its[:, 2:] > its[:, :2]).all(1).view(labels.shape)
+        return sum_over(1 - alike, (labels >= 0) & (labels < self.classes), weight * (told & (labels >= 0)))
 
 
 class Distances(nn.Module):

@@ -46,8 +46,13 @@ def ld(
     mine, its = heads_of("ld", student, teacher, "distribution")
     bins = [model.bbox_head.reg_max + 1 for model in (student, teacher)]  # type: ignore[union-attr, operator]
     if bins[0] != bins[1]:
-        raise ValueError(f"method 'ld': the student tells {bins[0]} bins a side, the teacher {bins[1]}: reg_max must agree")
-    boxes, scores = [{"student": _boxes(mine), "teacher": _boxes(its)}, {"student": mine.classes.last, "teacher": its.classes.last}]
+        raise ValueError(
+            f"method 'ld': the student tells {bins[0]} bins a side, the teacher {bins[1]}: reg_max must agree"
+        )
+    boxes, scores = [
+        {"student": _boxes(mine), "teacher": _boxes(its)},
+        {"student": mine.classes.last, "teacher": its.classes.last},
+    ]
     both = {side: f"{boxes[side]}+{scores[side]}" for side in boxes}
     loss = {"type": "ld", "tau": tau}
     entries = [

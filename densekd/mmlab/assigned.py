@@ -26,11 +26,12 @@ def assigns(model: Any) -> bool:
 
 def has_anchors(model: Any) -> bool:
     """Whether `assigns` holds and the head assigns labels to anchors, which are boxes."""
-    return assigns(model) and {*_OF_ANCHORS} <= {*inspect.signature(_targets_of(model.bbox_head)).parameters}
+    return assigns(model) and {*_OF_ANCHORS} <= {*_asked_of(model.bbox_head).parameters}
 
 
-def _targets_of(head: Any) -> Callable[..., Any]:
-    return getattr(head, str(_method_of(head)))
+def _asked_of(head: Any) -> inspect.Signature:
+    """Arguments of the method that assigns, with the head itself in front."""
+    return inspect.signature(getattr(type(head), str(_method_of(head))))
 
 
 def _method_of(head: Any) -> str | None:
@@ -79,12 +80,12 @@ class Assigned:
         self.levels = []
 
     def __enter__(self) -> Assigned:
-        targets, losses = _targets_of(self._head), self._head.loss_by_feat
+        targets, losses = getattr(self._head, self._name), self._head.loss_by_feat
         calls: list[Any] = []
 
         def recorded(*args: Any, **kwargs: Any) -> Any:
             calls.append(targets(*args, **kwargs))
-            self._asked = inspect.signature(targets).bind(*args, **kwargs).arguments
+            self._asked = _asked_of(self._head).bind(self._head, *args, **kwargs).arguments
             return calls[-1]
 
         def sized(scores: Sequence[Tensor], *args: Any, **kwargs: Any) -> Any:

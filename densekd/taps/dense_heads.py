@@ -5,10 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
-from torch import nn
-
-from densekd.taps.defaults import tap
-
 Kind = Literal["anchors", "points", "distribution"]
 HEADS: dict[str, tuple[str, str, Kind]] = {
     "RetinaHead": ("retina_cls", "retina_reg", "anchors"),
@@ -61,13 +57,15 @@ def dense_head(model: Any) -> DenseHead | None:
     """
     head: Any = getattr(model, "bbox_head", None)
     base = next((each for each in type(head).__mro__ if each.__name__ in HEADS), None)
-    if base is None or any(getattr(type(head), each) is not getattr(base, each) for each in ("forward", "forward_single")):
+    if base is None or any(
+        getattr(type(head), each) is not getattr(base, each) for each in ("forward", "forward_single")
+    ):
         return None
     classes, boxes, kind = HEADS[base.__name__]
-    stacks = [(name, last, len(getattr(head, name))) for name, last in (("cls_convs", classes), ("reg_convs", boxes))]
-    of = [Branch(f"bbox_head.{name}", f"bbox_head.{last}", depth) for name, last, depth in stacks]
     strides: Sequence[Any] = head.prior_generator.strides
-    return DenseHead(*of, kind, head.num_base_priors, len(strides))
+    stacks = ("cls_convs", classes), ("reg_convs", boxes)
+    of = [Branch(f"bbox_head.{name}", f"bbox_head.{last}", len(getattr(head, name))) for name, last in stacks]
+    return DenseHead(of[0], of[1], kind, head.num_base_priors, len(strides))
 
 
 def heads_of(method: str, student: Any, teacher: Any, kind: Kind | None = None) -> tuple[DenseHead, DenseHead]:
@@ -83,8 +81,7 @@ def heads_of(method: str, student: Any, teacher: Any, kind: Kind | None = None) 
         if head is None or kind not in (None, head.kind):
             own = type(getattr(model, "bbox_head", None) or getattr(model, "roi_head", None) or model).__name__
             raise ValueError(
-                f"method {method!r} is for detectors with a {', '.join(known[:-1])}{' or ' * (len(known) > 1)}{known[-1]} "
-                f"of mmdet; the {side}, a {type(model).__name__}, has a {own}; 'pkd' and 'fgd' compare necks of any"
+                f"method {method!r} is for detectors with a {' or '.join(known)} of mmdet; the {side}, a {type(model).__name__}, has a {own}; 'pkd' and 'fgd' compare necks of any"
             )
         found.append(head)
     mine, its = found
@@ -94,7 +91,9 @@ def heads_of(method: str, student: Any, teacher: Any, kind: Kind | None = None) 
         "anchors at a location": (mine.priors, its.priors),
         "classes": (student.bbox_head.num_classes, teacher.bbox_head.num_classes),
         "outputs a class": (student.bbox_head.cls_out_channels, teacher.bbox_head.cls_out_channels),
-        "strides": tuple([_pair(each) for each in model.bbox_head.prior_generator.strides] for model in (student, teacher)),
+        "strides": tuple(
+            [_pair(each) for each in model.bbox_head.prior_generator.strides] for model in (student, teacher)
+        ),
     }.items():
         if pair[0] != pair[1]:
             raise ValueError(f"method {method!r}: the heads have other {what}: student {pair[0]}, teacher {pair[1]}")

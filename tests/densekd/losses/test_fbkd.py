@@ -13,6 +13,7 @@ from densekd.losses.fbkd import FBKD, NonLocal
 CONTRACT = LossContract(
     "fbkd",
     no_fixed_point="maps that are still to be learned stand between",
+    stopped="of the masks no gradient is taken",
     no_weight="attention says what counts, and how much",
 )
 
