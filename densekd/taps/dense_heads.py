@@ -81,7 +81,8 @@ def heads_of(method: str, student: Any, teacher: Any, kind: Kind | None = None) 
         if head is None or kind not in (None, head.kind):
             own = type(getattr(model, "bbox_head", None) or getattr(model, "roi_head", None) or model).__name__
             raise ValueError(
-                f"method {method!r} is for detectors with a {' or '.join(known)} of mmdet; the {side}, a {type(model).__name__}, has a {own}; 'pkd' and 'fgd' compare necks of any"
+                f"method {method!r} is for detectors with a {' or '.join(known)} of mmdet; the {side}, a "
+                f"{type(model).__name__}, has a {own}; 'pkd' and 'fgd' compare necks of any"
             )
         found.append(head)
     mine, its = found
