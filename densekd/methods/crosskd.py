@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from densekd.losses.ld import ld
 from densekd.methods.registry import method
 from densekd.taps.dense_heads import Branch, DenseHead, heads_of
+from densekd.taps.reader import at_rest
 from kdlosses.ground import full
 from kdlosses.reduce import sum_over
 
@@ -53,6 +54,8 @@ def crosskd(
         raise ValueError(f"method 'crosskd': depth is a number of convolutions, at least 0, got {depth!r}")
     distribution = mine.kind == "distribution"
     boxes = (4.0 if distribution else 1.0) if boxes is None else boxes
+    if not (classes or boxes):
+        raise ValueError("method 'crosskd': the weights of classes and of boxes are 0: nothing is compared")
     if distribution and student.bbox_head.reg_max != teacher.bbox_head.reg_max:  # type: ignore[union-attr]
         raise ValueError("method 'crosskd': the heads tell other bins a side: reg_max must agree")
     for side, model in (("student", student), ("teacher", teacher)):
@@ -148,7 +151,7 @@ class CrossHead(nn.Module):
         self, student: Sequence[Tensor], teacher: Sequence[Tensor]
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor] | None]:
         levels = self.head.levels
-        features, told, scores = (teacher[i * levels : (i + 1) * levels] for i in range(3))
+        features, told, scores = ([each.detach() for each in teacher[i * levels :][:levels]] for i in range(3))
         cross = [self._cross(s, t) for s, t in zip(student, features)]
         mine, its = ([self._laid_out(each, i) for i, each in enumerate(side)] for side in (cross, told))
         if self.name == "classes":
@@ -161,7 +164,8 @@ class CrossHead(nn.Module):
         found = aligned(student, teacher)
         for layer in self._of_teacher.layers:
             frozen = {name: each.detach() for name, each in layer.named_parameters()}
-            found = torch.func.functional_call(layer, frozen, (found,))
+            with at_rest(layer):  # that of a teacher that learns, too: its statistics are those of its own features
+                found = torch.func.functional_call(layer, frozen, (found,))
         return found
 
     def _by_prior(self, maps: Tensor) -> Tensor:

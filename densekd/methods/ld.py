@@ -44,6 +44,8 @@ def ld(
     loss `ld`.
     """
     mine, its = heads_of("ld", student, teacher, "distribution")
+    if not (weight or valuable or classes):
+        raise ValueError("method 'ld': all three weights are 0: nothing is compared")
     bins = [model.bbox_head.reg_max + 1 for model in (student, teacher)]  # type: ignore[union-attr, operator]
     if bins[0] != bins[1]:
         raise ValueError(

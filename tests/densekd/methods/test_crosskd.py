@@ -230,6 +230,20 @@ def test_a_wider_head_has_a_convolution_that_is_no_part_of_the_student() -> None
         assert mine.through._of_teacher is its.through._of_teacher
 
 
+def test_a_teacher_that_learns_is_not_taught_by_cross_predictions() -> None:
+    """Neither its weights nor the statistics of its batch normalisation: they are those of its own batch."""
+    states = []
+    for method in (dict(type="crosskd"), "pkd"):
+        torch.manual_seed(0)
+        model = Distiller(student=of("GFLHead"), teacher=of("GFLHead", 1), method=method, online=["teacher"])
+        losses = model(**det_batch(model), mode="loss")
+        sum(value for key, value in losses.items() if key.startswith("distill.loss_")).backward()
+        its = model.distill["peers"]["teacher"].bbox_head
+        assert all(each.grad is None for each in its.parameters())
+        states.append(its.state_dict())
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
 @pytest.mark.parametrize("depth", [0, 2])
 def test_depth(depth: int) -> None:
     model = taught(of("GFLHead"), of("GFLHead", 1), depth=depth)
@@ -275,7 +289,9 @@ def test_what_is_refused(det: Config, seg: Config) -> None:
             method_entries(dict(type="crosskd", depth=depth), gfl, gfl)
     with pytest.raises(ValueError, match="beta must be a finite number of at least 0, got nan"):
         method_entries(dict(type="crosskd", beta=float("nan")), gfl, gfl)
-    other = of("RetinaHead")
+    with pytest.raises(ValueError, match="the weights of classes and of boxes are 0"):
+        method_entries(dict(type="crosskd", classes=0, boxes=0), gfl, gfl)
+    other: Any = of("RetinaHead")
     other.bbox_head.prior_generator.base_anchors[0] += 1
     with pytest.raises(ValueError, match="have other anchors: give both the same anchor_generator"):
         method_entries("crosskd", retina, other)

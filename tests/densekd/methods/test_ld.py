@@ -197,6 +197,8 @@ def test_what_is_refused(det: Config, seg: Config) -> None:
             method_entries("ld", model, gfl())
     with pytest.raises(ValueError, match="the student tells 17 bins a side, the teacher 9: reg_max must agree"):
         method_entries("ld", gfl(), gfl(reg_max=8))
+    with pytest.raises(ValueError, match="'ld': all three weights are 0"):
+        method_entries(dict(type="ld", weight=0, valuable=0, classes=0), gfl(), gfl())
     with pytest.raises(ValueError, match="where='valuable' needs a detector of mmdet that assigns labels to anchors"):
         Distiller(detector(copy.deepcopy(det), "FCOSHead"), "ema", [dict(loss="mse", student="neck", where="valuable")])
     with pytest.raises(ValueError, match="where='objects' needs a student whose head assigns labels"):
