@@ -17,9 +17,11 @@ from kdlosses.reduce import labelled
 from kdlosses.resized import labels_at
 
 Size = tuple[int, int]
-WHERE = ("labelled", "boxes", "labelled_images", "unlabelled_images")
+OF_AN_ASSIGNER = ("objects", "valuable")
+WHERE = ("labelled", "boxes", "labelled_images", "unlabelled_images", *OF_AN_ASSIGNER)
 """Positions that an entry may restrict its loss to: those with a label that is not ignored; those inside a box; all of
-the images with such a label, or of those without any."""
+the images with such a label, or of those without any; those to which a detector's own head assigns an object; those
+near an object that get none, see `densekd.mmlab.assigned.valuable`."""
 
 OF_A_RUN = ("progress", "epoch")
 """Inputs that are known before the forward pass."""
@@ -58,7 +60,8 @@ class LossInputs(ABC):
         if where is not None:
             if len(size) != 2:
                 raise ValueError(f"where={where!r} needs a tap that yields maps (B, C, h, w)")
-            found["weight"] = self.chosen(where, size, rows)
+            of_priors = where in OF_AN_ASSIGNER
+            found["weight"] = self.of_priors(where, size, level) if of_priors else self.chosen(where, size, rows)
         return {name: value for name, value in found.items() if value is not None}
 
     def of_tap(self, size: tuple[int, ...], rows: int) -> tuple[str, ...]:
@@ -128,6 +131,10 @@ class LossInputs(ABC):
             return torch.full((rows, *size), where == "unlabelled_images")
         known = (maps != self.ignore_index).flatten(1).any(1)
         return (known == (where == "labelled_images"))[:, None, None].expand(-1, *size)
+
+    def of_priors(self, where: str, size: Size, level: int) -> Tensor:
+        """How much the priors of a detector count at a level of a tap, `(B, A, h, w)`; one of `OF_AN_ASSIGNER`."""
+        raise ValueError(f"where={where!r} needs a detector of mmdet whose head assigns labels to its positions")
 
     def by_class(self, weights: Tensor, size: Size) -> Tensor | None:
         """The weight of the class of each position, `(B, h, w)`; None for a batch without labels.

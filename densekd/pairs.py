@@ -48,6 +48,7 @@ def _other(distilled: float | None = None, model: dict[str, Any] | None = None, 
 
 _ACAM = "ACAM-KD's paper"
 _AF_DCD = "Af-DCD's README"
+_CROSSKD = "CrossKD's README"
 _DIST = "DIST's README"
 _FREEKD = "FreeKD's README"
 _MASKD = "MasKD's README"
@@ -236,18 +237,27 @@ _SEGMENTATION: dict[str, dict[str, float | _Other | None]] = {
 # Box AP of COCO, in per cent.
 _STRONG_FGD = dict(type="fgd", weight=1.6)  # of anchor-free detectors
 _DETECTION: dict[str, dict[str, float | _Other | None]] = {
+    "pairs/atss_r101_r50_coco": {"crosskd": 41.8},
+    "pairs/faster_rcnn_r101_r50_coco": {"fbkd": 39.3},
     "pairs/faster_rcnn_x101_r50_coco": {
+        "fbkd": None,
         "fgd": 42.0,
         "freekd": _other(42.4, source=_FREEKD),
         "mgd": _other(42.1, source=_MGD),
         "nd": None,
     },
     "pairs/fcos_r101_r50_coco": {
+        "crosskd": _other(41.1, dict(method=dict(type="crosskd", depth=2, classes=0.4, boxes=0.75)), source=_CROSSKD),
         "fgd": _other(42.7, dict(method={**_STRONG_FGD, "tau": 0.8})),
         "freekd": _other(42.9, source=_FREEKD),
         "maskd": _other(42.9, source=_MASKD),
     },
-    "pairs/gfl_r101_r50_coco": {"fgd": 43.5},
+    "pairs/gfl_r101_r18_coco": {"ld": 37.5},
+    "pairs/gfl_r101_r50_coco": {
+        "crosskd": _other(43.7, source=_CROSSKD),
+        "fgd": 43.5,
+        "ld": _other(42.1, student=("GFL-R50", 40.1), source="LD's README"),
+    },
     "pairs/reppoints_x101_r50_coco": {
         "fgd": _other(42.0, dict(method=_STRONG_FGD)),
         "freekd": _other(42.4, source=_FREEKD),
@@ -255,12 +265,14 @@ _DETECTION: dict[str, dict[str, float | _Other | None]] = {
     },
     "pairs/retinanet_r101_r50_coco": {
         "acam": _other(41.2, source=_ACAM),
+        "crosskd": _other(39.7, source=_CROSSKD),
         "fgd": _other(39.6, source=_ACAM),
         "freekd": 39.9,
         "maskd": _other(39.9, source=_MASKD),
         "nd": None,
     },
     "pairs/retinanet_x101_r50_coco": {
+        "fbkd": None,
         "fgd": 40.7,
         "freekd": _other(41.0, source=_FREEKD),
         "mgd": _other(41.0, source=_MGD),

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import kdlosses
 from densekd.align.adapt import ADAPT, Size, adapts, join, lay_out
 from densekd.assigned import of_locations, of_sigmoids
-from densekd.context import LOGITS, OF_A_RUN, WHERE, LossInputs
+from densekd.context import LOGITS, OF_A_RUN, OF_AN_ASSIGNER, WHERE, LossInputs
 from densekd.truth import Truth
 from kdlosses.auto_weight import AutoWeight, entry_weight
 from kdlosses.heads import HeadSpec, head_spec, label_loss, wrong_classes
@@ -27,6 +27,9 @@ KNOWN = ("student_channels", "teacher_channels", "channels", "classes")
 
 LEARNED = ("conv1x1", "gl_mixer", "ea", "csf", "cat")
 """Values of `adapt` that mix channels, so that they are no longer the classes of a head."""
+
+JOINED = ("weight", "labels", "progress", "epoch")
+"""What a loss may read of positions that are joined from several levels."""
 
 
 class Term(nn.Module):
@@ -57,6 +60,11 @@ class Term(nn.Module):
             a weight that is measured, where head and loss have weights of classes and of positions, else 'equal': a
             loss that shall pull as hard as the task then pulls where the task does, not at the most frequent class.
         smoothing: of the labels where a source is `'truth'`: the share of all classes alike.
+        join: compare the positions of all levels at once, `(B, C, P)`, so that a mean is one over all of them; else
+            the losses of the levels are summed.
+        through: a module between the taps and the loss, of a method such as `crosskd`: called with the levels of both
+            sides, it returns other levels of both, and a weight of their positions for each level, or None. A level
+            may have an axis of priors, `(B, C, A, h, w)`; labels are then those of the priors.
         head: a learned head between the tap that learns and the loss, for class logits of a middle layer: `'linear'`,
             `'mlp'`, `'branch'`, `'module:name'`, a class or a dict, see `kdlosses.heads.head_spec`. A tap of several
             levels has a head for each; one map of the teacher then serves all. Heads are trained with the student and
@@ -90,6 +98,8 @@ class Term(nn.Module):
         class_weight: str | Sequence[float] | None = None,
         smoothing: float = 0.0,
         head: Any = None,
+        join: bool = False,
+        through: nn.Module | None = None,
     ) -> None:
         super().__init__()
         if not (name is None or isinstance(name, str)):
@@ -113,6 +123,7 @@ class Term(nn.Module):
         self.weight, self.auto = entry_weight(self.name, weight)
         self.class_weight = _class_weight(self.name, class_weight)
         self.head, self.heads = self._head_spec(head, teacher), nn.ModuleList()
+        self.join, self.through = join, through
         self.register_buffer("by_class", None, persistent=False)
         check_sources(self.name, self.loss, self.sources)
         share = check_smoothing(self.name, smoothing, TRUTH in self.sources)
@@ -150,6 +161,7 @@ class Term(nn.Module):
                 + (f"; {TRUTH!r} has no tap" if TRUTH in self.sources else "")
             )
         self.truth = Truth(self.name, student, self.loss, share) if TRUTH in self.sources else None
+        self._check_levels(head)
         wrong = {"class_map": class_map is not None, "back": back, f"adapt={adapt!r}": adapt in LEARNED}
         for key, there in wrong.items():
             if self.truth is not None and there:
@@ -163,6 +175,26 @@ class Term(nn.Module):
             raise ValueError(f"distills entry {self.name!r}: its loss needs the logits of one teacher, not several")
         if len(self.sources) > 1 and adapt in LEARNED and adapt != "cat":
             raise ValueError(f"distills entry {self.name!r}: adapt={adapt!r} projects onto one teacher, not several")
+
+    def _check_levels(self, head: Any) -> None:
+        """Raise an error if `join` or `through` has a wrong value, or no meaning beside the other keys."""
+        if not isinstance(self.join, bool):
+            raise TypeError(f"distills entry {self.name!r}: join must be True or False, got {self.join!r}")
+        if self.through is not None and not isinstance(self.through, nn.Module):
+            raise TypeError(f"distills entry {self.name!r}: through must be a module, got {self.through!r}")
+        beyond = [name for name in self.loss.requires if name not in JOINED]
+        if self.join and (beyond or self.loss.maps):
+            raise ValueError(
+                f"distills entry {self.name!r}: join=True makes one row of the positions of all levels, of which loss "
+                f"{self.loss.name!r} cannot read {beyond[0] if beyond else 'the plane'!r}"
+            )
+        wrong = {"head": head is not None, "back": self.back, "class_map": self.class_map is not None}
+        for key, there in {**wrong, f"a source {TRUTH!r}": self.truth is not None}.items():
+            if there and (self.join or self.through is not None):
+                what = "join" if self.join else "through"
+                raise ValueError(f"distills entry {self.name!r}: {key} has no meaning beside {what}=")
+        if (self.join or self.through is not None) and len(self.sources) > 1:
+            raise ValueError(f"distills entry {self.name!r}: join and through are for one teacher")
 
     def _head_spec(self, head: Any, teacher: Any) -> HeadSpec | None:
         if head is None:
@@ -241,6 +273,10 @@ class Term(nn.Module):
             truth = () if self.truth is None else self.truth.blank(student, classes, binary)
             learner, guide = self._sides(student, teachers, image_size, truth)
             self.levels = len(learner), len(guide)
+            if self.through is not None:
+                with torch.no_grad():
+                    self.through.to(learner[0].device)
+                    learner, guide, _ = self.through(learner, guide)
             learner, guide = self._with_heads(learner, guide, image_size)
             self._check_sides(learner, guide)
             how = "resize" if self.head is not None and self.how != "none" else self.how
@@ -251,7 +287,12 @@ class Term(nn.Module):
             widths = {(s.shape[1], t.shape[1]) for s, t in pairs}
             mine, its = min(widths)
             self._check_channels(min(mine, its))
-            if self.where is not None and any(s.ndim != 4 for s, _ in pairs):
+            if self.where in OF_AN_ASSIGNER and not assigned:
+                raise ValueError(
+                    f"where={self.where!r} needs a student whose head assigns labels to its positions, as mmdet's "
+                    "one-stage detectors do"
+                )
+            if self.where is not None and any(not self._is_map(s) for s, _ in pairs):
                 raise ValueError(
                     f"where={self.where!r} chooses positions of a map (B, C, h, w); the tap yields "
                     f"{', '.join(str(tuple(s.shape)) for s, _ in pairs)}"
@@ -468,15 +509,39 @@ class Term(nn.Module):
                 f"tensors, but {self.levels[0]} and {self.levels[1]} when training began"
             )
         told = {} if logits is None else dict(zip(LOGITS, reversed(logits) if self.back else logits))
-        losses = []
+        losses, weights = [], None
+        if self.through is not None:
+            learner, guide, weights = self.through(learner, guide)
         learner, guide = self._headed(learner, guide, context.image_size)
-        for level, (s, t) in enumerate(self.adapt(learner, guide, context.image_size)):
-            found = self._for_each_class(self._gathered(context, tuple(s.shape[2:]), len(s), level), s)
-            self._check_labels(found, context)
-            losses.append(self.loss(s, t, **found, **told))
+        pairs = self.adapt(learner, guide, context.image_size)
+        every = []
+        for level, (s, _) in enumerate(pairs):
+            every.append(self._found(context, s, level, None if weights is None else weights[level]))
+            self._check_labels(every[-1], context)
             if self.head is not None and self.head.label_loss:
                 losses.append(self.head.label_loss * self._label_loss(s, context))
+        if self.join:
+            mine, its = zip(*pairs)
+            pairs, every = [(_joined(mine), _joined(its))], [_joined_context(every)]
+        losses += [self.loss(s, t, **found, **told) for (s, t), found in zip(pairs, every)]
         return self.weight * torch.stack(losses).sum()
+
+    def _is_map(self, level: Tensor) -> bool:
+        """Whether a level has positions in a plane, maybe with an axis of priors in front of them."""
+        return level.ndim == 4 or (level.ndim == 5 and self.through is not None)
+
+    def _found(self, context: LossInputs, student: Tensor, level: int, weight: Tensor | None) -> dict[str, Any]:
+        """What the loss needs beside a level of the taps."""
+        priors = self.through is not None and student.ndim == 5
+        size = tuple(student.shape[3:] if priors else student.shape[2:])
+        found = self._gathered(context, size, len(student), level)
+        known = found.get("weight")
+        if known is not None and known.ndim != student.ndim - 1:  # of locations or of priors, where those are not
+            known = known.unsqueeze(1).expand(-1, student.shape[2], -1, -1) if priors else known.amax(1)
+            found["weight"] = known
+        if weight is not None:
+            found["weight"] = weight if known is None else weight * known.to(weight.device)
+        return self._for_each_class(found, student)
 
     def _gathered(self, context: LossInputs, size: tuple[int, ...], rows: int, level: int) -> dict[str, Any]:
         """What the loss needs beside the taps; the weight of positions, chosen and by class."""
@@ -514,6 +579,24 @@ class Term(nn.Module):
                 repeated = [each for each in value for _ in range(times)]
                 found[key] = torch.stack(repeated) if isinstance(value, Tensor) else repeated
         return found
+
+
+def _joined(levels: Sequence[Tensor]) -> Tensor:
+    """Levels `(B, C, *)` as one row of positions `(B, C, P)`."""
+    return torch.cat([each.flatten(2) for each in levels], 2)
+
+
+def _joined_context(every: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What was found for each level, for all positions in one row: weights and labels `(B, P)`; the run's as they are.
+
+    What only some levels have is left out.
+    """
+    names = [name for name in every[0] if name in JOINED and all(name in found for found in every)]
+    each = {name: [found[name] for found in every] for name in names}
+    return {
+        name: torch.cat([one.flatten(1) for one in values], 1) if isinstance(values[0], Tensor) else values[0]
+        for name, values in each.items()
+    }
 
 
 def width(tensor: Tensor) -> int:

@@ -41,6 +41,26 @@ def weighted_mean(values: Tensor, weight: Tensor | None = None) -> Tensor:
     return total / _count_of_a_process(weight)
 
 
+def sum_over(values: Tensor, counted: Tensor, weight: Tensor | None = None) -> Tensor:
+    r"""Sum of per-position values over a number of something else, $\sum_i w_i l_i / \max(1, \sum_j c_j)$.
+
+    Args:
+        values: `(N, *)`, one loss value a position.
+        counted: of any shape, bool or non-negative: what it is divided by, such as objects.
+        weight: `(N, *)`, bool or non-negative; all ones if not given.
+
+    >>> sum_over(torch.tensor([1.0, 3.0]), torch.tensor([True, True, False])).item()
+    2.0
+    >>> sum_over(torch.tensor([1.0, 3.0]), torch.tensor([False]), torch.tensor([True, False])).item()
+    1.0
+    """
+    total = counted.sum().to(values.dtype)
+    total = (_mean_of_processes(total) if _processes else total).clamp_min(1)
+    if weight is not None:
+        values = torch.where(weight > 0, values, 0) * weight.to(values.dtype)
+    return values.sum() / total
+
+
 def shares(weight: Tensor) -> Tensor:
     """What the value of each position counts in the `weighted_mean`, `(N, *)`.
 

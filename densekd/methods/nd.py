@@ -25,10 +25,19 @@ def nd(student: nn.Module, teacher: nn.Module, weight: float = 1.0, kl: float = 
         weight: of norm and direction. Published: 1 on ImageNet.
         kl: weight of the logits; 0 for none.
 
+    Raises:
+        ValueError: a detector with two stages has not one box head, as a cascade, or the other has a single stage.
+
     Paper: Wang et al., "Improving Knowledge Distillation via Regularizing Feature Norm and Direction", 2023. Where a
     detector is tapped is ours.
     """
     if hasattr(student, "roi_head"):
+        for side, model in (("student", student), ("teacher", teacher)):
+            if _CLASSIFIER not in dict(model.named_modules()):
+                raise ValueError(
+                    f"method 'nd' asks the teacher about the student's proposals, with one box head on both sides; the "
+                    f"{side}, a {type(model).__name__}, has no {_CLASSIFIER}: use pkd, mgd or fgd"
+                )
         of = {"logits": _CLASSIFIER, "features": f"{_CLASSIFIER}:in"}
         features, logits = ({"student": of[kind], "teacher": of[kind]} for kind in ("features", "logits"))
     else:

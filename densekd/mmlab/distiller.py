@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from densekd.align.adapt import Size
 from densekd.cache.teacher import cached
-from densekd.context import classes_of
+from densekd.context import OF_AN_ASSIGNER, classes_of
 from densekd.methods import ONLINE, Method, method_entries, name_of
-from densekd.mmlab.assigned import Assigned, assigns
+from densekd.mmlab.assigned import Assigned, assigns, has_anchors
 from densekd.mmlab.building import Source, build_model, build_teacher, start_from
 from densekd.mmlab.config import several_teachers
 from densekd.mmlab.probe import blank_sample, blank_size, channels, probe
@@ -250,6 +250,11 @@ class Distiller(Wiring, nn.Module):
         for term in terms:
             student, each = mine[term.student], [theirs[name][tap] for name, tap in self._asks(term)]
             self._check_rows(term, student, each)
+            if term.where == "valuable" and not has_anchors(self):
+                raise ValueError(
+                    f"distills entry {term.name!r}: where='valuable' needs a detector of mmdet that assigns labels to "
+                    f"anchors, such as GFL, ATSS or RetinaNet; {type(self).__name__} has none"
+                )
             self._fit(term, student, each, size, logits)
         return theirs, size
 
@@ -327,9 +332,9 @@ class Distiller(Wiring, nn.Module):
             for name, taps in asked.items()
             if taps or name in learning
         }
-        reads_labels = self._assigns and any("labels" in term.loss.needs for term in active)
+        reads = any("labels" in term.loss.needs or term.where in OF_AN_ASSIGNER for term in active)
         proposals = Proposals(self) if any(rows.values()) else None
-        context.assigned = proposals or (Assigned(self) if reads_labels else None)
+        context.assigned = proposals or (Assigned(self) if reads and self._assigns else None)
         with Taps(self, self._own_taps(self._terms())) as student, context.assigned or nullcontext():
             losses = times(self.task_weight, super().forward(inputs, data_samples, mode="loss", **kwargs))
         for name, taps in rows.items():

@@ -58,6 +58,15 @@ class Context(LossInputs):
         of_voxels = not size and rows == len(self.voxels.get("coors", ())) > 0
         return ("batch", "point_counts") if of_voxels else super().of_tap(size, rows)
 
+    def of_priors(self, where: str, size: Size, level: int) -> Tensor:
+        """How much the priors of a detector count, `(B, A, h, w)`, by what its head assigned in this step."""
+        found = None
+        if isinstance(self.assigned, Assigned):
+            found = self.assigned.objects(size, level) if where == "objects" else self.assigned.valuable(size, level)
+        if found is None:
+            raise ValueError(f"where={where!r} needs a tap of as many positions as a level of the head has, not {size}")
+        return found
+
     def label_map(self, size: Size) -> Tensor | None:
         """Class of each pixel `(B, H, W)`, at the size of the image; a sample without a map is ignored."""
         maps = [label_map_of(sample) for sample in self.samples]
