@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Mapping, Sequence
 from numbers import Real
 from pathlib import Path
@@ -14,6 +15,7 @@ from mmdet.models.detectors import SemiBaseDetector
 from mmdet.models.utils import filter_gt_instances, rename_loss_dict, reweight_loss_dict
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox2roi, bbox_project
+from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -107,18 +109,19 @@ class MeanTeacher(SemiBaseDetector):
             raise TypeError(f"{self._called}: detector= must be the config of a model, or its path, got {detector!r}")
         plain = plain_model(detector)
         data_preprocessor = data_preprocessor or {
-            "type": "mmdet.MultiBranchDataPreprocessor",
+            "type": "MultiBranchDataPreprocessor",
             "data_preprocessor": plain.get("data_preprocessor"),
         }
-        super().__init__(
-            detector=plain,
-            semi_train_cfg=_Options(self._checked(semi_train_cfg or {})),
-            semi_test_cfg=_Options(self._checked_test(semi_test_cfg or {})),
-            data_preprocessor=data_preprocessor,
-            init_cfg=init_cfg,
-        )
-        if plain is not detector:
-            self.student = MODELS.build(detector)
+        with DefaultScope.overwrite_default_scope("mmdet"):
+            super().__init__(
+                detector=plain,
+                semi_train_cfg=_Options(self._checked(semi_train_cfg or {})),
+                semi_test_cfg=_Options(self._checked_test(semi_test_cfg or {})),
+                data_preprocessor=data_preprocessor,
+                init_cfg=init_cfg,
+            )
+            if plain is not detector:
+                self.student = MODELS.build(detector)
         self.momentum, self.interval = float(momentum), interval
         self.checkpoint, self.unsafe = checkpoint, unsafe
         self._blank = False
@@ -134,14 +137,17 @@ class MeanTeacher(SemiBaseDetector):
         if found["freeze_teacher"] is not True:
             raise ValueError(f"{self._called}: the teacher is a moving average, freeze_teacher must be True")
         for name, value in found.items():
-            if isinstance(self.DEFAULTS[name], bool | tuple):
-                if type(value) is not bool and isinstance(self.DEFAULTS[name], bool):
-                    raise TypeError(f"{self._called}: {name} must be True or False, got {value!r}")
-                continue
-            top = 1.0 if name in self.SHARES else float("inf")
-            if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= top:
-                least = "a number from 0 to 1" if name in self.SHARES else "a number, at least 0"
-                raise ValueError(f"{self._called}: {name} must be {least}, got {value!r}")
+            like = self.DEFAULTS[name]
+            if isinstance(like, bool) and not isinstance(value, bool):
+                raise TypeError(f"{self._called}: {name} must be True or False, got {value!r}")
+            if isinstance(like, tuple):
+                if not isinstance(value, Sequence) or len(value) != 2 or not all(_is_number(each) for each in value):
+                    raise TypeError(f"{self._called}: {name} must be a width and a height in pixels, got {value!r}")
+            elif not isinstance(like, bool):
+                share = name in self.SHARES
+                if not _is_number(value, 1.0 if share else sys.float_info.max):
+                    least = "a number from 0 to 1" if share else "a number, at least 0"
+                    raise ValueError(f"{self._called}: {name} must be {least}, got {value!r}")
         return found
 
     def _checked_test(self, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -389,6 +395,10 @@ def bare(sample: DetDataSample) -> DetDataSample:
 def homography(sample: DetDataSample, like: Tensor) -> Tensor:
     """The transform `(3, 3)` from the original image to a view."""
     return torch.as_tensor(sample.homography_matrix, dtype=like.dtype, device=like.device)
+
+
+def _is_number(value: Any, most: float = sys.float_info.max) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= value <= most
 
 
 class _Options(dict[str, Any]):
