@@ -33,7 +33,7 @@ from kdlosses.cli.parser import Parser
 from kdlosses.cli.report import table
 
 DATA = ("digits", "bccd")
-METHODS = ("statistics", "mean_teacher", "lpld", "wscol")
+METHODS = ("lpld", "mean_teacher", "wscol", "statistics")
 
 
 @one_sentence()
@@ -116,28 +116,33 @@ class Adaptation:
         return config
 
     def _source(self) -> None:
-        runner, seconds = self._trained(self.source, "source")
-        self.weights.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"state_dict": runner.model.state_dict()}, self.weights)
-        own = self._measured(runner)
-        target = control(copy.deepcopy(self.target))
-        target.train_dataloader = target.train_cfg = target.optim_wrapper = target.param_scheduler = None
-        shifted = Runner.from_cfg(self._prepared(target, "before"))
-        load_weights(shifted.model, self.weights)
-        log = self._row("control", "source", shifted, self.source, seconds)
-        self._write({**log, "metrics": self._measured(shifted), "on_its_source": own})
+        """Train the source if its weights are not there, and measure it on both domains."""
+        own = self._prepared(copy.deepcopy(self.source), "source")
+        if not self.weights.is_file():
+            start = time.perf_counter()
+            runner = train(own)
+            told = dict(seconds=round(time.perf_counter() - start, 1), schedule=_schedule(own))
+            self.weights.parent.mkdir(parents=True, exist_ok=True)
+            torch.save({"state_dict": runner.model.state_dict(), "meta": told}, self.weights)
+        measured = []
+        for config, name in ((self.source, "on its source"), (control(copy.deepcopy(self.target)), "on the target")):
+            config.train_dataloader = config.train_cfg = config.optim_wrapper = config.param_scheduler = None
+            runner = Runner.from_cfg(self._prepared(config, name.replace(" ", "_")))
+            told = load_weights(runner.model, self.weights)["meta"]
+            measured.append(self._measured(runner))
+        log = self._row("control", "source", runner, told["schedule"], told["seconds"])
+        self._write({**log, "metrics": measured[1], "on_its_source": measured[0]})
 
     def _log(self, role: str, method: str, config: Config) -> None:
-        runner, seconds = self._trained(config, method)
-        self._write({**self._row(role, method, runner, config, seconds), "metrics": self._measured(runner)})
-
-    def _trained(self, config: Config, name: str) -> tuple[Runner, float]:
         start = time.perf_counter()
-        return train(self._prepared(config, name)), round(time.perf_counter() - start, 1)
+        runner = train(self._prepared(config, method))
+        row = self._row(role, method, runner, _schedule(config), round(time.perf_counter() - start, 1))
+        self._write({**row, "metrics": self._measured(runner)})
 
     def _prepared(self, config: Config, name: str) -> Config:
         if self.split == "val":
             config.test_dataloader, config.test_evaluator = config.val_dataloader, config.val_evaluator
+        config.test_dataloader.batch_size = 8
         config.val_cfg = config.val_dataloader = config.val_evaluator = None
         config.experiment_name = f"source_free-{name}-{self.seed}-{time.time_ns()}"  # loggers of equal names are shared
         config.log_level = logging.WARNING
@@ -146,13 +151,12 @@ class Adaptation:
     def _measured(self, runner: Runner) -> dict[str, float | None]:
         return named_metrics(runner.test(), [])
 
-    def _row(self, role: str, method: str, runner: Runner, config: Config, seconds: float) -> Log:
-        steps, batch = config.train_cfg.max_iters, config.train_dataloader.batch_size
+    def _row(self, role: str, method: str, runner: Runner, schedule: str, seconds: float) -> Log:
         model: Any = runner.model
         told = self.target.reported_on if self.split == "test" else "validation images of the target"
         return {
             **dict(schema=SCHEMA, side="det", name=f"source_free-{self.data}", role=role, method=method),
-            **dict(seed=self.seed, schedule=f"{steps} iterations of {batch}", seconds=seconds, latency_ms=None),
+            **dict(seed=self.seed, schedule=schedule, seconds=seconds, latency_ms=None),
             "selection": f"last weights, nothing selected; {told}",
             "params": count_parameters(getattr(model, "teacher", model)),
             "peak_memory_mb": peak_memory(),
@@ -166,6 +170,10 @@ class Adaptation:
 
     def _file(self, role: str, method: str) -> Path:
         return self.out / f"{role}-{method}-seed{self.seed}.json"
+
+
+def _schedule(config: Config) -> str:
+    return f"{config.train_cfg.max_iters} iterations of {config.train_dataloader.batch_size}"
 
 
 def _last(config: Config, steps: int | None) -> None:

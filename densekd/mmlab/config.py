@@ -54,7 +54,7 @@ def is_taught(config: Config) -> bool:
 
 
 def is_semi(config: Config) -> bool:
-    """Whether the model of a config is a detector with its moving average, such as `densekd.MeanTeacher`, or mmdet's."""
+    """Whether the model of a config is a detector with its moving average, `densekd.MeanTeacher` or one of mmdet."""
     return isinstance(config.get("model"), Mapping) and _has_average(config.model)
 
 

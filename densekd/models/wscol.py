@@ -7,26 +7,27 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from mmcv.ops import nms
-from mmdet.structures.bbox import bbox_overlaps, bbox2roi
+from mmdet.structures.bbox import bbox2roi, bbox_overlaps
 from mmengine.logging import MessageHub
 from torch import Tensor, nn
 
 from densekd.models.mean_teacher import OfProposals, Told, asked
 from densekd.registry import MODELS
-from kdlosses.unit import unit
+from kdlosses.reduce import weighted_mean
+from kdlosses.unit import cosines, unit
 
 
 @MODELS.register_module()
 class WSCoL(OfProposals):
-    r"""Adapt a two-stage detector to images without labels; the teacher's weak features group the student's strong ones.
+    r"""Adapt a two-stage detector to images without labels; weak features of the teacher group strong ones.
 
-    As `MeanTeacher`, on the teacher's proposals. Their class logits are compared, $\mathrm{KL}(p_T \,\|\, p_S)$, and
-    features, which a learned map (two layers and a linear one) takes to a common space: $w_i$ of the teacher, without
-    gradient, and $s_i$ of the student.
+    As `MeanTeacher`. On the teacher's proposals class logits are compared, $\mathrm{KL}(p_T \,\|\, p_S)$, and features,
+    which a learned map (two layers and a linear one) takes to a common space: $w_i$ of the teacher, without gradient,
+    and $s_i$ of the student.
 
     1. Prototypes $\mu_c \leftarrow m \mu_c + (1 - m)\, \mathrm{mean}(w)$ over the last `memory` boxes of a high score
        of each class.
-    2. Labels $y_i$ of proposals: `cluster` on w, from the prototypes; proposals on a box of a high score keep its class.
+    2. Labels $y_i$ of proposals: `cluster` on w, from the prototypes; those on a box of a high score keep its class.
     3. `contrast` of s: positives are of the same label, and near in w (`trusted`), which weak features decide alone. So
        strong features become what strong disturbance took from them.
     4. Where objectness is uncertain, that is where the number of boxes left by non-maximum suppression at overlaps of 0
@@ -167,7 +168,9 @@ class WSCoL(OfProposals):
             count = int(self.held[label])
             mean = self.mapped(self.bank[label, : min(count, size)]).mean(0)
             fresh = not self.prototypes[label].any()
-            self.prototypes[label] = moved(self.prototypes[label], mean, self.semi_train_cfg["prototype_momentum"], fresh)
+            self.prototypes[label] = moved(
+                self.prototypes[label], mean, self.semi_train_cfg["prototype_momentum"], fresh
+            )
 
     def _discrepancy(self, weak: Tensor, strong: Tensor, known: Tensor) -> Tensor:
         """One less the cosine between the gradients of the map from both views, of proposals whose class is known."""
@@ -181,8 +184,8 @@ class WSCoL(OfProposals):
             logits = F.linear(self.mapping(each[rows]), head.weight.detach(), head.bias.detach())
             loss = F.cross_entropy(logits, known[rows])
             views.append(torch.autograd.grad(loss, weights, create_graph=each is strong))
-        alike = [torch.cosine_similarity(a, b, dim=-1).mean() for a, b in zip(*views)]
-        return 1 - torch.stack(alike).mean()
+        apart = [weighted_mean(1 - cosines(a, b, dim=-1), a.any(-1) | b.any(-1)) for a, b in zip(*views)]
+        return torch.stack(apart).mean()
 
 
 def moved(mean: Tensor, fresh: Tensor, momentum: float, first: bool = False) -> Tensor:

@@ -7,6 +7,7 @@ view = dict(
     meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor", "flip", "homography_matrix"),
 )
 train_dataloader = dict(
+    batch_size=4,
     dataset=dict(
         pipeline=[
             shift,
@@ -21,7 +22,7 @@ train_dataloader = dict(
                 ],
             ),
         ]
-    )
+    ),
 )
 # what training reads where the labels are allowed: the upper bound of an adaptation
 labelled_pipeline = [

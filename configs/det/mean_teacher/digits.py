@@ -1,4 +1,4 @@
-# A detector of digit scenes is adapted to shifted images without labels, by pseudo labels alone; --checkpoint gives the detector.
+# A detector of digit scenes (--checkpoint) is adapted to shifted images without labels, by pseudo labels alone.
 _base_ = ["../../_base_/datasets/digits_det_shifted.py", "../../_base_/schedules/adamw_200.py"]
 default_scope = "mmdet"
 model = dict(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmdet.structures import DetDataSample
+from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -28,11 +29,11 @@ def detector() -> Any:
     return model
 
 
-def built(kind: str, sharp: float = 60.0, detector: Any = None, checkpoint: Any = "random", **options: Any) -> Any:
+def built(kind: str, sharp: float = 60.0, student: Any = None, checkpoint: Any = "random", **options: Any) -> Any:
     """One that trains; its classifiers are as sure as `sharp` makes them."""
     torch.manual_seed(0)
     given = {key: options.pop(key) for key in ("momentum", "interval") if key in options}
-    config = globals()["detector"]() if detector is None else detector
+    config = student or detector()
     model: Any = MODELS.build(
         dict(type=f"densekd.{kind}", detector=config, checkpoint=checkpoint, semi_train_cfg=options, **given)
     )
@@ -47,6 +48,12 @@ def built(kind: str, sharp: float = 60.0, detector: Any = None, checkpoint: Any 
         model.student.extract_feat(images(4))
         model.teacher.load_state_dict(plain_state(model))
     return model.train()
+
+
+def plain() -> Any:
+    """The detector alone."""
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        return MODELS.build(detector())
 
 
 def plain_state(model: Any) -> dict[str, Tensor]:

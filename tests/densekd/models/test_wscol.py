@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from densekd.models.wscol import cluster, contrast, moved, trusted
@@ -62,8 +63,9 @@ def test_clusters_correct_what_the_classifier_takes_for_another_class() -> None:
     after = (cluster(features, logits, None, unknown) == truth).double().mean()
     assert before < 0.85
     assert after > 0.95
-    told = (cluster(features, torch.zeros(60, 4), centres, unknown) == truth).double().mean()
-    assert told > 0.95 > (cluster(features, torch.zeros(60, 4), None, unknown) == truth).double().mean()
+    guess = torch.cat([torch.randn(60, 3, generator=draw), torch.full((60, 1), -9.0)], 1)  # knows nothing
+    told, untold = ((cluster(features, guess, each, unknown) == truth).double().mean() for each in (centres, None))
+    assert told > 0.95 > untold
     known = unknown.clone()
     known[::7] = (truth[::7] + 1) % 3
     assert torch.equal(cluster(features, logits, centres, known)[::7], known[::7])
@@ -73,16 +75,18 @@ def test_clusters_correct_what_the_classifier_takes_for_another_class() -> None:
 
 def test_at_first_unmapped_features_count_as_well() -> None:
     truth = torch.arange(30) % 2
-    features, mixed = torch.eye(2)[truth], torch.eye(2)[(torch.arange(30) // 2) % 2]
-    logits = torch.cat([0.3 * torch.eye(2)[truth], torch.full((30, 1), -9.0)], 1)
+    swapped = truth.clone()
+    swapped[:8] = 1 - truth[:8]
+    features, mixed = torch.eye(2)[truth], torch.eye(2)[swapped]
+    logits = torch.cat([torch.eye(2)[truth], torch.full((30, 1), -9.0)], 1)
     unknown = torch.full((30,), -1)
     start, end = (cluster(mixed, logits, None, unknown, 4, features, share) for share in (0.0, 1.0))
     assert torch.equal(start, truth)
-    assert torch.equal(end, cluster(mixed, logits, None, unknown))
+    assert torch.equal(end, swapped)
 
 
 def test_prototypes_move_in_closed_form_and_memory_is_a_ring() -> None:
-    assert moved(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 0.0]), 0.6).tolist() == [1.8, 1.2]
+    assert moved(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 0.0]), 0.6).tolist() == pytest.approx([1.8, 1.2])
     model = semi.built("WSCoL", **LOW, memory=3)
     given = semi.batch()
     model(**given, mode="loss")
@@ -90,9 +94,10 @@ def test_prototypes_move_in_closed_form_and_memory_is_a_ring() -> None:
     assert (first.abs().sum(1) > 0).tolist() == (seen > 0).tolist()
     assert seen.sum() > 3
     model(**given, mode="loss")
-    assert torch.equal(model.held, 2 * seen)
+    assert (model.held - seen).sum() > 3
     label = int(seen.argmax())
-    mean = model.mapped(model.bank[label, : min(int(model.held[label]), 3)]).mean(0)
+    assert model.held[label] > 3
+    mean = model.mapped(model.bank[label]).mean(0)
     torch.testing.assert_close(model.prototypes[label], 0.6 * first[label] + 0.4 * mean)
 
 
@@ -101,11 +106,13 @@ def test_background_takes_no_part_where_objectness_is_uncertain() -> None:
     apart = torch.arange(12.0)[:, None] * 40 + torch.tensor([0.0, 0, 20, 20])
     sure = torch.full((12,), 0.9)
     assert not model.uncertain(apart, sure)
-    shifts = 4.5 * torch.arange(12.0)[:, None] * torch.tensor([1.0, 0, 1, 0])  # each overlaps its neighbours
+    # each overlaps its neighbours: of 12 boxes 3, 3, 4, 4, 6 and 6 are left, of five such rows five times as many
+    shifts = 4.5 * torch.arange(12.0)[:, None] * torch.tensor([1.0, 0, 1, 0])
     chain = torch.tensor([0.0, 0, 20, 20]) + shifts
-    counts = [1 + 11 // k for k in (5, 4, 3, 3, 3, 2)]
-    assert model.uncertain(chain.repeat(3, 1) + 500 * torch.arange(3.0).repeat_interleave(12)[:, None], sure.repeat(3))
-    assert np.var(3 * np.array(counts)) > 9
+    falling = torch.linspace(0.9, 0.8, 12)
+    lines = 500 * torch.arange(5.0).repeat_interleave(12)[:, None]
+    assert model.uncertain(chain.repeat(5, 1) + lines, falling.repeat(5))  # variance 38.9
+    assert not model.uncertain(chain.repeat(3, 1) + lines[:36], falling.repeat(3))  # 14
     assert not model.uncertain(apart, sure - 0.5)  # none is likely
 
 
@@ -115,8 +122,8 @@ def test_the_students_features_of_a_label_are_brought_together() -> None:
     for weight in (0.0, 5.0):
         model = semi.built("WSCoL", **LOW, contrast_weight=weight, unsup_weight=1.0, consistency_weight=0.0)
         model.momentum = 0.999
-        optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 3e-3)
-        for step in range(8):
+        optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 1e-2)
+        for step in range(6):
             given = semi.batch(1, seed=5)
             semi.losses(model, given)
             optimiser.step()
