@@ -90,7 +90,7 @@ class Shifted(BaseTransform):
 
 def _coloured(image: np.ndarray, hue: float, gamma: float, contrast: float) -> np.ndarray:
     """An image `(H, W, 3)` uint8, BGR, in other colours."""
-    values = image.astype(np.float32) / 255
+    values: np.ndarray = image.astype(np.float32) / 255
     if hue:
         turned = cv2.cvtColor(values, cv2.COLOR_BGR2HSV)
         turned[..., 0] = (turned[..., 0] + hue) % 360

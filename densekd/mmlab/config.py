@@ -97,10 +97,15 @@ def distill(config: Config, **options: Any) -> Config:
     """Return the config with its model as the student of a `densekd.Distiller` with the arguments `options`.
 
     Raises:
-        ValueError: the config names a distiller already.
+        ValueError: the config names a distiller already, or a detector with its moving average.
     """
     if is_taught(config):
         raise ValueError(f"{config.filename} names densekd.Distiller already; change its fields there")
+    if is_semi(config):
+        raise ValueError(
+            f"{config.filename} trains a detector and its average on images without labels: a densekd.Distiller is "
+            "its detector=, not around it"
+        )
     config.model = ConfigDict(type="densekd.Distiller", student=config.model, **options)
     return config
 

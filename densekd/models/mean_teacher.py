@@ -60,7 +60,6 @@ class MeanTeacher(SemiBaseDetector):
         interval: steps between two moves of the average; as many as an epoch has, where a paper moves it by epochs.
         unsafe: see `densekd.checkpoint.read`.
         data_preprocessor: that of mmdet's `MultiBranchDataPreprocessor` around the detector's if not given.
-        init_cfg: of mmengine.
 
     Raises:
         TypeError, ValueError: an unknown or impossible option; a batch has other branches; images without labels
@@ -96,7 +95,6 @@ class MeanTeacher(SemiBaseDetector):
         interval: int = 1,
         unsafe: bool = False,
         data_preprocessor: Any = None,
-        init_cfg: Any = None,
     ) -> None:
         if isinstance(momentum, bool) or not isinstance(momentum, Real) or not 0 <= momentum < 1:
             raise ValueError(f"{self._called}: momentum must be a number from 0 to less than 1, got {momentum!r}")
@@ -118,7 +116,6 @@ class MeanTeacher(SemiBaseDetector):
                 semi_train_cfg=_Options(self._checked(semi_train_cfg or {})),
                 semi_test_cfg=_Options(self._checked_test(semi_test_cfg or {})),
                 data_preprocessor=data_preprocessor,
-                init_cfg=init_cfg,
             )
             if plain is not detector:
                 self.student = MODELS.build(detector)
@@ -157,6 +154,11 @@ class MeanTeacher(SemiBaseDetector):
             if value not in ("teacher", "student"):
                 raise ValueError(f"{self._called}: {name} must be 'teacher' or 'student', got {value!r}")
         return {**known, **options}
+
+    @property
+    def teachers(self) -> Mapping[str, Any]:
+        """Those of a `Distiller` that is the detector; a checkpoint keeps the ones that are moving averages."""
+        return getattr(self.student, "teachers", {})
 
     def init_weights(self) -> None:
         """Initialise the student, or load the checkpoint; the teacher starts as its copy."""
@@ -370,7 +372,9 @@ def refined(head: Any, rois: Tensor, logits: Tensor, deltas: Tensor) -> Tensor:
     known = best < head.num_classes
     if not head.reg_class_agnostic:
         rows = torch.arange(len(best), device=best.device)
-        deltas = deltas.view(len(best), head.num_classes, -1)[rows, best.clamp_max(head.num_classes - 1)]
+        deltas = deltas.view(len(best), head.num_classes, deltas.shape[1] // head.num_classes)[
+            rows, best.clamp_max(head.num_classes - 1)
+        ]
     moved = head.bbox_coder.decode(rois[:, 1:], deltas)
     return moved.where(known[:, None], rois[:, 1:])
 

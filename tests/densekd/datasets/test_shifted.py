@@ -66,8 +66,10 @@ def test_wrong_options_are_named(options: dict[str, Any], message: str) -> None:
         Shifted(**options)
 
 
-@pytest.mark.parametrize("data", ["digits", "bccd"])
-def test_the_metric_sees_the_shifted_boxes(data: str) -> None:
+@pytest.mark.parametrize("data", ["digits", pytest.param("bccd", marks=pytest.mark.data)])
+def test_the_metric_sees_the_shifted_boxes(data: str, request: pytest.FixtureRequest) -> None:
+    if data == "bccd":
+        request.getfixturevalue("data_root")
     target = read_config(f"det/mean_teacher/{data}")
     source = read_config(f"det/plain/faster_rcnn_r18_w16_{data}")
     with DefaultScope.overwrite_default_scope("mmdet"):

@@ -15,7 +15,7 @@ from mmengine.structures import InstanceData
 
 from densekd.checkpoint import load_weights
 from densekd.cli import test, train
-from densekd.mmlab.config import control, read_config
+from densekd.mmlab.config import control, distill, read_config
 from densekd.models.mean_teacher import bare
 from densekd.registry import MODELS
 
@@ -73,8 +73,10 @@ def test_no_label_of_an_unlabelled_image_is_read(kind: str) -> None:
     assert np.isfinite([*first.values()]).all()
 
 
-@pytest.mark.parametrize("data", ["digits", "bccd"])
-def test_the_training_data_have_no_labels(data: str) -> None:
+@pytest.mark.parametrize("data", ["digits", pytest.param("bccd", marks=pytest.mark.data)])
+def test_the_training_data_have_no_labels(data: str, request: pytest.FixtureRequest) -> None:
+    if data == "bccd":
+        request.getfixturevalue("data_root")
     config = read_config(f"det/lpld/{data}").train_dataloader.dataset
     with DefaultScope.overwrite_default_scope("mmdet"):
         item = DATASETS.build(config)[0]
@@ -94,6 +96,13 @@ def test_without_any_sure_box_all_is_finite(kind: str) -> None:
     for name in ("unsup_loss_bbox", *(() if kind == "SoftTeacher" else ("unsup_loss_cls", "unsup_loss_rpn_cls"))):
         assert found[name] == 0, name
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("kind", ["LPLD", "WSCoL"])
+def test_without_any_proposal_all_is_finite(kind: str) -> None:
+    model = semi.built(kind, **LOW[kind])
+    model.teacher.rpn_head.test_cfg.min_bbox_size = 1000
+    assert np.isfinite([*semi.losses(model, semi.batch()).values()]).all()
 
 
 def test_boxes_go_from_a_mirrored_view_to_the_other_one() -> None:
@@ -175,6 +184,8 @@ def test_a_run_from_source_to_score(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "coco/bbox_mAP" in scores
     with pytest.raises(SystemExit, match="takes --checkpoint alone"):
         train.main(["det/lpld/digits", "--control"])
+    with pytest.raises(ValueError, match="is its detector=, not around it"):
+        distill(read_config("det/lpld/digits"), teacher="ema", method="pkd")
 
 
 WRONG: tuple[tuple[str, dict[str, Any], str], ...] = (
