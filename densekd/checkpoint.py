@@ -136,11 +136,13 @@ def _check_bytes(file: IO[bytes], where: str) -> bool:
 def load_weights(model: nn.Module, path: str | Path, unsafe: bool = False) -> Mapping[str, Any]:
     """Load a checkpoint into a model of exactly its architecture, and return what the file holds.
 
+    One of a detector with its moving average, see `densekd.MeanTeacher`, gives the average's weights.
+
     Raises:
         ValueError: keys or shapes differ; the message says how many keys matched and which did not.
     """
     checkpoint = read(path, unsafe)
-    weights = weights_in(checkpoint, path)
+    weights = of_average(weights_in(checkpoint, path))
     own = model.state_dict()
     matched = [key for key in own if key in weights and alike(own[key], weights[key])]
     held = [key for key in own if key in weights and key not in matched]
@@ -181,6 +183,21 @@ def weights_in(checkpoint: Any, path: str | Path) -> dict[str, Tensor]:
             "torch.save({'state_dict': model.state_dict()}, ...)"
         )
     return found
+
+
+def of_average(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a detector's weights from those of it and its moving average, see `densekd.MeanTeacher`: the average's.
+
+    Others are returned as they are.
+
+    >>> one, two = torch.zeros(1), torch.ones(1)
+    >>> of_average({"student.weight": one, "teacher.weight": two, "steps": two})
+    {'weight': tensor([1.])}
+    """
+    found = {key.removeprefix("teacher."): value for key, value in weights.items() if key.startswith("teacher.")}
+    twins = ((weights.get(f"student.{key}"), value) for key, value in found.items())
+    same = all(twin is not None and alike(twin, value) for twin, value in twins)
+    return found if found and same else weights
 
 
 def alike(own: Tensor, value: Tensor) -> bool:

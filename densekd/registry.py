@@ -1,5 +1,9 @@
 """Child registries of mmengine's; mmengine finds them by the scope in `type='densekd.Distiller'`."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from mmengine import registry
 
 MODELS = registry.Registry(
@@ -21,3 +25,18 @@ DATASETS = registry.Registry("dataset", parent=registry.DATASETS, locations=["de
 TRANSFORMS = registry.Registry("transform", parent=registry.TRANSFORMS, locations=["densekd.datasets"])
 METRICS = registry.Registry("metric", parent=registry.METRICS, locations=["densekd.metrics"])
 OPTIM_WRAPPERS = registry.Registry("optim_wrapper", parent=registry.OPTIM_WRAPPERS, locations=["densekd.runs.amp"])
+
+
+def needs_mmdet(what: str, into: registry.Registry, *names: str) -> None:
+    """Register, by these names, what says that mmdet is to be installed."""
+
+    def absent(*args: Any, **options: Any) -> None:
+        """Stand where a part that needs mmdet would.
+
+        Raises:
+            ImportError: says what to install.
+        """
+        raise ImportError(f"{what} needs mmdet: pip install 'graphdensekd[detection]'")
+
+    for name in names:
+        into.register_module(name=name, module=absent)

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from densekd import build_model, control, load_weights, read_config
+from densekd.checkpoint import of_average, weights_in
 from densekd.taps.defaults import is_segmenter
 from densekd.taps.reader import Taps
 from kdlosses.cli.parser import Parser
@@ -251,7 +252,7 @@ def main(arguments: list[str] | None = None) -> None:
     embedding = Embedding.of(given, checkpoint.get("state_dict", checkpoint))
     told = checkpoint.get("meta", {}).get("dataset_meta") or {}
     if args.weights:
-        known = {key.removeprefix("module.") for key in checkpoint.get("state_dict", checkpoint)}
+        known = {*of_average(weights_in(checkpoint, args.checkpoint))}
         state = {key: value for key, value in model.state_dict().items() if key in known}
         args.weights.parent.mkdir(parents=True, exist_ok=True)
         kept = {} if embedding is None else {"embeddings": {"tap": embedding.tap, **embedding.output.state_dict()}}

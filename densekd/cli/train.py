@@ -3,6 +3,7 @@
     densekd train STUDENT.py --teacher TEACHER.py --checkpoint teacher.pth --method cwd
     densekd train STUDENT.py --control          the same student and schedule, untaught
     densekd train DISTILLED.py                  a config that names densekd.Distiller
+    densekd train ADAPTED.py --checkpoint source.pth      a detector on images without labels, see densekd.MeanTeacher
 
 What it leaves in the work_dir are checkpoints of the plain student.
 """
@@ -22,7 +23,7 @@ from mmengine.runner import Runner
 
 from densekd import METHODS, control, distill, is_taught, prepare, read_config, shutdown_distributed, train
 from densekd.cli._overrides import add_cfg_options, method_name
-from densekd.mmlab.config import cache_in, override
+from densekd.mmlab.config import cache_in, is_semi, override
 from densekd.runs.comparison import count_parameters, method, named_metrics
 from densekd.runs.experiment import save_best
 from densekd.runs.resume import checkpoints_in, last_whole_checkpoint
@@ -35,7 +36,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(__doc__, "densekd train")
     parser.add_argument("config", help="config of the student, or of a distiller; a path or pkg::path")
     parser.add_argument("--teacher", help="config of the teacher; 'ema', hf:FOLDER, lite0, module:name")
-    parser.add_argument("--checkpoint", help="weights of the teacher")
+    parser.add_argument("--checkpoint", help="weights of the teacher; of the detector that is adapted")
     parser.add_argument("--method", type=method_name, help=f"one of {', '.join(sorted(METHODS))}, or module:name")
     parser.add_argument(
         "--teacher-cache",
@@ -79,12 +80,14 @@ def main(arguments: list[str] | None = None) -> None:
     """Prepare the config and train."""
     args = parse(arguments)
     config = override(read_config(args.config), args.cfg_options)
+    if is_semi(config) and (args.control or args.method or args.balance or args.teacher_cache):
+        sys.exit(f"{args.config} adapts a detector to images without labels: it takes --checkpoint alone")
     if args.control:
         config = control(config)
     elif args.method:
         checkpoint = {"checkpoint": args.checkpoint} if args.checkpoint else {}
         config = distill(config, teacher=args.teacher, method=args.method, unsafe=args.unsafe_checkpoints, **checkpoint)
-    elif not is_taught(config):
+    elif not (is_taught(config) or is_semi(config)):
         sys.exit(f"{args.config} names no densekd.Distiller: give --teacher and --method, or --control")
     else:
         config.model.update({"checkpoint": args.checkpoint} if args.checkpoint else {})
@@ -117,7 +120,8 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         runner = train(config)
         if int(os.environ.get("RANK", 0)) == 0:
-            teacher = teacher_name(config.model.teacher) if is_taught(config) else "none: this is the control"
+            untaught = "ema, the detector's average" if is_semi(config) else "none: this is the control"
+            teacher = teacher_name(config.model.teacher) if is_taught(config) else untaught
             print(summary(runner, args.config, teacher, method(config, "distilled") if is_taught(config) else ""))
         shutdown_distributed()
     except KeyboardInterrupt:

@@ -53,13 +53,20 @@ def is_taught(config: Config) -> bool:
     return _has_student(config.model)
 
 
+def is_semi(config: Config) -> bool:
+    """Whether the model of a config is a detector with its moving average, `densekd.MeanTeacher` or one of mmdet."""
+    return isinstance(config.get("model"), Mapping) and _has_average(config.model)
+
+
 def several_teachers(teacher: Any) -> bool:
     """Whether the `teacher` of a distiller is a dict of several by name, and not the config of one."""
     return isinstance(teacher, Mapping) and "type" not in teacher and "model" not in teacher
 
 
 def plain_model(model: Any) -> Any:
-    """Return the student's part of a distiller's model config, any other model config unchanged.
+    """Return the student's part of a distiller's model config, or the detector of one with its moving average.
+
+    Any other model config is unchanged.
 
     A student given as the path of a config is read from there; nested distillers are unwrapped.
 
@@ -75,7 +82,7 @@ def control(config: Config) -> Config:
 
     `load_from` of the student's own config applies unless the config sets one. Its scope applies as well.
     """
-    if is_taught(config):
+    if is_taught(config) or is_semi(config):
         plain = _plain(config.model)
         model = ConfigDict(plain.model)
         if plain.scope not in (None, config.get("default_scope")):
@@ -90,10 +97,15 @@ def distill(config: Config, **options: Any) -> Config:
     """Return the config with its model as the student of a `densekd.Distiller` with the arguments `options`.
 
     Raises:
-        ValueError: the config names a distiller already.
+        ValueError: the config names a distiller already, or a detector with its moving average.
     """
     if is_taught(config):
         raise ValueError(f"{config.filename} names densekd.Distiller already; change its fields there")
+    if is_semi(config):
+        raise ValueError(
+            f"{config.filename} trains a detector and its average on images without labels: a densekd.Distiller is "
+            "its detector=, not around it"
+        )
     config.model = ConfigDict(type="densekd.Distiller", student=config.model, **options)
     return config
 
@@ -153,15 +165,24 @@ def _has_student(model: Any) -> bool:
     return "student" in model and "teacher" in model
 
 
+def _has_average(model: Any) -> bool:
+    kind = str(model.get("type")).rpartition(".")[2]  # trackers, too, have a detector
+    return "detector" in model and ("semi_train_cfg" in model or kind in _OF_AN_AVERAGE)
+
+
+_OF_AN_AVERAGE = ("MeanTeacher", "SoftTeacher", "LPLD", "WSCoL", "SemiBaseDetector")
+
+
 def _plain(model: Any, passed: tuple[Any, ...] = ()) -> _Plain:
     """The plain student of a model config, with the weights and the scope of the config that holds it."""
-    if not _has_student(model):
+    part = "detector" if _has_average(model) else "student"
+    if part == "student" and not _has_student(model):
         return _Plain(model)
-    source = model["student"]
+    source = model[part]
     if not isinstance(source, str | Path | Mapping):
-        raise TypeError(f"student= must be a model config or the path of a config, got a {type(source).__name__}")
+        raise TypeError(f"{part}= must be a model config or the path of a config, got a {type(source).__name__}")
     if str(source) in passed:
-        raise ValueError(f"the student {source} leads back to itself: its config names itself as the student")
+        raise ValueError(f"the {part} {source} leads back to itself: its config names itself as the {part}")
     config: Any = source if isinstance(source, Mapping) else read_config(source)
     if "model" not in config or "type" in config:
         config = {"model": config}
@@ -169,7 +190,7 @@ def _plain(model: Any, passed: tuple[Any, ...] = ()) -> _Plain:
     found = dict(inner.model)
     if "type" not in found:
         raise TypeError(f"a model config needs a 'type', got the keys {', '.join(map(repr, found))}")
-    for owner in (config, model):  # a top-level preprocessor, then the one that mmengine gives the distiller
+    for owner in (config, *((model,) if part == "student" else ())):  # a top-level one, then the distiller's
         if owner.get("data_preprocessor") is not None:
             found.setdefault("data_preprocessor", owner["data_preprocessor"])
     return _Plain(

@@ -9,15 +9,30 @@ from densekd.models.mixup import MixUpPreProcessor
 from densekd.models.selfmix import SelfMixPreProcessor
 from densekd.models.with_output import WithOutput
 from densekd.models.without_layers import WithoutLayers
+from densekd.registry import MODELS, needs_mmdet
+
+try:
+    from densekd.models.lpld import LPLD
+    from densekd.models.mean_teacher import MeanTeacher
+    from densekd.models.soft_teacher import SoftTeacher
+    from densekd.models.wscol import WSCoL
+except ModuleNotFoundError as error:  # segmentation does not need mmdet
+    if error.name != "mmdet":
+        raise
+    needs_mmdet("this model", MODELS, "LPLD", "MeanTeacher", "SoftTeacher", "WSCoL")
 
 __all__ = [
+    "LPLD",
     "CutMixPreProcessor",
     "EfficientNetLite",
     "LabelAssistedEncoderDecoder",
     "MCMILoss",
     "MixDistributionPreProcessor",
+    "MeanTeacher",
     "MixUpPreProcessor",
     "SelfMixPreProcessor",
+    "SoftTeacher",
+    "WSCoL",
     "WithOutput",
     "WithoutLayers",
 ]

@@ -1,0 +1,3 @@
+# LPLD: proposals that the teacher is not sure of teach as well, softly.
+_base_ = "../mean_teacher/bccd.py"
+model = dict(type="densekd.LPLD")
