@@ -5,6 +5,7 @@ from densekd.models.efficientnet_lite import EfficientNetLite
 from densekd.models.label_assisted import LabelAssistedEncoderDecoder
 from densekd.models.mcmi import MCMILoss
 from densekd.models.mixup import MixUpPreProcessor
+from densekd.models.pruned import Pruned
 from densekd.models.selfmix import SelfMixPreProcessor
 from densekd.models.with_output import WithOutput
 
@@ -14,6 +15,7 @@ __all__ = [
     "LabelAssistedEncoderDecoder",
     "MCMILoss",
     "MixUpPreProcessor",
+    "Pruned",
     "SelfMixPreProcessor",
     "WithOutput",
 ]

@@ -157,17 +157,5 @@ def image_size(*inputs: Any) -> Size | None:
     >>> image_size((), {"pixel_values": torch.zeros(2, 3, 8, 16)})
     (8, 16)
     """
-    found = next((each for each in tensors(inputs) if each.ndim >= 4), None)
+    found = next((each for each in tensors_in(inputs) if each.ndim >= 4), None)
     return None if found is None else (found.shape[-2], found.shape[-1])
-
-
-def tensors(value: Any) -> Iterator[Tensor]:
-    """Tensors in nested lists and dicts, in order."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from tensors(each)
-    elif isinstance(value, list | tuple):
-        for each in value:
-            yield from tensors(each)
