@@ -55,10 +55,10 @@ def parse(arguments: list[str] | None = None) -> tuple[argparse.Namespace, dict[
         metavar="SHARE",
         help="of the scales of a group to keep: of all groups, and GROUP=SHARE of one (default: 0.5)",
     )
+    parser.add_argument("--least", type=whole_number(1), default=8, help="channels that every layer keeps (default: 8)")
     parser.add_argument(
-        "--least", type=whole_number(1), default=8, help="channels that every layer keeps (default: 8)"
+        "--size", type=whole_number(1), nargs=2, metavar=("H", "W"), help="of the image that is measured"
     )
-    parser.add_argument("--size", type=whole_number(1), nargs=2, metavar=("H", "W"), help="of the image that is measured")
     parser.add_argument("--out", type=Path, required=True, help="new folder for the config and the weights")
     parser.add_argument("--unsafe-checkpoints", action="store_true", help="run code that the checkpoint may contain")
     add_cfg_options(parser)
@@ -87,7 +87,12 @@ def lines(done: Pruning) -> list[str]:
     rows = [
         ("parameters", f"{before.parameters:,}", f"{after.parameters:,}", after.parameters / before.parameters),
         ("MFLOP", f"{before.flops / 1e6:,.1f}", f"{after.flops / 1e6:,.1f}", after.flops / before.flops),
-        ("latency, ms", f"{before.milliseconds:.2f}", f"{after.milliseconds:.2f}", after.milliseconds / before.milliseconds),
+        (
+            "latency, ms",
+            f"{before.milliseconds:.2f}",
+            f"{after.milliseconds:.2f}",
+            after.milliseconds / before.milliseconds,
+        ),
     ]
     found = ["| group | scales | kept |", "| --- | --- | --- |"]
     found += [f"| {name} | {count} | {kept} |" for name, (count, kept) in done.found.groups.items()]

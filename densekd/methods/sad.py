@@ -17,8 +17,9 @@ def sad(student: nn.Module, teacher: nn.Module, weight: float = 1000.0) -> list[
        A = a / \|a\|_2, \quad a_i = \mathrm{mean}_c f_{ic}^2, $$
 
     the loss `at` with p = 2, over the groups of layers that were pruned with thresholds of their own: the stages of the
-    backbone that it yields, and the levels of the neck. A model without a backbone has its default features. The
-    teacher of a pruned student is the network as it was before, see `densekd prune`.
+    backbone that it yields, and the levels that the neck makes of them, without those that it adds. A model without a
+    backbone has its default features. The teacher of a pruned student is the network as it was before, see `densekd
+    prune`.
 
     Args:
         student: a model with a backbone, or default features.
@@ -41,5 +42,7 @@ def sad(student: nn.Module, teacher: nn.Module, weight: float = 1000.0) -> list[
         {"student": f"backbone:{i}", "teacher": f"backbone:{i}", "name": f"sad_stage_{i}"} for i in range(counts[0])
     ]
     if tap(student, "features") == tap(teacher, "features") == "neck" or not entries:
-        entries += levels(student, teacher, "sad")
+        neck = getattr(student, "neck", None)
+        made = len(getattr(neck, "in_channels", ())) - getattr(neck, "start_level", 0)
+        entries += levels(student, teacher, "sad")[: made if made > 0 else None]
     return [{**entry, "loss": "at", "weight": weight} for entry in entries]

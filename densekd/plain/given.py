@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch.nn.functional as F
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from densekd.context import OF_A_MAP, OF_A_RUN, LossInputs, Size
 from kdlosses import nearest
+from kdlosses.taps import tensors_in
 
 OF_ROWS = ("labels", "batch", "point_counts", "edge_index", "privacy")
 KEYS = tuple(dict.fromkeys((*OF_A_MAP, *OF_ROWS, *OF_A_RUN, "targets")))

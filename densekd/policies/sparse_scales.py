@@ -24,7 +24,8 @@ class SparseScales(Policy):
 
     with $z_g$ the share of the scales of its group that are below `near` already, see `kdlosses.rules.group_of`: the
     pull begins and ends gently, and rests where a group is sparse. A scale that starts at 1 and that the task leaves
-    alone ends at $1 - \rho$, whatever the length of the training and the optimiser. Frozen scales stay.
+    alone ends at $1 - \rho$, whatever the length of the training and the optimiser. Frozen scales stay. The sparse
+    network is that of the last step: a validation that selects an earlier one selects one that is less sparse.
     `kdlosses.rules.prune_channels` and `densekd prune` remove the channels afterwards.
 
     Args:

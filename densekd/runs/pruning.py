@@ -75,7 +75,8 @@ def prune(
     Args:
         config: of the model, or of a distiller with it as the student.
         checkpoint: its weights.
-        keep, least: see there.
+        keep: see there.
+        least: see there.
         size: height and width of the image on which channels are followed and costs are measured; one that the model
             takes if not given.
         unsafe: see `densekd.checkpoint.read`.

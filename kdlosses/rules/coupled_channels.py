@@ -18,16 +18,22 @@ Forward = Callable[[Any], Any]
 """Runs a network on an image or a batch of them."""
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+# names without underscores around them, which what works in place and operators have
 _PER_CHANNEL = frozenset(
-    "relu relu_ relu6 relu6_ leaky_relu leaky_relu_ elu elu_ selu silu silu_ mish gelu sigmoid sigmoid_ tanh tanh_ "
-    "hardswish hardswish_ hardsigmoid hardtanh hardtanh_ clamp clamp_ clamp_min abs square neg __neg__ "
-    "dropout dropout_ dropout2d feature_dropout alpha_dropout max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d "
-    "avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d "
-    "interpolate upsample contiguous clone detach to float double half bfloat16 type type_as".split()
+    (
+        *("relu", "relu6", "leaky_relu", "elu", "selu", "silu", "mish", "gelu", "sigmoid", "tanh", "hardswish"),
+        *("hardsigmoid", "hardtanh", "clamp", "clamp_min", "abs", "square", "neg", "dropout", "dropout2d"),
+        *("max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d"),
+        *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d"),
+        *("adaptive_max_pool2d", "interpolate", "upsample", "contiguous", "clone", "detach", "to", "float", "double"),
+        *("half", "bfloat16", "type", "type_as"),
+    )
 )
 _ELEMENTWISE = frozenset(
-    "add add_ __add__ __radd__ __iadd__ sub sub_ __sub__ __rsub__ __isub__ subtract mul mul_ __mul__ __rmul__ __imul__ "
-    "multiply div div_ divide true_divide __truediv__ __itruediv__ maximum minimum".split()
+    (
+        *("add", "radd", "iadd", "sub", "rsub", "isub", "subtract", "mul", "rmul", "imul", "multiply"),
+        *("div", "divide", "true_divide", "truediv", "itruediv", "maximum", "minimum"),
+    )
 )
 
 
@@ -176,7 +182,7 @@ class _Follow(TorchFunctionMode):
         weight = next((each for each in tensors_in([args[1:], kwargs]) if id(each) in self.owners), None)
         if name in ("conv1d", "conv2d", "conv3d", "linear", "batch_norm") and args and isinstance(args[0], Tensor):
             return None if weight is None else self._layer(self.owners[id(weight)], args[0], result)
-        if name in _ELEMENTWISE:
+        if name.strip("_") in _ELEMENTWISE:
             return self._elementwise(result, [*args, *kwargs.values()])
         if name in ("cat", "concat", "concatenate"):
             parts = args[0] if args else kwargs["tensors"]
@@ -185,7 +191,7 @@ class _Follow(TorchFunctionMode):
         if not args or not isinstance(args[0], Tensor) or args[0] not in self.labels:
             return None
         x, own = args[0], self._labels(args[0])
-        if name in _PER_CHANNEL:
+        if name.strip("_") in _PER_CHANNEL:
             return own if result.ndim == x.ndim and result.shape[1] == x.shape[1] else None
         if name == "pad":
             widths = args[1] if len(args) > 1 else kwargs["pad"]
@@ -210,7 +216,7 @@ class _Follow(TorchFunctionMode):
         if isinstance(module, nn.Linear) and x.ndim != 2:
             return None
         groups = getattr(module, "groups", 1)
-        if not groups == 1 and not groups == module.in_channels == module.out_channels:
+        if groups != 1 and not groups == module.in_channels == module.out_channels:
             return None
         reads = self._labels(x)
         if path in self.found.layers:

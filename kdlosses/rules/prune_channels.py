@@ -156,15 +156,17 @@ def _chosen(
     for name, share in shares.items():
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
             where = f" of {name!r}" if name else ""
-            raise ValueError(f"prune_channels: keep{where} is a share of the scales, above 0 and at most 1, got {share!r}")
+            raise ValueError(
+                f"prune_channels: keep{where} is a share of the scales, above 0 and at most 1, got {share!r}"
+            )
     if isinstance(least, bool) or not isinstance(least, int) or least < 1:
         raise ValueError(f"prune_channels: least is a number of channels from 1, got {least!r}")
     makers = [layer for layer in coupled.layers.values() if layer.makes and layer.norms]
     makers = [layer for layer in makers if not all(map(coupled.fixed, layer.writes))]
     if not makers:
         raise ValueError(
-            f"prune_channels: {type(model).__name__} has no channel that could go: none is scaled by a batch norm right "
-            "after the layer that makes it, or what reads them is not followed"
+            f"prune_channels: {type(model).__name__} has no channel that could go: none is scaled by a batch norm "
+            "right after the layer that makes it, or what reads them is not followed"
         )
     paths = list(dict.fromkeys(norm for layer in makers for norm in layer.norms))
     scales = {path: coupled.layers[path].module.weight.detach().abs().double().cpu() for path in paths}  # type: ignore

@@ -50,7 +50,7 @@ def test_what_is_combined_elementwise_is_coupled(read: Callable[[Tensor, Tensor]
 
 
 def test_what_is_joined_lies_side_by_side() -> None:
-    one, other, last, found = followed(lambda a, b: torch.cat([b, a * b.mean((2, 3), keepdim=True), b], dim=-3))
+    one, other, last, _ = followed(lambda a, b: torch.cat([b, a * b.mean((2, 3), keepdim=True), b], dim=-3))
     assert one == other
     assert last == [*other, *one, *other]
     one, other, last, _ = followed(lambda a, b: torch.cat((b, nn.functional.pad(a, (1, 0, 0, 0))[:, :, :, 1:]), 1))
@@ -89,7 +89,7 @@ def test_channels_written_into_a_buffer_stay() -> None:
         buffer[:, 4:] = a
         return buffer
 
-    one, other, _, found = followed(read)
+    one, _, _, found = followed(read)
     assert all(map(found.fixed, one))
 
 

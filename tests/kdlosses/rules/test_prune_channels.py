@@ -29,7 +29,7 @@ class Residual(nn.Module):
 
 
 class Detector(nn.Module):
-    """A stem, a residual stage, a cross-stage partial one with a depthwise layer, a pyramid, and a head on each level."""
+    """A stem, a residual stage, a cross-stage partial one with a depthwise layer, a pyramid, a head on each level."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,7 +79,9 @@ def test_channels_of_scale_and_shift_0_are_gone_and_nothing_changes(detector: De
             norm.weight[gone] = norm.bias[gone] = 0
         before = run(detector)
         zeros = {path: int((norm.weight == 0).sum()) for path, norm in norms(detector).items()}
-        shares = {path: 1 - zeros[path] / norm.num_features for path, norm in norms(detector).items() if path != "depth.1"}
+        shares = {
+            path: 1 - zeros[path] / norm.num_features for path, norm in norms(detector).items() if path != "depth.1"
+        }
         found = prune_channels(detector, run, keep=shares, least=1)
         for one, other in zip(before, run(found.model), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
