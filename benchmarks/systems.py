@@ -830,6 +830,13 @@ DENSE = (
     )._replace(
         pixels="it learns from clouds without labels: `densekd points` is its command, with the data of any config"
     ),
+    _place(
+        "GCP + SAD",
+        "sad sparse_scales prune_channels coupled_channels densekd.models.Pruned",
+        "policies/test_sparse_scales.py::"
+        "test_scales_of_channels_that_the_task_does_not_need_go_so_that_the_right_ones_are_pruned",
+        "`python benchmarks/prune_digits.py` measures it; not run",
+    ),
     System(
         "CWD",
         "cwd",

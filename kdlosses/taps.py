@@ -251,5 +251,17 @@ def at_rest(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """Tensors in nested lists, tuples and dicts, in order."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from tensors_in(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from tensors_in(each)
+
+
 class _AllSeen(Exception):
     """Ends a forward after its last tap."""

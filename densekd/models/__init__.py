@@ -6,6 +6,7 @@ from densekd.models.label_assisted import LabelAssistedEncoderDecoder
 from densekd.models.mcmi import MCMILoss
 from densekd.models.mix_distribution import MixDistributionPreProcessor
 from densekd.models.mixup import MixUpPreProcessor
+from densekd.models.pruned import Pruned
 from densekd.models.selfmix import SelfMixPreProcessor
 from densekd.models.with_output import WithOutput
 from densekd.models.without_layers import WithoutLayers
@@ -30,6 +31,7 @@ __all__ = [
     "MixDistributionPreProcessor",
     "MeanTeacher",
     "MixUpPreProcessor",
+    "Pruned",
     "SelfMixPreProcessor",
     "SoftTeacher",
     "WSCoL",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch.nn.functional as F
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from densekd.context import OF_A_MAP, OF_A_RUN, LossInputs, Size
 from kdlosses import nearest
+from kdlosses.taps import tensors_in
 
 OF_ROWS = ("labels", "batch", "point_counts", "edge_index", "privacy")
 KEYS = tuple(dict.fromkeys((*OF_A_MAP, *OF_ROWS, *OF_A_RUN, "targets")))
@@ -157,17 +158,5 @@ def image_size(*inputs: Any) -> Size | None:
     >>> image_size((), {"pixel_values": torch.zeros(2, 3, 8, 16)})
     (8, 16)
     """
-    found = next((each for each in tensors(inputs) if each.ndim >= 4), None)
+    found = next((each for each in tensors_in(inputs) if each.ndim >= 4), None)
     return None if found is None else (found.shape[-2], found.shape[-1])
-
-
-def tensors(value: Any) -> Iterator[Tensor]:
-    """Tensors in nested lists and dicts, in order."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from tensors(each)
-    elif isinstance(value, list | tuple):
-        for each in value:
-            yield from tensors(each)
