@@ -1,7 +1,7 @@
 # Some minutes. The same world's relations, of which each has another in the opposite direction.
-data = dict(type="passes", videos=120)
-k = 5
-schedule = dict(lr=0.005, epochs=40, batch_size=12)
+data = dict(type="passes", videos=120, noise=0.1)
+k = 10
+schedule = dict(lr=0.01, epochs=30, batch_size=8)
 methods = [
     dict(type="login"),
     dict(type="login", ordered=False),

@@ -5,8 +5,8 @@
 For each seed the methods of the config are trained, all of actions or all of relations, and beside them the first one
 without its idea (control). The table shows, of actions, the accuracy of the graph of each frame (local), of the one of
 the whole video (global) and of both; of relations Recall@K, mean Recall@K, and how often both directions of a pair are
-right (brc). One JSON log holds all runs; a run that was stopped goes on. `--save` keeps the models that are trained now,
-in files that `graphkd.scenes.SceneModel.load` reads.
+right (brc). One JSON log holds all runs; a run that was stopped goes on. `--save` keeps the models that are trained
+now, in files that `graphkd.scenes.SceneModel.load` reads.
 """
 
 from __future__ import annotations

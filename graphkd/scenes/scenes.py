@@ -333,10 +333,10 @@ def _reals(name: str, value: Any, dims: int) -> Tensor:
     return found
 
 
-def _wholes(name: str, value: Any, shape: Sequence[int]) -> Tensor:
+def _wholes(name: str, value: Any, shape: tuple[int, ...]) -> Tensor:
     array = _numbers(name, value)
-    if array.shape != tuple(shape):
-        raise ValueError(f"{name} has the shape {array.shape}, expected {tuple(shape)}: one for each row of features")
+    if array.shape != shape:
+        raise ValueError(f"{name} has the shape {array.shape}, expected {shape}: one for each row of features")
     wrong = np.flatnonzero(~np.isfinite(array) | (array != np.floor(array))) if array.dtype.kind == "f" else ()
     if len(wrong):
         raise ValueError(f"{name} holds whole numbers, row {wrong[0]} is {array.flat[wrong[0]]}")

@@ -13,7 +13,7 @@ from graphkd.spec import real, whole
 LABELS = ("human", "lamp", "cup", "book", "socket")
 PREDICATES = ("left of", "right of", "above", "below", "holds", "held by", "uses", "used by")
 ACTIONS = ("passes to the right", "passes to the left", "passes downwards", "passes upwards")
-_WIDTH, _HUMAN, _OBJECT, _FAR, _REACH = 12, 12.0, 6.0, 45.0, 12.0
+_WIDTH, _HUMAN, _OBJECT, _FAR, _REACH = 12, 12.0, 6.0, 45.0, 16.0
 
 
 def passes(
@@ -34,7 +34,7 @@ def passes(
     frame, right with the probability `cue`. The camera drifts, so that what moves is seen against the objects alone.
 
     Relations hold between the true boxes. Two entities less than 45 apart are left of, right of, above or below each
-    other, whichever they are more; a human who is less than 12 from an object holds it, or uses it where the scene has
+    other, whichever they are more; a human who is less than 16 from an object holds it, or uses it where the scene has
     a socket, which a pair alone does not tell. To each relation belongs another in the opposite direction.
 
     Args:
