@@ -11,7 +11,7 @@ from setuptools.command.build_py import build_py
 
 CONFIGS = {
     "graphkd": (
-        *("graph", "links", "tasks", "federated", "unlearning", "condensed", "recommendation"),
+        *("graph", "links", "tasks", "federated", "unlearning", "condensed", "recommendation", "scenes"),
         *(f"_base_/{name}.py" for name in ("graph", "links", "unlearning")),
     ),
     "densekd": (

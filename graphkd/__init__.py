@@ -19,6 +19,7 @@ from graphkd.moved import NAMES
 from kdlosses.moved import moved_name
 
 if TYPE_CHECKING:
+    from graphkd import scenes
     from graphkd.condensing import Condensed, condense, train_condensed
     from graphkd.data import Graph, Split, cpf_split, digits, load, make_setting, prepare
     from graphkd.links import LinkResult, LinkStudent, distill_links
@@ -68,6 +69,8 @@ _LAZY = {
     "tune": "graphkd.pipeline.tuning",
     "unlearn": "graphkd.unlearning",
 }
+_ROOMS = ("scenes",)
+"""Likewise, with all that is in them."""
 
 __all__ = [
     "Cache",
@@ -94,6 +97,7 @@ __all__ = [
     "make_setting",
     "prepare",
     "rank_students",
+    "scenes",
     "search_students",
     "train_condensed",
     "train_student",
@@ -104,9 +108,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
+    if name not in (*_LAZY, *_ROOMS):
         return moved_name(__name__, name, NAMES)
     with needs_extra(f"graphkd.{name}"):
+        if name in _ROOMS:
+            return importlib.import_module(f"{__name__}.{name}")
         value = getattr(importlib.import_module(_LAZY[name]), name)
     globals()[name] = value
     return value

@@ -2,5 +2,7 @@
 
 from kdlosses.shipped import Shipped
 
-CONFIGS = Shipped("graphkd", ("graph", "links", "tasks", "federated", "unlearning", "condensed", "recommendation"))
+CONFIGS = Shipped(
+    "graphkd", ("graph", "links", "tasks", "federated", "unlearning", "condensed", "recommendation", "scenes")
+)
 """`graph/` may be left out."""

@@ -74,7 +74,7 @@ ROOMS = {
         "recipes",
         "students",
         "pipeline",
-        "links unlearning condensing recommendation",
+        "links unlearning condensing recommendation scenes",
         "text",
         "cli",
     ],

@@ -28,6 +28,7 @@ from densekd.policies import POLICIES  # noqa: E402
 from graphkd.links.recipes import LINK_RECIPES  # noqa: E402
 from graphkd.recipes import RECIPES  # noqa: E402
 from graphkd.recommendation.recipes import RECOMMENDATION_RECIPES  # noqa: E402
+from graphkd.scenes.methods import SCENE_METHODS  # noqa: E402
 from graphkd.teachers import TEACHERS  # noqa: E402
 from graphkd.unlearning.methods import UNLEARNERS  # noqa: E402
 from kdlosses.cli.logs import read  # noqa: E402
@@ -223,6 +224,7 @@ def _pages() -> Iterator[tuple[str, str]]:
         ("policies", POLICIES),
         ("teachers", TEACHERS),
         ("unlearning", UNLEARNERS),
+        ("scenes", SCENE_METHODS),
     ):
         for name, part in parts.items():
             yield f"reference/{what}/{name}.md", _part_page(name, part, named.get((what, name), ()))
@@ -256,6 +258,7 @@ def _reference(losses: Mapping[str, Any]) -> str:
         ("Policies of a run: data, weights, students", "policies", POLICIES),
         ("Teachers on graphs", "teachers", TEACHERS),
         ("Ways to unlearn", "unlearning", UNLEARNERS),
+        ("Methods: actions and relations of entities", "scenes", SCENE_METHODS),
     ):
         lines += [f"## {title}", "", *_listed(what, parts)]
     for kind, sentence in KINDS.items():

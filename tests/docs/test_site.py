@@ -47,6 +47,7 @@ def test_every_part_has_a_page(site: Path) -> None:
     from densekd.methods import METHODS
     from densekd.policies import POLICIES
     from graphkd.recipes import RECIPES
+    from graphkd.scenes.methods import SCENE_METHODS
     from graphkd.teachers import TEACHERS
     from graphkd.unlearning.methods import UNLEARNERS
 
@@ -57,6 +58,7 @@ def test_every_part_has_a_page(site: Path) -> None:
         ("policies", POLICIES),
         ("teachers", TEACHERS),
         ("unlearning", UNLEARNERS),
+        ("scenes", SCENE_METHODS),
     ):
         missing = [
             name

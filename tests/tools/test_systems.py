@@ -22,6 +22,7 @@ from graphkd.config import read
 from graphkd.links.recipes import LINK_RECIPES
 from graphkd.recipes import RECIPES
 from graphkd.recommendation.recipes import RECOMMENDATION_RECIPES
+from graphkd.scenes.methods import SCENE_METHODS
 from graphkd.teachers import TEACHERS
 from graphkd.unlearning.methods import UNLEARNERS
 from kdlosses.cli import logs
@@ -31,12 +32,14 @@ ROOT = Path(__file__).parents[2]
 RULES = (*graphkd.rules.__all__, *kdlosses.rules.__all__)
 REGISTRIES = (
     *(kdlosses.LOSSES, RECIPES, LINK_RECIPES, RECOMMENDATION_RECIPES, METHODS, POLICIES, TEACHERS, UNLEARNERS),
+    SCENE_METHODS,
     RULES,
 )
 OF_ITS_OWN = {
     "federated": {"student", "clients"},
     "unlearning": {"teacher", "forget"},
     "condensed": {"student", "thresholds"},
+    "scenes": {"schedule", "k"},
 }
 """What the configs of a folder have in place of a student and a teacher."""
 ROWS = pytest.mark.parametrize("system", systems.SYSTEMS, ids=lambda system: system.name)
@@ -52,7 +55,7 @@ def test_every_part_is_of_a_system_or_plain() -> None:
     named = {part for system in systems.SYSTEMS for part in system.parts.split()}
     ours = {
         name
-        for parts in (kdlosses.LOSSES, RECIPES, LINK_RECIPES, RECOMMENDATION_RECIPES, METHODS, POLICIES)
+        for parts in (kdlosses.LOSSES, RECIPES, LINK_RECIPES, RECOMMENDATION_RECIPES, SCENE_METHODS, METHODS, POLICIES)
         for name, part in parts.items()
         if part.__module__.split(".")[0] in ("kdlosses", "graphkd", "densekd")
     }
