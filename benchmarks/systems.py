@@ -132,6 +132,7 @@ SHARED = (
         "dac_kl",
         _LOGIT.format("dac_kl", "test_the_network_finds_the_dense_classes_of_the_teacher"),
         nodes_result=Without("terms(dac_kl)", "terms(kl)"),
+        pixels_result=Measured("seg/scenes_losses", "dac_kl", "kl"),
     ),
     System(
         "Facial landmark points",
@@ -166,6 +167,7 @@ SHARED = (
         "trg",
         _RELATION.format("trg", "test_only_the_teachers_nearest_tokens_of_any_instance_are_a_tokens_graph"),
         nodes_result=Without("terms(kl, trg)", "terms(kl)"),
+        pixels_result=Measured("seg/scenes_losses", "trg", "kl"),
     ),
     System(
         "DDK",
@@ -202,6 +204,7 @@ SHARED = (
         "mi_alpha graphkd.tune densekd.tune",
         _PAIRS.format("mi_alpha", "test_critic_finds_dependence_and_none_where_there_is_none"),
         nodes_result=Without("terms(kl, mi_alpha)", "terms(kl)"),
+        pixels_result=Measured("seg/scenes_losses", "mi_alpha", "kl"),
     ),
     System(
         "Cr-KD",
@@ -213,12 +216,14 @@ SHARED = (
             "discovery(known=[0, 1, 2, 3, 4], relation=0.0)",
             "tran matched_accuracy_new",
         ),
+        pixels_result=Measured("seg/scenes_losses", "crkd", "kl"),
     ),
     System(
         "COMODO",
         "comodo",
         _PAIRS.format("comodo", "test_formula_over_a_run_of_batches"),
         nodes_result=Without("terms(kl, comodo)", "terms(kl)"),
+        pixels_result=Measured("seg/scenes_losses", "comodo", "kl"),
     ),
     System(
         "DisWOT",
@@ -233,6 +238,7 @@ SHARED = (
         "cmd",
         _PAIRS.format("cmd", "test_attention_finds_the_few_instances_that_tell_a_whole"),
         nodes_result=Without("terms(kl, cmd)", "terms(kl)"),
+        pixels_result=Measured("seg/scenes_losses", "cmd", "kl"),
     ),
     System(
         "LELP",
@@ -260,6 +266,7 @@ SHARED = (
         "leaf",
         _FEATURE.format("leaf", "test_queries_of_the_student_find_their_document_in_the_index_of_the_teacher"),
         nodes_result=Without("terms(leaf)", "supervised"),
+        pixels_result=Measured("seg/scenes_losses", "leaf", "kl"),
     ),
     System(
         "KD3",
@@ -274,6 +281,7 @@ SHARED = (
         "swing",
         _LOGIT.format("swing", "test_an_attack_learns_little_of_private_positions"),
         nodes_result="it costs accuracy and buys privacy, which the test's attack measures",
+        pixels_result=Measured("seg/scenes_losses", "swing", "kl"),
     ),
     System(
         "KnFu",
@@ -305,6 +313,7 @@ SHARED = (
         "online bd_kd",
         _LOGIT.format("bd_kd", "test_a_certain_student_has_to_cover_and_one_without_a_clue_to_choose"),
         nodes_result=Without("online", "online(kl)"),
+        pixels_result=Measured("seg/scenes_losses", "bd_kd", "kl"),
     ),
     System(
         "HARD",
@@ -331,6 +340,7 @@ SHARED = (
         "sinkd",
         _LOGIT.format("sinkd", "test_without_smoothing_it_is_the_best_assignment"),
         nodes_result=Without("terms(sinkd)", "terms(kl)"),
+        pixels_result=Measured("seg/scenes_losses", "sinkd", "kl"),
     ),
     System(
         "Talking Models",
@@ -344,6 +354,7 @@ SHARED = (
         "taid",
         _LOGIT.format("taid", "test_t_rises_and_never_lags_behind_the_line"),
         nodes_result=Without("terms(taid)", "terms(kl)"),
+        pixels_result=Measured("seg/scenes_losses", "taid", "kl"),
     ),
     System(
         "Mixup in KD",
@@ -364,6 +375,7 @@ SHARED = (
         "topk_kl",
         _LOGIT.format("topk_kl", "test_all_classes_are_kl_and_none_are_rkl"),
         nodes_result=Without("terms(topk_kl)", "terms(kl)"),
+        pixels_result=Measured("seg/scenes_losses", "topk_kl", "kl"),
     ),
     System(
         "ProKD",
@@ -390,6 +402,7 @@ SHARED = (
         "ferkd densekd.models.SelfMixPreProcessor",
         _LOGIT.format("ferkd", "test_hard_regions_are_mined_and_calibrated_as_a_whole"),
         nodes_result=Without("terms(ferkd)", "terms(kl)"),
+        pixels_result=Measured("seg/scenes_losses", "ferkd", "kl"),
     ),
     System(
         "m2mKD",
@@ -416,6 +429,7 @@ SHARED = (
         "prockd",
         _PAIRS.format("prockd", "test_augmentation_lets_a_task_use_the_teachers_parts"),
         nodes_result=Without("terms(kl, prockd)", "terms(kl)"),
+        pixels_result=Measured("seg/scenes_losses", "prockd", "kl"),
     ),
     System(
         "Robust Active Distillation",
@@ -473,6 +487,7 @@ SHARED = (
         "ssld",
         _LOGIT.format("ssld", "test_unlabelled_data_alone_teach_and_a_teacher_of_another_mind_hardly_pulls"),
         nodes_result=Without("terms(ssld)", "terms(kl)"),
+        pixels_result=Measured("seg/scenes_losses", "ssld", "kl"),
     ),
     System(
         "SD-DARTS",
