@@ -47,7 +47,8 @@ def crosskd(
         ValueError: a head is of another kind, the two heads differ in what they tell, or have fewer convolutions.
 
     Paper: Wang et al., "CrossKD: Cross-Head Knowledge Distillation for Object Detection", CVPR 2024. Where widths
-    differ, the 1x1 convolution that leads to the teacher's is ours. The centerness of FCOS and ATSS is not compared.
+    differ, the 1x1 convolution that leads to the teacher's is ours. The centerness of ATSS, which the authors' code
+    compares, too, is not; for FCOS it divides by the sum of centerness where this divides by the objects.
     """
     mine, its = heads_of("crosskd", student, teacher)
     if depth is not None and (isinstance(depth, bool) or not isinstance(depth, int) or depth < 0):

@@ -52,7 +52,8 @@ def dense_head(model: Any) -> DenseHead | None:
 
     A subclass of one of these heads counts as that head where it computes the same.
 
-    >>> dense_head(nn.Linear(2, 2)) is None
+    >>> import torch
+    >>> dense_head(torch.nn.Linear(2, 2)) is None
     True
     """
     head: Any = getattr(model, "bbox_head", None)
