@@ -689,7 +689,8 @@ DENSE = (
         "models/test_wscol.py::test_the_students_features_of_a_label_are_brought_together",
         Measured("det/source_free-digits", "wscol", "mean_teacher"),
         pixels="det/wscol/digits.py",
-        open="one seed of 60 steps, in which batch normalisation alone gains more; the map reads what the classifier reads, not RoI maps; it sees the weak view through the teacher",
+        open="one seed of 60 steps, in which batch normalisation alone gains more; the map reads what the classifier "
+        "reads, not RoI maps; it sees the weak view through the teacher",
     ),
     _place(
         "BPKD",
