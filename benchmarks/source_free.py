@@ -121,7 +121,7 @@ class Adaptation:
         if not self.weights.is_file():
             start = time.perf_counter()
             runner = train(own)
-            told = dict(seconds=round(time.perf_counter() - start, 1), schedule=_schedule(own))
+            told: Log = dict(seconds=round(time.perf_counter() - start, 1), schedule=_schedule(own))
             self.weights.parent.mkdir(parents=True, exist_ok=True)
             torch.save({"state_dict": runner.model.state_dict(), "meta": told}, self.weights)
         measured = []

@@ -231,15 +231,17 @@ class Absent(MetaPathFinder):
             raise ModuleNotFoundError("absent", name=name)
 sys.meta_path.insert(0, Absent())
 from densekd import build_model, read_config
-from densekd.registry import DATASETS
+from densekd.registry import DATASETS, MODELS
 assert len(DATASETS.build(dict(type="densekd.DigitScenesSeg", count=2))) == 2
 build_model(read_config("seg/plain/semantic_fpn_r18_w16_digits"))
-try:
-    DATASETS.build(dict(type="densekd.DigitScenesDet", count=2))
-except ImportError as error:
-    assert "pip install 'graphdensekd[detection]'" in str(error), error
-else:
-    raise AssertionError("built")
+MODELS.build(dict(type="densekd.CutMixPreProcessor"))
+for parts, part in ((DATASETS, dict(type="densekd.DigitScenesDet", count=2)), (MODELS, dict(type="densekd.LPLD"))):
+    try:
+        parts.build(part)
+    except ImportError as error:
+        assert "pip install 'graphdensekd[detection]'" in str(error), error
+    else:
+        raise AssertionError("built")
 """,
     )
 

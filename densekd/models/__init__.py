@@ -17,8 +17,8 @@ try:
     from densekd.models.mean_teacher import MeanTeacher
     from densekd.models.soft_teacher import SoftTeacher
     from densekd.models.wscol import WSCoL
-except ModuleNotFoundError as error:  # segmentation does not need mmdet
-    if error.name != "mmdet":
+except ModuleNotFoundError as error:  # segmentation needs neither mmdet nor mmcv's operators
+    if error.name not in ("mmdet", "mmcv._ext"):
         raise
     needs_mmdet("this model", MODELS, "LPLD", "MeanTeacher", "SoftTeacher", "WSCoL")
 

@@ -82,7 +82,14 @@ class MeanTeacher(SemiBaseDetector):
     SHARES: ClassVar[tuple[str, ...]] = ("cls_pseudo_thr",)
     """Options from 0 to 1."""
 
+    student: Any
+    teacher: Any
+    checkpoint: str | Path | None
+    unsafe: bool
+    momentum: float
+    interval: int
     steps: Tensor
+    _blank: bool
 
     def __init__(
         self,
@@ -402,7 +409,7 @@ def homography(sample: DetDataSample, like: Tensor) -> Tensor:
 
 
 def _is_number(value: Any, most: float = sys.float_info.max) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= value <= most
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) <= most
 
 
 class _Options(dict[str, Any]):
