@@ -82,7 +82,7 @@ def prune_channels(
     {'0': [3, 2], '1': [2, 2], '3': [2, 2]}
     """
     coupled = coupled_channels(model, forward)
-    shares = {"": keep} if isinstance(keep, int | float) else dict(keep)
+    shares = keep if isinstance(keep, Mapping) else {"": keep}
     kept, groups = _chosen(model, coupled, shares, least)
     cuts = {}
     for path, layer in coupled.layers.items():
