@@ -82,7 +82,7 @@ def prune_channels(
     {'0': [3, 2], '1': [2, 2], '3': [2, 2]}
     """
     coupled = coupled_channels(model, forward)
-    shares = {"": keep} if isinstance(keep, int | float) else dict(keep)
+    shares = keep if isinstance(keep, Mapping) else {"": keep}
     kept, groups = _chosen(model, coupled, shares, least)
     cuts = {}
     for path, layer in coupled.layers.items():
@@ -136,6 +136,8 @@ def set_widths(model: nn.Module, widths: Mapping[str, Sequence[int]]) -> nn.Modu
         module = modules[path]
         if not isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear | _BatchNorm):
             raise ValueError(f"widths: {path!r} is a {type(module).__name__}: it has no channels that can be set")
+        if getattr(module, "groups", 1) not in (1, _sizes(module)[0]):
+            raise ValueError(f"widths: {path!r} is a grouped convolution, whose channels cannot be set")
         has = _sizes(module)
         whole = isinstance(given, Sequence) and len(given) == 2 and all(type(each) is int for each in given)
         if not whole or not all(1 <= each <= most for each, most in zip(given, has)):
@@ -195,10 +197,10 @@ def _chosen(
         for channel, value in zip(channels, values.tolist()):
             score[channel] = max(score.get(channel, 0.0), value)
     for layer in makers:
-        own = list(dict.fromkeys(map(coupled.root, layer.writes)))
-        enough = min(len(own), max(least, -(-len(own) // 100)))
-        missing = enough - sum(each in kept for each in own)
-        rest = sorted((each for each in own if each not in kept), key=lambda each: -score[each])
+        made = list(dict.fromkeys(map(coupled.root, layer.writes)))
+        enough = min(len(made), max(least, -(-len(made) // 100)))
+        missing = enough - sum(each in kept for each in made)
+        rest = sorted((each for each in made if each not in kept), key=lambda each: -score[each])
         kept |= set(rest[: max(0, missing)])
     groups = {}
     for name in names:

@@ -64,7 +64,7 @@ def test_scales_of_channels_that_the_task_does_not_need_go_so_that_the_right_one
         lost[rate] = accuracy(student) - accuracy(pruned)
         assert (scales(student)[4:] < 0.01).all() == (rate is not None)
     assert abs(lost[2.0]) < 0.02
-    assert lost[None] > 0.2
+    assert lost[None] > 0.1
 
 
 def test_in_a_run_of_openmmlab_scales_go_and_frozen_ones_stay(seg: Config, tmp_path: Path) -> None:
