@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from graphkd.scenes.scenes import ARRAYS, NAMES, Reader, Scenes
+from graphkd.scenes.scenes import ARRAYS, NAMES, Reader, Scenes, check_scenes
 from graphkd.scenes.worlds import passes
 from kdlosses.options import check_known, nearest
 from kdlosses.whole import whole
@@ -54,6 +54,7 @@ def write(path: str | Path, scenes: Scenes) -> None:
         ValueError: the file is of another kind.
         OSError: it cannot be written; a file that was there is as it was.
     """
+    check_scenes(scenes)
     path = Path(path)
     if path.suffix != ".npz":
         raise ValueError(f"{path}: scenes are written to a file .npz")

@@ -360,6 +360,8 @@ def at(array: Tensor, row: int, value: Any) -> Tensor:
         (dict(boxes=at(TINY.boxes, 4, [3, 3, 1, 9])), ValueError, "row 4 has no area"),
         (dict(boxes=TINY.boxes[:-1]), ValueError, "boxes are .N, 4., for 240 rows"),
         (dict(features=nan(TINY.features, 7)), ValueError, "features holds NaN.* in row 7"),
+        (dict(features=[[1, 2], [3]]), ValueError, "features is no array of numbers"),
+        (dict(boxes=TINY.boxes * 1e38), ValueError, "boxes holds NaN, infinite or too large numbers"),
         (dict(features=TINY.features[:, :0]), ValueError, "a row for each entity"),
         (dict(labels=at(TINY.labels, 2, 5)), ValueError, "labels of row 2 is 5, an unknown class"),
         (dict(labels=at(TINY.labels, 2, -1)), ValueError, "labels counts from 0, row 2 is -1"),
@@ -433,6 +435,14 @@ def test_calls_that_cannot_be_are_named(
 ) -> None:
     with pytest.raises(error, match=said):
         learn(scenes, method, **more)
+
+
+@pytest.mark.parametrize("unit", [1e-25, 1e30])
+def test_boxes_may_be_in_any_unit(unit: float) -> None:
+    network = Glidn(Shape.of(TINY, "actions"), 16, 2).eval()
+    with torch.no_grad():
+        for view, logits in network(Scenes.of(given(boxes=TINY.boxes * unit))).items():
+            torch.testing.assert_close(logits, network(TINY)[view], atol=1e-4, rtol=1e-3)
 
 
 def test_files_that_cannot_be_are_named(tmp_path: Path) -> None:
