@@ -630,7 +630,7 @@ GRAPHS = (
         nodes="scenes/passes_actions.py",
         pixels="it reads entities that a detector has found",
         nodes_result=Measured(
-            "graph/scenes-passes_actions.json", "glidn(hidden=16, heads=2, dropout=0.0)", "without its idea", "global"
+            "graph/scenes-passes_actions.json", "glidn(hidden=16, heads=2, dropout=0.0)", metric="global"
         ),
         open="known by its abstract: edges, losses and weights are ours; Charades and CAD-120 are not at hand, so that "
         "it is measured on a drawn world alone; the mean of both graphs gains nothing",
@@ -641,7 +641,7 @@ GRAPHS = (
         _GRAPH.format("scenes", "test_the_direction_of_a_relation_is_told"),
         nodes="scenes/passes_relations.py",
         pixels="it reads entities that a detector has found",
-        nodes_result=Measured("graph/scenes-passes_relations.json", "login", "without its idea", "brc"),
+        nodes_result=Measured("graph/scenes-passes_relations.json", "login", metric="brc"),
         open="entities are rows of features, where the authors mask feature maps; their classes are given, and not "
         "corrected; Visual Genome is not at hand, so that it is measured on a drawn world alone, where the global "
         "interaction gains nothing",
