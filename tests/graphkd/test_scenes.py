@@ -275,6 +275,29 @@ def test_recall_is_that_of_a_brute_force() -> None:
     assert found["brc"] == pytest.approx(brc)
 
 
+def test_a_pair_may_have_several_predicates() -> None:
+    two = torch.tensor([[0, 1, 2], [0, 1, 5], [1, 0, 3]])
+    scenes = Scenes.of(given(relations=two))
+    place = scenes.place_of(torch.tensor([[0, 1], [1, 0]]))
+    assert scenes.pair_targets[place].nonzero().tolist() == [[0, 2], [0, 5], [1, 3]]
+    assert scenes.pair_targets.sum(1).eq(1).all()
+    logits = torch.full((len(scenes.pair_targets), 9), -5.0)
+    logits[place, torch.tensor([5, 3])] = 9.0
+    found = scene_graph_metrics(scenes, logits, 2)
+    assert found == pytest.approx(dict(recall=2 / 3, mean_recall=2 / 3, brc=1.0))
+
+
+def test_without_tracks_entities_of_one_class_are_joined_through_time() -> None:
+    arrays = given(track=None)
+    scenes = Scenes.of(arrays)
+    first, second = scenes.through_time
+    assert (scenes.labels[first] == scenes.labels[second]).all()
+    assert (scenes.video[first] == scenes.video[second]).all()
+    assert (scenes.frame[first] < scenes.frame[second]).all()
+    tracked = set(map(tuple, TINY.through_time.T.tolist()))
+    assert set(map(tuple, scenes.through_time.T.tolist())) == tracked, "each class is once in a frame here"
+
+
 def test_parts_are_apart_and_the_test_is_not_learned() -> None:
     scenes = Scenes.of(given(parts=None))
     parts = divided(scenes, "actions", 0)
