@@ -109,6 +109,16 @@ RESULTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "which they are dense again, and to rank all items for all users.",
         ("graph/lightgnn-blocks.json", "graph/lightgnn-lastfm.json"),
     ),
+    "scenes": (
+        "Actions and relations",
+        "Of drawn videos in which a human passes a lamp: accuracy of the action, where a tenth of the videos to learn "
+        "from has a label, by the graph of each frame (local), by the one of the whole video (global) and by the mean "
+        "of both; then relations of entities in a frame: Recall@10, mean Recall@10 over predicates, and how often both "
+        "directions of a pair get a predicate that holds (brc). The control is the same network without the idea: "
+        "graphs that do not teach each other; pairs without an order, without the global interaction and without "
+        "Attract & Repel. Over three seeds.",
+        ("graph/scenes-passes_actions.json", "graph/scenes-passes_relations.json"),
+    ),
     "unlearning": (
         "Networks that forget",
         "A GCN trained on links forgets 2.5 % of its edges, over two seeds. AUC_d, how often a retained edge scores "

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from graphkd.scenes.scenes import ARRAYS, NAMES, Reader, Scenes
+from graphkd.scenes.scenes import ARRAYS, NAMES, Scenes, check_scenes
 from graphkd.scenes.worlds import passes
 from kdlosses.options import check_known, nearest
 from kdlosses.whole import whole
@@ -54,6 +54,7 @@ def write(path: str | Path, scenes: Scenes) -> None:
         ValueError: the file is of another kind.
         OSError: it cannot be written; a file that was there is as it was.
     """
+    check_scenes(scenes)
     path = Path(path)
     if path.suffix != ".npz":
         raise ValueError(f"{path}: scenes are written to a file .npz")
@@ -74,11 +75,11 @@ def load(spec: str | Mapping[str, Any], seed: int = 0) -> Scenes:
         TypeError: no such option.
 
     >>> load(dict(type="passes", videos=20, frames=6))
-    <Scenes: 20 videos, 120 frames, 480 entities of 5 classes, 3 actions, ... relations of 8 predicates>
+    <Scenes: 20 videos, 120 frames, 480 entities of 5 classes, 4 actions, 1078 relations of 8 predicates>
     """
     options = dict(spec) if isinstance(spec, Mapping) else {"type": spec}
     kind = options.pop("type", None)
-    readers: dict[Any, Reader] = {"passes": passes, "file": read}
+    readers: dict[Any, Callable[..., Scenes]] = {"passes": passes, "file": read}
     if kind not in readers:
         raise KeyError(f"no scenes are called {kind!r}; {nearest(str(kind), readers)}")
     known = [name for name in inspect.signature(readers[kind]).parameters if name != "seed"]

@@ -82,6 +82,7 @@ def relative_boxes(boxes: Tensor, pairs: Tensor) -> Tensor:
     >>> [round(each, 2) for each in relative_boxes(boxes, torch.tensor([[0], [1]]))[0].tolist()]
     [0.33, 0.0, 0.0, 0.0, 0.5]
     """
+    boxes = boxes.double()  # areas of tiny and of huge boxes are no numbers of float32
     size, middle = boxes[:, 2:] - boxes[:, :2], (boxes[:, 2:] + boxes[:, :2]) / 2
     first, second = pairs
     shared = torch.minimum(boxes[first, 2:], boxes[second, 2:]) - torch.maximum(boxes[first, :2], boxes[second, :2])
@@ -89,7 +90,7 @@ def relative_boxes(boxes: Tensor, pairs: Tensor) -> Tensor:
     covered = shared.clamp_min(0).prod(1) / torch.minimum(area[first], area[second])
     offset = (middle[second] - middle[first]) / size[first]
     offset = offset / (1 + offset.abs())
-    return torch.cat([offset, (size[second] / size[first]).log(), covered[:, None]], 1)
+    return torch.cat([offset, (size[second] / size[first]).log(), covered[:, None]], 1).float()
 
 
 def mean_of(values: Tensor, group: Tensor, groups: int) -> Tensor:

@@ -16,8 +16,8 @@ from graphkd.scenes.files import load
 from graphkd.scenes.lesson import SceneLesson, Shape, known_actions, task_of_actions
 from graphkd.scenes.methods import ABOUT, SCENE_METHODS, About
 from graphkd.scenes.metrics import scene_graph_metrics
-from graphkd.scenes.model import SceneModel, check_scenes, views
-from graphkd.scenes.scenes import PARTS, Scenes
+from graphkd.scenes.model import SceneModel, views
+from graphkd.scenes.scenes import PARTS, Scenes, check_scenes
 from graphkd.spec import plain, resolve, whole
 from graphkd.training.loop import Evaluation, History, Schedule, rehearsal, train
 from graphkd.training.scoring import measures

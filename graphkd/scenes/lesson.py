@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -71,11 +70,6 @@ class SceneLesson:
             return logits.sum() * 0
         assert batch.actions is not None
         return self.task.hard(logits[known], batch.actions[known])
-
-    @functools.cached_property
-    def predicate_counts(self) -> Tensor:
-        """`(C + 1,)`, how many pairs have each predicate, and last none."""
-        return self.scenes.pair_targets.sum(0)
 
 
 def task_of_actions(scenes: Scenes) -> Task:

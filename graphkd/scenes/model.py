@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from graphkd.scenes.lesson import Shape
 from graphkd.scenes.methods import ABOUT, SCENE_METHODS
-from graphkd.scenes.scenes import Scenes
+from graphkd.scenes.scenes import Scenes, check_scenes
 from graphkd.spec import whole
 from graphkd.students import files
 from kdlosses.options import nearest
@@ -122,12 +122,6 @@ class SceneModel:
                 f"the scenes have an entity of class {int(scenes.labels.max())}, an unknown one: in the training there "
                 f"were {wanted.labels}"
             )
-
-
-def check_scenes(scenes: Any) -> None:
-    """Raise TypeError unless these are scenes."""
-    if not isinstance(scenes, Scenes):
-        raise TypeError(f"scenes are what Scenes.of, read or load return, got a {type(scenes).__name__}")
 
 
 @torch.inference_mode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -292,6 +292,12 @@ _SIDES = ((slice(0, 2), "amin"), (slice(2, 4), "amax"))
 _OF_ROWS = ("features", "boxes", "labels", "frame", "video", "track", "context")
 
 
+def check_scenes(scenes: Any) -> None:
+    """Raise TypeError unless these are scenes."""
+    if not isinstance(scenes, Scenes):
+        raise TypeError(f"scenes are what Scenes.of, read or load return, got a {type(scenes).__name__}")
+
+
 def pairs_within(group: Tensor) -> Tensor:
     """All ordered pairs `(2, P)` of two places with the same number.
 
@@ -316,7 +322,10 @@ def _within(values: Tensor, group: Tensor, groups: int, how: str) -> Tensor:
 
 
 def _numbers(name: str, value: Any) -> np.ndarray:
-    array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+    try:
+        array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+    except (TypeError, ValueError) as error:  # of lists that are not alike, and of bfloat16
+        raise ValueError(f"{name} is no array of numbers: {error}") from error
     if array.dtype.kind not in "iuf":
         raise TypeError(f"{name} holds numbers, got an array of {array.dtype}")
     return array
@@ -326,7 +335,8 @@ def _reals(name: str, value: Any, dims: int) -> Tensor:
     array = _numbers(name, value)
     if array.ndim != dims:
         raise ValueError(f"{name} has {dims} dimensions, got the shape {array.shape}")
-    found = torch.from_numpy(array.astype(np.float32))
+    with np.errstate(over="ignore"):
+        found = torch.from_numpy(array.astype(np.float32))
     bad = (~found.isfinite()).flatten(1).any(1).nonzero().flatten()
     if len(bad):
         raise ValueError(f"{name} holds NaN, infinite or too large numbers in {_rows(bad)}: leave these rows out")
@@ -337,7 +347,7 @@ def _wholes(name: str, value: Any, shape: tuple[int, ...]) -> Tensor:
     array = _numbers(name, value)
     if array.shape != shape:
         raise ValueError(f"{name} has the shape {array.shape}, expected {shape}: one for each row of features")
-    wrong = np.flatnonzero(~np.isfinite(array) | (array != np.floor(array))) if array.dtype.kind == "f" else ()
+    wrong = np.flatnonzero(~np.isfinite(array) | (array != np.floor(array)) | (np.abs(array) > 1 << 53))
     if len(wrong):
         raise ValueError(f"{name} holds whole numbers, row {wrong[0]} is {array.flat[wrong[0]]}")
     return torch.from_numpy(array.astype(np.int64))
@@ -465,6 +475,3 @@ def _rows(rows: Tensor) -> str:
 
 def _some(shown: list[str], count: int) -> str:
     return ", ".join(shown) + (f" and {count - len(shown)} more" if count > len(shown) else "")
-
-
-Reader = Callable[..., Scenes]

@@ -275,6 +275,29 @@ def test_recall_is_that_of_a_brute_force() -> None:
     assert found["brc"] == pytest.approx(brc)
 
 
+def test_a_pair_may_have_several_predicates() -> None:
+    two = torch.tensor([[0, 1, 2], [0, 1, 5], [1, 0, 3]])
+    scenes = Scenes.of(given(relations=two))
+    place = scenes.place_of(torch.tensor([[0, 1], [1, 0]]))
+    assert scenes.pair_targets[place].nonzero().tolist() == [[0, 2], [0, 5], [1, 3]]
+    assert scenes.pair_targets.sum(1).eq(1).all()
+    logits = torch.full((len(scenes.pair_targets), 9), -5.0)
+    logits[place, torch.tensor([5, 3])] = 9.0
+    found = scene_graph_metrics(scenes, logits, 2)
+    assert found == pytest.approx(dict(recall=2 / 3, mean_recall=2 / 3, brc=1.0))
+
+
+def test_without_tracks_entities_of_one_class_are_joined_through_time() -> None:
+    arrays = given(track=None)
+    scenes = Scenes.of(arrays)
+    first, second = scenes.through_time
+    assert (scenes.labels[first] == scenes.labels[second]).all()
+    assert (scenes.video[first] == scenes.video[second]).all()
+    assert (scenes.frame[first] < scenes.frame[second]).all()
+    tracked = set(map(tuple, TINY.through_time.T.tolist()))
+    assert set(map(tuple, scenes.through_time.T.tolist())) == tracked, "each class is once in a frame here"
+
+
 def test_parts_are_apart_and_the_test_is_not_learned() -> None:
     scenes = Scenes.of(given(parts=None))
     parts = divided(scenes, "actions", 0)
@@ -360,6 +383,8 @@ def at(array: Tensor, row: int, value: Any) -> Tensor:
         (dict(boxes=at(TINY.boxes, 4, [3, 3, 1, 9])), ValueError, "row 4 has no area"),
         (dict(boxes=TINY.boxes[:-1]), ValueError, "boxes are .N, 4., for 240 rows"),
         (dict(features=nan(TINY.features, 7)), ValueError, "features holds NaN.* in row 7"),
+        (dict(features=[[1, 2], [3]]), ValueError, "features is no array of numbers"),
+        (dict(boxes=TINY.boxes * 1e38), ValueError, "boxes holds NaN, infinite or too large numbers"),
         (dict(features=TINY.features[:, :0]), ValueError, "a row for each entity"),
         (dict(labels=at(TINY.labels, 2, 5)), ValueError, "labels of row 2 is 5, an unknown class"),
         (dict(labels=at(TINY.labels, 2, -1)), ValueError, "labels counts from 0, row 2 is -1"),
@@ -433,6 +458,14 @@ def test_calls_that_cannot_be_are_named(
 ) -> None:
     with pytest.raises(error, match=said):
         learn(scenes, method, **more)
+
+
+@pytest.mark.parametrize("unit", [1e-25, 1e30])
+def test_boxes_may_be_in_any_unit(unit: float) -> None:
+    network = Glidn(Shape.of(TINY, "actions"), 16, 2).eval()
+    with torch.no_grad():
+        for view, logits in network(Scenes.of(given(boxes=TINY.boxes * unit))).items():
+            torch.testing.assert_close(logits, network(TINY)[view], atol=1e-4, rtol=1e-3)
 
 
 def test_files_that_cannot_be_are_named(tmp_path: Path) -> None:
