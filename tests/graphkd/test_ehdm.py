@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from graphkd.data import Graph, digits
+from graphkd.data import digits
 from graphkd.links import (
     HEURISTICS,
     Heuristic,
@@ -51,7 +51,7 @@ def split() -> LinkSplit:
 
 @pytest.fixture(params=["kept", "block by block"])
 def edges(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Tensor:
-    """A graph with loops, double edges and lone nodes; tables of all pairs are kept, or made for a few nodes at once."""
+    """A graph with loops, double edges and lone nodes; tables of all pairs are kept, or made of a few nodes at once."""
     if request.param != "kept":
         monkeypatch.setattr(heuristics, "_TABLE", 0)
         monkeypatch.setattr(heuristics, "_ENTRIES", 5 * NODES)
