@@ -65,8 +65,8 @@ def fit_neighbours(
     Raises:
         ValueError: there is no edge, or an option is out of range.
 
-    Paper: Liu et al., "Local Augmentation for Graph Neural Networks", ICML 2022. In its code U is taken after each step,
-    a step has 64 edges and `lr` differs from graph to graph; features that are not from 0 to 1 are our own.
+    Paper: Liu et al., "Local Augmentation for Graph Neural Networks", ICML 2022. In its code U is taken after each
+    step, a step has 64 edges and `lr` differs from graph to graph; features that are not from 0 to 1 are our own.
 
     >>> from graphkd.data import digits
     >>> graph = digits()

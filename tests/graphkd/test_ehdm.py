@@ -317,5 +317,5 @@ def test_what_is_wrong_is_named_before_anything_is_trained(split: LinkSplit) -> 
             fails(**options)
     pairs = torch.arange(100).view(2, 50)  # joined two by two: nobody has a neighbour in common with another
     lone = LinkLesson(torch.randn(100, 4), pairs, lambda *args: pytest.fail("trained"), draw())
-    with pytest.raises(ValueError, match="'jaccard' scores all 16384 pairs that were drawn 0"):
+    with pytest.raises(ValueError, match=r"'jaccard' scores all \d+ pairs that were drawn 0"):
         ehdm(LinkEnsemble(4, (8,)), replace(lone, edges=pairs[:, :1]), heuristics=["jaccard"])
