@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,7 @@ class LocalConv(nn.Module):
     """
 
     hops = 1
+    fitted: Tensor
 
     def __init__(self, in_features: int, out_features: int, concat: int, generator: Mapping[str, Any]) -> None:
         super().__init__()
@@ -95,13 +96,18 @@ class LAGNN(GNN):
         self.last = nn.Linear((1 + concat) * classes, classes) if not inner and concat else None
         self._seen: tuple[Any, ...] | None = None
 
+    @property
+    def local(self) -> LocalConv:
+        """The first layer."""
+        return cast(LocalConv, self.layers[0])
+
     def before_training(self, setting: Setting) -> None:
         """Train the generator on what is seen of a graph; U is told the training labels of classes."""
         seen, told = setting.seen, None
         if seen.task == "single-label":
             told = torch.full_like(seen.y, -1)
             told[setting.train] = seen.y[setting.train]
-        self.layers[0].fit(seen.x, seen.edge_index, told)
+        self.local.fit(seen.x, seen.edge_index, told)
 
     def outputs(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> list[Tensor]:
         *hidden, logits = super().outputs(x, edge_index, edge_weight)
@@ -115,7 +121,7 @@ class LAGNN(GNN):
         if self._seen is None:
             raise RuntimeError("lagnn: call auxiliary_loss() once after each forward pass in training mode")
         (*graph, logits), self._seen = self._seen, None
-        if self.consistency == 0 or self.samples < 2 or len(self.layers[0].layers) == 1:
+        if self.consistency == 0 or self.samples < 2 or self.local.generator is None:
             return logits.new_zeros(())
         more = [super(LAGNN, self).outputs(*graph)[-1] for _ in range(self.samples - 1)]
         more = more if self.last is None else [self.last(each) for each in more]

@@ -34,7 +34,7 @@ def fit_neighbours(
     draws: int = 4,
     lr: float = 0.001,
     epochs: int = 10,
-    batch_size: int = 64,
+    batch_size: int = 256,
     warm: int = 1,
     passes: int = 100,
 ) -> tuple[NeighbourVAE, History]:
@@ -65,8 +65,8 @@ def fit_neighbours(
     Raises:
         ValueError: there is no edge, or an option is out of range.
 
-    Paper: Liu et al., "Local Augmentation for Graph Neural Networks", ICML 2022. In its code U is taken after each step
-    and `lr` differs from graph to graph; features that are not from 0 to 1 are our own.
+    Paper: Liu et al., "Local Augmentation for Graph Neural Networks", ICML 2022. In its code U is taken after each
+    step, a step has 64 edges and `lr` differs from graph to graph; features that are not from 0 to 1 are our own.
 
     >>> from graphkd.data import digits
     >>> graph = digits()

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from graphkd.data import Graph, digits
+from graphkd.data import digits
 from graphkd.links import (
     HEURISTICS,
     Heuristic,
@@ -51,7 +51,7 @@ def split() -> LinkSplit:
 
 @pytest.fixture(params=["kept", "block by block"])
 def edges(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Tensor:
-    """A graph with loops, double edges and lone nodes; tables of all pairs are kept, or made for a few nodes at once."""
+    """A graph with loops, double edges and lone nodes; tables of all pairs are kept, or made of a few nodes at once."""
     if request.param != "kept":
         monkeypatch.setattr(heuristics, "_TABLE", 0)
         monkeypatch.setattr(heuristics, "_ENTRIES", 5 * NODES)
@@ -317,5 +317,5 @@ def test_what_is_wrong_is_named_before_anything_is_trained(split: LinkSplit) -> 
             fails(**options)
     pairs = torch.arange(100).view(2, 50)  # joined two by two: nobody has a neighbour in common with another
     lone = LinkLesson(torch.randn(100, 4), pairs, lambda *args: pytest.fail("trained"), draw())
-    with pytest.raises(ValueError, match="'jaccard' scores all 16384 pairs that were drawn 0"):
+    with pytest.raises(ValueError, match=r"'jaccard' scores all \d+ pairs that were drawn 0"):
         ehdm(LinkEnsemble(4, (8,)), replace(lone, edges=pairs[:, :1]), heuristics=["jaccard"])

@@ -103,11 +103,12 @@ def _named(spec: Any, lesson: LinkLesson, known: Known) -> Scorer:
 
 
 def _pool(lesson: LinkLesson) -> Tensor:
-    """Pairs that scores are standardised on: as many near each other as any."""
+    """Pairs of different nodes that scores are standardised on: as many near each other as any."""
     nodes = torch.randint(lesson.nodes, (_POOL,), generator=lesson.generator)
     near = lesson.walk(nodes, 2).T.flatten()
     strangers = torch.randint(lesson.nodes, near.shape, generator=lesson.generator)
-    return torch.stack([nodes.repeat(4), torch.cat([near, strangers])])
+    pairs = torch.stack([nodes.repeat(4), torch.cat([near, strangers])])
+    return pairs[:, pairs[0] != pairs[1]]
 
 
 def _standard(scorer: Scorer, spec: Any, pool: Tensor, scale: str) -> Scorer:
