@@ -83,6 +83,7 @@ _LOGIT, _FEATURE = "tests/kdlosses/logit/test_{0}.py::{1}", "tests/kdlosses/feat
 _POLICY = "tests/kdlosses/policy/test_{0}.py::{1}"
 _OURS = "tests/kdlosses/rules/test_{0}.py::{1}"
 _PAIRS, _RELATION = "tests/kdlosses/contrastive/test_{0}.py::{1}", "tests/kdlosses/relation/test_{0}.py::{1}"
+_TEACHER = "tests/graphkd/teachers/test_{0}.py::{1}"
 _GRAPH, _DENSE = "tests/graphkd/test_{0}.py::{1}", "tests/densekd/{0}.py::{1}"
 _RECIPE = "tests/graphkd/recipes/test_{0}.py::{1}"
 
@@ -612,6 +613,31 @@ GRAPHS = (
         _GRAPH.format("curvature", "test_bottlenecks_weigh_more_in_logits_and_clusters_in_what_is_hidden"),
         pixels=_EDGES,
         nodes_result=Without("curvature", "glnn"),
+    ),
+    System(
+        "CatGCN",
+        "catgcn graphkd.data.fields.multi_hot",
+        _TEACHER.format("catgcn", "test_pairs_of_fields_tell_what_no_field_does"),
+        pixels=_EDGES,
+        nodes_result=Measured("graph/teachers-cora.json", "glnn from catgcn"),
+        open="clusters of nodes and weights of classes in training are left out; the paper's sets are not public",
+    ),
+    System(
+        "LargeGT",
+        "large_gt graphkd.teachers.stored.StoredGNN",
+        _TEACHER.format("large_gt", "test_what_lies_four_hops_away_is_learned_and_is_not_by_two_hops"),
+        pixels=_EDGES,
+        nodes_result=Measured("graph/teachers-cora.json", "glnn from large_gt"),
+        open="averaged features stand for node2vec; graphs of millions of nodes are not run",
+    ),
+    System(
+        "Graph Mamba",
+        "graph_mamba graphkd.networks.scan.selective_scan",
+        _TEACHER.format("graph_mamba", "test_sequences_tell_a_distance_that_a_node_alone_does_not"),
+        pixels=_EDGES,
+        nodes_result=Measured("graph/teachers-cora.json", "glnn from graph_mamba"),
+        open="its code is not published; positional encodings are left out; it needs the whole graph; the fused kernel "
+        "was not run",
     ),
     System(
         "D2DGN",

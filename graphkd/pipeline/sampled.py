@@ -326,5 +326,7 @@ def check_sampled(teacher: TeacherSpec, mini: Setting, seed: int) -> None:
     with at_rest(network):
         edges = mini.seen.edge_index
         x = mini.seen.x if getattr(network, "sparse", False) else mini.seen.x.to_dense()
-        check = check_stored if isinstance(network, StoredGNN) else check_layerwise
-        check(network, x, edges, *by_target(edges, len(mini.seen)))
+        if isinstance(network, StoredGNN):
+            check_stored(network, x, edges, *by_target(edges, len(mini.seen)))
+        else:
+            check_layerwise(network, x, edges, *by_target(edges, len(mini.seen)))

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -182,7 +182,8 @@ class GraphMamba(GNN):
         return self._answered(x, edge_index, nodes.to(x.device))[-1]
 
     def _answered(self, x: Tensor, edge_index: Tensor, nodes: Tensor) -> list[Tensor]:
-        encoder, head = self.layers
+        encoder: Any = self.layers[0]
+        head = self.layers[1]
         with torch.autocast(x.device.type, enabled=False):  # no sparse product is in half precision
             z = encoder.embed(x)
         found = encoder(z, self._drawn(edge_index, len(x)), nodes)

@@ -164,12 +164,12 @@ class LargeGT(StoredGNN):
         self.register_buffer("seed", torch.randint(1 << 31, ()))  # of the sets: with its weights it finds them again
 
     def outputs(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> list[Tensor]:
-        sets, hop = self._drawn(edge_index, len(x), self.embed.weight.dtype)
+        sets, hop = self._drawn(edge_index, len(x))
         return self._answered(self._embedded(x, hop), sets)
 
     def some(self, x: Tensor, edge_index: Tensor, nodes: Tensor) -> Tensor:
         """Logits `(n, C)` of some nodes of a graph: in training no more is computed than they read."""
-        sets, hop = self._drawn(edge_index, len(x), self.embed.weight.dtype)
+        sets, hop = self._drawn(edge_index, len(x))
         ids, place = sets[nodes.to(sets.device)].unique(return_inverse=True)
         return self._answered([each[ids] for each in self._embedded(x, hop)], place)[-1]
 
@@ -200,9 +200,13 @@ class LargeGT(StoredGNN):
         draw = torch.Generator().manual_seed(int(self.seed) + int(block[0]))
         return two_hop_sets(crow, source, block, self.sample, draw)
 
-    def _drawn(self, edge_index: Tensor, nodes: int, dtype: torch.dtype) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    @property
+    def _wide(self) -> torch.dtype:  # no sparse product is in half precision
+        return torch.promote_types(self.embed.weight.dtype, torch.float32)
+
+    def _drawn(self, edge_index: Tensor, nodes: int) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """The sets of all nodes, and a hop over the edges."""
-        kept = _DRAWN.setdefault(edge_index, {})
+        kept, dtype = _DRAWN.setdefault(edge_index, {}), self._wide
         key = nodes, dtype, self.sample, int(self.seed)
         if key not in kept:
             with torch.inference_mode(False), torch.no_grad():
@@ -213,11 +217,11 @@ class LargeGT(StoredGNN):
         return kept[key]
 
     def _embedded(self, x: Tensor, hop: Callable[[Tensor], Tensor]) -> list[Tensor]:
-        with torch.autocast(x.device.type, enabled=False):  # no sparse product is in half precision
-            found = [self.embed(x)]
+        with torch.autocast(x.device.type, enabled=False):
+            found = [self.embed(x).to(self._wide)]
             for _ in range(_HOPS):
                 found.append(hop(found[-1]))
-        return found
+        return [each.to(self.embed.weight.dtype) for each in found]
 
     def _answered(self, hops: list[Tensor], sets: Tensor) -> list[Tensor]:
         """Hidden layer and logits, from embedded features `(U, d)` over each number of hops."""

@@ -134,7 +134,9 @@ def test_sequences_tell_a_distance_that_a_node_alone_does_not() -> None:
 
 def test_it_teaches_a_student_by_its_cache() -> None:
     graph = digits()
-    result = distill(graph, {**QUICK, "epochs": 25}, student=StudentClassifier((32,), epochs=40), setting="tran")
+    result = distill(
+        graph, {**QUICK, "epochs": 40, "lr": 0.02}, student=StudentClassifier((32,), epochs=40), setting="tran"
+    )
     assert result.metrics["student"]["tran"] > result.metrics["control"]["tran"]
     assert [layer.shape for layer in result.cache.hidden] == [(len(graph), 16)]
 
