@@ -589,7 +589,7 @@ GRAPHS = (
         _TEACHER.format("large_gt", "test_what_lies_four_hops_away_is_learned_and_is_not_by_two_hops"),
         pixels=_EDGES,
         nodes_result=Measured("graph/teachers-cora.json", "glnn from large_gt"),
-        open="averaged features stand for node2vec; graphs of millions of nodes are not run; on Cora, untuned, below SAGE",
+        open="averaged features stand for node2vec; graphs of millions of nodes are not run; below SAGE on Cora",
     ),
     System(
         "Graph Mamba",
