@@ -628,7 +628,7 @@ GRAPHS = (
         _TEACHER.format("large_gt", "test_what_lies_four_hops_away_is_learned_and_is_not_by_two_hops"),
         pixels=_EDGES,
         nodes_result=Measured("graph/teachers-cora.json", "glnn from large_gt"),
-        open="averaged features stand for node2vec; graphs of millions of nodes are not run",
+        open="averaged features stand for node2vec; graphs of millions of nodes are not run; below SAGE on Cora",
     ),
     System(
         "Graph Mamba",
@@ -637,7 +637,7 @@ GRAPHS = (
         pixels=_EDGES,
         nodes_result=Measured("graph/teachers-cora.json", "glnn from graph_mamba"),
         open="its code is not published; positional encodings are left out; it needs the whole graph; the fused kernel "
-        "was not run",
+        "was not run; on Cora, untuned, it is far below SAGE: `graph/teachers-cora.json`",
     ),
     System(
         "D2DGN",

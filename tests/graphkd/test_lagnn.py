@@ -56,7 +56,7 @@ def test_it_learns_the_mean_of_the_neighbours_given_a_node() -> None:
     """Of nodes that it never saw: nearer to the true mean than the mean of all, and than the node itself."""
     torch.manual_seed(0)
     x, edges, _ = world()
-    vae, _ = fit_neighbours(x, edges, generator=draw(), width=64, epochs=15, lr=0.003)
+    vae, _ = fit_neighbours(x, edges, generator=draw(), width=64, epochs=15, lr=0.003, batch_size=64)
     own, _, mean = world(5)
     own, everywhere = own[:300], x[300:].mean(0).expand(300, 6)
     missed = {
@@ -74,7 +74,7 @@ def test_it_learns_which_neighbours_there_are_and_not_their_mean_alone() -> None
     side = torch.randint(2, (2000, 1), generator=draw()).float() * 2 - 1
     x = torch.cat([own, 2 * side + 0.1 * torch.randn(2000, 4, generator=draw(1))])
     edges = torch.stack([200 + torch.arange(2000), torch.randint(200, (2000,), generator=draw(2))])
-    vae, _ = fit_neighbours(x, edges, generator=draw(), width=32, latent=2, epochs=15, lr=0.005)
+    vae, _ = fit_neighbours(x, edges, generator=draw(), width=32, latent=2, epochs=15, lr=0.005, batch_size=64)
     with torch.no_grad():
         found = vae.drawn(torch.zeros(500, 4)).mean(1)
     assert (found.abs() > 1.5).float().mean() > 0.6  # of a mean alone: none
