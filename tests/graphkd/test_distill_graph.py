@@ -126,8 +126,8 @@ def test_every_config_names_what_exists(path: Path) -> None:
         assert callable(imported("graph", name))
         name = name.partition(":")[0].rpartition(".")[2]
     if isinstance(data, str) or "split" in data:  # a graph that is drawn may be drawn in several ways
-        assert path.stem == (name if isinstance(data, str) else f"{name}_{data['split']}")
-    assert name in (*NAMES, "hubs")
+        assert path.stem in ((name, f"{name}_cold") if isinstance(data, str) else (f"{name}_{data['split']}",))
+    assert name in (*NAMES, "fields", "hubs")
     for method in config["methods"]:
         resolve("method", method, RECIPES)
     StudentClassifier(**config["student"])
@@ -138,11 +138,12 @@ def test_every_config_on_the_digits_runs(path: Path) -> None:
     """A few epochs of everything in it: as many logs as models, with finite accuracies."""
     config = read_config(path)
     teachers = config["teacher"] if isinstance(config["teacher"], list) else [config["teacher"]]
+    teachers = [*teachers, *config.get("references", [])]
     for each in (*teachers, config["student"]):
         each["epochs"] = min(each.get("epochs", 3), 3)
     config["settings"] = config["settings"][:1]
     logs = run_seed(load(config["data"]), config, path.parent.name, 0, lambda: None)
-    assert len(logs) == 2 + len(config["methods"])
+    assert len(logs) == 2 + len(config["methods"]) + len(config.get("references", []))
     values = [value for log in logs for value in log["metrics"].values() if value is not None]
     assert all(abs(value) <= 100 for value in values)  # a loss as a metric is negative
     assert sum(value == 0 for value in values) <= len(teachers)  # one that knows some classes finds none of the others
