@@ -153,8 +153,7 @@ SHARED = (
         "dmae densekd.hub.masked.MaskedPretraining",
         "tests/densekd/hub/test_masked.py::test_teacher_and_student_of_dmae_see_the_same_patches",
         nodes="nodes have no patches to leave out",
-        pixels_result=Measured("seg/camvid_mit", "dmae"),
-        open="what the masked stage is worth is not shown: see `benchmarks/masked_camvid.py`",
+        pixels_result=Measured("pretrain/masked_camvid", "dmae, then specific", "specific"),
     ),
     System(
         "ND",
@@ -451,8 +450,7 @@ SHARED = (
         "g2sd densekd.hub.masked.MaskedPretraining",
         "tests/densekd/hub/test_masked.py::test_each_kind_is_learned_on_images_held_out",
         nodes="nodes have no patches to leave out",
-        pixels_result=Measured("seg/camvid_mit", "g2sd"),
-        open="what the generic stage is worth is not shown: see `benchmarks/masked_camvid.py`",
+        pixels_result=Measured("pretrain/masked_camvid", "g2sd, then specific", "specific"),
     ),
     System(
         "DistillNearest, DistillWeighted",
@@ -467,7 +465,7 @@ SHARED = (
         "tests/densekd/hub/test_masked.py::test_further_starts_from_the_first_weights_and_ends_near_its_later_self",
         nodes="nodes have no patches to leave out",
         pixels="`densekd pretrain --masked further` is its command: it needs no config",
-        open="what it is worth is not shown: see `benchmarks/masked_camvid.py`",
+        pixels_result=Measured("pretrain/masked_camvid", "further, then specific", "specific"),
     ),
     System(
         "DHO",
