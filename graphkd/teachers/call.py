@@ -46,7 +46,8 @@ def call_some(network: nn.Module, graph: Graph, nodes: Tensor) -> Tensor:
     """Return the logits `(n, C)` of some of the nodes of `call_on`; a `GNN` may compute no more than these."""
     from graphkd.teachers.gnn import GNN
 
-    if graph.reads is not None or graph.edge_weight is not None or not isinstance(network, GNN):
+    own = isinstance(network, GNN) and type(network).some is not GNN.some
+    if graph.reads is not None or graph.edge_weight is not None or not own:
         return call_on(network, graph)[nodes]
     return _logits(network.some(*_own(network, graph.x, graph.edge_index), nodes), len(nodes), graph.num_classes)
 
