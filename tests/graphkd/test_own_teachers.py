@@ -206,6 +206,6 @@ def test_a_stack_that_returns_more_than_logits_is_trained(graph: Graph) -> None:
     view = make_setting(graph, cpf_split(graph.y, 0), "tran", 0)
 
     def told(in_features: int, classes: int) -> nn.Module:
-        return Told(sage(in_features, classes, hidden=16).layers)
+        return Told([*sage(in_features, classes, hidden=16).layers])
 
     assert train_teacher(view, dict(type=told, epochs=2), 0).model is not None

@@ -235,8 +235,9 @@ def test_an_influence_that_is_none_is_named(wrong: Tensor) -> None:
 
 
 def test_as_a_classifier_it_counts_the_influence_that_is_asked_for(small: Setting) -> None:
-    seen, found = small.seen, []
-    for inputs in ({}, dict(score="jacobian", reach=1)):
+    seen, found = small.seen, list[list[float]]()
+    options: list[dict[str, Any]] = [{}, dict(score="jacobian", reach=1)]
+    for inputs in options:
         keep = list[Any]()
         torch.manual_seed(0)
         lesson = lesson_of(seen, keep, torch.full((len(seen),), -1))
