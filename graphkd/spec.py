@@ -19,7 +19,7 @@ from kdlosses.options import check_known, typed
 _GROUPS = {"method": "recipes", "teacher": "teachers"}
 _BOUNDS = Ground(
     least={"hop": -math.inf, "bucket": 2}
-    | dict.fromkeys(("hops", "steps", "epochs", "memory", "predictor", "start", "far"), 0),
+    | dict.fromkeys(("hops", "steps", "epochs", "memory", "predictor", "start", "far", "pretrain"), 0),
     most={"dropout": 1},
 )
 """Of options of recipes: whole numbers count from 1 but for these, all others are not negative."""

@@ -57,6 +57,9 @@ class Boosted(nn.Module):
         return torch.logsumexp(each + (self.alphas / self.alphas.sum()).log()[:, None, None], dim=0)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        while len(self.members) < len(state_dict.get(prefix + "alphas", ())):
+        held = max(1, len(state_dict.get(prefix + "alphas", self.alphas)))
+        del self.members[held:]
+        self.alphas = self.alphas[:held]
+        while len(self.members) < held:
             self.add()
         super()._load_from_state_dict(state_dict, prefix, *args)

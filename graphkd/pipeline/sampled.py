@@ -315,7 +315,9 @@ def check_sampled(teacher: TeacherSpec, mini: Setting, seed: int) -> None:
     """Raise ValueError unless a teacher can be trained on sampled neighbourhoods and applied layer by layer."""
     if isinstance(teacher, Cache):
         return
-    network = parsed(teacher, mini.seen.x.shape[1], mini.seen.num_classes, seed).network
+    network, _, schedule, *_ = parsed(teacher, mini.seen.x.shape[1], mini.seen.num_classes, seed)
+    if isinstance(network, StoredGNN) and schedule is not None and schedule.batch_size is not None:
+        network.check_batch(schedule.batch_size)
     if hasattr(network, "auxiliary_loss") and not isinstance(teacher, nn.Module):
         raise ValueError(
             f"a {type(network).__name__} has losses of its own over the whole graph, which sampled neighbourhoods are "

@@ -41,7 +41,8 @@ def infgrand(
     In `train_student` and `distill` the student, and not the teacher, sees $\tilde x$, the mean of the features over
     hops, see `graphkd.data.influence.with_hops`; the influence is that of the features as they were. A node that comes
     with its edges needs one look-up of those, before it is asked about; what the student knows of a node without edges
-    is its own features, $\tilde x = x$. Fitted as a classifier it sees what it is given, and the influence is of that.
+    is its own features, $\tilde x = x$. Fitted as a classifier it sees what it is given, whatever `hops` says, and the
+    influence is of that.
 
     Args:
         model: the student, trained in place.
@@ -64,11 +65,11 @@ def infgrand(
     delta, gamma = checked_pair("labels", labels), checked_pair("edges", edges)
     if tau <= 0:
         raise ValueError(f"infgrand: tau must be positive, got {tau}")
-    checked_hops(**(inputs or {}))
+    _, score, reach = checked_hops(**(inputs or {}))
     if lam == 1:
         return supervised(model, lesson)
     teacher, edge_index, nothing = rows(lesson.teacher_logits()), lesson.edges(), torch.zeros(())
-    told = influence_of(lesson).to(teacher.dtype)
+    told = influence_of(lesson, score, reach).to(teacher.dtype)
     heard = gamma[0] + gamma[1] * told
     into = degree(edge_index, len(lesson))
     targets = neighbour_targets(teacher / tau, edge_index, weight=heard[edge_index[0]], own=heard)
@@ -96,10 +97,10 @@ def checked_pair(name: str, values: Sequence[float]) -> tuple[float, float]:
     return first, second
 
 
-def influence_of(lesson: Lesson) -> Tensor:
+def influence_of(lesson: Lesson, score: str = "cosine", reach: int = 2) -> Tensor:
     """The influence `(N,)` that the lesson holds, else that of its features."""
     if "influence" not in lesson.more:
-        return influence(lesson.x, lesson.edges())
+        return influence(lesson.x, lesson.edges(), score, reach)
     found = rows(lesson.more["influence"])
     if found.numel() != len(lesson) or not (found.isfinite().all() and (found >= 0).all() and (found > 0).any()):
         raise ValueError(

@@ -223,7 +223,7 @@ def smoother(crow: Tensor, source: Tensor, dtype: torch.dtype = torch.float32) -
     >>> smoother(*by_target(torch.tensor([[0, 1], [1, 0]]), 3))(torch.tensor([[2.0], [4.0], [5.0]])).round().T
     tensor([[3., 3., 5.]])
     """
-    adjacency = csr(crow, source, torch.ones(len(source), dtype=dtype), len(crow) - 1)
+    adjacency = csr(crow, source, torch.ones(len(source), dtype=dtype, device=source.device), len(crow) - 1)
     scale = (crow.diff() + 1).to(dtype).rsqrt().unsqueeze(1)
 
     def hop(z: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import torch
 from torch import Tensor
@@ -43,8 +44,13 @@ class Walks:
             back: p, positive; the smaller, the sooner a walk returns.
             away: q, positive; the smaller, the sooner it leaves the neighbourhood.
 
+        Raises:
+            ValueError: p or q is no finite positive number.
+
         Paper: Grover, Leskovec, "node2vec: Scalable Feature Learning for Networks", KDD 2016.
         """
+        if not (0 < back < math.inf and 0 < away < math.inf):  # or no step would ever be taken
+            raise ValueError(f"back and away of a walk are positive and finite, got {back} and {away}")
         found = [nodes]
         for step in range(steps):
             if step == 0 or back == away == 1:

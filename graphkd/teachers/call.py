@@ -46,7 +46,9 @@ def call_some(network: nn.Module, graph: Graph, nodes: Tensor) -> Tensor:
     """Return the logits `(n, C)` of some of the nodes of `call_on`; a `GNN` may compute no more than these."""
     from graphkd.teachers.gnn import GNN
 
-    if graph.reads is not None or graph.edge_weight is not None or not isinstance(network, GNN):
+    if not isinstance(network, GNN) or type(network).some is GNN.some:
+        return call_on(network, graph)[nodes]
+    if graph.reads is not None or graph.edge_weight is not None:
         return call_on(network, graph)[nodes]
     return _logits(network.some(*_own(network, graph.x, graph.edge_index), nodes), len(nodes), graph.num_classes)
 

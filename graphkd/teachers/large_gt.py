@@ -196,6 +196,16 @@ class LargeGT(StoredGNN):
         hops = [self.embed(rows(each, ids).to_dense().to(weight)) for each in stored.hops]
         return self._answered(hops, place.to(weight.device))[-1]
 
+    def check_batch(self, size: int) -> None:
+        if self.part == "local":
+            return
+        codes = len(self.globally.codebook.vectors)
+        if codes > size * self.sample:
+            raise ValueError(
+                f"large_gt: {codes} codes start from the nodes of a batch, at most batch_size * sample = "
+                f"{size * self.sample}: raise one of the two, or lower codes"
+            )
+
     def _around(self, crow: Tensor, source: Tensor, block: Tensor) -> Tensor:
         draw = torch.Generator().manual_seed(int(self.seed) + int(block[0]))
         return two_hop_sets(crow, source, block, self.sample, draw)
@@ -275,7 +285,8 @@ def large_gt(
         dropout: share of hidden units dropped in training.
 
     Raises:
-        ValueError: `hidden` is no multiple of `heads`, or a part is unknown; in training, fewer rows than codes.
+        ValueError: `hidden` is no multiple of `heads`, or a part is unknown; in training, fewer rows than codes, which
+            in batches is said beforehand if `codes` exceeds `batch_size * sample`.
 
     >>> network = large_gt(3, 2, hidden=8, sample=4, codes=4).eval()
     >>> network(torch.rand(5, 3), torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])).shape

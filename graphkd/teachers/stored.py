@@ -52,6 +52,9 @@ class StoredGNN(GNN):
     def answer(self, stored: Any, nodes: Tensor) -> Tensor:
         """Logits `(n, C)` of nodes, with gradient; costs as much whatever the size of the graph."""
 
+    def check_batch(self, size: int) -> None:
+        """Raise ValueError if it cannot learn from batches of so many nodes; asked before anything is stored."""
+
 
 def blocks(nodes: int, share: tuple[int, int] = (0, 1)) -> list[Tensor]:
     """The nodes in blocks, those of part i of k where the share is `(i, k)`.

@@ -253,3 +253,20 @@ def test_options_out_of_range_are_named() -> None:
         with pytest.raises(ValueError, match="adagmlp: members is at least 1"):
             adagmlp(Boosted(3, (), 2), lesson, **wrong)
     adagmlp(Boosted(3, (), 2), lesson, members=2)  # without hidden layers predictions alone are aligned
+
+
+def test_a_state_of_fewer_members_leaves_as_many() -> None:
+    one, three = Boosted(4, (3,), 2), Boosted(4, (3,), 2)
+    start = {name: each.clone() for name, each in three.state_dict().items()}
+    three.add()
+    three.add()
+    three.load_state_dict(start)
+    one.load_state_dict(start)
+    assert len(three.members) == len(three.alphas) == 1
+    assert torch.equal(three(torch.ones(5, 4)), one(torch.ones(5, 4)))
+
+
+def test_a_method_around_it_may_fit_it_several_times(setting: Setting, taught: Outcome) -> None:
+    method = dict(type="selfdistill", method=dict(type="adagmlp", members=2))
+    student = train_student(setting, taught.cache, method, StudentClassifier((8,), epochs=2)).model
+    assert len(student.network_.members) == 2

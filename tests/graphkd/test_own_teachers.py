@@ -17,6 +17,8 @@ from torch import nn
 from graphkd import Cache, Graph, StudentClassifier, cpf_split, digits, distill, load, make_setting, train_teacher
 from graphkd.cli.distill import main
 from graphkd.data import undirected
+from graphkd.teachers.gnn import GNN
+from graphkd.teachers.sage import sage
 
 Run = Callable[[str], list[dict[str, Any]]]
 ROOT = Path(__file__).parents[2]
@@ -190,3 +192,20 @@ def test_a_function_that_is_no_graph_and_no_teacher_is_named(
 
 def bare() -> None:
     """Takes nothing."""
+
+
+class Told(GNN):
+    """A stack of layers that returns its logits beside something else."""
+
+    def forward(self, x: torch.Tensor, edge_index: torch.Tensor) -> Any:  # type: ignore[override]
+        *_, hidden, logits = self.outputs(x, edge_index)
+        return logits, hidden
+
+
+def test_a_stack_that_returns_more_than_logits_is_trained(graph: Graph) -> None:
+    view = make_setting(graph, cpf_split(graph.y, 0), "tran", 0)
+
+    def told(in_features: int, classes: int) -> nn.Module:
+        return Told([*sage(in_features, classes, hidden=16).layers])
+
+    assert train_teacher(view, dict(type=told, epochs=2), 0).model is not None

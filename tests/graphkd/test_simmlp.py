@@ -83,6 +83,10 @@ def test_without_edges_a_node_propagates_to_itself() -> None:
     assert torch.equal(smoother(*by_target(some_edges()[:, :0], NODES))(z), z)
 
 
+def test_a_smoother_is_on_the_device_of_its_edges() -> None:
+    smoother(*(part.to("meta") for part in by_target(some_edges(), NODES)))  # else it is no matrix
+
+
 def normalised(h: np.ndarray, norm: nn.Module) -> np.ndarray:
     """A batch normalisation in training, by hand."""
     scaled = (h - h.mean(0)) / np.sqrt(h.var(0) + norm.eps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -231,3 +232,19 @@ def test_an_influence_that_is_none_is_named(wrong: Tensor) -> None:
     )
     with pytest.raises(ValueError, match="influence is a finite number from 0 for each of the 4 nodes, not 0 for all"):
         infgrand(MLP(3, (), 2), lesson)
+
+
+def test_as_a_classifier_it_counts_the_influence_that_is_asked_for(small: Setting) -> None:
+    seen, found = small.seen, list[list[float]]()
+    options: list[dict[str, Any]] = [{}, dict(score="jacobian", reach=1)]
+    for inputs in options:
+        keep = list[Any]()
+        torch.manual_seed(0)
+        lesson = lesson_of(seen, keep, torch.full((len(seen),), -1))
+        infgrand(MLP(64, (12,), 10), lesson, lam=0.0, edges=(0.0, 1.0), inputs=inputs)
+        told = influence(seen.x, seen.edge_index, **inputs)
+        torch.manual_seed(0)
+        infgrand(MLP(64, (12,), 10), replace(lesson, more={"influence": told}), lam=0.0, edges=(0.0, 1.0))
+        found.append([loss(slice(None)).item() for loss in keep])
+        assert found[-1][0] == pytest.approx(found[-1][1])
+    assert found[0][0] != pytest.approx(found[1][0])

@@ -18,6 +18,7 @@ from graphkd.data import Setting, cpf_split, digits, make_setting
 from graphkd.networks.mlp import MLP
 from graphkd.pipeline.train_student import train_student
 from graphkd.recipes import sale_mlp
+from graphkd.recipes.registry import check_method
 from graphkd.recipes.sale_mlp import pairs, walk_loss, walked
 from graphkd.sparse.rows import rows
 from graphkd.sparse.walks import Walks
@@ -188,3 +189,11 @@ def test_options_are_checked_before_a_teacher_is_trained(options: dict[str, Any]
         distill(digits(), dict(type="sage", epochs=10**9), dict(type="sale_mlp", **options), setting="tran")
     with pytest.raises(ValueError, match="the student needs a hidden layer, which the walks shape"):
         distill(digits(), dict(type="sage", epochs=10**9), "sale_mlp", student=StudentClassifier(()), setting="tran")
+
+
+def test_it_may_do_without_walks_beforehand_and_no_walk_is_endless() -> None:
+    check_method(dict(type="sale_mlp", pretrain=0))
+    for odd in (float("nan"), float("inf"), 0.0):
+        for options in (dict(back=odd), dict(away=odd)):
+            with pytest.raises(ValueError, match="back and away of a walk are positive and finite"):
+                Walks(KITE, 5).walk(torch.arange(5), 3, torch.Generator(), **options)

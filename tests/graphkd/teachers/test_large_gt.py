@@ -238,6 +238,8 @@ def test_mistakes_are_told_before_anything_is_trained(graph: Graph) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             distill(graph, {**endless, **options}, student=STUDENT, setting="tran")
+    with pytest.raises(ValueError, match=r"16 codes start from .* batch_size \* sample = 12: raise one of the two"):
+        distill(graph, {**endless, "batch_size": 3}, student=STUDENT, scale="sampled", setting="tran")
     with pytest.raises(ValueError, match="'large_gt' draws neighbours before its training: leave out fanout"):
         distill(graph, {**endless, "fanout": 5}, student=STUDENT, scale="sampled", setting="tran")
     weighted = Graph(**{**vars(graph), "edge_weight": torch.rand(graph.edge_index.shape[1])})
