@@ -58,7 +58,8 @@ class MeanTeacher(SemiBaseDetector):
         checkpoint: weights of the detector that is adapted, for student and teacher; a file, a work_dir or an address;
             `'random'` for none. The `load_from` of the detector's config if not given, that of the run does as well.
         momentum: m, share of the average that stays, from 0 to less than 1.
-        interval: steps between two moves of the average; as many as an epoch has, where a paper moves it by epochs.
+        interval: steps between two moves of the average; as many as an epoch has, where a paper moves it by epochs. A
+            move is made by the step that follows: what the last epoch has learned is not in the average.
         unsafe: see `densekd.checkpoint.read`.
         data_preprocessor: that of mmdet's `MultiBranchDataPreprocessor` around the detector's if not given.
 
