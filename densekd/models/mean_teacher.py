@@ -24,6 +24,7 @@ from densekd.mmlab.config import plain_model, read_config
 from densekd.mmlab.proposals import FEATURES, shares_proposals
 from densekd.registry import MODELS
 from densekd.taps.reader import Taps
+from kdlosses.ground import full
 from kdlosses.moving_average import move
 from kdlosses.options import check_known
 
@@ -259,14 +260,14 @@ class MeanTeacher(SemiBaseDetector):
         for sample in samples:
             boxes = sample.gt_instances.bboxes
             back = homography(sample, boxes).inverse()
-            sample.gt_instances.bboxes = bbox_project(boxes, back, sample.ori_shape)
+            sample.gt_instances.bboxes = _projected(boxes, back, sample.ori_shape)
 
     def project_pseudo_instances(self, batch_pseudo_instances: Samples, batch_data_samples: Samples) -> Samples:
         """Move boxes from the original images to the strong views, and drop what is too small there."""
         for pseudo, sample in zip(batch_pseudo_instances, batch_data_samples):
             sample.gt_instances = copy.deepcopy(pseudo.gt_instances)
             boxes = sample.gt_instances.bboxes
-            sample.gt_instances.bboxes = bbox_project(boxes, homography(sample, boxes), sample.img_shape)
+            sample.gt_instances.bboxes = _projected(boxes, homography(sample, boxes), sample.img_shape)
         return filter_gt_instances(batch_data_samples, wh_thr=self.semi_train_cfg["min_pseudo_bbox_wh"])
 
     def loss_by_pseudo_instances(
@@ -380,8 +381,9 @@ class Told:
         """The proposals in pixels of other views of the same images, `(n, 5)`."""
         moved = []
         for boxes, weak, view in zip(self.rois[:, 1:].split(self.counts), self.samples, strong):
-            way = homography(view, boxes) @ homography(weak, boxes).inverse()
-            moved.append(bbox_project(boxes, way, view.img_shape))
+            with torch.autocast(boxes.device.type, enabled=False):
+                way = homography(view, boxes) @ homography(weak, boxes).inverse()
+            moved.append(_projected(boxes, way, view.img_shape))
         return torch.cat([self.rois[:, :1], torch.cat(moved)], dim=1)
 
     def keep(self, rows: Tensor) -> None:
@@ -432,8 +434,14 @@ def bare(sample: DetDataSample) -> DetDataSample:
 
 
 def homography(sample: DetDataSample, like: Tensor) -> Tensor:
-    """The transform `(3, 3)` from the original image to a view."""
-    return torch.as_tensor(sample.homography_matrix, dtype=like.dtype, device=like.device)
+    """The transform `(3, 3)` from the original image to a view, in full precision."""
+    return torch.as_tensor(sample.homography_matrix, dtype=full(like).dtype, device=like.device)
+
+
+def _projected(boxes: Tensor, way: Tensor, size: tuple[int, int]) -> Tensor:
+    """Boxes in another image; in mixed precision they would be several pixels off."""
+    with torch.autocast(boxes.device.type, enabled=False):
+        return bbox_project(full(boxes), way, size)
 
 
 def _is_number(value: Any, most: float = sys.float_info.max) -> bool:

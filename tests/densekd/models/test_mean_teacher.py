@@ -121,6 +121,19 @@ def test_boxes_go_from_a_mirrored_view_to_the_other_one() -> None:
         torch.testing.assert_close(here.gt_instances.bboxes, mirrored, rtol=0, atol=1e-3)
 
 
+def test_mixed_precision_does_not_move_boxes() -> None:
+    model = semi.built("MeanTeacher")
+    boxes = torch.tensor([[901.3, 333.7, 1011.1, 640.9]])
+    weak, strong = semi.sample(np.diag([0.63, 0.63, 1]).astype(np.float32)), semi.sample(np.eye(3, dtype=np.float32))
+    for each in (weak, strong):
+        each.set_metainfo({"img_shape": (1333, 1333), "ori_shape": (2000, 2000)})
+    weak.gt_instances = InstanceData(bboxes=0.63 * boxes, scores=torch.ones(1))
+    with torch.autocast("cpu", torch.bfloat16):
+        model._to_original([weak])
+        found = model.project_pseudo_instances([weak], [strong])[0].gt_instances.bboxes
+    torch.testing.assert_close(found, boxes, rtol=0, atol=1e-2)
+
+
 def test_proposals_go_to_the_other_view_as_well() -> None:
     model = semi.built("LPLD", **LOW["LPLD"])
     given = semi.batch(2, flipped=True)
