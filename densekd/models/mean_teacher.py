@@ -441,7 +441,8 @@ def homography(sample: DetDataSample, like: Tensor) -> Tensor:
 def _projected(boxes: Tensor, way: Tensor, size: tuple[int, int]) -> Tensor:
     """Boxes in another image; in mixed precision they would be several pixels off."""
     with torch.autocast(boxes.device.type, enabled=False):
-        return bbox_project(full(boxes), way, size)
+        moved: Tensor = bbox_project(full(boxes), way, size)
+    return moved
 
 
 def _is_number(value: Any, most: float = sys.float_info.max) -> bool:
