@@ -48,6 +48,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--split", choices=("val", "test"), default="test", help="val, to choose a setting")
     parser.add_argument("--out", type=Path, help="(default: results/det/source_free-DATA)")
     args = parser.parse_args(arguments)
+    if args.out is None and (args.source_steps or args.steps or args.split != "test"):
+        parser.error("other steps, or another split, need --out: what is there is not run again, and would be mixed")
     torch.set_num_threads(1)
     out = args.out or ROOT / "results" / "det" / f"source_free-{args.data}"
     place = Path("work_dirs") / out.name

@@ -285,6 +285,11 @@ class Term(nn.Module):
                 pairs = self.adapt.eval()(learner, guide, image_size)
             self.adapt.train()
             widths = {(s.shape[1], t.shape[1]) for s, t in pairs}
+            if self.join and (len(widths) > 1 or any(s.ndim < 3 for s, _ in pairs)):
+                raise ValueError(
+                    "join=True makes one row of the positions of levels of one number of channels; the tap yields "
+                    f"{', '.join(str(tuple(s.shape)) for s, _ in pairs)}"
+                )
             mine, its = min(widths)
             self._check_channels(min(mine, its))
             if self.where in OF_AN_ASSIGNER and not assigned:

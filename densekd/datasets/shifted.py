@@ -16,10 +16,11 @@ from densekd.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class Shifted(BaseTransform):
-    """Shift an image in its colours, its sharpness and its scale, with the boxes that it has.
+    """Shift an image in its colours, its sharpness and its scale, with the boxes and polygons that it has.
 
-    It stands where the image is loaded, before `LoadAnnotations`: what follows, the metric included, takes the shifted
-    image for the original one. The same image is always shifted in the same way, whatever else is drawn.
+    It stands where the image is loaded, before `LoadAnnotations`: what follows takes the shifted image for the original
+    one, the metric included, unless that reads boxes of its own (`ann_file` of `CocoMetric`). Masks other than polygons
+    are dropped where the scale is another. The same image is always shifted in the same way, whatever else is drawn.
 
     Args:
         hue: turns the hue by so many degrees.
@@ -28,10 +29,10 @@ class Shifted(BaseTransform):
         blur: standard deviation of a Gaussian filter, in pixels; 0 for none.
         scale: factor of height and width, 1 for none.
         vary: share by which each image differs from these, up or down, 0 to 1.
-        seed: of that.
+        seed: of that, a whole number.
 
     Raises:
-        TypeError, ValueError: an option is no number, or out of its range.
+        TypeError, ValueError: an option is no number, or out of its range; an image is not of three channels of bytes.
 
     >>> image = np.full((4, 4, 3), 128, np.uint8)
     >>> shifted = Shifted(gamma=2.0, scale=2.0)({"img": image, "instances": [{"bbox": [0, 1, 2, 3]}]})
@@ -58,13 +59,21 @@ class Shifted(BaseTransform):
             most = dict(hue=360, vary=1).get(name, 1e9)
             if not least <= value <= most:
                 raise ValueError(f"Shifted: {name} must be from {least} to {most:g}, got {value}")
+        if seed != int(seed):
+            raise TypeError(f"Shifted: seed must be a whole number, got {seed!r}")
         self.hue, self.gamma, self.contrast, self.blur, self.scale = hue, gamma, contrast, blur, scale
         self.vary, self.seed = vary, int(seed)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Shift the image, and the boxes among its `instances`."""
+        """Shift the image, and the boxes and polygons among its `instances`."""
         own = self._draw(results)
-        image = _coloured(results["img"], own(self.hue), 1 + own(self.gamma - 1), 1 + own(self.contrast - 1))
+        given = results["img"]
+        if given.dtype != np.uint8 or given.ndim != 3 or given.shape[2] != 3:
+            raise ValueError(
+                f"Shifted: an image must be uint8 (H, W, 3), got {given.dtype} {given.shape}: leave to_float32 and "
+                "other colour types out of what loads it"
+            )
+        image = _coloured(given, own(self.hue), 1 + own(self.gamma - 1), max(1 + own(self.contrast - 1), 0.0))
         if self.blur:
             image = cv2.GaussianBlur(image, (0, 0), max(own(self.blur), 1e-3))
         height, width = image.shape[:2]
@@ -77,8 +86,15 @@ class Shifted(BaseTransform):
         if "instances" in results:
             results["instances"] = copy.deepcopy(results["instances"])
             for each in results["instances"]:
-                sides = np.array([shape[1] / width, shape[0] / height] * 2)
-                each["bbox"] = (np.asarray(each["bbox"], float) * sides).tolist()
+                sides = np.array([shape[1] / width, shape[0] / height])
+                each["bbox"] = (np.asarray(each["bbox"], float).reshape(-1, 2) * sides).flatten().tolist()
+                mask = each.get("mask")
+                if isinstance(mask, list):
+                    each["mask"] = [
+                        (np.asarray(part, float).reshape(-1, 2) * sides).flatten().tolist() for part in mask
+                    ]
+                elif mask is not None and self.scale != 1:
+                    del each["mask"]
         return results
 
     def _draw(self, results: dict[str, Any]) -> Any:

@@ -24,6 +24,7 @@ from densekd.mmlab.config import plain_model, read_config
 from densekd.mmlab.proposals import FEATURES, shares_proposals
 from densekd.registry import MODELS
 from densekd.taps.reader import Taps
+from kdlosses.ground import full
 from kdlosses.moving_average import move
 from kdlosses.options import check_known
 
@@ -52,18 +53,20 @@ class MeanTeacher(SemiBaseDetector):
             distills from its own teacher: on images with labels, and where the method trains on pseudo labels as on
             true ones, there as well.
         semi_train_cfg: `sup_weight` and `unsup_weight` of the losses with and without labels; `cls_pseudo_thr`, the
-            least score of a pseudo label; `min_pseudo_bbox_wh`, its least width and height in pixels.
+            least score of a pseudo label; `min_pseudo_bbox_wh`, its least width and height in pixels of the strong
+            view.
         semi_test_cfg: `predict_on`, `forward_on` and `extract_feat_on`: `'teacher'` or `'student'`.
         checkpoint: weights of the detector that is adapted, for student and teacher; a file, a work_dir or an address;
             `'random'` for none. The `load_from` of the detector's config if not given, that of the run does as well.
         momentum: m, share of the average that stays, from 0 to less than 1.
-        interval: steps between two moves of the average; as many as an epoch has, where a paper moves it by epochs.
+        interval: steps between two moves of the average; as many as an epoch has, where a paper moves it by epochs. A
+            move is made by the step that follows: what the last epoch has learned is not in the average.
         unsafe: see `densekd.checkpoint.read`.
         data_preprocessor: that of mmdet's `MultiBranchDataPreprocessor` around the detector's if not given.
 
     Raises:
-        TypeError, ValueError: an unknown or impossible option; a batch has other branches; images without labels
-            alone, and no weights.
+        TypeError, ValueError: an unknown or impossible option; a detector of masks, or without a preprocessor; a batch
+            has other branches; images without labels alone, and no weights.
 
     Paper: Tarvainen and Valpola, "Mean teachers are better role models", NeurIPS 2017. For detectors this is the
     baseline of `densekd.LPLD` and `densekd.WSCoL`.
@@ -113,10 +116,11 @@ class MeanTeacher(SemiBaseDetector):
         if not isinstance(detector, Mapping) or "type" not in detector:
             raise TypeError(f"{self._called}: detector= must be the config of a model, or its path, got {detector!r}")
         plain = plain_model(detector)
-        data_preprocessor = data_preprocessor or {
-            "type": "MultiBranchDataPreprocessor",
-            "data_preprocessor": plain.get("data_preprocessor"),
-        }
+        if not data_preprocessor:
+            own = plain.get("data_preprocessor")
+            if own is None:
+                raise ValueError(f"{self._called}: the detector has no data_preprocessor, and none is given beside it")
+            data_preprocessor = {"type": "MultiBranchDataPreprocessor", "data_preprocessor": own}
         with DefaultScope.overwrite_default_scope("mmdet"):
             super().__init__(
                 detector=plain,
@@ -124,6 +128,11 @@ class MeanTeacher(SemiBaseDetector):
                 semi_test_cfg=_Options(self._checked_test(semi_test_cfg or {})),
                 data_preprocessor=data_preprocessor,
             )
+            if getattr(self.teacher, "with_mask", False) or hasattr(self.teacher, "panoptic_head"):
+                raise ValueError(
+                    f"{self._called}: a {type(self.teacher).__name__} learns from masks, but pseudo labels are boxes: "
+                    "take a detector of boxes alone"
+                )
             if plain is not detector:
                 self.student = MODELS.build(detector)
         self.momentum, self.interval = float(momentum), interval
@@ -177,8 +186,18 @@ class MeanTeacher(SemiBaseDetector):
         move(self.teacher, self.student, 0.0)
         self._is_init = True
 
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        """Load weights of this model, or of a plain detector into student and teacher.
+
+        mmdet takes any name with 'teacher' or 'student' in it, such as a part of `fbkd` in a distilled detector, for a
+        sign of the first.
+        """
+        sides = f"{prefix}student.", f"{prefix}teacher."
+        if not any(key.startswith(sides) for key in state_dict):
+            for key in [key for key in state_dict if key.startswith(prefix)]:
+                weight = state_dict.pop(key)
+                state_dict.update({f"{side}{key.removeprefix(prefix)}": weight for side in sides})
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         self._blank = False
 
     def train(self, mode: bool = True) -> MeanTeacher:
@@ -241,14 +260,14 @@ class MeanTeacher(SemiBaseDetector):
         for sample in samples:
             boxes = sample.gt_instances.bboxes
             back = homography(sample, boxes).inverse()
-            sample.gt_instances.bboxes = bbox_project(boxes, back, sample.ori_shape)
+            sample.gt_instances.bboxes = _projected(boxes, back, sample.ori_shape)
 
     def project_pseudo_instances(self, batch_pseudo_instances: Samples, batch_data_samples: Samples) -> Samples:
         """Move boxes from the original images to the strong views, and drop what is too small there."""
         for pseudo, sample in zip(batch_pseudo_instances, batch_data_samples):
             sample.gt_instances = copy.deepcopy(pseudo.gt_instances)
             boxes = sample.gt_instances.bboxes
-            sample.gt_instances.bboxes = bbox_project(boxes, homography(sample, boxes), sample.img_shape)
+            sample.gt_instances.bboxes = _projected(boxes, homography(sample, boxes), sample.img_shape)
         return filter_gt_instances(batch_data_samples, wh_thr=self.semi_train_cfg["min_pseudo_bbox_wh"])
 
     def loss_by_pseudo_instances(
@@ -306,6 +325,10 @@ class OfProposals(MeanTeacher):
             losses = self._pseudo_loss(batch_inputs, batch_data_samples)
         told = batch_info
         rois = told.in_views(batch_data_samples)
+        least = rois.new_tensor(self.semi_train_cfg["min_pseudo_bbox_wh"])
+        there = (rois[:, 3:] - rois[:, 1:3] > least).all(1)  # not cut away in the strong view
+        rois = rois[there]
+        told.keep(there)
         scores, features = asked(self.student, tuple(taps[FEATURES]), rois)
         more = self.loss_by_proposals(scores, features, told)
         return {**losses, **rename_loss_dict("unsup_", reweight_loss_dict(more, self.semi_train_cfg["unsup_weight"]))}
@@ -358,9 +381,16 @@ class Told:
         """The proposals in pixels of other views of the same images, `(n, 5)`."""
         moved = []
         for boxes, weak, view in zip(self.rois[:, 1:].split(self.counts), self.samples, strong):
-            way = homography(view, boxes) @ homography(weak, boxes).inverse()
-            moved.append(bbox_project(boxes, way, view.img_shape))
+            with torch.autocast(boxes.device.type, enabled=False):
+                way = homography(view, boxes) @ homography(weak, boxes).inverse()
+            moved.append(_projected(boxes, way, view.img_shape))
         return torch.cat([self.rois[:, :1], torch.cat(moved)], dim=1)
+
+    def keep(self, rows: Tensor) -> None:
+        """Forget the proposals that are not among `rows`, `(n,)` bool."""
+        self.counts = [int(each.sum()) for each in rows.split(self.counts)]
+        self.rois, self.objectness, self.boxes = self.rois[rows], self.objectness[rows], self.boxes[rows]
+        self.logits, self.features = self.logits[rows], self.features[rows]
 
 
 _INTO_CLASSES = "roi_head.bbox_head.fc_cls:in"
@@ -404,8 +434,15 @@ def bare(sample: DetDataSample) -> DetDataSample:
 
 
 def homography(sample: DetDataSample, like: Tensor) -> Tensor:
-    """The transform `(3, 3)` from the original image to a view."""
-    return torch.as_tensor(sample.homography_matrix, dtype=like.dtype, device=like.device)
+    """The transform `(3, 3)` from the original image to a view, in full precision."""
+    return torch.as_tensor(sample.homography_matrix, dtype=full(like).dtype, device=like.device)
+
+
+def _projected(boxes: Tensor, way: Tensor, size: tuple[int, int]) -> Tensor:
+    """Boxes in another image; in mixed precision they would be several pixels off."""
+    with torch.autocast(boxes.device.type, enabled=False):
+        moved: Tensor = bbox_project(full(boxes), way, size)
+    return moved
 
 
 def _is_number(value: Any, most: float = sys.float_info.max) -> bool:

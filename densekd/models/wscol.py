@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from densekd.models.mean_teacher import OfProposals, Told, asked
 from densekd.registry import MODELS
+from kdlosses.ground import full
 from kdlosses.reduce import weighted_mean
 from kdlosses.unit import cosines, unit
 
@@ -203,6 +204,13 @@ def matches(boxes: Tensor, sure: Tensor, iou: float) -> Tensor:
     return owner.where(overlap >= iou, -1)
 
 
+def _cosines(features: Tensor) -> Tensor:
+    """Cosines of all pairs `(n, n)`, in full precision."""
+    with torch.autocast(features.device.type, enabled=False):
+        rows = unit(full(features), dim=1)
+        return rows @ rows.T
+
+
 def _with_one(features: Tensor) -> Tensor:
     return unit(torch.cat([features, features.new_ones(len(features), 1)], dim=1), dim=1)
 
@@ -273,7 +281,7 @@ def trusted(weak: Tensor, labels: Tensor, background: int) -> Tensor:
     """
     same = labels[:, None] == labels
     same.fill_diagonal_(False)
-    alike = unit(weak, dim=1) @ unit(weak, dim=1).T
+    alike = _cosines(weak)
     alike.fill_diagonal_(-torch.inf)
     place = alike.argsort(1, descending=True).argsort(1)
     return same & ((place < same.sum(1, keepdim=True)) | (labels == background)[:, None])
@@ -304,8 +312,7 @@ def contrast(strong: Tensor, labels: Tensor, trusted: Tensor | None = None, tau:
     anchors = positives.any(1)
     if not anchors.any():
         return strong.sum() * 0
-    rows = unit(strong, dim=1)
-    logits = (rows @ rows.T / tau).masked_fill(itself, -torch.inf)
+    logits = (_cosines(strong) / tau).masked_fill(itself, -torch.inf)
     surprise = (logits.logsumexp(1, keepdim=True) - logits).masked_fill(~positives, 0).sum(1)
     return (surprise[anchors] / positives.sum(1)[anchors]).mean() / 2
 

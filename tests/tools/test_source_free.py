@@ -63,3 +63,12 @@ def test_unknown_data_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         source_free.main(["coco"])
     assert "invalid choice: 'coco'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--steps=2", "--source-steps=2", "--split=val"])
+def test_runs_of_other_settings_are_not_mixed_with_those_that_are_there(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        source_free.main(["digits", option])
+    assert "need --out" in capsys.readouterr().err

@@ -39,6 +39,20 @@ def test_boxes_and_sizes_are_those_of_the_shifted_image() -> None:
     assert kept["instances"] == given()["instances"]
 
 
+def test_polygons_go_with_the_boxes_and_other_masks_do_not_stay_behind() -> None:
+    results = given()
+    results["instances"] = [{"bbox": [0, 0, 4, 4], "mask": each} for each in ([[0, 0, 4, 0, 4, 8]], {"counts": "x"})]
+    one, other = Shifted(scale=0.5)(results)["instances"]
+    assert one["mask"] == [[0.0, 0.0, 2.0, 0.0, 2.0, 4.0]]
+    assert "mask" not in other
+
+
+def test_other_images_are_named() -> None:
+    for image in (np.zeros((4, 4, 3), np.float32), np.zeros((4, 4), np.uint8), np.zeros((4, 4, 1), np.uint8)):
+        with pytest.raises(ValueError, match="an image must be uint8"):
+            Shifted(gamma=2.0)({"img": image})
+
+
 def test_each_option_does_what_it_says() -> None:
     grey = np.full((8, 8, 3), 64, np.uint8)
     red = np.zeros((8, 8, 3), np.uint8)
@@ -59,6 +73,7 @@ def test_each_option_does_what_it_says() -> None:
         (dict(vary=1.5), "vary must be from 0 to 1"),
         (dict(scale=float("nan")), "scale must be from"),
         (dict(blur="much"), "blur must be a number"),
+        (dict(seed=0.5), "seed must be a whole number"),
     ],
 )
 def test_wrong_options_are_named(options: dict[str, Any], message: str) -> None:

@@ -209,6 +209,7 @@ def test_what_is_refused(det: Config, seg: Config) -> None:
         (dict(through=lambda s, t: (s, t, None)), "through must be a module, got <function"),
         (dict(loss="mgd", join=True), "of which loss 'mgd' cannot read 'the plane'"),
         (dict(join=True, class_map=[0]), "class_map has no meaning beside join="),
+        (dict(loss="mse", student="backbone", join=True), "join=True makes one row of .* of one number of channels"),
     ):
         with pytest.raises((TypeError, ValueError), match=message):
             Distiller(segmenter, "ema", [{**plain, **wrong}])

@@ -11,6 +11,7 @@ import pytest
 import torch
 from mmengine.registry import DATASETS, DefaultScope
 from mmengine.runner import Runner
+from mmengine.runner.checkpoint import load_state_dict
 from mmengine.structures import InstanceData
 
 from densekd.checkpoint import load_weights
@@ -120,6 +121,19 @@ def test_boxes_go_from_a_mirrored_view_to_the_other_one() -> None:
         torch.testing.assert_close(here.gt_instances.bboxes, mirrored, rtol=0, atol=1e-3)
 
 
+def test_mixed_precision_does_not_move_boxes() -> None:
+    model = semi.built("MeanTeacher")
+    boxes = torch.tensor([[901.3, 333.7, 1011.1, 640.9]])
+    weak, strong = semi.sample(np.diag([0.63, 0.63, 1]).astype(np.float32)), semi.sample(np.eye(3, dtype=np.float32))
+    for each in (weak, strong):
+        each.set_metainfo({"img_shape": (1333, 1333), "ori_shape": (2000, 2000)})
+    weak.gt_instances = InstanceData(bboxes=0.63 * boxes, scores=torch.ones(1))
+    with torch.autocast("cpu", torch.bfloat16):
+        model._to_original([weak])
+        found = model.project_pseudo_instances([weak], [strong])[0].gt_instances.bboxes
+    torch.testing.assert_close(found, boxes, rtol=0, atol=1e-2)
+
+
 def test_proposals_go_to_the_other_view_as_well() -> None:
     model = semi.built("LPLD", **LOW["LPLD"])
     given = semi.batch(2, flipped=True)
@@ -128,6 +142,23 @@ def test_proposals_go_to_the_other_view_as_well() -> None:
     there = told.in_views(views["unsup_student"])
     assert torch.equal(there[:, 0], told.rois[:, 0])
     torch.testing.assert_close(there[:, 1], 64 - told.rois[:, 3], rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["LPLD", "WSCoL"])
+def test_proposals_that_the_strong_view_has_lost_teach_nothing(kind: str) -> None:
+    found = []
+    for shift in (0, 40, 200):
+        model = semi.built(kind, **LOW[kind])
+        given = semi.batch()
+        matrix = np.array([[1, 0, -shift], [0, 1, 0], [0, 0, 1]], np.float32)
+        for each in given["data_samples"]["unsup_student"]:
+            each.set_metainfo({"homography_matrix": matrix})
+        values = semi.losses(model, given)
+        assert np.isfinite([*values.values()]).all()
+        found.append(values["unsup_loss_lpl" if kind == "LPLD" else "unsup_loss_consistency"])
+    assert found[0] > 0
+    assert found[1] > 0
+    assert found[2] == 0
 
 
 def test_only_the_student_learns() -> None:
@@ -231,6 +262,29 @@ def test_wrong_batches_and_detectors_are_named(tmp_path: Path) -> None:
     torch.save({"state_dict": torch.nn.Linear(2, 2).state_dict()}, tmp_path / "other.pth")
     with pytest.raises(ValueError, match="of another architecture"):
         semi.built("MeanTeacher", checkpoint=str(tmp_path / "other.pth"))
+
+
+@pytest.mark.parametrize("kind", ["MeanTeacher", "SoftTeacher"])
+def test_a_detector_of_masks_or_without_a_preprocessor_is_refused(kind: str) -> None:
+    masks = semi.detector()
+    head = dict(type="FCNMaskHead", num_convs=1, in_channels=16, conv_out_channels=16, num_classes=10)
+    masks.roi_head.update(mask_head=head, mask_roi_extractor=masks.roi_head.bbox_roi_extractor)
+    masks.type = "MaskRCNN"
+    with pytest.raises(ValueError, match="a MaskRCNN learns from masks, but pseudo labels are boxes"):
+        semi.built(kind, student=masks)
+    bare_one = semi.detector()
+    bare_one.pop("data_preprocessor")
+    with pytest.raises(ValueError, match="the detector has no data_preprocessor"):
+        semi.built(kind, student=bare_one)
+
+
+def test_weights_of_a_distilled_detector_are_loaded_whatever_its_parts_are_called() -> None:
+    model = semi.built("MeanTeacher", checkpoint=None)
+    weights = {name: each + 1 for name, each in semi.plain().state_dict().items()}
+    load_state_dict(model, {**weights, "distill.terms.fbkd_0.loss.of_teacher.theta.weight": torch.ones(1)})
+    for side in (model.student, model.teacher):
+        torch.testing.assert_close(side.state_dict(), weights)
+    model(**semi.batch(), mode="loss")  # there are weights now
 
 
 def test_a_one_stage_detector_is_adapted_by_pseudo_labels() -> None:

@@ -41,6 +41,14 @@ def test_a_common_rotation_changes_nothing_and_none_alike_is_nothing() -> None:
     assert contrast(strong[:0], labels[:0]).item() == 0
 
 
+def test_mixed_precision_does_not_round_the_cosines() -> None:
+    strong, labels = rows().float(), torch.tensor([0, 0, 1, 1, 1, 2, 3, 3, 0])
+    with torch.autocast("cpu", torch.bfloat16):
+        found, near = contrast(strong, labels), trusted(strong, labels, background=4)
+    torch.testing.assert_close(found, contrast(strong, labels))
+    assert torch.equal(near, trusted(strong, labels, background=4))
+
+
 def test_the_weak_view_says_which_pairs_are_trusted() -> None:
     weak, labels = rows(12, 3), torch.tensor([0, 0, 0, 0, 1, 1, 1, 4, 4, 4, 2, 1])
     found = trusted(weak, labels, background=4)
