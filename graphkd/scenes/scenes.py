@@ -19,6 +19,7 @@ NAMES = ("label_names", "action_names", "predicate_names")
 REQUIRED = ("features", "boxes", "labels", "frame")
 PARTS = ("train", "val", "test")
 _SHOWN = 5
+_CLASSES = 1 << 16  # more than any detector tells apart: of each there is a column
 
 
 @dataclass(frozen=True, eq=False)
@@ -384,12 +385,18 @@ def _names(name: str, value: Any) -> tuple[str, ...]:
 
 
 def _known(what: str, numbers: Tensor, names: Sequence[str]) -> None:
-    """Raise for a number that has no name, if there are names."""
+    """Raise for a number that has no name, if there are names, and for one that is no class's."""
     if names and len(numbers) and int(numbers.max()) >= len(names):
         row = int((numbers >= len(names)).int().argmax())
         raise ValueError(
             f"{what} of row {row} is {int(numbers[row])}, an unknown class: there are names of {len(names)}, 0 to "
             f"{len(names) - 1}"
+        )
+    if len(numbers) and int(numbers.max()) >= _CLASSES:
+        row = int(numbers.argmax())
+        raise ValueError(
+            f"{what} of row {row} is {int(numbers[row])}, and there are at most {_CLASSES} classes: number them anew, "
+            "from 0 without a gap"
         )
 
 
@@ -398,17 +405,20 @@ def _human(human: Any, labels: Tensor, names: Sequence[str]) -> int:
     human = whole("human", human)
     if names and human >= len(names):
         raise ValueError(f"human is {human}, an unknown class: there are names of {len(names)} classes of entities")
+    if human >= _CLASSES:
+        raise ValueError(f"human is {human}, and there are at most {_CLASSES} classes")
     return human
 
 
 def _videos(video: Tensor) -> int:
-    counts = torch.bincount(video)
-    if (counts == 0).any():
+    there = video.unique()
+    gap = there != torch.arange(len(there))
+    if gap.any():
         raise ValueError(
-            f"video {int((counts == 0).int().argmax())} has no entity, and video {len(counts) - 1} has: number videos "
-            "from 0 without a gap"
+            f"video {int(gap.int().argmax())} has no entity, and video {int(there[-1])} has: number videos from 0 "
+            "without a gap"
         )
-    return len(counts)
+    return len(there)
 
 
 def _actions(value: Any, videos: int, names: Sequence[str]) -> Tensor:
