@@ -232,7 +232,9 @@ class Scenes:
         return targets / targets.sum(1, keepdim=True)
 
     def take(self, videos: Tensor) -> Scenes:
-        """The scenes of these videos alone, numbered in this order."""
+        """The scenes of these videos alone, numbered in this order; raise ValueError for none, and for one twice."""
+        if not len(videos) or len(videos.unique()) < len(videos) or videos.dtype is torch.bool:
+            raise ValueError(f"take the numbers of one video or more, each once; got {videos.tolist()}")
         new = torch.full((self.videos,), -1)
         new[videos] = torch.arange(len(videos))
         kept = (new[self.video] >= 0).nonzero().flatten()
@@ -376,7 +378,9 @@ def _boxes(value: Any, rows: int) -> Tensor:
 
 
 def _names(name: str, value: Any) -> tuple[str, ...]:
-    if isinstance(value, str) or not all(isinstance(each, str | np.str_) for each in value):
+    if not isinstance(value, Sequence | np.ndarray) or isinstance(value, str) or np.ndim(value) != 1:
+        raise TypeError(f"{name} are a list of strings, got {value!r}")
+    if not all(isinstance(each, str | np.str_) for each in value):
         raise TypeError(f"{name} are a list of strings, got {value!r}")
     found = tuple(map(str, value))
     if len(set(found)) < len(found):

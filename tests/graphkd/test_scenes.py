@@ -249,6 +249,12 @@ def test_a_batch_is_answered_as_among_others() -> None:
         torch.testing.assert_close(relations(batch), relations(TINY)[place], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("videos", [[], [1, 1], [True, False]])
+def test_videos_are_taken_by_their_numbers_each_once(videos: list[Any]) -> None:
+    with pytest.raises(ValueError, match="one video or more, each once"):
+        TINY.take(torch.tensor(videos))
+
+
 def test_recall_is_that_of_a_brute_force() -> None:
     logits = torch.randn(TINY.pairs.shape[1], TINY.num_predicates + 1, generator=torch.Generator().manual_seed(0))
     assert TINY.relations is not None
@@ -407,6 +413,7 @@ def at(array: Tensor, row: int, value: Any) -> Tensor:
         (dict(relations=np.zeros((0, 3))), ValueError, "relations are empty"),
         (dict(parts=TINY.parts * 0), ValueError, "no video is of val"),
         (dict(label_names="human"), TypeError, "a list of strings"),
+        (dict(label_names=5), TypeError, "a list of strings"),
     ],
 )
 def test_arrays_that_cannot_be_are_named(changed: dict[str, Any], error: type[Exception], said: str) -> None:
