@@ -149,7 +149,7 @@ def distill_links(
     _check_k(view, student.k)
     if recipe in LINK_RECIPES.values():
         with rehearsal():  # finds what is wrong with its options before the teacher is trained
-            train_link_student(view, lambda pairs: torch.zeros(pairs.shape[1:]), method, student, seed)
+            train_link_student(view, lambda pairs: pairs[0].float(), method, student, seed)
     taught = train_link_teacher(view, teacher, seed, student.k)
     outcomes = {
         "teacher": taught,

@@ -230,8 +230,11 @@ class Heuristic(nn.Module):
         self(torch.zeros(2, 1, dtype=torch.long))  # its options are checked
 
     def forward(self, pairs: Tensor) -> Tensor:
-        found = self._score(pairs.flatten(1).numpy())
-        return torch.from_numpy(np.asarray(found, dtype=np.float32)).view(pairs.shape[1:])
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = np.asarray(self._score(pairs.flatten(1).numpy()), dtype=np.float32)
+        if not np.isfinite(found).all():
+            raise ValueError(f"heuristic {self.name!r} gives scores that are too large: lower its options")
+        return torch.from_numpy(found).view(pairs.shape[1:])
 
 
 def is_heuristic(spec: Any) -> bool:

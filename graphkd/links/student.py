@@ -116,6 +116,8 @@ class LinkStudent(BaseEstimator):
         method, options = resolve("method", "link_supervised" if teacher is None else self.method, LINK_RECIPES)
         X = self._read(X, reset=True)
         edges = _pairs("edges", edges, X.shape[0])
+        if bool((edges[0] == edges[1]).all()):
+            raise ValueError("all edges are from a node to itself: there is none to learn from")
         if isinstance(teacher, str | Mapping):
             teacher = Heuristic(teacher, edges, X.shape[0])
         evaluate = self._evaluation(validation, monitor)

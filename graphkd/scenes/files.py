@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,7 +41,7 @@ def read(path: str | Path, *, human: int = 0, lonely: str = "raise") -> Scenes:
         with np.load(path, allow_pickle=False) as file:
             check_known(str(path), file.files, (*ARRAYS, *NAMES))
             found = {name: file[name] for name in file.files}
-    except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
+    except (ValueError, OSError, zipfile.BadZipFile, zlib.error, tokenize.TokenError, EOFError) as error:  # damaged
         why = "it holds objects" if "pickle" in str(error).lower() else str(error) or type(error).__name__
         raise ValueError(
             f"{path} is no file of plain arrays and was not opened ({why}): write numbers and strings with numpy.savez"

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from graphkd.scenes.scenes import Scenes
+from graphkd.spec import whole
 
 
 def scene_graph_metrics(scenes: Scenes, logits: Tensor, k: int) -> dict[str, float]:
@@ -25,8 +26,17 @@ def scene_graph_metrics(scenes: Scenes, logits: Tensor, k: int) -> dict[str, flo
 
     Returns:
         shares from 0 to 1; no `brc` where no two entities are related in both directions.
+
+    Raises:
+        ValueError: the scenes have no relations, the logits do not fit or are NaN, or k is no whole number from 1.
     """
-    assert scenes.relations is not None
+    k = whole("k", k, 1)
+    if scenes.relations is None or not len(scenes.relations):
+        raise ValueError("the scenes have no relations to compare with")
+    expected = (scenes.pairs.shape[1], scenes.num_predicates + 1)
+    if (shape := tuple(logits.shape)) != expected or logits.isnan().any():
+        what = f"of the shape {shape}" if shape != expected else "that are NaN, as after a step too far"
+        raise ValueError(f"logits are {expected}, of all pairs and predicates and of none; got some {what}")
     probability, told = logits.softmax(1)[:, :-1].max(1)
     moment = scenes.moment[scenes.pairs[0]]
     order = probability.argsort(descending=True, stable=True)

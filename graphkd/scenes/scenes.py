@@ -19,6 +19,7 @@ NAMES = ("label_names", "action_names", "predicate_names")
 REQUIRED = ("features", "boxes", "labels", "frame")
 PARTS = ("train", "val", "test")
 _SHOWN = 5
+_CLASSES = 1 << 16  # more than any detector tells apart: of each there is a column
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,7 +232,9 @@ class Scenes:
         return targets / targets.sum(1, keepdim=True)
 
     def take(self, videos: Tensor) -> Scenes:
-        """The scenes of these videos alone, numbered in this order."""
+        """The scenes of these videos alone, numbered in this order; raise ValueError for none, and for one twice."""
+        if not len(videos) or len(videos.unique()) < len(videos) or videos.dtype is torch.bool:
+            raise ValueError(f"take the numbers of one video or more, each once; got {videos.tolist()}")
         new = torch.full((self.videos,), -1)
         new[videos] = torch.arange(len(videos))
         kept = (new[self.video] >= 0).nonzero().flatten()
@@ -375,7 +378,9 @@ def _boxes(value: Any, rows: int) -> Tensor:
 
 
 def _names(name: str, value: Any) -> tuple[str, ...]:
-    if isinstance(value, str) or not all(isinstance(each, str | np.str_) for each in value):
+    if not isinstance(value, Sequence | np.ndarray) or isinstance(value, str) or np.ndim(value) != 1:
+        raise TypeError(f"{name} are a list of strings, got {value!r}")
+    if not all(isinstance(each, str | np.str_) for each in value):
         raise TypeError(f"{name} are a list of strings, got {value!r}")
     found = tuple(map(str, value))
     if len(set(found)) < len(found):
@@ -384,12 +389,18 @@ def _names(name: str, value: Any) -> tuple[str, ...]:
 
 
 def _known(what: str, numbers: Tensor, names: Sequence[str]) -> None:
-    """Raise for a number that has no name, if there are names."""
+    """Raise for a number that has no name, if there are names, and for one that is no class's."""
     if names and len(numbers) and int(numbers.max()) >= len(names):
         row = int((numbers >= len(names)).int().argmax())
         raise ValueError(
             f"{what} of row {row} is {int(numbers[row])}, an unknown class: there are names of {len(names)}, 0 to "
             f"{len(names) - 1}"
+        )
+    if len(numbers) and int(numbers.max()) >= _CLASSES:
+        row = int(numbers.argmax())
+        raise ValueError(
+            f"{what} of row {row} is {int(numbers[row])}, and there are at most {_CLASSES} classes: number them anew, "
+            "from 0 without a gap"
         )
 
 
@@ -398,17 +409,20 @@ def _human(human: Any, labels: Tensor, names: Sequence[str]) -> int:
     human = whole("human", human)
     if names and human >= len(names):
         raise ValueError(f"human is {human}, an unknown class: there are names of {len(names)} classes of entities")
+    if human >= _CLASSES:
+        raise ValueError(f"human is {human}, and there are at most {_CLASSES} classes")
     return human
 
 
 def _videos(video: Tensor) -> int:
-    counts = torch.bincount(video)
-    if (counts == 0).any():
+    there = video.unique()
+    gap = there != torch.arange(len(there))
+    if gap.any():
         raise ValueError(
-            f"video {int((counts == 0).int().argmax())} has no entity, and video {len(counts) - 1} has: number videos "
-            "from 0 without a gap"
+            f"video {int(gap.int().argmax())} has no entity, and video {int(there[-1])} has: number videos from 0 "
+            "without a gap"
         )
-    return len(counts)
+    return len(there)
 
 
 def _actions(value: Any, videos: int, names: Sequence[str]) -> Tensor:

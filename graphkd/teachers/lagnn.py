@@ -112,8 +112,7 @@ class LAGNN(GNN):
     def outputs(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> list[Tensor]:
         *hidden, logits = super().outputs(x, edge_index, edge_weight)
         logits = logits if self.last is None else self.last(logits)
-        if self.training:
-            self._seen = x, edge_index, edge_weight, logits
+        self._seen = (x, edge_index, edge_weight, logits) if self.training else None
         return [*hidden, logits]
 
     def auxiliary_loss(self) -> Tensor:

@@ -143,6 +143,18 @@ def test_what_is_wrong_with_a_heuristic_is_named() -> None:
             Heuristic(spec, edges, 2)
 
 
+def test_scores_that_are_no_numbers_are_named_and_teach_nobody() -> None:
+    path = torch.tensor([[0, 1, 2], [1, 2, 3]])
+    for beta in (1e30, 1e300):
+        with pytest.raises(ValueError, match="heuristic 'katz' gives scores that are too large"):
+            LinkStudent(hidden=(4,), epochs=1).fit(torch.randn(4, 3), path, teacher=dict(type="katz", beta=beta))
+
+
+def test_edges_from_nodes_to_themselves_alone_are_refused() -> None:
+    with pytest.raises(ValueError, match="from a node to itself"):
+        LinkStudent(hidden=(4,), epochs=1).fit(torch.randn(4, 3), torch.tensor([[1, 2], [1, 2]]))
+
+
 def test_mean_reciprocal_rank_against_brute_force() -> None:
     one, other = torch.randn(50, generator=draw()), torch.randn(40, generator=draw(1))
     one[:5] = other[:5]  # ties
@@ -282,6 +294,13 @@ def test_what_is_held_out_reaches_nothing_that_learns(split: LinkSplit) -> None:
         student = train_link_student(each, lambda pairs: pairs[0].float(), {**TWO, "gate": False}, few).model
         found.append(student.decision_function(split.x, split.train))
     assert np.array_equal(*found)
+
+
+def test_the_teacher_of_the_lesson_may_be_among_the_heuristics() -> None:
+    method = dict(type="ehdm", heuristics=["teacher", "jaccard"], method=dict(type="llp", walks=1), gate=False)
+    few = LinkStudent(hidden=(8,), epochs=1, batch_size=4096)
+    result = distill_links(digits(), dict(type="sage", hidden=8, epochs=1), method, student=few)
+    assert len(result.student.network_.members) == 2
 
 
 @pytest.mark.parametrize("gate", [True, False])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -284,6 +285,15 @@ def test_the_teacher_pays_for_what_its_draws_disagree(setting: Setting) -> None:
         TEACHERS["lagnn"](64, 10, generator=SMALL).auxiliary_loss()
     network.eval()
     torch.testing.assert_close(network(x, edges), network(x, edges))  # the same draws for every call
+
+
+def test_a_network_that_answered_is_copied(setting: Setting) -> None:
+    """Also after training by a loop that asks for no loss of its own."""
+    network = TEACHERS["lagnn"](64, 10, hidden=4, concat=0)
+    network(setting.whole.x, setting.whole.edge_index)
+    logits = network.eval()(setting.whole.x, setting.whole.edge_index)
+    again = copy.deepcopy(network)(setting.whole.x, setting.whole.edge_index)
+    torch.testing.assert_close(again, logits)
 
 
 def test_a_generated_neighbour_helps_a_teacher_where_a_node_has_none(unlinked: Setting) -> None:

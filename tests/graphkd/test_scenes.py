@@ -249,6 +249,12 @@ def test_a_batch_is_answered_as_among_others() -> None:
         torch.testing.assert_close(relations(batch), relations(TINY)[place], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("videos", [[], [1, 1], [True, False]])
+def test_videos_are_taken_by_their_numbers_each_once(videos: list[Any]) -> None:
+    with pytest.raises(ValueError, match="one video or more, each once"):
+        TINY.take(torch.tensor(videos))
+
+
 def test_recall_is_that_of_a_brute_force() -> None:
     logits = torch.randn(TINY.pairs.shape[1], TINY.num_predicates + 1, generator=torch.Generator().manual_seed(0))
     assert TINY.relations is not None
@@ -391,6 +397,10 @@ def at(array: Tensor, row: int, value: Any) -> Tensor:
         (dict(labels=TINY.labels + 0.5), ValueError, "labels holds whole numbers, row 0"),
         (dict(labels=TINY.labels > 0), TypeError, "labels holds numbers, got an array of bool"),
         (dict(video=at(TINY.video, slice(0, 12), 19)), ValueError, "video 0 has no entity"),
+        (dict(video=TINY.video + 10**13), ValueError, "video 0 has no entity, and video 10000000000019 has"),
+        (dict(labels=at(TINY.labels, 2, 10**12), label_names=None), ValueError, "labels of row 2 is 1000000000000"),
+        (dict(actions=at(TINY.actions, 3, 10**9), action_names=None), ValueError, "actions of row 3 is 1000000000"),
+        (dict(relations=[[0, 1, 10**9]], predicate_names=None), ValueError, "predicates of row 0 is 1000000000"),
         (dict(track=TINY.track.new_zeros(240)), ValueError, "track 0 is twice in frame 0 of video 0"),
         (dict(actions=TINY.actions[:-1]), ValueError, "for 20 videos"),
         (dict(actions=at(TINY.actions, 3, 4)), ValueError, "actions of row 3 is 4, an unknown class"),
@@ -403,6 +413,7 @@ def at(array: Tensor, row: int, value: Any) -> Tensor:
         (dict(relations=np.zeros((0, 3))), ValueError, "relations are empty"),
         (dict(parts=TINY.parts * 0), ValueError, "no video is of val"),
         (dict(label_names="human"), TypeError, "a list of strings"),
+        (dict(label_names=5), TypeError, "a list of strings"),
     ],
 )
 def test_arrays_that_cannot_be_are_named(changed: dict[str, Any], error: type[Exception], said: str) -> None:
@@ -422,6 +433,34 @@ def test_frames_with_one_entity_are_named_or_kept() -> None:
         Scenes.of(arrays)
     kept = Scenes.of(arrays, lonely="keep")
     assert len(train_scenes(kept, LIGHT, schedule=QUICK).model.predict(kept)) == 20
+
+
+def test_a_step_without_any_pair_teaches_nothing_about_relations() -> None:
+    """In each frame of video 0 an entity is alone, and a step takes one video."""
+    kept = (TINY.video > 0) | (TINY.track == 0)
+    place = kept.long().cumsum(0) - 1
+    assert TINY.relations is not None
+    relations = TINY.relations[kept[TINY.relations[:, :2]].all(1)]
+    rows = {name: getattr(TINY, name)[kept] for name in ("features", "boxes", "labels", "frame", "video", "track")}
+    relations = torch.cat([place[relations[:, :2]], relations[:, 2:]], 1)
+    scenes = Scenes.of({**rows, "relations": relations, "parts": TINY.parts}, lonely="keep")
+    assert not scenes.take(torch.tensor([0])).pairs.shape[1]
+    found = train_scenes(scenes, SMALL, schedule=dict(epochs=1, batch_size=1))
+    assert torch.cat([each.flatten() for each in found.model.network.parameters()]).isfinite().all()
+
+
+def test_metrics_of_what_does_not_fit_are_refused() -> None:
+    logits = torch.zeros(TINY.pairs.shape[1], TINY.num_predicates + 1)
+    cases: list[tuple[Scenes, Tensor, Any, str]] = [
+        (Scenes.of(given(relations=None)), logits, 3, "no relations to compare with"),
+        (TINY, logits[1:], 3, "got some of the shape"),
+        (TINY, logits[:, 1:], 3, "got some of the shape"),
+        (TINY, logits + float("nan"), 3, "got some that are NaN"),
+        (TINY, logits, 0, "k is a whole number from 1"),
+    ]
+    for scenes, each, k, said in cases:
+        with pytest.raises(ValueError, match=said):
+            scene_graph_metrics(scenes, each, k)
 
 
 def test_videos_without_humans_or_objects_are_named() -> None:
@@ -474,6 +513,13 @@ def test_files_that_cannot_be_are_named(tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_text("no zip")
     with pytest.raises(ValueError, match=r"is no \.npz"):
         read(tmp_path / "text.npz")
+    np.savez_compressed(tmp_path / "damaged.npz", **TINY.arrays())
+    damaged = bytearray((tmp_path / "damaged.npz").read_bytes())
+    for place in (200, 201, 1000, 1001):
+        damaged[place] ^= 255
+    (tmp_path / "damaged.npz").write_bytes(damaged)
+    with pytest.raises(ValueError, match="no file of plain arrays and was not opened"):
+        read(tmp_path / "damaged.npz")
     np.savez(tmp_path / "objects.npz", features=np.array([{}], dtype=object))
     with pytest.raises(ValueError, match="it holds objects"):
         read(tmp_path / "objects.npz")
