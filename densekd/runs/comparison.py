@@ -87,7 +87,8 @@ def run(
         training, peak memory in MiB, versions.
 
     Raises:
-        ValueError: the config names no distiller, see `config_of`; no checkpoint was given; or nothing was measured.
+        ValueError: the config names no distiller, see `config_of`; no checkpoint was given, or one for several
+            teachers; or nothing was measured.
     """
     plan = config_of(config, role, teacher)
     log: Log = {"schema": SCHEMA, "side": side(config), "name": name, "role": role}
@@ -99,6 +100,10 @@ def run(
     log["schedule"] = "weights given" if weights else _schedule(plan)
     needed = _trained(config) if role == "distilled" and not learns(config) else {}
     if needed:
+        if len(needed) > 1 and isinstance(checkpoint, str | Path):
+            raise ValueError(
+                f"the teachers {', '.join(map(str, needed))} have weights of their own: checkpoint={{name: ...}}"
+            )
         found = checkpoint if isinstance(checkpoint, Mapping) else dict.fromkeys(needed, checkpoint)
         if any(found.get(each) is None for each in needed):
             raise ValueError("role 'distilled' needs the weights of the teacher: checkpoint=...")

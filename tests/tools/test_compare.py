@@ -266,6 +266,9 @@ def test_each_of_several_teachers_is_trained_and_has_a_row(config, tmp_path, cap
         ("teacher", "one"),
         ("teacher", "other"),
     ]
+    weights = tmp_path / "work" / "teacher-seed0" / "last_checkpoint"
+    with pytest.raises(ValueError, match="the teachers one, other have weights of their own"):
+        run(read_config(config), "distilled", 0, tmp_path / "both", name="x", checkpoint=weights)
 
 
 @pytest.mark.parametrize(
