@@ -183,6 +183,11 @@ def check(config: Config) -> None:
         FileNotFoundError, KeyError, TypeError, ValueError: what is wrong.
     """
     given, trained = given_weights(config), _trained(config)
+    if len(given) > 1 and not isinstance(config.model.checkpoint, Mapping):
+        raise ValueError(
+            f"{config.filename}: checkpoint {config.model.checkpoint} is of one teacher, and there are "
+            f"{', '.join(map(str, given))}: name one for each in the config, checkpoint=dict(...)"
+        )
     plans = [(config_of(config, "control"), True)]
     plans += [(config_of(config, "teacher", name), name in trained) for name in rows(config)]
     for plan, is_trained in plans:

@@ -96,7 +96,7 @@ def prune(
     forward = forward_of(model, size)
     found = prune_channels(model, forward, keep, least)
     before, after = costs([model, found.model], size)
-    meta = told.get("meta", {}).get("dataset_meta") or {}
+    meta = (told.get("meta") or {}).get("dataset_meta") or {}
     return Pruning(pruned_config(plain, found.widths), found, before, after, size, dict(meta))
 
 

@@ -481,6 +481,8 @@ def test_teachers_whose_weights_are_given_have_a_row_each(config: Path, tmp_path
         ("distilled-seed0", "kl+kl", {}),
     ]
     assert config_of(found, "teacher", "b").test_dataloader == config_of(found, "control").test_dataloader
+    with pytest.raises(ValueError, match="is of one teacher, and there are a, b: name one for each"):
+        compare.main([str(config), "--checkpoint", str(tmp_path / "a.pth"), "--work-dir", str(tmp_path / "work")])
 
 
 @pytest.mark.parametrize("folder", ["seg/digits-cwd", "det/digits-pkd", "det/bccd-pkd"])
