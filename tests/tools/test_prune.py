@@ -31,6 +31,12 @@ with torch.no_grad():
 """
 
 
+@pytest.fixture(autouse=True)
+def two_forwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Latencies of two forwards, not of 20: no test reads them."""
+    monkeypatch.setattr("densekd.runs.pruning.REPEATS", 2)
+
+
 def weights(name: str, folder: Path) -> Path:
     """Weights that look trained: the scales of most channels are small."""
     torch.manual_seed(0)
