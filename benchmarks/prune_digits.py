@@ -48,7 +48,14 @@ def main(arguments: list[str] | None = None) -> None:
         file = args.out / f"seed{seed}.json"
         if not file.exists():
             logs.write(file, run_seed(seed, args.steps, args.again))
-        found += logs.read(file)
+        own = logs.read(file)
+        kept = [int(log["schedule"].split()[0]) for log in own if log["method"] != "pruned"]
+        if kept != [args.steps, args.again, args.again]:
+            raise ValueError(
+                f"{file} is of {kept[0]} steps and {kept[1]} after them: say so by --steps and --again, or give "
+                "another --out"
+            )
+        found += own
     print(table(found))
     for log in found:
         print(

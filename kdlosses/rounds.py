@@ -249,8 +249,9 @@ class FedD2S(Local):
        l = \Big\lceil D \, (1 - r / R) \Big\rceil $$
 
     Of the D layers of the clients, from the first hidden one to the logits, in round r of R they send the outputs
-    $z_i$ of layer l, with their labels $y_i$ and their predictions $p_i$: in the first round the logits, in the last
-    the shallowest layer. The server's head $h_l$, two linear maps with ReLU between them, learns from those of all
+    $z_i$ of layer l, with their labels $y_i$ and their predictions $p_i$: in the first round the logits, towards the
+    end the shallowest layer. Nothing is sent in the last round, so that the shallowest has its turn in $R \ge 2 D$
+    rounds. The server's head $h_l$, two linear maps with ReLU between them, learns from those of all
     clients. Its predictions go back, to each client those of its own data, which it learns by its own loss between
     teacher and student. So knowledge goes both ways, by labels and by divergence, and no input leaves a client. All
     clients begin with the same weights, so that their layers have the same axes.

@@ -250,7 +250,8 @@ def plan(
         for teacher, mark in found.items():
             owners.setdefault(mark, (key, teacher))
     common = Counter(mark for found in marks.values() for mark in found.values()).most_common()
-    files, jobs = {}, []
+    files: dict[str, str] = {}
+    jobs: list[Job] = []
     for place, (mark, _) in enumerate(common):
         key, teacher = owners[mark]
         own = "_".join(filter(None, (methods[key], teacher)))
@@ -262,6 +263,8 @@ def plan(
         key, teacher = owners[mark]
         several = len(rows(configs[key])) > 1
         called = str(teacher) if several else methods[key] if place else "supervised"
+        if called in [each.method for each in jobs]:  # by that name another config has another one
+            called = ", ".join(filter(None, (methods[key], teacher)))
         jobs.append(job(key, "teacher", called, 0, files[mark], teacher))
     jobs += [job(first, "control", "supervised", seed, "control") for seed in range(seeds)]
     alone = len(configs) == 1 and isinstance(first, Path)

@@ -53,7 +53,8 @@ def parse(arguments: list[str] | None = None) -> tuple[argparse.Namespace, dict[
         nargs="+",
         default=[("", 0.5)],
         metavar="SHARE",
-        help="of the scales of a group to keep: of all groups, and GROUP=SHARE of one (default: 0.5)",
+        help="of the scales of a group to keep: of all groups, and GROUP=SHARE of one; where none is for all, groups "
+        "that are not named keep theirs (default: 0.5)",
     )
     parser.add_argument("--least", type=whole_number(1), default=8, help="channels that every layer keeps (default: 8)")
     parser.add_argument(

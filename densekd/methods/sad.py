@@ -43,6 +43,7 @@ def sad(student: nn.Module, teacher: nn.Module, weight: float = 1000.0) -> list[
     ]
     if tap(student, "features") == tap(teacher, "features") == "neck" or not entries:
         neck = getattr(student, "neck", None)
-        made = len(getattr(neck, "in_channels", ())) - getattr(neck, "start_level", 0)
+        read = getattr(neck, "in_channels", ())  # a number where the neck reads one map
+        made = (len(read) if isinstance(read, list | tuple) else 1) - getattr(neck, "start_level", 0)
         entries += levels(student, teacher, "sad")[: made if made > 0 else None]
     return [{**entry, "loss": "at", "weight": weight} for entry in entries]

@@ -25,13 +25,14 @@ class MixDistributionPreProcessor(SegDataPreProcessor):
     A batch of B images becomes one of 2 B. The copies have mean and spread of each channel moved towards those of a
     partner of the batch, see `kdlosses.rules.mix_statistics`; what is where stays, and so do the labels. The share
     $\kappa$ of their own statistics that they keep is drawn from a Beta distribution. Student and teachers see both.
+    One image alone has no partner, and its copy is as it is.
 
     Args:
         alpha: of the Beta distribution; 1 is uniform, towards 0 an image keeps its statistics or has its partner's.
         **kwargs: of `SegDataPreProcessor`.
 
     Raises:
-        ValueError: `alpha` is not positive.
+        ValueError: `alpha` is not positive and finite.
 
     Paper: Tang et al., "Distribution Shift Matters for Knowledge Distillation with Webly Collected Images" (KD3), ICCV
     2023: MixDistribution, whose formula was not at hand; it mixes images by their classes there, by pairs here.

@@ -41,4 +41,5 @@ def WithoutLayers(
     model = MODELS.build(config)
     if weights is not None:
         load_weights(model, weights)
+        model.is_init = True  # else the runner would initialise it anew
     return without_layers(model, layers)

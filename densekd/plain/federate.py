@@ -76,8 +76,8 @@ def federate(
         log: takes a line for each round.
 
     Raises:
-        ValueError: no client, a client without a data set, no `transfer` or `layers` where the method needs it, a
-            number out of range; before anything is trained.
+        ValueError: no client, a client without a data set, no `transfer` or `layers` where the method needs it, images
+            that change when they are read again, a number out of range; before anything is trained.
         TypeError: the method has no such option, a client has something else than its data sets, or one is none.
         KeyError: unknown method; names the nearest.
         FloatingPointError: a client's loss is no longer finite.
@@ -92,6 +92,10 @@ def federate(
     """
     server = method_of(method)
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if isinstance(clients, str | Mapping) or not isinstance(clients, Sequence):
+        raise TypeError(f"clients is a list of dicts with train, val and test, got a {type(clients).__name__}")
+    if isinstance(layers, str):
+        raise TypeError(f"layers is a list of paths of modules, got {layers!r}")
     for place, each in enumerate(clients):
         missing = [part for part in PARTS if part not in each]
         if missing:
@@ -117,6 +121,14 @@ def federate(
         check(made, server, rounds)
         if server.asks == "answers" and transfer is None:
             raise ValueError(f"{type(server).__name__} exchanges predictions of shared images: give transfer=...")
+        if server.asks == "answers" and shared is not None:
+            if isinstance(first(shared), Tensor):
+                raise TypeError("transfer is pairs or dicts like the data of a client: (image, label), of any label")
+            if not alike(shared.dataset[0], shared.dataset[0]):
+                raise ValueError(
+                    f"transfer yields other images when it is read again, and {type(server).__name__} tells something "
+                    "of each: leave random augmentation out"
+                )
         if server.asks == "outputs" and not layers:
             raise ValueError(f"{type(server).__name__} reads layers: give layers=[...], the last yields the logits")
         for place, client in enumerate(made if server.asks == "outputs" else []):
@@ -147,7 +159,10 @@ def alike(one: Any, other: Any) -> bool:
         return all(alike(one[name], other[name]) for name in one)
     if isinstance(one, list | tuple):
         return all(map(alike, one, other))
-    return bool(torch.equal(torch.as_tensor(one), torch.as_tensor(other)))
+    try:
+        return bool(torch.equal(torch.as_tensor(one), torch.as_tensor(other)))
+    except (TypeError, ValueError, RuntimeError):  # a picture or a name, which a collate_fn reads
+        return bool(one == other)
 
 
 class Told(nn.Module):

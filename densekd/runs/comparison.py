@@ -87,7 +87,8 @@ def run(
         training, peak memory in MiB, versions.
 
     Raises:
-        ValueError: the config names no distiller, see `config_of`; no checkpoint was given; or nothing was measured.
+        ValueError: the config names no distiller, see `config_of`; no checkpoint was given, or one for several
+            teachers; or nothing was measured.
     """
     plan = config_of(config, role, teacher)
     log: Log = {"schema": SCHEMA, "side": side(config), "name": name, "role": role}
@@ -99,6 +100,10 @@ def run(
     log["schedule"] = "weights given" if weights else _schedule(plan)
     needed = _trained(config) if role == "distilled" and not learns(config) else {}
     if needed:
+        if len(needed) > 1 and isinstance(checkpoint, str | Path):
+            raise ValueError(
+                f"the teachers {', '.join(map(str, needed))} have weights of their own: checkpoint={{name: ...}}"
+            )
         found = checkpoint if isinstance(checkpoint, Mapping) else dict.fromkeys(needed, checkpoint)
         if any(found.get(each) is None for each in needed):
             raise ValueError("role 'distilled' needs the weights of the teacher: checkpoint=...")
@@ -178,6 +183,11 @@ def check(config: Config) -> None:
         FileNotFoundError, KeyError, TypeError, ValueError: what is wrong.
     """
     given, trained = given_weights(config), _trained(config)
+    if len(given) > 1 and not isinstance(config.model.checkpoint, Mapping):
+        raise ValueError(
+            f"{config.filename}: checkpoint {config.model.checkpoint} is of one teacher, and there are "
+            f"{', '.join(map(str, given))}: name one for each in the config, checkpoint=dict(...)"
+        )
     plans = [(config_of(config, "control"), True)]
     plans += [(config_of(config, "teacher", name), name in trained) for name in rows(config)]
     for plan, is_trained in plans:

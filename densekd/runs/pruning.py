@@ -82,9 +82,12 @@ def prune(
         unsafe: see `densekd.checkpoint.read`.
 
     Raises:
-        ValueError: the model is of several sensors, the weights do not fit, or see `prune_channels`.
+        ValueError: the model is of several sensors or built around another one, the weights do not fit, or see
+            `prune_channels`.
     """
     plain = control(copy.deepcopy(config))
+    if isinstance(plain.model.get("of"), Mapping):  # which `densekd.Pruned` could not build
+        raise ValueError(f"a {plain.model.type} is built around another model, its `of`: it cannot be pruned")
     model: Any = revert_sync_batchnorm(build_model(plain)[0])
     if has_sensors(model) or reads_truth(model):
         raise ValueError(f"a {type(model).__name__} does not read images alone: it cannot be pruned")
@@ -93,7 +96,7 @@ def prune(
     forward = forward_of(model, size)
     found = prune_channels(model, forward, keep, least)
     before, after = costs([model, found.model], size)
-    meta = told.get("meta", {}).get("dataset_meta") or {}
+    meta = (told.get("meta") or {}).get("dataset_meta") or {}
     return Pruning(pruned_config(plain, found.widths), found, before, after, size, dict(meta))
 
 
@@ -190,7 +193,8 @@ def _type(spec: Any) -> Any:
 def _without_pretrained(value: Any) -> Any:
     """A config without weights that are loaded when a model is initialised."""
     if isinstance(value, list | tuple):
-        return type(value)(_without_pretrained(each) for each in value)
+        kept = [each for each in value if not isinstance(each, Mapping) or _type(each) != "Pretrained"]
+        return type(value)(map(_without_pretrained, kept))
     if not isinstance(value, Mapping):
         return value
     return {

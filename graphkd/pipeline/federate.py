@@ -221,7 +221,7 @@ def _parts(
     graph: Graph, split: Split, clients: Any, shares: float | None, transfer: float, seed: int
 ) -> tuple[list[Split], Tensor]:
     """The split of each client, and the shared nodes, which are in none."""
-    if not 0 < transfer < 1:
+    if not isinstance(transfer, int | float) or not 0 < transfer < 1:
         raise ValueError(
             f"transfer is the share of the test nodes that all clients have, between 0 and 1, got {transfer}"
         )

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -22,7 +24,7 @@ def mixup(count: int, generator: torch.Generator, alpha: float = 1.0, share: flo
         $\pi$ `(n,)` and $\kappa$ `(n,)`.
 
     Raises:
-        ValueError: `alpha` is not positive, or `share` is no share.
+        ValueError: `alpha` is not positive and finite, or `share` is no share.
 
     Paper: Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018, there with one $\kappa$ a batch; the
     share: Choi et al., "Understanding the Role of Mixup in Knowledge Distillation: An Empirical Study", WACV 2023.
@@ -32,8 +34,8 @@ def mixup(count: int, generator: torch.Generator, alpha: float = 1.0, share: flo
     >>> sorted(partner.tolist()), (keep == 1).sum().item()
     ([0, 1, 2, 3], 2)
     """
-    if not alpha > 0:
-        raise ValueError(f"mixup: alpha must be positive, got {alpha}")
+    if not 0 < alpha < math.inf:
+        raise ValueError(f"mixup: alpha must be positive and finite, got {alpha}")
     if not 0 <= share <= 1:
         raise ValueError(f"mixup: share is the part of the samples to mix, from 0 to 1, got {share}")
     keep = torch.ones(count)

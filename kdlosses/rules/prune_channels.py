@@ -56,20 +56,23 @@ def prune_channels(
 
     A channel of scale 0 is constant. Its constant is added to the bias of the layer that reads it, or taken from the
     mean of the batch norm after that, so that a network with scales of 0 is unchanged, but where a padded convolution
-    reads a constant other than 0 near the edge of a map.
+    reads a constant other than 0 near the edge of a map, and where a layer has neither, or a batch norm that reads
+    other layers, too.
 
     Args:
         model: the trained network, which is not changed.
         forward: runs it such that every layer is reached, such as `lambda net: net(images)`; in evaluation mode. It is
             called with copies in double precision where these run.
         keep: k, a share of the scales to keep for all groups; or by the first names of paths, which then are groups:
-            `{"backbone.layer4": 0.2, "neck": 0.5, "": 0.6}`, where the longest fits and `""` is every other group.
+            `{"backbone.layer4": 0.2, "neck": 0.5, "": 0.6}`, where the longest fits and `""` is every other group;
+            without it these keep all.
         least: channels that each layer keeps, or all that it has; and at least 1 % of them.
         constants: whether to hand constants on.
 
     Raises:
         ValueError: a share out of range, a name that no scale has, no channel that could go, a layer that `forward`
-            does not reach, or a network whose couplings are not those that were found.
+            does not reach, no outputs or some that are not finite, or a network whose couplings are not those that were
+            found.
 
     Paper: Chu et al., "Group channel pruning and spatial attention distilling for object detection", Applied
     Intelligence 2022: thresholds by group, and shortcuts that share one mask. Groups by name, and that constants are
@@ -155,6 +158,8 @@ def _chosen(
     model: nn.Module, coupled: Coupled, shares: Mapping[str, float], least: int
 ) -> tuple[set[int], dict[str, tuple[int, int]]]:
     """Roots of the channels that stay, and by group how many scales there are and how many are left."""
+    if not shares:
+        raise ValueError("prune_channels: keep names no group, so that nothing would go")
     for name, share in shares.items():
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
             where = f" of {name!r}" if name else ""
@@ -270,6 +275,9 @@ def _apart(masked: nn.Module, pruned: nn.Module, forward: Forward) -> float:
         except (RuntimeError, TypeError):  # an operation without double precision
             first, second = masked, pruned
             expected = _flat(forward(first))
+    if not expected or not all(each.isfinite().all() for each in expected):
+        what = "numbers that are not finite" if expected else "no tensor"
+        raise ValueError(f"prune_channels: forward returns {what}, by which nothing can be compared")
     with at_rest(second):
         try:
             found = _flat(forward(second))

@@ -165,6 +165,7 @@ def test_what_does_not_fit_is_named_before_anything_is_trained(monkeypatch: pyte
         ("leave one of them out", dict(clients=halves(), shares=0.3)),
         ("rounds is a whole number from 1, got 0", dict(rounds=0)),
         ("transfer is the share of the test nodes", dict(transfer=1.0)),
+        ("transfer is the share of the test nodes", dict(transfer="half")),
         ("the student of a client has no patience", dict(student=StudentClassifier(patience=3))),
         ("a list of one for each of 5, got 2", dict(student=[QUICK, QUICK])),
         ("trains a network of its own", dict(student=StudentClassifier(method="simmlp"))),

@@ -266,6 +266,15 @@ def test_each_of_several_teachers_is_trained_and_has_a_row(config, tmp_path, cap
         ("teacher", "one"),
         ("teacher", "other"),
     ]
+    weights = tmp_path / "work" / "teacher-seed0" / "last_checkpoint"
+    with pytest.raises(ValueError, match="the teachers one, other have weights of their own"):
+        run(read_config(config), "distilled", 0, tmp_path / "both", name="x", checkpoint=weights)
+    config.with_name("longer.py").write_text(teacher.read_text().replace("max_iters=2", "max_iters=4"))
+    second = config.with_name("second.py")
+    second.write_text(config.read_text().replace("one='{{fileDirname}}/teacher.py'", "one='{{fileDirname}}/longer.py'"))
+    both = {path: read_config(path) for path in (config, second)}
+    jobs = compare.plan(both, {config: "a", second: "b"}, 1, "x", tmp_path, tmp_path)
+    assert [job.method for job in jobs if job.role == "teacher"] == ["other", "one", "b, one"]
 
 
 @pytest.mark.parametrize(
@@ -478,6 +487,8 @@ def test_teachers_whose_weights_are_given_have_a_row_each(config: Path, tmp_path
         ("distilled-seed0", "kl+kl", {}),
     ]
     assert config_of(found, "teacher", "b").test_dataloader == config_of(found, "control").test_dataloader
+    with pytest.raises(ValueError, match="is of one teacher, and there are a, b: name one for each"):
+        compare.main([str(config), "--checkpoint", str(tmp_path / "a.pth"), "--work-dir", str(tmp_path / "work")])
 
 
 @pytest.mark.parametrize("folder", ["seg/digits-cwd", "det/digits-pkd", "det/bccd-pkd"])

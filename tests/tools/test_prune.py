@@ -17,7 +17,7 @@ from torch import nn
 
 from densekd import Distiller, build_model, load_weights, read_config
 from densekd.cli.prune import main
-from densekd.runs.pruning import forward_of, prune
+from densekd.runs.pruning import forward_of, prune, pruned_config
 
 CONFIGS = Path(__file__).parents[1] / "densekd" / "configs"
 DETECT = """
@@ -29,6 +29,12 @@ model = init_detector(f"{folder}/pruned.py", f"{folder}/pruned.pth", device="cpu
 with torch.no_grad():
     torch.save([model(torch.load(images), mode="tensor"), model.dataset_meta["classes"]], out)
 """
+
+
+@pytest.fixture(autouse=True)
+def two_forwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Latencies of two forwards, not of 20: no test reads them."""
+    monkeypatch.setattr("densekd.runs.pruning.REPEATS", 2)
 
 
 def weights(name: str, folder: Path) -> Path:
@@ -148,3 +154,16 @@ def test_a_folder_that_is_there_and_a_group_that_is_not_are_named(tmp_path: Path
     path = weights("det", tmp_path)
     with pytest.raises(ValueError, match=r"in the group 'neck', .*; groups: backbone, backbone.layer1"):
         prune(Config.fromfile(CONFIGS / "det.py"), path, {"neck": 0.5})
+
+
+def test_a_model_that_is_built_around_another_one_is_refused() -> None:
+    config = read_config("densekd::seg/norm_feature/digits")
+    with pytest.raises(ValueError, match=r"a densekd\.WithoutLayers is built around another model"):
+        prune(config, "none.pth", 0.5)
+
+
+def test_no_weights_that_models_begin_with_are_in_the_config_of_a_pruned_one() -> None:
+    config = Config.fromfile(CONFIGS / "seg.py")
+    normal = dict(type="Normal", layer="Conv2d")
+    config.model.backbone.init_cfg = [normal, dict(type="Pretrained", checkpoint="torchvision://resnet18")]
+    assert pruned_config(config, {}).model.backbone.init_cfg == [normal]

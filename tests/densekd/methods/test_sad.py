@@ -62,3 +62,11 @@ def test_a_network_without_a_backbone_has_its_features() -> None:
     nets = [nn.ModuleDict({"body": nn.Conv2d(3, 8, 3), "head": nn.Conv2d(8, 2, 1)}) for _ in range(2)]
     (entry,) = method_entries("sad", *nets)
     assert (entry["student"], entry["loss"]) == ("head:in", "at")
+
+
+def test_a_neck_that_reads_one_map_is_one_level(det: Config) -> None:
+    for model in (models := [build_model(det)[0] for _ in range(2)]):
+        model.neck = nn.Identity()
+        model.neck.in_channels = 64
+    entries = method_entries("sad", *models)
+    assert [each["name"] for each in entries] == [*(f"sad_stage_{i}" for i in range(4)), "sad"]

@@ -39,6 +39,9 @@ def test_what_was_chosen_on_a_network_is_what_its_config_builds(config: Any, tmp
         assert not torch.equal(output(built), output(teacher))
     sizes = [sum(each.numel() for each in net.parameters()) for net in (built, teacher)]
     assert sizes[0] <= 0.6 * sizes[1]
+    before = {name: value.clone() for name, value in built.state_dict().items()}
+    built.init_weights()  # as the runner does before it trains
+    assert all(torch.equal(value, before[name]) for name, value in built.state_dict().items())
     plain = MODELS.build(dict(config.student, layers=chosen.removed)).eval()
     plain.load_state_dict(built.state_dict())
     with torch.no_grad():

@@ -117,6 +117,10 @@ def test_images_that_change_when_they_are_read_again_are_named() -> None:
     first, *rest = clients()
     with pytest.raises(ValueError, match="client 0: train yields other images when it is read again"):
         densekd.federate(net, "fedd2s", clients=[{**first, "train": Noisy()}, *rest], **QUICK)
+    with pytest.raises(ValueError, match="transfer yields other images when it is read again, and KnFu"):
+        densekd.federate(net, "knfu", clients=clients(), transfer=Noisy(), **QUICK)
+    with pytest.raises(TypeError, match="transfer is pairs or dicts"):
+        densekd.federate(net, "knfu", clients=clients(), transfer=[torch.rand(3, 16, 16)] * 4, **QUICK)
 
 
 def test_knfu_is_better_than_all_predictions_where_clients_are_unlike() -> None:
@@ -162,6 +166,9 @@ def test_what_is_missing_is_named_before_anything_is_trained() -> None:
     ):
         with pytest.raises(ValueError, match=told):
             densekd.federate(net, **{**QUICK, **given})
+    for name, value in (("clients", 3), ("clients", own[0]), ("layers", "head")):
+        with pytest.raises(TypeError, match=f"{name} is a list of"):
+            densekd.federate(net, **{**QUICK, "clients": own, name: value})
     shared = own[0]["train"]
     rounds: list[str] = []
     told: dict[str, Any] = {**QUICK, "clients": own, "transfer": shared, "log": rounds.append}

@@ -61,5 +61,7 @@ def test_what_is_kept_whole_is_kept_to_the_bit_and_probabilities_stay_so() -> No
 def test_options_out_of_range_are_named() -> None:
     with pytest.raises(ValueError, match="alpha must be positive"):
         mixup(4, generator(), alpha=0.0)
+    with pytest.raises(ValueError, match="alpha must be positive and finite, got inf"):
+        mixup(4, generator(), alpha=float("inf"))
     with pytest.raises(ValueError, match="share is the part"):
         mixup(4, generator(), share=1.5)

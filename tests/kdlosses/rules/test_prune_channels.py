@@ -182,11 +182,20 @@ class Unseen(nn.Module):
         (nn.Sequential(*block(3, 8), nn.Conv2d(8, 2, 1)), {"keep": {"": float("nan")}}, "above 0 and at most 1"),
         (nn.Sequential(*block(3, 8), nn.Conv2d(8, 2, 1)), {"keep": {"neck": 0.5}}, "in the group 'neck'.*groups: 1"),
         (nn.Sequential(*block(3, 8), nn.Conv2d(8, 2, 1)), {"least": 0}, "least is a number of channels from 1, got 0"),
+        (nn.Sequential(*block(3, 8), nn.Conv2d(8, 2, 1)), {"keep": {}}, "keep names no group"),
     ],
 )
 def test_what_cannot_be_pruned_is_said(net: nn.Module, options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         prune_channels(net, run, **{"keep": 0.5, "least": 1, **options})
+
+
+def test_outputs_by_which_nothing_can_be_compared_are_refused(detector: Detector) -> None:
+    with pytest.raises(ValueError, match="forward returns no tensor"):
+        prune_channels(detector, lambda net: run(net) and None)
+    detector.head[1].weight.data[0] = torch.nan
+    with pytest.raises(ValueError, match="forward returns numbers that are not finite"):
+        prune_channels(detector, run)
 
 
 def test_a_layer_that_is_not_reached_is_named(detector: Detector) -> None:
