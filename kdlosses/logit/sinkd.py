@@ -11,7 +11,7 @@ from kdlosses.registry import register
 from kdlosses.relation.points import points
 
 
-@register
+@register(most={"iterations": 10_000})
 def sinkd(
     student: Tensor,
     teacher: Tensor,

@@ -106,6 +106,8 @@ def _teaches(loss: kdlosses.Loss, inputs: dict[str, Any]) -> bool:
     now = {name: value for name, value in inputs.items() if name in ("progress", "epoch")}
     if not student.numel() or not loss.active(**now):
         return False
+    if getattr(loss.loss, "fit_steps", 1) > 1:  # it looks at more batches before it teaches
+        return False
     for name in ("weight", "boxes_bev", "masks"):
         given = inputs.get(name)
         if name in loss.needs and given is not None and not sum(float(torch.as_tensor(each).sum()) for each in given):
