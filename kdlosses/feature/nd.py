@@ -61,9 +61,7 @@ class ND(nn.Module):
             try:
                 table = torch.as_tensor(means, dtype=torch.float32)
             except (TypeError, ValueError, RuntimeError) as error:
-                raise TypeError(
-                    f"nd: means is a table of numbers, {(classes, channels)}, got {means!r}"
-                ) from error
+                raise TypeError(f"nd: means is a table of numbers, {(classes, channels)}, got {means!r}") from error
             if table.shape != (classes, channels) or not table.isfinite().all():
                 raise ValueError(f"nd: means must be finite, of shape {(classes, channels)}, got {tuple(table.shape)}")
             self.teacher.mean.copy_(table)
