@@ -97,7 +97,7 @@ SHARED = (
         "tgeo FusionRatio",
         _GRAPH.format("mixing", "test_the_ratio_moves_towards_whoever_is_right"),
         nodes_result=Without("tgeo", "tgeo(lam=0.5)"),
-        pixels_result="the config is run, not measured",
+        pixels_result=Measured("seg/digits-tgeo", "tgeo"),
     ),
     System(
         "NKD",
@@ -174,14 +174,14 @@ SHARED = (
         "ddk domain_weights",
         _GRAPH.format("selection", "test_domains_are_drawn_by_their_gap"),
         nodes_result=Without("ddk", "ddk(floor=1.0)"),
-        pixels_result="the config is run, not measured",
+        pixels_result=Measured("seg/digits-ddk", "kl"),
     ),
     System(
         "Quantised distillation",
         "quant_distill diff_quant rounded quantised quantise EvenPoints LearntPoints",
         _GRAPH.format("few_bits", "test_two_bits_taught_are_better_than_two_bits_rounded"),
         nodes_result=Without("quant_distill(bits=2)", "rounded(glnn(lam=0.3), bits=2)"),
-        pixels_result="the config is run, not measured",
+        pixels_result=Measured("seg/digits-quantised", "kl"),
     ),
     System(
         "MEAL V2",
@@ -368,7 +368,7 @@ SHARED = (
         "pruned stratified",
         _GRAPH.format("selection", "test_where_little_is_kept_the_teacher_is_worth_more"),
         nodes_result=Without("pruned(glnn(lam=0.5), keep=0.1)", "pruned(glnn(lam=1.0), keep=0.1)"),
-        pixels_result="the config is run, not measured",
+        pixels_result=Measured("seg/digits-pruned", "kl"),
     ),
     System(
         "TopKLD",
