@@ -179,7 +179,7 @@ def _schedule(config: Config) -> str:
 
 
 def _last(config: Config, steps: int | None) -> None:
-    """Train for so many steps, and keep what is last."""
+    """Train for this many steps and keep the last weights."""
     if steps is not None:
         config.train_cfg.max_iters = config.train_cfg.val_interval = steps
         config.param_scheduler = [dict(type="CosineAnnealingLR", T_max=steps, by_epoch=False, eta_min=1e-6)]

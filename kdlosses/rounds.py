@@ -303,12 +303,11 @@ class FedD2S(Local):
         return -(-depth * (turns - turn) // turns)
 
     def fuse(self, said: Sequence[Message], sizes: Sequence[int]) -> list[Message]:
-        outputs, labels, logits = (
+        outputs, logits = (
             torch.cat([message.tensors[name].movedim(1, -1).flatten(0, -2) for message in said])
-            if name != "labels"
-            else torch.cat([message.tensors[name].flatten() for message in said])
-            for name in ("outputs", "labels", "logits")
+            for name in ("outputs", "logits")
         )
+        labels = torch.cat([message.tensors["labels"].flatten() for message in said])
         width, classes = outputs.shape[1], logits.shape[1]
         layer = int(said[0].tensors["layer"])
         told = (labels >= 0).nonzero().flatten().cpu()

@@ -124,11 +124,7 @@ def federate(
         if server.asks == "answers" and shared is not None:
             if isinstance(first(shared), Tensor):
                 raise TypeError("transfer is pairs or dicts like the data of a client: (image, label), of any label")
-            if not alike(shared.dataset[0], shared.dataset[0]):
-                raise ValueError(
-                    f"transfer yields other images when it is read again, and {type(server).__name__} tells something "
-                    "of each: leave random augmentation out"
-                )
+            check_same_again("transfer", shared, server)
         if server.asks == "outputs" and not layers:
             raise ValueError(f"{type(server).__name__} reads layers: give layers=[...], the last yields the logits")
         for place, client in enumerate(made if server.asks == "outputs" else []):
@@ -137,11 +133,7 @@ def federate(
                     f"client {place}: train is a DataLoader with an order of its own, and {type(server).__name__} "
                     "tells something of each image: give the data set"
                 )
-            if not alike(client.plain.dataset[0], client.plain.dataset[0]):
-                raise ValueError(
-                    f"client {place}: train yields other images when it is read again, and {type(server).__name__} "
-                    "tells something of each: leave random augmentation out"
-                )
+            check_same_again(f"client {place}: train", client.plain, server)
         if server.asks in ("answers", "outputs"):
             for client in made:
                 client.rehearse(client.shared if server.asks == "answers" else client.plain)
@@ -151,6 +143,15 @@ def federate(
 def in_order(batches: DataLoader) -> bool:
     """Whether batches come in the order of the data, each time."""
     return isinstance(getattr(batches.batch_sampler, "sampler", None), SequentialSampler)
+
+
+def check_same_again(what: str, batches: DataLoader, server: Local) -> None:
+    """Raise ValueError where the first image is another one when it is read again."""
+    if not alike(batches.dataset[0], batches.dataset[0]):
+        raise ValueError(
+            f"{what} yields other images when it is read again, and {type(server).__name__} tells something of each: "
+            "leave random augmentation out"
+        )
 
 
 def alike(one: Any, other: Any) -> bool:

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from graphkd.cli._config import Config, read_keys
-from graphkd.cli.distill import add_run_options, begun, progress, table_of
+from graphkd.cli.distill import add_run_options, begun, files_to_save, progress, table_of
 from graphkd.condensing import Condensed, TrainedOn, condense, train_condensed
 from graphkd.condensing.learning import check_student
 from graphkd.data import Graph, load
-from graphkd.pipeline.logs import in_file_name, labels, log_of, per_cent
+from graphkd.pipeline.logs import labels, log_of, per_cent
 from graphkd.shipped import CONFIGS
 from graphkd.training.scoring import measures
 from kdlosses.cli.logs import Log, reset_peak_memory, versions, write
@@ -63,14 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     name, out, config, logs, seeds = begun(args, "graph", read_config)
     called = labels(config["methods"])
-    saved = {
-        (seed, label): args.save / f"{name}-{in_file_name(label)}-seed{seed}.safetensors"
-        for seed in (seeds if args.save else ())
-        for label in called
-    }
-    for file in saved.values():
-        if file.exists() and not args.force:
-            raise SystemExit(f"{file} is there already: choose another --save, or replace it with --force")
+    saved = files_to_save(args, name, seeds, called)
     with one_sentence(args.config):
         graph = load(config["data"], unsafe=args.unsafe)
         found = {seed: candidates(graph, config, seed) for seed in seeds}

@@ -249,6 +249,25 @@ def begun(
     return name, out, config, logs, todo(logs, args.seeds)
 
 
+def files_to_save(
+    args: argparse.Namespace, name: str, seeds: Sequence[int], called: Sequence[str]
+) -> dict[tuple[int, str], Path]:
+    """By seed and method the file that goes into the folder `--save`, none without one.
+
+    Raises:
+        SystemExit: one is there already, and there is no `--force`.
+    """
+    found = {
+        (seed, label): args.save / f"{name}-{in_file_name(label)}-seed{seed}.safetensors"
+        for seed in (seeds if args.save else ())
+        for label in called
+    }
+    for file in found.values():
+        if file.exists() and not args.force:
+            raise SystemExit(f"{file} is there already: choose another --save, or replace it with --force")
+    return found
+
+
 def todo(logs: list[Log], seeds: int) -> list[int]:
     """The seeds that no log has yet."""
     return sorted(set(range(seeds)) - {log["seed"] for log in logs})

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from graphkd.cli._config import Config, read_keys
-from graphkd.cli.distill import add_run_options, begun, progress, table_of
-from graphkd.pipeline.logs import in_file_name, labels, log_of, per_cent
+from graphkd.cli.distill import add_run_options, begun, files_to_save, progress, table_of
+from graphkd.pipeline.logs import labels, log_of, per_cent
 from graphkd.scenes.files import load
 from graphkd.scenes.learning import SceneOutcome, about, check, control_of, parse_schedule, train_scenes
 from graphkd.shipped import CONFIGS
@@ -44,14 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     name, out, config, logs, seeds = begun(args, "graph", read_config)
     called = labels(config["methods"])
-    saved = {
-        (seed, label): args.save / f"{name}-{in_file_name(label)}-seed{seed}.safetensors"
-        for seed in (seeds if args.save else ())
-        for label in called
-    }
-    for file in saved.values():
-        if file.exists() and not args.force:
-            raise SystemExit(f"{file} is there already: choose another --save, or replace it with --force")
+    saved = files_to_save(args, name, seeds, called)
     with one_sentence(args.config):
         for seed in seeds:
             scenes = load(config["data"], seed)
