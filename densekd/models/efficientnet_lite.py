@@ -22,7 +22,7 @@ class EfficientNetLite(efficientnet_lite.EfficientNetLite, BaseModule):
     of Lite2.
 
     Args:
-        arch, out_indices, frozen_stages, norm_eval, momentum: see there.
+        arch, out_indices, frozen_stages, norm_eval, momentum, enlarge: see there.
         pretrained: see there; loaded by `init_weights`, as mmengine's runner does before it trains, so that a trained
             checkpoint needs no package of weights.
         init_cfg: as of any backbone of OpenMMLab: `dict(type='Pretrained', checkpoint=..., prefix='backbone.')`.
@@ -41,12 +41,13 @@ class EfficientNetLite(efficientnet_lite.EfficientNetLite, BaseModule):
         frozen_stages: int = -1,
         norm_eval: bool = False,
         momentum: float = 0.01,
+        enlarge: float = 1.0,
         pretrained: bool | str | Path = False,
         init_cfg: Any = None,
     ) -> None:
         if pretrained and init_cfg is not None:
             raise ValueError("EfficientNetLite: give pretrained or init_cfg, one says where the weights come from")
-        super().__init__(arch, out_indices, frozen_stages, norm_eval, momentum)
+        super().__init__(arch, out_indices, frozen_stages, norm_eval, momentum, enlarge)
         self.init_cfg, self.pretrained = copy.deepcopy(init_cfg), pretrained
 
     def init_weights(self) -> None:

@@ -5,6 +5,6 @@ model = dict(
     type="densekd.Distiller",
     student=_base_.model,
     teacher="{{fileDirname}}/../plain/semantic_fpn_r18_w32_digits.py",
-    method="kl",
+    distills=[dict(loss="kl", student="decode_head.conv_seg", class_weight="task")],
 )
 custom_hooks = [dict(type="densekd.Policies", policies=[dict(type="ddk", every=100)])]

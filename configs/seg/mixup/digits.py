@@ -5,5 +5,5 @@ model = dict(
     type="densekd.Distiller",
     student=_base_.model,
     teacher="{{fileDirname}}/../plain/semantic_fpn_r18_w32_digits.py",
-    distills=[dict(loss="std_kd", student="decode_head.conv_seg")],
+    distills=[dict(loss="std_kd", student="decode_head.conv_seg", class_weight="task")],
 )

@@ -8,12 +8,14 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
+from densekd.datasets import CamVid
+
 BASES = Path(__file__).parents[3] / "configs" / "_base_" / "datasets"
 
 
 def build(name: str, split: str) -> object:
     config = Config.fromfile(BASES / f"{name}.py")
-    with DefaultScope.overwrite_default_scope("mmseg" if name == "camvid" else "mmdet"):
+    with DefaultScope.overwrite_default_scope("mmseg" if name.startswith("camvid") else "mmdet"):
         return DATASETS.build(config[f"{split}_dataloader"].dataset)
 
 
@@ -25,6 +27,19 @@ def test_camvid_has_its_frames_and_void_is_ignored(data_root: Path, split: str, 
     labels = dataset[0]["data_samples"].gt_sem_seg.data
     assert set(np.unique(labels)) <= {*range(11), 255}
     assert (labels == 255).any()
+
+
+@pytest.mark.data
+def test_a_quarter_of_camvid_has_labels_and_the_rest_of_its_drives_are_images_alone(data_root: Path) -> None:
+    labelled, images = build("camvid_quarter", "train").datasets
+    names = [[Path(part.get_data_info(n)["img_path"]).name for n in range(len(part))] for part in (labelled, images)]
+    whole = build("camvid_held_out", "train")
+    assert (len(labelled), len(images)) == (74, 221)
+    assert sorted(names[0] + names[1]) == sorted(Path(whole.get_data_info(n)["img_path"]).name for n in range(295))
+    assert {*np.unique(labelled[0]["data_samples"].gt_sem_seg.data)} > {0, 1}
+    assert (images[0]["data_samples"].gt_sem_seg.data == 255).all()
+    with pytest.raises(ValueError, match="rest=True needs count"):
+        CamVid(rest=True, lazy_init=True)
 
 
 @pytest.mark.data

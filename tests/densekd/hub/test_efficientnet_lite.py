@@ -37,6 +37,15 @@ def test_odd_images_are_padded_as_ceil_of_size_by_stride() -> None:
     assert [tuple(level.shape[2:]) for level in levels] == [(12, 17), (6, 9), (3, 5), (2, 3)]
 
 
+def test_an_enlarging_network_is_the_same_one_on_enlarged_images() -> None:
+    plain, twice = EfficientNetLite("lite0").eval(), EfficientNetLite("lite0", enlarge=2).eval()
+    twice.load_state_dict(plain.state_dict())
+    images = torch.randn(1, 3, 32, 48)
+    larger = nn.Upsample(scale_factor=2, mode="bilinear")(images)
+    assert [tuple(level.shape[2:]) for level in twice(images)] == [(16, 24), (8, 12), (4, 6), (2, 3)]
+    torch.testing.assert_close(twice(images), plain(larger))
+
+
 def test_deeper_levels_do_not_run_when_nobody_asks_for_them() -> None:
     model = EfficientNetLite("lite0", out_indices=(1,)).eval()
     called: list[int] = []
@@ -72,6 +81,7 @@ def test_norm_eval_keeps_statistics_alone() -> None:
         ({"out_indices": (0, 4)}, "levels of 0 to 3"),
         ({"frozen_stages": 7}, "frozen_stages"),
         ({"arch": "lite3", "pretrained": True}, "no package carries weights of EfficientNet-lite3"),
+        ({"enlarge": 0.5}, "enlarge must be from 1 to 4, got 0.5"),
         ({"arch": "lite2", "pretrained": published("lite0")}, "no weights of EfficientNet-lite2"),
     ],
 )
