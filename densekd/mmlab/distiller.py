@@ -194,10 +194,7 @@ class Distiller(Wiring, nn.Module):
             if not isinstance(name, str):
                 raise TypeError(f"teacher: the names of several teachers must be strings, got {name!r}")
         check_names(sources)
-        weights = checkpoint if isinstance(checkpoint, Mapping) else dict.fromkeys(sources, checkpoint)
-        for name in weights:
-            if name not in sources:
-                raise ValueError(f"checkpoint names the teacher {name!r}; there is {', '.join(map(repr, sources))}")
+        weights = _weights_of(sources, checkpoint)
         if isinstance(momentum, bool) or not isinstance(momentum, Real) or not 0 <= momentum < 1:
             raise ValueError(f"momentum, of a teacher that is 'ema', must be a number in [0, 1), got {momentum!r}")
         learners = [
@@ -424,6 +421,27 @@ def times(factor: float, losses: Mapping[str, Any]) -> dict[str, Any]:
 
 def _listed(loss: Any) -> list[Tensor]:
     return list(loss) if isinstance(loss, list | tuple) else [loss]
+
+
+def _weights_of(sources: Mapping[str, Any], checkpoint: Any) -> dict[str, Any]:
+    """The file of each teacher that reads one."""
+    of_the_student = [name for name, each in sources.items() if isinstance(each, str) and each in OF_THE_STUDENT]
+    takers = [name for name in sources if name not in of_the_student]
+    if isinstance(checkpoint, Mapping):
+        for name in checkpoint:
+            if name not in sources:
+                raise ValueError(f"checkpoint names the teacher {name!r}; there is {', '.join(map(repr, sources))}")
+            if name in of_the_student:
+                raise ValueError(f"teacher {name!r} has the student's own weights: it takes no checkpoint")
+        return dict(checkpoint)
+    if checkpoint is not None and not takers:
+        raise ValueError(f"teacher {of_the_student[0]!r} has the student's own weights: it takes no checkpoint")
+    if checkpoint not in (None, "random") and len(takers) > 1:
+        raise ValueError(
+            f"checkpoint={checkpoint!r} is of one teacher, and there are {', '.join(takers)}: "
+            "checkpoint={name: path} names one for each"
+        )
+    return dict.fromkeys(takers, checkpoint)
 
 
 def plain_class(model: nn.Module) -> type[nn.Module]:

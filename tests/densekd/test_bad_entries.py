@@ -246,3 +246,22 @@ def test_a_teacher_of_colours_for_grey_images() -> None:
 def test_names_of_teachers_are_text() -> None:
     with pytest.raises(TypeError, match="the names of several teachers must be strings, got 0"):
         model({"loss": "kl", "student": TAP}, teacher={0: TinySegmenter(channels=3, classes=3)})
+
+
+@pytest.mark.parametrize(
+    ("teacher", "checkpoint", "said"),
+    [
+        (("one", "two"), "weights.pth", "'weights.pth' is of one teacher, and there are one, two"),
+        (("ema",), "weights.pth", "'teacher' has the student's own weights: it takes no checkpoint"),
+        (("one", "ema"), {"ema": "weights.pth"}, "'ema' has the student's own weights"),
+    ],
+)
+def test_weights_of_one_teacher_go_to_no_other(teacher: tuple[str, ...], checkpoint: Any, said: str) -> None:
+    made = {name: "ema" if name == "ema" else TinySegmenter(channels=3, classes=3) for name in teacher}
+    with pytest.raises(ValueError, match=said):
+        Distiller(
+            student=TinySegmenter(channels=3, classes=3),
+            teacher=made if len(made) > 1 else made["ema"],
+            checkpoint=checkpoint,
+            distills=[{"loss": "kl", "student": TAP, "source": teacher[0] if len(teacher) > 1 else "teacher"}],
+        )

@@ -5,6 +5,8 @@ model = dict(
     type="densekd.Distiller",
     student=_base_.model,
     teacher=dict(trained="{{fileDirname}}/../plain/semantic_fpn_r18_w32_digits.py", before="past"),
-    distills=[dict(loss="partition", student="decode_head.conv_seg", source=["trained", "before"], class_weight="task")],
+    distills=[
+        dict(loss="partition", student="decode_head.conv_seg", source=["trained", "before"], class_weight="task")
+    ],
 )
 custom_hooks = [dict(type="densekd.Policies", policies=[dict(type="snapshots", at=0.5)])]

@@ -5,6 +5,8 @@ model = dict(
     type="densekd.Distiller",
     student=_base_.model,
     teacher=dict(one="past", two="past", three="past"),
-    distills=[dict(loss="average", student="decode_head.conv_seg", source=["one", "two", "three"], class_weight="task")],
+    distills=[
+        dict(loss="average", student="decode_head.conv_seg", source=["one", "two", "three"], class_weight="task")
+    ],
 )
 custom_hooks = [dict(type="densekd.Policies", policies=[dict(type="snapshots", every=50)])]
