@@ -243,6 +243,7 @@ _SEGMENTATION: dict[str, dict[str, float | _Other | None]] = {
 }
 # Box AP of COCO, in per cent.
 _STRONG_FGD = dict(type="fgd", weight=1.6)  # of anchor-free detectors
+_OF_DETECTORS = ("acam", "cwd", "fbkd", "fgd", "freekd", "maskd", "mgd", "nd", "pkd")
 _DETECTION: dict[str, dict[str, float | _Other | None]] = {
     "pairs/atss_r101_r50_coco": {"crosskd": 41.8},
     "pairs/faster_rcnn_r101_r50_coco": {"fbkd": 39.3},
@@ -284,6 +285,9 @@ _DETECTION: dict[str, dict[str, float | _Other | None]] = {
         "freekd": _other(41.0, source=_FREEKD),
         "mgd": _other(41.0, source=_MGD),
     },
+    # Our own tables.
+    "tables/digits_faster_rcnn": dict.fromkeys(_OF_DETECTORS),
+    "tables/digits_gfl": {**dict.fromkeys(_OF_DETECTORS), "crosskd": None, "ld": None},
 }
 _BIRDS_EYE_VIEW: dict[str, dict[str, float | _Other | None]] = {
     "pairs/fcos3d_r101_r50_nuscenes": {"cwd": None, "pkd": None},

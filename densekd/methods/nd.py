@@ -14,8 +14,8 @@ _CLASSIFIER = "roi_head.bbox_head.fc_cls"
 def nd(student: nn.Module, teacher: nn.Module, weight: float = 1.0, kl: float = 1.0) -> list[dict[str, Any]]:
     """Match the norm of the teacher's features and the direction of its class means, and the logits.
 
-    Of a one-stage detector the features are the levels of the neck, at the positions to which its own assigner gives an
-    object; background has no mean. Its logits, a sigmoid a class, are matched inside of the boxes. Of a two-stage
+    Of a one-stage detector the features are what its class branch reads last, at the positions to which its own assigner
+    gives an object; background has no mean. Its logits, a sigmoid a class, are matched inside of the boxes. Of a two-stage
     detector both are those of the proposals that the student samples, of which the teacher is asked, too; background is
     one of the classes.
 
@@ -44,7 +44,8 @@ def nd(student: nn.Module, teacher: nn.Module, weight: float = 1.0, kl: float = 
         features, logits = (
             {"student": tap(student, kind), "teacher": tap(teacher, kind)} for kind in ("features", "logits")
         )
-        if not is_segmenter(student):
+        if not is_segmenter(student):  # the neck's features tell where objects are, those of the class branch which
+            features = {side: "+".join(f"{part}:in" for part in spec.split("+")) for side, spec in logits.items()}
             logits["where"] = "boxes"
     entries = [{"loss": "nd", **features, "weight": weight}]
     return [*entries, {"loss": "kl", **logits, "weight": kl}] if kl else entries

@@ -185,6 +185,13 @@ RESULTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "student (control).",
         ("det/bccd-pkd",),
     ),
+    "detection-digits": (
+        "Detection, all methods on small scenes",
+        "Average precision on scenes of digits, over three seeds, of a one-stage detector (GFL) and of a two-stage one "
+        "(Faster R-CNN), each beside its teacher and an untaught student (control). A row called auto has measured "
+        "weights in place of the published ones.",
+        ("det/digits_gfl", "det/digits_faster_rcnn"),
+    ),
     "pretrained": (
         "Pre-trained without labels",
         "mIoU of a Semantic FPN that is fine-tuned on 20 labelled frames of CamVid, on a backbone that "

@@ -202,7 +202,7 @@ assert get_config("densekd::seg/cwd/scenes_fpn.py").model.method == "cwd"
 
 @pytest.mark.parametrize("table", sorted({Path(row.base).stem for row in ROWS.values() if "/tables/" in row.base}))
 def test_configs_of_a_table_share_a_control(table: str) -> None:
-    configs = {name: read_config(name) for name in CONFIGS.matching(f"seg/*/{table}")}
+    configs = {name: read_config(name) for name in CONFIGS.matching(f"*/*/{table}")}
     assert len(configs) > 5
     check_one_budget(configs)
 

@@ -14,7 +14,8 @@ from .teaching import gap, scenes_of_objects
 def test_one_stage_detectors_have_positions_and_segmenters_pixels(det: Config, seg: Config) -> None:
     student = build_model(det)[0]
     nd, kl = method_entries("nd", student, student)
-    assert (nd["student"], kl["student"], kl["where"]) == ("neck", "bbox_head.retina_cls", "boxes")
+    branch = "bbox_head.retina_cls"
+    assert (nd["student"], kl["student"], kl["where"]) == (f"{branch}:in", branch, "boxes")
     assert len(method_entries(dict(type="nd", kl=0.0), student, student)) == 1
     student = build_model(seg)[0]
     nd, kl = method_entries(dict(type="nd", weight=2.0), student, student)
