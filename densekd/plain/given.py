@@ -120,10 +120,9 @@ class Given(LossInputs):
         """Boxes on the ground, as they were given."""
         return self.context.get("boxes_bev")
 
-    def masks(self, size: Size) -> list[Tensor] | None:
-        """Instance masks of each image `(n, h, w)`: the share of each position that the instance covers."""
-        masks = self.context.get("masks")
-        return None if masks is None else [F.adaptive_avg_pool2d(each.float(), size) for each in masks]
+    def instances(self) -> list[Tensor] | None:
+        """Instance masks of each image, as they were given."""
+        return list(self._each("masks")) if "masks" in self.context else None
 
     def privacy(self, size: tuple[int, ...]) -> Tensor | None:
         """How private each position is, 0 to 1: that of its most private pixel."""
