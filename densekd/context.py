@@ -243,7 +243,8 @@ def _shares(masks: Tensor, size: Size) -> Tensor:
 def alike(masks: Sequence[Tensor]) -> list[Tensor]:
     """How much each pixel of a batch counts, such that all instances count alike.
 
-    Each counts as much as one of their mean area, a pixel in several as much as it does in all of them.
+    Each counts as much as one of their mean area, a pixel in several as much as it does in all of them. Several
+    processes have a batch each.
 
     Args:
         masks: of the instances of each image `(n, H, W)`, bool; one that covers nothing is left out.

@@ -189,7 +189,7 @@ def test_a_flipped_image_has_the_flipped_selection(where: str) -> None:
     assert not np.allclose(straight, flipped)
 
 
-@pytest.mark.parametrize("loss", ["mse", "pkd", "cwd"])
+@pytest.mark.parametrize("loss", ["at", "cosine", "cwd", "hcl", "hint", "mse", "norm_feature", "nst", "pkd"])
 @pytest.mark.parametrize("where", ["masks", "instances", "boundary", "body"])
 def test_the_gradient_is_zero_outside_and_moves_what_is_inside(where: str, loss: str) -> None:
     torch.manual_seed(0)
