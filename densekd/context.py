@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from densekd.edges import WIDTH, near_edge, near_outline
 from densekd.taps.defaults import is_binary
 from densekd.taps.families import head_of
 from densekd.taps.reader import Tap
@@ -18,10 +21,14 @@ from kdlosses.resized import labels_at
 
 Size = tuple[int, int]
 OF_AN_ASSIGNER = ("objects", "valuable")
-WHERE = ("labelled", "boxes", "labelled_images", "unlabelled_images", *OF_AN_ASSIGNER)
-"""Positions that an entry may restrict its loss to: those with a label that is not ignored; those inside a box; all of
-the images with such a label, or of those without any; those to which a detector's own head assigns an object; those
-near an object that get none, see `densekd.mmlab.assigned.valuable`."""
+OF_MASKS = ("masks", "instances")
+OF_EDGES = ("boundary", "body")
+WHERE = ("labelled", "boxes", *OF_MASKS, *OF_EDGES, "labelled_images", "unlabelled_images", *OF_AN_ASSIGNER)
+"""Positions that an entry may restrict its loss to: those with a label that is not ignored; those inside a box; those
+that instance masks cover, all alike or each instance alike; those near an outline of an instance or an edge of a label
+map, and what is left of the instances or of the labelled area; all of the images with a label that is not ignored, or
+of those without any; those to which a detector's own head assigns an object; those near an object that get none, see
+`densekd.mmlab.assigned.valuable`."""
 
 OF_A_RUN = ("progress", "epoch")
 """Inputs that are known before the forward pass."""
@@ -40,20 +47,27 @@ class LossInputs(ABC):
         ignore_index: label of pixels that do not count, 255 if not given.
     """
 
-    LABELS, BOXES = "labels", "boxes"
+    LABELS, BOXES, MASKS = "labels", "boxes", "masks"
     """What a batch has them in, for messages."""
 
     def __init__(self, image_size: Size | None, ignore_index: int | None = None) -> None:
         self.image_size = image_size
         self.ignore_index = 255 if ignore_index is None else ignore_index
+        self._pixels: dict[tuple[str, float], list[Tensor]] = {}
 
     def gather(
-        self, names: Iterable[str], size: tuple[int, ...], where: str | None = None, rows: int = 0, level: int = 0
+        self,
+        names: Iterable[str],
+        size: tuple[int, ...],
+        where: str | None = None,
+        rows: int = 0,
+        level: int = 0,
+        width: float = WIDTH,
     ) -> dict[str, Any]:
         """Return those of `names` that exist for a tap of `size` (height, width); for other taps those of the run.
 
         `level` is the number of the tap's level. Labels that a detector assigns are those of its priors `(B, A, h, w)`,
-        see `densekd.assigned`.
+        see `densekd.assigned`. `width` is that of the band of `where='boundary'`.
         """
         known = (*OF_A_RUN, *self.of_tap(size, rows))
         found: dict[str, Any] = {name: getattr(self, name)(size) for name in names if name in known}
@@ -61,7 +75,7 @@ class LossInputs(ABC):
             if len(size) != 2:
                 raise ValueError(f"where={where!r} needs a tap that yields maps (B, C, h, w)")
             of_priors = where in OF_AN_ASSIGNER
-            found["weight"] = self.of_priors(where, size, level) if of_priors else self.chosen(where, size, rows)
+            found["weight"] = self.of_priors(where, size, level) if of_priors else self.chosen(where, size, rows, width)
         return {name: value for name, value in found.items() if value is not None}
 
     def of_tap(self, size: tuple[int, ...], rows: int) -> tuple[str, ...]:
@@ -105,8 +119,21 @@ class LossInputs(ABC):
         return None
 
     @abstractmethod
+    def instances(self) -> list[Tensor] | None:
+        """Instance masks of each image `(n, H, W)`, at the size of the image; None for a batch without."""
+
+    @cached_property
+    def _instances(self) -> list[Tensor] | None:
+        return self.instances()
+
+    def void(self, image: int) -> Tensor | None:
+        """Pixels `(H, W)` of an image of which nothing is known, such as padding; None where there are none."""
+        return None
+
     def masks(self, size: Size) -> list[Tensor] | None:
         """Instance masks of each image `(n, h, w)`: the share of each position that the instance covers."""
+        masks = self._instances
+        return None if masks is None else [_shares(each, size) for each in masks]
 
     def privacy(self, size: tuple[int, ...]) -> Tensor | None:
         """How private each position is, 0 to 1, `(B, h, w)`: that of its most private pixel."""
@@ -120,12 +147,19 @@ class LossInputs(ABC):
     def epoch(self, size: tuple[int, ...]) -> int | None:
         """Current epoch; None where there is none."""
 
-    def chosen(self, where: str, size: Size, rows: int) -> Tensor:
-        """Positions of so many images that an entry is restricted to, `(B, h, w)` bool; `where` is one of `WHERE`."""
+    def chosen(self, where: str, size: Size, rows: int, width: float = WIDTH) -> Tensor:
+        """Positions of so many images that an entry is restricted to, `(B, h, w)`; `where` is one of `WHERE`.
+
+        Those of pixels, of `OF_MASKS` and `OF_EDGES`, count by the share of their pixels; of all others it is a bool.
+        """
         if where == "boxes":
             return self.inside(size)
         if where == "labelled":
             return self.labelled(size)
+        if where in (*OF_MASKS, *OF_EDGES):
+            if (where, width) not in self._pixels:  # once for all levels of a tap
+                self._pixels[where, width] = self._of_pixels(where, width, size)
+            return torch.cat([_shares(each[None], size) for each in self._pixels[where, width]])
         maps = self.label_map(size)
         if maps is None:
             return torch.full((rows, *size), where == "unlabelled_images")
@@ -171,8 +205,60 @@ class LossInputs(ABC):
             raise ValueError(f"where='boxes' needs {self.BOXES}, which this batch does not have")
         return torch.stack([_inside(b, size) for b in boxes])
 
+    def _of_pixels(self, where: str, width: float, size: Size) -> list[Tensor]:
+        """How much the pixels of each image count, `(H, W)`, where masks or edges choose them.
+
+        Edges are those of instances; those of label maps in a batch without masks.
+        """
+        if self._instances is None:
+            return list(self._of_map(where, width, size))
+        masks = [each >= 0.5 for each in self._instances]
+        if where == "instances":
+            return alike(masks)
+        covered = [each.any(0) for each in masks]
+        if where == "masks":
+            return covered
+        bands = [near_outline(each, width, self.void(image)) for image, each in enumerate(masks)]
+        return bands if where == "boundary" else [inner & ~band for inner, band in zip(covered, bands)]
+
+    def _of_map(self, where: str, width: float, size: Size) -> Tensor:
+        """Which pixels of a batch without masks lie near an edge of its label maps, or do not, `(B, H, W)` bool."""
+        if where in OF_MASKS:
+            raise ValueError(f"where={where!r} needs {self.MASKS}, which this batch does not have")
+        maps = self.label_map(size)
+        if maps is None:
+            raise ValueError(f"where={where!r} needs {self.MASKS}, or {self.LABELS}; this batch has neither")
+        band = near_edge(maps, width, self.ignore_index)
+        return band if where == "boundary" else (maps >= 0) & (maps != self.ignore_index) & ~band
+
 
 OF_A_MAP = ("labels", "label_map", "boxes", "boxes_bev", "masks", "privacy")
+
+
+def _shares(masks: Tensor, size: Size) -> Tensor:
+    """Share of each position that a mask covers, `(n, h, w)`."""
+    return F.adaptive_avg_pool2d(masks.float(), size)
+
+
+def alike(masks: Sequence[Tensor]) -> list[Tensor]:
+    """How much each pixel of a batch counts, such that all instances count alike.
+
+    Each counts as much as one of their mean area, a pixel in several as much as it does in all of them. Several
+    processes have a batch each.
+
+    Args:
+        masks: of the instances of each image `(n, H, W)`, bool; one that covers nothing is left out.
+
+    Returns:
+        `(H, W)` for each image.
+
+    >>> [each.tolist() for each in alike([torch.tensor([[[True, True, True, False]], [[False, False, False, True]]])])]
+    [[[0.6666666865348816, 0.6666666865348816, 0.6666666865348816, 2.0]]]
+    """
+    areas = [each.flatten(1).sum(1) for each in masks]
+    every = torch.cat(areas)
+    mean = every.sum() / (every > 0).sum().clamp_min(1)
+    return [torch.einsum("n,nhw->hw", mean / area.clamp_min(1), each.float()) for area, each in zip(areas, masks)]
 
 
 def _inside(boxes: Tensor, size: Size) -> Tensor:

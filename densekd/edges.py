@@ -1,4 +1,4 @@
-"""Pixels near the edges of label maps, and how good predictions are there; of torch alone."""
+"""Pixels near the edges of label maps and of instances, and how good predictions are there; of torch alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import torch
 from torch import Tensor
 
 WIDTH = 3
-"""How near an edge the pixels of a boundary IoU lie, in pixels of the ground truth, where nobody says otherwise."""
+"""How near an edge the pixels of a band lie, in pixels of the ground truth, where nobody says otherwise."""
+
+_BITS = 62
+"""Instances in one integer."""
 
 
 def edge_distance(labels: Tensor, reach: float, ignore_index: int = 255) -> Tensor:
@@ -51,6 +54,37 @@ def near_edge(labels: Tensor, width: float, ignore_index: int = 255) -> Tensor:
     [[0, 0, 1, 1, 0, 0]]
     """
     return edge_distance(labels, width, ignore_index).isfinite()
+
+
+def near_outline(masks: Tensor, width: float, void: Tensor | None = None) -> Tensor:
+    """Which pixels are near the outline of an instance, on either side of it.
+
+    Such a pixel has another one at a Euclidean distance of `width` or less that is in an instance which it is not in
+    itself, or the other way round. Two instances that touch have an outline between them, two that overlap both of
+    theirs; the border of the image is none.
+
+    Args:
+        masks: of the instances `(n, H, W)`, bool.
+        width: in pixels.
+        void: pixels `(H, W)`, bool, that are no background, such as padding: none of them is near an outline, nor makes
+            one; none if not given.
+
+    Returns:
+        `(H, W)`, bool.
+
+    >>> masks = torch.tensor([[[1, 1, 0, 0, 0, 0]], [[0, 0, 1, 0, 0, 0]]]).bool()  # they touch
+    >>> near_outline(masks, width=1).int().tolist()
+    [[0, 1, 1, 1, 0, 0]]
+    """
+    if void is None:
+        void = torch.zeros(masks.shape[1:], dtype=torch.bool, device=masks.device)
+    found = torch.zeros_like(void)
+    for some in masks.split(_BITS):  # a bit for each: pixels differ in a bit where a mask has one of them alone
+        bits = torch.zeros(void.shape, dtype=torch.int64, device=masks.device)
+        for place, mask in enumerate(some):
+            bits |= mask.long() << place
+        found |= near_edge(bits.masked_fill_(void, -1), width, ignore_index=-1)
+    return found
 
 
 def boundary_counts(

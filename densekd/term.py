@@ -16,7 +16,8 @@ from torch import Tensor, nn
 import kdlosses
 from densekd.align.adapt import ADAPT, Size, adapts, join, lay_out
 from densekd.assigned import of_locations, of_sigmoids
-from densekd.context import LOGITS, OF_A_RUN, OF_AN_ASSIGNER, WHERE, LossInputs
+from densekd.context import LOGITS, OF_A_RUN, OF_AN_ASSIGNER, OF_EDGES, WHERE, LossInputs
+from densekd.edges import WIDTH
 from densekd.truth import Truth
 from kdlosses.auto_weight import AutoWeight, entry_weight
 from kdlosses.heads import HeadSpec, head_spec, label_loss, wrong_classes
@@ -48,6 +49,8 @@ class Term(nn.Module):
         name: the term is logged as `distill.loss_<name>`; the loss's own name if not given.
         adapt: how taps of different shapes are aligned, one of `densekd.align.adapt.ADAPT`.
         where: restrict the loss to some positions, one of `densekd.context.WHERE`.
+        width: of the band that `where='boundary'` chooses and `where='body'` leaves out: how near an edge, in pixels of
+            the labels or masks; 3 if not given.
         source: which teacher, where there are several, or a list of them. `'truth'` is the ground truth, by itself or
             among them: for a loss that takes a softmax or a sigmoid the logits of the labels, for another, such as
             `mse` or `assistive`, 1 for the class and 0 for the others, or the numbers to be predicted where a context
@@ -100,6 +103,7 @@ class Term(nn.Module):
         head: Any = None,
         join: bool = False,
         through: nn.Module | None = None,
+        width: float | None = None,
     ) -> None:
         super().__init__()
         if not (name is None or isinstance(name, str)):
@@ -113,7 +117,7 @@ class Term(nn.Module):
         self.student = student
         self.name = name or self.loss.name
         self.how = adapt
-        self.where = where
+        self.where, self.width = where, WIDTH if width is None else width
         self.class_map = None if class_map is None else _classes(self.name, class_map)
         self.back = back
         taps: Any = student if teacher is None else teacher
@@ -146,6 +150,13 @@ class Term(nn.Module):
             raise ValueError(f"distills entry {self.name!r}: adapt must be one of {ADAPT}, got {adapt!r}")
         if where is not None and not (isinstance(where, str) and where in WHERE):
             raise ValueError(f"distills entry {self.name!r}: where must be one of {WHERE}, got {where!r}")
+        if width is not None and where not in OF_EDGES:
+            raise ValueError(f"distills entry {self.name!r}: width is that of a band, of where='boundary' or 'body'")
+        if isinstance(self.width, bool) or not isinstance(self.width, Real) or not 1 <= float(self.width) < math.inf:
+            raise ValueError(
+                f"distills entry {self.name!r}: the pixels on both sides of an edge are 1 apart: width must be a "
+                f"number of at least 1, got {width!r}"
+            )
         if where is not None and "weight" not in self.loss.needs:
             raise ValueError(
                 f"distills entry {self.name!r}: its loss takes no weight, so where={where!r} has no effect"
@@ -550,7 +561,7 @@ class Term(nn.Module):
 
     def _gathered(self, context: LossInputs, size: tuple[int, ...], rows: int, level: int) -> dict[str, Any]:
         """What the loss needs beside the taps; the weight of positions, chosen and by class."""
-        found = context.gather(self.loss.needs, size, self.where, rows, level)
+        found = context.gather(self.loss.needs, size, self.where, rows, level, self.width)
         if self.truth is not None:
             told = context.told(size)
             self.truth.watch(told)

@@ -102,7 +102,8 @@ class Diagnosis:
             + (
                 f"Raise its weight from {weight:g} to about {weight / found:.2g}, or {_other_way(measured)}"
                 if found
-                else "No weight mends that: check that its taps are trained and its loss is not constant"
+                else "No weight mends that: check that its taps are trained, that where= chooses any position, and "
+                "that its loss is not constant"
             )
         )
 

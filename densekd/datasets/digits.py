@@ -32,6 +32,13 @@ class Scene(NamedTuple):
     digits: np.ndarray
     sources: np.ndarray
 
+    def instances(self) -> np.ndarray:
+        """The stroke of each digit, `(n, s, s)` bool."""
+        found = np.zeros((len(self.boxes), *self.mask.shape), bool)
+        for each, (left, top, right, bottom) in zip(found, self.boxes.astype(int)):  # no box holds a part of another
+            each[top:bottom, left:right] = self.mask[top:bottom, left:right] > 0
+        return found
+
 
 def draw(index: int, split: Split = "train", size: int = 96, seed: int = 0) -> Scene:
     """Draw scene `index` of a split: the same arguments give the same scene, pixel by pixel.

@@ -11,6 +11,7 @@ from mmengine.logging import MessageHub
 from torch import Tensor, nn
 
 from densekd.context import LossInputs, Size, classes_of
+from densekd.edges import WIDTH
 from densekd.mmlab.assigned import Assigned
 from densekd.mmlab.proposals import Proposals
 from densekd.sensors.geometry import on_the_ground
@@ -29,6 +30,7 @@ class Context(LossInputs):
     """
 
     LABELS, BOXES = "gt_sem_seg", "gt_instances with bboxes"
+    MASKS = "gt_instances with masks (LoadAnnotations with_mask=True)"
 
     def __init__(
         self,
@@ -43,11 +45,17 @@ class Context(LossInputs):
         self.assigned: Assigned | Proposals | None = None  # of the student's forward, once it has run
 
     def gather(
-        self, names: Iterable[str], size: tuple[int, ...], where: str | None = None, rows: int = 0, level: int = 0
+        self,
+        names: Iterable[str],
+        size: tuple[int, ...],
+        where: str | None = None,
+        rows: int = 0,
+        level: int = 0,
+        width: float = WIDTH,
     ) -> dict[str, Any]:
         """What a batch has for a tap; where it has no label map, the labels that the student's head assigned."""
         names = list(names)
-        found = super().gather(names, size, where, rows, level)
+        found = super().gather(names, size, where, rows, level, width)
         if "labels" in names and "labels" not in found and self.assigned is not None:
             labels = self.assigned.at(size, level)
             return found if labels is None else {**found, "labels": labels}
@@ -106,21 +114,40 @@ class Context(LossInputs):
             return None
         return [_boxes_bev(sample) for sample in self.samples]
 
-    def masks(self, size: Size) -> list[Tensor] | None:
-        """Instance masks of each image `(n, h, w)`: the share of each position that the instance covers."""
+    def instances(self) -> list[Tensor] | None:
+        """Instance masks of each image `(n, H, W)` bool, padded as the batch; none in a sample without instances."""
         found = self._of_instances("masks")
         if self.image_size is None or found is None:
             return None
+        for sample, masks in zip(self.samples, found):
+            if masks is None and len(sample.get("gt_instances", ())):
+                raise ValueError(f"the instances in {_place(sample)} have no masks, but others of the batch have")
+        return [self._padded(masks, sample) for masks, sample in zip(found, self.samples)]
+
+    def void(self, image: int) -> Tensor | None:
+        """Pixels of an image that are padding or in an instance that is to be ignored, such as a crowd."""
+        sample = self.samples[image]
+        ignored = sample.ignored_instances if "ignored_instances" in sample else {}
+        found = self._padded(ignored.get("masks") if "masks" in ignored else None, sample).any(0)
+        height, width = sample.metainfo.get("img_shape", found.shape)[:2]
+        found[height:] = found[:, width:] = True
+        return found
+
+    def _padded(self, masks: Any, sample: Any) -> Tensor:
+        """Masks of an image `(n, H, W)` bool, at the size of the padded batch; of None none."""
+        assert self.image_size is not None
         device = next((each.device for each in self._tensors()), torch.device("cpu"))
-        masks = []
-        for each in found:
-            if each is None:
-                masks.append(torch.zeros(0, *size, device=device))
-                continue
-            full = each.float() if isinstance(each, Tensor) else each.to_tensor(torch.float32, device)
-            bottom, right = (whole - own for whole, own in zip(self.image_size, full.shape[-2:]))
-            masks.append(F.adaptive_avg_pool2d(F.pad(full, (0, right, 0, bottom)), size))
-        return masks
+        if masks is None:
+            return torch.zeros(0, *self.image_size, dtype=torch.bool, device=device)
+        full = masks.bool() if isinstance(masks, Tensor) else masks.to_tensor(torch.bool, device)
+        bottom, right = (whole - own for whole, own in zip(self.image_size, full.shape[-2:]))
+        if min(bottom, right) < 0:
+            raise ValueError(
+                f"the masks in {_place(sample)} have {_pixels(full.shape[-2:])} pixels, its image "
+                f"{_pixels(self.image_size)} after padding: every transform of the pipeline that resizes the image "
+                "must resize the masks as well"
+            )
+        return F.pad(full, (0, right, 0, bottom))
 
     def privacy(self, size: tuple[int, ...]) -> Tensor | None:
         """How private each position is, 0 to 1, `(B, h, w)`; a sample without a map is refused beside one that has."""

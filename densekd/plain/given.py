@@ -23,10 +23,10 @@ class Given(LossInputs):
     Args:
         context: any of `KEYS`. `labels`: classes of pixels `(B, H, W)` at any size, of images `(B,)` or of tokens
             `(B, N)`; `label_map` is another name for those of pixels. `boxes`: for each image `(n, 4)`, corners x1, y1,
-            x2, y2 in pixels. `masks`: for each image `(n, H, W)`. `progress`: share of the training that is done, 0 to
-            1. `epoch`: its number. `targets`: numbers to be predicted `(B, C)` or `(B, C, h, w)`, for entries whose
-            source is 'truth'; NaN where there are none. `privacy`: how private each pixel `(B, H, W)` or row is, 0 to
-            1. The others are handed on as they are.
+            x2, y2 in pixels. `masks`: of the instances of each image `(n, H, W)`. `progress`: share of the training
+            that is done, 0 to 1. `epoch`: its number. `targets`: numbers to be predicted `(B, C)` or `(B, C, h, w)`,
+            for entries whose source is 'truth'; NaN where there are none. `privacy`: how private each pixel
+            `(B, H, W)` or row is, 0 to 1. The others are handed on as they are.
         image_size: height and width of the images of the batch; None where it has none.
         ignore_index: label that does not count, 255 if not given.
 
@@ -120,10 +120,9 @@ class Given(LossInputs):
         """Boxes on the ground, as they were given."""
         return self.context.get("boxes_bev")
 
-    def masks(self, size: Size) -> list[Tensor] | None:
-        """Instance masks of each image `(n, h, w)`: the share of each position that the instance covers."""
-        masks = self.context.get("masks")
-        return None if masks is None else [F.adaptive_avg_pool2d(each.float(), size) for each in masks]
+    def instances(self) -> list[Tensor] | None:
+        """Instance masks of each image, as they were given."""
+        return list(self._each("masks")) if "masks" in self.context else None
 
     def privacy(self, size: tuple[int, ...]) -> Tensor | None:
         """How private each position is, 0 to 1: that of its most private pixel."""

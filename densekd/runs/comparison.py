@@ -26,6 +26,7 @@ from densekd.hub.ready import is_ready_made
 from densekd.methods import ONLINE, name_of
 from densekd.metrics.boundary_iou import BoundaryIoU
 from densekd.mmlab.config import control, is_taught, plain_model, read_config, several_teachers
+from densekd.mmlab.masks import check_masks
 from densekd.registry import MODELS
 from densekd.runs.experiment import check_split, prepare, save_best, train
 from densekd.runs.resume import last_whole_checkpoint, random_state, restore_random_state
@@ -196,6 +197,7 @@ def check(config: Config) -> None:
             check_split(plan, "train", needed=True)
     marks_of_weights(config, "distilled")
     plan = config_of(config, "distilled")
+    check_masks(plan)
     if trained and not learns(config):
         set_weights(plan, {**given, **dict.fromkeys(trained, "random")})
     with torch.random.fork_rng(devices=[]), DefaultScope.overwrite_default_scope(plan.get("default_scope")):

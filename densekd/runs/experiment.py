@@ -20,6 +20,7 @@ from torch import distributed
 from densekd.checkpoint import refuse_unsafe_checkpoints
 from densekd.metrics.boundary_iou import beside_iou
 from densekd.mmlab.config import is_taught
+from densekd.mmlab.masks import check_masks
 from densekd.runs.resume import FULL_DISK, last_whole_checkpoint, write_whole_files
 from densekd.runs.strategy import distribute_on_cpu, read_environment, use_strategy
 
@@ -52,11 +53,13 @@ def prepare(
 
     Raises:
         FileNotFoundError: the checkpoint to resume from is not there.
-        ValueError: the config lacks a part of a split or trains for no step, no checkpoint is whole, or no launcher
-            started this process.
+        ValueError: the config lacks a part of a split or trains for no step, an entry needs masks that are not loaded,
+            no checkpoint is whole, or no launcher started this process.
     """
     for split in ("train", "val", "test"):
         check_split(config, split)
+    if is_taught(config):
+        check_masks(config)
     measure_boundaries(config)
     for length in ("max_epochs", "max_iters"):
         given = (config.get("train_cfg") or {}).get(length, 1)

@@ -76,6 +76,50 @@ def test_the_detection_dataset_hands_mmdet_boxes_and_labels() -> None:
     assert truth.labels.tolist() == dataset.get_cat_ids(1) == scene.digits.tolist()
 
 
+MASKS = {**BOXES, "with_mask": True}
+
+
+def test_the_mask_of_a_digit_is_its_stroke() -> None:
+    """Masks part what the label map shows, each has the class of its digit there, and its box is the tightest."""
+    dataset = build("mmdet", type="densekd.DigitScenesDet", count=20, size=64, with_masks=True, pipeline=[MASKS, PACK])
+    for index, item in enumerate(dataset):
+        scene, truth = draw(index, "train", 64), item["data_samples"].gt_instances
+        masks = truth.masks.masks.astype(bool)
+        assert masks.shape == (len(scene.digits), 64, 64)
+        np.testing.assert_array_equal(masks, scene.instances())
+        np.testing.assert_array_equal(masks.sum(0), scene.mask > 0)
+        for mask, digit, box in zip(masks, scene.digits, scene.boxes):
+            assert set(scene.mask[mask]) == {1 + digit}
+            y, x = np.nonzero(mask)
+            assert [x.min(), y.min(), x.max() + 1, y.max() + 1] == box.tolist()
+
+
+def test_masks_of_the_truth_score_100_in_cocos_metric() -> None:
+    dataset = build(
+        "mmdet",
+        type="densekd.DigitScenesDet",
+        split="test",
+        count=10,
+        size=64,
+        with_masks=True,
+        pipeline=[MASKS, PACK],
+        test_mode=True,
+    )
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        evaluator = Evaluator({"type": "CocoMetric", "metric": "segm"})
+    evaluator.dataset_meta = dataset.metainfo
+    for item in dataset:
+        truth = item["data_samples"].gt_instances
+        item["data_samples"].pred_instances = InstanceData(
+            bboxes=truth.bboxes.tensor,
+            labels=truth.labels,
+            scores=torch.ones(len(truth)),
+            masks=truth.masks.to_tensor(torch.bool, "cpu"),
+        )
+        evaluator.process([item["data_samples"]])
+    assert evaluator.evaluate(len(dataset))["coco/segm_mAP"] == 1
+
+
 def test_batches_of_a_seed_are_the_same_twice() -> None:
     config = {
         "type": "densekd.DigitScenesSeg",
