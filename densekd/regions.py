@@ -70,7 +70,9 @@ class RegionStore:
                 raise ValueError(f"{path} holds no regions ({error}): write the folder again") from error
             self._file_of.update((key.removesuffix(".boxes"), path) for key in keys if key.endswith(".boxes"))
         if len(widths) > 1:
-            raise ValueError(f"the files in {self.folder} are of several encoders, {sorted(widths)} wide: write it again")
+            raise ValueError(
+                f"the files in {self.folder} are of several encoders, {sorted(widths)} wide: write it again"
+            )
         self.channels = widths.pop()
 
     def __len__(self) -> int:
@@ -136,10 +138,10 @@ def write_regions(
                 seen.add(key)
                 _check(key, regions, channels)
             tensors = {f"{key}.size": torch.tensor(list(size[:2])) for key, size, _ in shard}
-            for key, _, (boxes, embeddings, weights) in shard:
-                tensors[f"{key}.boxes"] = boxes.float().cpu().contiguous()
-                tensors[f"{key}.embeddings"] = embeddings.half().cpu().contiguous()
-                tensors[f"{key}.weights"] = weights.float().cpu().contiguous()
+            for key, _, (boxes, embeddings, weights) in shard:  # copies: safetensors refuses what shares memory
+                tensors[f"{key}.boxes"] = boxes.float().cpu().clone().contiguous()
+                tensors[f"{key}.embeddings"] = embeddings.half().cpu().clone().contiguous()
+                tensors[f"{key}.weights"] = weights.float().cpu().clone().contiguous()
             save_file(tensors, draft / f"regions-{number - 1:05}.safetensors", metadata=about)
         if not number:
             raise ValueError("there is no image to write regions of")
@@ -160,6 +162,8 @@ def _check(key: str, regions: Regions, channels: int) -> None:
     count = len(regions.boxes)
     shapes = [tuple(each.shape) for each in regions]
     if shapes != [(count, 4), (count, channels), (count,)]:
-        raise ValueError(f"image {key!r}: boxes (n, 4), embeddings (n, {channels}) and weights (n,) do not fit: {shapes}")
+        raise ValueError(
+            f"image {key!r}: boxes (n, 4), embeddings (n, {channels}) and weights (n,) do not fit: {shapes}"
+        )
     if not all(each.isfinite().all() for each in regions) or (regions.weights < 0).any():
         raise ValueError(f"image {key!r}: a box, an embedding or a weight is not finite, or a weight is negative")

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from itertools import product
 
-import torch
 from torch import Tensor
 
 from densekd.sensors.geometry import Extent, pad, read

@@ -1,7 +1,7 @@
 """Embed regions of images by an image-text model, and the names of classes: the teacher of `densekd.EZADRoIHead`.
 
     densekd regions densekd::det/ezad/bccd.py --encoder FOLDER --out work_dirs/regions/bccd
-    densekd regions densekd::det/ezad/digits.py --encoder FOLDER --out work_dirs/regions/digits --stride 8 --scales 2 3 4
+    densekd regions densekd::det/ezad/digits.py --encoder FOLDER --out regions --stride 8 --scales 2 3 4
 
 CONFIG is a detector's with a `densekd.EZADRoIHead`, which says which classes are base and which are novel. FOLDER is
 a CLIP or SigLIP of transformers. The regions of each training image are the true boxes of base classes and, of boxes
@@ -41,11 +41,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("config", help="config of the detector; a path or pkg::path")
     parser.add_argument("--encoder", required=True, help="folder of a CLIP or SigLIP of transformers")
     parser.add_argument("--out", type=Path, required=True, help="folder to write; one that exists is not replaced")
-    parser.add_argument("--prompt", nargs="+", default=["a photo of a {}"], help="around the names; several are averaged")
+    parser.add_argument(
+        "--prompt", nargs="+", default=["a photo of a {}"], help="around the names; several are averaged"
+    )
     parser.add_argument("--boxes", type=whole(0), default=200, help="of an image at most, beside the true ones")
     parser.add_argument("--stride", type=whole(1), default=32, help="pixels between the centres of these boxes")
     parser.add_argument("--scales", type=positive, nargs="+", default=list(SCALES), help="their sides, in strides")
-    parser.add_argument("--iou", type=positive, default=0.7, help="a box that overlaps a better one by more is left out")
+    parser.add_argument(
+        "--iou", type=positive, default=0.7, help="a box that overlaps a better one by more is left out"
+    )
     parser.add_argument("--adapt", type=whole(0), default=0, metavar="STEPS", help="of learning from base classes")
     parser.add_argument("--adapt-images", type=whole(1), default=1000, help="whose true boxes --adapt learns from")
     parser.add_argument("--lr", type=positive, default=1e-4, help="of --adapt")
@@ -89,7 +93,9 @@ def main(arguments: list[str] | None = None) -> None:
     facts = {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()}
     facts |= dict(base=base, novel=novel, versions=versions("torch", "transformers"))
     write_regions(args.out, dict(zip([*base, *novel], texts)), embedded(), facts)
-    print(f"{len(base) + len(novel)} names, {count} regions of {len(images)} images, {encoder.channels} wide: {args.out}")
+    print(
+        f"{len(base) + len(novel)} names, {count} regions of {len(images)} images, {encoder.channels} wide: {args.out}"
+    )
 
 
 def classes_of(config: Any) -> tuple[list[str], list[str]]:

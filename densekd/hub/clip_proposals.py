@@ -21,7 +21,8 @@ def grid(
     """Boxes of several sizes and proportions all over an image, cut at its edges, each once: `(n, 4)`.
 
     Args:
-        height, width: of the image in pixels.
+        height: of the image in pixels.
+        width: likewise.
         stride: from centre to centre.
         scales: sides of the squares, in strides.
         ratios: of height to width.
@@ -68,7 +69,8 @@ def propose(
         image: `(H, W, 3)`, uint8, red first.
         texts: embeddings t of all names, of novel classes as well, `(K, E)`, K at least 2.
         count: boxes at most.
-        stride, scales: see `grid`.
+        stride: see `grid`.
+        scales: likewise.
         iou: boxes that overlap a better one by more are left out.
         batch: crops that are embedded at once.
 
@@ -82,7 +84,9 @@ def propose(
     from mmcv.ops import nms
 
     if len(texts) < 2:
-        raise ValueError(f"proposals are scored by how sure the encoder is between names: give 2 at least, got {len(texts)}")
+        raise ValueError(
+            f"proposals are scored by how sure the encoder is between names: give 2 at least, got {len(texts)}"
+        )
     boxes = grid(image.shape[0], image.shape[1], stride, scales)
     found = encoder.regions(image, boxes, batch)
     scores = certainty(encoder.scale.detach() * found @ texts.T)

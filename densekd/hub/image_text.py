@@ -142,6 +142,7 @@ def crop(image: np.ndarray, box: Tensor, size: int) -> Tensor:
     Args:
         image: `(H, W, 3)`, uint8.
         box: x1, y1, x2, y2 in pixels, right and lower edge exclusive.
+        size: side of the square.
 
     Raises:
         ValueError: no pixel of the image is in the box.

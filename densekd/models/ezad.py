@@ -64,7 +64,9 @@ class TextClassifier(nn.Module):
     ) -> None:
         super().__init__()
         if out_features != len(classes) + 1:
-            raise ValueError(f"{len(classes)} classes and background have {len(classes) + 1} logits, not {out_features}")
+            raise ValueError(
+                f"{len(classes)} classes and background have {len(classes) + 1} logits, not {out_features}"
+            )
         if not is_number(scale) or not scale:
             raise ValueError(f"scale must be a positive number, got {scale!r}")
         vectors = unit(TextTable(texts)(classes), 1)
@@ -178,9 +180,13 @@ class EZADRoIHead(StandardRoIHead):
         if not is_number(weight):
             raise ValueError(f"EZADRoIHead: weight must be a number from 0, got {weight!r}")
         if regions is None and texts is None:
-            raise ValueError("EZADRoIHead: give texts=, the file with embeddings of the names, where there are no regions=")
+            raise ValueError(
+                "EZADRoIHead: give texts=, the file with embeddings of the names, where there are no regions="
+            )
         if not isinstance(bbox_head, Mapping):
-            raise ValueError(f"EZADRoIHead: bbox_head= must be the config of one box head, got {type(bbox_head).__name__}")
+            raise ValueError(
+                f"EZADRoIHead: bbox_head= must be the config of one box head, got {type(bbox_head).__name__}"
+            )
         ours = ("cls_predictor_cfg", "reg_predictor_cfg", "reg_class_agnostic")
         for name in ours:
             if name in bbox_head:
@@ -216,14 +222,16 @@ class EZADRoIHead(StandardRoIHead):
             )
         self.base, self.novel, self.weight, self.store = tuple(base), tuple(novel), float(weight), store
 
-    def loss(self, x: tuple[Tensor, ...], rpn_results_list: Any, batch_data_samples: list[DetDataSample]) -> dict[str, Any]:
+    def loss(
+        self, x: tuple[Tensor, ...], rpn_results_list: Any, batch_data_samples: list[DetDataSample]
+    ) -> dict[str, Any]:
         """The losses of the detector, and that on regions."""
         for sample in batch_data_samples:
             labels = sample.gt_instances.labels
             if len(labels) and int(labels.max()) >= len(self.base):
                 raise ValueError(
-                    f"image {sample.get('img_id')!r} has a label {int(labels.max())}, but the base classes are labels 0 "
-                    f"to {len(self.base) - 1}: novel classes have no labels in training. Give the training data "
+                    f"image {sample.get('img_id')!r} has a label {int(labels.max())}, but the base classes are labels "
+                    f"0 to {len(self.base) - 1}: novel classes have no labels in training. Give the training data "
                     "metainfo=dict(classes=<base>)"
                 )
         losses: dict[str, Any] = super().loss(x, rpn_results_list, batch_data_samples)
@@ -238,7 +246,7 @@ class EZADRoIHead(StandardRoIHead):
         return region_loss(embedded, torch.cat(taught), torch.cat(weights))
 
     def embeddings(self, x: tuple[Tensor, ...], rois: Tensor) -> Tensor:
-        """Embeddings `(n, E)` of any boxes `(n, 5)`, image and corners in pixels of the views, from levels of the neck."""
+        """Embeddings `(n, E)` of any boxes `(n, 5)`, image and corners in pixels, from levels of the neck."""
         tap = "bbox_head.fc_cls.embed"
         with Taps(self, [tap]) as taps:
             self._bbox_forward(x, rois)

@@ -420,15 +420,15 @@ def bare(sample: DetDataSample) -> DetDataSample:
     """A sample without any label: the properties of its image, and the transform from the original image to it.
 
     Raises:
-        ValueError: the view is flipped or has another size than the image, and nothing says where its pixels come from.
+        ValueError: the view is flipped or of another size than the image, and nothing says where its pixels are from.
     """
     found = DetDataSample(metainfo=sample.metainfo)
     if found.get("homography_matrix") is None:
         if found.get("flip") or tuple(found.img_shape[:2]) != tuple(found.ori_shape[:2]):
+            view = "a flipped view" if found.get("flip") else "a view"
             raise ValueError(
-                f"a{' flipped' if found.get('flip') else ''} view of {tuple(found.img_shape[:2])} pixels of an image of "
-                f"{tuple(found.ori_shape[:2])} does not say where its pixels come from: list 'homography_matrix' in the "
-                "meta_keys of PackDetInputs"
+                f"{view} of {tuple(found.img_shape[:2])} pixels of an image of {tuple(found.ori_shape[:2])} does not "
+                "say where its pixels come from: list 'homography_matrix' in the meta_keys of PackDetInputs"
             )
         found.set_metainfo({"homography_matrix": np.eye(3, dtype=np.float32)})
     return found
