@@ -138,5 +138,5 @@ def test_models_that_cannot_serve_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="lacks 2 weights of CLIPModel"):
         image_text(str(folder))
     (folder / "config.json").unlink()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ValueError, match="Unrecognized model"):
         image_text(str(folder))
