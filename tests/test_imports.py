@@ -79,7 +79,7 @@ ROOMS = {
         "cli",
     ],
     "densekd": [
-        "registry moved checkpoint edges sensors taps pairs shipped",
+        "registry moved checkpoint edges sensors taps pairs shipped texts regions",
         "losses align assigned context compat hub",
         "term truth teacher methods wiring cache policies",
         "mmlab plain",

@@ -14,7 +14,8 @@ from graphkd.cli._texts import listed
 from kdlosses.cli.mistakes import one_sentence, place_to_write
 
 with one_sentence():
-    from densekd.bev.texts import sentences, write
+    from densekd.bev.texts import sentences
+    from densekd.texts import write
     from graphkd.text import LanguageModel
 
 

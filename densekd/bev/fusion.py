@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from densekd.bev.texts import TextTable
+from densekd.texts import TextTable
 from kdlosses.unit import unit
 
 

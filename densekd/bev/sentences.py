@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from densekd.bev.texts import TextTable, describe, sentences
+from densekd.bev.texts import describe, sentences
 from densekd.registry import MODELS
+from densekd.texts import TextTable
 
 
 @MODELS.register_module()

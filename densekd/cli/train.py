@@ -4,6 +4,7 @@
     densekd train STUDENT.py --control          the same student and schedule, untaught
     densekd train DISTILLED.py                  a config that names densekd.Distiller
     densekd train ADAPTED.py --checkpoint source.pth      a detector on images without labels, see densekd.MeanTeacher
+    densekd train OPEN.py                       a detector that learns from regions on disk, see densekd.EZADRoIHead
 
 What it leaves in the work_dir are checkpoints of the plain student.
 """
@@ -23,7 +24,7 @@ from mmengine.runner import Runner
 
 from densekd import METHODS, control, distill, is_taught, prepare, read_config, shutdown_distributed, train
 from densekd.cli._overrides import add_cfg_options, method_name
-from densekd.mmlab.config import cache_in, is_semi, override
+from densekd.mmlab.config import cache_in, is_semi, override, regions_of
 from densekd.runs.comparison import count_parameters, method, named_metrics
 from densekd.runs.experiment import save_best
 from densekd.runs.resume import checkpoints_in, last_whole_checkpoint
@@ -82,11 +83,17 @@ def main(arguments: list[str] | None = None) -> None:
     config = override(read_config(args.config), args.cfg_options)
     if is_semi(config) and (args.control or args.method or args.balance or args.teacher_cache):
         sys.exit(f"{args.config} adapts a detector to images without labels: it takes --checkpoint alone")
+    regions = None if args.control else regions_of(config)
     if args.control:
         config = control(config)
     elif args.method:
         checkpoint = {"checkpoint": args.checkpoint} if args.checkpoint else {}
         config = distill(config, teacher=args.teacher, method=args.method, unsafe=args.unsafe_checkpoints, **checkpoint)
+    elif regions is not None:
+        given = {"--checkpoint": args.checkpoint, "--balance": args.balance, "--teacher-cache": args.teacher_cache}
+        for option, value in {"--teacher": args.teacher, **given}.items():
+            if value is not None:
+                sys.exit(f"{args.config} learns from regions in {regions}, and has no {option}: leave it out")
     elif not (is_taught(config) or is_semi(config)):
         sys.exit(f"{args.config} names no densekd.Distiller: give --teacher and --method, or --control")
     else:
@@ -121,6 +128,7 @@ def main(arguments: list[str] | None = None) -> None:
         runner = train(config)
         if int(os.environ.get("RANK", 0)) == 0:
             untaught = "ema, the detector's average" if is_semi(config) else "none: this is the control"
+            untaught = f"regions of {regions}" if regions is not None else untaught
             teacher = teacher_name(config.model.teacher) if is_taught(config) else untaught
             print(summary(runner, args.config, teacher, method(config, "distilled") if is_taught(config) else ""))
         shutdown_distributed()

@@ -84,7 +84,7 @@ def from_transformers(source: str) -> Features:
     looks_like_path = source.startswith((".", "/", "~")) or source.count("/") > 1
     if not is_folder and looks_like_path:
         raise FileNotFoundError(f"teacher hf:{source}: there is no such folder")
-    with _reading(f"hf:{source}"):
+    with reading(f"hf:{source}"):
         config = transformers.AutoConfig.from_pretrained(where, trust_remote_code=False)
         family = FAMILIES.get(config.model_type)
         if family is None:
@@ -99,7 +99,7 @@ def from_transformers(source: str) -> Features:
     lacking = [*report["missing_keys"], *(each[0] for each in report["mismatched_keys"])]
     if lacking:
         raise ValueError(f"teacher hf:{source} lacks {len(lacking)} weights of {family.model}, such as {lacking[0]}")
-    (mean, std, rgb), origin = _normalisation(where, family, config.model_type)
+    (mean, std, rgb), origin = normalisation(where, family, config.model_type)
     vision = model.config
     return Features(
         f"hf:{source}",
@@ -107,8 +107,8 @@ def from_transformers(source: str) -> Features:
         mean,
         std,
         rgb,
-        multiple=32 if family.kind == "stages" else _side(getattr(vision, "patch_size", 1)),
-        square=_side(vision.image_size) if family.kind == "map" else None,
+        multiple=32 if family.kind == "stages" else side(getattr(vision, "patch_size", 1)),
+        square=side(vision.image_size) if family.kind == "map" else None,
         read=_reader(family, vision),
         note=origin,
     )
@@ -137,7 +137,7 @@ def _reader(family: Family, config: Any) -> Callable[[Any, tuple[int, int]], Seq
         return lambda found, size: found.hidden_states[-count:]
     if family.kind == "map":
         return lambda found, size: [found.last_hidden_state]
-    patch = _side(config.patch_size)
+    patch = side(config.patch_size)
     extra = (1 + getattr(config, "num_register_tokens", 0)) if family.kind == "tokens" else 0
 
     def of_tokens(found: Any, size: tuple[int, int]) -> Sequence[Tensor]:
@@ -147,7 +147,7 @@ def _reader(family: Family, config: Any) -> Callable[[Any, tuple[int, int]], Seq
     return of_tokens
 
 
-def _normalisation(where: str, family: Family, kind: str) -> tuple[tuple[list[float], list[float], bool], str]:
+def normalisation(where: str, family: Family, kind: str) -> tuple[tuple[list[float], list[float], bool], str]:
     """Mean and deviation of pixels of 0 to 255, whether red is first, and where that is from."""
     from transformers.utils import cached_file
 
@@ -179,7 +179,7 @@ def _told(found: Mapping[str, Any], family: Family) -> tuple[list[float], list[f
     return mean, std, not found.get("do_flip_channel_order", False)
 
 
-def _side(size: Any) -> int:
+def side(size: Any) -> int:
     """The side of a square, given as a number or twice."""
     sides = {*size.values()} if isinstance(size, dict) else {*size} if isinstance(size, list | tuple) else {size}
     if len(sides) > 1:
@@ -188,7 +188,7 @@ def _side(size: Any) -> int:
 
 
 @contextmanager
-def _reading(name: str) -> Iterator[None]:
+def reading(name: str) -> Iterator[None]:
     """Keep transformers quiet, and name the teacher in what it raises."""
     from safetensors import SafetensorError
     from transformers.utils import logging

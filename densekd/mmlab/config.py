@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
 
+from densekd.regions import TEXTS
 from densekd.shipped import CONFIGS, is_config
 
 
@@ -58,6 +59,13 @@ def is_semi(config: Config) -> bool:
     return isinstance(config.get("model"), Mapping) and _has_average(config.model)
 
 
+def regions_of(config: Config) -> str | None:
+    """The folder of regions that the RoI head of a detector learns from, see `densekd.EZADRoIHead`, or None."""
+    model = config.get("model")
+    head = model.get("roi_head") if isinstance(model, Mapping) else None
+    return head.get("regions") if isinstance(head, Mapping) else None
+
+
 def several_teachers(teacher: Any) -> bool:
     """Whether the `teacher` of a distiller is a dict of several by name, and not the config of one."""
     return isinstance(teacher, Mapping) and "type" not in teacher and "model" not in teacher
@@ -80,7 +88,8 @@ def plain_model(model: Any) -> Any:
 def control(config: Config) -> Config:
     """Return the control's config: the plain student under the same schedule.
 
-    `load_from` of the student's own config applies unless the config sets one. Its scope applies as well.
+    `load_from` of the student's own config applies unless the config sets one. Its scope applies as well. A detector
+    that learns from regions keeps the names of its classes, and leaves the regions out.
     """
     if is_taught(config) or is_semi(config):
         plain = _plain(config.model)
@@ -90,6 +99,11 @@ def control(config: Config) -> Config:
         config.model = model
         if plain.load_from and not config.get("load_from"):
             config.load_from = plain.load_from
+    folder = regions_of(config)
+    if folder is not None:
+        head = config.model["roi_head"]
+        head["texts"] = head.get("texts") or str(Path(folder) / TEXTS)
+        head["regions"] = None
     return config
 
 

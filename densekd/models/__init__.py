@@ -13,6 +13,7 @@ from densekd.models.without_layers import WithoutLayers
 from densekd.registry import MODELS, needs_mmdet
 
 try:
+    from densekd.models.ezad import EZADRoIHead, TextClassifier, TextRegression
     from densekd.models.lpld import LPLD
     from densekd.models.mean_teacher import MeanTeacher
     from densekd.models.soft_teacher import SoftTeacher
@@ -20,11 +21,12 @@ try:
 except ModuleNotFoundError as error:  # segmentation needs neither mmdet nor mmcv's operators
     if error.name not in ("mmdet", "mmcv._ext"):
         raise
-    needs_mmdet("this model", MODELS, "LPLD", "MeanTeacher", "SoftTeacher", "WSCoL")
+    needs_mmdet("this model", MODELS, "EZADRoIHead", "LPLD", "MeanTeacher", "SoftTeacher", "WSCoL")
 
 __all__ = [
     "LPLD",
     "CutMixPreProcessor",
+    "EZADRoIHead",
     "EfficientNetLite",
     "LabelAssistedEncoderDecoder",
     "MCMILoss",
@@ -34,6 +36,8 @@ __all__ = [
     "Pruned",
     "SelfMixPreProcessor",
     "SoftTeacher",
+    "TextClassifier",
+    "TextRegression",
     "WSCoL",
     "WithOutput",
     "WithoutLayers",

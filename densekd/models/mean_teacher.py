@@ -154,11 +154,11 @@ class MeanTeacher(SemiBaseDetector):
             if isinstance(like, bool) and not isinstance(value, bool):
                 raise TypeError(f"{self._called}: {name} must be True or False, got {value!r}")
             if isinstance(like, tuple):
-                if not isinstance(value, Sequence) or len(value) != 2 or not all(_is_number(each) for each in value):
+                if not isinstance(value, Sequence) or len(value) != 2 or not all(is_number(each) for each in value):
                     raise TypeError(f"{self._called}: {name} must be a width and a height in pixels, got {value!r}")
             elif not isinstance(like, bool):
                 share = name in self.SHARES
-                if not _is_number(value, 1.0 if share else sys.float_info.max):
+                if not is_number(value, 1.0 if share else sys.float_info.max):
                     least = "a number from 0 to 1" if share else "a number, at least 0"
                     raise ValueError(f"{self._called}: {name} must be {least}, got {value!r}")
         return found
@@ -260,14 +260,14 @@ class MeanTeacher(SemiBaseDetector):
         for sample in samples:
             boxes = sample.gt_instances.bboxes
             back = homography(sample, boxes).inverse()
-            sample.gt_instances.bboxes = _projected(boxes, back, sample.ori_shape)
+            sample.gt_instances.bboxes = projected(boxes, back, sample.ori_shape)
 
     def project_pseudo_instances(self, batch_pseudo_instances: Samples, batch_data_samples: Samples) -> Samples:
         """Move boxes from the original images to the strong views, and drop what is too small there."""
         for pseudo, sample in zip(batch_pseudo_instances, batch_data_samples):
             sample.gt_instances = copy.deepcopy(pseudo.gt_instances)
             boxes = sample.gt_instances.bboxes
-            sample.gt_instances.bboxes = _projected(boxes, homography(sample, boxes), sample.img_shape)
+            sample.gt_instances.bboxes = projected(boxes, homography(sample, boxes), sample.img_shape)
         return filter_gt_instances(batch_data_samples, wh_thr=self.semi_train_cfg["min_pseudo_bbox_wh"])
 
     def loss_by_pseudo_instances(
@@ -383,7 +383,7 @@ class Told:
         for boxes, weak, view in zip(self.rois[:, 1:].split(self.counts), self.samples, strong):
             with torch.autocast(boxes.device.type, enabled=False):
                 way = homography(view, boxes) @ homography(weak, boxes).inverse()
-            moved.append(_projected(boxes, way, view.img_shape))
+            moved.append(projected(boxes, way, view.img_shape))
         return torch.cat([self.rois[:, :1], torch.cat(moved)], dim=1)
 
     def keep(self, rows: Tensor) -> None:
@@ -420,13 +420,14 @@ def bare(sample: DetDataSample) -> DetDataSample:
     """A sample without any label: the properties of its image, and the transform from the original image to it.
 
     Raises:
-        ValueError: the view has another size than the image, and nothing says where its pixels come from.
+        ValueError: the view is flipped or of another size than the image, and nothing says where its pixels are from.
     """
     found = DetDataSample(metainfo=sample.metainfo)
     if found.get("homography_matrix") is None:
-        if tuple(found.img_shape[:2]) != tuple(found.ori_shape[:2]):
+        if found.get("flip") or tuple(found.img_shape[:2]) != tuple(found.ori_shape[:2]):
+            view = "a flipped view" if found.get("flip") else "a view"
             raise ValueError(
-                f"a view of {tuple(found.img_shape[:2])} pixels of an image of {tuple(found.ori_shape[:2])} does not "
+                f"{view} of {tuple(found.img_shape[:2])} pixels of an image of {tuple(found.ori_shape[:2])} does not "
                 "say where its pixels come from: list 'homography_matrix' in the meta_keys of PackDetInputs"
             )
         found.set_metainfo({"homography_matrix": np.eye(3, dtype=np.float32)})
@@ -438,14 +439,14 @@ def homography(sample: DetDataSample, like: Tensor) -> Tensor:
     return torch.as_tensor(sample.homography_matrix, dtype=full(like).dtype, device=like.device)
 
 
-def _projected(boxes: Tensor, way: Tensor, size: tuple[int, int]) -> Tensor:
-    """Boxes in another image; in mixed precision they would be several pixels off."""
+def projected(boxes: Tensor, way: Tensor, size: tuple[int, int] | None) -> Tensor:
+    """Boxes in another image, cut at its edges if its size is given; in mixed precision they would be pixels off."""
     with torch.autocast(boxes.device.type, enabled=False):
         moved: Tensor = bbox_project(full(boxes), way, size)
     return moved
 
 
-def _is_number(value: Any, most: float = sys.float_info.max) -> bool:
+def is_number(value: Any, most: float = sys.float_info.max) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) <= most
 
 

@@ -146,3 +146,11 @@ def at() -> Iterator[Callable[[float], None]]:
     hub = MessageHub.get_instance("at")
     yield lambda progress: hub.update_info_dict({"iter": progress, "max_iters": 1})
     MessageHub._instance_dict.pop("at")
+
+
+@pytest.fixture(scope="session")
+def digits_clip(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a small CLIP that tells digits by their names."""
+    from . import small_clip
+
+    return str(small_clip.trained(tmp_path_factory.mktemp("encoders") / "clip"))

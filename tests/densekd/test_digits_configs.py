@@ -16,9 +16,9 @@ from densekd.shipped import CONFIGS
 
 PATTERNS = "seg/*/digits", "seg/*/scenes", "seg/*/scenes_???", "det/*/digits"
 FOUND = sorted(CONFIGS.find(name) for pattern in PATTERNS for name in CONFIGS.matching(pattern))
-OF_AN_AVERAGE = ("mean_teacher", "lpld", "wscol", "soft_teacher")
-"""Not of a distiller, see `models/test_mean_teacher.py`."""
-PATHS = [path for path in FOUND if path.parts[-2] not in OF_AN_AVERAGE]
+OF_NO_DISTILLER = ("mean_teacher", "lpld", "wscol", "soft_teacher", "ezad")
+"""See `models/test_mean_teacher.py` and `models/test_ezad.py`."""
+PATHS = [path for path in FOUND if path.parts[-2] not in OF_NO_DISTILLER]
 
 
 @pytest.mark.parametrize("path", PATHS, ids=[f"{path.parts[-3]}-{path.parts[-2]}-{path.stem}" for path in PATHS])

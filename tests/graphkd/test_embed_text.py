@@ -22,7 +22,8 @@ import numpy as np
 import pytest
 import torch
 
-from densekd.bev.texts import TextTable, sentences, write
+from densekd.bev.texts import sentences
+from densekd.texts import TextTable, write
 from graphkd import Cache, Graph
 from graphkd.cli import embed as embed_text
 from graphkd.data import text_graph

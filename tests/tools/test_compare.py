@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from densekd.bev import world
-from densekd.bev.texts import sentences, write
+from densekd.bev.texts import sentences
 from densekd.cli import compare
 from densekd.mmlab.building import build_model
 from densekd.mmlab.config import distill, read_config
 from densekd.runs.comparison import config_of, fingerprint, has_trained_teacher, last_weights, learns, method, rows, run
+from densekd.texts import write
 
 ROOT = Path(__file__).parents[2]
 STUDENT = """

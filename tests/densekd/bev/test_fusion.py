@@ -23,9 +23,10 @@ from densekd.bev.dataset import SyntheticWorld
 from densekd.bev.detector import BEVDetector
 from densekd.bev.fusion import HierarchicalFusion, TextFusion, ViewAttention
 from densekd.bev.sentences import Sentences
-from densekd.bev.texts import TextTable, at_centres, describe, sentences
+from densekd.bev.texts import at_centres, describe, sentences
 from densekd.methods import method_entries
 from densekd.sensors.geometry import Extent, on_the_ground
+from densekd.texts import TextTable
 
 from .test_omniscene import written
 from .test_unidistill import CONFIGS, first_batch, seen_by

@@ -15,10 +15,11 @@ from mmengine.structures import BaseDataElement, InstanceData
 from densekd import build_model, read_config
 from densekd.bev import world
 from densekd.bev.sentences import Sentences
-from densekd.bev.texts import TextTable, at_centres, describe, sentences, write
+from densekd.bev.texts import at_centres, describe, sentences
 from densekd.losses import InstanceText, Omniscene
 from densekd.methods import method_entries
 from densekd.sensors.geometry import Extent
+from densekd.texts import TextTable, write
 
 from .test_unidistill import CONFIGS, first_batch, seen_by, taught
 

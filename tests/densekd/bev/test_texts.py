@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 import densekd.losses  # noqa: F401  registers instance_text
 from densekd.bev import world
-from densekd.bev.texts import TextTable, at_centres, describe, write
+from densekd.bev.texts import at_centres, describe
 from densekd.sensors.geometry import Extent
+from densekd.texts import TextTable, write
 from kdlosses import Loss, build
 
 NUSCENES = (

@@ -1,0 +1,152 @@
+"""Regions on disk, and the command that writes them."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from densekd.cli import regions as command
+from densekd.datasets.digits import draw
+from densekd.hub.image_text import image_text
+from densekd.regions import Regions, RegionStore, write_regions
+from densekd.texts import TextTable
+
+from . import small_clip
+
+TEXTS = {"cat": torch.tensor([1.0, 0, 0]), "dog": torch.tensor([0.0, 1, 0])}
+
+
+def some(count: int, seed: int = 0) -> Regions:
+    draw = torch.Generator().manual_seed(seed)
+    return Regions(*(torch.rand(size, generator=draw) for size in ((count, 4), (count, 3), (count,))))
+
+
+def test_what_is_written_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("densekd.regions.SHARD", 2)
+    written = {key: some(count, count) for key, count in (("a/1", 3), (7, 0), (8, 2), (9, 1), ("b", 4))}
+    write_regions(tmp_path / "out", TEXTS, ((key, (20, 30), each) for key, each in written.items()), {"seed": 3})
+    assert len(list((tmp_path / "out").glob("regions-*"))) == 3
+    store = RegionStore(tmp_path / "out")
+    assert (len(store), store.channels, store.facts) == (5, 3, {"seed": 3})
+    for known in (store, copy.deepcopy(store), pickle.loads(pickle.dumps(store))):
+        for key, each in written.items():
+            found = known(key, (20, 30, 3))
+            torch.testing.assert_close(found.boxes, each.boxes)
+            torch.testing.assert_close(found.embeddings, each.embeddings, atol=1e-3, rtol=1e-3)
+            torch.testing.assert_close(found.weights, each.weights)
+    assert TextTable(tmp_path / "out" / "texts.safetensors")(["dog"]).tolist() == [[0.0, 1, 0]]
+    with pytest.raises(KeyError, match="no regions of image '70'"):
+        store(70, (20, 30))
+    with pytest.raises(ValueError, match="are of 20 x 30 pixels, the image has 30 x 20"):
+        store(7, (30, 20))
+
+
+def test_nothing_is_left_of_what_failed(tmp_path: Path) -> None:
+    def broken() -> object:
+        yield 1, (9, 9), some(2)
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        write_regions(tmp_path / "out", TEXTS, broken())
+    for wrong, message in (
+        ([(1, (9, 9), some(2)), ("1", (9, 9), some(2))], "two images have the img_id '1'"),
+        ([(1, (9, 9), some(2)._replace(weights=torch.ones(3)))], "do not fit"),
+        ([(1, (9, 9), some(2)._replace(weights=torch.tensor([1, torch.nan])))], "is not finite"),
+        ([(1, (9, 9), some(2)._replace(weights=torch.tensor([1.0, -1])))], "a weight is negative"),
+        ([], "there is no image"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            write_regions(tmp_path / "out", TEXTS, wrong)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "out").mkdir()
+    with pytest.raises(FileExistsError, match="exists: take another name"):
+        write_regions(tmp_path / "out", TEXTS, [])
+
+
+def test_files_that_are_wrong_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"there are no regions in .*: `densekd regions` writes them"):
+        RegionStore(tmp_path)
+    save_file({"1.boxes": torch.zeros(1, 4)}, tmp_path / "regions-00000.safetensors")
+    with pytest.raises(ValueError, match=r"holds no regions .its format is None"):
+        RegionStore(tmp_path)
+    (tmp_path / "regions-00000.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(ValueError, match="holds no regions"):
+        RegionStore(tmp_path)
+
+
+BASE = [f"digit {digit}" for digit in range(5)]
+CONFIG = """
+_base_ = "densekd::det/ezad/digits.py"
+base = {base}
+model = dict(roi_head=dict(base=base, novel=["digit 5", "digit 6", "digit 7", "digit 8", "digit 9"]))
+train_dataloader = dict(dataset=dict(count=6, metainfo=dict(classes=base)))
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "config.py"
+    path.write_text(CONFIG.format(base=BASE))
+    return path
+
+
+def test_the_command_embeds_true_and_sure_boxes(
+    config: Path, tmp_path: Path, digits_clip: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = [str(config), "--encoder", digits_clip, "--stride", "32", "--scales", "0.75", "--boxes", "3"]
+    command.main([*call, "--out", str(tmp_path / "out")])
+    assert "10 names" in capsys.readouterr().out
+    store, encoder = RegionStore(tmp_path / "out"), image_text(digits_clip)
+    assert len(store) == 6
+    novel = 0
+    for index in range(6):
+        scene = draw(index, "train", 64)
+        found = store(index, (64, 64))
+        base = torch.from_numpy(scene.boxes[scene.digits < 5])
+        novel += int((scene.digits >= 5).sum())
+        torch.testing.assert_close(found.boxes[: len(base)], base)
+        assert len(found.boxes) == len(base) + 3  # no box of a novel class was read
+        assert found.weights[: len(base)].eq(1).all()
+        again = encoder.regions(scene.image, found.boxes)
+        torch.testing.assert_close(found.embeddings, again, atol=2e-3, rtol=1e-2)
+    assert novel > 3
+    torch.testing.assert_close(TextTable(tmp_path / "out" / "texts.safetensors")(BASE), encoder.names(BASE))
+    with pytest.raises(FileExistsError, match="exists: take another name"):
+        command.main([*call, "--out", str(tmp_path / "out")])
+    command.main([*call[:-1], "0", "--adapt", "2", "--lr", "0.01", "--out", str(tmp_path / "adapted")])
+    assert "encoder adapted to" in capsys.readouterr().out
+    moved, still = (RegionStore(tmp_path / each)(0, (64, 64)).embeddings for each in ("adapted", "out"))
+    assert not torch.allclose(moved, still[: len(moved)], atol=5e-3)
+
+
+def test_the_command_refuses_other_configs(config: Path, tmp_path: Path) -> None:
+    folder = small_clip.untrained(tmp_path / "clip")
+    rest = ["--encoder", str(folder), "--out", str(tmp_path / "out")]
+    with pytest.raises(ValueError, match=r"has no roi_head of type densekd.EZADRoIHead"):
+        command.main(["densekd::det/plain/faster_rcnn_r18_w16_digits.py", *rest])
+    config.write_text(
+        CONFIG.format(base=BASE[:4]).replace("metainfo=dict(classes=base)", f"metainfo=dict(classes={BASE})")
+    )
+    with pytest.raises(ValueError, match=r"have the classes .* the base classes are .*metainfo"):
+        command.main([str(config), *rest])
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_digits_stay_in_the_images_without_boxes() -> None:
+    from densekd.datasets import DigitScenesDet
+
+    some_classes = DigitScenesDet(count=5, size=64, metainfo=dict(classes=("digit 4", "digit 1")))
+    for index in range(5):
+        scene = draw(index, "train", 64)
+        info = some_classes.get_data_info(index)
+        expected = [{4: 0, 1: 1}[d] for d in scene.digits.tolist() if d in (4, 1)]
+        assert [each["bbox_label"] for each in info["instances"]] == expected
+        np.testing.assert_array_equal(info["img"], scene.image[..., ::-1])
+    with pytest.raises(ValueError, match="digit scenes have no class 'digit 11'"):
+        DigitScenesDet(count=5, metainfo=dict(classes=("digit 11",)))
