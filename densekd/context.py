@@ -20,8 +20,8 @@ Size = tuple[int, int]
 OF_AN_ASSIGNER = ("objects", "valuable")
 WHERE = ("labelled", "boxes", "labelled_images", "unlabelled_images", *OF_AN_ASSIGNER)
 """Positions that an entry may restrict its loss to: those with a label that is not ignored; those inside a box; all of
-the images with such a label, or of those without any; those to which a detector's own head assigns an object; those
-near an object that get none, see `densekd.mmlab.assigned.valuable`."""
+the images with such a label, or of those without any; those to which a detector's own head assigns an object, proposals
+among them; those near an object that get none, see `densekd.mmlab.assigned.valuable`."""
 
 OF_A_RUN = ("progress", "epoch")
 """Inputs that are known before the forward pass."""
@@ -58,9 +58,9 @@ class LossInputs(ABC):
         known = (*OF_A_RUN, *self.of_tap(size, rows))
         found: dict[str, Any] = {name: getattr(self, name)(size) for name in names if name in known}
         if where is not None:
-            if len(size) != 2:
-                raise ValueError(f"where={where!r} needs a tap that yields maps (B, C, h, w)")
             of_priors = where in OF_AN_ASSIGNER
+            if len(size) != 2 and not of_priors:
+                raise ValueError(f"where={where!r} needs a tap that yields maps (B, C, h, w)")
             found["weight"] = self.of_priors(where, size, level) if of_priors else self.chosen(where, size, rows)
         return {name: value for name, value in found.items() if value is not None}
 
