@@ -42,9 +42,9 @@ def proposals(
     Raises:
         ValueError: one has a single stage, or heads that read more than features and boxes; classes differ.
 
-    Paper: Chen et al., "Learning Efficient Object Detection Models with Knowledge Distillation", NeurIPS 2017, has class
-    logits of the same proposals. Theirs weighs background 1.5 and bounds the boxes by the teacher's error; plain
-    divergence, offsets of the class alone, masks and cascades are ours.
+    Paper: Chen et al., "Learning Efficient Object Detection Models with Knowledge Distillation", NeurIPS 2017, has
+    class logits of the same proposals. Theirs weighs background 1.5 and bounds the boxes by the teacher's error; plain
+    divergence, offsets of the class alone, masks and cascades are ours, and so are the weights.
     """
     weights: dict[Kind, float] = {"classes": classes, "boxes": boxes, "masks": masks}
     if not any(weights.values()):

@@ -313,9 +313,9 @@ class Distiller(Wiring, nn.Module):
             if "roi_head." in tap and any(len(level) != 1 for level in levels):
                 raise ValueError(
                     f"distills entry {term.name!r}: tap {tap!r} yields a row for each proposal; student and teacher "
-                    "have different proposals, so their rows cannot be compared: tap both in roi_head.bbox_head, or both "
-                    "in roi_head.mask_head, an entry for each stage of a cascade, of detectors like Faster, Cascade or "
-                    "Mask R-CNN with frozen teachers, or tap 'neck' or 'rpn_head.rpn_cls'"
+                    "have different proposals, so their rows cannot be compared: tap both in roi_head.bbox_head, or "
+                    "both in roi_head.mask_head, an entry for each stage of a cascade, of detectors like Faster, "
+                    "Cascade or Mask R-CNN with frozen teachers, or tap 'neck' or 'rpn_head.rpn_cls'"
                 )
 
     def _terms(self) -> list[Term]:

@@ -123,9 +123,9 @@ def _last(method: str, side: str, model: Any, kind: Kind) -> list[str]:
     if not all(Place("bbox", stage).runs(model) for stage in stages):
         own = type(getattr(model, "roi_head", None) or getattr(model, "bbox_head", None) or model).__name__
         raise ValueError(
-            f"method {method!r} asks the teacher about the student's boxes: it is for two-stage detectors of mmdet, such "
-            f"as Faster, Cascade or Mask R-CNN; the {side}, a {type(model).__name__}, has a {own}. 'crosskd' and 'ld' "
-            "teach heads of one stage, 'pkd' and 'fgd' necks of any"
+            f"method {method!r} asks the teacher about the student's boxes: it is for two-stage detectors of mmdet, "
+            f"such as Faster, Cascade or Mask R-CNN; the {side}, a {type(model).__name__}, has a {own}. 'crosskd' and "
+            "'ld' teach heads of one stage, 'pkd' and 'fgd' necks of any"
         )
     part, name = next((part, name) for part in LAST for name, each in LAST[part].items() if each == kind)
     found = [f"roi_head.{part}_head.{'' if stage is None else f'{stage}.'}{name}" for stage in stages]
