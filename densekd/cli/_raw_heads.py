@@ -27,8 +27,7 @@ def check(model: Any) -> None:
             f"them, between its two stages: {weights}. A student of one stage, such as RetinaNet or GFL, can be "
             "distilled from the same teacher by its neck (pkd, fgd), and exported"
         )
-    head = getattr(model, "bbox_head", None)
-    if not hasattr(head, "predict_by_feat") or hasattr(model, "mask_head"):
+    if not any(each.__name__ == "SingleStageDetector" for each in type(model).__mro__):
         raise ValueError(f"--out is for segmenters and one-stage detectors of boxes, not for a {name}: {weights}")
 
 

@@ -143,6 +143,7 @@ def to_onnx(answer: Answer, path: Path, meta: dict[str, Any]) -> None:
 
     Raises:
         ImportError: onnx or onnxscript is not installed.
+        ValueError: the student computes what ONNX cannot express.
     """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, which nothing here needs
     try:
@@ -152,15 +153,22 @@ def to_onnx(answer: Answer, path: Path, meta: dict[str, Any]) -> None:
         raise ImportError(f"--out needs {error.name}: pip install 'graphdensekd[onnx]'") from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter, about itself
-        program = torch.onnx.export(
-            answer,
-            (answer.images(2),),
-            input_names=["images"],
-            output_names=answer.names,
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            dynamo=True,
-            verbose=False,
-        )
+        try:
+            program = torch.onnx.export(
+                answer,
+                (answer.images(2),),
+                input_names=["images"],
+                output_names=answer.names,
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                dynamo=True,
+                verbose=False,
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            reason = str(error.__cause__ or error).splitlines()[0]
+            raise ValueError(
+                f"a {type(answer.model).__name__} has an operator that ONNX does not know, such as mmcv's deformable "
+                f"convolution, or a step that depends on values: {reason}"
+            ) from error
     assert program is not None
     program.model.metadata_props.update({key: json.dumps(value) for key, value in meta.items()})
     program.save(path)

@@ -3,8 +3,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.entry import LossContract
+from torch import Tensor
 
 from kdlosses import smooth_l1
+
+
+def plain(student: Tensor, teacher: Tensor, beta: float = 1.0) -> Tensor:
+    d = (student - teacher).abs()
+    return torch.where(d < beta, d * d / (2 * beta), d - beta / 2).mean()
+
+
+CONTRACT = LossContract("smooth_l1", plain=plain)
 
 
 @pytest.mark.parametrize("beta", [0.5, 2.0])
