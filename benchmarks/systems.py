@@ -937,20 +937,8 @@ SYSTEMS = (*SHARED, *GRAPHS, *DENSE)
 PLAIN = frozenset(
     (
         *("alpha_div", "binary_kl", "dkd", "jeffreys", "js", "kd", "kl", "pseudo", "rkl", "skew_kl", "skew_rkl", "tvd"),
-        *(
-            "label_smoothing",
-            "tfkd_reg",
-            "tfkd_self",
-            "at",
-            "cosine",
-            "hcl",
-            "hint",
-            "mse",
-            "nst",
-            "patient",
-            "smooth_l1",
-        ),
-        *("vid", "cka", "pkt", "rkd", "rsd_gram", "sp", "crd", "cross_modal_mutual", "dino", "infonce", "gkd"),
+        *("label_smoothing", "tfkd_reg", "tfkd_self", "at", "cosine", "hcl", "hint", "mse", "nst", "patient", "vid"),
+        *("cka", "pkt", "rkd", "rsd_gram", "sp", "crd", "cross_modal_mutual", "dino", "infonce", "gkd", "smooth_l1"),
         *("anneal", "average", "balance", "milestones", "ramp", "warmup"),
         *("terms", "supervised", "refined_teacher", "link_supervised", "last_map", "proposals"),
     )
