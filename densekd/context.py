@@ -61,7 +61,10 @@ class LossInputs(ABC):
             of_priors = where in OF_AN_ASSIGNER
             if len(size) != 2 and not of_priors:
                 raise ValueError(f"where={where!r} needs a tap that yields maps (B, C, h, w)")
-            found["weight"] = self.of_priors(where, size, level) if of_priors else self.chosen(where, size, rows)
+            if of_priors:
+                found["weight"] = self.of_priors(where, size, level)
+            else:
+                found["weight"] = self.chosen(where, size, rows)  # type: ignore[arg-type]
         return {name: value for name, value in found.items() if value is not None}
 
     def of_tap(self, size: tuple[int, ...], rows: int) -> tuple[str, ...]:
@@ -132,7 +135,7 @@ class LossInputs(ABC):
         known = (maps != self.ignore_index).flatten(1).any(1)
         return (known == (where == "labelled_images"))[:, None, None].expand(-1, *size)
 
-    def of_priors(self, where: str, size: Size, level: int) -> Tensor:
+    def of_priors(self, where: str, size: tuple[int, ...], level: int) -> Tensor:
         """How much the priors of a detector count at a level of a tap, `(B, A, h, w)`; one of `OF_AN_ASSIGNER`."""
         raise ValueError(f"where={where!r} needs a detector of mmdet whose head assigns labels to its positions")
 

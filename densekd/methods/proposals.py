@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import nn
 
-from densekd.context import classes_of
 from densekd.methods.registry import method
 from densekd.taps.roi_heads import Kind, pairs_of
 
@@ -62,4 +61,6 @@ def proposals(
 
 def _mapped(class_map: Sequence[int], teacher: Any, kind: Kind) -> list[int]:
     """The class map of an entry: that of class logits has background, too."""
-    return [*class_map, classes_of(teacher)[0]] if kind == "classes" else [*class_map]
+    heads = teacher.roi_head.bbox_head
+    head: Any = heads[0] if isinstance(heads, nn.ModuleList) else heads
+    return [*class_map, head.num_classes] if kind == "classes" else [*class_map]

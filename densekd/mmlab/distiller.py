@@ -40,7 +40,7 @@ from kdlosses.options import nearest
 from kdlosses.reduce import check_rows, over_processes
 from kdlosses.truth import check_names
 
-Told = Mapping[tuple[str, Place, Place], Mapping[str, Sequence[Tensor]]]
+Told = Mapping[tuple[str, Place, Place | None], Mapping[str, Sequence[Tensor]]]
 """By teacher, head of the student and head of the teacher: what that yields of the proposals at each of its taps."""
 
 
@@ -396,11 +396,12 @@ class Distiller(Wiring, nn.Module):
 
     def _told(self, terms: Iterable[Term], proposals: Proposals, seen: Mapping[str, Levels]) -> Told:
         """What teachers say of the student's proposals; each head is asked once."""
-        asked: dict[tuple[str, Place, Place], set[str]] = {}
+        asked: dict[tuple[str, Place, Place | None], set[str]] = {}
         for term in terms:
             place = place_of(term.student)
-            for name, tap in self._asks(term) if place in proposals.rois else ():
-                asked.setdefault((name, place, place_of(tap)), set()).add(tap)  # type: ignore[arg-type]
+            if place is not None and place in proposals.rois:
+                for name, tap in self._asks(term):
+                    asked.setdefault((name, place, place_of(tap)), set()).add(tap)
         return {
             (name, place, other): proposals.told(place, self.teachers[name].model, seen[name][FEATURES], taps)
             for (name, place, other), taps in asked.items()
@@ -411,13 +412,13 @@ class Distiller(Wiring, nn.Module):
     ) -> tuple[Levels, Mapping[str, Levels], Rows]:
         """Rows of both sides that an entry compares, and their labels; none of a stage that no proposal reaches."""
         place, asks = place_of(term.student), self._asks(term)
-        if place not in proposals.rois:
+        if place is None or place not in proposals.rois:
             learned = next(each for each in self.parameters() if each.requires_grad)
             return {term.student: [learned.flatten()[:0].unsqueeze(1)]}, {}, Rows(None)
         (mine,), labels = student[term.student], proposals.rows(term.student)
         its = [level for name, tap in asks for level in told.get((name, place, place_of(tap)), {}).get(tap, ())]
         chosen = self._of_class.get(term.name)
-        if chosen is not None:
+        if chosen is not None and labels.labels is not None:
             mine, its = chosen(mine, its, labels.labels)
             labels = labels.of_objects()
         teachers: dict[str, dict[str, list[Tensor]]] = {name: {} for name, _ in asks}

@@ -58,7 +58,7 @@ class Context(LossInputs):
         of_voxels = not size and rows == len(self.voxels.get("coors", ())) > 0
         return ("batch", "point_counts") if of_voxels else super().of_tap(size, rows)
 
-    def of_priors(self, where: str, size: Size, level: int) -> Tensor:
+    def of_priors(self, where: str, size: tuple[int, ...], level: int) -> Tensor:
         """How much the priors of a detector count, `(B, A, h, w)`, by what its head assigned in this step.
 
         Of a tap of proposals `(N,)`.
