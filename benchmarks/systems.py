@@ -947,9 +947,9 @@ PLAIN = frozenset(
     (
         *("alpha_div", "binary_kl", "dkd", "jeffreys", "js", "kd", "kl", "pseudo", "rkl", "skew_kl", "skew_rkl", "tvd"),
         *("label_smoothing", "tfkd_reg", "tfkd_self", "at", "cosine", "hcl", "hint", "mse", "nst", "patient", "vid"),
-        *("cka", "pkt", "rkd", "rsd_gram", "sp", "crd", "cross_modal_mutual", "dino", "infonce", "gkd"),
+        *("cka", "pkt", "rkd", "rsd_gram", "sp", "crd", "cross_modal_mutual", "dino", "infonce", "gkd", "smooth_l1"),
         *("anneal", "average", "balance", "milestones", "ramp", "warmup"),
-        *("terms", "supervised", "refined_teacher", "link_supervised", "last_map"),
+        *("terms", "supervised", "refined_teacher", "link_supervised", "last_map", "proposals"),
     )
 )
 """Losses, policies, recipes and methods that are parts of other systems, or baselines, and no row."""

@@ -27,8 +27,8 @@ WHERE = ("labelled", "boxes", *OF_MASKS, *OF_EDGES, "labelled_images", "unlabell
 """Positions that an entry may restrict its loss to: those with a label that is not ignored; those inside a box; those
 that instance masks cover, all alike or each instance alike; those near an outline of an instance or an edge of a label
 map, and what is left of the instances or of the labelled area; all of the images with a label that is not ignored, or
-of those without any; those to which a detector's own head assigns an object; those near an object that get none, see
-`densekd.mmlab.assigned.valuable`."""
+of those without any; those to which a detector's own head assigns an object, proposals among them; those near an object
+that get none, see `densekd.mmlab.assigned.valuable`."""
 
 OF_A_RUN = ("progress", "epoch")
 """Inputs that are known before the forward pass."""
@@ -72,10 +72,13 @@ class LossInputs(ABC):
         known = (*OF_A_RUN, *self.of_tap(size, rows))
         found: dict[str, Any] = {name: getattr(self, name)(size) for name in names if name in known}
         if where is not None:
-            if len(size) != 2:
-                raise ValueError(f"where={where!r} needs a tap that yields maps (B, C, h, w)")
             of_priors = where in OF_AN_ASSIGNER
-            found["weight"] = self.of_priors(where, size, level) if of_priors else self.chosen(where, size, rows, width)
+            if len(size) != 2 and not of_priors:
+                raise ValueError(f"where={where!r} needs a tap that yields maps (B, C, h, w)")
+            if of_priors:
+                found["weight"] = self.of_priors(where, size, level)
+            else:
+                found["weight"] = self.chosen(where, size, rows, width)  # type: ignore[arg-type]
         return {name: value for name, value in found.items() if value is not None}
 
     def of_tap(self, size: tuple[int, ...], rows: int) -> tuple[str, ...]:
@@ -166,7 +169,7 @@ class LossInputs(ABC):
         known = (maps != self.ignore_index).flatten(1).any(1)
         return (known == (where == "labelled_images"))[:, None, None].expand(-1, *size)
 
-    def of_priors(self, where: str, size: Size, level: int) -> Tensor:
+    def of_priors(self, where: str, size: tuple[int, ...], level: int) -> Tensor:
         """How much the priors of a detector count at a level of a tap, `(B, A, h, w)`; one of `OF_AN_ASSIGNER`."""
         raise ValueError(f"where={where!r} needs a detector of mmdet whose head assigns labels to its positions")
 

@@ -306,9 +306,10 @@ class Term(nn.Module):
             if self.where in OF_AN_ASSIGNER and not assigned:
                 raise ValueError(
                     f"where={self.where!r} needs a student whose head assigns labels to its positions, as mmdet's "
-                    "one-stage detectors do"
+                    "one-stage detectors do, or to its proposals, at a tap of class logits"
                 )
-            if self.where is not None and any(not self._is_map(s) for s, _ in pairs):
+            rows = assigned and self.where == "objects" and all(s.ndim == 2 for s, _ in pairs)
+            if self.where is not None and not rows and any(not self._is_map(s) for s, _ in pairs):
                 raise ValueError(
                     f"where={self.where!r} chooses positions of a map (B, C, h, w); the tap yields "
                     f"{', '.join(str(tuple(s.shape)) for s, _ in pairs)}"

@@ -86,9 +86,8 @@ class Wiring:
     _logit_taps: dict[str, str]  # of the teachers, where an entry needs logits beside its own taps
     _own_logit_tap: str
 
-    @property
-    def _assigns(self) -> bool:
-        """Whether the student is a detector that says which labels it assigns to its priors."""
+    def _assigns(self, tap: str) -> bool:
+        """Whether the student is a detector that says which labels it assigns to the priors that a tap yields."""
         return False
 
     def _asks(self, term: Term) -> list[tuple[str, str]]:
@@ -152,7 +151,7 @@ class Wiring:
         if term.back and not all(isinstance(self.teachers[name], Peer) for name, _ in self._asks(term)):
             raise ValueError(f"distills entry {term.name!r}: back=True trains the teacher: list it in online=[...]")
         of_task = class_weight_of(self._learner, term.student)
-        term.fit(student, each, size, *self._classes(term.student), binary, of_task, self._assigns)
+        term.fit(student, each, size, *self._classes(term.student), binary, of_task, self._assigns(term.student))
 
     def _sigmoid(self, model: nn.Module, tap: str, levels: Sequence[Tensor]) -> bool:
         """Whether the channels that a tap yielded are logits of sigmoids."""

@@ -1,12 +1,19 @@
 """Export the plain student of a taught or plain config: its weights alone, or as an ONNX model.
 
     densekd export work_dirs/digits --weights student.pth        for mmseg, mmdet and their tools
-    densekd export work_dirs/digits --out student.onnx --check   segmenters
+    densekd export work_dirs/digits --out student.onnx --check   segmenters, and one-stage detectors
 
 A work_dir stands for its latest checkpoint, and for the config that lies in it. The ONNX model takes `images`
 (batch, channels, H, W), float32, normalised as `mean`, `std` and `bgr_to_rgb` in its metadata say (`null`: not at all),
 of as many channels as the student was trained on, the metadata's `channels`; it yields `logits` (batch, classes, H, W),
 which mmseg predicts from where the whole image is one window. H and W are fixed, batch is not.
+
+Of a one-stage detector of mmdet it yields what the head tells at each level i, from the finest: `classes_i` (batch,
+priors x classes, h, w), before a sigmoid or softmax, `boxes_i` (batch, priors x 4, h, w; of GFL 4 x bins), and what
+some heads tell beside them, as `centerness_i` or `objectness_i`. Boxes are decoded and thinned out by whoever reads
+them: the metadata says how, by `head` (mmdet's class), `strides` (x, y), `anchors` (x1, y1, x2, y2 of each prior around
+the first place of a level) or `offset` (of the first point, in strides), `coder`, `sigmoid` and `reg_max`, as far as a
+head has them.
 
 A student that learned by the loss `leaf` keeps its output layer: the ONNX model yields `embeddings` (batch, C, h, w) as
 well, in the space of the teacher's features, so that these may be searched with them. Beside the weights the layer is
@@ -30,6 +37,7 @@ from torch import Tensor, nn
 
 from densekd import build_model, control, load_weights, read_config
 from densekd.checkpoint import of_average, weights_in
+from densekd.cli import _raw_heads as raw_heads
 from densekd.taps.defaults import is_segmenter
 from densekd.taps.reader import Taps
 from kdlosses.cli.parser import Parser
@@ -82,7 +90,7 @@ class Embedding(nn.Module):
 class Answer(nn.Module):
     """From normalised images to logits of their size, as mmseg makes them before it predicts, or of the head's size.
 
-    With an `Embedding` the embeddings follow.
+    Of a detector to what its head tells, see `densekd.cli._raw_heads`. With an `Embedding` the embeddings follow.
     """
 
     def __init__(
@@ -108,17 +116,26 @@ class Answer(nn.Module):
     @property
     def names(self) -> list[str]:
         """What it yields."""
-        return ["logits"] if self.embedding is None else ["logits", "embeddings"]
+        if not hasattr(self.model, "bbox_head"):
+            told = ["logits"]
+        else:
+            with torch.no_grad():
+                told = raw_heads.names(self.model, self.model(self.images(1), mode="tensor"))
+        return told if self.embedding is None else [*told, "embeddings"]
 
-    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         if self.embedding is None:
-            return self._logits(images)
+            return self._told(images)
         with Taps(self.model, [self.embedding.tap]) as taps:
-            logits = self._logits(images)
-        return logits, self.embedding(taps[self.embedding.tap][0])
+            told = self._told(images)
+        return *told, self.embedding(taps[self.embedding.tap][0])
 
-    def _logits(self, images: Tensor) -> Tensor:
-        return self.model.encode_decode(images, self.meta) if self.resized else self.model(images, mode="tensor")
+    def _told(self, images: Tensor) -> tuple[Tensor, ...]:
+        if hasattr(self.model, "bbox_head"):
+            return raw_heads.levels(self.model, self.model(images, mode="tensor"))
+        if self.resized:
+            return (self.model.encode_decode(images, self.meta),)
+        return (self.model(images, mode="tensor"),)
 
 
 def to_onnx(answer: Answer, path: Path, meta: dict[str, Any]) -> None:
@@ -126,6 +143,7 @@ def to_onnx(answer: Answer, path: Path, meta: dict[str, Any]) -> None:
 
     Raises:
         ImportError: onnx or onnxscript is not installed.
+        ValueError: the student computes what ONNX cannot express.
     """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, which nothing here needs
     try:
@@ -135,15 +153,22 @@ def to_onnx(answer: Answer, path: Path, meta: dict[str, Any]) -> None:
         raise ImportError(f"--out needs {error.name}: pip install 'graphdensekd[onnx]'") from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter, about itself
-        program = torch.onnx.export(
-            answer,
-            (answer.images(2),),
-            input_names=["images"],
-            output_names=answer.names,
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            dynamo=True,
-            verbose=False,
-        )
+        try:
+            program = torch.onnx.export(
+                answer,
+                (answer.images(2),),
+                input_names=["images"],
+                output_names=answer.names,
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                dynamo=True,
+                verbose=False,
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            reason = str(error.__cause__ or error).splitlines()[0]
+            raise ValueError(
+                f"a {type(answer.model).__name__} has an operator that ONNX does not know, such as mmcv's deformable "
+                f"convolution, or a step that depends on values: {reason}"
+            ) from error
     assert program is not None
     program.model.metadata_props.update({key: json.dumps(value) for key, value in meta.items()})
     program.save(path)
@@ -153,8 +178,7 @@ def to_onnx(answer: Answer, path: Path, meta: dict[str, Any]) -> None:
 def difference(answer: Answer, path: Path, batch: int = 3) -> float:
     """Return the greatest difference of torch and ONNX on random images, over `max(1, |value|)`."""
     images = answer.images(batch)
-    values = answer(images)
-    expected = [each.numpy() for each in (values if isinstance(values, tuple) else (values,))]
+    expected = [each.numpy() for each in answer(images)]
     try:
         import onnxruntime
 
@@ -260,19 +284,29 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"{args.weights}: weights of the plain {type(model).__name__}")
     if not args.out:
         return
-    if not is_segmenter(model):
-        sys.exit(f"--out is for segmenters; a {type(model).__name__} is exported by its own project's tools")
-    size = args.size or model.data_preprocessor.size
+    detects = not is_segmenter(model)
+    if detects:
+        if args.head_size:
+            sys.exit("--head-size is of the logits of a segmenter: a detector's levels have their own size")
+        try:
+            raw_heads.check(model)
+        except ValueError as error:
+            sys.exit(str(error))
+    size = args.size or getattr(model.data_preprocessor, "size", None)
     if size is None:
         sys.exit("the config has no crop size: give --size H W")
     size = (size, size) if isinstance(size, int) else (size[0], size[1])
     answer = answer_of(revert_sync_batchnorm(model).eval(), size, not args.head_size, embedding)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     meta = {**_normalisation(model.data_preprocessor), "channels": answer.channels}
+    meta |= raw_heads.meta(model) if detects else {}
     to_onnx(answer, args.out, {**meta, "classes": list(told.get("classes") or ())})
     shape = f"(batch, {answer.channels}, {size[0]}, {size[1]})"
     also = "" if embedding is None else f", and to embeddings of {embedding.output.out_features} channels"
-    print(f"{args.out}: images {shape} to logits{' of the head' if args.head_size else ''}{also}")
+    what = f"logits{' of the head' if args.head_size else ''}"
+    if detects:
+        what = ", ".join(name for name in answer.names if name != "embeddings")
+    print(f"{args.out}: images {shape} to {what}{also}")
     if args.check:
         apart = difference(answer, args.out)
         print(f"greatest difference from torch: {apart:.1e}")

@@ -133,7 +133,7 @@ class Originals:
             found = found["dataset"]
         steps = [dict(step) for step in (found or {}).get("pipeline", ())]
         loaded = [i for i, step in enumerate(steps) if str(step["type"]).endswith("LoadAnnotations")]
-        if not loaded:
+        if found is None or not loaded:
             raise ValueError(
                 f"{config.filename} has no train_dataloader with one data set whose pipeline has LoadAnnotations: "
                 "regions are of its images"

@@ -14,10 +14,10 @@ _CLASSIFIER = "roi_head.bbox_head.fc_cls"
 def nd(student: nn.Module, teacher: nn.Module, weight: float = 1.0, kl: float = 1.0) -> list[dict[str, Any]]:
     """Match the norm of the teacher's features and the direction of its class means, and the logits.
 
-    Of a one-stage detector the features are what its class branch reads last, at the positions to which its own assigner
-    gives an object; background has no mean. Its logits, a sigmoid a class, are matched inside of the boxes. Of a two-stage
-    detector both are those of the proposals that the student samples, of which the teacher is asked, too; background is
-    one of the classes.
+    Of a one-stage detector the features are what its class branch reads last, at the positions to which its own
+    assigner gives an object; background has no mean. Its logits, a sigmoid a class, are matched inside of the boxes. Of
+    a two-stage detector both are those of the proposals that the student samples, of which the teacher is asked, too;
+    background is one of the classes.
 
     Args:
         student: a segmenter, or a detector that assigns labels to its positions or proposals.

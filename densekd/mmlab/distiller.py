@@ -22,21 +22,26 @@ from densekd.methods import ONLINE, Method, method_entries, name_of
 from densekd.mmlab.assigned import Assigned, assigns, has_anchors
 from densekd.mmlab.building import Source, build_model, build_teacher, start_from
 from densekd.mmlab.config import several_teachers
+from densekd.mmlab.of_class import OfClass
 from densekd.mmlab.probe import blank_sample, blank_size, channels, probe
-from densekd.mmlab.proposals import FEATURES, Proposals, classes_of_proposals, of_proposals, shares_proposals
+from densekd.mmlab.proposals import Proposals, Rows
 from densekd.mmlab.samples import Context, check_labels
 from densekd.registry import MODELS
 from densekd.sensors.batches import check_clouds, image_size
 from densekd.taps.defaults import default_taps
 from densekd.taps.defaults import tap as default_tap
 from densekd.taps.reader import Taps
+from densekd.taps.roi_heads import FEATURES, Place, kind_of, of_proposals, place_of
 from densekd.teacher import OF_THE_STUDENT, MovingAverage, Peer, Teacher
 from densekd.term import Term
-from densekd.wiring import Wiring, check_task_weight, divided, parse_entries
+from densekd.wiring import Levels, Wiring, check_task_weight, divided, parse_entries
 from kdlosses.auto_weight import Task, uncompiled
 from kdlosses.options import nearest
 from kdlosses.reduce import check_rows, over_processes
 from kdlosses.truth import check_names
+
+Told = Mapping[tuple[str, Place, Place | None], Mapping[str, Sequence[Tensor]]]
+"""By teacher, head of the student and head of the teacher: what that yields of the proposals at each of its taps."""
 
 
 @MODELS.register_module()
@@ -170,13 +175,16 @@ class Distiller(Wiring, nn.Module):
     def _learner(self) -> nn.Module:
         return self
 
-    @property
-    def _assigns(self) -> bool:
-        return assigns(self)
+    def _assigns(self, tap: str) -> bool:
+        place = place_of(tap)
+        return assigns(self) if place is None else place.part == "bbox" and kind_of(self, tap) != "boxes"
 
     def _classes(self, tap: str) -> tuple[int | None, int | None]:
-        shared = of_proposals(tap) and shares_proposals(self)
-        return (classes_of_proposals(self), None) if shared else super()._classes(tap)
+        place = place_of(tap)
+        if place is None:
+            return super()._classes(tap)
+        classes = place.head(self).num_classes
+        return (classes + 1 if place.part == "bbox" else classes), None  # background is one of a softmax
 
     def _taps_of(self, teacher: str, terms: Iterable[Term]) -> set[str]:
         found = super()._taps_of(teacher, terms)
@@ -244,16 +252,35 @@ class Distiller(Wiring, nn.Module):
             self.teachers[name].configure(self, {tap: len(tensors) for tap, tensors in seen.items()})
             self._check_images(self.teachers[name], seen, size)
         logits = default_taps(self).get("logits")
+        self._of_class: dict[str, OfClass] = {}
         for term in terms:
             student, each = mine[term.student], [theirs[name][tap] for name, tap in self._asks(term)]
             self._check_rows(term, student, each)
+            if of_proposals(term.student):
+                student, each = self._blank_rows(term, student, each)
             if term.where == "valuable" and not has_anchors(self):
                 raise ValueError(
                     f"distills entry {term.name!r}: where='valuable' needs a detector of mmdet that assigns labels to "
                     f"anchors, such as GFL, ATSS or RetinaNet; {type(self).__name__} has none"
                 )
-            self._fit(term, student, each, size, logits)
+            of_classes = kind_of(self, term.student) == "classes"
+            self._fit(term, student, each, size, term.student if of_classes else logits)
         return theirs, size
+
+    def _blank_rows(
+        self, term: Term, student: Sequence[Tensor], teachers: Sequence[Sequence[Tensor]]
+    ) -> tuple[list[Tensor], list[list[Tensor]]]:
+        """As many rows on each side, and of the one class that counts where a head tells of each, as in training."""
+        (mine,), its = [_two_rows(level) for level in student], [_two_rows(level) for (level,) in teachers]
+        if kind_of(self, term.student) in ("boxes", "masks"):
+            asked = [(self.teachers[name].model, tap) for name, tap in self._asks(term)]
+            try:
+                chosen = self._of_class[term.name] = OfClass((self, term.student), asked, term.class_map)
+            except ValueError as error:
+                raise ValueError(f"distills entry {term.name!r}: {error}") from error
+            term.class_map = None  # it has been used: what the loss sees is of one class
+            mine, its = chosen(mine, its, torch.zeros(len(mine), dtype=torch.long, device=mine.device))
+        return [mine], [[level] for level in its]
 
     def _check_images(self, teacher: Teacher, taps: Iterable[str], size: Size) -> None:
         """Raise `ValueError` if a teacher does not run on the student's images because their channels differ."""
@@ -272,17 +299,20 @@ class Distiller(Wiring, nn.Module):
 
     def _check_rows(self, term: Term, student: Sequence[Tensor], teachers: Sequence[Sequence[Tensor]]) -> None:
         """Raise `ValueError` if rows are proposals of which the teacher cannot be asked: those of the sides differ."""
-        teaching = [self.teachers[name] for name, _ in self._asks(term)]
-        shared = all(shares_proposals(each) for each in (self, *(teacher.model for teacher in teaching)))
-        rows = [of_proposals(tap) for tap in (term.student, *term.teachers)]
-        if all(rows) and shared and not any(isinstance(each, Peer) for each in teaching):
+        teaching = [(self.teachers[name], tap) for name, tap in self._asks(term)]
+        sides = [(self, term.student), *((teacher.model, tap) for teacher, tap in teaching)]
+        places = [(model, place_of(tap)) for model, tap in sides]
+        parts = {place and place.part for _, place in places}
+        asked = all(place is not None and place.runs(model) is not None for model, place in places)
+        if asked and len(parts) == 1 and not any(isinstance(teacher, Peer) for teacher, _ in teaching):
             return
         for tap, levels in ((term.student, student), *zip(term.teachers, teachers)):
             if "roi_head." in tap and any(len(level) != 1 for level in levels):
                 raise ValueError(
                     f"distills entry {term.name!r}: tap {tap!r} yields a row for each proposal; student and teacher "
-                    "have different proposals, so their rows cannot be compared: tap both at roi_head.bbox_head, of "
-                    "detectors with one box head and frozen teachers, or tap 'neck' or 'rpn_head.rpn_cls'"
+                    "have different proposals, so their rows cannot be compared: tap both in roi_head.bbox_head, or "
+                    "both in roi_head.mask_head, an entry for each stage of a cascade, of detectors like Faster, "
+                    "Cascade or Mask R-CNN with frozen teachers, or tap 'neck' or 'rpn_head.rpn_cls'"
                 )
 
     def _terms(self) -> list[Term]:
@@ -330,34 +360,68 @@ class Distiller(Wiring, nn.Module):
             if taps or name in learning
         }
         reads = any("labels" in term.loss.needs or term.where in OF_AN_ASSIGNER for term in active)
-        proposals = Proposals(self) if any(rows.values()) else None
-        context.assigned = proposals or (Assigned(self) if reads and self._assigns else None)
-        with Taps(self, self._own_taps(self._terms())) as student, context.assigned or nullcontext():
+        proposals = Proposals(self) if any(of_proposals(term.student) for term in self._terms()) else None
+        assigned = Assigned(self) if reads and assigns(self) else None
+        with Taps(self, self._own_taps(self._terms())) as student, proposals or assigned or nullcontext():
             losses = times(self.task_weight, super().forward(inputs, data_samples, mode="loss", **kwargs))
-        for name, taps in rows.items():
-            if proposals is not None and taps:
-                told = proposals.told(self.teachers[name].model, seen[name][FEATURES], taps)
-                seen[name] = {**{tap: seen[name][tap] for tap in asked[name] - taps}, **told}
+        told = {} if proposals is None else self._told(active, proposals, seen)
         task = self._task(losses) if self.training and torch.is_grad_enabled() else None
         with over_processes() if self.training else nullcontext():
             for term in self._terms():
                 key = f"distill.loss_{term.name}"
                 if key in losses:
                     raise KeyError(f"the student has a loss {key!r} of its own; rename the distills entry")
-                mine = student[term.student]
+                own: Levels = student
+                its: Mapping[str, Levels] = seen
+                context.assigned = assigned
+                if proposals is not None and of_proposals(term.student):
+                    own, its, context.assigned = self._rows(term, student, told, proposals)
+                mine = own[term.student]
                 if not term.back:
                     self._check_gradient(term, mine)
-                check_rows(f"distills entry {term.name!r}", mine)
-                if term not in active:
+                check_rows(f"distills entry {term.name!r}", mine if own is student else [x.flatten(1) for x in mine])
+                if term not in active or (own is not student and not all(map(len, mine))):
                     losses[key] = term.nothing(mine)
                     continue
-                loss = self._loss(term, student, seen, context)
-                losses[key] = loss if term.back else self._weighed(term, loss, mine, task, look)
+                loss = self._loss(term, own, its, context)
+                losses[key] = loss if term.back else self._weighed(term, loss, student[term.student], task, look)
                 if look:
-                    self._look_at(term, student, seen, context)
+                    self._look_at(term, own, its, context)
         for peer in self._peers():
             losses.update({f"distill.{peer.name}.{key}": value for key, value in peer.losses.items()})
         return losses
+
+    def _told(self, terms: Iterable[Term], proposals: Proposals, seen: Mapping[str, Levels]) -> Told:
+        """What teachers say of the student's proposals; each head is asked once."""
+        asked: dict[tuple[str, Place, Place | None], set[str]] = {}
+        for term in terms:
+            place = place_of(term.student)
+            if place is not None and place in proposals.rois:
+                for name, tap in self._asks(term):
+                    asked.setdefault((name, place, place_of(tap)), set()).add(tap)
+        return {
+            (name, place, other): proposals.told(place, self.teachers[name].model, seen[name][FEATURES], taps)
+            for (name, place, other), taps in asked.items()
+        }
+
+    def _rows(
+        self, term: Term, student: Levels, told: Told, proposals: Proposals
+    ) -> tuple[Levels, Mapping[str, Levels], Rows]:
+        """Rows of both sides that an entry compares, and their labels; none of a stage that no proposal reaches."""
+        place, asks = place_of(term.student), self._asks(term)
+        if place is None or place not in proposals.rois:
+            learned = next(each for each in self.parameters() if each.requires_grad)
+            return {term.student: [learned.flatten()[:0].unsqueeze(1)]}, {}, Rows(None)
+        (mine,), labels = student[term.student], proposals.rows(term.student)
+        its = [level for name, tap in asks for level in told.get((name, place, place_of(tap)), {}).get(tap, ())]
+        chosen = self._of_class.get(term.name)
+        if chosen is not None and labels.labels is not None:
+            mine, its = chosen(mine, its, labels.labels)
+            labels = labels.of_objects()
+        teachers: dict[str, dict[str, list[Tensor]]] = {name: {} for name, _ in asks}
+        for (name, tap), level in zip(asks, its):
+            teachers[name][tap] = [level]
+        return {term.student: [mine]}, teachers, labels
 
     def _task(self, losses: Mapping[str, Any]) -> Task | None:
         """The student's own losses, where gradients can be taken in the forward pass."""
@@ -396,6 +460,11 @@ class Distiller(Wiring, nn.Module):
         for teacher in self._frozen():  # to another device or precision
             teacher.move(fn, recurse)
         return super()._apply(fn, recurse)
+
+
+def _two_rows(level: Tensor) -> Tensor:
+    """Two rows of a tap, of however many a probe has."""
+    return torch.cat([level, level.new_zeros(2, *level.shape[1:])])[:2]
 
 
 def total(losses: Mapping[str, Any]) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from densekd.context import LossInputs, Size, classes_of
 from densekd.edges import WIDTH
 from densekd.mmlab.assigned import Assigned
-from densekd.mmlab.proposals import Proposals
+from densekd.mmlab.proposals import Rows
 from densekd.sensors.geometry import on_the_ground
 from densekd.taps.defaults import is_segmenter
 
@@ -42,7 +42,7 @@ class Context(LossInputs):
         super().__init__(image_size, ignore_index)
         self.samples = samples
         self.voxels = voxels or {}
-        self.assigned: Assigned | Proposals | None = None  # of the student's forward, once it has run
+        self.assigned: Assigned | Rows | None = None  # of the student's forward, once it has run
 
     def gather(
         self,
@@ -66,11 +66,16 @@ class Context(LossInputs):
         of_voxels = not size and rows == len(self.voxels.get("coors", ())) > 0
         return ("batch", "point_counts") if of_voxels else super().of_tap(size, rows)
 
-    def of_priors(self, where: str, size: Size, level: int) -> Tensor:
-        """How much the priors of a detector count, `(B, A, h, w)`, by what its head assigned in this step."""
+    def of_priors(self, where: str, size: tuple[int, ...], level: int) -> Tensor:
+        """How much the priors of a detector count, `(B, A, h, w)`, by what its head assigned in this step.
+
+        Of a tap of proposals `(N,)`.
+        """
         found = None
-        if isinstance(self.assigned, Assigned):
-            found = self.assigned.objects(size, level) if where == "objects" else self.assigned.valuable(size, level)
+        if self.assigned is not None and where == "objects":
+            found = self.assigned.objects(size, level)
+        elif isinstance(self.assigned, Assigned):
+            found = self.assigned.valuable(size, level)
         if found is None:
             raise ValueError(f"where={where!r} needs a tap of as many positions as a level of the head has, not {size}")
         return found

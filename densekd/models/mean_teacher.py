@@ -21,9 +21,9 @@ from torch import Tensor
 
 from densekd.checkpoint import load_weights
 from densekd.mmlab.config import plain_model, read_config
-from densekd.mmlab.proposals import FEATURES, shares_proposals
 from densekd.registry import MODELS
 from densekd.taps.reader import Taps
+from densekd.taps.roi_heads import FEATURES, shares_proposals
 from kdlosses.ground import full
 from kdlosses.moving_average import move
 from kdlosses.options import check_known

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 from mmdet.models.detectors import SoftTeacher as MMDetSoftTeacher
 from torch import Tensor
 
-from densekd.mmlab.proposals import shares_proposals
 from densekd.models.mean_teacher import MeanTeacher, Samples
 from densekd.registry import MODELS
+from densekd.taps.roi_heads import shares_proposals
 
 
 @MODELS.register_module()

@@ -89,7 +89,8 @@ def sigmoid_logits(model: nn.Module, spec: str, channels: int | None = None) -> 
     """Whether each channel of a tap is the logit of a sigmoid: one class against all others.
 
     So it is in mmseg's heads with one output channel, except those for depth, in the class branch of mmdet's dense
-    heads that are trained with `use_sigmoid`, and in the head of another model if it yields a single channel.
+    heads that are trained with `use_sigmoid`, in the masks of its two-stage detectors, and in the head of another model
+    if it yields a single channel.
 
     Args:
         model: the network.
@@ -118,6 +119,8 @@ def _is_sigmoid(model: Any, path: str) -> bool:
             return is_binary(head) and (not inside or "seg" in inside[0])
         if getattr(head, "use_sigmoid_cls", False) or hasattr(head, "heatmap_head"):
             return bool(inside) and inside[0] in (*CLASSIFIERS, "rpn_cls")
+        if hasattr(head, "loss_mask"):
+            return inside in ([], ["conv_logits"])
     return False
 
 

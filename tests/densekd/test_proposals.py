@@ -12,7 +12,8 @@ from torch import Tensor
 import kdlosses
 from densekd import Distiller, read_config
 from densekd.mmlab.building import build_model
-from densekd.mmlab.proposals import Proposals, shares_proposals
+from densekd.mmlab.proposals import Proposals
+from densekd.taps.roi_heads import Place
 
 from .conftest import det_batch
 
@@ -65,7 +66,7 @@ def test_rows_and_labels_are_those_of_the_students_proposals() -> None:
     with Proposals(model) as proposals:
         losses = model(**batch, mode="loss")
     ((student, teacher, labels),) = seen
-    rois = proposals.rois
+    rois = proposals.rois[Place("bbox")]
     assert student.shape == teacher.shape == (len(rois), K + 1)
     overlap, nearest = overlaps(rois[:, 1:]).max(1)
     assert torch.equal(labels, CLASSES[nearest].where(overlap >= 0.5, K))
@@ -96,10 +97,12 @@ def test_nd_and_dkd_on_proposals() -> None:
     assert value > 0
 
 
-def test_a_cascade_and_a_cache_are_refused() -> None:
-    cascade, _ = build_model(two_stage(name="cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py"))
-    assert not shares_proposals(cascade)
-    with pytest.raises(ValueError, match="yields a row for each proposal"):
-        Distiller(student=cascade, teacher="ema", distills=[dict(loss="mse", student="roi_head.bbox_head.0.fc_cls")])
+def test_a_cache_and_what_has_other_rows_are_refused() -> None:
     with pytest.raises(ValueError, match="not of the student's proposals"):
         taught(dict(loss="kl", student=CLASSIFIER), teacher_cache="cache")
+    with pytest.raises(ValueError, match="yields a row for each proposal"):
+        taught(dict(loss="kl", student=CLASSIFIER), online=["teacher"])
+    cascade, _ = build_model(two_stage(name="cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py"))
+    joined = "roi_head.bbox_head.0.fc_cls+roi_head.bbox_head.1.fc_cls"
+    with pytest.raises(ValueError, match="an entry for each stage of a cascade"):
+        Distiller(student=cascade, teacher="ema", distills=[dict(loss="kl", student=joined)])

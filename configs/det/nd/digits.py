@@ -1,4 +1,4 @@
-# Norm and direction on what the class branch reads last, where the detector's own assigner says that there is an object.
+# Norm and direction on what the class branch reads last, where the detector's own assigner gives an object.
 _base_ = "../plain/gfl_r18_w16_digits.py"
 model = dict(
     _delete_=True,
