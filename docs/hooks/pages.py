@@ -170,8 +170,8 @@ RESULTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "seen on these. The teacher is an EfficientNet-Lite0 with ImageNet's weights whose classes are "
         "balanced, the student a ResNet-18 of a quarter of the width, from scratch. Students read the teacher's "
         "outputs from a cache (`--teacher-cache`), and weights are measured. One seed of each method so far, three of "
-        "the control. Latencies are of a busy machine, those of the students with channels last in memory. The student's "
-        "classes are not balanced; an untaught student with the teacher's weights of classes was better than this "
+        "the control. Latencies are of a busy machine, those of the students with channels last in memory. Classes of "
+        "the student are not balanced; an untaught student with the teacher's weights of classes was better than this "
         "teacher in one run, so that the table says little: `seg/*/camvid_quarter` is to take its place.",
         ("seg/camvid_lite0",),
     ),
