@@ -70,6 +70,9 @@ def at_boxes(
         student `(B, M, 9, C)`, teacher `(B, M, 9, C')`, and how much each point counts `(B, M, 9)`: 0 where it lies
         beside one of the maps, and of boxes that are only padding.
     """
+    for side, maps in (("student", student), ("teacher", teacher)):
+        if maps.ndim != 4:
+            raise ValueError(f"the {side}'s maps must be (B, C, h, w), got shape {tuple(maps.shape)}")
     boxes, real = pad(boxes_bev, student)
     points = nine_points(boxes).flatten(1, 2)
     f, counts = read(student, points, mine, weight)

@@ -503,7 +503,7 @@ def _weights_of(sources: Mapping[str, Any], checkpoint: Any) -> dict[str, Any]:
             if name in of_the_student:
                 raise ValueError(f"teacher {name!r} has the student's own weights: it takes no checkpoint")
         return dict(checkpoint)
-    if checkpoint is not None and not takers:
+    if checkpoint not in (None, "random") and not takers:
         raise ValueError(f"teacher {of_the_student[0]!r} has the student's own weights: it takes no checkpoint")
     if checkpoint not in (None, "random") and len(takers) > 1:
         raise ValueError(

@@ -91,7 +91,7 @@ def test_the_student_predicts_without_its_peer(taught: Taught, seg: Config) -> N
     [
         ({"online": ["nobody"]}, "must list teachers, of teacher"),
         ({"online": "teacher"}, "must list teachers, of teacher"),
-        ({"teacher": "ema", "online": ["teacher"]}, "a moving average .* cannot be online"),
+        ({"teacher": "ema", "checkpoint": None, "online": ["teacher"]}, "a moving average .* cannot be online"),
         ({"teacher": {"a.b": str(CONFIGS / "seg_teacher.py")}, "online": ["a.b"]}, "must not contain a dot"),
         ({"online": []}, "back=True trains the teacher: list it in online"),
     ],
