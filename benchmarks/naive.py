@@ -21,8 +21,8 @@ def acam(loss: Any, student: Tensor, teacher: Tensor) -> Tensor:
     error = (student - teacher).square().flatten(2)
     masks = range(of_channels.shape[1])
     total = sum(
-        (of_channels[:, m].unsqueeze(2) * error).sum(1).mean()
-        + (of_positions[:, m].unsqueeze(1) * error).mean(1).sum(1).mean()
+        (of_channels[:, m].detach().unsqueeze(2) * error).sum(1).mean()
+        + (of_positions[:, m].detach().unsqueeze(1) * error).mean(1).sum(1).mean()
         for m in masks
     ) / len(masks)
     for kind in (of_channels, of_positions):

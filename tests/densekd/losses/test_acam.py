@@ -137,6 +137,31 @@ def test_masks_that_are_the_same_cost_the_most(count: int, expected: float) -> N
     assert loss(t, t).item() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("normalise", [False, True])
+def test_errors_do_not_shrink_the_masks(normalise: bool) -> None:
+    """The student cannot pay less by masks that vanish: its gradient is that of errors under masks that are fixed."""
+    s, t = pair(2, 4, 5, 6)
+    s.requires_grad_()
+    loss = fresh(diversity=0.0, normalise=normalise)
+    loss(s, t).backward()
+    assert all(p.grad is not None and not p.grad.any() for p in loss.parameters())
+    with torch.no_grad():
+        found = loss.attend(s, t)
+        of_channels = torch.sigmoid(loss.of_channels * found.mean(2).unsqueeze(1))
+        of_positions = torch.sigmoid(loss.of_positions @ found)
+        if normalise:
+            of_channels, of_positions = (m / m.mean(2, keepdim=True) for m in (of_channels, of_positions))
+    both = of_channels.mean(1).unsqueeze(2) / 30 + of_positions.mean(1).unsqueeze(1) / 4
+    torch.testing.assert_close(s.grad, (both * (s - t).flatten(2)).view_as(s))  # 2 / N is 1
+
+
+def test_diversity_shapes_the_masks() -> None:
+    loss = fresh()
+    loss(*pair(2, 4, 5, 6)).backward()
+    shaped = (loss.query, loss.key, loss.value)
+    assert all(p.grad.any() for p in (loss.of_channels, loss.of_positions, *(layer.weight for layer in shaped)))
+
+
 def test_normalised_masks_cannot_shrink() -> None:
     s, t = pair(2, 4, 5, 6)
     plain, kept = (fresh(diversity=0.0, normalise=normalise, spatial_mean=True) for normalise in (False, True))
