@@ -121,11 +121,14 @@ def write_regions(
 
     Raises:
         FileExistsError: the folder exists.
-        ValueError: an image comes twice, there is none, a value is not finite, or shapes do not fit.
+        ValueError: an image comes twice, there is none, or no text, a value is not finite or too large for half
+            precision, or shapes do not fit.
         OSError: the folder could not be written.
     """
     if Path(folder).exists():
         raise FileExistsError(f"{folder} exists: take another name, or delete it")
+    if not texts:
+        raise ValueError("there is no text to write: give the embeddings of the names")
     channels = next(iter(texts.values())).shape[0]
     about = {"format": FORMAT, "channels": str(channels), "facts": json.dumps(dict(facts or {}))}
     with whole(folder, folder=True) as draft:
@@ -167,3 +170,5 @@ def _check(key: str, regions: Regions, channels: int) -> None:
         )
     if not all(each.isfinite().all() for each in regions) or (regions.weights < 0).any():
         raise ValueError(f"image {key!r}: a box, an embedding or a weight is not finite, or a weight is negative")
+    if not regions.embeddings.half().isfinite().all():
+        raise ValueError(f"image {key!r}: an embedding is too large for half precision: scale it to length 1")

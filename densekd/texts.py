@@ -37,7 +37,10 @@ class TextTable:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         if not self.path.is_file():
-            raise FileNotFoundError(f"there is no file of text embeddings at {self.path}")
+            raise FileNotFoundError(
+                f"there is no file of text embeddings at {self.path}: `densekd.texts.write` writes one, and "
+                "`densekd regions` in its folder"
+            )
         try:
             found = load_file(self.path)
         except SafetensorError as error:
@@ -76,4 +79,5 @@ def write(path: str | Path, embeddings: Mapping[str, Tensor]) -> None:
     if bad := [text for text, vector in embeddings.items() if not vector.isfinite().all()]:
         raise ValueError(f"the embedding of {bad[0]!r} is not finite")
     with whole(path) as draft:
-        save_file({text: vector.detach().cpu().contiguous() for text, vector in embeddings.items()}, draft)
+        # copies: safetensors refuses what shares memory, as two names of one thing may
+        save_file({text: vector.detach().cpu().clone().contiguous() for text, vector in embeddings.items()}, draft)

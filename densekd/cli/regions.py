@@ -71,7 +71,12 @@ def main(arguments: list[str] | None = None) -> None:
     base, novel = classes_of(config)
     images = Originals(config, base)
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    encoder = image_text(args.encoder).to(device)
+    encoder = image_text(args.encoder)
+    try:
+        encoder.to(device)
+    except (AssertionError, RuntimeError) as error:  # torch without CUDA asserts that it has it
+        why = str(error).partition("\n")[0]
+        raise ValueError(f"--device {device} cannot be used here ({why}): choose another, or cpu") from None
     texts = encoder.names([*base, *novel], args.prompt)
     if args.adapt:
         crops, labels = true_crops(images, encoder, args.adapt_images)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from densekd import control, load_weights, read_config
 from densekd.cli._overrides import add_cfg_options
-from densekd.mmlab.config import override
+from densekd.mmlab.config import override, regions_of
 from densekd.runs.experiment import check_split, measure_boundaries
 from kdlosses.cli.parser import Parser
 
@@ -61,7 +61,11 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
 
     args = parse(arguments)
     refuse_unsafe_checkpoints(not args.unsafe_checkpoints)
-    config = override(control(read_config(args.config)), args.cfg_options)
+    config = read_config(args.config)
+    if regions_of(config):  # its texts are in the folder that the options may name
+        config = control(override(config, args.cfg_options))
+    else:
+        config = override(control(config), args.cfg_options)
     check_split(config, "test", needed=True)
     measure_boundaries(config)
     name = Path(args.config).stem

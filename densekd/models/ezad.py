@@ -45,7 +45,8 @@ class TextClassifier(nn.Module):
         learned_scale: whether s is learned, from there.
 
     Raises:
-        ValueError: another number of classes than of outputs, or a scale that is not positive.
+        ValueError: another number of classes than of outputs, no class that is not novel, or a scale that is not
+            positive.
         FileNotFoundError, KeyError: there is no such file, or it lacks a name.
     """
 
@@ -67,6 +68,8 @@ class TextClassifier(nn.Module):
             raise ValueError(
                 f"{len(classes)} classes and background have {len(classes) + 1} logits, not {out_features}"
             )
+        if not 0 <= novel < len(classes):
+            raise ValueError(f"novel must be less than the {len(classes)} classes, and 0 at least, got {novel}")
         if not is_number(scale) or not scale:
             raise ValueError(f"scale must be a positive number, got {scale!r}")
         vectors = unit(TextTable(texts)(classes), 1)
@@ -85,8 +88,9 @@ class TextClassifier(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Logits `(n, K + 1)` of features `(n, in_features)`, the last one of background."""
         found = unit(full(self.embed(features)), 1)
-        scores = torch.cat([found @ self.texts.T, self.background(found)], 1)
-        logits = self.exponent.exp() * scores
+        vectors = torch.cat([self.texts, self.background.weight]).to(found)
+        with torch.autocast(found.device.type, enabled=False):  # it would round cosines before they are scaled
+            logits = full(self.exponent).exp() * (found @ vectors.T)
         return logits.masked_fill(self.closed, NO_PART) if self.training else logits
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from densekd.cli import regions as command
+from densekd.cli import test, train
 from densekd.datasets.digits import draw
 from densekd.hub.image_text import image_text
 from densekd.regions import Regions, RegionStore, write_regions
@@ -59,14 +61,23 @@ def test_nothing_is_left_of_what_failed(tmp_path: Path) -> None:
         ([(1, (9, 9), some(2)._replace(weights=torch.ones(3)))], "do not fit"),
         ([(1, (9, 9), some(2)._replace(weights=torch.tensor([1, torch.nan])))], "is not finite"),
         ([(1, (9, 9), some(2)._replace(weights=torch.tensor([1.0, -1])))], "a weight is negative"),
+        ([(1, (9, 9), some(2)._replace(embeddings=torch.full((2, 3), 1e5)))], "too large for half precision"),
         ([], "there is no image"),
     ):
         with pytest.raises(ValueError, match=message):
             write_regions(tmp_path / "out", TEXTS, wrong)
+    with pytest.raises(ValueError, match="there is no text to write"):
+        write_regions(tmp_path / "out", {}, [(1, (9, 9), some(2))])
     assert not list(tmp_path.iterdir())
     (tmp_path / "out").mkdir()
     with pytest.raises(FileExistsError, match="exists: take another name"):
         write_regions(tmp_path / "out", TEXTS, [])
+
+
+def test_two_names_may_have_one_embedding(tmp_path: Path) -> None:
+    one = torch.tensor([1.0, 0, 0])
+    write_regions(tmp_path / "out", {"cat": one, "tom cat": one}, [(1, (9, 9), some(2))])
+    assert TextTable(tmp_path / "out" / "texts.safetensors")(["tom cat"]).tolist() == [[1.0, 0, 0]]
 
 
 def test_files_that_are_wrong_are_named(tmp_path: Path) -> None:
@@ -125,11 +136,37 @@ def test_the_command_embeds_true_and_sure_boxes(
     assert not torch.allclose(moved, still[: len(moved)], atol=5e-3)
 
 
+def test_a_run_from_regions_to_score(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "regions"
+    encoder = ["--encoder", str(small_clip.untrained(tmp_path / "clip"))]
+    command.main([str(config), *encoder, "--boxes", "3", "--scales", "0.75", "--out", str(folder)])
+    small = ["train_cfg.max_iters=2", "train_cfg.val_interval=2", "default_hooks.checkpoint.interval=2"]
+    small += ["train_dataloader.batch_size=2", "val_dataloader.dataset.count=2", "test_dataloader.dataset.count=2"]
+    options = ["--cfg-options", *small, "default_hooks.logger.interval=1", f"model.roi_head.regions={folder}"]
+    losses = {}
+    for name, which in (("taught", []), ("control", ["--control"])):
+        train.main([str(config), *which, "--work-dir", str(tmp_path / name), "--seed", "0", *options])
+        told = capsys.readouterr().out
+        assert (f"regions of {folder}" in told) == (name == "taught")
+        logged = next((tmp_path / name).glob("*/vis_data/scalars.json")).read_text()
+        losses[name] = [json.loads(line).get("loss_regions") for line in logged.splitlines()[:2]]
+    assert min(losses["taught"]) > 0
+    assert losses["control"] == [None, None]
+    for path in folder.glob("regions-*"):
+        path.unlink()
+    scores = test.main([str(config), str(tmp_path / "taught"), *options])  # a test needs the texts alone
+    assert "coco/digit 9_precision" in scores
+    with pytest.raises(SystemExit, match=r"learns from regions in .*, and has no --balance: leave it out"):
+        train.main([str(config), "--balance", "auto"])
+
+
 def test_the_command_refuses_other_configs(config: Path, tmp_path: Path) -> None:
     folder = small_clip.untrained(tmp_path / "clip")
     rest = ["--encoder", str(folder), "--out", str(tmp_path / "out")]
     with pytest.raises(ValueError, match=r"has no roi_head of type densekd.EZADRoIHead"):
         command.main(["densekd::det/plain/faster_rcnn_r18_w16_digits.py", *rest])
+    with pytest.raises(ValueError, match=r"--device cuda:99 cannot be used here .*: choose another"):
+        command.main([str(config), *rest, "--device", "cuda:99"])
     config.write_text(
         CONFIG.format(base=BASE[:4]).replace("metainfo=dict(classes=base)", f"metainfo=dict(classes={BASE})")
     )

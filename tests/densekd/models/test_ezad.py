@@ -91,11 +91,29 @@ def test_logits_are_cosines_with_texts(folder: Path) -> None:
     for wrong, message in (
         ({"scale": 0}, "scale must be a positive"),
         ({"classes": NAMES[:4]}, "have 5 logits, not 11"),
+        ({"novel": 10}, "novel must be less than the 10 classes"),
     ):
         with pytest.raises(ValueError, match=message):
             TextClassifier(7, 11, **{**options, **wrong})
     with pytest.raises(KeyError, match="no embedding of 'digit x'"):
         TextClassifier(7, 2, texts=options["texts"], classes=["digit x"])
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_half_precision_does_not_round_logits(half: torch.dtype, folder: Path) -> None:
+    layer = TextClassifier(WIDTH, 11, folder / "texts.safetensors", NAMES).eval()
+    with torch.no_grad():
+        layer.embed.weight.copy_(torch.eye(WIDTH))
+        layer.embed.bias.zero_()
+    x = layer.texts.to(half).float()  # logits of 100, between which numbers of half precision are a half apart
+    expected = layer(x)
+    with torch.autocast("cpu", half):
+        found = layer(x)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+    texts = layer.texts.clone()
+    layer.to(half)  # the weights themselves: features, texts and the scale are rounded once
+    torch.testing.assert_close(layer(x.to(half)).argmax(1), torch.arange(len(texts)))
 
 
 def test_boxes_are_those_of_one_layer_on_feature_and_text(folder: Path) -> None:
