@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -53,14 +53,18 @@ def proposals(
     for kind, weight in weights.items():
         for name, taps in pairs_of("proposals", student, teacher, kind).items() if weight else ():
             entry = {"loss": losses[kind], **taps, "weight": weight, "name": name}
-            entries.append(entry if class_map is None else {**entry, "class_map": _mapped(class_map, teacher, kind)})
+            if class_map is not None:
+                entry["class_map"] = _mapped(class_map, teacher, kind)
+            entries.append(entry)
     if not entries:
         raise ValueError("method 'proposals': what the weights leave is in no head that student and teacher both have")
     return entries
 
 
-def _mapped(class_map: Sequence[int], teacher: Any, kind: Kind) -> list[int]:
-    """The class map of an entry: that of class logits has background, too."""
+def _mapped(class_map: Any, teacher: Any, kind: Kind) -> Any:
+    """The class map of an entry: that of class logits has background, too; the entry refuses what is no list."""
+    if kind != "classes" or not isinstance(class_map, Iterable):
+        return class_map
     heads = teacher.roi_head.bbox_head
     head: Any = heads[0] if isinstance(heads, nn.ModuleList) else heads
-    return [*class_map, head.num_classes] if kind == "classes" else [*class_map]
+    return [*class_map, head.num_classes]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from densekd.align.adapt import Size
 from densekd.cache.teacher import cached
-from densekd.context import OF_AN_ASSIGNER, classes_of
+from densekd.context import OF_A_MAP, OF_AN_ASSIGNER, classes_of
 from densekd.methods import ONLINE, Method, method_entries, name_of
 from densekd.mmlab.assigned import Assigned, assigns, has_anchors
 from densekd.mmlab.building import Source, build_model, build_teacher, start_from
@@ -305,6 +305,13 @@ class Distiller(Wiring, nn.Module):
         parts = {place and place.part for _, place in places}
         asked = all(place is not None and place.runs(model) is not None for model, place in places)
         if asked and len(parts) == 1 and not any(isinstance(teacher, Peer) for teacher, _ in teaching):
+            for (_, tap), levels in zip(sides, (student, *teachers)):
+                if len(levels) != 1:
+                    raise ValueError(
+                        f"distills entry {term.name!r}: tap {tap!r} yields {len(levels)} tensors for each proposal: "
+                        f"tap one of them, '{tap}:0' or '{tap}:1'"
+                    )
+            _check_maps(term, student[0])
             return
         for tap, levels in ((term.student, student), *zip(term.teachers, teachers)):
             if "roi_head." in tap and any(len(level) != 1 for level in levels):
@@ -384,7 +391,8 @@ class Distiller(Wiring, nn.Module):
                     losses[key] = term.nothing(mine)
                     continue
                 loss = self._loss(term, own, its, context)
-                losses[key] = loss if term.back else self._weighed(term, loss, student[term.student], task, look)
+                made = student[term.student] if own is student else student[term.student][-1:]
+                losses[key] = loss if term.back else self._weighed(term, loss, made, task, look)
                 if look:
                     self._look_at(term, own, its, context)
         for peer in self._peers():
@@ -407,12 +415,15 @@ class Distiller(Wiring, nn.Module):
     def _rows(
         self, term: Term, student: Levels, told: Told, proposals: Proposals
     ) -> tuple[Levels, Mapping[str, Levels], Rows]:
-        """Rows of both sides that an entry compares, and their labels; none of a stage that no proposal reaches."""
+        """Rows of both sides that an entry compares, and their labels; none of a stage that no proposal reaches.
+
+        They are of the last call of the head: a sampler, such as OHEM's, may ask it before.
+        """
         place, asks = place_of(term.student), self._asks(term)
         if place is None or place not in proposals.rois:
             learned = next(each for each in self.parameters() if each.requires_grad)
             return {term.student: [learned.flatten()[:0].unsqueeze(1)]}, {}, Rows(None)
-        (mine,), labels = student[term.student], proposals.rows(term.student)
+        mine, labels = student[term.student][-1], proposals.rows(term.student)
         its = [level for name, tap in asks for level in told.get((name, place, place_of(tap)), {}).get(tap, ())]
         chosen = self._of_class.get(term.name)
         if chosen is not None and labels.labels is not None:
@@ -460,6 +471,20 @@ class Distiller(Wiring, nn.Module):
         for teacher in self._frozen():  # to another device or precision
             teacher.move(fn, recurse)
         return super()._apply(fn, recurse)
+
+
+def _check_maps(term: Term, level: Tensor) -> None:
+    """Raise `ValueError` if an entry whose rows are maps of proposals reads what lies in the plane of an image."""
+    if level.ndim != 4:
+        return
+    read = [f"where={term.where!r}"] if term.where is not None else []
+    read += [f"class_weight={term.class_weight!r}"] if term.class_weight not in (None, "equal") else []
+    read += [f"{name!r} of loss {term.loss.name!r}" for name in OF_A_MAP if name in term.loss.requires]
+    if read:
+        raise ValueError(
+            f"distills entry {term.name!r}: {read[0]} is of positions of an image, but tap {term.student!r} yields a "
+            "map for each proposal. where='objects' chooses proposals, and labels are theirs, at a tap of class logits"
+        )
 
 
 def _two_rows(level: Tensor) -> Tensor:

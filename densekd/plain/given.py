@@ -90,6 +90,11 @@ class Given(LossInputs):
         value = self.context.get(key, ())
         if not isinstance(value, list | tuple | Tensor):
             raise TypeError(f"context: {key} must be a list with a tensor for each image, got a {type(value).__name__}")
+        if key in self.context and not len(value):
+            raise ValueError(
+                f"context: {key} must be a list with a tensor for each image, got none; that of an image without any "
+                "has a length of 0"
+            )
         return list(value)
 
     def of_tap(self, size: tuple[int, ...], rows: int) -> tuple[str, ...]:
@@ -121,8 +126,10 @@ class Given(LossInputs):
         return self.context.get("boxes_bev")
 
     def instances(self) -> list[Tensor] | None:
-        """Instance masks of each image, as they were given."""
-        return list(self._each("masks")) if "masks" in self.context else None
+        """Instance masks of each image; whole numbers, such as 0 and 255, are bools."""
+        if "masks" not in self.context:
+            return None
+        return [each if each.is_floating_point() else each.bool() for each in self._each("masks")]
 
     def privacy(self, size: tuple[int, ...]) -> Tensor | None:
         """How private each position is, 0 to 1: that of its most private pixel."""

@@ -21,6 +21,9 @@ LAST: dict[str, dict[str, Kind]] = {
 }
 """Last layers of the heads, and what they yield."""
 
+_ITEMS: dict[int | None, Kind] = {0: "classes", 1: "boxes", -2: "classes", -1: "boxes"}
+"""What a box head yields."""
+
 _PLACE = re.compile(r"roi_head\.(bbox|mask)_(?:head|roi_extractor)(?:\.(\d+))?(?:[.:][^+]*)?")
 _ASKED = {("x", "rois"): False, ("x", "rois", "pos_inds", "bbox_feats"): False, ("stage", "x", "rois"): True}
 """Arguments of what runs a head on boxes, and whether there are several. A head that reads more than features and
@@ -86,7 +89,7 @@ def kind_of(model: Any, tap: str) -> Kind | None:
     if each.of_input:
         return "features"
     if module is head:  # its output: masks, or classes and boxes
-        return "masks" if place.part == "mask" else {0: "classes", 1: "boxes"}.get(each.item, "features")  # type: ignore
+        return "masks" if place.part == "mask" else _ITEMS.get(each.item, "features")  # type: ignore
     return next((kind for name, kind in LAST[place.part].items() if module is getattr(head, name, None)), "features")
 
 
@@ -122,10 +125,11 @@ def _last(method: str, side: str, model: Any, kind: Kind) -> list[str]:
     stages = [*range(len(heads))] if isinstance(heads, nn.ModuleList) else [None]
     if not all(Place("bbox", stage).runs(model) for stage in stages):
         own = type(getattr(model, "roi_head", None) or getattr(model, "bbox_head", None) or model).__name__
+        has = f"a {own}" if hasattr(model, FEATURES) or not hasattr(model, "roi_head") else "no neck"
         raise ValueError(
-            f"method {method!r} asks the teacher about the student's boxes: it is for two-stage detectors of mmdet, "
-            f"such as Faster, Cascade or Mask R-CNN; the {side}, a {type(model).__name__}, has a {own}. 'crosskd' and "
-            "'ld' teach heads of one stage, 'pkd' and 'fgd' necks of any"
+            f"method {method!r} asks the teacher about the student's boxes: it is for two-stage detectors of mmdet "
+            f"with a neck, such as Faster, Cascade or Mask R-CNN; the {side}, a {type(model).__name__}, has {has}. "
+            "'crosskd' and 'ld' teach heads of one stage, 'pkd' and 'fgd' necks of any"
         )
     part, name = next((part, name) for part in LAST for name, each in LAST[part].items() if each == kind)
     found = [f"roi_head.{part}_head.{'' if stage is None else f'{stage}.'}{name}" for stage in stages]

@@ -252,6 +252,13 @@ def test_masks_of_any_pytorch_model() -> None:
         assert losses[where].item() == pytest.approx((share * error).sum() / share.sum(), rel=1e-4)
     floats = taught(images, context=dict(masks=[each.float() for each in masks]))[1]
     assert floats == losses
+    bytes_of = [255 * each.byte() for each in masks]
+    assert taught(images, context=dict(masks=bytes_of))[1] == losses
+    (shares, _), (same, _) = (Given(dict(masks=each), SIZE).masks((16, 24)) for each in (masks, bytes_of))
+    assert torch.equal(shares, same)
+    assert 0 < shares.max() <= 1
+    with pytest.raises(ValueError, match="masks must be a list with a tensor for each image, got none"):
+        taught(images, context=dict(masks=[]))
     with pytest.raises(ValueError, match="where='masks' needs masks, which this batch does not have"):
         taught(images, context=dict(boxes=[torch.zeros(0, 4)] * 2))
     with pytest.raises(ValueError, match="where='boundary' needs masks, or labels; this batch has neither"):

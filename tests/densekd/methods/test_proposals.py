@@ -267,6 +267,55 @@ def test_a_box_that_both_tell_alike_costs_nothing_whatever_the_scale_of_their_of
     assert terms_of(model(**batch_of(model), mode="loss"))["boxes"] > 1e-2
 
 
+@pytest.mark.parametrize("kind", ["faster", "cascade"])
+def test_a_sampler_that_asks_the_head_itself_does_not_change_the_rows(kind: str) -> None:
+    config = config_of(kind)
+    for each in listed(config.model.train_cfg.rcnn):
+        each.sampler.update(type="OHEMSampler", num=8)
+    model, seen, rois, batch = compared(build_model(config)[0], detector(kind, 24, seed=1))
+    for stage, end, path in [(i, f"_{i}", f".{i}") for i in range(3)] if kind == "cascade" else [(None, "", "")]:
+        boxes = rois[f"roi_head.bbox_roi_extractor{path}"]
+        mine, its = seen[f"classes{end}"]
+        assert len(mine) == len(boxes) == 16
+        torch.testing.assert_close(its, answer(model, batch, "bbox", stage, boxes)["cls_score"], atol=1e-6, rtol=0)
+    auto = [dict(loss="kl", student="roi_head.bbox_head.fc_cls", weight="auto")]
+    if kind == "faster":  # gradients are those of the rows that are compared
+        model = Distiller(student=config, teacher=detector(kind, 24, seed=1), distills=auto)
+        model.parse_losses(model(**batch_of(model), mode="loss"))[0].backward()
+        assert model.distill["kl"].auto.weight > 0
+
+
+def test_items_of_a_whole_head_are_named_from_either_end() -> None:
+    values = []
+    for item in (1, -1):
+        entries = [dict(loss="smooth_l1", student=f"roi_head.bbox_head:{item}")]
+        model = Distiller(student=detector("faster"), teacher=detector("faster", 24, seed=1), distills=entries)
+        torch.manual_seed(3)
+        values.append(terms_of(model(**batch_of(model), mode="loss"))["smooth_l1"].item())
+    assert values[0] == values[1] > 0
+    whole = [dict(loss="kl", student="roi_head.bbox_head")]
+    with pytest.raises(ValueError, match=r"entry 'kl': tap 'roi_head.bbox_head' yields 2 tensors .* '.*bbox_head:0'"):
+        Distiller(student=detector("faster"), teacher=detector("faster", 24), distills=whole)
+
+
+@pytest.mark.parametrize(
+    ("entry", "what"),
+    [
+        (dict(loss="kl", student="roi_head.mask_head.conv_logits", where="masks"), "where='masks' is of"),
+        (
+            dict(loss="kl", student="roi_head.mask_head.conv_logits", where="labelled_images"),
+            "where='labelled_images' is of",
+        ),
+        (dict(loss="kl", student="roi_head.mask_head.conv_logits", class_weight=[1.0, 2.0]), "class_weight=.* is of"),
+        (dict(loss="mse", student="roi_head.bbox_roi_extractor", where="objects"), "where='objects' is of"),
+        (dict(loss="fgd", student="roi_head.bbox_roi_extractor"), "'boxes' of loss 'fgd' is of"),
+    ],
+)
+def test_positions_of_an_image_do_not_choose_among_those_of_proposals(entry: dict[str, Any], what: str) -> None:
+    with pytest.raises(ValueError, match=f"{what} positions of an image, but tap .* a map for each proposal"):
+        Distiller(student=detector("mask"), teacher=detector("mask", 24), distills=[entry])
+
+
 def test_other_classes_by_a_map() -> None:
     """A teacher whose classes are the student's in another order, with others between, says the same."""
     kind, order = "mask", [2 * (K - 1 - c) for c in range(K)]
@@ -289,6 +338,8 @@ def test_other_classes_by_a_map() -> None:
         Distiller(student=student, teacher=teacher, method=dict(type="proposals", classes=0.0))
     with pytest.raises(ValueError, match=r"a class from 0 to 19 for each of the student's 10, without background"):
         Distiller(student=student, teacher=teacher, method=dict(type="proposals", classes=0.0, class_map=[20] * K))
+    with pytest.raises(ValueError, match=r"class_map must list a class of the teacher.* got 5"):
+        Distiller(student=student, teacher=teacher, method=dict(type="proposals", class_map=5))
     model = Distiller(student=student, teacher=teacher, method=dict(type="proposals", class_map=order)).eval()
     assert all(abs(value) < 1e-6 for value in terms_of(model(**batch_of(model), mode="loss")).values())
     wrong = dict(type="proposals", class_map=order[::-1])
@@ -349,6 +400,10 @@ def test_other_detectors_are_refused_by_name(det: Config) -> None:
         method_entries(dict(type="proposals", classes=0.0, boxes=0.0, masks=0.0), faster, faster)
     with pytest.raises(ValueError, match="in no head that student and teacher both have"):
         method_entries(dict(type="proposals", classes=0.0, boxes=0.0), faster, detector("mask"))
+    bare = detector("faster")
+    del bare.neck
+    with pytest.raises(ValueError, match=r"with a neck, .*; the student, a FasterRCNN, has no neck"):
+        method_entries("proposals", bare, faster)
     other = detector("faster")
     other.roi_head.bbox_head.bbox_coder = type("TBLRBBoxCoder", (), {})()
     with pytest.raises(ValueError, match="entry 'boxes': boxes of a TBLRBBoxCoder have other offsets"):
