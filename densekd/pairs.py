@@ -286,7 +286,7 @@ _DETECTION: dict[str, dict[str, float | _Other | None]] = {
         "mgd": _other(41.0, source=_MGD),
     },
     # Our own tables.
-    "tables/digits_faster_rcnn": dict.fromkeys(_OF_DETECTORS),
+    "tables/digits_faster_rcnn": dict.fromkeys((*_OF_DETECTORS, "kl", "proposals")),
     "tables/digits_gfl": {**dict.fromkeys(_OF_DETECTORS), "crosskd": None, "ld": None},
 }
 _BIRDS_EYE_VIEW: dict[str, dict[str, float | _Other | None]] = {
