@@ -14,7 +14,10 @@ from torch import Tensor, nn
 from densekd.losses import ACAM
 
 CONTRACT = LossContract(
-    "acam", options=dict(count=4), no_fixed_point="masks are driven apart, and they follow from the student's features"
+    "acam",
+    options=dict(count=4),
+    no_fixed_point="masks are driven apart, and they follow from the student's features",
+    stopped="masks weigh errors without a gradient of them",
 )
 
 
