@@ -35,6 +35,7 @@ def describe(
     Raises:
         ValueError: boxes of another layout, an unknown axis, or a label that is not a class.
 
+    >>> import torch
     >>> boxes = torch.tensor([[10.0, 8.0, 0, 4, 2, 1.5, 0, 3.0, 0.0], [30.0, 0, 0, 4, 2, 1.5, 0, 0, 0]])
     >>> describe(boxes, torch.tensor([0, 1]), ["car", "truck"])
     ['a car moving, near, left', 'a truck parked, far, ahead']
@@ -90,6 +91,7 @@ def at_centres(maps: Tensor, boxes_bev: Sequence[Tensor], extent: Extent) -> tup
     Returns:
         `(N, C)`, the boxes of all samples one after the other, and which of them lie on the map `(N,)`.
 
+    >>> import torch
     >>> ramp = torch.arange(4.0).view(1, 1, 1, 4).expand(1, 1, 3, 4)
     >>> boxes = torch.tensor([[2.0, 0.0, 1, 1, 0], [9.0, 0.0, 1, 1, 0]])
     >>> at_centres(ramp, [boxes], Extent(0, -3, 4, 3))[1].tolist()
