@@ -89,7 +89,7 @@ def kind_of(model: Any, tap: str) -> Kind | None:
     if each.of_input:
         return "features"
     if module is head:  # its output: masks, or classes and boxes
-        return "masks" if place.part == "mask" else _ITEMS.get(each.item, "features")  # type: ignore
+        return "masks" if place.part == "mask" else _ITEMS.get(each.item, "features")
     return next((kind for name, kind in LAST[place.part].items() if module is getattr(head, name, None)), "features")
 
 
