@@ -70,7 +70,10 @@ class LossInputs(ABC):
         see `densekd.assigned`. `width` is that of the band of `where='boundary'`.
         """
         known = (*OF_A_RUN, *self.of_tap(size, rows))
+        names = set(names)
         found: dict[str, Any] = {name: getattr(self, name)(size) for name in names if name in known}
+        if "labels" in names and found.get("labels") is None:
+            found["labels"] = self.assigned_labels(size, level)
         if where is not None:
             of_priors = where in OF_AN_ASSIGNER
             if len(size) != 2 and not of_priors:
@@ -80,6 +83,10 @@ class LossInputs(ABC):
             else:
                 found["weight"] = self.chosen(where, size, rows, width)  # type: ignore[arg-type]
         return {name: value for name, value in found.items() if value is not None}
+
+    def assigned_labels(self, size: tuple[int, ...], level: int) -> Tensor | None:
+        """Labels that a detector's head assigned to what a tap yields, where there is no label map; else None."""
+        return None
 
     def of_tap(self, size: tuple[int, ...], rows: int) -> tuple[str, ...]:
         """Names of what a tap of `size` and so many `rows` can have."""

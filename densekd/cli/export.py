@@ -10,10 +10,10 @@ which mmseg predicts from where the whole image is one window. H and W are fixed
 
 Of a one-stage detector of mmdet it yields what the head tells at each level i, in the order of `strides`, of most heads
 from the finest: `classes_i` (batch, priors x classes, h, w), before a sigmoid or softmax, `boxes_i` (batch, priors x 4,
-h, w; of GFL 4 x bins), and what some heads tell beside them, as `centerness_i` or `objectness_i`. Boxes are decoded and
-thinned out by whoever reads them: the metadata says how, by `head` (mmdet's class), `strides` (x, y), `anchors` (x1,
-y1, x2, y2 of each prior around the first place of a level) or `offset` (of the first point, in strides), `coder`,
-`sigmoid` and `reg_max`, as far as a head has them.
+h, w; of GFL 4 x bins), and of some heads `centerness_i` or `objectness_i`. Decoding boxes and non-maximum suppression
+are left to the caller: the metadata says how to decode, by `head` (mmdet's class), `strides` (x, y), `anchors` (x1, y1,
+x2, y2 of each prior around the first place of a level) or `offset` (of the first point, in strides), `coder`, `sigmoid`
+and `reg_max`, as far as a head has them.
 
 A student that learned by the loss `leaf` keeps its output layer: the ONNX model yields `embeddings` (batch, C, h, w) as
 well, in the space of the teacher's features, so that these may be searched with them. Beside the weights the layer is

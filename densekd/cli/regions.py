@@ -44,7 +44,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--prompt", nargs="+", default=["a photo of a {}"], help="around the names; several are averaged"
     )
-    parser.add_argument("--boxes", type=whole(0), default=200, help="of an image at most, beside the true ones")
+    parser.add_argument("--boxes", type=whole(0), default=200, help="most proposals of an image, beside its true boxes")
     parser.add_argument("--stride", type=whole(1), default=32, help="pixels between the centres of these boxes")
     parser.add_argument("--scales", type=positive, nargs="+", default=list(SCALES), help="their sides, in strides")
     parser.add_argument(

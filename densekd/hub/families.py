@@ -96,9 +96,7 @@ def from_transformers(source: str) -> Features:
         model, report = kind.from_pretrained(
             where, use_safetensors=True, ignore_mismatched_sizes=True, output_loading_info=True
         )
-    lacking = [*report["missing_keys"], *(each[0] for each in report["mismatched_keys"])]
-    if lacking:
-        raise ValueError(f"teacher hf:{source} lacks {len(lacking)} weights of {family.model}, such as {lacking[0]}")
+    check_filled(f"teacher hf:{source}", family.model, report)
     (mean, std, rgb), origin = normalisation(where, family, config.model_type)
     vision = model.config
     return Features(
@@ -112,6 +110,13 @@ def from_transformers(source: str) -> Features:
         read=_reader(family, vision),
         note=origin,
     )
+
+
+def check_filled(what: str, kind: str, report: Mapping[str, Any]) -> None:
+    """Raise `ValueError` if the weights that transformers loaded, by its `report`, do not fill a model of a `kind`."""
+    lacking = [*report["missing_keys"], *(each[0] for each in report["mismatched_keys"])]
+    if lacking:
+        raise ValueError(f"{what} lacks {len(lacking)} weights of {kind}, such as {lacking[0]}")
 
 
 class _Called(nn.Module):

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from densekd.hub.families import FAMILIES, normalisation, reading, side
+from densekd.hub.families import FAMILIES, check_filled, normalisation, reading, side
 from densekd.hub.features import Pixels
 from kdlosses.options import nearest
 from kdlosses.unit import unit
@@ -127,9 +127,7 @@ def image_text(source: str) -> ImageText:
             where, use_safetensors=True, ignore_mismatched_sizes=True, output_loading_info=True
         )
         tokenizer = transformers.AutoTokenizer.from_pretrained(where, trust_remote_code=False)
-    lacking = [*report["missing_keys"], *(each[0] for each in report["mismatched_keys"])]
-    if lacking:
-        raise ValueError(f"encoder {source} lacks {len(lacking)} weights of {kind.__name__}, such as {lacking[0]}")
+    check_filled(f"encoder {source}", kind.__name__, report)
     (mean, std, rgb), _ = normalisation(where, FAMILIES[config.model_type], config.model_type)
     return ImageText(source, model.eval(), tokenizer, Pixels(mean, std, rgb), padded=config.model_type == "siglip")
 

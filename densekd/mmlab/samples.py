@@ -11,7 +11,6 @@ from mmengine.logging import MessageHub
 from torch import Tensor, nn
 
 from densekd.context import LossInputs, Size, classes_of
-from densekd.edges import WIDTH
 from densekd.mmlab.assigned import Assigned
 from densekd.mmlab.proposals import Rows
 from densekd.sensors.geometry import on_the_ground
@@ -44,22 +43,9 @@ class Context(LossInputs):
         self.voxels = voxels or {}
         self.assigned: Assigned | Rows | None = None  # of the student's forward, once it has run
 
-    def gather(
-        self,
-        names: Iterable[str],
-        size: tuple[int, ...],
-        where: str | None = None,
-        rows: int = 0,
-        level: int = 0,
-        width: float = WIDTH,
-    ) -> dict[str, Any]:
-        """What a batch has for a tap; where it has no label map, the labels that the student's head assigned."""
-        names = list(names)
-        found = super().gather(names, size, where, rows, level, width)
-        if "labels" in names and "labels" not in found and self.assigned is not None:
-            labels = self.assigned.at(size, level)
-            return found if labels is None else {**found, "labels": labels}
-        return found
+    def assigned_labels(self, size: tuple[int, ...], level: int) -> Tensor | None:
+        """Labels that the student's head assigned in this step."""
+        return None if self.assigned is None else self.assigned.at(size, level)
 
     def of_tap(self, size: tuple[int, ...], rows: int) -> tuple[str, ...]:
         """A tap without a size, with as many rows as the batch has voxels, is a tap of voxels."""

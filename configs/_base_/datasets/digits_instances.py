@@ -1,4 +1,4 @@
-# Digit scenes with a mask for each digit, the stroke, beside its box.
+# Digit scenes with boxes and instance masks; a mask is the stroke of its digit.
 _base_ = "digits_det.py"
 masks = dict(type="LoadAnnotations", with_bbox=True, with_mask=True)
 train_dataloader = dict(dataset=dict(with_masks=True, pipeline=[masks, dict(type="PackDetInputs")]))
