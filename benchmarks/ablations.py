@@ -104,6 +104,10 @@ def result(system: System, side: str, folder: Path | None = None) -> str:
         if part:
             return f"{_shifted(log, part, told)} (`{told.log}`)"
         logs = read(log)
+        elsewhere, _, plain = told.plain.rpartition(":")
+        if elsewhere:
+            found = [each for each in read(systems.ROOT / "results" / elsewhere) if each["method"] == plain]
+            logs += [each | {"method": told.plain} for each in found]
         metric = told.metric or next(iter(logs[0]["metrics"]))
         return f"{MEASURES.get(metric, metric)}: {verdict(logs, told.taught, told.plain, metric)} (`{told.log}`)"
     log = (folder or systems.ROOT / "results" / "ablations") / f"{system.key}.json"

@@ -22,7 +22,10 @@ class Without(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """Two rows of a log that another command wrote, in its first metric; `plain` is the control if it is not given."""
+    """Two rows of a log that another command wrote, in its first metric; `plain` is the control if it is not given.
+
+    A row of another log, of the same schedule and seeds, is `log:method`.
+    """
 
     log: str
     taught: str

@@ -37,7 +37,8 @@ from kdlosses.cli.logs import ROOT, SCHEMA, Log, commit, peak_memory, read, rese
 
 SIDES = {"mmseg": "seg", "mmdet": "det", "mmdet3d": "bev"}
 METRICS = {
-    **{"mIoU": ("mIoU", 1), "bIoU": ("bIoU", 1), "coco/bbox_mAP": ("AP", 100), "coco/bbox_mAP_50": ("AP50", 100)},
+    **{"mIoU": ("mIoU", 1), "bIoU": ("bIoU", 1), "coco/bbox_mAP": ("AP", 100)},
+    **{"coco/bbox_mAP_50": ("AP50", 100), "coco/bbox_mAP_75": ("AP75", 100)},
     **{"BEV_AP50": ("BEV AP50", 1), "BEV_AP25": ("BEV AP25", 1)},
     **{"coco/segm_mAP": ("mask AP", 100), "pascal_voc/mAP": ("mAP", 100)},
 }
