@@ -149,7 +149,7 @@ SHARED = (
         "until attention_rows",
         _POLICY.format("until", "test_on_before_the_stop_and_off_from_it_on"),
         nodes_result=Without("terms(kl, until(cka))", "terms(kl, cka)"),
-        pixels_result="the config is run, not measured",
+        pixels_result=Measured("seg/digits-until", "until(cwd)"),
     ),
     System(
         "DMAE",
@@ -364,7 +364,7 @@ SHARED = (
         "mixup std_kd",
         _GRAPH.format("mixing", "test_mixup_is_its_formula"),
         nodes_result=Without("mixup(share=1.0)", "mixup(share=0.0)"),
-        pixels_result="the config is run, not measured",
+        pixels_result=Measured("seg/digits-mixup", "std_kd"),
     ),
     System(
         "Data pruning with KD",
@@ -418,7 +418,7 @@ SHARED = (
         "partition",
         _POLICY.format("partition", "test_better_everywhere_is_distillation_and_worse_everywhere_stays"),
         nodes_result=Without("partition", "glnn"),
-        pixels_result="the config is run, not measured",
+        pixels_result=Measured("seg/digits-partition", "partition", "seg/digits-kl:kl"),
     ),
     System(
         "DHKD",
@@ -439,7 +439,7 @@ SHARED = (
         "rad",
         _OURS.format("rad", "test_it_is_the_maximin_strategy"),
         nodes_result=Without("rad(budget=0.1)", "rad(budget=0.1, select=random)"),
-        pixels_result="the config is run, not measured",
+        pixels_result=Measured("seg/digits-rad", "kl"),
     ),
     System(
         "Hybrid Distillation",
