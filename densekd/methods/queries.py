@@ -11,13 +11,26 @@ from torch import Tensor, nn
 from densekd.align.matching import Matching, overlap, resized
 from densekd.align.memory import Memory
 from densekd.methods.registry import method
-from densekd.taps.queries import Layer, heads_of
+from densekd.taps.queries import Layer, Shape, heads_of
 from densekd.term import Term, two_classes
 from kdlosses.ground import full
 from kdlosses.reduce import weighted_mean
 
 What = Literal["classes", "shapes", "embeddings"]
 Spec = str | Mapping[str, Any]
+
+WHAT: dict[str, What] = {
+    "classes": "classes",
+    "boxes": "shapes",
+    "giou": "shapes",
+    "masks": "shapes",
+    "embeddings": "embeddings",
+}
+"""What of each query an entry compares."""
+WEIGHTS: dict[Shape, dict[str, float]] = {"boxes": {"boxes": 5.0, "giou": 2.0}, "masks": {"masks": 5.0}}
+"""Weights of shapes where none are given."""
+LOSSES = {"boxes": "smooth_l1", "masks": "kl", "embeddings": "cosine", "memory": "pkd"}
+"""Losses where none are given."""
 
 
 @method()
@@ -26,15 +39,15 @@ def queries(
     teacher: nn.Module,
     loss: Spec = "kl",
     classes: float = 1.0,
-    boxes: float = 5.0,
-    giou: float = 2.0,
-    masks: float = 5.0,
+    boxes: float | None = None,
+    giou: float | None = None,
+    masks: float | None = None,
     embeddings: float = 0.0,
     memory: float = 0.0,
-    box_loss: Spec = "smooth_l1",
-    mask_loss: Spec = "kl",
-    embedding_loss: Spec = "cosine",
-    memory_loss: Spec = "pkd",
+    box_loss: Spec | None = None,
+    mask_loss: Spec | None = None,
+    embedding_loss: Spec | None = None,
+    memory_loss: Spec | None = None,
     layers: int = 1,
     background: float = 0.1,
     class_map: Sequence[int] | None = None,
@@ -59,21 +72,21 @@ def queries(
 
     Args:
         student: a detector of mmdet with a head of DETR, Conditional, DAB or Deformable DETR or DINO; or a MaskFormer
-            or Mask2Former of mmdet, or a Mask2Former of mmseg.
+            or Mask2Former of mmdet or mmseg.
         teacher: another one that also tells boxes, or also masks. Numbers of queries and layers may differ. Where one
             has a sigmoid a class and the other a softmax, the softmax is read as one class against all others.
         loss: of the class logits, such as `'kd'` or `dict(type='dist')`; one that compares classes sees two for each
             sigmoid. It may not read labels.
         classes: weight of the class logits; 0 for none.
-        boxes: weight of the boxes, for detectors.
-        giou: weight of their overlap, for detectors.
-        masks: weight of the masks, for segmenters.
+        boxes: weight of the boxes, of detectors; 5 if not given.
+        giou: weight of their overlap, of detectors; 2 if not given.
+        masks: weight of the masks, of segmenters; 5 if not given.
         embeddings: weight of the embeddings.
         memory: weight of the maps that the decoder attends to.
-        box_loss: of the boxes.
-        mask_loss: of the masks; one that compares classes sees two for each pixel.
-        embedding_loss: of the embeddings.
-        memory_loss: of the maps; it may read boxes and masks.
+        box_loss: of the boxes; `smooth_l1` if not given.
+        mask_loss: of the masks, `kl` if not given; one that compares classes sees two for each pixel.
+        embedding_loss: of the embeddings; `cosine` if not given.
+        memory_loss: of the maps, `pkd` if not given; it may read boxes and masks.
         layers: how many layers of the decoders are compared, the last ones, each with the teacher's that is as far from
             the end; each layer is matched anew, and the losses are summed.
         background: $\beta$, 0 to 1: how much a query without an object counts beside one with. Published for the
@@ -81,8 +94,8 @@ def queries(
         class_map: for each of the student's classes the teacher's, without background, where they have others.
 
     Raises:
-        ValueError: a model has no such head, or the two tell other things; classes differ; a loss reads labels; there
-            are fewer layers than `layers`.
+        ValueError: a model has no such head, or the two tell other things; classes differ; a loss reads labels, or
+            takes no weight; there are fewer layers than `layers`; a weight or loss is given of what is not compared.
 
     Paper: Chang et al., "DETRDistill: A Universal Knowledge Distillation Framework for DETR-families", ICCV 2023, has
     the matching of predictions; weights are those of Zhu et al., "Deformable DETR", ICLR 2021, and Cheng et al.,
@@ -92,10 +105,12 @@ def queries(
     are ours.
     """
     mine, its = heads_of("queries", student, teacher)
-    weights = {"classes": classes, "embeddings": embeddings, "memory": memory}
-    weights |= {"boxes": boxes, "giou": giou} if mine.shape == "boxes" else {"masks": masks}
+    shapes = _weights(mine.shape, boxes=boxes, giou=giou, masks=masks)
+    weights = {"classes": classes, **shapes, "embeddings": embeddings, "memory": memory}
     if not any(weights.values()):
         raise ValueError("method 'queries': the weights of all parts are 0: nothing is compared")
+    given = {"boxes": box_loss, "masks": mask_loss, "embeddings": embedding_loss, "memory": memory_loss}
+    losses: dict[str, Any] = {"classes": loss, "giou": Overlap(), **_losses(weights, given)}
     most = min(mine.depth, its.depth)
     if isinstance(layers, bool) or not isinstance(layers, int) or not 1 <= layers <= most:
         raise ValueError(f"method 'queries': layers must be 1 to {most}, which both decoders have, got {layers!r}")
@@ -105,36 +120,53 @@ def queries(
         matching = Matching(mine, its, class_map)
     except ValueError as error:
         raise ValueError(f"method 'queries': {error}") from error
-    parts: dict[str, tuple[What, Any]] = {
-        "classes": ("classes", loss),
-        "boxes": ("shapes", box_loss),
-        "giou": ("shapes", Overlap()),
-        "masks": ("shapes", mask_loss),
-        "embeddings": ("embeddings", embedding_loss),
-    }
     entries: list[dict[str, Any]] = []
-    for name, (what, compare) in parts.items():
-        if weights.get(name):
-            over = _over_classes(name, compare)
-            through = Matched(matching, what, layers, over, background if name == "classes" else 0.0)
-            taps = {"student": mine.tap, "teacher": its.tap}
-            entries.append({"loss": compare, **taps, "weight": weights[name], "name": name, "through": through})
-    if memory:
-        taps = {"student": mine.memory, "teacher": its.memory}
-        entries.append({"loss": memory_loss, **taps, "weight": memory, "name": "memory", "through": Memory()})
+    for name, weight in weights.items():
+        if weight == 0:
+            continue
+        entry: dict[str, Any] = {"loss": losses[name], "weight": weight, "name": name}
+        if name == "memory":
+            entry |= {"student": mine.memory, "teacher": its.memory, "through": Memory()}
+        else:
+            over, least = _over_classes(name, losses[name]), background if name == "classes" else 0.0
+            through = Matched(matching, WHAT[name], layers, over, least)
+            entry |= {"student": mine.tap, "teacher": its.tap, "through": through}
+        entries.append(entry)
     return entries
 
 
+def _weights(shape: Shape, **given: float | None) -> dict[str, float]:
+    """Weights of what heads of one kind tell of shapes; one of what they do not tell is refused."""
+    for name, weight in given.items():
+        if weight and name not in WEIGHTS[shape]:
+            raise ValueError(f"method 'queries': {name} has no effect: queries of these models tell {shape}")
+    return {name: own if (each := given[name]) is None else each for name, own in WEIGHTS[shape].items()}
+
+
+def _losses(weights: Mapping[str, Any], given: Mapping[str, Spec | None]) -> dict[str, Any]:
+    """The losses that were given, else those of `LOSSES`; one of a part without a weight is refused."""
+    for name, loss in given.items():
+        if loss is not None and not weights.get(name):
+            raise ValueError(f"method 'queries': a loss of the {name} has no effect: their weight is 0 for such models")
+    return {name: LOSSES[name] if loss is None else loss for name, loss in given.items()}
+
+
 def _over_classes(name: str, loss: Any) -> bool:
-    """Whether a loss takes a softmax over classes; one that reads labels, which pairs have none of, is refused."""
+    """Whether a loss takes a softmax over classes; one that does not run on weighed rows without labels is refused."""
     term = Term(loss, name)
-    read = [each for each in term.loss.requires if each in ("labels", "label_map", "boxes", "masks")]
+    own = term.loss
+    read = [each for each in own.requires if each in ("labels", "label_map", "boxes", "masks")]
     if read:
-        raise ValueError(
-            f"method 'queries': loss {term.loss.name!r} of the {name} reads {read[0]!r}, which pairs of queries have "
-            "none of: take one that needs none, such as 'kl', 'kd' or 'dist'"
-        )
-    return term.categorical
+        wrong = f"reads {read[0]!r}, which pairs of queries have none of"
+    elif own.maps and name != "masks":
+        wrong = "compares maps, but these are rows: only masks and the memory are maps"
+    elif "weight" not in own.needs:
+        wrong = "takes no weight, so that pairs without an object would count as much as others"
+    else:
+        return term.categorical
+    raise ValueError(
+        f"method 'queries': loss {own.name!r} of the {name} {wrong}: take another, such as 'kl', 'kd' or 'mse'"
+    )
 
 
 class Matched(nn.Module):

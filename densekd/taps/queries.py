@@ -171,9 +171,15 @@ def called(model: Any, samples: Any = None) -> Iterator[None]:
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         if kind_of(head) == "masks" and len(args) + len(kwargs) == 1:  # mmseg's segmenter hands over features alone
-            kwargs["batch_data_samples"] = samples
+            kwargs["batch_data_samples"] = _sized(samples)
         with replaced(head, {"forward": plain}):
             return head(*args, **kwargs)
 
     with replaced(head, {"forward": forward}):
         yield
+
+
+def _sized(samples: Sequence[Any]) -> list[Any]:
+    """Samples with the size of the batch, which MaskFormer reads; mmseg takes that of an image, too."""
+    sizes = [{"batch_input_shape": each.metainfo.get("img_shape"), **each.metainfo} for each in samples]
+    return [each.new(metainfo=size) for each, size in zip(samples, sizes)]

@@ -173,7 +173,7 @@ def reordered(teacher: Any, order: Tensor) -> Any:
     return other
 
 
-@pytest.mark.parametrize("kind", ["detr", "conditional", "dab", "refined", *MASKS])
+@pytest.mark.parametrize("kind", ["detr", "dab", "refined", *MASKS])
 def test_the_order_of_the_teachers_queries_changes_neither_value_nor_gradient(kind: str) -> None:
     teacher = built(kind, 24, seed=1)
     order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
@@ -292,23 +292,23 @@ def distance(model: Any, batch: dict[str, Any]) -> float:
 
 
 def test_matched_queries_come_nearer_to_the_teacher_than_those_of_the_same_number() -> None:
-    left = {}
+    left, teacher = {}, built("refined", 24, seed=1)
+    settle(teacher, scenes_of_objects)
     for name in ("matched", "by index"):
-        student, teacher = built("refined"), built("refined", 24, seed=1)
-        settle(teacher, scenes_of_objects)
+        student = built("refined")
         entries = method_entries("queries", student, teacher) if name == "matched" else by_index(student, teacher)
         model: Any = Distiller(student=student, teacher=teacher, distills=entries)
-        optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=2e-3)
-        unseen = scenes_of_objects(model, 0, 4, "val")
+        optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=4e-3)
+        unseen = scenes_of_objects(model, 0, 2, "val")
         start = distance(model, unseen)
         model.train()
-        for step in range(15):
+        for step in range(8):
             terms = terms_of(model(**scenes_of_objects(model, 2 * step, 2, "train"), mode="loss"))
             optimiser.zero_grad()
             sum(terms.values()).backward()
             optimiser.step()
         left[name] = start - distance(model, unseen)
-    assert left["matched"] > 1.5 * left["by index"] > 0, left
+    assert left["matched"] > max(0.1, 1.5 * left["by index"]), left
 
 
 def entries_of(student: Any, teacher: Any, specs: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -396,27 +396,26 @@ def test_labels_are_refused_before_training() -> None:
         method_entries(dict(type="queries", loss="nkd"), student, teacher)
 
 
-def test_other_classes_by_a_map() -> None:
+@pytest.mark.parametrize("kind", ["detr", "refined", "mask2former"])
+def test_other_classes_by_a_map(kind: str) -> None:
     """A teacher whose classes are the student's in another order, with others between, says the same."""
     order = [2 * (K - 1 - c) for c in range(K)]
-    for kind in ("detr", "refined", "mask2former"):
-        student, teacher = built(kind), built(kind, classes=2 * K)
-        for name, weight in student.state_dict().items():
-            its = teacher.state_dict()[name]
-            if its.shape == weight.shape:
-                its.copy_(weight)
-            elif kind == "refined":
-                its.fill_(-50.0 if its.ndim == 1 else 0.0)[order] = weight
-            else:
-                its.fill_(-50.0 if its.ndim == 1 else 0.0)[[*order, 2 * K]] = weight
-        with pytest.raises(ValueError, match="the student has 10 classes, the teacher 20: give class_map"):
-            method_entries("queries", student, teacher)
-        method = dict(type="queries", class_map=order)
-        model = still(Distiller(student=student, teacher=teacher, method=method))
-        assert all(abs(each) < 1e-4 for each in terms_of(model(**batch_of(model), mode="loss")).values())
-        wrong = dict(type="queries", class_map=order[::-1])
-        model = still(Distiller(student=student, teacher=teacher, method=wrong))
-        assert terms_of(model(**batch_of(model), mode="loss"))["classes"] > 1e-3
+    student, teacher = built(kind), built(kind, classes=2 * K)
+    for name, weight in student.state_dict().items():
+        its = teacher.state_dict()[name]
+        if its.shape == weight.shape:
+            its.copy_(weight)
+        else:
+            rows = order if kind == "refined" else [*order, 2 * K]
+            its.fill_(-50.0 if its.ndim == 1 else 0.0)[rows] = weight
+    with pytest.raises(ValueError, match="the student has 10 classes, the teacher 20: give class_map"):
+        method_entries("queries", student, teacher)
+    maps = {"right": order, "wrong": order[::-1]}
+    entries = entries_of(student, teacher, {n: dict(type="queries", class_map=each) for n, each in maps.items()})
+    model = still(Distiller(student=student, teacher=teacher, distills=entries))
+    found = terms_of(model(**batch_of(model), mode="loss"))
+    assert all(abs(each) < 1e-4 for name, each in found.items() if "right" in name), found
+    assert found["wrong_0"] > 1e-3
 
 
 def test_what_is_wrong_is_refused_before_training(det: Config) -> None:
@@ -430,6 +429,17 @@ def test_what_is_wrong_is_refused_before_training(det: Config) -> None:
         method_entries(dict(type="queries", layers=3), student, teacher)
     with pytest.raises(ValueError, match="background must be a number from 0 to 1, got 2"):
         method_entries(dict(type="queries", background=2), student, teacher)
+    with pytest.raises(ValueError, match="masks has no effect: queries of these models tell boxes"):
+        method_entries(dict(type="queries", masks=9.0), student, teacher)
+    for name in ("mask_loss", "memory_loss", "embedding_loss"):
+        with pytest.raises(ValueError, match=r"a loss of the [a-z]+ has no effect: their weight is 0"):
+            method_entries({"type": "queries", name: "mse"}, student, teacher)
+    with pytest.raises(ValueError, match="loss 'mgd' of the classes compares maps, but these are rows"):
+        method_entries(dict(type="queries", loss="mgd"), student, teacher)
+    with pytest.raises(ValueError, match="of the boxes takes no weight, so that pairs without an object would count"):
+        method_entries(dict(type="queries", box_loss=nn.MSELoss()), student, teacher)
+    with pytest.raises(TypeError, match="'classes': weight must be a finite number"):
+        Distiller(student=copy.deepcopy(student), teacher=teacher, method=dict(type="queries", classes=None))
     nothing = dict(type="queries", classes=0.0, boxes=0.0, giou=0.0)
     with pytest.raises(ValueError, match="the weights of all parts are 0"):
         method_entries(nothing, student, teacher)
@@ -454,10 +464,17 @@ def test_heads_are_as_they_were_after_a_probe_and_a_step() -> None:
     copied(**batch_of(copied), mode="loss")
 
 
-def test_a_mask2former_of_mmseg() -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mask2former/mask2former_r50_8xb2-160k_ade20k-512x512.py",
+        "maskformer/maskformer_r50-d32_8xb2-160k_ade20k-512x512.py",
+    ],
+)
+def test_segmenters_of_mmseg(name: str) -> None:
     def segmenter(width: int, seed: int) -> nn.Module:
         torch.manual_seed(seed)
-        config = read_config("mmseg::mask2former/mask2former_r50_8xb2-160k_ade20k-512x512.py")
+        config = read_config(f"mmseg::{name}")
         model = config.model
         model.backbone.update(depth=18, base_channels=8, init_cfg=None, norm_cfg=dict(type="BN"))
         small(model.decode_head, width, 2)
@@ -472,7 +489,7 @@ def test_a_mask2former_of_mmseg() -> None:
         values, gradients = backward(model, seg_batch(model))
     assert values.keys() == {"classes", "masks", "memory"}
     assert all(value > 0 for value in values.values())
-    assert sum(each.abs().sum() for name, each in gradients.items() if "transformer_decoder" in name) > 0
+    assert sum(each.abs().sum() for key, each in gradients.items() if "transformer_decoder" in key) > 0
 
 
 def test_a_panoptic_fpn_is_taught_at_its_neck_its_boxes_and_its_pixels_by_name() -> None:
