@@ -868,6 +868,14 @@ DENSE = (
         "centerness is not compared",
     ),
     _place(
+        "DETRDistill",
+        "queries",
+        "methods/test_queries.py::test_matched_queries_come_nearer_to_the_teacher_than_those_of_the_same_number",
+        "no log is kept",
+        "features are not weighed by the teacher's queries, and its assignments do not teach the student's; heads that "
+        "tell masks are an addition of ours",
+    ),
+    _place(
         "FBKD",
         "fbkd",
         "losses/test_fbkd.py::test_relations_tell_apart_what_positions_alone_do_not",

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from densekd.sensors.batches import Sensors, has_sensors, reads_truth
 from densekd.sensors.normalisation import Renormalise
+from densekd.taps.queries import called
 from densekd.taps.reader import Taps
 from kdlosses.moved import moved_name
 from kdlosses.moving_average import move
@@ -54,7 +55,7 @@ class Teacher:
     def run(self, inputs: Any, samples: Any, specs: Iterable[str]) -> Outputs:
         """Run on the student's preprocessed batch, no further than the last of the taps `specs`."""
         yields = {spec: self._yields[spec] for spec in specs}
-        with Taps(self.model, yields, stop_after=yields) as taps:
+        with Taps(self.model, yields, stop_after=yields) as taps, called(self.model, samples):
             self.model(self._renormalise(inputs, samples), samples, mode="tensor")
         return taps
 

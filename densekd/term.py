@@ -277,7 +277,7 @@ class Term(nn.Module):
         """
         self._classes, self._assigned = classes, assigned
         try:
-            if self.categorical and sigmoid is not None:
+            if self.categorical and sigmoid is not None and self.through is None:  # which lays out the classes itself
                 self._treat_as_binary(student, teachers, sigmoid)
                 classes = 2 if self.sigmoid[0] else classes
             binary = sigmoid is not None and sigmoid[0]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from densekd.taps.queries import kind_of
+from densekd.taps.replaced import replaced
 
 _OF_AN_IMAGE = "_get_targets_single"
 """What YOLOX calls for each image; it has no `get_targets`."""
@@ -36,21 +38,8 @@ def _asked_of(head: Any) -> inspect.Signature:
 
 def _method_of(head: Any) -> str | None:
     dense = isinstance(head, nn.Module) and hasattr(head, "loss_by_feat") and hasattr(head, "cls_out_channels")
+    dense = dense and kind_of(head) is None  # what it assigns is of queries, not of positions
     return next((name for name in ("get_targets", _OF_AN_IMAGE) if dense and hasattr(head, name)), None)
-
-
-@contextmanager
-def replaced(module: nn.Module, methods: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
-    """Other methods of one module, for as long as it lasts."""
-    own = vars(module)
-    before = {name: own[name] for name in methods if name in own}
-    own.update(methods)
-    try:
-        yield
-    finally:
-        for name in methods:
-            own.pop(name)
-        own.update(before)
 
 
 class Assigned:

@@ -16,9 +16,11 @@ from mmengine.logging import MessageHub, print_log
 from torch import Tensor, nn
 
 from densekd.align.adapt import Size
+from densekd.align.memory import Memory
 from densekd.cache.teacher import cached
 from densekd.context import OF_A_MAP, OF_AN_ASSIGNER, classes_of
 from densekd.methods import ONLINE, Method, method_entries, name_of
+from densekd.methods.queries import Matched
 from densekd.mmlab.assigned import Assigned, assigns, has_anchors
 from densekd.mmlab.building import Source, build_model, build_teacher, start_from
 from densekd.mmlab.config import several_teachers
@@ -164,6 +166,8 @@ class Distiller(Wiring, nn.Module):
         if teacher_cache is not None:
             if any(of_proposals(term.student) for term in terms):
                 raise ValueError("teacher_cache keeps what a teacher says of images, not of the student's proposals")
+            if any(isinstance(term.through, Matched | Memory) for term in terms):
+                raise ValueError("teacher_cache keeps maps and tokens of images, not what method 'queries' reads")
             self.teachers = cached(self.teachers, probed, size, teacher_cache)
         parts: dict[str, nn.Module] = {term.name: term for term in terms}
         peers = {peer.name: peer.model for peer in self._peers()}

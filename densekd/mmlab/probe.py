@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from densekd.mmlab.blank import blank
 from densekd.sensors.batches import has_sensors, reads_truth
+from densekd.taps.queries import called
 from densekd.taps.reader import Taps, at_rest, never_fired
 
 IMAGE_SIZE = (128, 128)  # of the blank image: divisible by every usual stride
@@ -119,7 +120,9 @@ def _on_channels(model: nn.Module, size: tuple[int, int]) -> Callable[[int], Non
     weight, sample = next(model.parameters()), blank_sample(model, size)
 
     def run(channels: int) -> None:
-        model(torch.zeros(1, channels, *size, device=weight.device, dtype=weight.dtype), [sample], mode="tensor")
+        image = torch.zeros(1, channels, *size, device=weight.device, dtype=weight.dtype)
+        with called(model, [sample]):
+            model(image, [sample], mode="tensor")
 
     return run
 

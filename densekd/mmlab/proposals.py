@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from densekd.mmlab.assigned import replaced
 from densekd.taps.reader import Taps
+from densekd.taps.replaced import replaced
 from densekd.taps.roi_heads import Place, place_of
 
 

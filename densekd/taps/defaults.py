@@ -28,7 +28,8 @@ def default_taps(model: nn.Module) -> dict[str, str]:
     """Return the default taps of a segmenter or detector: `logits` and `features`, where it has them.
 
     Segmenters (mmseg): the class logits of the last decode head that has them, and their input before dropout where
-    there is such a layer, else the neck or the backbone's last stage. Detectors (mmdet): the class branch and the neck.
+    there is such a layer, else the neck or the backbone's last stage. Detectors (mmdet): the class branch and the neck,
+    of a MaskFormer or Mask2Former the levels of its pixel decoder.
     Heads that classify proposals or queries, as those of two-stage detectors and of DETR do, have no `logits`: the rows
     of student and teacher stand for other objects. Other PyTorch models: the last layer of a head with a name of
     `densekd.taps.families.HEADS`, and its input.
@@ -69,7 +70,8 @@ def default_taps(model: nn.Module) -> dict[str, str]:
         found = [name for name in CLASSIFIERS if f"bbox_head.{name}" in modules]
         if found and "mask_head" not in modules:  # of mmdet's instance segmenters, which run it twice in mode='tensor'
             taps["logits"] = each_level(model, f"bbox_head.{found[0]}")
-        taps["features"] = "neck" if "neck" in modules else "backbone"
+        decoder = "panoptic_head.pixel_decoder"
+        taps["features"] = "neck" if "neck" in modules else f"{decoder}:1" if decoder in modules else "backbone"
     return taps
 
 

@@ -14,7 +14,7 @@ from densekd import Distiller
 from densekd.mmlab.config import read_config
 from densekd.shipped import CONFIGS
 
-PATTERNS = "seg/*/digits", "seg/*/scenes", "seg/*/scenes_???", "det/*/digits"
+PATTERNS = "seg/*/digits", "seg/*/scenes", "seg/*/scenes_???", "det/*/digits", "det/*/digits_masks"
 FOUND = sorted(CONFIGS.find(name) for pattern in PATTERNS for name in CONFIGS.matching(pattern))
 OF_NO_DISTILLER = ("mean_teacher", "lpld", "wscol", "soft_teacher", "ezad")
 """See `models/test_mean_teacher.py` and `models/test_ezad.py`."""

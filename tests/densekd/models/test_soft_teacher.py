@@ -10,8 +10,8 @@ import pytest
 import torch
 from mmdet.structures.bbox import bbox2roi
 
-from densekd.mmlab.assigned import replaced
 from densekd.models.mean_teacher import bare
+from densekd.taps.replaced import replaced
 
 from . import semi
 
