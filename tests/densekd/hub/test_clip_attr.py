@@ -1,0 +1,179 @@
+"""CLIP-Attr: prompts that learn tell attributes better than a fixed text, novel ones among them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from densekd.datasets.digit_scenes_det import ATTRIBUTES
+from densekd.hub.clip_attr import Prompts, Told, attribute_loss, caption_loss, learn, mentioned
+from densekd.hub.image_text import ImageText, image_text
+from densekd.metrics.attribute_map import average_precision
+
+from .. import small_clip
+
+BASE = {"red": "color", "green": "color", "blue": "color", "cyan": "color", "small": "size", "large": "size"}
+NOVEL = {"yellow": "color", "purple": "color"}
+CLASSES = dict.fromkeys(small_clip.NAMES, "")
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> ImageText:
+    return image_text(
+        str(small_clip.untrained(tmp_path / "clip", words=[*small_clip.WORDS, *small_clip.MORE], context=16))
+    )
+
+
+def told(count: int = 12, width: int = 24, seed: int = 0) -> Told:
+    draw = torch.Generator().manual_seed(seed)
+    attributes = torch.randint(-1, 2, (count, len(BASE)), generator=draw)
+    return Told(torch.randn(count, width, generator=draw), attributes, torch.randint(-1, 10, (count,), generator=draw))
+
+
+def test_vectors_in_place_of_words_are_that_text(encoder: ImageText) -> None:
+    table = encoder.model.text_model.embeddings.token_embedding
+    ids = encoder.tokenizer("a photo of something", add_special_tokens=False)["input_ids"]
+    prompts = Prompts(encoder, 3)
+    with torch.no_grad():
+        prompts.vectors.copy_(table.weight[ids[:3]])
+        expected = encoder.texts(["a red photo color of", "a digit 3 photo of"])
+        torch.testing.assert_close(prompts({"red": "color", "digit 3": ""}), expected, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(prompts({"digit 3": ""}), expected[1:], atol=1e-5, rtol=1e-4)  # padding is not read
+    assert not list(table._forward_hooks)
+
+
+def test_a_siglip_reads_its_padding(tmp_path: Path) -> None:
+    encoder = image_text(str(small_clip.untrained(tmp_path / "siglip", "siglip")))
+    table = encoder.model.text_model.embeddings.token_embedding
+    ids = encoder.tokenizer("a photo of", add_special_tokens=False)["input_ids"]
+    prompts = Prompts(encoder, 3)
+    with torch.no_grad():
+        prompts.vectors.copy_(table.weight[ids])
+        expected = encoder.texts(["a digit 3 photo of", "a nothing photo of"])
+        torch.testing.assert_close(prompts({"digit 3": "", "nothing": ""}), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_the_losses_are_those_of_numpy() -> None:
+    draw = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(8, 5, generator=draw, dtype=torch.double)
+    truth = torch.randint(-1, 2, (8, 5), generator=draw)
+    z, y = logits.numpy(), truth.numpy()
+    p = 1 / (1 + np.exp(-z))
+    bce = -np.where(y == 1, np.log(p), np.log(1 - p))
+    expected = bce[y >= 0].mean()
+    np.testing.assert_allclose(attribute_loss(logits, truth), expected, rtol=1e-10)
+    np.testing.assert_allclose(attribute_loss(logits, truth, 0.15), expected + 0.15 * bce[y < 0].mean(), rtol=1e-10)
+    assert attribute_loss(logits[:0], truth[:0]) == 0
+    assert attribute_loss(logits, torch.full_like(truth, -1)) == 0
+    images = torch.tensor([3, 3, 3, 5, 5, 7, 7, 7])
+    said = torch.full((8, 5), -1)
+    said[:3, 1] = said[:3, 4] = said[3:5, 0] = 1
+    named = [p[:3, 1].max(), p[:3, 4].max(), p[3:5, 0].max()]
+    np.testing.assert_allclose(caption_loss(logits, images, said), -np.log(named).mean(), rtol=1e-10)
+    assert caption_loss(logits, images, torch.full((8, 5), -1)) == 0
+
+
+def test_a_step_is_of_what_is_told_alone(encoder: ImageText) -> None:
+    known = told()
+    prompts = Prompts(encoder, 3)
+    with torch.no_grad():
+        v = F.normalize(known.embeddings, dim=1)
+        z = 9 * v @ prompts(BASE).T - 2
+        c = 9 * v @ prompts(CLASSES).T
+    some = known.classes >= 0
+    expected = attribute_loss(z, known.attributes) + F.cross_entropy(c[some], known.classes[some])
+    before = {name: weight.clone() for name, weight in encoder.named_parameters()}
+    everything = dict(scale=9.0, offset=-2.0, batch=10**6)
+    losses = learn(prompts, known._replace(embeddings=known.embeddings), BASE, CLASSES, 0, **everything)
+    assert losses == []
+    torch.manual_seed(0)
+    one = Told(known.embeddings[:1], known.attributes[:1], known.classes[:1])
+    (first,) = learn(Prompts(encoder, 3), one, BASE, CLASSES, 1, **everything)
+    row = attribute_loss(z[:1], one.attributes)
+    if one.classes[0] >= 0:
+        row = row + F.cross_entropy(c[:1], one.classes)
+    assert first == pytest.approx(row.item(), rel=1e-4)
+    assert expected > 0
+    for name, weight in encoder.named_parameters():
+        assert weight.equal(before[name]), name  # prompts alone have learned
+        assert weight.requires_grad
+
+
+def test_federated_sets_teach_what_they_know(encoder: ImageText) -> None:
+    """Crops without attributes do not move what attributes are, and the other way round."""
+    known = told(40)
+    of_classes = known._replace(attributes=torch.full_like(known.attributes, -1))
+    (loss,) = learn(Prompts(encoder, 3), of_classes, BASE, CLASSES, 1, 9.0)
+    assert loss > 0
+    of_attributes = known._replace(classes=torch.full_like(known.classes, -1))
+    losses = learn(Prompts(encoder, 3), of_attributes, BASE, CLASSES, 60, 9.0, rate=0.05)
+    assert np.mean(losses[-5:]) < losses[0]
+    nothing = of_classes._replace(classes=of_attributes.classes)
+    with pytest.raises(ValueError, match="nothing is told of any crop"):
+        learn(Prompts(encoder, 3), nothing, BASE, CLASSES, 1, 9.0)
+
+
+def test_they_are_read_again(encoder: ImageText, tmp_path: Path) -> None:
+    for rate in (0.0, 1e-3):
+        prompts = Prompts(encoder, 4)
+        learn(prompts, told(), BASE, CLASSES, 3, 9.0, tower_rate=rate)
+        path = tmp_path / f"{rate}.safetensors"
+        prompts.save(path)
+        fresh = image_text(str(tmp_path / "clip"))
+        with torch.no_grad():
+            torch.testing.assert_close(Prompts.load(path, fresh)(NOVEL), prompts(NOVEL))
+    with pytest.raises(FileNotFoundError, match="there are no learned prompts"):
+        Prompts.load(tmp_path / "none", encoder)
+    other = image_text(str(small_clip.untrained(tmp_path / "other", "siglip")))
+    with pytest.raises(ValueError, match="holds no prompts of"):
+        Prompts.load(path, other)
+
+
+def test_wrong_input_is_named(encoder: ImageText) -> None:
+    with pytest.raises(ValueError, match="prompts have from 1 to 13 learned vectors"):
+        Prompts(encoder, 14)
+    with pytest.raises(ValueError, match=r"'digit 3' with 13 learned vectors has 17 tokens; .* reads 16"):
+        Prompts(encoder, 13)({"digit 3": ""})
+    with pytest.raises(ValueError, match="there is no name to embed"):
+        Prompts(encoder, 3)({})
+    with pytest.raises(ValueError, match=r"expected attributes .12, 2."):
+        learn(Prompts(encoder, 3), told(), NOVEL, CLASSES, 1, 9.0)
+    with pytest.raises(ValueError, match=r"a crop has the class \d, there are 1 classes"):
+        learn(Prompts(encoder, 3), told(), BASE, {"digit 0": ""}, 1, 9.0)
+
+
+def test_words_of_a_caption() -> None:
+    names = ["red", "light blue", "blue", "all"]
+    assert mentioned("Reddish, light-blue: ALL", names).tolist() == [-1, 1, 1, 1]
+
+
+def mean_ap(encoder: ImageText, texts: Any, names: list[str]) -> float:
+    pixels, _, attributes = small_clip.crops_with_attributes("val", 150)
+    with torch.no_grad():
+        scores = (encoder.images(pixels) @ texts.T).numpy()
+    truth = attributes.numpy()[:, [ATTRIBUTES.index(name) for name in names]]
+    return float(np.mean([average_precision(truth[:, k], scores[:, k]) for k in range(len(names))]))
+
+
+def test_a_learned_prompt_tells_attributes_better_than_a_fixed_one(attributes_clip: str) -> None:
+    """On other digits than it has learned from, and of colours that it has not learned as well."""
+    encoder = image_text(attributes_clip)
+    pixels, labels, attributes = small_clip.crops_with_attributes("train", 150)
+    prompts = Prompts(encoder, 6)
+    base, novel = list(BASE), list(NOVEL)
+    with torch.no_grad():
+        known = Told(encoder.images(pixels), attributes[:, [ATTRIBUTES.index(name) for name in base]], labels)
+    learn(prompts, known, BASE, CLASSES, 200, 15.0, rate=1e-2)
+    fixed = {True: encoder.names(base), False: encoder.names(novel)}
+    with torch.no_grad():
+        learned = {True: prompts(BASE), False: prompts(NOVEL)}
+    before = {which: mean_ap(encoder, fixed[which], base if which else novel) for which in fixed}
+    after = {which: mean_ap(encoder, learned[which], base if which else novel) for which in fixed}
+    print(before, after)
+    assert after[True] > before[True] + 0.05
+    assert after[False] > before[False] - 0.02
