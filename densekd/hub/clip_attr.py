@@ -100,11 +100,11 @@ class Prompts(nn.Module):
         kind = _tokens(self.encoder, parent)[1] if parent else []
         count = len(self.vectors)
         third = count // 3
-        # what stands below a vector must be a word, since models look for the end of a text by its token
+        below = int(0 in last)  # a vector: models look for the end of a text by its token, or by the greatest one
         found, places = list(first), list[int]()
         for vectors, words in ((third, word), (third, kind), (count - 2 * third, [])):
             places += range(len(found), len(found) + vectors)
-            found += [word[0]] * vectors + words
+            found += [below] * vectors + words
         found += last
         if len(found) > self.encoder.context:
             raise ValueError(

@@ -186,9 +186,7 @@ class EZADRoIHead(StandardRoIHead):
         if not is_number(weight):
             raise ValueError(f"{type(self).__name__}: weight must be a number from 0, got {weight!r}")
         if regions is None and texts is None:
-            raise ValueError(
-                f"{type(self).__name__}: give texts=, the file with embeddings of the names, where there is no regions="
-            )
+            raise ValueError(f"{type(self).__name__}: give texts=, the file with embeddings of the names, or regions=")
         if not isinstance(bbox_head, Mapping):
             raise ValueError(
                 f"{type(self).__name__}: bbox_head= must be the config of one box head, got {type(bbox_head).__name__}"
