@@ -148,9 +148,12 @@ def main(arguments: list[str] | None = None) -> None:
     facts = {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()}
     facts |= dict(base=base, novel=novel, versions=versions("torch", "transformers"))
     found = dict(zip([*base, *novel], texts)) | dict(zip(map(attribute_key, attributes), of_attributes))
-    write_regions(
-        args.out, found, embedded(), facts, beside=prompts and (lambda folder: prompts.save(folder / PROMPTS))
-    )
+
+    def beside(folder: Path) -> None:
+        if prompts is not None:
+            prompts.save(folder / PROMPTS)
+
+    write_regions(args.out, found, embedded(), facts, beside)
     print(f"{len(found)} names, {count} regions of {len(images)} images, {encoder.channels} wide: {args.out}")
 
 
@@ -181,8 +184,12 @@ def names_of(config: Any) -> Names:
             f"{config.filename} has no roi_head of type densekd.EZADRoIHead or densekd.OvarNetRoIHead: it names the "
             "classes"
         )
-    found = (with_parents(head.get(key) or ()) for key in ("base", "novel", "attributes", "novel_attributes"))
-    return Names(*found, float(head.get("scale", 100.0)), float(head.get("offset", 0.0)))
+
+    def of(key: str) -> dict[str, str]:
+        return with_parents(head.get(key) or ())
+
+    scale, offset = float(head.get("scale", 100.0)), float(head.get("offset", 0.0))
+    return Names(of("base"), of("novel"), of("attributes"), of("novel_attributes"), scale, offset)
 
 
 class Original(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -242,8 +242,9 @@ def learn(
     prompts.encoder.requires_grad_(False)
     for weight in tower:
         weight.requires_grad_(True)
-    groups = [{"params": [prompts.vectors], "lr": rate}, {"params": tower, "lr": tower_rate}]
-    optimiser = torch.optim.AdamW(groups[: 1 + bool(tower)], weight_decay=0.0)
+    groups: list[dict[str, Any]] = [{"params": [prompts.vectors], "lr": rate}]
+    groups += [{"params": tower, "lr": tower_rate}] if tower else []
+    optimiser = torch.optim.AdamW(groups, weight_decay=0.0)
     draw, where = torch.Generator().manual_seed(seed), prompts.vectors.device
     losses = []
     try:
@@ -251,8 +252,8 @@ def learn(
             chosen = torch.randint(rows, (min(batch, rows),), generator=draw)
             if named:
                 chosen = _with_their_images(told, chosen)
-            some = Told(*(None if each is None else each[chosen].to(where) for each in told))
-            loss = _loss(some, prompts(attributes), prompts(classes), scale, offset, unknown)
+            parts: list[Any] = [None if each is None else each[chosen].to(where) for each in told]
+            loss = _loss(Told(*parts), prompts(attributes), prompts(classes), scale, offset, unknown)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

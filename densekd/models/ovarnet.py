@@ -173,7 +173,8 @@ class OvarNetRoIHead(EZADRoIHead):
         r"""The loss on regions without $\lambda$, of embeddings `(n, E)` and weights `(n,)`; 0 where there are none."""
         attributes = binary_kl(self.attribute_logits(student), self.attribute_logits(teacher), weight=weights)
         classes = kl(self.class_logits(student), self.class_logits(teacher), weight=weights)
-        return 2 * (0.5 * attributes + classes)
+        loss: Tensor = 2 * (0.5 * attributes + classes)
+        return loss
 
     def predict_bbox(
         self,
@@ -184,7 +185,9 @@ class OvarNetRoIHead(EZADRoIHead):
         rescale: bool = False,
     ) -> list[InstanceData]:
         """Boxes with their classes and the probabilities of their attributes."""
-        found = super().predict_bbox(x, batch_img_metas, rpn_results_list, rcnn_test_cfg, rescale=False)
+        found: list[InstanceData] = super().predict_bbox(
+            x, batch_img_metas, rpn_results_list, rcnn_test_cfg, rescale=False
+        )
         scores = self.attributes_of(x, [each.bboxes for each in found])
         for each, own, meta in zip(found, scores, batch_img_metas):
             each.attributes = own
