@@ -96,13 +96,16 @@ def with_parents(names: Mapping[str, Sequence[str]] | Sequence[str]) -> dict[str
     """Names and their kinds, '' for those without: of a list of names, or of a dict of kinds with a list each.
 
     Raises:
-        ValueError: a name comes twice.
+        ValueError: a name comes twice, or a text stands where a list belongs.
 
     >>> with_parents({"color": ["red", "blue"], "size": ["small"]})
     {'red': 'color', 'blue': 'color', 'small': 'size'}
     >>> with_parents(["cat", "dog"])
     {'cat': '', 'dog': ''}
     """
+    for some in (names, *(names.values() if isinstance(names, Mapping) else ())):
+        if isinstance(some, str):
+            raise ValueError(f"names must be a list, or a dict of lists, got the text {some!r}: put it in brackets")
     if isinstance(names, Mapping):
         pairs = [(name, kind) for kind, some in names.items() for name in some]
     else:

@@ -43,6 +43,15 @@ from kdlosses.cli.logs import versions
 from kdlosses.cli.mistakes import place_to_write, positive, whole
 from kdlosses.cli.parser import Parser
 
+PROMPTS = "prompts.safetensors"
+ATTRIBUTE_PROMPT = ["a photo of something {}"]
+NEEDS = {
+    **dict.fromkeys(("adapt_images", "lr"), "adapt"),
+    **dict.fromkeys(("captions", "vectors", "learn_lr", "tower_lr"), "learn"),
+    "caption_boxes": "captions",
+}
+"""Options that another one must be given for."""
+
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
@@ -54,7 +63,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--prompt", nargs="+", default=["a photo of a {}"], help="around the names; several are averaged"
     )
     parser.add_argument(
-        "--attribute-prompt", nargs="+", default=["a photo of something {}"], help="around the names of attributes"
+        "--attribute-prompt", nargs="+", default=ATTRIBUTE_PROMPT, help="around the names of attributes"
     )
     parser.add_argument("--boxes", type=whole(0), default=200, help="most proposals of an image, beside its true boxes")
     parser.add_argument("--stride", type=whole(1), default=32, help="pixels between the centres of these boxes")
@@ -80,8 +89,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(arguments)
     if args.iou > 1:
         parser.error("--iou must be at most 1")
-    if args.captions and not args.learn:
-        parser.error("--captions are what --learn learns from: give --learn STEPS as well")
+    for option, needed in NEEDS.items():
+        if getattr(args, option) != parser.get_default(option) and not getattr(args, needed):
+            parser.error(f"--{option.replace('_', '-')} is for --{needed}: give that as well")
+    if args.learn and args.attribute_prompt != ATTRIBUTE_PROMPT:
+        parser.error("--learn learns prompts in place of --attribute-prompt: leave one of them out")
     return args
 
 
@@ -94,8 +106,11 @@ def main(arguments: list[str] | None = None) -> None:
     config = read_config(args.config)
     names = names_of(config)
     base, novel = list(names.base), list(names.novel)
-    if args.learn and not names.attributes:
-        raise ValueError(f"--learn is for attributes, and {config.filename} has none: its head is no OvarNetRoIHead")
+    for option, given in (("learn", args.learn), ("attribute-prompt", args.attribute_prompt != ATTRIBUTE_PROMPT)):
+        if given and not names.attributes:
+            raise ValueError(
+                f"--{option} is for attributes, and {config.filename} has none: its head is no OvarNetRoIHead"
+            )
     images = Originals(config, names)
     captions = read_captions(args.captions, images) if args.captions else {}
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -157,9 +172,6 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{len(found)} names, {count} regions of {len(images)} images, {encoder.channels} wide: {args.out}")
 
 
-PROMPTS = "prompts.safetensors"
-
-
 class Names(NamedTuple):
     """What the head of a detector tells apart, names with their kinds, and how cosines become logits."""
 
@@ -175,7 +187,7 @@ def names_of(config: Any) -> Names:
     """The names of a detector's config.
 
     Raises:
-        ValueError: it has no `EZADRoIHead` or `OvarNetRoIHead`.
+        ValueError: it has no `EZADRoIHead` or `OvarNetRoIHead`, or its names are not distinct.
     """
     head: Any = plain_model(config.get("model") or {}).get("roi_head") or {}
     kind = str(head.get("type", "")).rpartition(".")[2]
@@ -189,7 +201,11 @@ def names_of(config: Any) -> Names:
         return with_parents(head.get(key) or ())
 
     scale, offset = float(head.get("scale", 100.0)), float(head.get("offset", 0.0))
-    return Names(of("base"), of("novel"), of("attributes"), of("novel_attributes"), scale, offset)
+    found = Names(of("base"), of("novel"), of("attributes"), of("novel_attributes"), scale, offset)
+    twice = [*(found.base.keys() & found.novel), *(found.attributes.keys() & found.novel_attributes)]
+    if twice:
+        raise ValueError(f"{config.filename} names {twice[0]!r} as base and as novel: leave it out of one")
+    return found
 
 
 class Original(NamedTuple):
@@ -291,8 +307,8 @@ def read_captions(path: Path, images: Originals) -> dict[str, str]:
     """Captions by `img_id`.
 
     Raises:
-        FileNotFoundError, ValueError: there is no such file, it is no JSON of texts by `img_id`, or it has one of an
-            image that is not trained on.
+        FileNotFoundError, ValueError: there is no such file, it is no JSON of texts by `img_id`, it has one of an image
+            that is not trained on, or none that names an attribute.
     """
     if not path.is_file():
         raise FileNotFoundError(f"--captions {path}: there is no such file")
@@ -306,6 +322,9 @@ def read_captions(path: Path, images: Originals) -> dict[str, str]:
     strange = next((key for key in found if key not in known), None)
     if strange is not None:
         raise ValueError(f"--captions {path}: no training image has the img_id {strange!r}; {nearest(strange, known)}")
+    attributes = [*images.names.attributes, *images.names.novel_attributes]
+    if not any((mentioned(text, attributes) == 1).any() for text in found.values()):
+        raise ValueError(f"--captions {path}: no caption names one of the attributes {', '.join(attributes)}")
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -45,15 +46,15 @@ class CocoAttributes(CocoDataset):
     def parse_data_info(self, raw_data_info: dict[str, Any]) -> dict[str, Any]:
         """One image; each annotation alone, as some are left out."""
         info: dict[str, Any] = super().parse_data_info({**raw_data_info, "raw_ann_info": []})
+        info["attribute_names"] = tuple(self.metainfo["attributes"])
         for annotation in raw_data_info["raw_ann_info"]:
-            said = self._said(annotation)
+            said = self._said(annotation, info["attribute_names"])
             one = super().parse_data_info({**raw_data_info, "raw_ann_info": [annotation]})["instances"]
             if one:
                 info["instances"].append({**one[0], "attributes": said})
-        info["attribute_names"] = tuple(self.metainfo["attributes"])
         return info
 
-    def _said(self, annotation: dict[str, Any]) -> list[int]:
+    def _said(self, annotation: dict[str, Any], names: Sequence[str]) -> list[int]:
         where = f"{self.ann_file}: annotation {annotation.get('id')!r}"
         said = annotation.get("attributes")
         if not isinstance(said, dict):
@@ -65,7 +66,7 @@ class CocoAttributes(CocoDataset):
             if value not in (HAS, LACKS):
                 raise ValueError(f"{where} says {value!r} of the attribute {name!r}: it must be 1, 0, or left out")
         self._named.update(said)
-        return [int(said.get(name, UNKNOWN)) for name in self.metainfo["attributes"]]
+        return [int(said.get(name, UNKNOWN)) for name in names]
 
 
 @TRANSFORMS.register_module()

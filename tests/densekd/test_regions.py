@@ -166,6 +166,7 @@ OVAR = """
 _base_ = "densekd::det/ovarnet/digits.py"
 train_dataloader = dict(dataset=dict(count=6))
 """
+LEARN, FIXED = ["--learn", "3", "--vectors", "3"], ["--attribute-prompt", "something {}"]
 
 
 @pytest.fixture
@@ -174,8 +175,7 @@ def ovar(tmp_path: Path) -> tuple[Path, list[str]]:
     (tmp_path / "ovar.py").write_text(OVAR)
     words = [*small_clip.WORDS, *small_clip.MORE]
     folder = small_clip.untrained(tmp_path / "clip", words=words, context=16)
-    rest = ["--boxes", "3", "--scales", "0.75", "--vectors", "3", "--attribute-prompt", "something {}"]
-    return tmp_path / "ovar.py", ["--encoder", str(folder), *rest]
+    return tmp_path / "ovar.py", ["--encoder", str(folder), "--boxes", "3", "--scales", "0.75"]
 
 
 def test_a_run_with_attributes_from_regions_to_score(
@@ -184,7 +184,7 @@ def test_a_run_with_attributes_from_regions_to_score(
     config, rest = ovar
     (tmp_path / "captions.json").write_text(json.dumps({"3": "a yellow digit", "5": "nothing of note"}))
     folder = tmp_path / "regions"
-    learning = ["--learn", "3", "--captions", str(tmp_path / "captions.json"), "--caption-boxes", "2"]
+    learning = [*LEARN, "--captions", str(tmp_path / "captions.json"), "--caption-boxes", "2"]
     command.main([str(config), *rest, *learning, "--out", str(folder)])
     told = capsys.readouterr().out
     assert "prompts learned from" in told
@@ -195,7 +195,7 @@ def test_a_run_with_attributes_from_regions_to_score(
     with torch.no_grad():
         torch.testing.assert_close(table(["attribute: yellow"]), prompts({"yellow": "color"}), atol=1e-5, rtol=1e-3)
         torch.testing.assert_close(table(["digit 9"]), prompts({"digit 9": ""}), atol=1e-5, rtol=1e-3)
-    command.main([str(config), *rest, "--out", str(tmp_path / "fixed")])
+    command.main([str(config), *rest, *FIXED, "--out", str(tmp_path / "fixed")])
     found = TextTable(tmp_path / "fixed" / "texts.safetensors")(["attribute: red"])
     torch.testing.assert_close(found, encoder.names(["red"], ["something {}"]))
     assert not (tmp_path / "fixed" / "prompts.safetensors").exists()
@@ -244,6 +244,7 @@ def test_a_caption_teaches_by_proposals_of_its_image(ovar: tuple[Path, list[str]
         ("[1", "is no JSON"),
         ("[1]", "must hold an object of captions by img_id"),
         ('{"77": "red"}', "no training image has the img_id '77'"),
+        ('{"3": "a reddish digit"}', "no caption names one of the attributes red, green"),
     ],
 )
 def test_wrong_captions_are_named(
@@ -254,7 +255,7 @@ def test_wrong_captions_are_named(
         path.write_text(captions)
     call = [str(ovar[0]), *ovar[1], "--out", str(tmp_path / "out")]
     with pytest.raises((FileNotFoundError, ValueError), match=message):
-        command.main([*call, "--learn", "2", "--captions", str(path)])
+        command.main([*call, *LEARN, "--captions", str(path)])
     assert not (tmp_path / "out").exists()
 
 
@@ -262,18 +263,33 @@ def test_attributes_that_cannot_be_learned_are_refused(
     ovar: tuple[Path, list[str]], config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = ["--out", str(tmp_path / "out")]
-    with pytest.raises(SystemExit):
-        command.main([str(ovar[0]), *ovar[1], "--captions", "x.json", *out])
-    assert "give --learn STEPS as well" in capsys.readouterr().err
-    with pytest.raises(ValueError, match=r"--learn is for attributes, and .* has none"):
-        command.main([str(config), *ovar[1], "--learn", "2", *out])
+    for given, message in (
+        (["--captions", "x.json"], "--captions is for --learn: give that as well"),
+        (["--tower-lr", "0.1"], "--tower-lr is for --learn"),
+        ([*LEARN, "--caption-boxes", "3"], "--caption-boxes is for --captions"),
+        (["--adapt-images", "3"], "--adapt-images is for --adapt"),
+        ([*LEARN, *FIXED], "--learn learns prompts in place of --attribute-prompt"),
+    ):
+        with pytest.raises(SystemExit):
+            command.main([str(ovar[0]), *ovar[1], *given, *out])
+        assert message in capsys.readouterr().err
+    for given in (LEARN, FIXED):
+        with pytest.raises(ValueError, match=rf"{given[0]} is for attributes, and .* has none"):
+            command.main([str(config), *ovar[1], *given, *out])
     for metainfo, message in (
         ("dict(attributes=['red', 'yellow'])", "attribute 'yellow', which is novel"),
         ("dict(attributes=['rod'])", "no attribute 'rod'; did you mean 'red'"),
     ):
         ovar[0].write_text(f"{OVAR}\ntrain_dataloader['dataset'].update(metainfo={metainfo})")
         with pytest.raises(ValueError, match=message):
-            command.main([str(ovar[0]), *ovar[1], "--learn", "2", *out])
+            command.main([str(ovar[0]), *ovar[1], *LEARN, *out])
+    for head, message in (
+        ("dict(novel_attributes=dict(color=['red']))", "names 'red' as base and as novel"),
+        ("dict(novel_attributes=dict(color='yellow'))", "got the text 'yellow': put it in brackets"),
+    ):
+        ovar[0].write_text(f"{OVAR}\nmodel = dict(roi_head={head})")
+        with pytest.raises(ValueError, match=message):
+            command.main([str(ovar[0]), *ovar[1], *out])
     assert not (tmp_path / "out").exists()
 
 

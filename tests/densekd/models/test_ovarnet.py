@@ -206,6 +206,8 @@ def test_wrong_labels_are_named(folder: Path) -> None:
         (dict(attributes=[]), "attributes not empty"),
         (dict(novel_attributes=["red"]), "must be distinct names"),
         (dict(attributes={"a": ["red"], "b": ["red"]}), "names must be distinct"),
+        (dict(attributes={"color": "red"}), "got the text 'red': put it in brackets"),
+        (dict(novel="digit 8"), "got the text 'digit 8': put it in brackets"),
         (dict(unknown=-1), "unknown must be a number from 0"),
         (dict(offset="1"), "offset must be a number"),
         (dict(attribute_weight=None), "attribute_weight must be a number from 0"),
