@@ -102,7 +102,7 @@ class LoadAttributes(BaseTransform):
         instances = results["instances"]
         if "gt_bboxes" not in results or len(results["gt_bboxes"]) != len(instances):
             raise ValueError(f"{image}: list LoadAttributes right after LoadAnnotations with its boxes")
-        found = np.full((len(instances), len(names)), UNKNOWN, np.int64)
+        found = np.zeros((len(instances), len(names)))
         for index, instance in enumerate(instances):
             said = instance.get("attributes")
             if said is None or len(said) != len(names):
@@ -113,8 +113,8 @@ class LoadAttributes(BaseTransform):
                 )
             found[index] = said
         if not np.isin(found, (HAS, LACKS, UNKNOWN)).all():
-            raise ValueError(f"{image}: an attribute is 1, 0 or -1 (not known), got {sorted(set(found.flat))}")
-        results["gt_attributes"], results["gt_instances_ids"] = found, np.arange(len(instances))
+            raise ValueError(f"{image}: an attribute is 1, 0 or -1 (not known), got {np.unique(found).tolist()}")
+        results["gt_attributes"], results["gt_instances_ids"] = found.astype(np.int64), np.arange(len(instances))
         return results
 
 

@@ -100,8 +100,9 @@ def test_what_a_pipeline_lacks_is_named() -> None:
         load({**info, "instances": [{"bbox_label": 1}] * len(info["instances"])})
     with pytest.raises(ValueError, match="object 0 has 2 attributes, its data set has 8"):
         load({**info, "instances": [{"attributes": [1, 0]}] * len(info["instances"])})
-    with pytest.raises(ValueError, match=r"is 1, 0 or -1 .not known., got .*2"):
-        load({**info, "instances": [{"attributes": [2] * 8}] * len(info["instances"])})
+    for wrong in (2, 0.5, float("nan")):
+        with pytest.raises(ValueError, match=rf"is 1, 0 or -1 .not known., got .*{wrong}"):
+            load({**info, "instances": [{"attributes": [wrong] * 8}] * len(info["instances"])})
     with pytest.raises(ValueError, match="list LoadAttributes right after LoadAnnotations"):
         load({**info, "gt_bboxes": np.zeros((0, 4))})
     with pytest.raises(ValueError, match=r"the pipeline has no densekd\.LoadAttributes"):
