@@ -81,3 +81,36 @@ def write(path: str | Path, embeddings: Mapping[str, Tensor]) -> None:
     with whole(path) as draft:
         # copies: safetensors refuses what shares memory, as two names of one thing may
         save_file({text: vector.detach().cpu().clone().contiguous() for text, vector in embeddings.items()}, draft)
+
+
+def attribute_key(name: str) -> str:
+    """Under which an attribute is among texts: a class may have the same name, such as `orange`.
+
+    >>> attribute_key("orange")
+    'attribute: orange'
+    """
+    return f"attribute: {name}"
+
+
+def with_parents(names: Mapping[str, Sequence[str]] | Sequence[str]) -> dict[str, str]:
+    """Names and their kinds, '' for those without: of a list of names, or of a dict of kinds with a list each.
+
+    Raises:
+        ValueError: a name comes twice, or a text stands where a list belongs.
+
+    >>> with_parents({"color": ["red", "blue"], "size": ["small"]})
+    {'red': 'color', 'blue': 'color', 'small': 'size'}
+    >>> with_parents(["cat", "dog"])
+    {'cat': '', 'dog': ''}
+    """
+    for some in (names, *(names.values() if isinstance(names, Mapping) else ())):
+        if isinstance(some, str):
+            raise ValueError(f"names must be a list, or a dict of lists, got the text {some!r}: put it in brackets")
+    if isinstance(names, Mapping):
+        pairs = [(name, kind) for kind, some in names.items() for name in some]
+    else:
+        pairs = [(name, "") for name in names]
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"names must be distinct, got {[name for name, _ in pairs]}")
+    return found

@@ -14,6 +14,16 @@ Split = Literal["train", "val", "test"]
 # Which of five consecutive digit images belong to a split: no digit image is seen in two splits.
 _SHARES: dict[str, tuple[int, ...]] = {"train": (0, 1, 2), "val": (3,), "test": (4,)}
 
+INKS: dict[str, tuple[int, int, int]] = {
+    "red": (255, 70, 70),
+    "green": (70, 230, 70),
+    "blue": (80, 110, 255),
+    "cyan": (70, 235, 235),
+    "yellow": (250, 235, 60),
+    "purple": (215, 80, 245),
+}
+"""Colours of digits that have one with a name, RGB."""
+
 
 class Scene(NamedTuple):
     """One scene of side $s$ with $n$ digits that do not overlap.
@@ -24,6 +34,7 @@ class Scene(NamedTuple):
         boxes: `(n, 4)` float32, x1 y1 x2 y2 in pixels, right and lower edge exclusive: the tightest around each stroke.
         digits: `(n,)` int64, 0 to 9.
         sources: `(n,)` int64, which image of `load_digits` each digit is.
+        inks: `(n,)` int64, which of `INKS` each digit has, -1 if none of them.
     """
 
     image: np.ndarray
@@ -31,6 +42,7 @@ class Scene(NamedTuple):
     boxes: np.ndarray
     digits: np.ndarray
     sources: np.ndarray
+    inks: np.ndarray
 
     def instances(self) -> np.ndarray:
         """The stroke of each digit, `(n, s, s)` bool."""
@@ -40,7 +52,7 @@ class Scene(NamedTuple):
         return found
 
 
-def draw(index: int, split: Split = "train", size: int = 96, seed: int = 0) -> Scene:
+def draw(index: int, split: Split = "train", size: int = 96, seed: int = 0, inks: bool = False) -> Scene:
     """Draw scene `index` of a split: the same arguments give the same scene, pixel by pixel.
 
     Two to four digits of 30 to 50 % of the side, in one bright colour each, stand on a random crop of one of the two
@@ -52,6 +64,7 @@ def draw(index: int, split: Split = "train", size: int = 96, seed: int = 0) -> S
         split: whose digits to use.
         size: side of the scene in pixels, 32 to 400.
         seed: another seed gives another data set.
+        inks: each digit has one of `INKS`; all else of the scene is the same.
 
     Raises:
         ValueError: an unknown split, or a side that the photographs cannot fill.
@@ -67,7 +80,9 @@ def draw(index: int, split: Split = "train", size: int = 96, seed: int = 0) -> S
         raise ValueError(f"no split is called {split!r}; known: {', '.join(_SHARES)}")
     if not 32 <= size <= 400:
         raise ValueError(f"size must be from 32 to 400 pixels, got {size}")
-    rng = np.random.default_rng((seed, list(_SHARES).index(split), index))
+    key = (seed, list(_SHARES).index(split), index)
+    rng = np.random.default_rng(key)
+    named = np.random.default_rng((*key, 1)).integers(len(INKS), size=4) if inks else np.full(4, -1)
     image = _background(rng, size)
     mask = np.zeros((size, size), np.uint8)
     images, labels = _digits()
@@ -87,6 +102,8 @@ def draw(index: int, split: Split = "train", size: int = 96, seed: int = 0) -> S
         colour = rng.uniform(160, 255, 3)
         if taken[place].any():
             continue
+        if inks:
+            colour = np.array(list(INKS.values())[named[len(sources)]], float)
         taken[place] = True
         image[place] = (1 - ink[..., None]) * image[place] + ink[..., None] * colour
         stroke = ink > 0.5
@@ -100,6 +117,7 @@ def draw(index: int, split: Split = "train", size: int = 96, seed: int = 0) -> S
         np.array(boxes, np.float32),
         labels[sources].astype(np.int64),
         np.array(sources, np.int64),
+        named[: len(sources)].astype(np.int64),
     )
 
 

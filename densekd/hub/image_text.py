@@ -51,7 +51,7 @@ class ImageText(nn.Module):
 
     def images(self, crops: Tensor) -> Tensor:
         """Embed squares `(n, 3, size, size)` of 0 to 255, red first; `(n, channels)`."""
-        return unit(_vectors(self.model.get_image_features(pixel_values=self.pixels(crops))), 1)
+        return unit(vectors_of(self.model.get_image_features(pixel_values=self.pixels(crops))), 1)
 
     @torch.no_grad()
     def texts(self, texts: Sequence[str]) -> Tensor:
@@ -68,7 +68,7 @@ class ImageText(nn.Module):
         known = {key: given[key] for key in ("input_ids", "attention_mask") if key in given}
         if self.padded:
             known.pop("attention_mask", None)  # it has learned to read the padding
-        return unit(_vectors(self.model.get_text_features(**known)), 1)
+        return unit(vectors_of(self.model.get_text_features(**known)), 1)
 
     def names(self, names: Sequence[str], prompts: Sequence[str] = ("a photo of a {}",)) -> Tensor:
         """Embed names in prompts: the mean over prompts, of length 1; `(n, channels)`.
@@ -222,7 +222,7 @@ def adapt(
     return told
 
 
-def _vectors(found: Any) -> Tensor:
+def vectors_of(found: Any) -> Tensor:
     """Embeddings, as one or another release of transformers returns them."""
     vectors: Tensor = found if isinstance(found, Tensor) else found.pooler_output
     return vectors.float()

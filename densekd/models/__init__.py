@@ -16,12 +16,13 @@ try:
     from densekd.models.ezad import EZADRoIHead, TextClassifier, TextRegression
     from densekd.models.lpld import LPLD
     from densekd.models.mean_teacher import MeanTeacher
+    from densekd.models.ovarnet import OvarNetRoIHead
     from densekd.models.soft_teacher import SoftTeacher
     from densekd.models.wscol import WSCoL
 except ModuleNotFoundError as error:  # segmentation needs neither mmdet nor mmcv's operators
     if error.name not in ("mmdet", "mmcv._ext"):
         raise
-    needs_mmdet("this model", MODELS, "EZADRoIHead", "LPLD", "MeanTeacher", "SoftTeacher", "WSCoL")
+    needs_mmdet("this model", MODELS, "EZADRoIHead", "LPLD", "MeanTeacher", "OvarNetRoIHead", "SoftTeacher", "WSCoL")
 
 __all__ = [
     "LPLD",
@@ -33,6 +34,7 @@ __all__ = [
     "MeanTeacher",
     "MixDistributionPreProcessor",
     "MixUpPreProcessor",
+    "OvarNetRoIHead",
     "Pruned",
     "SelfMixPreProcessor",
     "SoftTeacher",

@@ -180,24 +180,24 @@ class EZADRoIHead(StandardRoIHead):
     ) -> None:
         classes = [*base, *novel]
         if not base or len(set(classes)) < len(classes):
-            raise ValueError(f"EZADRoIHead: base and novel must be distinct names, base not empty, got {classes}")
-        if not is_number(weight):
-            raise ValueError(f"EZADRoIHead: weight must be a number from 0, got {weight!r}")
-        if regions is None and texts is None:
             raise ValueError(
-                "EZADRoIHead: give texts=, the file with embeddings of the names, where there are no regions="
+                f"{type(self).__name__}: base and novel must be distinct names, base not empty, got {classes}"
             )
+        if not is_number(weight):
+            raise ValueError(f"{type(self).__name__}: weight must be a number from 0, got {weight!r}")
+        if regions is None and texts is None:
+            raise ValueError(f"{type(self).__name__}: give texts=, the file with embeddings of the names, or regions=")
         if not isinstance(bbox_head, Mapping):
             raise ValueError(
-                f"EZADRoIHead: bbox_head= must be the config of one box head, got {type(bbox_head).__name__}"
+                f"{type(self).__name__}: bbox_head= must be the config of one box head, got {type(bbox_head).__name__}"
             )
         ours = ("cls_predictor_cfg", "reg_predictor_cfg", "reg_class_agnostic")
         for name in ours:
             if name in bbox_head:
-                raise ValueError(f"EZADRoIHead: it sets {name} of its box head itself: leave it out")
+                raise ValueError(f"{type(self).__name__}: it sets {name} of its box head itself: leave it out")
         if bbox_head.get("num_classes", len(classes)) != len(classes):
             raise ValueError(
-                f"EZADRoIHead: base and novel are {len(classes)} classes, num_classes of its box head is "
+                f"{type(self).__name__}: base and novel are {len(classes)} classes, num_classes of its box head is "
                 f"{bbox_head['num_classes']}: leave it out"
             )
         store = None if regions is None else RegionStore(regions)
@@ -213,15 +213,16 @@ class EZADRoIHead(StandardRoIHead):
         if semantic:
             head["reg_predictor_cfg"] = {"type": "densekd.TextRegression", **given}
         super().__init__(bbox_head=head, **options)
+        self.texts_file = str(file)
         classifier = getattr(self.bbox_head, "fc_cls", None)
         if not isinstance(classifier, TextClassifier):
             raise ValueError(
-                f"EZADRoIHead: a {type(self.bbox_head).__name__} does not classify by one layer: take one such as "
-                "Shared2FCBBoxHead or ConvFCBBoxHead"
+                f"{type(self).__name__}: a {type(self.bbox_head).__name__} does not classify by one layer: take one "
+                "such as Shared2FCBBoxHead or ConvFCBBoxHead"
             )
         if store is not None and store.channels != classifier.texts.shape[1]:
             raise ValueError(
-                f"EZADRoIHead: regions in {regions} are {store.channels} wide, texts in {file} "
+                f"{type(self).__name__}: regions in {regions} are {store.channels} wide, texts in {file} "
                 f"{classifier.texts.shape[1]}: they must be of one encoder"
             )
         self.base, self.novel, self.weight, self.store = tuple(base), tuple(novel), float(weight), store

@@ -154,3 +154,11 @@ def digits_clip(tmp_path_factory: pytest.TempPathFactory) -> str:
     from . import small_clip
 
     return str(small_clip.trained(tmp_path_factory.mktemp("encoders") / "clip"))
+
+
+@pytest.fixture(scope="session")
+def attributes_clip(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a small CLIP that has read of digits and their colours."""
+    from . import small_clip
+
+    return str(small_clip.trained_on_attributes(tmp_path_factory.mktemp("encoders") / "attributes"))

@@ -16,8 +16,8 @@ from densekd.shipped import CONFIGS
 
 PATTERNS = "seg/*/digits", "seg/*/scenes", "seg/*/scenes_???", "det/*/digits", "det/*/digits_masks"
 FOUND = sorted(CONFIGS.find(name) for pattern in PATTERNS for name in CONFIGS.matching(pattern))
-OF_NO_DISTILLER = ("mean_teacher", "lpld", "wscol", "soft_teacher", "ezad")
-"""See `models/test_mean_teacher.py` and `models/test_ezad.py`."""
+OF_NO_DISTILLER = ("mean_teacher", "lpld", "wscol", "soft_teacher", "ezad", "ovarnet")
+"""See `models/test_mean_teacher.py`, `models/test_ezad.py` and `models/test_ovarnet.py`."""
 PATHS = [path for path in FOUND if path.parts[-2] not in OF_NO_DISTILLER]
 
 

@@ -15,7 +15,9 @@ from safetensors.torch import save_file
 from densekd.cli import regions as command
 from densekd.cli import test, train
 from densekd.datasets.digits import draw
+from densekd.hub.clip_attr import Prompts
 from densekd.hub.image_text import image_text
+from densekd.mmlab.config import read_config
 from densekd.regions import Regions, RegionStore, write_regions
 from densekd.texts import TextTable
 
@@ -155,15 +157,146 @@ def test_a_run_from_regions_to_score(config: Path, tmp_path: Path, capsys: pytes
     for path in folder.glob("regions-*"):
         path.unlink()
     scores = test.main([str(config), str(tmp_path / "taught"), *options])  # a test needs the texts alone
-    assert "coco/digit 9_precision" in scores
+    assert {"coco/digit 9_precision", "coco/base_ap", "coco/novel_ap", "coco/novel_ap50"} <= set(scores)
     with pytest.raises(SystemExit, match=r"learns from regions in .*, and has no --balance: leave it out"):
         train.main([str(config), "--balance", "auto"])
+
+
+OVAR = """
+_base_ = "densekd::det/ovarnet/digits.py"
+train_dataloader = dict(dataset=dict(count=6))
+"""
+LEARN, FIXED = ["--learn", "3", "--vectors", "3"], ["--attribute-prompt", "something {}"]
+
+
+@pytest.fixture
+def ovar(tmp_path: Path) -> tuple[Path, list[str]]:
+    """A config with attributes, and an encoder that knows their words."""
+    (tmp_path / "ovar.py").write_text(OVAR)
+    words = [*small_clip.WORDS, *small_clip.MORE]
+    folder = small_clip.untrained(tmp_path / "clip", words=words, context=16)
+    return tmp_path / "ovar.py", ["--encoder", str(folder), "--boxes", "3", "--scales", "0.75"]
+
+
+def test_a_run_with_attributes_from_regions_to_score(
+    ovar: tuple[Path, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, rest = ovar
+    (tmp_path / "captions.json").write_text(json.dumps({"3": "a yellow digit", "5": "nothing of note"}))
+    folder = tmp_path / "regions"
+    learning = [*LEARN, "--captions", str(tmp_path / "captions.json"), "--caption-boxes", "2"]
+    command.main([str(config), *rest, *learning, "--out", str(folder)])
+    told = capsys.readouterr().out
+    assert "prompts learned from" in told
+    assert "18 names" in told
+    encoder = image_text(rest[1])
+    prompts = Prompts.load(folder / "prompts.safetensors", encoder)
+    table = TextTable(folder / "texts.safetensors")
+    with torch.no_grad():
+        torch.testing.assert_close(table(["attribute: yellow"]), prompts({"yellow": "color"}), atol=1e-5, rtol=1e-3)
+        torch.testing.assert_close(table(["digit 9"]), prompts({"digit 9": ""}), atol=1e-5, rtol=1e-3)
+    command.main([str(config), *rest, *FIXED, "--out", str(tmp_path / "fixed")])
+    found = TextTable(tmp_path / "fixed" / "texts.safetensors")(["attribute: red"])
+    torch.testing.assert_close(found, encoder.names(["red"], ["something {}"]))
+    assert not (tmp_path / "fixed" / "prompts.safetensors").exists()
+    small = ["train_cfg.max_iters=2", "train_cfg.val_interval=2", "default_hooks.checkpoint.interval=2"]
+    small += ["train_dataloader.batch_size=2", "val_dataloader.dataset.count=2", "test_dataloader.dataset.count=8"]
+    options = ["--cfg-options", *small, "default_hooks.logger.interval=1", f"model.roi_head.regions={folder}"]
+    losses = {}
+    for name, which in (("taught", []), ("control", ["--control"])):
+        train.main([str(config), *which, "--work-dir", str(tmp_path / name), "--seed", "0", *options])
+        logged = next((tmp_path / name).glob("*/vis_data/scalars.json")).read_text()
+        first = json.loads(logged.splitlines()[0])
+        losses[name] = first.get("loss_regions"), first["loss_attributes"]
+    assert min(losses["taught"]) > 0
+    assert losses["control"][0] is None
+    assert losses["control"][1] > 0
+    scores = test.main([str(config), str(tmp_path / "taught"), *options])
+    expected = {"coco/base_ap", "coco/novel_ap", "attributes/mAP", "attributes/mAP_base", "attributes/mAP_novel"}
+    assert {*expected, "attributes/AP.purple"} <= set(scores)
+
+
+def test_a_caption_teaches_by_proposals_of_its_image(ovar: tuple[Path, list[str]]) -> None:
+    config = read_config(ovar[0])
+    names = command.names_of(config)
+    images = command.Originals(config, names)
+    encoder = image_text(ovar[1][1])
+    texts = encoder.names([*names.base, *names.novel])
+    sizes = dict(count=2, stride=32, scales=[0.75], iou=0.7, batch=64)
+    told = command.crops_told(images, encoder, names, {"3": "a yellow digit"}, texts, sizes)
+    per_image = [image.boxes.shape[0] for image in images]
+    counts = [count + 2 * (index == 3) for index, count in enumerate(per_image)]
+    assert told.images.bincount().tolist() == counts
+    of_three = told.images == 3
+    attributes = [*names.attributes, *names.novel_attributes]
+    assert told.mentioned[~of_three].eq(-1).all()
+    assert told.mentioned[of_three].eq(1).nonzero()[:, 1].unique().tolist() == [attributes.index("yellow")]
+    assert told.classes[of_three][-2:].tolist() == [-1, -1]  # proposals have no label
+    assert told.attributes[of_three][-2:].eq(-1).all()
+    assert told.attributes[:, -2:].eq(-1).all()  # nothing is known of novel attributes
+    assert told.attributes[told.images == 0][:, :-2].ge(0).all()
+
+
+@pytest.mark.parametrize(
+    ("captions", "message"),
+    [
+        (None, "there is no such file"),
+        ("[1", "is no JSON"),
+        ("[1]", "must hold an object of captions by img_id"),
+        ('{"77": "red"}', "no training image has the img_id '77'"),
+        ('{"3": "a reddish digit"}', "no caption names one of the attributes red, green"),
+    ],
+)
+def test_wrong_captions_are_named(
+    captions: str | None, message: str, ovar: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    path = tmp_path / "captions.json"
+    if captions is not None:
+        path.write_text(captions)
+    call = [str(ovar[0]), *ovar[1], "--out", str(tmp_path / "out")]
+    with pytest.raises((FileNotFoundError, ValueError), match=message):
+        command.main([*call, *LEARN, "--captions", str(path)])
+    assert not (tmp_path / "out").exists()
+
+
+def test_attributes_that_cannot_be_learned_are_refused(
+    ovar: tuple[Path, list[str]], config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--out", str(tmp_path / "out")]
+    for given, message in (
+        (["--captions", "x.json"], "--captions is for --learn: give that as well"),
+        (["--tower-lr", "0.1"], "--tower-lr is for --learn"),
+        ([*LEARN, "--caption-boxes", "3"], "--caption-boxes is for --captions"),
+        (["--adapt-images", "3"], "--adapt-images is for --adapt"),
+        ([*LEARN, *FIXED], "--learn learns prompts in place of --attribute-prompt"),
+    ):
+        with pytest.raises(SystemExit):
+            command.main([str(ovar[0]), *ovar[1], *given, *out])
+        assert message in capsys.readouterr().err
+    for given in (LEARN, FIXED):
+        with pytest.raises(ValueError, match=rf"{given[0]} is for attributes, and .* has none"):
+            command.main([str(config), *ovar[1], *given, *out])
+    for metainfo, message in (
+        ("dict(attributes=['red', 'yellow'])", "attribute 'yellow', which is novel"),
+        ("dict(attributes=['rod'])", "no attribute 'rod'; did you mean 'red'"),
+    ):
+        ovar[0].write_text(f"{OVAR}\ntrain_dataloader['dataset'].update(metainfo={metainfo})")
+        with pytest.raises(ValueError, match=message):
+            command.main([str(ovar[0]), *ovar[1], *LEARN, *out])
+    for head, message in (
+        ("dict(novel_attributes=dict(color=['red']))", "names 'red' as base and as novel"),
+        ("dict(novel_attributes=dict(color='yellow'))", "got the text 'yellow': put it in brackets"),
+    ):
+        ovar[0].write_text(f"{OVAR}\nmodel = dict(roi_head={head})")
+        with pytest.raises(ValueError, match=message):
+            command.main([str(ovar[0]), *ovar[1], *out])
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_command_refuses_other_configs(config: Path, tmp_path: Path) -> None:
     folder = small_clip.untrained(tmp_path / "clip")
     rest = ["--encoder", str(folder), "--out", str(tmp_path / "out")]
-    with pytest.raises(ValueError, match=r"has no roi_head of type densekd.EZADRoIHead"):
+    with pytest.raises(ValueError, match=r"has no roi_head of type densekd.EZADRoIHead or densekd.OvarNetRoIHead"):
         command.main(["densekd::det/plain/faster_rcnn_r18_w16_digits.py", *rest])
     with pytest.raises(ValueError, match=r"--device cuda:99 cannot be used here .*: choose another"):
         command.main([str(config), *rest, "--device", "cuda:99"])

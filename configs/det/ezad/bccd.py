@@ -14,5 +14,8 @@ model = dict(
 seen = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor", "flip", "flip_direction", "homography_matrix")
 train_pipeline = [*start, dict(type="PackDetInputs", meta_keys=seen)]
 train_dataloader = dict(dataset=dict(metainfo=dict(classes=base), pipeline=train_pipeline))
-val_evaluator = dict(classwise=True)
+classes = dict(base_classes=base, novel_classes=novel)  # of which the metric tells AP apart
+val_dataloader = dict(dataset=dict(metainfo=classes))
+test_dataloader = dict(dataset=dict(metainfo=classes))
+val_evaluator = dict(type="OVCocoMetric", classwise=True)
 test_evaluator = val_evaluator

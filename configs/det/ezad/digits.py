@@ -11,5 +11,8 @@ model = dict(
     )
 )
 train_dataloader = dict(dataset=dict(metainfo=dict(classes=base)))
-val_evaluator = dict(classwise=True)
+classes = dict(base_classes=base, novel_classes=novel)  # of which the metric tells AP apart
+val_dataloader = dict(dataset=dict(metainfo=classes))
+test_dataloader = dict(dataset=dict(metainfo=classes))
+val_evaluator = dict(type="OVCocoMetric", classwise=True)
 test_evaluator = val_evaluator
