@@ -317,9 +317,10 @@ SHARED = (
     ),
     System(
         "HARD",
-        "hard FeatureMask",
+        "hard FeatureMask densekd.policies.Hard",
         _GRAPH.format("live", "test_hard_asks_about_the_features_that_the_student_sees"),
         nodes_result=Without("hard(bound=0.2)", "hard(bound=0.0)"),
+        pixels_result="the config is run, not measured",
     ),
     System(
         "Weight Aligning",

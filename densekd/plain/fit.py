@@ -227,7 +227,12 @@ def fit(
                 log(f"{role}: not measured, its output is no logits of the student's classes")
                 del guides[role]
         outcomes = {role: Outcome(model, metrics(model)) for role, model in guides.items()}
-        outcomes.update({role: trained(role, run) for role, run in runs.items()})
+        for role, run in runs.items():
+            try:
+                outcomes[role] = trained(role, run)
+            finally:
+                for policy in run.policies:
+                    policy.leave(run)
         chosen = f"val {name}"
         for role in guides if "control" in outcomes else ():
             its, untaught = (outcomes[each].metrics[chosen] for each in (role, "control"))

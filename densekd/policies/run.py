@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -74,16 +75,43 @@ class Run(ABC):
         return self.collate([self.data[index] for index in indices])
 
     @abstractmethod
-    def seen(self, batch: Any, teachers: Iterable[str] = ()) -> Seen:
+    def seen(self, batch: Any, teachers: Iterable[str] = (), through: bool = False) -> Seen:
         """Run the student, with its gradient, and some teachers on a batch.
+
+        Args:
+            batch: as the loop hands it to the student.
+            teachers: their names.
+            through: whether what the teachers say has a gradient, to what a policy has put into them.
 
         Raises:
             ValueError: a model has no class logits of positions, such as a detector of proposals.
         """
 
     @abstractmethod
+    def told(self, teacher: str, batch: Any, through: bool = False) -> tuple[Tensor, Tensor]:
+        """The class logits `(N, C, *)` of a teacher, and the labels `(N, *)` of their positions; `through` as above."""
+
+    @abstractmethod
     def features(self, teacher: str, batch: Any) -> tuple[Tensor, Tensor]:
         """The last features `(N, D, *)` of a teacher, and the labels `(N, *)` of their positions."""
+
+    @abstractmethod
+    def departure(self, batch: Any) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The images of a batch as the student gets them, and a function: how far it departs from its teachers on any.
+
+        That is the sum of the entries for the images that it is given, which student and teachers see in the place of
+        the batch's own; the gradient is that through the student.
+
+        Raises:
+            TypeError: the batch has no images `(N, C, H, W)`.
+        """
+
+    @abstractmethod
+    def change_images(self, change: Callable[[Tensor], Tensor]) -> Any:
+        """Have student and teachers see what a function makes of the images, in the steps of the training alone.
+
+        Returns a handle, whose `remove()` ends that.
+        """
 
     @abstractmethod
     def undisturbed(self) -> Any:
@@ -156,6 +184,14 @@ class Run(ABC):
             )
         term.weight *= factor
 
+    def weight(self, term: Any, labels: Tensor) -> Tensor | None:
+        """What positions count in an entry by the class of their label; None where all count alike."""
+        weights: Tensor | None = term.by_class
+        if weights is None:
+            return None
+        known = (labels >= 0) & (labels != self.ignore_index)
+        return weights.to(labels.device)[labels.where(known, 0)]
+
     def met(self, student: Tensor, teachers: dict[str, Tensor], labels: Tensor) -> Seen:
         """What models said of a batch and its labels, of maps at the size of the student's logits.
 
@@ -191,6 +227,15 @@ def alone(student: nn.Module) -> Iterator[nn.Module]:
             student._modules["distill"] = beside
 
 
+def mean_over_processes(value: Tensor) -> Tensor:
+    """The mean of what the processes of a run have."""
+    if dist.is_available() and dist.is_initialized():
+        value = value.clone()
+        dist.all_reduce(value)
+        value /= dist.get_world_size()
+    return value
+
+
 class Policy:
     """What changes the data, the weights or the student of a run.
 
@@ -211,6 +256,9 @@ class Policy:
 
     def step(self, run: Run, batch: Any) -> None:
         """Before each step; `batch` is the one that the student sees in it."""
+
+    def leave(self, run: Run) -> None:
+        """After the last step, or where the training was broken off: what was put into models is taken out of them."""
 
     def finish(self, student: nn.Module) -> None:
         """Turn the trained student into what is used, in place, after the last step."""

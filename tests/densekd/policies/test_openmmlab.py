@@ -13,6 +13,7 @@ from mmengine.hooks import Hook
 
 from densekd import Distiller, distill, prepare, train
 from densekd.checkpoint import read
+from densekd.policies.m2m import M2M
 
 from ..conftest import seg_batch
 
@@ -107,12 +108,21 @@ def test_checkpoints_hold_the_quantised_student_under_plain_names(taught: Config
     assert len(saved["backbone.layer2.0.bn1.running_mean"].unique()) > 4
 
 
-@pytest.mark.parametrize("name", ["tgeo", "snapshots", "similar"])
-def test_policies_of_teachers_act(name: str, seg: Config, seg_teacher: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["tgeo", "snapshots", "similar", "hard", "mst_distill", "m2m"])
+def test_policies_of_teachers_act(
+    name: str, seg: Config, seg_teacher: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trained, weights = seg_teacher["teacher"], seg_teacher["checkpoint"]
     entry = dict(student=LOGITS, loss="kl")
     options: dict[str, dict[str, Any]] = {
         "tgeo": dict(**seg_teacher, distills=[dict(entry, loss="tgeo")], task_weight=0.0),
+        "hard": dict(**seg_teacher, distills=[entry]),
+        "m2m": dict(**seg_teacher, distills=[entry]),
+        "mst_distill": dict(
+            teacher=dict(a=trained, b=trained),
+            checkpoint=dict(a=weights, b="random"),
+            distills=[dict(entry, loss=dict(type="mst_distill", teachers=2, mask=0), source=["a", "b"])],
+        ),
         "snapshots": dict(teacher="past", distills=[entry]),
         "similar": dict(
             teacher=dict(a=trained, b=trained),
@@ -120,15 +130,55 @@ def test_policies_of_teachers_act(name: str, seg: Config, seg_teacher: dict[str,
             distills=[dict(entry, source=source, name=source) for source in "ab"],
         ),
     }
-    spec = dict(tgeo=dict(every=1), snapshots=dict(every=1), similar=dict(look=4))[name]
+    spec: dict[str, Any] = dict(
+        tgeo=dict(every=1),
+        snapshots=dict(every=1),
+        similar=dict(look=4),
+        hard=dict(lr=0.1, up=9.0),
+        mst_distill=dict(stage="backbone:3", start=0.0),
+        m2m=dict(steps=1),
+    )[name]
+    places: list[tuple[str, tuple[int, ...]]] = []
+    teach = M2M._teach
+
+    def watched(self: Any, run: Any, name: str, stage: str, place: Any, number: int) -> None:
+        before = copy.deepcopy(place.stage.state_dict())
+        teach(self, run, name, stage, place, number)
+        assert not all(torch.equal(value, before[key]) for key, value in place.stage.state_dict().items())
+        places.append((stage, tuple(type(each).__name__ for each in (place.before, place.after))))
+
+    monkeypatch.setattr(M2M, "_teach", watched)
     runner, images = ran(distill(seg, **options[name]), tmp_path, [dict(type=name, **spec)], steps=2)
-    (policy,) = next(hook.policies for hook in runner.hooks if type(hook).__name__ == "Policies")
+    acting = next(hook for hook in runner.hooks if type(hook).__name__ == "Policies")
+    (policy,) = acting.policies
     model = runner.model
     if name == "tgeo":
         held = {f"train-{index:05}" for index in policy.held.tolist()}
         assert len(held) == 3
         assert not held & {*images}
         assert len(policy.optimiser.state) == len(list(policy.fused.ratio.parameters()))
+    elif name == "hard":
+        batch, teacher = seg_batch(model), model.teachers["teacher"]
+        shown: list[torch.Tensor] = []
+        for part in (teacher.model, model):
+            part.backbone.register_forward_pre_hook(lambda _, args: shown.append(args[0].detach()))
+        model.train()(**batch, mode="loss")
+        assert torch.equal(shown.pop(), batch["inputs"])  # it is taken out after the training
+        shown.clear()
+        acting.run.change_images(policy.changed)
+        model(**batch, mode="loss")
+        its, mine = shown
+        assert torch.equal(its, teacher._renormalise(mine, batch["data_samples"]))
+        assert [each.any().item() for each in mine != batch["inputs"]].count(True) == 1  # half of the batch
+        assert (mine - batch["inputs"]).abs().max() <= 0.5 + 1e-5
+        assert not any(name.startswith("change") for name in model.state_dict())
+    elif name == "mst_distill":
+        assert policy.masks["a"][2].out_features == 128
+        assert not torch.equal(policy.masks["a"][2].weight, policy.masks["b"][2].weight)
+        assert all(each.abs().sum() > 0 for each in policy.optimiser.param_groups[0]["params"])
+        assert not model.teachers["a"].model.backbone._forward_hooks
+    elif name == "m2m":
+        assert places == [(f"backbone.layer{number}", ("_Stitch", "_Stitch")) for number in (1, 2, 3, 4)]
     elif name == "snapshots":
         assert (policy.taken, model.distill.kl.weight) == (1, 1.0)
     else:
