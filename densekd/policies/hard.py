@@ -150,8 +150,8 @@ class Change(nn.Module):
         super().__init__()
         self.bound = bound
         last = nn.Conv2d(hidden, channels, 3, padding=1)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        for each in last.parameters():
+            nn.init.zeros_(each)
         self.layers = nn.Sequential(
             nn.Conv2d(channels, hidden, 3, padding=1),
             nn.ReLU(),

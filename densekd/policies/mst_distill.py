@@ -82,7 +82,8 @@ class MSTDistill(Policy):
         if len(stages) != len(self.names):
             raise ValueError(f"policy 'mst_distill': {len(self.names)} teachers, but {len(stages)} stages")
         self.on, self.apart = True, dict[str, Tensor]()
-        self.masks, self.handles = nn.ModuleDict(), []
+        self.masks = nn.ModuleDict()
+        self.handles: list[Any] = []
         with run.undisturbed():
             torch.manual_seed(run.seed)
             for name, stage in zip(self.names, stages):
