@@ -236,16 +236,15 @@ def check_one_budget(configs: Mapping[Key, Config]) -> None:
 
 def _untaught(config: Config) -> Config:
     """A control's config without the policies that need a teacher, with which it does not train."""
-    hooks = [copy.deepcopy(each) for each in config.get("custom_hooks") or []]
-    for each in hooks:
+    plain, hooks = copy.deepcopy(config), []
+    for each in plain.get("custom_hooks") or []:
         if each.get("type") == "densekd.Policies":
-            given = [dict(policy) if isinstance(policy, Mapping) else policy for policy in each["policies"]]
-            each["policies"] = [one for one, built in zip(given, build_policies(given)) if not built.taught]
-    hooks = [each for each in hooks if each.get("type") != "densekd.Policies" or each["policies"]]
-    plain = copy.deepcopy(config)
-    plain.pop("custom_hooks", None)
-    if hooks:
-        plain.custom_hooks = hooks
+            given = each.get("policies")
+            each.policies = [one for one, built in zip(given, build_policies(given)) if not built.taught]
+            if not each.policies:
+                continue
+        hooks.append(each)
+    plain.custom_hooks = hooks
     return plain
 
 

@@ -6,6 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -161,7 +162,7 @@ def fit(
         chosen = [each for each in build_policies(policies) if guide is not None or not each.taught]
         factor = 1.0 if guide is None else task_weight
         run = PlainRun(learner, chosen, train, batch_size, epochs, seed, factor, ignore_index, where)
-        run.start(batches())
+        run.start(batches(), left)
         return run
 
     def of_val(model: nn.Module) -> Any:
@@ -215,7 +216,7 @@ def fit(
             policy.finish(model)
         return Outcome(model, metrics(model), chosen, time.perf_counter() - start, list(run.policies))
 
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), ExitStack() as left:
         runs = {"control": ready(None)} if teacher is None or control else {}
         runs = {"student": runs["control"]} if teacher is None else {**runs, "student": ready(teacher)}
         guides = _measurable(teacher, convert)
@@ -227,12 +228,7 @@ def fit(
                 log(f"{role}: not measured, its output is no logits of the student's classes")
                 del guides[role]
         outcomes = {role: Outcome(model, metrics(model)) for role, model in guides.items()}
-        for role, run in runs.items():
-            try:
-                outcomes[role] = trained(role, run)
-            finally:
-                for policy in run.policies:
-                    policy.leave(run)
+        outcomes.update({role: trained(role, run) for role, run in runs.items()})
         chosen = f"val {name}"
         for role in guides if "control" in outcomes else ():
             its, untaught = (outcomes[each].metrics[chosen] for each in (role, "control"))

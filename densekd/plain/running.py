@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import torch
@@ -74,11 +74,12 @@ class PlainRun(Run):
             self.loader = None
         self.epochs = epochs
 
-    def start(self, loader: DataLoader) -> None:
-        """Start the policies; `loader` is the run's own where they draw nothing."""
+    def start(self, loader: DataLoader, left: ExitStack) -> None:
+        """Start the policies, which leave with `left`; `loader` is the run's own where they draw nothing."""
         self.loader = self.loader or loader
         self.steps = self.epochs * len(self.loader)
         for policy in self.policies:
+            left.callback(policy.leave, self)
             policy.start(self)
 
     def before(self, step: int, batch: Any) -> None:
@@ -114,9 +115,10 @@ class PlainRun(Run):
         batch, learner = moved(batch, self.device), self.learner
         call, labels = inputs(batch), labels_of(batch)
         images = images_of(*call)
-        if images is None or not isinstance(learner, Distillation):
+        if images is None or images.ndim != 4 or not isinstance(learner, Distillation):
             raise TypeError("a policy changes images (N, C, H, W) that student and teachers see, and there are none")
-        context = dict(labels=labels, progress=self.step / self.steps)
+        epoch = self.step // len(self.loader)
+        context = dict(labels=labels, progress=self.step / self.steps, epoch=epoch)
 
         def departs(others: Tensor) -> Tensor:
             args, kwargs = with_images(call, images, others)

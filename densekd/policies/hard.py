@@ -41,7 +41,8 @@ class Hard(Policy):
         hidden: width of A.
 
     Raises:
-        TypeError: there are no images that student and teachers see.
+        TypeError: there are no images that student and teachers see, or an entry reads what there is in the student's
+            own step alone: the proposals of a detector, or the labels that it assigns.
         ValueError: an option is out of range.
 
     Paper: Nix, Burg, Sinz, "HARD: Hard Augmentations for Robust Distillation", 2023. Its networks are larger and move
@@ -70,7 +71,7 @@ class Hard(Policy):
             )
         self.bound, self.up, self.low, self.lr, self.share = bound, up, low, lr, share
         self.steps, self.every, self.hidden = steps, every, hidden
-        self.climbing = True
+        self.climbing, self.handle = True, None
 
     def start(self, run: Run) -> None:
         with run.undisturbed():
@@ -96,19 +97,22 @@ class Hard(Policy):
             images, departs = run.departure(batch)
             with torch.no_grad():
                 clean = mean_over_processes(departs(images))
+            if not clean:  # no entry is on
+                return
+            far, near = (clean + (times - 1) * clean.abs() for times in (self.up, self.low))  # for losses below 0, too
             left = self.steps if self.climbing else 0
             while True:
                 with torch.set_grad_enabled(left > 0):
                     here = departs(self.change(images))
                 value = mean_over_processes(here.detach())
-                if not left or value > self.up * clean:
+                if not left or value > far:
                     break
                 self._climb(here)
                 left -= 1
-        self.climbing = not value > self.up * clean if self.climbing else bool(value < self.low * clean)
+        self.climbing = not value > far if self.climbing else bool(value < near)
 
     def leave(self, run: Run) -> None:
-        if self.bound:
+        if self.handle is not None:
             self.handle.remove()
 
     def _climb(self, departure: Tensor) -> None:

@@ -46,7 +46,7 @@ class M2M(Policy):
     Raises:
         KeyError: a model has no such stage.
         TypeError: a stage has more than one tensor in or out.
-        ValueError: an option is out of range, the stages shrink an image differently, or none is known.
+        ValueError: an option is out of range, the stages shrink an image differently, none is known, or one is frozen.
 
     Paper: Lo et al., "m2mKD: Module-to-Module Knowledge Distillation for Modular Transformers", 2024: blocks of
     transformers, into modules of a larger modular network, and both in the place of a block of a small third network,
@@ -64,6 +64,13 @@ class M2M(Policy):
         lr: float = 0.003,
         teacher: str | None = None,
     ) -> None:
+        given = [*stages, *stages.values()] if isinstance(stages, Mapping) else stages
+        listed = isinstance(given, list | tuple) and all(isinstance(each, str) for each in given)
+        if stages is not None and not listed:
+            raise TypeError(
+                "policy 'm2m': stages is a list of paths, or a dict of the student's with the teacher's, got "
+                f"{stages!r}"
+            )
         if steps < 1 or not 0 <= share <= 1 or not lr > 0:
             raise ValueError(
                 "policy 'm2m': steps counts from 1, share is one of the teacher's answers, 0 to 1, and lr is positive; "
@@ -74,6 +81,7 @@ class M2M(Policy):
 
     def start(self, run: Run) -> None:
         name = run.teacher("m2m", self.asked)
+        run.check_frozen("m2m", [name])
         pairs = self._pairs(run.student)
         for mine, its in pairs.items():
             find(run.student, mine), find(run.teachers[name], its)
@@ -81,6 +89,7 @@ class M2M(Policy):
             return
         with run.undisturbed():
             torch.manual_seed(run.seed)
+            run.student.train()
             sizes = self._measured(run, name, pairs)
             for number, (mine, its) in enumerate(pairs.items()):
                 (own_in, own_out), (in_, out) = sizes["student", mine], sizes["teacher", its]
@@ -89,7 +98,10 @@ class M2M(Policy):
                         f"policy 'm2m': {mine!r} of the student makes {own_out} of {own_in}, {its!r} of the teacher "
                         f"{out} of {in_}: give stages that shrink an image alike"
                     )
-                place = _InItsPlace(find(run.student, mine), own_in[0], own_out[0], in_[0], out[0])
+                stage = find(run.student, mine)
+                if not any(each.requires_grad for each in stage.parameters()):
+                    raise ValueError(f"policy 'm2m': nothing in {mine!r} of the student can learn: leave it out")
+                place = _InItsPlace(stage, own_in[0], own_out[0], in_[0], out[0])
                 self._teach(run, name, its, place.to(next(run.student.parameters()).device), number)
 
     def _pairs(self, student: Any) -> dict[str, str]:
@@ -156,22 +168,19 @@ class M2M(Policy):
 
 
 class _InItsPlace(nn.Module):
-    """A stage of the student with stitches to the teacher's widths, in training mode where the teacher is at rest."""
+    """A stage of the student with stitches to the teacher's widths; it keeps its mode where the teacher is at rest."""
 
     def __init__(self, stage: nn.Module, own_in: int, own_out: int, into: int, out: int) -> None:
         super().__init__()
         self.before = nn.Identity() if own_in == into else _Stitch(into, own_in)
         self.stage = stage
+        self.modes = [module.training for module in stage.modules()]
         self.after = nn.Identity() if own_out == out else _Stitch(own_out, out)
 
     def forward(self, x: Tensor) -> Tensor:
-        modes = [(module, module.training) for module in self.modules()]
-        self.train()
-        try:
-            return self.after(self.stage(self.before(x)))
-        finally:
-            for module, mode in modes:
-                module.training = mode
+        for module, mode in zip(self.stage.modules(), self.modes):
+            module.training = mode
+        return self.after(self.stage(self.before(x)))
 
 
 class _Stitch(nn.Module):

@@ -42,7 +42,7 @@ class MSTDistill(Policy):
 
     Raises:
         KeyError: a teacher has no such stage.
-        TypeError: the stage yields several tensors.
+        TypeError: the stage yields several tensors, or has no such item.
         ValueError: an option is out of range, or there is no such entry, or more than one.
 
     Paper: Li et al., "MST-Distill: Mixture of Specialized Teachers for Cross-Modal Knowledge Distillation", 2025, with
@@ -60,12 +60,17 @@ class MSTDistill(Policy):
         lr: float = 0.01,
         start: float = 0.1,
     ) -> None:
+        listed = isinstance(stage, list | tuple) and all(isinstance(each, str) for each in stage)
+        if not (stage is None or isinstance(stage, str) or listed):
+            raise TypeError(f"policy 'mst_distill': stage is a tap, or a list with one for each teacher, got {stage!r}")
         if rebuild < 0 or hidden < 1 or not lr > 0 or not 0 <= start <= 1:
             raise ValueError(
                 "policy 'mst_distill': rebuild is not negative, hidden counts from 1, lr is positive and start a share "
                 f"of the training; got {rebuild}, {hidden}, {lr} and {start}"
             )
         self.stage, self.rebuild, self.hidden, self.lr, self.begin = stage, rebuild, hidden, lr, start
+        self.on = False  # before the first step the teachers are as they were
+        self.handles: list[Any] = []
 
     def start(self, run: Run) -> None:
         found = [(term, part) for term in run.terms for part in term.loss.modules() if isinstance(part, Fused)]
@@ -81,9 +86,10 @@ class MSTDistill(Policy):
         stages = [self.stage] * len(self.names) if self.stage is None or isinstance(self.stage, str) else self.stage
         if len(stages) != len(self.names):
             raise ValueError(f"policy 'mst_distill': {len(self.names)} teachers, but {len(stages)} stages")
-        self.on, self.apart = True, dict[str, Tensor]()
-        self.masks = nn.ModuleDict()
-        self.handles: list[Any] = []
+        if len(self.names) < 2 or not {*self.names} <= {*run.guides}:
+            raise ValueError(f"policy 'mst_distill' masks several teachers: source= names them; got {self.names}")
+        run.check_frozen("mst_distill", self.names)
+        self.apart, self.masks = dict[str, Tensor](), nn.ModuleDict()
         with run.undisturbed():
             torch.manual_seed(run.seed)
             for name, stage in zip(self.names, stages):
@@ -170,6 +176,9 @@ def put(module: nn.Module, where: Tap, change: Callable[[Any], Any]) -> Any:
     def of_output(_: nn.Module, args: Any, output: Any) -> Any:
         if where.item is None:
             return change(output)
+        if not isinstance(output, list | tuple) or not -len(output) <= where.item < len(output):
+            got = f"{len(output)} items" if isinstance(output, list | tuple) else f"a {type(output).__name__}"
+            raise TypeError(f"policy 'mst_distill': stage '{where.path}:{where.item}' is an item of {got}")
         items = list(output)
         items[where.item] = change(items[where.item])
         return type(output)(items)

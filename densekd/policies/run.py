@@ -12,8 +12,9 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from densekd.context import weights_of
 from densekd.policies.draws import Draws, domains_of
-from densekd.teacher import Teacher
+from densekd.teacher import Peer, Teacher
 from kdlosses.reduce import labelled
 from kdlosses.resized import labels_at, resized
 from kdlosses.taps import at_rest
@@ -103,7 +104,7 @@ class Run(ABC):
         the batch's own; the gradient is that through the student.
 
         Raises:
-            TypeError: the batch has no images `(N, C, H, W)`.
+            TypeError: the batch has no images `(N, C, H, W)`, or an entry cannot be asked about other ones.
         """
 
     @abstractmethod
@@ -157,6 +158,12 @@ class Run(ABC):
             raise ValueError(f"policy {policy!r} needs one teacher; there is {known}: name it, teacher='...'")
         return next(iter(self.teachers)) if name is None else name
 
+    def check_frozen(self, policy: str, names: Iterable[str]) -> None:
+        """Raise `ValueError` if one of these teachers learns beside the student."""
+        learning = [name for name in names if isinstance(self.guides[name], Peer)]
+        if learning:
+            raise ValueError(f"policy {policy!r} is for frozen teachers, and {learning[0]!r} is in online=[...]")
+
     @contextmanager
     def aside(self, gradients: bool = False) -> Iterator[None]:
         """Look without a trace: evaluation mode, no gradients if none are asked for, and no random number used up."""
@@ -186,11 +193,7 @@ class Run(ABC):
 
     def weight(self, term: Any, labels: Tensor) -> Tensor | None:
         """What positions count in an entry by the class of their label; None where all count alike."""
-        weights: Tensor | None = term.by_class
-        if weights is None:
-            return None
-        known = (labels >= 0) & (labels != self.ignore_index)
-        return weights.to(labels.device)[labels.where(known, 0)]
+        return None if term.by_class is None else weights_of(labels, term.by_class, self.ignore_index)
 
     def met(self, student: Tensor, teachers: dict[str, Tensor], labels: Tensor) -> Seen:
         """What models said of a batch and its labels, of maps at the size of the student's logits.
@@ -258,7 +261,10 @@ class Policy:
         """Before each step; `batch` is the one that the student sees in it."""
 
     def leave(self, run: Run) -> None:
-        """After the last step, or where the training was broken off: what was put into models is taken out of them."""
+        """After the last step: what was put into models is taken out of them.
+
+        `densekd.fit` calls it after an error as well, be it in `start`: what it reads is there from the beginning.
+        """
 
     def finish(self, student: nn.Module) -> None:
         """Turn the trained student into what is used, in place, after the last step."""

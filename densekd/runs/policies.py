@@ -16,7 +16,8 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import Tensor, nn
 
 from densekd.cache.teacher import CachedTeacher
-from densekd.context import classes_of
+from densekd.context import OF_AN_ASSIGNER, classes_of
+from densekd.mmlab.assigned import assigns
 from densekd.mmlab.distiller import Distiller
 from densekd.mmlab.samples import Context
 from densekd.policies import Policy, Run, Seen, build_policies
@@ -27,6 +28,7 @@ from densekd.sensors.batches import image_size
 from densekd.taps.defaults import sigmoid_logits
 from densekd.taps.defaults import tap as default_tap
 from densekd.taps.reader import Taps, at_rest
+from densekd.taps.roi_heads import of_proposals
 from densekd.term import two_classes
 
 
@@ -170,8 +172,15 @@ class OpenMMLabRun(Run):
     def departure(self, batch: Any) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         model: Any = self.student
         images, samples = self._ready(batch)
-        if not isinstance(images, Tensor) or not isinstance(model, Distiller):
+        if not isinstance(images, Tensor) or images.ndim != 4 or not isinstance(model, Distiller):
             raise TypeError("a policy changes images (N, C, H, W) that student and teachers see, and there are none")
+        for term in self.terms:
+            reads = term.where in OF_AN_ASSIGNER or "labels" in term.loss.needs
+            if of_proposals(term.student) or (reads and assigns(model)):
+                raise TypeError(
+                    f"a policy changes images, and entry {term.name!r} reads proposals of a detector, or labels that "
+                    "it assigns, which there are in the student's own step alone"
+                )
         context = Context(samples, image_size(images), self.ignore_index)
         terms = [term for term in self.terms if term.active(context) and not term.back]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ def run_of(data: list[Pair], **options: Any) -> tuple[PlainRun, Any, Any]:
     learner = Distillation(net(), eyes(2.0), KL, example=images, classes=3)
     (policy,) = build_policies([dict(type="hard", **options)])
     run = PlainRun(learner, [policy], data, 4, 1, 0, 0.0, 255, torch.device("cpu"))
-    run.start([None] * 4)  # type: ignore[arg-type]
+    run.start([None] * 4, ExitStack())  # type: ignore[arg-type]
     return run, policy, [images, labels]
 
 
@@ -124,6 +125,30 @@ def test_a_student_of_hard_images_is_nearer_to_its_teacher_on_those_it_has_not_s
     assert hard < 0.9 * plain
 
 
+def test_a_loss_below_0_is_climbed_too() -> None:
+    run, policy, batch = run_of(scenes(8, 0), bound=2.0, up=1.5, lr=0.003, steps=1)
+    images, departs = run.departure(batch)
+    run.departure = lambda batch: (images, lambda others: departs(others) - 10)  # type: ignore[method-assign]
+    run.before(0, batch)
+    assert policy.climbing
+    assert policy.change.layers[-1].weight.abs().sum() > 0
+
+
+def test_entries_that_are_off_or_count_epochs_are_asked_as_in_the_training() -> None:
+    """There is nothing to climb before an entry begins."""
+    heard: list[Any] = []
+
+    def counts(student: Tensor, teacher: Tensor, epoch: int) -> Tensor:
+        heard.append((torch.is_grad_enabled(), epoch))
+        return (student - teacher).square().mean()
+
+    late = dict(type="stages", losses=[(0.5, None), (1.0, counts)])
+    found = trained(net, eyes(), scenes(8, 0), ["hard"], distills=[dict(KL[0], loss=late)], control=False, epochs=4)
+    assert {epoch for _, epoch in heard} == {2, 3}
+    (policy,) = found.outcomes["student"].policies
+    assert policy.change.layers[-1].weight.abs().sum() > 0
+
+
 def test_without_a_bound_nothing_is_changed() -> None:
     data = scenes(8, 0)
     with_it, without = (
@@ -144,3 +169,12 @@ def test_what_does_not_fit_is_said() -> None:
     student, teacher = (nn.Sequential(nn.Linear(5, 3)) for _ in range(2))
     with pytest.raises(TypeError, match=r"changes images \(N, C, H, W\)"):
         trained(student, teacher, rows, ["hard"], val=rows, distills=[dict(loss="kl", student="0")])
+
+    class Clips(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).mean(2)
+
+    clips = [(image[:, None].repeat(1, 2, 1, 1), label) for image, label in data]
+    student, teacher = (Clips(nn.Conv3d(3, 3, 1)) for _ in range(2))
+    with pytest.raises(TypeError, match=r"changes images \(N, C, H, W\)"):
+        trained(student, teacher, clips, ["hard"], val=clips, distills=[dict(loss="kl", student="0")])

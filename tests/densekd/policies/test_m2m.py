@@ -87,6 +87,20 @@ def test_stages_taught_one_by_one_are_a_head_start() -> None:
     assert taught > plain + 0.1
 
 
+def test_a_batch_norm_that_the_student_keeps_at_rest_stays_as_it_is() -> None:
+    class AtRest(nn.Sequential):
+        def train(self, mode: bool = True) -> AtRest:
+            super().train(mode)
+            self.body[1].eval()
+            return self
+
+    spec = dict(type="m2m", stages=["body"], steps=2)
+    for kind, moves in ((AtRest, False), (nn.Sequential, True)):
+        found = begun(kind(OrderedDict(net().named_children())), net(6), spec).student.body[1]
+        assert found.training == moves
+        assert (found.running_mean.abs().sum() > 0) == moves
+
+
 def test_what_does_not_fit_is_said() -> None:
     for wrong in (dict(steps=0), dict(share=2.0), dict(lr=0.0)):
         with pytest.raises(ValueError, match="policy 'm2m'"):
@@ -95,6 +109,13 @@ def test_what_does_not_fit_is_said() -> None:
         begun(deep(3), deep(4), "m2m")
     with pytest.raises(KeyError, match="no module 'third'"):
         begun(deep(3), deep(4), dict(type="m2m", stages=["third"]))
+    for stages in ("first", [1], dict(first=None), 5):
+        with pytest.raises(TypeError, match="stages is a list of paths, or a dict of the student's"):
+            begun(deep(3), deep(4), dict(type="m2m", stages=stages))
+    frozen = deep(3)
+    frozen.first.requires_grad_(False)
+    with pytest.raises(ValueError, match="nothing in 'first' of the student can learn: leave it out"):
+        begun(frozen, deep(4), dict(type="m2m", stages=["first"]))
     coarse = deep(4)
     coarse.first[0][0].stride = 2, 2
     with pytest.raises(ValueError, match="give stages that shrink an image alike"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 import densekd
 from densekd.plain.distillation import Distillation
+from densekd.plain.given import Given
 from densekd.plain.running import PlainRun
 from densekd.policies import build_policies
 
@@ -31,7 +33,7 @@ def run_of(data: list[Pair], **options: Any) -> tuple[PlainRun, Any, list[Tensor
     learner = Distillation(net(), dict(one=net(6), other=net(5)), [ENTRY], example=images, classes=3)
     (policy,) = build_policies([dict(type="mst_distill", **options)])
     run = PlainRun(learner, [policy], data, 4, 1, 0, 0.0, 255, torch.device("cpu"))
-    run.start([None] * 10)  # type: ignore[arg-type]
+    run.start([None] * 10, ExitStack())  # type: ignore[arg-type]
     return run, policy, [images, labels]
 
 
@@ -140,10 +142,29 @@ def test_what_the_student_cannot_follow_is_left_out_of_a_teacher() -> None:
 
 def test_a_users_teacher_is_left_as_it_was() -> None:
     teachers = dict(one=net(6), other=net(5))
-    trained(net, teachers, scenes(4, 0), ["mst_distill"], distills=[ENTRY], control=False, epochs=1)
+    options: dict[str, Any] = dict(distills=[ENTRY], control=False, epochs=1)
+    masked, plain = (
+        trained(net, teachers, scenes(4, 0), policies, **options).metrics for policies in (["mst_distill"], [])
+    )
+    assert masked["teacher one"] == plain["teacher one"]  # it is measured without a mask
+    broken = [dict(type="mst_distill", stage=["body", "gone"])], ["mst_distill", dict(type="m2m", teacher="gone")]
+    for policies in broken:
+        with pytest.raises((KeyError, ValueError), match="gone"):
+            trained(net, teachers, scenes(4, 0), policies, **options)
     assert not any(
         part._forward_hooks or part._forward_pre_hooks for each in teachers.values() for part in each.modules()
     )
+
+
+def test_positions_count_as_in_the_entry() -> None:
+    run, policy, (_, labels) = run_of(scenes(4, 0))
+    labels[:, :5] = 255
+    given = Given(dict(labels=labels), (16, 16))
+    found, expected = run.weight(policy.term, labels), given.by_class(policy.term.by_class, (16, 16))
+    assert found is not None
+    assert torch.equal(found, expected)
+    assert found[:, :5].unique().numel() == 1
+    assert found[0, 0, 0] == pytest.approx(found[:, 5:].mean().item())
 
 
 def test_what_does_not_fit_is_said() -> None:
@@ -162,3 +183,14 @@ def test_what_does_not_fit_is_said() -> None:
         trained(net, teachers, data, [dict(type="mst_distill", stage="bodi")], **quick)
     with pytest.raises(ValueError, match="2 teachers, but 1 stages"):
         trained(net, teachers, data, [dict(type="mst_distill", stage=["body"])], **quick)
+    for stage in ("body:0", "body:7"):
+        with pytest.raises(TypeError, match=f"stage '{stage}' is an item of a Tensor"):
+            trained(net, teachers, data, [dict(type="mst_distill", stage=stage)], **quick)
+    with pytest.raises(TypeError, match="stage is a tap, or a list with one for each teacher, got 5"):
+        trained(net, teachers, data, [dict(type="mst_distill", stage=5)], **quick)
+    for its, sources in ((eyes(), None), (dict(one=net(6)), ["truth", "one"])):
+        loss = dict(type="mst_distill", teachers=len(sources or [1]), mask=0.0)
+        with pytest.raises(ValueError, match="masks several teachers: source= names them"):
+            trained(
+                net, its, data, ["mst_distill"], control=False, distills=[{**ENTRY, "source": sources, "loss": loss}]
+            )
