@@ -162,7 +162,8 @@ def fit(
         chosen = [each for each in build_policies(policies) if guide is not None or not each.taught]
         factor = 1.0 if guide is None else task_weight
         run = PlainRun(learner, chosen, train, batch_size, epochs, seed, factor, ignore_index, where)
-        run.start(batches(), left)
+        left.callback(run.leave)
+        run.start(batches())
         return run
 
     def of_val(model: nn.Module) -> Any:

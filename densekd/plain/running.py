@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -52,6 +52,7 @@ class PlainRun(Run):
         device: torch.device,
     ) -> None:
         self.learner, self.policies = learner, policies
+        self.begun: list[Policy] = []
         self.student: nn.Module = learner.student if isinstance(learner, Distillation) else learner
         self.terms = learner._terms if isinstance(learner, Distillation) else []
         self.guides = learner.teachers if isinstance(learner, Distillation) else {}
@@ -74,13 +75,18 @@ class PlainRun(Run):
             self.loader = None
         self.epochs = epochs
 
-    def start(self, loader: DataLoader, left: ExitStack) -> None:
-        """Start the policies, which leave with `left`; `loader` is the run's own where they draw nothing."""
+    def start(self, loader: DataLoader) -> None:
+        """Start the policies; `loader` is the run's own where they draw nothing."""
         self.loader = self.loader or loader
         self.steps = self.epochs * len(self.loader)
         for policy in self.policies:
-            left.callback(policy.leave, self)
+            self.begun.append(policy)
             policy.start(self)
+
+    def leave(self) -> None:
+        """Have those policies leave that were to start."""
+        for policy in self.begun:
+            policy.leave(self)
 
     def before(self, step: int, batch: Any) -> None:
         """Have the policies act before a step."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -27,7 +26,7 @@ def run_of(data: list[Pair], **options: Any) -> tuple[PlainRun, Any, Any]:
     learner = Distillation(net(), eyes(2.0), KL, example=images, classes=3)
     (policy,) = build_policies([dict(type="hard", **options)])
     run = PlainRun(learner, [policy], data, 4, 1, 0, 0.0, 255, torch.device("cpu"))
-    run.start([None] * 4, ExitStack())  # type: ignore[arg-type]
+    run.start([None] * 4)  # type: ignore[arg-type]
     return run, policy, [images, labels]
 
 

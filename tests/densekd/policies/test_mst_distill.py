@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -33,7 +32,7 @@ def run_of(data: list[Pair], **options: Any) -> tuple[PlainRun, Any, list[Tensor
     learner = Distillation(net(), dict(one=net(6), other=net(5)), [ENTRY], example=images, classes=3)
     (policy,) = build_policies([dict(type="mst_distill", **options)])
     run = PlainRun(learner, [policy], data, 4, 1, 0, 0.0, 255, torch.device("cpu"))
-    run.start([None] * 10, ExitStack())  # type: ignore[arg-type]
+    run.start([None] * 10)  # type: ignore[arg-type]
     return run, policy, [images, labels]
 
 
