@@ -37,6 +37,18 @@ LOGITS = ("student_logits", "teacher_logits")
 """Class logits of the learning side and of the other, from their default taps, for losses on other taps."""
 
 
+def weights_of(labels: Tensor, weights: Tensor, ignore_index: int) -> Tensor:
+    """The weight of the class of each label, see `LossInputs.by_class`.
+
+    >>> weights_of(torch.tensor([0, 1, 255]), torch.tensor([1.0, 3.0]), 255).tolist()
+    [1.0, 3.0, 2.0]
+    """
+    safe, known = labelled(labels, None, ignore_index, len(weights))
+    found = weights.to(labels.device)[safe]
+    mean = (found * known).sum() / known.sum().clamp_min(1)
+    return found.where(known, mean.where(known.any(), 1.0))
+
+
 class LossInputs(ABC):
     """Ground truth and training progress of one batch, computed only if a loss needs it.
 
@@ -194,12 +206,7 @@ class LossInputs(ABC):
             ValueError: a label is no class; on a GPU, where each look would wait for the device, torch's own error.
         """
         labels = self.labels(size)
-        if labels is None:
-            return None
-        safe, known = labelled(labels, None, self.ignore_index, len(weights))
-        found = weights.to(labels.device)[safe]
-        mean = (found * known).sum() / known.sum().clamp_min(1)
-        return found.where(known, mean.where(known.any(), 1.0))
+        return None if labels is None else weights_of(labels, weights, self.ignore_index)
 
     def labelled(self, size: Size) -> Tensor:
         """Positions whose label is not ignored, `(B, h, w)` bool."""

@@ -233,7 +233,6 @@ _SEGMENTATION: dict[str, dict[str, float | _Other | None]] = {
         "comodo": _beside_kl("comodo", size=512),
         "trg": _beside_kl("trg"),
         **{loss: _beside_kl(loss) for loss in ("leaf", "mi_alpha", "norm_feature", "prockd")},
-        "mst_distill": _of_two("mst_distill", teachers=2),
         **{loss: _of_two(loss) for loss in ("average", "mulki")},
     },
     "tables/scenes_mit": {

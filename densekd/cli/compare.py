@@ -34,6 +34,7 @@ from mmengine.config import Config
 
 from densekd.cli._overrides import method_name
 from densekd.mmlab.config import cache_in, distill, is_taught, read_config
+from densekd.policies import build_policies
 from densekd.runs.comparison import (
     Role,
     check,
@@ -226,11 +227,25 @@ def named(configs: dict[Path, Config]) -> tuple[str, dict[Path, str]]:
 def check_one_budget(configs: Mapping[Key, Config]) -> None:
     """Stop where two configs are unlike in more than the way that the student is taught."""
     (path, first), *others = configs.items()
-    expected = config_of(first, "control")
+    expected = _untaught(config_of(first, "control"))
     for other, config in others:
-        fields = differences(expected, config_of(config, "control"))
+        fields = differences(expected, _untaught(config_of(config, "control")))
         if fields:
             sys.exit(f"{path} and {other} cannot share a control, which differs in {', '.join(fields[:5])}")
+
+
+def _untaught(config: Config) -> Config:
+    """A control's config without the policies that need a teacher, with which it does not train."""
+    plain, hooks = copy.deepcopy(config), []
+    for each in plain.get("custom_hooks") or []:
+        if each.get("type") == "densekd.Policies":
+            given = each.get("policies")
+            each.policies = [one for one, built in zip(given, build_policies(given)) if not built.taught]
+            if not each.policies:
+                continue
+        hooks.append(each)
+    plain.custom_hooks = hooks
+    return plain
 
 
 def plan(

@@ -6,6 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -161,6 +162,7 @@ def fit(
         chosen = [each for each in build_policies(policies) if guide is not None or not each.taught]
         factor = 1.0 if guide is None else task_weight
         run = PlainRun(learner, chosen, train, batch_size, epochs, seed, factor, ignore_index, where)
+        left.callback(run.leave)
         run.start(batches())
         return run
 
@@ -215,7 +217,7 @@ def fit(
             policy.finish(model)
         return Outcome(model, metrics(model), chosen, time.perf_counter() - start, list(run.policies))
 
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), ExitStack() as left:
         runs = {"control": ready(None)} if teacher is None or control else {}
         runs = {"student": runs["control"]} if teacher is None else {**runs, "student": ready(teacher)}
         guides = _measurable(teacher, convert)

@@ -164,5 +164,27 @@ def image_size(*inputs: Any) -> Size | None:
     >>> image_size((), {"pixel_values": torch.zeros(2, 3, 8, 16)})
     (8, 16)
     """
-    found = next((each for each in tensors_in(inputs) if each.ndim >= 4), None)
+    found = images_of(*inputs)
     return None if found is None else (found.shape[-2], found.shape[-1])
+
+
+def images_of(*inputs: Any) -> Tensor | None:
+    """The first images `(B, C, H, W)` among the arguments of a model; None where it has none."""
+    return next((each for each in tensors_in(inputs) if each.ndim >= 4), None)
+
+
+def with_images(value: Any, images: Tensor, others: Tensor) -> Any:
+    """Arguments of a model with other images in the place of its own.
+
+    >>> import torch
+    >>> own, others = torch.zeros(1, 3, 2, 2), torch.ones(1, 3, 2, 2)
+    >>> with_images({"x": (own, 5)}, own, others)["x"][0] is others
+    True
+    """
+    if value is images:
+        return others
+    if isinstance(value, Mapping):
+        return {key: with_images(each, images, others) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(with_images(each, images, others) for each in value)
+    return value

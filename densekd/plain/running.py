@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -12,11 +12,12 @@ from torch.utils.data import DataLoader, default_collate
 
 from densekd.plain.batches import inputs, labels_of, moved
 from densekd.plain.distillation import Distillation
+from densekd.plain.given import images_of, with_images
 from densekd.plain.scores import logits_of
 from densekd.policies import Policy, Run, Seen
 from densekd.policies.draws import Draws
 from densekd.taps.defaults import tap as default_tap
-from densekd.taps.reader import Taps
+from densekd.taps.reader import Taps, at_rest
 from kdlosses.resized import labels_at
 
 
@@ -51,6 +52,7 @@ class PlainRun(Run):
         device: torch.device,
     ) -> None:
         self.learner, self.policies = learner, policies
+        self.begun: list[Policy] = []
         self.student: nn.Module = learner.student if isinstance(learner, Distillation) else learner
         self.terms = learner._terms if isinstance(learner, Distillation) else []
         self.guides = learner.teachers if isinstance(learner, Distillation) else {}
@@ -78,7 +80,13 @@ class PlainRun(Run):
         self.loader = self.loader or loader
         self.steps = self.epochs * len(self.loader)
         for policy in self.policies:
+            self.begun.append(policy)
             policy.start(self)
+
+    def leave(self) -> None:
+        """Have those policies leave that were to start."""
+        for policy in self.begun:
+            policy.leave(self)
 
     def before(self, step: int, batch: Any) -> None:
         """Have the policies act before a step."""
@@ -86,13 +94,19 @@ class PlainRun(Run):
         for policy in self.policies:
             policy.step(self, batch)
 
-    def seen(self, batch: Any, teachers: Iterable[str] = ()) -> Seen:
+    def seen(self, batch: Any, teachers: Iterable[str] = (), through: bool = False) -> Seen:
         batch = moved(batch, self.device)
         args, kwargs = inputs(batch)
         student = logits_of(self.student(*args, **kwargs))
-        with torch.no_grad():
+        with torch.set_grad_enabled(through and torch.is_grad_enabled()):
             told = {name: logits_of(self._told(name, args, kwargs)) for name in teachers}
         return self.met(student, told, labels_of(batch))
+
+    def told(self, teacher: str, batch: Any, through: bool = False) -> tuple[Tensor, Tensor]:
+        batch = moved(batch, self.device)
+        with torch.set_grad_enabled(through and torch.is_grad_enabled()):
+            found = logits_of(self._told(teacher, *inputs(batch)))
+        return found, labels_at(labels_of(batch), found.shape[2:])
 
     def features(self, teacher: str, batch: Any) -> tuple[Tensor, Tensor]:
         batch = moved(batch, self.device)
@@ -102,6 +116,30 @@ class PlainRun(Run):
             self._told(teacher, *inputs(batch))
         found = taps[spec][-1]
         return found, labels_at(labels_of(batch), found.shape[2:])
+
+    def departure(self, batch: Any) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        batch, learner = moved(batch, self.device), self.learner
+        call, labels = inputs(batch), labels_of(batch)
+        images = images_of(*call)
+        if images is None or images.ndim != 4 or not isinstance(learner, Distillation):
+            raise TypeError("a policy changes images (N, C, H, W) that student and teachers see, and there are none")
+        epoch = self.step // len(self.loader)
+        context = dict(labels=labels, progress=self.step / self.steps, epoch=epoch)
+
+        def departs(others: Tensor) -> Tensor:
+            args, kwargs = with_images(call, images, others)
+            with at_rest(learner):
+                return torch.stack([*learner._losses(args, kwargs, context, False, None)[1].values()]).sum()
+
+        return images, departs
+
+    def change_images(self, change: Callable[[Tensor], Tensor]) -> Any:
+        def changed(learner: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+            call = args, {key: value for key, value in kwargs.items() if key not in ("context", "task")}
+            images = images_of(*call) if learner.training else None
+            return None if images is None else with_images((args, kwargs), images, change(images))
+
+        return self.learner.register_forward_pre_hook(changed, with_kwargs=True)
 
     def _told(self, teacher: str, args: Any, kwargs: Any) -> Any:
         """The output of a teacher for the arguments of the student."""

@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from densekd.context import weights_of
 from densekd.policies.draws import Draws, domains_of
-from densekd.teacher import Teacher
+from densekd.teacher import Peer, Teacher
 from kdlosses.reduce import labelled
 from kdlosses.resized import labels_at, resized
 from kdlosses.taps import at_rest
@@ -74,16 +76,43 @@ class Run(ABC):
         return self.collate([self.data[index] for index in indices])
 
     @abstractmethod
-    def seen(self, batch: Any, teachers: Iterable[str] = ()) -> Seen:
+    def seen(self, batch: Any, teachers: Iterable[str] = (), through: bool = False) -> Seen:
         """Run the student, with its gradient, and some teachers on a batch.
+
+        Args:
+            batch: as the loop hands it to the student.
+            teachers: their names.
+            through: whether what the teachers say has a gradient, to what a policy has put into them.
 
         Raises:
             ValueError: a model has no class logits of positions, such as a detector of proposals.
         """
 
     @abstractmethod
+    def told(self, teacher: str, batch: Any, through: bool = False) -> tuple[Tensor, Tensor]:
+        """The class logits `(N, C, *)` of a teacher, and the labels `(N, *)` of their positions; `through` as above."""
+
+    @abstractmethod
     def features(self, teacher: str, batch: Any) -> tuple[Tensor, Tensor]:
         """The last features `(N, D, *)` of a teacher, and the labels `(N, *)` of their positions."""
+
+    @abstractmethod
+    def departure(self, batch: Any) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The images of a batch as the student gets them, and a function: how far it departs from its teachers on any.
+
+        That is the sum of the entries for the images that it is given, which student and teachers see in the place of
+        the batch's own; the gradient is that through the student.
+
+        Raises:
+            TypeError: the batch has no images `(N, C, H, W)`, or an entry cannot be asked about other ones.
+        """
+
+    @abstractmethod
+    def change_images(self, change: Callable[[Tensor], Tensor]) -> Any:
+        """Have student and teachers see what a function makes of the images, in the steps of the training alone.
+
+        Returns a handle, whose `remove()` ends that.
+        """
 
     @abstractmethod
     def undisturbed(self) -> Any:
@@ -129,6 +158,12 @@ class Run(ABC):
             raise ValueError(f"policy {policy!r} needs one teacher; there is {known}: name it, teacher='...'")
         return next(iter(self.teachers)) if name is None else name
 
+    def check_frozen(self, policy: str, names: Iterable[str]) -> None:
+        """Raise `ValueError` if one of these teachers learns beside the student."""
+        learning = [name for name in names if isinstance(self.guides[name], Peer)]
+        if learning:
+            raise ValueError(f"policy {policy!r} is for frozen teachers, and {learning[0]!r} is in online=[...]")
+
     @contextmanager
     def aside(self, gradients: bool = False) -> Iterator[None]:
         """Look without a trace: evaluation mode, no gradients if none are asked for, and no random number used up."""
@@ -155,6 +190,10 @@ class Run(ABC):
                 "number"
             )
         term.weight *= factor
+
+    def weight(self, term: Any, labels: Tensor) -> Tensor | None:
+        """What positions count in an entry by the class of their label; None where all count alike."""
+        return None if term.by_class is None else weights_of(labels, term.by_class, self.ignore_index)
 
     def met(self, student: Tensor, teachers: dict[str, Tensor], labels: Tensor) -> Seen:
         """What models said of a batch and its labels, of maps at the size of the student's logits.
@@ -191,6 +230,15 @@ def alone(student: nn.Module) -> Iterator[nn.Module]:
             student._modules["distill"] = beside
 
 
+def mean_over_processes(value: Tensor) -> Tensor:
+    """The mean of what the processes of a run have."""
+    if dist.is_available() and dist.is_initialized():
+        value = value.clone()
+        dist.all_reduce(value)
+        value /= dist.get_world_size()
+    return value
+
+
 class Policy:
     """What changes the data, the weights or the student of a run.
 
@@ -211,6 +259,12 @@ class Policy:
 
     def step(self, run: Run, batch: Any) -> None:
         """Before each step; `batch` is the one that the student sees in it."""
+
+    def leave(self, run: Run) -> None:
+        """After the last step: what was put into models is taken out of them.
+
+        `densekd.fit` calls it after an error as well, be it in `start`: what it reads is there from the beginning.
+        """
 
     def finish(self, student: nn.Module) -> None:
         """Turn the trained student into what is used, in place, after the last step."""

@@ -105,7 +105,7 @@ class TGeo(Policy):
                 each.copy_(at)
         told = here.teachers[self.teacher]
         self.fused.ratio.requires_grad_(True)
-        weight = self._weight(here.labels)
+        weight = run.weight(self.term, here.labels)
         ratio = self.fused.ratio_of(here.student, told, here.labels, weight)
         up, down = (self.fused.fused(each, told, here.labels, ratio, weight) for each in moved)
         ((down - up) * length / (2 * self.ahead)).backward()
@@ -118,16 +118,8 @@ class TGeo(Policy):
 
     def _surprise(self, run: Run, seen: Seen) -> Tensor:
         surprise, known = run.surprise(seen.student, seen.labels)
-        weight = self._weight(seen.labels)
+        weight = run.weight(self.term, seen.labels)
         return weighted_mean(surprise, known if weight is None else known * weight)
-
-    def _weight(self, labels: Tensor) -> Tensor | None:
-        """What a position counts by its class, as in the entry."""
-        weights: Tensor | None = self.term.by_class
-        if weights is None:
-            return None
-        known = (labels >= 0) & (labels != self.fused.ignore_index)
-        return weights.to(labels.device)[labels.where(known, 0)]
 
     def state(self) -> dict[str, Any]:
         return {"optimiser": self.optimiser.state_dict()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +16,8 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import Tensor, nn
 
 from densekd.cache.teacher import CachedTeacher
-from densekd.context import classes_of
+from densekd.context import OF_AN_ASSIGNER, classes_of
+from densekd.mmlab.assigned import assigns
 from densekd.mmlab.distiller import Distiller
 from densekd.mmlab.samples import Context
 from densekd.policies import Policy, Run, Seen, build_policies
@@ -27,6 +28,7 @@ from densekd.sensors.batches import image_size
 from densekd.taps.defaults import sigmoid_logits
 from densekd.taps.defaults import tap as default_tap
 from densekd.taps.reader import Taps, at_rest
+from densekd.taps.roi_heads import of_proposals
 from densekd.term import two_classes
 
 
@@ -98,6 +100,7 @@ class Policies(Hook):
 
     def after_train(self, runner: Runner) -> None:
         for policy in self.policies:
+            policy.leave(self.run)
             policy.finish(self.run.student)
 
     @staticmethod
@@ -145,24 +148,62 @@ class OpenMMLabRun(Run):
     def task_weight(self, value: float) -> None:
         self.student.task_weight = value  # type: ignore[assignment]
 
-    def seen(self, batch: Any, teachers: Iterable[str] = ()) -> Seen:
+    def seen(self, batch: Any, teachers: Iterable[str] = (), through: bool = False) -> Seen:
         model: Any = self.student
         images, samples = self._ready(batch)
         spec = default_tap(model, "logits")
         with Taps(model, [spec]) as taps:
             model(images, samples, mode="tensor")
         student = _logits(model, spec, taps[spec])
-        told = {}
-        for name in teachers:
-            teacher = self.teachers[name]
-            spec = default_tap(teacher, "logits")
-            told[name] = _logits(teacher, spec, self._read(name, spec, images, samples))
+        told = {name: self._said(name, images, samples, through) for name in teachers}
         return self.met(student, told, self._labels(images, samples, student))
+
+    def told(self, teacher: str, batch: Any, through: bool = False) -> tuple[Tensor, Tensor]:
+        images, samples = self._ready(batch)
+        found = self._said(teacher, images, samples, through)
+        return found, self._labels(images, samples, found)
 
     def features(self, teacher: str, batch: Any) -> tuple[Tensor, Tensor]:
         images, samples = self._ready(batch)
-        found = self._read(teacher, default_tap(self.teachers[teacher], "features"), images, samples)[-1]
+        spec = default_tap(self.teachers[teacher], "features")
+        found = self._read(teacher, [spec], images, samples)[spec][-1]
         return found, self._labels(images, samples, found)
+
+    def departure(self, batch: Any) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        model: Any = self.student
+        images, samples = self._ready(batch)
+        if not isinstance(images, Tensor) or images.ndim != 4 or not isinstance(model, Distiller):
+            raise TypeError("a policy changes images (N, C, H, W) that student and teachers see, and there are none")
+        for term in self.terms:
+            reads = term.where in OF_AN_ASSIGNER or "labels" in term.loss.needs
+            if of_proposals(term.student) or (reads and assigns(model)):
+                raise TypeError(
+                    f"a policy changes images, and entry {term.name!r} reads proposals of a detector, or labels that "
+                    "it assigns, which there are in the student's own step alone"
+                )
+        context = Context(samples, image_size(images), self.ignore_index)
+        terms = [term for term in self.terms if term.active(context) and not term.back]
+
+        def departs(others: Tensor) -> Tensor:
+            asked = {name: model._taps_of(name, terms) for name in self.guides}
+            seen = {name: self._read(name, taps, others, samples) for name, taps in asked.items() if taps}
+            with Taps(model, model._own_taps(terms)) as student:
+                model(others, samples, mode="tensor")
+            mine = {tap: student[tap] for tap in student.specs}
+            losses = [model._weighed(each, model._loss(each, mine, seen, context), (), None, False) for each in terms]
+            return torch.stack(losses).sum() if losses else others.new_zeros(())
+
+        return images, departs
+
+    def change_images(self, change: Callable[[Tensor], Tensor]) -> Any:
+        def changed(model: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+            if not model.training or kwargs.get("mode") != "loss":
+                return None
+            if args:
+                return (change(args[0]), *args[1:]), kwargs
+            return args, {**kwargs, "inputs": change(kwargs["inputs"])}
+
+        return self.student.register_forward_pre_hook(changed, with_kwargs=True)
 
     def _ready(self, batch: Any) -> tuple[Any, Any]:
         """A batch as the preprocessor makes it of a copy: it pads the label maps of samples in place."""
@@ -176,17 +217,25 @@ class OpenMMLabRun(Run):
         size = (len(maps), *maps.shape[2:])
         return maps.new_full(size, self.ignore_index, dtype=torch.long) if labels is None else labels
 
-    @torch.no_grad()
-    def _read(self, name: str, spec: str, images: Any, samples: Any) -> list[Tensor]:
-        """What a teacher yields at a tap for the student's preprocessed batch."""
+    def _said(self, name: str, images: Any, samples: Any, through: bool) -> Tensor:
+        """The class logits of a teacher for the student's preprocessed batch."""
+        teacher = self.teachers[name]
+        spec = default_tap(teacher, "logits")
+        return _logits(teacher, spec, self._read(name, [spec], images, samples, through)[spec])
+
+    def _read(
+        self, name: str, specs: Iterable[str], images: Any, samples: Any, through: bool = False
+    ) -> dict[str, list[Tensor]]:
+        """What a teacher yields at some taps for the student's preprocessed batch."""
         teacher = self.guides[name]
         if isinstance(teacher, CachedTeacher):
             raise ValueError(
                 f"a policy asks teacher {name!r} itself, which has only its cache: train without teacher_cache"
             )
-        with at_rest(teacher.model), Taps(teacher.model, [spec]) as taps:
+        graph = torch.set_grad_enabled(through and torch.is_grad_enabled())
+        with graph, at_rest(teacher.model), Taps(teacher.model, specs) as taps:
             teacher.model(teacher._renormalise(images, samples), samples, mode="tensor")
-        return taps[spec]
+        return {spec: taps[spec] for spec in taps.specs}
 
     @contextmanager
     def undisturbed(self) -> Iterator[None]:

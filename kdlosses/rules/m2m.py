@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from torch import Tensor, nn
+
+from kdlosses.taps import find
 
 
 def stitch(width_in: int, width_out: int) -> nn.Sequential:
@@ -70,3 +73,34 @@ class Spliced(nn.Module):
         for place, block in enumerate(self.meta):
             x = self.after(self.module(self.before(x))) if place == self.place else block(x)
         return x
+
+
+@contextmanager
+def spliced(network: nn.Module, path: str, module: nn.Module) -> Iterator[None]:
+    """Have a module stand in the place of a part of any network inside.
+
+    `Spliced` does so for a chain of blocks; this for one whose parts are joined in other ways, such as a segmenter.
+
+    Args:
+        network: what is changed while the context lasts.
+        path: of the part.
+        module: is called as the part was.
+
+    Raises:
+        KeyError: the network has no such part.
+
+    >>> import torch
+    >>> network = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
+    >>> with spliced(network, "1", nn.Linear(4, 2)):
+    ...     network(torch.zeros(5, 3)).shape
+    torch.Size([5, 2])
+    >>> type(network[1]).__name__
+    'ReLU'
+    """
+    part = find(network, path)
+    parent, name = network.get_submodule(path.rpartition(".")[0]), path.rpartition(".")[2]
+    parent._modules[name] = module
+    try:
+        yield
+    finally:
+        parent._modules[name] = part

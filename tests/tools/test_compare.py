@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import itertools
 import json
 import re
 import subprocess
@@ -190,6 +192,41 @@ def test_what_is_no_table(several, config, tmp_path) -> None:
     with pytest.raises(SystemExit, match=r"cannot share a control, which differs in train_cfg\.max_iters, train_data"):
         compare.main([*map(str, several[:2]), "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
+
+
+def test_a_control_goes_without_the_policies_that_need_a_teacher(several) -> None:
+    """Configs that differ in those share it; in others, or in other hooks, they cannot."""
+    plain, taught = several[:2]
+    text = taught.read_text()
+    budget = dict(type="EmptyCacheHook")
+    hooks = {
+        "teacher's": [dict(type="densekd.Policies", policies=["hard", dict(type="m2m", steps=3)])],
+        "both": [budget, dict(type="densekd.Policies", policies=["hard", dict(type="pruned", keep=0.5)])],
+        "own": [budget, dict(type="densekd.Policies", policies=[dict(type="pruned", keep=0.5)])],
+        "less": [budget, dict(type="densekd.Policies", policies=[dict(type="pruned", keep=0.25)])],
+        "hook": [budget, dict(type="densekd.Policies", policies=["hard"])],
+        "none": [],
+    }
+    configs = {}
+    for name, each in hooks.items():
+        taught.write_text(f"{text}custom_hooks = {each!r}\n")
+        configs[name] = read_config(taught)
+    configs["absent"] = read_config(plain)
+    kept = copy.deepcopy(configs)
+    alike = {"teacher's": 0, "none": 0, "absent": 0, "both": 1, "own": 1, "less": 2, "hook": 3}
+    for one, other in itertools.combinations(alike, 2):
+        pair = {name: configs[name] for name in (one, other)}
+        if alike[one] == alike[other]:
+            compare.check_one_budget(pair)
+        else:
+            with pytest.raises(SystemExit, match=f"{one} and {other} cannot share a control, which differs in custom"):
+                compare.check_one_budget(pair)
+    assert {name: each.to_dict() for name, each in configs.items()} == {
+        name: each.to_dict() for name, each in kept.items()
+    }
+    configs["teacher's"].custom_hooks[0].pop("policies")
+    with pytest.raises(TypeError, match="policies is a list"):
+        compare.check_one_budget(configs)
 
 
 @pytest.mark.parametrize("family", ["fpn", "mit"])
