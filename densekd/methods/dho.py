@@ -1,5 +1,6 @@
 """Dual-head optimisation: labels and teacher train a head each, whose predictions are mixed (segmentation)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -10,8 +11,16 @@ from kdlosses.outputs import output_at
 
 
 @method()
-def dho(student: nn.Module, teacher: nn.Module, tau: float = 2.0, weight: float = 1.0) -> list[dict[str, Any]]:
+def dho(
+    student: nn.Module,
+    teacher: nn.Module,
+    tau: float = 2.0,
+    weight: float = 1.0,
+    class_weight: str | Sequence[float] | None = None,
+) -> list[dict[str, Any]]:
     """Match the teacher by `kl` on the second of two heads that the student keeps; it predicts by both.
+
+    `class_weight` is that of an entry: how much the pixels of each class count, `task` as in the task.
 
     Raises:
         ValueError: the student is no segmenter, or its last layer has no second head.
@@ -21,4 +30,5 @@ def dho(student: nn.Module, teacher: nn.Module, tau: float = 2.0, weight: float 
     """
     taps = logits("dho", student, teacher)
     output_at(student, taps["student"], "two_heads", "method 'dho'")
-    return [{"loss": {"type": "kl", "tau": tau}, **taps, "student": f"{taps['student']}.second", "weight": weight}]
+    entry = {"loss": {"type": "kl", "tau": tau}, **taps, "student": f"{taps['student']}.second", "weight": weight}
+    return [entry if class_weight is None else entry | {"class_weight": class_weight}]

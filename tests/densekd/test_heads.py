@@ -130,6 +130,26 @@ def test_a_student_without_the_output_layer_is_told_how_to_get_it(method: str, s
         Distiller(student=seg, teacher="ema", method=method)
 
 
+@pytest.mark.parametrize(("method", "output", "loss"), [("dho", "two_heads", "kl"), ("lelp", "subclasses", "lelp")])
+def test_classes_of_weight_0_teach_nothing(method: str, output: str, loss: str) -> None:
+    def value(**options: Any) -> torch.Tensor:
+        torch.manual_seed(0)
+        student = with_output(TinySegmenter(channels=11, classes=11), TAP, output)
+        if method == "lelp":
+            options["fit_steps"] = 1
+        teacher = TinySegmenter(width=24, channels=11, classes=11)
+        model = Distiller(student=student, teacher=teacher, method=dict(type=method, **options))
+        batch = seg_batch(model, size=16)
+        for sample in batch["data_samples"]:
+            sample.gt_sem_seg.data[..., ::2] = 3
+        model(**batch, mode="loss")  # fits the subclasses
+        return model(**batch, mode="loss")[f"distill.loss_{loss}"].detach()
+
+    plain = value()
+    torch.testing.assert_close(value(class_weight=[1.0] * 11), plain)
+    assert not torch.isclose(value(class_weight=[0.0 if c == 3 else 1.0 for c in range(11)]), plain, rtol=1e-3)
+
+
 def test_the_student_learns_through_its_second_head() -> None:
     """On unseen scenes the taught student costs less than one whose head alone learns on its features: the control."""
     pair = CONFIGS / "seg.py", CONFIGS / "seg_teacher.py"
