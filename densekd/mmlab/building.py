@@ -46,7 +46,11 @@ def build_model(source: Source) -> tuple[nn.Module, str | None]:
     if "data_preprocessor" in config:
         model.setdefault("data_preprocessor", config["data_preprocessor"])
     with DefaultScope.overwrite_default_scope(config.get("default_scope")):
-        return MODELS.build(model), config.get("load_from")
+        built = MODELS.build(model)
+    levels = getattr(built, "level_embed", None)
+    if isinstance(levels, nn.Parameter):  # mmdet's detectors of queries leave it as the memory was until init_weights
+        nn.init.normal_(levels)
+    return built, config.get("load_from")
 
 
 def start_from(model: nn.Module, path: str | Path, unsafe: bool = False) -> None:

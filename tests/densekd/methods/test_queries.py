@@ -536,3 +536,14 @@ def test_the_shipped_pairs_differ_in_queries_and_width(name: str) -> None:
 def test_nothing_changes_for_a_model_without_queries(det: Config) -> None:
     assert query_head(build_model(det)[0]) is None
     assert query_head(InstanceData()) is None
+
+
+def test_embeddings_of_levels_are_drawn_when_a_model_is_built() -> None:
+    """Mmdet leaves them as the memory was, so that an untrained teacher may yield NaN."""
+    config = read_config(CONFIGS.find("det/plain/deformable_detr_r18_w16_digits"))
+    found = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        found.append(build_model(config)[0].level_embed)
+    torch.testing.assert_close(*found)
+    assert 0.5 < found[0].std() < 1.5
