@@ -797,8 +797,8 @@ DENSE = (
         "models/test_ezad.py::test_regions_teach_classes_without_a_box",
         "not run: no log of open vocabularies; a test compares true boxes told with and without the regions",
         pixels="det/ezad/digits.py",
-        open="no published CLIP was tried; AP of base and novel classes is told apart, but no log of it is there; the "
-        "optional contrast of regions is left out; regions are not drawn, all of an image teach",
+        open="no published CLIP was tried; base and novel classes have an AP each, which is not measured; the optional "
+        "contrast of regions is left out; regions are not drawn, all of an image teach",
     ),
     _place(
         "OvarNet",

@@ -108,7 +108,7 @@ def write_regions(
     texts: Mapping[str, Tensor],
     images: Iterable[tuple[Any, Sequence[int], Regions]],
     facts: Mapping[str, Any] | None = None,
-    beside: Callable[[Path], None] | None = None,
+    also: Callable[[Path], None] | None = None,
 ) -> None:
     """Write the folder of a `RegionStore`, with the `TextTable` of the names in it; whole, or not at all.
 
@@ -119,7 +119,7 @@ def write_regions(
         texts: an embedding for each name.
         images: `img_id`, height and width, and regions of each.
         facts: how they were made, JSON values.
-        beside: writes other files into the folder, whose path it takes.
+        also: writes further files into the folder, of which it gets the path.
 
     Raises:
         FileExistsError: the folder exists.
@@ -150,8 +150,8 @@ def write_regions(
             save_file(tensors, draft / f"regions-{number - 1:05}.safetensors", metadata=about)
         if not number:
             raise ValueError("there is no image to write regions of")
-        if beside is not None:
-            beside(draft)
+        if also is not None:
+            also(draft)
 
 
 def _shards(images: Iterable[tuple[Any, Sequence[int], Regions]]) -> Iterator[list[tuple[str, Sequence[int], Regions]]]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from densekd.taps.queries import Layer, QueryHead
 from kdlosses.ground import full
+from kdlosses.resized import resized
 
 COSTS = {"boxes": (5.0, 2.0), "masks": (5.0, 5.0)}
 """Weights of the two costs of shapes, those of the heads' own assigners: of boxes distance and overlap, of masks pixels
@@ -136,7 +137,9 @@ class Matching:
         if self.student.shape == "boxes":
             mine, its = full(student), full(teacher)
             return first * torch.cdist(mine, its, p=1) + second * (1 - overlap(mine, its, aligned=False))
-        return mask_cost(full(student), resized(full(teacher), student), first, second)
+        return mask_cost(
+            full(student), resized("queries", "masks of the teacher", full(teacher), student), first, second
+        )
 
 
 def least(cost: Tensor) -> tuple[Tensor, Tensor]:
@@ -166,19 +169,10 @@ def overlap(one: Tensor, other: Tensor, aligned: bool = True) -> Tensor:
     Returns:
         `(*, n)`, or `(*, n, m)`.
     """
-    from mmdet.structures.bbox import bbox_overlaps
+    from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_overlaps
 
-    return bbox_overlaps(corners(one), corners(other), mode="giou", is_aligned=aligned, eps=1e-7)
-
-
-def corners(boxes: Tensor) -> Tensor:
-    """Corners x1, y1, x2, y2 of boxes given by centres and sizes, `(*, 4)`.
-
-    >>> corners(torch.tensor([0.5, 0.5, 0.5, 1.0])).tolist()
-    [0.25, 0.0, 0.75, 1.0]
-    """
-    centre, size = boxes[..., :2], boxes[..., 2:]
-    return torch.cat([centre - size / 2, centre + size / 2], -1)
+    corners = bbox_cxcywh_to_xyxy(one), bbox_cxcywh_to_xyxy(other)
+    return bbox_overlaps(*corners, mode="giou", is_aligned=aligned, eps=1e-7)
 
 
 def mask_cost(student: Tensor, teacher: Tensor, pixels: float, dice: float) -> Tensor:
@@ -199,12 +193,6 @@ def mask_cost(student: Tensor, teacher: Tensor, pixels: float, dice: float) -> T
     divergence = F.softplus(s).mean(2).unsqueeze(2) - s @ p.mT / s.shape[2] - entropy.unsqueeze(1)
     sizes = q.square().sum(2).unsqueeze(2) + p.square().sum(2).unsqueeze(1)
     return pixels * divergence + dice * (1 - (2 * q @ p.mT + 1) / (sizes + 1))
-
-
-def resized(masks: Tensor, like: Tensor) -> Tensor:
-    """Masks `(B, m, h, w)` at the height and width of others, bilinearly."""
-    size = like.shape[-2:]
-    return masks if masks.shape[-2:] == size else F.interpolate(masks, size, mode="bilinear", align_corners=False)
 
 
 def against_others(logits: Tensor) -> Tensor:

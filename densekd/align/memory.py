@@ -15,7 +15,7 @@ class Memory(nn.Module):
     `forward`:
         student: tokens `(B, N, C)` and then the maps `(B, *, h, w)` whose positions they are, level by level, with N
             the sum of all h w; or maps alone.
-        teacher: likewise.
+        teacher: the same of the teacher.
 
     Returns:
         The maps `(B, C, h, w)` of each level of both sides, and None, for weights of positions.

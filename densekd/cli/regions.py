@@ -164,11 +164,11 @@ def main(arguments: list[str] | None = None) -> None:
     facts |= dict(base=base, novel=novel, versions=versions("torch", "transformers"))
     found = dict(zip([*base, *novel], texts)) | dict(zip(map(attribute_key, attributes), of_attributes))
 
-    def beside(folder: Path) -> None:
+    def write_prompts(folder: Path) -> None:
         if prompts is not None:
             prompts.save(folder / PROMPTS)
 
-    write_regions(args.out, found, embedded(), facts, beside)
+    write_regions(args.out, found, embedded(), facts, write_prompts)
     print(f"{len(found)} names, {count} regions of {len(images)} images, {encoder.channels} wide: {args.out}")
 
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from densekd.hub.image_text import ImageText, vectors_of
+from densekd.hub.image_text import ImageText, learning, vectors_of
 from kdlosses import nearest
 from kdlosses.ground import full
 from kdlosses.unit import unit
@@ -238,16 +238,12 @@ def learn(
         raise ValueError("nothing is told of any crop: prompts have nothing to learn from")
     tower = list(_tower(prompts.encoder).values()) if tower_rate else []
     prompts.tower_learned |= bool(tower)
-    frozen = {weight: weight.requires_grad for weight in prompts.encoder.parameters()}
-    prompts.encoder.requires_grad_(False)
-    for weight in tower:
-        weight.requires_grad_(True)
     groups: list[dict[str, Any]] = [{"params": [prompts.vectors], "lr": rate}]
     groups += [{"params": tower, "lr": tower_rate}] if tower else []
     optimiser = torch.optim.AdamW(groups, weight_decay=0.0)
     draw, where = torch.Generator().manual_seed(seed), prompts.vectors.device
     losses = []
-    try:
+    with learning(prompts.encoder, tower):
         for _ in range(steps):
             chosen = torch.randint(rows, (min(batch, rows),), generator=draw)
             if named:
@@ -258,9 +254,6 @@ def learn(
             loss.backward()
             optimiser.step()
             losses.append(loss.item())
-    finally:
-        for weight, learned in frozen.items():
-            weight.requires_grad_(learned)
     return losses
 
 

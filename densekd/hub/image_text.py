@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -199,14 +200,10 @@ def adapt(
     learned = [weight for each in norms for weight in each.parameters()]
     if not learned:
         raise ValueError(f"{encoder.name} has no layer normalisation that could learn")
-    frozen = [weight for weight in encoder.parameters() if weight.requires_grad]
-    encoder.requires_grad_(False)
-    for weight in learned:
-        weight.requires_grad_(True)
     optimiser = torch.optim.AdamW(learned, lr=rate)
     draw, where = torch.Generator().manual_seed(seed), texts.device
     told, scale = [], encoder.scale.detach()
-    try:
+    with learning(encoder, learned):
         for _ in range(steps):
             chosen = torch.randint(len(crops), (min(batch, len(crops)),), generator=draw)
             logits = scale * encoder.images(crops[chosen].to(where).float()) @ texts.T
@@ -216,10 +213,28 @@ def adapt(
             loss.backward()
             optimiser.step()
             told.append(loss.item())
-    finally:
-        for weight in frozen:
-            weight.requires_grad_(True)
     return told
+
+
+@contextmanager
+def learning(encoder: nn.Module, weights: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Have these weights of an encoder alone take gradients, for as long as it lasts.
+
+    >>> encoder = nn.Linear(2, 2)
+    >>> with learning(encoder, [encoder.bias]):
+    ...     inside = encoder.weight.requires_grad, encoder.bias.requires_grad
+    >>> inside, encoder.weight.requires_grad
+    ((False, True), True)
+    """
+    before = {weight: weight.requires_grad for weight in encoder.parameters()}
+    encoder.requires_grad_(False)
+    try:
+        for weight in weights:
+            weight.requires_grad_(True)
+        yield
+    finally:
+        for weight, asked in before.items():
+            weight.requires_grad_(asked)
 
 
 def vectors_of(found: Any) -> Tensor:

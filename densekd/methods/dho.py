@@ -30,5 +30,6 @@ def dho(
     """
     taps = logits("dho", student, teacher)
     output_at(student, taps["student"], "two_heads", "method 'dho'")
-    entry = {"loss": {"type": "kl", "tau": tau}, **taps, "student": f"{taps['student']}.second", "weight": weight}
-    return [entry if class_weight is None else entry | {"class_weight": class_weight}]
+    second = f"{taps['student']}.second"
+    weights = {"weight": weight, "class_weight": class_weight}
+    return [{"loss": {"type": "kl", "tau": tau}, **taps, "student": second, **weights}]

@@ -34,5 +34,5 @@ def lelp(
     output_at(student, own, "subclasses", "method 'lelp'")
     loss = {"type": "lelp", "tau": tau, "subclass_tau": subclass_tau, "fit_steps": fit_steps}
     its = features("lelp", student, teacher)["teacher"]
-    entry = {"loss": loss, "student": f"{own}.layer", "teacher": its, "weight": weight}
-    return [entry if class_weight is None else entry | {"class_weight": class_weight}]
+    weights = {"weight": weight, "class_weight": class_weight}
+    return [{"loss": loss, "student": f"{own}.layer", "teacher": its, **weights}]

@@ -8,13 +8,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from densekd.align.matching import Matching, overlap, resized
+from densekd.align.matching import Matching, overlap
 from densekd.align.memory import Memory
 from densekd.methods.registry import method
 from densekd.taps.queries import Layer, Shape, heads_of
 from densekd.term import Term, two_classes
 from kdlosses.ground import full
 from kdlosses.reduce import weighted_mean
+from kdlosses.resized import resized
 
 What = Literal["classes", "shapes", "embeddings"]
 Spec = str | Mapping[str, Any]
@@ -230,7 +231,9 @@ class Matched(nn.Module):
         if self.what == "embeddings":
             return student.embeddings, teacher.embeddings.detach()
         mine, its = student.shapes, teacher.shapes.detach()
-        return (mine.unsqueeze(2), resized(full(its), mine).to(its).unsqueeze(2)) if self._masks else (mine, its)
+        if not self._masks:
+            return mine, its
+        return mine.unsqueeze(2), resized("queries", "masks of the teacher", full(its), mine).to(its).unsqueeze(2)
 
 
 def _rows(side: Tensor, numbers: Tensor) -> Tensor:

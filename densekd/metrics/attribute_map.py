@@ -103,18 +103,14 @@ def average_precision(truth: np.ndarray, scores: np.ndarray) -> float:
 
     Args:
         truth: 1 or 0, `(n,)`.
-        scores: likewise; equal ones rank together.
+        scores: `(n,)`; equal ones rank together.
 
     >>> average_precision(np.array([0, 1, 0, 1]), np.array([0.1, 0.4, 0.6, 0.8])).__round__(4)
     0.8333
     """
-    if not (truth == 1).any():
-        return math.nan
-    order = np.argsort(-scores, kind="stable")
-    last = np.append(np.diff(scores[order]) != 0, True)  # of those with one score
-    right = np.cumsum(truth[order] == 1)[last]
-    precision = right / (np.flatnonzero(last) + 1)
-    return float((np.diff(right, prepend=0) * precision).sum() / right[-1])
+    from sklearn.metrics import average_precision_score
+
+    return float(average_precision_score(truth, scores)) if (truth == 1).any() else math.nan
 
 
 def _mean(values: list[float]) -> float:

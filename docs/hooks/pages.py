@@ -47,10 +47,10 @@ RESULTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "gnn-to-mlp": (
         "From a graph network to an MLP",
         "Test accuracy of students that see features alone, over ten splits, of `tined` five, beside their teacher, an "
-        "untaught student (control) and GLNN. Δ columns are paired by seed. At the end what features alone tell of a "
-        "node without edges: a support vector machine that is told the true labels of all nodes that a teacher sees, "
-        "of those that it is tested on in no case, and the same told as many as a student is; see "
-        "`benchmarks/cold_start.py`. No student can be expected to be much better at a cold start than the first.",
+        "untaught student (control) and GLNN. Δ columns are paired by seed. The last tables show what features alone "
+        "tell of a node without edges, see `benchmarks/cold_start.py`: a support vector machine learns the true labels "
+        "of all nodes that a teacher sees, another one those that a student has. Both are tested on unseen nodes. The "
+        "first is about the best that a student of features can reach at a cold start.",
         tuple(f"graph/refined_teacher-{name}.json" for name in ("cora", "citeseer", "photo", "computers"))
         + tuple(f"graph/vqgraph-{name}.json" for name in ("cora", "citeseer", "photo", "computers"))
         + ("graph/tined-cora.json", "graph/cold_start-cora.json", "graph/cold_start-citeseer.json"),

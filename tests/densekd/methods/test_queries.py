@@ -17,7 +17,7 @@ from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 
 from densekd import Distiller, read_config
-from densekd.align.matching import Matching, Pairs, corners
+from densekd.align.matching import Matching, Pairs
 from densekd.methods import method_entries
 from densekd.mmlab.building import build_model
 from densekd.shipped import CONFIGS
@@ -252,9 +252,11 @@ def test_values_are_those_of_the_formulas() -> None:
     expected = {"classes": (w * divergence.mean(1)).sum() / w.sum()}
     a, b = rows(mine.shapes, pairs.student), rows(other.shapes, pairs.teacher)
     expected["boxes"] = 3 * (s * ((a - b) ** 2 / 2).mean(1)).sum() / s.sum()
-    from mmdet.structures.bbox import bbox_overlaps
+    from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_overlaps
 
-    overlaps = bbox_overlaps(*(corners(torch.from_numpy(each)) for each in (a, b)), mode="giou", is_aligned=True)
+    overlaps = bbox_overlaps(
+        *(bbox_cxcywh_to_xyxy(torch.from_numpy(each)) for each in (a, b)), mode="giou", is_aligned=True
+    )
     expected["giou"] = 0.5 * (s * (1 - overlaps.numpy())).sum() / s.sum()
     assert values.keys() == expected.keys()
     for name, value in expected.items():

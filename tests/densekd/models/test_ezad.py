@@ -12,7 +12,6 @@ import torch
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox2roi
 from mmengine.registry import DefaultScope
-from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 
 from densekd.datasets.digits import draw
@@ -25,6 +24,7 @@ from densekd.texts import write
 
 from .. import small_clip
 from . import semi
+from .learned import learned
 
 NAMES = small_clip.NAMES
 BASE, NOVEL = NAMES[:5], NAMES[5:]
@@ -255,22 +255,7 @@ def trained(regions: Path, weight: float, steps: int = 240) -> Any:
     config.model.roi_head.update(base=BASE, novel=NOVEL, regions=str(regions), weight=weight, scale=15.0)
     config.train_dataloader.update(batch_size=4)
     config.train_dataloader.dataset.update(count=200, metainfo=dict(classes=BASE))
-    torch.manual_seed(0)
-    with DefaultScope.overwrite_default_scope("mmdet"):
-        model = MODELS.build(config.model)
-        batches = iter(Runner.build_dataloader(config.train_dataloader, seed=0))
-    model.init_weights()
-    optimiser = torch.optim.AdamW(model.parameters(), 2e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, steps)
-    model.train()
-    for _ in range(steps):
-        total, _ = model.parse_losses(model(**model.data_preprocessor(next(batches), True), mode="loss"))
-        optimiser.zero_grad()
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 10)
-        optimiser.step()
-        schedule.step()
-    return model.eval()
+    return learned(config, steps)
 
 
 @torch.no_grad()

@@ -25,6 +25,7 @@ from densekd.texts import attribute_key, write
 
 from .. import small_clip
 from . import semi
+from .learned import learned
 
 NAMES = small_clip.NAMES
 BASE, NOVEL = NAMES[:8], NAMES[8:]
@@ -277,22 +278,7 @@ def trained(regions: Path, weight: float, steps: int = 160) -> Any:
     config.model.roi_head.update(regions=str(regions), weight=weight, scale=15.0)
     config.train_dataloader.update(batch_size=4)
     config.train_dataloader.dataset.update(count=200)
-    torch.manual_seed(0)
-    with DefaultScope.overwrite_default_scope("mmdet"):
-        model = MODELS.build(config.model)
-        batches = iter(Runner.build_dataloader(config.train_dataloader, seed=0))
-    model.init_weights()
-    optimiser = torch.optim.AdamW(model.parameters(), 2e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, steps)
-    model.train()
-    for _ in range(steps):
-        total, _ = model.parse_losses(model(**model.data_preprocessor(next(batches), True), mode="loss"))
-        optimiser.zero_grad()
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 10)
-        optimiser.step()
-        schedule.step()
-    return model.eval()
+    return learned(config, steps)
 
 
 @torch.no_grad()
