@@ -94,7 +94,8 @@ def test_what_lies_four_hops_away_is_learned_and_is_not_by_two_hops() -> None:
     graph = Graph(x, edges, (apart <= 4).long(), 2, torch.arange(rings * size))
     order = torch.randperm(rings * size, generator=draw)
     view = make_setting(graph, Split(*order.split([300, 120, 300])), "tran", 0)
-    spec = {**QUICK, "part": "local", "hidden": 16, "dropout": 0.0, "epochs": 60}
+    # Of 60 epochs one seed in four ends at chance.
+    spec = {**QUICK, "part": "local", "hidden": 16, "dropout": 0.0, "epochs": 150}
     far, near = (train_teacher(view, {**spec, "sample": size}, 0).metrics["tran"] for size in (5, 1))
     assert near < 0.9  # 20 of 24 are told by two hops
     assert far > near + 0.05
