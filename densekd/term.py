@@ -33,6 +33,11 @@ JOINED = ("weight", "labels", "progress", "epoch")
 """What a loss may read of positions that are joined from several levels."""
 
 
+def provisional(loss: Any, sources: Sequence[str | None]) -> kdlosses.Loss:
+    """Build the loss of an entry before the models are known: for what it says of itself."""
+    return kdlosses.build(loss, **{**dict.fromkeys(KNOWN, 8), **place_of(sources)})
+
+
 class Term(nn.Module):
     """One distillation term: a loss between a tap of the student and a tap of a teacher.
 
@@ -112,8 +117,7 @@ class Term(nn.Module):
             raise TypeError(f"distills entry: source must be the name of a teacher, or a list, got {source!r}")
         self._spec = (loss,)  # in a tuple: a module is a part of this one as its loss alone
         self.sources = listed(source)
-        known = {**dict.fromkeys(KNOWN, 8), **place_of(self.sources)}
-        self.loss = kdlosses.build(loss, **known)  # for what it says of itself, until `fit`
+        self.loss = provisional(loss, self.sources)  # for what it says of itself, until `fit`
         self.student = student
         self.name = name or self.loss.name
         self.how = adapt

@@ -1,6 +1,5 @@
 """Learning embedding linear projections: few classes are split by the teacher's embeddings (segmentation)."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -18,12 +17,10 @@ def lelp(
     subclass_tau: float = 1.0,
     fit_steps: int = 20,
     weight: float = 1.0,
-    class_weight: str | Sequence[float] | None = None,
 ) -> list[dict[str, Any]]:
     """Match the subclasses that the teacher's last feature tells apart on a student that has logits for each of them.
 
-    The directions are fitted to the first `fit_steps` batches; until then the loss is 0. `class_weight` is that of an
-    entry: how much the pixels of each class count, `task` as in the task.
+    The directions are fitted to the first `fit_steps` batches; until then the loss is 0.
 
     Raises:
         ValueError: the student is no segmenter, or its last layer has no subclasses.
@@ -34,5 +31,4 @@ def lelp(
     output_at(student, own, "subclasses", "method 'lelp'")
     loss = {"type": "lelp", "tau": tau, "subclass_tau": subclass_tau, "fit_steps": fit_steps}
     its = features("lelp", student, teacher)["teacher"]
-    weights = {"weight": weight, "class_weight": class_weight}
-    return [{"loss": loss, "student": f"{own}.layer", "teacher": its, **weights}]
+    return [{"loss": loss, "student": f"{own}.layer", "teacher": its, "weight": weight}]

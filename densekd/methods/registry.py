@@ -8,8 +8,10 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from densekd.term import provisional
 from kdlosses.discover import check_free, find
 from kdlosses.options import check_known
+from kdlosses.truth import listed
 
 Entries = list[dict[str, Any]]
 Method = str | Mapping[str, Any]
@@ -52,7 +54,8 @@ def method_entries(spec: Method, student: nn.Module, teacher: nn.Module | Mappin
     """Return the entries of a method.
 
     Args:
-        spec: its name, or `module:name` of a function of one's own, or a dict with either as `type` and options.
+        spec: its name, or `module:name` of a function of one's own, or a dict with either as `type` and options. Each
+            method has the option `class_weight`: that of an entry, for all of its entries whose losses take a weight.
         student: the student.
         teacher: the teacher, or several by name: a method for several teachers takes them by name, any other method the
             first.
@@ -60,20 +63,33 @@ def method_entries(spec: Method, student: nn.Module, teacher: nn.Module | Mappin
     Raises:
         KeyError: no method of that name; the message names the nearest.
         TypeError: an option that the method does not have.
-        ValueError: the names of the teachers are not those of the method, or it does not support the models.
+        ValueError: the names of the teachers are not those of the method, it does not support the models, or
+            `class_weight` is given and none of its losses takes a weight.
     """
     name = name_of(spec)
     function = find("method", name, METHODS)
     _, *parameters = inspect.signature(function).parameters.values()
     parts = [each.name for each in parameters if each.default is each.empty]
     options = {} if isinstance(spec, str) else {key: value for key, value in spec.items() if key != "type"}
-    check_known(f"method {name!r}", options, [each.name for each in parameters if each.name not in parts])
+    known = [each.name for each in parameters if each.name not in parts]
+    by_class = None if "class_weight" in known else options.pop("class_weight", None)
+    check_known(f"method {name!r}", options, [*known, "class_weight"])
     models = teacher if isinstance(teacher, Mapping) else {"teacher": teacher}
     if len(parts) == 1:
-        return function(student, next(iter(models.values())), **options)
-    if {*parts} != {*models}:
+        entries = function(student, next(iter(models.values())), **options)
+    elif {*parts} != {*models}:
         raise ValueError(f"method {name!r} needs the teachers {', '.join(parts)}; got {', '.join(models)}")
-    return function(student, *(models[part] for part in parts), **options)
+    else:
+        entries = function(student, *(models[part] for part in parts), **options)
+    return entries if by_class is None else _by_class(name, entries, by_class)
+
+
+def _by_class(name: str, entries: Entries, class_weight: Any) -> Entries:
+    """The entries, those whose losses take a weight with `class_weight`."""
+    takes = ["weight" in provisional(each["loss"], listed(each.get("source"))).needs for each in entries]
+    if not any(takes):
+        raise ValueError(f"method {name!r}: none of its losses takes a weight, so class_weight has no effect")
+    return [{**each, "class_weight": class_weight} if there else each for each, there in zip(entries, takes)]
 
 
 def name_of(spec: Method) -> str:

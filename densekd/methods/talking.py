@@ -60,6 +60,7 @@ class Conversation(nn.Module):
     `forward`:
         student: features `(N, C_s, *)`.
         teacher: features `(N, C_t, *)`.
+        weight: `(N, *)`, positions to count.
 
     >>> import torch
     >>> talk = Conversation(nn.Conv2d(4, 3, 1), nn.Conv2d(8, 3, 1))
@@ -78,9 +79,9 @@ class Conversation(nn.Module):
         self.interaction, self.consistency = interaction, consistency
         self.ends = mine, its  # in a tuple: they are parts of their networks
 
-    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+    def forward(self, student: Tensor, teacher: Tensor, weight: Tensor | None = None) -> Tensor:
         mine, its = self.ends
         said, answer = its(teacher), its(self.talk.to_teacher(student))
         told = mine(self.talk.to_student(teacher))
-        interaction = self.kl(told, said) + self.mse(answer, said)
-        return self.interaction * interaction + self.consistency * self.talk(student, teacher)
+        interaction = self.kl(told, said, weight=weight) + self.mse(answer, said, weight=weight)
+        return self.interaction * interaction + self.consistency * self.talk(student, teacher, weight=weight)

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from densekd.policies.registry import policy
-from densekd.policies.run import Policy, Run, Seen, alone
+from densekd.policies.run import Policy, Run, Seen, alone, mean_over_processes
 from kdlosses.policy.tgeo import TGeo as Fused
 from kdlosses.reduce import weighted_mean
 
@@ -110,9 +109,8 @@ class TGeo(Policy):
         up, down = (self.fused.fused(each, told, here.labels, ratio, weight) for each in moved)
         ((down - up) * length / (2 * self.ahead)).backward()
         self.fused.ratio.requires_grad_(False)
-        if dist.is_available() and dist.is_initialized():
-            for each in self.fused.ratio.parameters():
-                dist.all_reduce(each.grad)
+        for each in self.fused.ratio.parameters():
+            each.grad = None if each.grad is None else mean_over_processes(each.grad)
         self.optimiser.step()
         self.optimiser.zero_grad()  # the student's optimiser may hold these parameters as well
 

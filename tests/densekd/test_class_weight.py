@@ -113,6 +113,22 @@ def test_a_measured_weight_has_the_positions_of_the_task_if_not_told_otherwise(w
     assert "by_class" not in " ".join(weighed(auto).state_dict())
 
 
+def test_every_method_has_the_option_for_the_losses_that_take_a_weight(weighed: Weighed) -> None:
+    def by_class(**method: Any) -> dict[str, Any]:
+        terms = weighed(method=method)._terms()
+        return {term.name: None if term.by_class is None else term.by_class.tolist() for term in terms}
+
+    expected = pytest.approx(WEIGHTS)
+    assert by_class(type="kl") == {"kl": None}
+    assert by_class(type="kl", class_weight="task") == {"kl": expected}
+    assert by_class(type="ofa", class_weight="task") == {"ofa": expected, "ofa_stages": expected}
+    assert by_class(type="talking", class_weight=WEIGHTS) == {"kl": expected, "talking": expected}
+    with pytest.raises(ValueError, match="method 'freekd': none of its losses takes a weight"):
+        by_class(type="freekd", class_weight="task")
+    with pytest.raises(ValueError, match="class_weight has 2 numbers, the head 11 classes"):
+        by_class(type="kl", class_weight=[1.0, 2.0])
+
+
 def test_an_images_labels_weigh_where_only_some_have_any(weighed: Weighed) -> None:
     """An image without labels counts as much as a labelled one of the mean weight; `where` still chooses."""
     model = weighed(

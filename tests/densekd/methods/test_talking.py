@@ -40,6 +40,14 @@ def test_each_classifier_answers_the_messages_of_the_other() -> None:
     assert all(each.grad is None for each in teacher.parameters())
 
 
+def test_positions_of_no_weight_are_as_if_cut_off() -> None:
+    talk = learner().connectors["talking"].loss
+    student, teacher = torch.rand(2, 4, 6, 5), torch.rand(2, 8, 6, 5)
+    weight = torch.ones(2, 6, 5)
+    weight[:, 4:] = 0
+    torch.testing.assert_close(talk(student, teacher, weight=weight), talk(student[:, :, :4], teacher[:, :, :4]))
+
+
 def test_the_classifiers_are_parts_of_their_networks_alone() -> None:
     model = learner()
     names = [name for name in model.state_dict() if not name.startswith("student.")]
