@@ -101,7 +101,8 @@ def _beside_kl(loss: str, tap: str = "neck:1", **options: Any) -> _Other:
 def _of_two(loss: str, **options: Any) -> _Other:
     """Two teachers, the wide one and a deep one."""
     teacher = dict(
-        wide="{configs}/seg/plain/semantic_fpn_r18_w32_scenes.py", deep="{configs}/seg/mgd_semi/deep_scenes.py"
+        wide="{configs}/seg/plain/semantic_fpn_r18_w32_scenes.py",
+        deep="{configs}/seg/plain/semantic_fpn_r34_w16_scenes.py",
     )
     entry = dict(loss=dict(type=loss, **options), student=_LOGITS, source=["wide", "deep"], class_weight="task")
     return _other(model=dict(teacher=dict(_delete_=True, **teacher), distills=[entry]))

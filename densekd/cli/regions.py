@@ -44,6 +44,7 @@ from kdlosses.cli.mistakes import place_to_write, positive, whole
 from kdlosses.cli.parser import Parser
 
 PROMPTS = "prompts.safetensors"
+PROMPT = ["a photo of a {}"]
 ATTRIBUTE_PROMPT = ["a photo of something {}"]
 NEEDS = {
     **dict.fromkeys(("adapt_images", "lr"), "adapt"),
@@ -59,9 +60,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("config", help="config of the detector; a path or pkg::path")
     parser.add_argument("--encoder", required=True, help="folder of a CLIP or SigLIP of transformers")
     parser.add_argument("--out", type=Path, required=True, help="folder to write; one that exists is not replaced")
-    parser.add_argument(
-        "--prompt", nargs="+", default=["a photo of a {}"], help="around the names; several are averaged"
-    )
+    parser.add_argument("--prompt", nargs="+", default=PROMPT, help="around the names; several are averaged")
     parser.add_argument(
         "--attribute-prompt", nargs="+", default=ATTRIBUTE_PROMPT, help="around the names of attributes"
     )
@@ -94,6 +93,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
             parser.error(f"--{option.replace('_', '-')} is for --{needed}: give that as well")
     if args.learn and args.attribute_prompt != ATTRIBUTE_PROMPT:
         parser.error("--learn learns prompts in place of --attribute-prompt: leave one of them out")
+    if args.learn and args.prompt != PROMPT and not args.adapt and not args.captions:
+        parser.error("--learn learns prompts in place of --prompt, which --adapt and --captions alone would read")
     return args
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from graphkd.sparse.shards import Shards
 
@@ -76,6 +77,13 @@ def to_scipy(x: Tensor) -> csr_matrix:
     from scipy.sparse import csr_matrix
 
     return csr_matrix((x.values().numpy(), x.col_indices().numpy(), x.crow_indices().numpy()), shape=tuple(x.shape))
+
+
+def drop_features(x: Tensor, share: float, training: bool) -> Tensor:
+    """Dropout of features; of a sparse matrix only stored entries are drawn."""
+    if x.layout is torch.sparse_csr:
+        return csr(x.crow_indices(), x.col_indices(), F.dropout(x.values(), share, training), x.shape[1])
+    return F.dropout(x, share, training)
 
 
 def masked(x: Tensor, share: float, generator: torch.Generator) -> Tensor:

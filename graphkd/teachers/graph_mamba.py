@@ -10,6 +10,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from graphkd.networks.scan import selective_scan
 from graphkd.sparse.edges import degree
+from graphkd.sparse.rows import drop_features
 from graphkd.sparse.walks import Walks
 from graphkd.teachers.gnn import GNN
 from graphkd.teachers.registry import teacher
@@ -116,7 +117,7 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    r"""Tokens of each node, and the last of them once blocks have read the sequence.
+    r"""Tokens of each node, and their mean, or the last of them, once blocks have read the sequence.
 
     A token is the mean over a neighbourhood S, of which i is a node,
 
@@ -126,8 +127,11 @@ class Encoder(nn.Module):
     a graph layer within the neighbourhood alone. The last token is of the node by itself.
     """
 
-    def __init__(self, in_features: int, width: int, layers: int, states: int, dropout: float) -> None:
+    def __init__(
+        self, in_features: int, width: int, layers: int, states: int, dropout: float, readout: str = "mean"
+    ) -> None:
         super().__init__()
+        self.readout = readout
         self.embed = nn.Linear(in_features, width)
         self.blocks = nn.ModuleList(Block(width, states, dropout) for _ in range(layers))
         self.norm, self.dropout = nn.LayerNorm(width), nn.Dropout(dropout)
@@ -142,7 +146,7 @@ class Encoder(nn.Module):
             sequence = self.dropout(torch.cat([far, z[part].relu().unsqueeze(1)], 1))
             for block in self.blocks:
                 sequence = block(sequence)
-            found.append(self.norm(sequence[:, -1]))
+            found.append(self.norm(sequence.mean(1) if self.readout == "mean" else sequence[:, -1]))
         return torch.cat(found)
 
 
@@ -165,9 +169,11 @@ class GraphMamba(GNN):
         repeats: int,
         walks: int,
         over_nodes: bool,
+        readout: str,
         dropout: float,
     ) -> None:
-        super().__init__([Encoder(in_features, hidden, layers, states, dropout), nn.Linear(hidden, classes)], dropout)
+        encoder = Encoder(in_features, hidden, layers, states, dropout, readout)
+        super().__init__([encoder, nn.Linear(hidden, classes)], dropout)
         self.shape = reach, repeats, walks
         self.over = Block(hidden, states, dropout) if over_nodes else None
         self.register_buffer("seed", torch.randint(1 << 31, ()))  # of the walks: with its weights it finds them again
@@ -185,7 +191,7 @@ class GraphMamba(GNN):
         encoder: Any = self.layers[0]
         head = self.layers[1]
         with torch.autocast(x.device.type, enabled=False):  # no sparse product is in half precision
-            z = encoder.embed(x)
+            z = encoder.embed(drop_features(x, self.dropout, self.training))
         found = encoder(z, self._drawn(edge_index, len(x)), nodes)
         if self.over is not None:
             order = degree(edge_index, len(x)).argsort(stable=True)
@@ -210,10 +216,11 @@ def graph_mamba(
     layers: int = 1,
     hidden: int = 64,
     states: int = 8,
-    reach: int = 2,
+    reach: int = 3,
     repeats: int = 2,
     walks: int = 4,
     over_nodes: bool = False,
+    readout: str = "mean",
     dropout: float = 0.5,
 ) -> GraphMamba:
     """Graph Mamba: each node is the end of a sequence of its neighbourhoods, read by selective state space models.
@@ -232,10 +239,11 @@ def graph_mamba(
         repeats: s, neighbourhoods of each distance.
         walks: M, that a neighbourhood is the union of.
         over_nodes: whether one more block reads all nodes as one sequence, in the order of their degrees.
-        dropout: share of hidden units dropped in training.
+        readout: of a sequence that blocks have read, the `'mean'` of its tokens or the `'last'`, the node itself.
+        dropout: share of features and of hidden units dropped in training.
 
     Raises:
-        ValueError: `over_nodes` is no truth value.
+        ValueError: `over_nodes` is no truth value, or there is no such `readout`.
 
     >>> network = graph_mamba(3, 2, hidden=8).eval()
     >>> network(torch.rand(5, 3), torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])).shape
@@ -243,12 +251,15 @@ def graph_mamba(
 
     Paper: Behrouz, Hashemi, "Graph Mamba: Towards Learning on Graphs with State Space Models", KDD 2024, whose code is
     not published. Unions of walks as tokens, their order, scans in both directions with gates, a local encoding and the
-    block over nodes by degree are theirs. The graph layer within a neighbourhood, widths, start and schedule are ours.
+    block over nodes by degree are theirs. The graph layer within a neighbourhood, what is
+    read of a sequence, widths, start and schedule are ours.
     Walks are drawn once for a graph. Positional and structural encodings, which the paper finds dispensable, are left
     out.
     """
     if not isinstance(over_nodes, bool):
         raise ValueError(f"graph_mamba: over_nodes is True or False, got {over_nodes!r}")
+    if readout not in ("mean", "last"):
+        raise ValueError(f"graph_mamba: readout is 'mean' or 'last', got {readout!r}")
     return GraphMamba(
         in_features,
         classes,
@@ -259,5 +270,6 @@ def graph_mamba(
         repeats=repeats,
         walks=walks,
         over_nodes=over_nodes,
+        readout=readout,
         dropout=dropout,
     )

@@ -269,6 +269,7 @@ def test_attributes_that_cannot_be_learned_are_refused(
         ([*LEARN, "--caption-boxes", "3"], "--caption-boxes is for --captions"),
         (["--adapt-images", "3"], "--adapt-images is for --adapt"),
         ([*LEARN, *FIXED], "--learn learns prompts in place of --attribute-prompt"),
+        ([*LEARN, "--prompt", "a {}"], "in place of --prompt, which --adapt and --captions alone would read"),
     ):
         with pytest.raises(SystemExit):
             command.main([str(ovar[0]), *ovar[1], *given, *out])

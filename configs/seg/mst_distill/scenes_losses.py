@@ -4,7 +4,7 @@ model = dict(
     teacher=dict(
         _delete_=True,
         wide="{{fileDirname}}/../plain/semantic_fpn_r18_w32_scenes.py",
-        deep="{{fileDirname}}/../mgd_semi/deep_scenes.py",
+        deep="{{fileDirname}}/../plain/semantic_fpn_r34_w16_scenes.py",
     ),
     distills=[
         dict(
