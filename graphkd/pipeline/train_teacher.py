@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import statistics
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -270,9 +269,16 @@ def _train_taught(
     labels[setting.train] = seen.y[setting.train]
     generator, clock = torch.Generator().manual_seed(seed), Clock()
     evaluate = evaluation(network, setting)
-    loop = functools.partial(
-        train, schedule=schedule, evaluate=evaluate, generator=generator, clock=clock, callback=tell
-    )
+    auxiliary = getattr(network, "auxiliary_loss", None)
+
+    def loop(model: nn.Module, loss: Callable[[Tensor | slice], Tensor], nodes: int, **options: Any) -> History:
+        def with_own(batch: Tensor | slice) -> Tensor:
+            value = loss(batch)
+            return value if auxiliary is None else value + auxiliary()
+
+        known: dict[str, Any] = dict(evaluate=evaluate, generator=generator, clock=clock, callback=tell)
+        return train(model, with_own, nodes, **{**known, "schedule": schedule, **options})
+
     lesson = Lesson(
         *(seen.x, labels, loop, generator, shown.logits if shown.logits.shape[1] else None, seen.edge_index),
         *(schedule.batch_size, shown.hidden, clock, shown.parts, shown.own_tasks, shown.more),

@@ -301,6 +301,23 @@ def test_from_the_language_model_to_a_graph_network_to_an_mlp(words: tuple[Setti
     assert straight.metrics["tran"] > control.metrics["tran"] + 0.03
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [dict(type="lagnn", consistency=5.0, generator=dict(epochs=2)), dict(type="vqsage", codes=8), dict(type="gcn")],
+    ids=lambda spec: str(spec["type"]),
+)
+def test_a_taught_network_pays_its_own_losses(words: tuple[Setting, Cache], spec: dict[str, Any]) -> None:
+    """Taught by the labels alone it becomes what it becomes untaught."""
+    setting, cache = words
+    spec = {**spec, "hidden": 8, "epochs": 3}
+    untaught, taught = (
+        train_teacher(setting, {**spec, **more}, 0).model.state_dict()
+        for more in ({}, dict(source=cache, method="supervised"))
+    )
+    for name, value in untaught.items():
+        torch.testing.assert_close(taught[name], value, msg=name)
+
+
 def test_a_graph_network_may_read_the_vectors_themselves(words: tuple[Setting, Cache]) -> None:
     setting, cache = words
     read = train_teacher(setting, dict(type="sgc", hops=0, epochs=60, source=cache, inputs=2))
