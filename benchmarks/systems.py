@@ -192,7 +192,7 @@ SHARED = (
         _POLICY.format("adversary", "test_a_student_against_whom_it_plays_is_not_told_apart"),
         nodes="graph/adversary/digits.py",
         nodes_result=Without("terms(adversary(meal))", "terms(meal)"),
-        pixels_result="the config is run, not measured",
+        pixels_result=Measured("seg/digits-meal", "meal"),
     ),
     System(
         "ERNIE-Tiny",
@@ -200,7 +200,7 @@ SHARED = (
         "tests/densekd/policies/test_stages.py::test_a_stage_changes_data_teacher_and_loss_at_one_step",
         pixels="seg/progressive/digits.py",
         nodes_result=Without("progressive(terms(stages))", "terms(stages)"),
-        pixels_result="the config is run, not measured",
+        pixels_result=Measured("seg/digits-progressive", "stages(pkd)+stages(cwd)"),
     ),
     System(
         "Distiller",
@@ -323,7 +323,7 @@ SHARED = (
         "hard FeatureMask densekd.policies.Hard",
         _GRAPH.format("live", "test_hard_asks_about_the_features_that_the_student_sees"),
         nodes_result=Without("hard(bound=0.2)", "hard(bound=0.0)"),
-        pixels_result="the config is run, not measured",
+        pixels_result=Measured("seg/digits-hard", "hard", "kl"),
     ),
     System(
         "Weight Aligning",
@@ -478,7 +478,7 @@ SHARED = (
         "dho kdlosses.outputs.TwoHeads",
         "tests/kdlosses/test_outputs.py::test_two_heads_learn_apart_and_predict_together",
         nodes_result=Measured("graph/dho-digits.json", "dho", "glnn"),
-        pixels_result="the config is run, not measured",
+        pixels_result=Measured("seg/scenes-dho", "dho"),
     ),
     System(
         "LAPTOP-Diff",
