@@ -98,6 +98,11 @@ def _beside_kl(loss: str, tap: str = "neck:1", **options: Any) -> _Other:
     return _other(model=dict(distills=[dict(loss="kl", student=_LOGITS, class_weight="task"), entry]))
 
 
+def _counted(name: str) -> _Other:
+    """A method whose losses count pixels of a class as the task does."""
+    return _other(model=dict(method=dict(type=name, class_weight="task")))
+
+
 def _of_two(loss: str, **options: Any) -> _Other:
     """Two teachers, the wide one and a deep one."""
     teacher = dict(
@@ -235,6 +240,7 @@ _SEGMENTATION: dict[str, dict[str, float | _Other | None]] = {
         "trg": _beside_kl("trg"),
         **{loss: _beside_kl(loss) for loss in ("leaf", "mi_alpha", "norm_feature", "prockd")},
         **{loss: _of_two(loss) for loss in ("average", "mulki")},
+        **{name: _counted(name) for name in ("dual_head", "ofa", "talking", "uskd")},
     },
     "tables/scenes_mit": {
         **dict.fromkeys(("bpkd", "cirkd", "cwd", "dist", "dmae", "g2sd", "hybrid", "kl", "pkd")),
