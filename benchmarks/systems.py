@@ -113,7 +113,8 @@ SHARED = (
         "uskd",
         _LOGIT.format("uskd", "test_the_weak_head_learns_and_ranks_the_other_classes_for_the_student"),
         nodes_result=Measured("graph/uskd-digits.json", "terms(uskd(mu=0.1), lam=0.5)"),
-        pixels_result=Measured("seg/scenes_fpn", "uskd", "kl"),
+        pixels="seg/uskd/scenes_losses.py",
+        pixels_result=Measured("seg/scenes_teachers", "uskd", "kl"),
     ),
     System(
         "MTARD",
@@ -255,7 +256,7 @@ SHARED = (
         "mst_distill densekd.policies.MSTDistill",
         _GRAPH.format("several_teachers", "test_each_teacher_is_masked_inside_for_the_student"),
         nodes_result=Without("mst_distill", "terms(average(kl))"),
-        pixels_result="the config is run, not measured",
+        pixels_result=Measured("seg/scenes_teachers", "mst_distill", "average"),
     ),
     System(
         "DSE",
@@ -337,7 +338,8 @@ SHARED = (
         "ofa",
         _GRAPH.format("heads", "test_a_hidden_layer_tells_the_classes_through_its_head"),
         nodes_result=Measured("graph/ofa-digits.json", "terms(ofa, ofa+branch)", "terms(ofa)"),
-        pixels_result=Measured("seg/scenes_fpn", "ofa", "kl"),
+        pixels="seg/ofa/scenes_losses.py",
+        pixels_result=Measured("seg/scenes_teachers", "ofa", "kl"),
     ),
     System(
         "SinKD",
@@ -351,7 +353,8 @@ SHARED = (
         "talking",
         _GRAPH.format("mixing", "test_a_message_of_the_student_goes_through_the_teachers_own_layers"),
         nodes_result=Without("talking", "glnn"),
-        pixels_result=Measured("seg/scenes_fpn", "talking", "kl"),
+        pixels="seg/talking/scenes_losses.py",
+        pixels_result=Measured("seg/scenes_teachers", "talking", "kl"),
     ),
     System(
         "TAID",
@@ -386,7 +389,7 @@ SHARED = (
         "prokd",
         _PAIRS.format("prokd", "test_the_student_trains_itself_on_what_prototypes_confirm"),
         nodes_result=Without("terms(prokd(self_training=1.0), lam=0.5)", "terms(prokd, lam=0.5)"),
-        pixels_result="the config is run, not measured",
+        pixels_result=Measured("seg/digits-prokd", "prokd"),
     ),
     System(
         "MCMI",
@@ -414,7 +417,7 @@ SHARED = (
         "m2m Spliced spliced densekd.policies.M2M",
         _GRAPH.format("network_policies", "test_layers_taught_one_by_one_are_a_head_start"),
         nodes_result=Without("m2m", "glnn"),
-        pixels_result="the config is run, not measured",
+        pixels_result=Measured("seg/digits-m2m", "kl"),
     ),
     System(
         "Data-partition transfer",
@@ -428,7 +431,8 @@ SHARED = (
         "dual_head dhkd align_gradients",
         _GRAPH.format("network_policies", "test_dual_head_bends_the_side_gradient_on_the_body_alone"),
         nodes_result=Measured("graph/dual_head-digits.json", "dual_head", "terms(dhkd)"),
-        pixels_result=Measured("seg/scenes_fpn", "dual_head", "kl"),
+        pixels="seg/dual_head/scenes_losses.py",
+        pixels_result=Measured("seg/scenes_teachers", "dual_head", "kl"),
     ),
     System(
         "ProC-KD",
@@ -509,7 +513,7 @@ SHARED = (
         "mulki",
         _POLICY.format("mulki", "test_each_stage_brings_prototypes_of_two_tasks_where_the_teachers_have_them"),
         nodes_result=Without("terms(mulki)", "terms(average)"),
-        pixels_result="the config is run, not measured",
+        pixels_result=Measured("seg/scenes_teachers", "mulki", "average"),
     ),
     System(
         "Random teachers",
@@ -642,7 +646,7 @@ GRAPHS = (
         pixels=_EDGES,
         nodes_result=Measured("graph/teachers-cora.json", "glnn from graph_mamba"),
         open="its code is not published; positional encodings are left out; it needs the whole graph; the fused kernel "
-        "was not run; on Cora, untuned, it is far below SAGE: `graph/teachers-cora.json`",
+        "was not run; on Cora it is below SAGE: `graph/teachers-cora.json`",
     ),
     System(
         "D2DGN",

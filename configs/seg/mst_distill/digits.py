@@ -6,7 +6,7 @@ model = dict(
     student=_base_.model,
     teacher=dict(
         wide="{{fileDirname}}/../plain/semantic_fpn_r18_w32_digits.py",
-        deep="{{fileDirname}}/../mgd_semi/deep_digits.py",
+        deep="{{fileDirname}}/../plain/semantic_fpn_r34_w16_digits.py",
     ),
     distills=[
         dict(
