@@ -127,9 +127,7 @@ class Encoder(nn.Module):
     a graph layer within the neighbourhood alone. The last token is of the node by itself.
     """
 
-    def __init__(
-        self, in_features: int, width: int, layers: int, states: int, dropout: float, readout: str = "mean"
-    ) -> None:
+    def __init__(self, in_features: int, width: int, layers: int, states: int, dropout: float, readout: str) -> None:
         super().__init__()
         self.readout = readout
         self.embed = nn.Linear(in_features, width)
@@ -249,12 +247,11 @@ def graph_mamba(
     >>> network(torch.rand(5, 3), torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])).shape
     torch.Size([5, 2])
 
-    Paper: Behrouz, Hashemi, "Graph Mamba: Towards Learning on Graphs with State Space Models", KDD 2024, whose code is
-    not published. Unions of walks as tokens, their order, scans in both directions with gates, a local encoding and the
-    block over nodes by degree are theirs. The graph layer within a neighbourhood, what is
-    read of a sequence, widths, start and schedule are ours.
-    Walks are drawn once for a graph. Positional and structural encodings, which the paper finds dispensable, are left
-    out.
+    Paper: Behrouz, Hashemi, "Graph Mamba: Towards Learning on Graphs with State Space Models", KDD 2024, whose code
+    is not published. Unions of walks as tokens, their order, scans in both directions with gates, a local encoding
+    and the block over nodes by degree are theirs. The graph layer within a neighbourhood, what is read of a
+    sequence, widths, start and schedule are ours. Walks are drawn once for a graph. Positional and structural
+    encodings, which the paper finds dispensable, are left out.
     """
     if not isinstance(over_nodes, bool):
         raise ValueError(f"graph_mamba: over_nodes is True or False, got {over_nodes!r}")

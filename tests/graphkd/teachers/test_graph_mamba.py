@@ -11,6 +11,7 @@ from torch import Tensor
 
 from graphkd import Graph, Split, StudentClassifier, digits, distill, make_setting, train_teacher
 from graphkd.sparse.edges import degree
+from graphkd.sparse.rows import compact, drop_features
 from graphkd.teachers.graph_mamba import Block, Direction, Encoder, graph_mamba, neighbourhoods
 
 QUICK = dict(type="graph_mamba", hidden=16, states=4, dropout=0.2)
@@ -46,7 +47,7 @@ def test_a_token_is_one_graph_layer_within_the_neighbourhood_and_its_mean() -> N
     edges = torch.randint(12, (2, 40))
     there = {(int(source), int(target)) for source, target in edges.T}
     found = neighbourhoods(edges, 12, reach=2, repeats=2, walks=3, seed=0)
-    encoder = Encoder(5, 6, layers=0, states=2, dropout=0.0).double().eval()
+    encoder = Encoder(5, 6, layers=0, states=2, dropout=0.0, readout="last").double().eval()
     encoder.norm = torch.nn.Identity()
     read: list[Tensor] = []
 
@@ -68,6 +69,30 @@ def test_a_token_is_one_graph_layer_within_the_neighbourhood_and_its_mean() -> N
             np.testing.assert_allclose(sequence[node, place], np.mean(rows, 0), atol=1e-6)
         np.testing.assert_allclose(sequence[node, 4], np.maximum(z[node], 0))
     torch.testing.assert_close(last, torch.from_numpy(z).relu())
+    encoder.readout = "mean"
+    mean = encoder(encoder.embed(x), found, torch.arange(12)).detach().numpy()
+    np.testing.assert_allclose(mean, sequence.mean(1))
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_in_training_features_are_dropped_and_the_others_raised(sparse: bool) -> None:
+    torch.manual_seed(0)
+    x = (torch.rand(200, 50) < 0.1).float()
+    given = compact(x) if sparse else x
+    dropped = drop_features(given, 0.75, training=True)
+    assert dropped.layout is given.layout
+    found = dropped.to_dense()
+    assert {*found.unique().tolist()} == {0.0, 4.0}
+    assert (found[x == 0] == 0).all()
+    assert abs(float(found.sum() / x.sum()) - 1) < 0.1
+    assert torch.equal(drop_features(given, 0.75, training=False).to_dense(), x)
+    network = quick(50, 3, dropout=0.75).train()
+    read: list[Tensor] = []
+    network.layers[0].embed.register_forward_pre_hook(lambda _, args: read.append(args[0].to_dense()))
+    network(given, ring(200))
+    network.eval()(given, ring(200))
+    assert (read[0] != x).any()
+    assert torch.equal(read[1], x)
 
 
 def test_a_block_scans_in_both_directions() -> None:
@@ -148,6 +173,7 @@ def test_mistakes_are_told_before_anything_is_trained() -> None:
         (dict(walks=0), "walks is a whole number from 1, got 0"),
         (dict(states=2.5), "states is a whole number from 1, got 2.5"),
         (dict(over_nodes="yes"), "over_nodes is True or False, got 'yes'"),
+        (dict(readout="first"), "readout is 'mean' or 'last', got 'first'"),
     ):
         with pytest.raises(ValueError, match=message):
             distill(graph, {**QUICK, "epochs": 10**9, **options}, student=student, setting="tran")
