@@ -109,7 +109,8 @@ def result(system: System, side: str, folder: Path | None = None) -> str:
             found = [each for each in read(systems.ROOT / "results" / elsewhere) if each["method"] == plain]
             logs += [each | {"method": told.plain} for each in found]
         metric = told.metric or next(iter(logs[0]["metrics"]))
-        return f"{MEASURES.get(metric, metric)}: {verdict(logs, told.taught, told.plain, metric)} (`{told.log}`)"
+        name = "R²" if "validation r2" in logs[0]["selection"] else MEASURES.get(metric, metric)
+        return f"{name}: {verdict(logs, told.taught, told.plain, metric)} (`{told.log}`)"
     log = (folder or systems.ROOT / "results" / "ablations") / f"{system.key}.json"
     if not log.is_file():
         return "not run"

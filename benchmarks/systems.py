@@ -143,6 +143,7 @@ SHARED = (
         "Facial landmark points",
         "assistive kdlosses.soft_targets.SoftTargets",
         _GRAPH.format("tasks", "test_points_have_a_tough_and_a_tolerant_teacher_by_a_config"),
+        nodes_result=Measured("graph/assistive-digits.json", "terms(assistive)", "terms(mse)"),
         pixels="points are given as `context=dict(targets=...)` to any PyTorch model: no config predicts them",
     ),
     System(

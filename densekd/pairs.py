@@ -234,7 +234,7 @@ _SEGMENTATION: dict[str, dict[str, float | _Other | None]] = {
         "crkd": _on_logits("crkd", known=[0, 1, 2, 3, 4, 5]),
         "sinkd": _on_logits("sinkd", draw=256),
         "swing": _on_logits("swing", private=[3, 8]),
-        **{loss: _on_logits(loss) for loss in ("bd_kd", "dac_kl", "ferkd", "ssld", "taid", "topk_kl")},
+        **{loss: _on_logits(loss) for loss in ("bd_kd", "dac_kl", "ferkd", "nkd", "ssld", "taid", "topk_kl")},
         "cmd": _beside_kl("cmd"),
         "comodo": _beside_kl("comodo", size=512),
         "trg": _beside_kl("trg"),
