@@ -106,7 +106,9 @@ SHARED = (
         "NKD",
         "nkd",
         _LOGIT.format("nkd", "test_the_other_classes_are_compared_whatever_the_label_has"),
+        pixels="seg/nkd/scenes_losses.py",
         nodes_result=Without("terms(nkd)", "terms(ofa)"),
+        pixels_result=Measured("seg/scenes_teachers", "nkd", "kl"),
     ),
     System(
         "USKD",
