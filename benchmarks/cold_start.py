@@ -1,9 +1,9 @@
 """What features alone tell of a node without edges: `python benchmarks/cold_start.py cora citeseer photo --seeds 3`.
 
 A support vector machine with a Gaussian kernel reads features and no edges. It learns the true labels of all nodes that
-a teacher sees, test nodes included, and predicts the unseen nodes. A student never has so many labels, so this is about
-the best that a student of features can reach at a cold start. A second machine learns the training labels alone. Both
-choose C by validation accuracy, with the validation nodes left out of the fit.
+a teacher sees, test nodes included, and predicts the unseen nodes. A student has far fewer labels: at a cold start it
+can hardly do better. A second machine learns the training labels alone. Both choose C by validation accuracy, with the
+validation nodes left out of the fit.
 
 `--out` gets a file of logs for each graph; a run for which it has a log is not repeated.
 """

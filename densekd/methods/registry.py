@@ -54,8 +54,8 @@ def method_entries(spec: Method, student: nn.Module, teacher: nn.Module | Mappin
     """Return the entries of a method.
 
     Args:
-        spec: its name, or `module:name` of a function of one's own, or a dict with either as `type` and options. Each
-            method has the option `class_weight`: that of an entry, for all of its entries whose losses take a weight.
+        spec: its name, or `module:name` of a function of one's own, or a dict with either as `type` and options. Every
+            method takes the option `class_weight` as well: each entry whose loss takes a weight gets it.
         student: the student.
         teacher: the teacher, or several by name: a method for several teachers takes them by name, any other method the
             first.
@@ -76,11 +76,10 @@ def method_entries(spec: Method, student: nn.Module, teacher: nn.Module | Mappin
     check_known(f"method {name!r}", options, [*known, "class_weight"])
     models = teacher if isinstance(teacher, Mapping) else {"teacher": teacher}
     if len(parts) == 1:
-        entries = function(student, next(iter(models.values())), **options)
+        models = {parts[0]: next(iter(models.values()))}
     elif {*parts} != {*models}:
         raise ValueError(f"method {name!r} needs the teachers {', '.join(parts)}; got {', '.join(models)}")
-    else:
-        entries = function(student, *(models[part] for part in parts), **options)
+    entries = function(student, *(models[part] for part in parts), **options)
     return entries if by_class is None else _by_class(name, entries, by_class)
 
 

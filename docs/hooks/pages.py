@@ -154,9 +154,9 @@ RESULTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "Losses that are no method of their own",
         "Mean IoU, and mean IoU of the pixels within three of an edge of the labels (bIoU), on scenes of digits, over "
         "three seeds, beside the untaught student (control). A loss on logits stands in place of `kl`, one on features "
-        "beside it, as strong as the task; pixels of a class count as in the task. In the second table, with another "
-        "training of the teacher, `average`, `mst_distill` and `mulki` have a second, deep one, and `dual_head`, "
-        "`ofa`, `talking` and `uskd` are methods with a head.",
+        "beside it, as strong as the task; pixels of a class count as in the task. The second table has its own "
+        "teacher, trained by the same config. There `average`, `mst_distill` and `mulki` learn from a deep teacher as "
+        "well, and `dual_head`, `ofa`, `talking` and `uskd` are methods with a head.",
         ("seg/scenes_losses", "seg/scenes_teachers"),
     ),
     "measured-weights": (

@@ -29,7 +29,7 @@ from graphkd.sparse.edges import both_ways
 from graphkd.spec import plain, resolve
 from graphkd.teachers import TEACHERS
 from graphkd.training.latency import latency
-from graphkd.training.loop import Evaluation, History, Schedule, rehearsal, train
+from graphkd.training.loop import Evaluation, History, Schedule, rehearsal, train, with_own
 from kdlosses.taps import at_rest
 
 TeacherSpec = str | Mapping[str, Any] | Callable[..., nn.Module] | LinkGNN
@@ -236,13 +236,11 @@ def train_link_teacher(split: LinkSplit, teacher: TeacherSpec = "sage", seed: in
             generator = torch.Generator().manual_seed(seed)
             loop = functools.partial(train, schedule=schedule, evaluate=evaluate, generator=generator)
             lesson = LinkLesson(x, split.train, loop, generator)
-            auxiliary = getattr(network.encoder, "auxiliary_loss", None)
 
             def loss(batch: Tensor | slice) -> Tensor:
-                hard = lesson.hard_loss(lambda pairs: network(x, known, pairs), batch)
-                return hard if auxiliary is None else hard + auxiliary()
+                return lesson.hard_loss(lambda pairs: network(x, known, pairs), batch)
 
-            history = lesson.train(network, loss, len(lesson))
+            history = lesson.train(network, with_own(loss, network.encoder), len(lesson))
         network.eval()  # also after no epoch at all
     with torch.inference_mode(), at_rest(network):
         h = network.encoder(x, known)

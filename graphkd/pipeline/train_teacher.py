@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -45,7 +45,7 @@ from graphkd.teachers.taps import with_taps
 from graphkd.teachers.units import in_units
 from graphkd.training.cache import Cache, warn_of_probabilities
 from graphkd.training.lesson import Lesson
-from graphkd.training.loop import Clock, History, Schedule, train
+from graphkd.training.loop import Clock, History, Loss, Schedule, train, with_own
 from graphkd.training.task import TASKS
 from graphkd.training.units import Units
 from graphkd.training.watch import HERE, Callback, Run
@@ -230,16 +230,14 @@ def _train_from_labels(
         units = Units.of(labels[setting.train])
         labels = units.standard(labels)
     setting = replace(setting, seen=seen)
-    auxiliary = getattr(network, "auxiliary_loss", None)
 
     def loss(nodes: Tensor | slice) -> Tensor:
         with run.autocast():
             logits = call_some(network, seen, setting.train)
-        hard = TASKS[seen.task].hard(logits, labels[setting.train])
-        return hard if auxiliary is None else hard + auxiliary()
+        return TASKS[seen.task].hard(logits, labels[setting.train])
 
     evaluate = evaluation(network, setting, units)
-    history = train(network, loss, len(seen), schedule=schedule, evaluate=evaluate, callback=tell)
+    history = train(network, with_own(loss, network), len(seen), schedule=schedule, evaluate=evaluate, callback=tell)
     network.eval()  # also after no epoch at all
     if units is not None:
         with torch.no_grad():
@@ -269,15 +267,10 @@ def _train_taught(
     labels[setting.train] = seen.y[setting.train]
     generator, clock = torch.Generator().manual_seed(seed), Clock()
     evaluate = evaluation(network, setting)
-    auxiliary = getattr(network, "auxiliary_loss", None)
+    known: dict[str, Any] = dict(schedule=schedule, evaluate=evaluate, generator=generator, clock=clock, callback=tell)
 
-    def loop(model: nn.Module, loss: Callable[[Tensor | slice], Tensor], nodes: int, **options: Any) -> History:
-        def with_own(batch: Tensor | slice) -> Tensor:
-            value = loss(batch)
-            return value if auxiliary is None else value + auxiliary()
-
-        known: dict[str, Any] = dict(evaluate=evaluate, generator=generator, clock=clock, callback=tell)
-        return train(model, with_own, nodes, **{**known, "schedule": schedule, **options})
+    def loop(model: nn.Module, loss: Loss, nodes: int, **options: Any) -> History:
+        return train(model, with_own(loss, network), nodes, **{**known, **options})
 
     lesson = Lesson(
         *(seen.x, labels, loop, generator, shown.logits if shown.logits.shape[1] else None, seen.edge_index),

@@ -21,6 +21,9 @@ from graphkd.training.watch import Callback, Event
 
 T = TypeVar("T")
 
+Loss = Callable[[Tensor | slice], Tensor]
+"""From the nodes of a step, ids or `slice(None)` for all, to a scalar."""
+
 Score = tuple[float, float]
 """Accuracy, or another score, and minus the mean loss on the labels to break ties between equal ones."""
 
@@ -151,9 +154,19 @@ def rehearsed() -> None:
         raise Rehearsed
 
 
+def with_own(loss: Loss, network: nn.Module) -> Loss:
+    """Add what a network charges itself for its last forward pass, `auxiliary_loss()`, where it has that.
+
+    >>> with_own(lambda nodes: torch.ones(1), nn.Identity())(slice(None))
+    tensor([1.])
+    """
+    auxiliary = getattr(network, "auxiliary_loss", None)
+    return loss if auxiliary is None else lambda nodes: loss(nodes) + auxiliary()
+
+
 def train(
     model: nn.Module,
-    loss: Callable[[Tensor | slice], Tensor],
+    loss: Loss,
     nodes: int,
     *,
     schedule: Schedule,
